@@ -1,0 +1,402 @@
+"""The algebra of energies: terms, weighted sums, required rules, and the choice between energies.
+
+`a + b` adds, `2.0 * a` weighs, `required(a)` turns a rule into a constraint, `a | b` is the hard
+minimum and `soft_min(a, b, temperature)` its smooth sister. A term that can decide whether it holds
+is a rule, and required unless it is given a weight.
+"""
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.domain import Domain, Finite, State, Variable, View
+from engine.errors import BadQuery, Mistake
+from engine.factors import Factors, conditional
+
+ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One summand: a term with its weight, or a required rule (weight None)."""
+
+    term: "Term"
+    weight: float | None
+    name: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.weight is None
+
+    @property
+    def label(self) -> str:
+        """The name of the term in answers."""
+        return self.name or self.term.label
+
+
+class Energy(nn.Module, ABC):
+    """A function of a state to be minimized: (batch, ...) tensors -> (batch,) float64."""
+
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The normal form: a list of weighted or required terms, in order."""
+
+    def forward(self, state: State) -> Tensor:
+        """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
+        return _total((p.weight, p.term) for p in self.parts() if p.weight is not None)(state)
+
+    def violation(self, state: State) -> Tensor:
+        """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
+        return _total((1.0, p.term) for p in self.parts() if p.weight is None)(state)
+
+    def variables(self) -> tuple[Variable, ...]:
+        """Every variable once, in order of first use."""
+        seen: dict[str, Variable] = {}
+        for part in self.parts():
+            for view in part.term.scope:
+                other = seen.setdefault(view.variable.name, view.variable)
+                if other is not view.variable:
+                    raise BadQuery(
+                        Mistake(
+                            view.variable.name,
+                            "names two different variables",
+                            "use one Variable object, or two names",
+                        )
+                    )
+        return tuple(seen.values())
+
+    def __add__(self, other: "Energy") -> "Sum":
+        if not isinstance(other, Energy):
+            return NotImplemented
+        return Sum(*self.parts(), *other.parts())
+
+    def __radd__(self, other: Any) -> "Energy":
+        return self if other == 0 else NotImplemented  # so that sum(...) works
+
+    def __rmul__(self, weight: float) -> "Sum":
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            return NotImplemented
+        if not 0 < weight < math.inf:
+            raise BadQuery(Mistake("weight", f"{weight!r}", "give a number above 0 and finite"))
+        return Sum(*self._weighed(float(weight)))
+
+    def _weighed(self, weight: float) -> Iterator[Part]:
+        for part in self.parts():
+            scaled = None if part.weight is None else weight * part.weight
+            yield Part(part.term, scaled, part.name)
+
+    def __or__(self, other: "Energy") -> "AnyOf":
+        if not isinstance(other, Energy):
+            return NotImplemented
+        return AnyOf(*_branches(self), *_branches(other))
+
+
+def _total(parts):
+    parts = list(parts)
+
+    def total(state: State) -> Tensor:
+        first = next(iter(state.values()))
+        out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+        for weight, term in parts:
+            out = out + weight * term(state).double()
+        return out
+
+    return total
+
+
+class Sum(Energy):
+    """A weighted sum of terms and required rules."""
+
+    def __init__(self, *parts: Part):
+        super().__init__()
+        self._parts = parts
+        self.terms = nn.ModuleList(part.term for part in parts)
+
+    def parts(self) -> tuple[Part, ...]:
+        return self._parts
+
+
+class Term(Energy):
+    """One energy function over a scope of variables; subclass it and write `energy`.
+
+    The other methods are capabilities with defaults. A subclass that writes `holds` is a rule:
+    it is required unless a weight is given, and its energy is the number of its failing parts.
+    """
+
+    affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
+    # single changes. False where it is not.
+    calibrated: ClassVar[bool] = False  # True: the energy is in nats, a log-density up to a constant
+    required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "required_by_default" not in cls.__dict__ and "holds" in cls.__dict__:
+            cls.required_by_default = True
+
+    def __init__(self, *scope: Variable | View):
+        super().__init__()
+        self.scope: tuple[View, ...] = tuple(
+            entry.view if isinstance(entry, Variable) else entry for entry in scope
+        )
+
+    @abstractmethod
+    def energy(self, *tensors: Tensor) -> Tensor:
+        """Energy of a batch of states, in the order of the scope; lower is better. -> (batch,)"""
+
+    def holds(self, *values: Any) -> bool | None:
+        """Whether plain values satisfy the rule; None: this term can only be scored."""
+        del values
+        return None
+
+    def factors(self, *domains: Domain) -> Factors | None:
+        """Explicit structure under these domains, or None.
+
+        The default enumerates a small scope: one table when the combinations of allowed values are
+        at most `ENUMERATED`.
+        """
+        return enumerate_table(self, domains)
+
+    def floor(self) -> float:
+        """A proved lower bound of `energy`; the default is 0 for rules and residuals."""
+        residual = type(self).residual is not Term.residual
+        return 0.0 if self.required_by_default or residual else -math.inf
+
+    def residual(self, *tensors: Tensor) -> Tensor | None:
+        """r with energy = |r|^2 / 2. -> (batch, m)"""
+        del tensors
+        return None
+
+    def prox(self, step: float, *anchors: Tensor) -> tuple[Tensor, ...]:
+        """argmin_x energy(x) + |x - anchor|^2 / (2 step), by twenty gradient steps."""
+        xs = [a.detach().clone() for a in anchors]
+        rate = step / (1.0 + step)
+        for _ in range(20):
+            xs = [x.requires_grad_() for x in xs]
+            energy = self.energy(*xs).sum()
+            slopes = torch.autograd.grad(energy, xs, allow_unused=True)
+            xs = [
+                (x - rate * ((0 if g is None else g) + (x - a) / step)).detach()
+                for x, g, a in zip(xs, slopes, anchors, strict=True)
+            ]
+        return tuple(xs)
+
+    def substitute(self, *inputs: Tensor) -> tuple[Tensor, ...] | None:
+        """The outputs that this term defines from its inputs; None: it defines nothing."""
+        del inputs
+        return None
+
+    def explain(self, *values: Any) -> list[str]:
+        """Which parts fail, in words; empty when everything holds."""
+        return [f"{self.label} does not hold"] if self.holds(*values) is False else []
+
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(self, None if self.required_by_default else 1.0),)
+
+    def forward(self, state: State) -> Tensor:
+        """The energy of a state, unweighted, also of a rule. -> (B,)"""
+        return self.energy(*(view.tensor(state[view.variable.name]) for view in self.scope))
+
+    def _weighed(self, weight: float) -> Iterator[Part]:
+        yield Part(self, weight)  # a bare rule times a number is a weighted rule
+
+    @property
+    def label(self) -> str:
+        """What answers call this term when the query gives it no name."""
+        return type(self).__name__
+
+
+def required(energy: Energy) -> Sum:
+    """The terms of an energy as constraints: they must hold, and count nothing in the energy."""
+    for part in energy.parts():
+        if part.term.holds.__func__ is Term.holds:
+            raise BadQuery(
+                Mistake(part.label, "cannot decide whether it holds, so it cannot be required",
+                        "give it a weight, or write `holds`")
+            )
+    return Sum(*(Part(part.term, None, part.name) for part in energy.parts()))
+
+
+def named(name: str, energy: Energy) -> Sum:
+    """The same energy with a name for answers."""
+    return Sum(*(Part(part.term, part.weight, name) for part in energy.parts()))
+
+
+class Choice(Term):
+    """Shared by the hard and the soft minimum: several energies over one joint scope."""
+
+    affine = False
+
+    def __init__(self, *branches: Energy):
+        variables = Sum(*itertools.chain(*(b.parts() for b in branches))).variables()
+        super().__init__(*variables)
+        self.branches = nn.ModuleList(branches)
+
+    def _energies(self, *tensors: Tensor) -> Tensor:
+        """-> (branches, B): what each branch costs, its rules counted with weight 1."""
+        state = {v.variable.name: x for v, x in zip(self.scope, tensors, strict=True)}
+        return torch.stack([_branch_energy(b)(state) for b in self.branches])
+
+    def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
+        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        verdicts = [judge(part.term, plain) for part in branch.parts()]
+        if False in verdicts:
+            return False
+        return None if None in verdicts else True
+
+
+class AnyOf(Choice):
+    """E = min over branches (logical OR); holds when some branch holds entirely."""
+
+    def __init__(self, *branches: Energy):
+        super().__init__(*branches)
+        self.required_by_default = all(  # type: ignore[misc]
+            part.term.required_by_default and part.required
+            for branch in branches
+            for part in branch.parts()
+        )
+
+    def energy(self, *tensors: Tensor) -> Tensor:
+        return self._energies(*tensors).min(0).values
+
+    def holds(self, *values: Any) -> bool | None:
+        verdicts = [self._branch_holds(b, values) for b in self.branches]
+        if True in verdicts:
+            return True
+        return None if None in verdicts else False
+
+    def floor(self) -> float:
+        return min(_branch_floor(b) for b in self.branches)
+
+    def factors(self, *domains: Domain) -> Factors | None:
+        """A hidden selector site; the structure of branch b binds where the selector is b."""
+        chosen = []
+        for branch in self.branches:
+            merged = _branch_factors(branch, self.scope, domains, self.required_by_default)
+            if merged is None:
+                return enumerate_table(self, domains)
+            chosen.append(merged)
+        return conditional(chosen)
+
+    def explain(self, *values: Any) -> list[str]:
+        if self.holds(*values) is not False:
+            return []
+        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        said = [
+            "; ".join(part.term.explain(*plain_scope(part.term, plain))[0]
+                      for part in branch.parts()
+                      if judge(part.term, plain) is False)
+            for branch in self.branches
+        ]
+        return ["no branch holds: " + " | ".join(said)]
+
+
+class SoftMin(Choice):
+    """E = -T ln sum_b exp(-E_b / T): the smooth sister of `|`, T in the unit of the energy."""
+
+    required_by_default = False
+
+    def __init__(self, *branches: Energy, temperature: float):
+        super().__init__(*branches)
+        if not 0 < temperature < math.inf:
+            raise BadQuery(Mistake("temperature", f"{temperature!r}", "give a number above 0"))
+        self.temperature = temperature
+
+    def energy(self, *tensors: Tensor) -> Tensor:
+        t = self.temperature
+        return -t * torch.logsumexp(-self._energies(*tensors) / t, 0)
+
+    def floor(self) -> float:
+        least = min(_branch_floor(b) for b in self.branches)
+        return least - self.temperature * math.log(len(self.branches))
+
+
+def soft_min(*energies: Energy, temperature: float) -> SoftMin:
+    """The smooth minimum of several energies: -T ln sum exp(-E / T)."""
+    return SoftMin(*energies, temperature=temperature)
+
+
+def plain_scope(term: Term, values: dict[str, Any]) -> list[Any]:
+    """The plain values of a term's scope, out of the values of all variables."""
+    return [view.plain(values[view.variable.name]) for view in term.scope]
+
+
+def judge(term: Term, values: dict[str, Any]) -> bool | None:
+    """What a term says of plain values of all variables."""
+    return term.holds(*plain_scope(term, values))
+
+
+def scope_domains(term: Term, domains: dict[str, Domain]) -> list[Domain]:
+    """The domains of a term's scope, out of the domains of all variables."""
+    return [view.of(domains[view.variable.name]) for view in term.scope]
+
+
+def enumerate_table(term: Term, domains: Sequence[Domain]) -> Factors | None:
+    """A term over few combinations as one table: cost of each, infinite where a rule fails."""
+    if not all(isinstance(d, Finite) for d in domains):
+        return None
+    choices: list[list[int]] = []
+    for domain in domains:
+        assert isinstance(domain, Finite)
+        flat = domain.allowed.any(0).reshape(domain.sites, -1)
+        choices += [site.nonzero().reshape(-1).tolist() for site in flat]
+    if math.prod(len(c) for c in choices) > ENUMERATED or not choices:
+        return None
+    tuples = torch.cartesian_prod(*(torch.tensor(c) for c in choices)).reshape(-1, len(choices))
+    tensors, start = [], 0
+    for domain in domains:
+        assert isinstance(domain, Finite)
+        index = tuples[:, start : start + domain.sites]
+        hot = torch.nn.functional.one_hot(index, len(domain.values)).float()
+        tensors.append(hot.reshape(-1, *domain.event))
+        start += domain.sites
+    with torch.no_grad():
+        costs = term.energy(*tensors).double()
+    if term.required_by_default:
+        costs = torch.where(costs > 0, torch.inf, 0.0)
+    return Factors.table(
+        Factors.sizes_of(domains), tuples.numpy(), costs.cpu().numpy(), default=math.inf
+    )
+
+
+def _branches(energy: Energy) -> tuple[Energy, ...]:
+    return tuple(energy.branches) if isinstance(energy, AnyOf) else (energy,)
+
+
+def _branch_energy(branch: Energy):
+    return _total((1.0 if p.weight is None else p.weight, p.term) for p in branch.parts())
+
+
+def _branch_floor(branch: Energy) -> float:
+    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.parts())
+
+
+def _branch_factors(
+    branch: Energy, scope: Sequence[View], domains: Sequence[Domain], rigid: bool
+) -> Factors | None:
+    """The structure of one branch over the sites of the joint scope; priced unless rigid."""
+    starts, total = {}, 0
+    by_name: dict[str, Domain] = {}
+    for view, domain in zip(scope, domains, strict=True):
+        starts[view.variable.name] = total
+        by_name[view.variable.name] = domain
+        total += domain.sites
+    pieces = []
+    for part in branch.parts():
+        own = part.term.factors(*scope_domains(part.term, by_name))
+        if own is not None and not rigid:
+            own = own.weighed(part.weight or 1.0)
+        if own is None:
+            return None
+        places = [
+            starts[view.variable.name] + int(k)
+            for view in part.term.scope
+            for k in view.places.reshape(-1)
+        ]
+        pieces.append((own, places))
+    return Factors.merge(Factors.sizes_of(domains), pieces)

@@ -1,0 +1,126 @@
+"""The one exception tree: each class names a gRPC status code and a stable reason.
+
+Finding no solution is no exception: that is a `Status` of an answer. Exceptions are for requests
+that make no sense and for parts that broke.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong in a request: where it stands, what stands there, what would be right."""
+
+    path: str  # such as `terms[3].params.lines[0][4]`, or `line 7`
+    problem: str  # what is wrong, with the value
+    remedy: str = ""  # what to do instead
+
+    def __str__(self) -> str:
+        said = f"{self.path}: {self.problem}" if self.path else self.problem
+        return f"{said}; {self.remedy}" if self.remedy else said
+
+
+class BasinError(Exception):
+    """Root of every error Basin raises on purpose."""
+
+    code: ClassVar[str] = "INTERNAL"  # name of the gRPC status code
+    reason: ClassVar[str] = "BUG"  # stable, UPPER_SNAKE, at most 63 characters
+
+
+class BadQuery(BasinError):
+    """A request makes no sense: every mistake found, each with path, value and remedy."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "QUERY_INVALID"
+
+    def __init__(self, *mistakes: Mistake | str):
+        self.mistakes = tuple(m if isinstance(m, Mistake) else Mistake("", m) for m in mistakes)
+        super().__init__("\n".join(str(m) for m in self.mistakes))
+
+    def under(self, path: str) -> "BadQuery":
+        """The same mistakes, seen from one level further out."""
+        return type(self)(
+            *(Mistake(join(path, m.path), m.problem, m.remedy) for m in self.mistakes)
+        )
+
+
+class UnknownKind(BadQuery):
+    """A term names a kind that no catalogue entry has."""
+
+    code = "NOT_FOUND"
+    reason = "KIND_NOT_FOUND"
+
+
+class TooLarge(BadQuery):
+    """A request is over one of the limits; the limit is named."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "LIMIT_EXCEEDED"
+
+
+class ModuleUnavailable(BasinError):
+    """The process that hosts a module does not answer (any more)."""
+
+    code = "UNAVAILABLE"
+    reason = "MODULE_UNREACHABLE"
+
+    def __init__(self, module: str, why: str):
+        self.module, self.why = module, why
+        super().__init__(f"module {module}: {why}")
+
+
+class ModuleFault(BasinError):
+    """A module answered, but wrongly: bad shapes, NaN, or structure and judgement disagree."""
+
+    code = "INTERNAL"
+    reason = "MODULE_FAULT"
+
+    def __init__(self, module: str, why: str):
+        self.module, self.why = module, why
+        super().__init__(f"module {module}: {why}")
+
+
+class Unavailable(BasinError):
+    """The service cannot be reached or is shutting down."""
+
+    code = "UNAVAILABLE"
+    reason = "NOT_READY"
+
+
+class Overloaded(BasinError):
+    """The service has more work than it may queue."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "QUEUE_FULL"
+
+
+class OutOfTime(BasinError):
+    """The caller's deadline passed before there was anything to answer with."""
+
+    code = "DEADLINE_EXCEEDED"
+    reason = "NO_CANDIDATE_IN_TIME"
+
+
+class Cancelled(BasinError):
+    """The caller went away."""
+
+    code = "CANCELLED"
+    reason = "CLIENT_CANCELLED"
+
+
+def join(path: str, rest: str) -> str:
+    """Two pieces of a field path as one: `terms[0]` + `params.lines` -> `terms[0].params.lines`."""
+    if not path or not rest:
+        return path or rest
+    return f"{path}{rest}" if rest.startswith("[") else f"{path}.{rest}"
+
+
+def known(value: Any, options: Iterable[Any]) -> str:
+    """A remedy for a misspelt name: the nearest option, or the list of all."""
+    names = [str(option) for option in options]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    listed = ", ".join(sorted(names)[:30])
+    return f"did you mean {near[0]}? known: {listed}" if near else f"known: {listed}"

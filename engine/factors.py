@@ -1,0 +1,485 @@
+"""Explicit structure of energies over finite sites: what the factored minimizers work on.
+
+Sites are numbered flat, in the order of a term's scope; hidden sites that a term adds come after
+them and never show in an answer. A literal is (site, value), the value given by its place. Every
+factor remembers which part of its term it stands for, so that conflicts can be named.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.domain import Domain, Finite
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+SLACK = 4096  # largest violation for which a weighted linear sum gets explicit structure
+
+
+def ints(values: Iterable[int] | Ints = ()) -> Ints:
+    return np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.int64)
+
+
+def floats(values: Iterable[float] | Floats = ()) -> Floats:
+    return np.asarray(values if isinstance(values, np.ndarray) else list(values), dtype=np.float64)
+
+
+def _starts(lengths: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Literals:
+    """Lists of literals, one list a factor (compressed rows): list i is [start[i], start[i+1])."""
+
+    start: Ints = field(default_factory=lambda: ints([0]))  # (m + 1,)
+    site: Ints = field(default_factory=ints)  # (L,)
+    value: Ints = field(default_factory=ints)  # (L,)
+    term: Ints = field(default_factory=ints)  # (m,) place of the term in the energy
+    part: Ints = field(default_factory=ints)  # (m,) place of the part in the term
+
+    @property
+    def count(self) -> int:
+        return len(self.start) - 1
+
+    def lengths(self) -> Ints:
+        return np.diff(self.start)
+
+    def owner(self) -> Ints:
+        """The list each literal belongs to. -> (L,)"""
+        return np.repeat(np.arange(self.count), self.lengths())
+
+
+@dataclass(frozen=True, eq=False)
+class Counted(Literals):
+    """low <= number of true literals <= high."""
+
+    low: Ints = field(default_factory=ints)  # (m,)
+    high: Ints = field(default_factory=ints)  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
+class Clauses(Literals):
+    """At least one literal is as its sign says."""
+
+    sign: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (L,)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums(Literals):
+    """low <= sum of coefficient * [literal] <= high."""
+
+    coefficient: Floats = field(default_factory=floats)  # (L,)
+    low: Floats = field(default_factory=floats)  # (m,)
+    high: Floats = field(default_factory=floats)  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
+class Different:
+    """Lists of sites that take pairwise different values (places compared)."""
+
+    start: Ints = field(default_factory=lambda: ints([0]))
+    site: Ints = field(default_factory=ints)
+    term: Ints = field(default_factory=ints)
+    part: Ints = field(default_factory=ints)
+
+    @property
+    def count(self) -> int:
+        return len(self.start) - 1
+
+    def lines(self) -> list[Ints]:
+        return [self.site[a:b] for a, b in zip(self.start[:-1], self.start[1:], strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A cost for each combination of values, shared by several scopes; infinite = forbidden.
+
+    Combinations not listed cost `default`.
+    """
+
+    scopes: Ints  # (m, arity) sites
+    tuples: Ints  # (T, arity) places of values
+    costs: Floats  # (T,), or (R, T) where the costs differ by row
+    default: float = 0.0
+    term: Ints = field(default_factory=ints)  # (m,)
+    part: Ints = field(default_factory=ints)  # (m,)
+
+    @property
+    def arity(self) -> int:
+        return self.scopes.shape[1]
+
+    def dense(self, sizes: Sequence[int]) -> Floats:
+        """The costs as one array. -> ([R,] k_1, ..., k_arity)"""
+        lead = self.costs.shape[:-1]
+        full = np.full((*lead, *sizes), self.default)
+        full[(..., *self.tuples.T)] = self.costs
+        return full
+
+    @property
+    def soft(self) -> bool:
+        """True when some combination has a finite cost other than 0."""
+        every = np.append(self.costs.reshape(-1), self.default)
+        return bool((np.isfinite(every) & (every != 0)).any())
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The structure of one term, or of a whole energy, over numbered finite sites."""
+
+    sizes: Ints  # (n,) number of values of each site, hidden ones last
+    visible: int  # sites that belong to variables
+    counted: Counted = field(default_factory=Counted)
+    clauses: Clauses = field(default_factory=Clauses)
+    sums: Sums = field(default_factory=Sums)
+    different: Different = field(default_factory=Different)
+    tables: tuple[Table, ...] = ()
+    interchangeable: bool = False  # any permutation of the values, at all sites alike, changes
+    # nothing: colours
+
+    @staticmethod
+    def sizes_of(domains: Sequence[Domain]) -> Ints:
+        """Sizes of the sites of several finite domains, in order."""
+        sizes = []
+        for domain in domains:
+            assert isinstance(domain, Finite)
+            sizes += [len(domain.values)] * domain.sites
+        return ints(sizes)
+
+    @staticmethod
+    def table(sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0) -> "Factors":
+        """One table over all sites."""
+        scopes = np.arange(len(sizes), dtype=np.int64)[None]
+        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]))
+        return Factors(sizes, len(sizes), tables=(one,))
+
+    @property
+    def soft(self) -> bool:
+        return any(table.soft for table in self.tables)
+
+    def owned_by(self, term: int) -> "Factors":
+        """The same structure, marked as that of the term at this place."""
+
+        def own(lists):
+            return replace(lists, term=np.full(lists.count, term, dtype=np.int64))
+
+        return replace(
+            self,
+            counted=own(self.counted),
+            clauses=own(self.clauses),
+            sums=own(self.sums),
+            different=own(self.different),
+            tables=tuple(
+                replace(t, term=np.full(len(t.scopes), term, dtype=np.int64)) for t in self.tables
+            ),
+        )
+
+    @staticmethod
+    def merge(sizes: Ints, pieces: Sequence[tuple["Factors", Sequence[int]]]) -> "Factors":
+        """Several structures over common sites: each with the place of its visible sites.
+
+        Hidden sites are renumbered behind the common ones.
+        """
+        every, total = [ints(sizes)], len(sizes)
+        moved = []
+        for piece, places in pieces:
+            hidden = len(piece.sizes) - piece.visible
+            where = np.concatenate([ints(places), np.arange(total, total + hidden)])
+            every.append(piece.sizes[piece.visible :])
+            total += hidden
+            moved.append(_renumbered(piece, where))
+        return Factors(
+            np.concatenate(every).astype(np.int64),
+            len(sizes),
+            _concatenated(Counted, [m.counted for m in moved]),
+            _concatenated(Clauses, [m.clauses for m in moved]),
+            _concatenated(Sums, [m.sums for m in moved]),
+            _concatenated(Different, [m.different for m in moved]),
+            tuple(table for m in moved for table in m.tables),
+            all(piece.interchangeable for piece, _ in pieces) and bool(pieces),
+        )
+
+    def expanded(self) -> "Factors":
+        """`different` written as counted groups: each value at most once a line, exactly once
+        where the line is as long as there are values."""
+        d = self.different
+        if d.count == 0:
+            return self
+        site, value, length, low, term, part = [], [], [], [], [], []
+        for k, line in enumerate(d.lines()):
+            values = int(self.sizes[line].max()) if len(line) else 0
+            tight = len(line) == values and bool((self.sizes[line] == values).all())
+            for v in range(values):
+                members = line[self.sizes[line] > v]
+                site.append(members)
+                value.append(np.full(len(members), v))
+                length.append(len(members))
+                low.append(int(tight))
+                term.append(d.term[k])
+                part.append(d.part[k])
+        if not site:
+            return replace(self, different=Different())
+        groups = Counted(
+            _starts(ints(length)),
+            np.concatenate(site),
+            np.concatenate(value).astype(np.int64),
+            ints(term),
+            ints(part),
+            ints(low),
+            np.ones(len(length), dtype=np.int64),
+        )
+        return replace(
+            self, counted=_concatenated(Counted, [self.counted, groups]), different=Different()
+        )
+
+    def weighed(self, weight: float) -> "Factors | None":
+        """The same structure at a price: each failing part costs `weight`, each unit by which a
+        sum is missed costs `weight`, and the costs of tables are scaled.
+
+        A hidden site tells which part fails. None where a sum has no explicit form.
+        """
+        tables = tuple(replace(t, costs=t.costs * weight, default=t.default * weight
+                               if t.default else 0.0) for t in self.tables)
+        rigid = replace(self.expanded(), tables=())
+        if rigid.sums.count:
+            return rigid._slackened(weight, tables)
+        parts = np.unique(np.concatenate([rigid.counted.part, rigid.clauses.part]))
+        if len(parts) == 0:
+            return replace(self, tables=tables)
+        n = len(self.sizes)
+        hidden = {int(p): n + k for k, p in enumerate(parts)}
+        loose = _conditioned(rigid, [(hidden[int(p)], 0) for p in rigid.counted.part],
+                             [(hidden[int(p)], 0) for p in rigid.clauses.part], [])
+        price = Table(
+            ints(list(hidden.values()))[:, None],
+            ints([0, 1])[:, None],
+            floats([0.0, weight]),
+            term=np.zeros(len(parts), dtype=np.int64),
+            part=parts,
+        )
+        return replace(
+            loose,
+            sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64),
+            visible=self.visible,
+            tables=(*tables, price),
+            interchangeable=self.interchangeable and not self.tables,
+        )
+
+    def _slackened(self, weight: float, tables: tuple[Table, ...]) -> "Factors | None":
+        """Sums whose violation is paid for by the unit: a hidden site holds the amount."""
+        s = self.sums
+        if self.counted.count or self.clauses.count or (s.coefficient % 1).any():
+            return None
+        sizes, prices = [], []
+        start, site, value, coefficient = [0], [], [], []
+        lows, highs = [], []
+        n = len(self.sizes)
+        for k in range(s.count):
+            a, b = s.start[k], s.start[k + 1]
+            least, most = reach(self.sizes, s.site[a:b], s.value[a:b], s.coefficient[a:b])
+            over = max(0.0, most - s.high[k]) if math.isfinite(s.high[k]) else 0.0
+            under = max(0.0, s.low[k] - least) if math.isfinite(s.low[k]) else 0.0
+            sites, values, factors = s.site[a:b], s.value[a:b], s.coefficient[a:b]
+            for amount, sign in ((over, -1.0), (under, 1.0)):
+                if amount == 0:
+                    continue
+                if amount > SLACK or amount % 1:
+                    return None
+                steps = np.arange(1, int(amount) + 1)
+                sizes.append(int(amount) + 1)
+                hidden = n + len(sizes) - 1
+                sites = np.concatenate([sites, np.full(len(steps), hidden)])
+                values = np.concatenate([values, steps])
+                factors = np.concatenate([factors, sign * steps])
+                prices.append(
+                    Table(
+                        ints([hidden])[:, None],
+                        np.arange(int(amount) + 1)[:, None],
+                        weight * np.arange(int(amount) + 1, dtype=np.float64),
+                        term=s.term[k : k + 1],
+                        part=s.part[k : k + 1],
+                    )
+                )
+            site.append(sites)
+            value.append(values)
+            coefficient.append(factors)
+            start.append(start[-1] + len(sites))
+            lows.append(s.low[k])
+            highs.append(s.high[k])
+        loose = Sums(ints(start), np.concatenate(site), np.concatenate(value), s.term, s.part,
+                     np.concatenate(coefficient), floats(lows), floats(highs))
+        every = np.concatenate([self.sizes, ints(sizes)]).astype(np.int64)
+        return Factors(every, self.visible, sums=loose, tables=(*tables, *prices))
+
+
+def reach(sizes: Ints, site: Ints, value: Ints, coefficient: Floats) -> tuple[float, float]:
+    """The least and greatest sum of coefficients, each site taking exactly one value."""
+    least = most = 0.0
+    for s in np.unique(site):
+        mine = site == s
+        per_value = np.zeros(int(sizes[s]))
+        np.add.at(per_value, value[mine], coefficient[mine])
+        least += per_value.min()
+        most += per_value.max()
+    return least, most
+
+
+def conditional(branches: Sequence[Factors]) -> Factors:
+    """A choice between structures over the same sites: a hidden selector says which one binds."""
+    first = branches[0]
+    selector = first.visible
+    sizes = np.append(first.sizes[: first.visible], len(branches)).astype(np.int64)
+    pieces, offset = [], 0
+    for b, branch in enumerate(branches):
+        rigid = branch.expanded()
+        n = len(rigid.sizes)
+        bound = _conditioned(
+            rigid,
+            [(n, b)] * rigid.counted.count,
+            [(n, b)] * rigid.clauses.count,
+            [(n, b)] * rigid.sums.count,
+        )
+        bound = replace(
+            bound,
+            sizes=np.append(rigid.sizes, len(branches)).astype(np.int64),
+            tables=tuple(_selected(t, n, b, len(branches), rigid.sizes) for t in rigid.tables),
+        )
+        bound, offset = _parts_after(bound, offset)
+        # the selector is the last hidden site of the branch: bring it to its common place
+        hidden = n - branch.visible
+        order = [*range(branch.visible), *range(branch.visible + 1, branch.visible + 1 + hidden),
+                 branch.visible]
+        bound = _renumbered(bound, ints(order))
+        bound = replace(
+            bound,
+            sizes=np.concatenate([sizes, rigid.sizes[branch.visible :]]).astype(np.int64),
+            visible=selector + 1,
+        )
+        pieces.append((bound, list(range(selector + 1))))
+    merged = Factors.merge(sizes, pieces)
+    return replace(merged, visible=selector, interchangeable=False)
+
+
+def _parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
+    """The same structure with its part numbers moved behind `offset`, and the next free number."""
+    lists = (factors.counted, factors.clauses, factors.sums)
+    top = max([int(x.part.max()) for x in (*lists, *factors.tables) if len(x.part)], default=-1)
+    counted, clauses, sums = (replace(x, part=x.part + offset) for x in lists)
+    tables = tuple(replace(t, part=t.part + offset) for t in factors.tables)
+    moved = replace(factors, counted=counted, clauses=clauses, sums=sums, tables=tables)
+    return moved, offset + top + 1
+
+
+def _selected(table: Table, selector: int, branch: int, branches: int, sizes: Ints) -> Table:
+    """The same costs where the selector is `branch`, and 0 elsewhere."""
+    scopes = np.concatenate(
+        [table.scopes, np.full((len(table.scopes), 1), selector)], axis=1
+    ).astype(np.int64)
+    tuples, costs = table.tuples, table.costs
+    if table.default != 0:
+        dense = table.dense([int(sizes[s]) for s in table.scopes[0]])
+        lead = table.costs.ndim - 1
+        places = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
+        tuples, costs = places, dense.reshape(*dense.shape[:lead], -1)
+    tuples = np.concatenate([tuples, np.full((len(tuples), 1), branch)], axis=1).astype(np.int64)
+    return replace(table, scopes=scopes, tuples=tuples, costs=costs, default=0.0)
+
+
+def _conditioned(
+    factors: Factors,
+    counted_if: Sequence[tuple[int, int]],
+    clauses_if: Sequence[tuple[int, int]],
+    sums_if: Sequence[tuple[int, int]],
+) -> Factors:
+    """Structure that binds only where a literal is true: one condition a list.
+
+    A clause takes the negated literal; counts and sums become sums with a large enough
+    coefficient on the literal.
+    """
+    clauses = factors.clauses
+    if clauses.count:
+        at = clauses.start[1:]
+        cond_site, cond_value = ints([s for s, _ in clauses_if]), ints([v for _, v in clauses_if])
+        clauses = replace(
+            clauses,
+            start=clauses.start + np.arange(clauses.count + 1),
+            site=np.insert(clauses.site, at, cond_site),
+            value=np.insert(clauses.value, at, cond_value),
+            sign=np.insert(clauses.sign, at, False),
+        )
+    c, s = factors.counted, factors.sums
+    pieces = []
+    for k in range(c.count):
+        a, b = c.start[k], c.start[k + 1]
+        pieces.append((c.site[a:b], c.value[a:b], np.ones(b - a), float(c.low[k]),
+                       float(c.high[k]), counted_if[k], c.term[k], c.part[k]))
+    for k in range(s.count):
+        a, b = s.start[k], s.start[k + 1]
+        pieces.append((s.site[a:b], s.value[a:b], s.coefficient[a:b], s.low[k], s.high[k],
+                       sums_if[k], s.term[k], s.part[k]))
+    sums = _conditional_sums(pieces)
+    return replace(factors, counted=Counted(), clauses=clauses, sums=sums)
+
+
+def _conditional_sums(pieces) -> Sums:
+    start, site, value, coefficient = [0], [], [], []
+    low, high, term, part = [], [], [], []
+    for sites, values, factors, least, most, (cond_site, cond_value), owner, place in pieces:
+        bottom = factors[factors < 0].sum()
+        top = factors[factors > 0].sum()
+        if math.isfinite(most) and top > most:
+            site.append(np.append(sites, cond_site))
+            value.append(np.append(values, cond_value))
+            coefficient.append(np.append(factors, top - most))
+            low.append(-math.inf)
+            high.append(top)
+        if math.isfinite(least) and bottom < least:
+            site.append(np.append(sites, cond_site))
+            value.append(np.append(values, cond_value))
+            coefficient.append(np.append(factors, bottom - least))
+            low.append(bottom)
+            high.append(math.inf)
+        while len(start) <= len(site):
+            start.append(start[-1] + len(site[len(start) - 1]))
+            term.append(owner)
+            part.append(place)
+    if not site:
+        return Sums()
+    return Sums(ints(start), ints(np.concatenate(site)), ints(np.concatenate(value)), ints(term),
+                ints(part), floats(np.concatenate(coefficient)), floats(low), floats(high))
+
+
+def _renumbered(factors: Factors, where: Ints) -> Factors:
+    """The same structure with site s called where[s]."""
+
+    def move(lists):
+        return replace(lists, site=where[lists.site]) if lists.count else lists
+
+    return replace(
+        factors,
+        counted=move(factors.counted),
+        clauses=move(factors.clauses),
+        sums=move(factors.sums),
+        different=move(factors.different),
+        tables=tuple(replace(t, scopes=where[t.scopes]) for t in factors.tables),
+    )
+
+
+def _concatenated(kind, lists):
+    """Several families of lists of one class as one."""
+    lists = [x for x in lists if x.count]
+    if not lists:
+        return kind()
+    if len(lists) == 1:
+        return lists[0]
+    columns = {
+        name: np.concatenate([getattr(x, name) for x in lists])
+        for name in kind.__dataclass_fields__
+        if name != "start"
+    }
+    start = _starts(np.concatenate([np.diff(x.start) for x in lists]))
+    return kind(start=start, **columns)

@@ -1,0 +1,1 @@
+"""One minimizer a file; `portfolio` is the default."""

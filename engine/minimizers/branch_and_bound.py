@@ -1,0 +1,372 @@
+"""Complete search over explicit structure: finds, proves least, proves unique, proves infeasible.
+
+Two searches share the work, both with deduction at every node. `cover` is a depth-first search
+with incremental counts for problems that are groups only (puzzles, colourings); it is tried first
+with a small limit of nodes. `clauses` learns from every conflict and takes everything else. What
+cannot be made explicit is evaluated at each solution found, and its floor enters the bound.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.deduction import deduced
+from engine.domain import State
+from engine.encode import Boolean, encode
+from engine.energy import Energy
+from engine.errors import BadQuery
+from engine.factors import Factors
+from engine.kernels import clauses as learning
+from engine.kernels import cover as covering
+from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
+from engine.problem import Problem
+from engine.random import Stream
+
+COVER_ROUNDS = ((2_000, 16), (20_000, 2))  # (nodes, rows) of the first visits of a row
+LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
+
+
+class Placed(Mapping[str, Tensor]):
+    """States given by places of values: one-hot tensors made when they are looked at."""
+
+    def __init__(self, problem: Problem, places: np.ndarray, others: State):
+        self.problem, self.places, self.others = problem, places, others
+        self._made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if not self._made:
+            self._made = {**self.others, **self.problem.state(self.places)}
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(v.name for v in self.problem.variables)
+
+    def __len__(self) -> int:
+        return len(self.problem.variables)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all rows share: the structure, prepared for both searches."""
+
+    factors: Factors
+    rest: Energy | None
+    rest_floor: float
+    fixed: State  # one state of the variables that are not finite
+
+    @cached_property
+    def cover(self) -> covering.Cover | None:
+        """The structure as groups, where it is nothing else."""
+        f = deduced(self.factors).expanded()
+        c = f.counted
+        plain = not f.clauses.count and not f.sums.count and not f.tables
+        if not plain or ((c.high != 1) | (c.low > 1)).any():
+            return None
+        return covering.prepare(
+            f.sizes, c.start, c.site, c.value, c.low == 1, f.interchangeable
+        )
+
+    @cached_property
+    def boolean(self) -> Boolean:
+        return encode(self.factors)
+
+    @cached_property
+    def formula(self) -> learning.Formula:
+        return self.formula_of(0)
+
+    def formula_of(self, row: int) -> learning.Formula:
+        b = self.boolean
+        cost = b.cost[row if len(b.cost) > 1 else 0]
+        return learning.Formula(
+            b.variables,
+            b.clauses.start, b.clauses.literal,
+            b.groups.start, b.groups.literal,
+            b.sums.start, b.sums.literal, b.coefficient, b.bound,
+            b.costs.start, b.costs.literal, np.ascontiguousarray(cost),
+        )
+
+    @cached_property
+    def loaded(self) -> learning.State:
+        return learning.load(self.formula, 0)
+
+    @property
+    def soft(self) -> bool:
+        return self.boolean.cost.shape[1] > 0 or self.rest is not None
+
+
+class Learner(NamedTuple):
+    """The clause-learning search of one row."""
+
+    formula: learning.Formula
+    state: learning.State
+    upper: float  # explicit cost that the next solution must beat
+
+
+class BranchState(NamedTuple):
+    """Where every row stands."""
+
+    plan: Plan
+    places: Tensor  # (R, n) the best solution
+    energy: Tensor  # (R,) of it, infinite while there is none
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+    unique: Tensor  # (R,) int8
+    visits: Tensor  # (R,) int64
+    learners: tuple[Learner | None, ...]
+    others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
+
+
+@dataclass(frozen=True)
+class BranchAndBound(Minimizer[BranchState]):
+    """Complete search on the factored form; refuses variables of real numbers in its terms.
+
+    unique: go on until uniqueness is decided; otherwise it is reported where it costs little.
+    conflicts: how many conflicts the learning search may spend in one step.
+    """
+
+    unique: bool = False
+    conflicts: int = 400
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
+        del rng
+        factors, rest = problem.factored()
+        free = [v for v in problem.variables if v not in problem.finite]
+        used = {v.name for v in rest.variables()} if rest else set()
+        if any(v.name in used for v in free):
+            raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
+        rows, n = problem.rows, factors.visible
+        floor = rest.floor() if rest else 0.0
+        plan = Plan(factors, rest, floor, {v.name: x[v.name][:: _particles(x, v, rows)]
+                                           for v in free})
+        return BranchState(
+            plan,
+            torch.zeros(rows, n, dtype=torch.int64),
+            torch.full((rows,), math.inf, dtype=torch.float64),
+            torch.full((rows,), -math.inf, dtype=torch.float64),
+            torch.zeros(rows, dtype=torch.bool),
+            torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            torch.zeros(rows, dtype=torch.int64),
+            (None,) * rows,
+            ((),) * rows,
+        )
+
+    def step(self, problem: Problem, s: BranchState, rng: Stream) -> BranchState:
+        open_rows = (~s.done).nonzero().reshape(-1)
+        if not len(open_rows):
+            return s
+        visits = s.visits[open_rows]
+        least = int(visits.min())
+        rows = open_rows[visits == least]
+        if least < len(COVER_ROUNDS) and s.plan.cover is not None:
+            nodes, many = COVER_ROUNDS[least]
+            return self._cover(problem, s, rows[:many].tolist(), nodes)
+        return self._learn(problem, s, int(rows[0]))
+
+    def report(self, problem: Problem, s: BranchState) -> Report:
+        found = s.energy < math.inf
+        return Report(
+            Placed(problem, s.places.numpy(), s.plan.fixed),
+            s.energy,
+            torch.where(found, 0.0, math.inf).double(),
+            s.bound,
+            s.done,
+            s.unique,
+            tuple(
+                tuple(Placed(_row(problem, r), p[None], s.plan.fixed) for p in more) if more else ()
+                for r, more in enumerate(s.others)
+            ),
+        )
+
+    def _cover(
+        self, problem: Problem, s: BranchState, rows: list[int], nodes: int
+    ) -> BranchState:
+        """A visit by the depth-first search, with at most `nodes` nodes a row."""
+        cover = s.plan.cover
+        assert cover is not None
+        wanted = 1 if cover.symmetric else 2
+        status, found, solutions, _ = covering.search(
+            cover, problem.allowed[rows], nodes, wanted
+        )
+        places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
+        done, unique, visits = s.done.clone(), s.unique.clone(), s.visits.clone()
+        others = list(s.others)
+        for k, r in enumerate(rows):
+            visits[r] += 1
+            exhausted = status[k] == covering.EXHAUSTED
+            if found[k] == 0:
+                if exhausted:
+                    bound[r], done[r] = math.inf, True
+                continue
+            visible = solutions[k, :, : s.plan.factors.visible].astype(np.int64)
+            places[r] = torch.from_numpy(visible[0])
+            energy[r] = bound[r] = 0.0
+            done[r] = True
+            if cover.symmetric:
+                other = _recoloured(visible[0], s.plan.factors, problem.allowed[r])
+                if other is not None:
+                    unique[r], others[r] = NOT_UNIQUE, (other,)
+                elif self.unique:
+                    done[r] = False
+            elif found[k] > 1:
+                unique[r] = NOT_UNIQUE
+                others[r] = (visible[1],)
+            elif exhausted:
+                unique[r] = UNIQUE
+            elif self.unique:
+                done[r] = False
+        return s._replace(places=places, energy=energy, bound=bound, done=done, unique=unique,
+                          visits=visits, others=tuple(others))
+
+    def _learn(self, problem: Problem, s: BranchState, r: int) -> BranchState:
+        """A visit by the clause-learning search."""
+        row = _Visit(self, problem, s, r)
+        row.run()
+        learners, others = list(s.learners), list(s.others)
+        learners[r], others[r] = row.learner, row.others
+        out = {
+            name: getattr(s, name).clone()
+            for name in ("places", "energy", "bound", "done", "unique", "visits")
+        }
+        out["places"][r] = torch.from_numpy(row.places)
+        out["energy"][r], out["bound"][r] = row.energy, row.bound
+        out["done"][r], out["unique"][r] = row.done, row.unique
+        out["visits"][r] += 1
+        return s._replace(learners=tuple(learners), others=tuple(others), **out)
+
+
+class _Visit:
+    """One row during one step of learning: what it knows, and how it changes."""
+
+    def __init__(self, minimizer: BranchAndBound, problem: Problem, s: BranchState, r: int):
+        self.minimizer, self.problem, self.plan, self.r = minimizer, problem, s.plan, r
+        self.places = s.places[r].numpy().copy()
+        self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
+        self.unique, self.done = int(s.unique[r]), False
+        self.others = s.others[r]
+        self.learner = s.learners[r] or self._fresh()
+        if s.learners[r] is not None:
+            self.learner = self.learner._replace(state=learning.copy(self.learner.state))
+
+    def _fresh(self) -> Learner:
+        """The shared formula, narrowed to the evidence of the row."""
+        plan = self.plan
+        if len(plan.boolean.cost) > 1:
+            formula = plan.formula_of(self.r)
+            state = learning.load(formula, 0)
+        else:
+            formula, state = plan.formula, learning.copy(plan.loaded)
+        closed = np.flatnonzero(self.problem.allowed[self.r] == 0)
+        for literal in plan.boolean.literal[closed]:
+            state = learning.add_clause(formula, state, np.array([literal ^ 1], dtype=np.int32))
+        learner = Learner(formula, state, math.inf)
+        return self._blocked(learner) if self.energy < math.inf else learner
+
+    def run(self) -> None:
+        before = learning.conflicts(self.learner.state)
+        leaves: list[np.ndarray] = []
+        while True:
+            spent = learning.conflicts(self.learner.state) - before
+            budget = self.minimizer.conflicts - spent
+            if budget <= 0:
+                break
+            formula, state, upper = self.learner
+            status = learning.search(formula, state, NO_LITERALS, budget, upper, 1e-9)
+            state = learning.latest(state)
+            self.learner = self.learner._replace(state=state)
+            if status == learning.REFUTED:
+                self._leaves(leaves)
+                self._exhausted()
+                return
+            if status != learning.SATISFIED:
+                break
+            found = self.plan.boolean.places(learning.model(state))
+            if self.plan.rest is not None:
+                leaves.append(found)
+                self.learner = self._blocked(self.learner, found)
+                if len(leaves) == LEAVES:
+                    break
+            elif self._solution(found, learning.cost(formula, state)):
+                return
+        self._leaves(leaves)
+
+    def _solution(self, found: np.ndarray, cost: float) -> bool:
+        """Take in a solution of a wholly explicit problem; True when the visit is over."""
+        energy = self.plan.boolean.constant + cost
+        if not self.plan.soft:
+            if self.energy < math.inf:
+                self.unique, self.others, self.done = NOT_UNIQUE, (found,), True
+                return True
+            self.places, self.energy, self.bound = found, 0.0, 0.0
+            self.done = not self.minimizer.unique
+            self.learner = self._blocked(self.learner)
+            return self.done
+        self.places, self.energy = found, energy
+        self.learner = self.learner._replace(upper=cost)
+        return False
+
+    def _leaves(self, leaves: list[np.ndarray]) -> None:
+        """Evaluate what is not explicit at the solutions found, all in one call."""
+        if not leaves or self.plan.rest is None:
+            return
+        state = Placed(self.problem, np.stack(leaves), _repeated(self.plan.fixed, len(leaves)))
+        with torch.no_grad():
+            energies = self.problem.energy(state)
+        best = int(energies.argmin())
+        if float(energies[best]) < self.energy:
+            self.places, self.energy = leaves[best], float(energies[best])
+            slack = self.energy - self.plan.rest_floor - self.plan.boolean.constant
+            self.learner = self.learner._replace(upper=slack)
+
+    def _exhausted(self) -> None:
+        """Nothing better is left."""
+        self.done = True
+        if self.energy == math.inf:
+            self.bound = math.inf
+            return
+        self.bound = self.energy
+        if not self.plan.soft and self.unique == UNKNOWN:
+            self.unique = UNIQUE
+
+    def _blocked(self, learner: Learner, places: np.ndarray | None = None) -> Learner:
+        """The search without one solution."""
+        found = self.places if places is None else places
+        clause = self.plan.boolean.model_literals(found) ^ 1
+        state = learning.add_clause(learner.formula, learner.state, clause.astype(np.int32))
+        return learner._replace(state=state)
+
+
+NO_LITERALS = np.zeros(0, dtype=np.int32)
+
+
+def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> np.ndarray | None:
+    """The same solution with two interchangeable values exchanged, where evidence allows it."""
+    n, k = factors.visible, int(factors.sizes[0])
+    mask = allowed[: n * k].reshape(n, k)
+    for a in range(k):
+        for b in range(a + 1, k):
+            if (mask[:, a] == mask[:, b]).all() and ((places == a) | (places == b)).any():
+                swapped = places.copy()
+                swapped[places == a], swapped[places == b] = b, a
+                return swapped
+    return None
+
+
+def _row(problem: Problem, row: int) -> Problem:
+    return problem
+
+
+def _repeated(state: State, count: int) -> State:
+    return {name: x[:1].expand(count, *x.shape[1:]) for name, x in state.items()}
+
+
+def _particles(x: State, variable, rows: int) -> int:
+    return x[variable.name].shape[0] // rows
+
+
+__all__ = ["BranchAndBound", "BranchState", "Placed", "Plan", "replace"]

@@ -1,0 +1,201 @@
+"""A problem: an energy, and where its variables may lie, for one row of evidence or for many."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Variable
+from engine.energy import Energy, Part, Sum, scope_domains
+from engine.errors import BadQuery, Mistake, known
+from engine.factors import Factors
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An energy and a domain for each of its variables; every domain has the same rows.
+
+    `variables` may name more than the energy uses: those are free.
+    """
+
+    energy: Energy
+    variables: tuple[Variable, ...] = ()
+    domains: Mapping[str, Domain] = None  # type: ignore[assignment]  # base domains if left out
+
+    def __post_init__(self):
+        used = self.energy.variables()
+        every = {v.name: v for v in (*self.variables, *used)}
+        if len({id(v) for v in (*self.variables, *used)}) != len(every):
+            raise BadQuery("two different variables share one name")
+        object.__setattr__(self, "variables", tuple(every.values()))
+        if self.domains is None:
+            object.__setattr__(self, "domains", {n: v.domain for n, v in every.items()})
+
+    @property
+    def rows(self) -> int:
+        """R, the number of evidences solved side by side."""
+        return max((d.rows for d in self.domains.values()), default=1)
+
+    def given(self, **evidence: Any) -> "Problem":
+        """The problem under evidence: one row, narrowed from the base domains."""
+        return self.given_rows([evidence])
+
+    def given_rows(self, evidences: Sequence[Mapping[str, Any]]) -> "Problem":
+        """The problem under several evidences side by side, narrowed from the base domains."""
+        if not evidences:
+            raise BadQuery(Mistake("evidence", "has no row", "give at least one"))
+        base = {v.name: v.domain for v in self.variables}
+        for row, evidence in enumerate(evidences):
+            for name in evidence:
+                if name not in base:
+                    path = "evidence" if len(evidences) == 1 else f"evidence[{row}]"
+                    raise BadQuery(Mistake(path, f"{name!r} is no variable", known(name, base)))
+        domains = {}
+        for name, domain in base.items():
+            try:
+                domains[name] = domain.narrow([e.get(name) for e in evidences])
+            except BadQuery as error:
+                raise error.under(f"evidence.{name}") from None
+        return replace(self, domains=domains)
+
+    def select(self, rows: Sequence[int]) -> "Problem":
+        """Some of the rows."""
+        every = {name: _widened(d, self.rows) for name, d in self.domains.items()}
+        return replace(self, domains={name: d.select(rows) for name, d in every.items()})
+
+    @staticmethod
+    def stack(problems: Sequence["Problem"]) -> "Problem":
+        """Problems of one energy as the rows of one problem."""
+        first = problems[0]
+        if any(p.energy is not first.energy for p in problems):
+            raise BadQuery("only problems of the same energy can be stacked")
+        domains = {}
+        for name in first.domains:
+            head, *tail = (_widened(p.domains[name], p.rows) for p in problems)
+            domains[name] = head.join(tail)
+        return replace(first, domains=domains)
+
+    @cached_property
+    def keys(self) -> Tensor:
+        """The key of each row: a 64-bit hash of its evidence. -> (R,) int64"""
+        prints = [self.domain(v.name).fingerprints for v in self.variables]
+        keys = []
+        for row in zip(*prints, strict=True):
+            digest = hashlib.blake2b(b"|".join(row), digest_size=8).digest()
+            keys.append(int.from_bytes(digest, "little", signed=True))
+        return torch.tensor(keys or [0], dtype=torch.int64)
+
+    @cached_property
+    def finite(self) -> tuple[Variable, ...]:
+        """The variables of finite sites, in order."""
+        return tuple(v for v in self.variables if isinstance(self.domains[v.name], Finite))
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """The number of the first site of each finite variable."""
+        out, total = {}, 0
+        for v in self.finite:
+            out[v.name] = total
+            total += v.domain.sites
+        return out
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The summands of the energy, in order."""
+        return self.energy.parts()
+
+    @cached_property
+    def _factored(self) -> tuple[Factors, Energy | None]:
+        sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
+        pieces, rest = [], []
+        for place, part in enumerate(self.parts):
+            own = self._structure(part)
+            if own is None:
+                rest.append(part)
+                continue
+            sites = [
+                self.starts[view.variable.name] + int(k)
+                for view in part.term.scope
+                for k in view.places.reshape(-1)
+            ]
+            pieces.append((own.owned_by(place), sites))
+        return Factors.merge(sizes, pieces), Sum(*rest) if rest else None
+
+    def _structure(self, part: Part) -> Factors | None:
+        domains = scope_domains(part.term, dict(self.domains))
+        if not all(isinstance(d, Finite) for d in domains):
+            return None
+        own = part.term.factors(*domains)
+        if own is None or part.weight is None:
+            return own
+        return own.weighed(part.weight)
+
+    def factored(self) -> tuple[Factors, Energy | None]:
+        """The explicit structure over the finite sites of all variables, and the rest of the
+        energy that could not be made explicit (None when nothing is left)."""
+        return self._factored
+
+    def reduced(self) -> "Problem":
+        """The problem without the variables that a term defines from others.
+
+        A term that substitutes lists its inputs first and its outputs last.
+        """
+        return self  # no kind of this release defines variables
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Which literals are possible, sites in order, hidden ones free. -> (R, C) uint8"""
+        factors, _ = self.factored()
+        columns = [
+            self.domain(v.name).allowed.reshape(self.rows, -1).numpy()
+            for v in self.finite
+        ]
+        hidden = int(factors.sizes[factors.visible :].sum())
+        columns.append(np.ones((self.rows, hidden), dtype=bool))
+        return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.uint8)
+
+    def state(self, places: np.ndarray) -> dict[str, Tensor]:
+        """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""
+        out = {}
+        for v in self.finite:
+            domain = self.domains[v.name]
+            start = self.starts[v.name]
+            index = torch.from_numpy(
+                np.ascontiguousarray(places[:, start : start + domain.sites], dtype=np.int64)
+            )
+            k = domain.event[-1]
+            hot = torch.nn.functional.one_hot(index, k).float()
+            out[v.name] = hot.reshape(len(places), *domain.event)
+        return out
+
+    def places(self, state: Mapping[str, Tensor]) -> np.ndarray:
+        """The places of the values of decided states. -> (B, n) int64"""
+        columns = [
+            state[v.name].argmax(-1).reshape(state[v.name].shape[0], -1) for v in self.finite
+        ]
+        return torch.cat(columns, 1).cpu().numpy() if columns else np.zeros((self.rows, 0), int)
+
+    def project(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The nearest states inside the domains."""
+        return {n: self.domain(n).project(state[n]) for n in self.domains}
+
+    def decide(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The nearest definite states inside the domains."""
+        return {n: self.domain(n).decide(state[n]) for n in self.domains}
+
+    def domain(self, name: str) -> Domain:
+        """The domain of a variable, with all R rows."""
+        return _widened(self.domains[name], self.rows)
+
+    def plain(self, state: Mapping[str, Tensor], index: int) -> dict[str, Any]:
+        """One decided state as people's values: nested lists, one per variable."""
+        return {v.name: self.domains[v.name].decode(state[v.name][index]) for v in self.variables}
+
+
+def _widened(domain: Domain, rows: int) -> Domain:
+    return domain if domain.rows == rows else domain.select([0] * rows)

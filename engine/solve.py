@@ -1,0 +1,196 @@
+"""The one loop: steps a minimizer and yields ever better solutions until proved or out of budget.
+
+Deadlines, progress, cancelling and streaming all come from this being a generator. Decisions
+depend on counts; seconds only end the loop.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engine.answer import Flag
+from engine.domain import State
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Minimizer, Report
+from engine.minimizers.portfolio import Portfolio
+from engine.problem import Problem
+from engine.random import Stream
+
+def never() -> bool:
+    """The caller never stops the search."""
+    return False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a solve may spend: seconds for each row (None: no limit), steps, and a stop signal."""
+
+    seconds: float | None = None
+    steps: int | None = None
+    stop: Callable[[], bool] = never  # asked before every step: cancelling
+
+    def __post_init__(self):
+        for name in ("seconds", "steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise BadQuery(Mistake(f"budget.{name}", f"{value!r}", "give a number >= 0"))
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A stage of a solve: the best states so far and what is proved of them."""
+
+    report: Report
+    steps: int
+    seconds: float
+    flags: tuple[tuple[Flag, ...], ...]  # of each row
+    final: bool = False
+
+
+def solve(
+    problem: Problem,
+    minimizer: Minimizer | None = None,
+    *,
+    particles: int = 64,
+    budget: Budget | None = None,
+    seed: int = 0,
+    start: State | None = None,
+) -> Iterator[Solution]:
+    """Yields a solution whenever some row got better, and a last one with `final` set.
+
+    `start` may hold states of any of the variables, (R * P, *event); they are projected into the
+    narrowed domains first. Without a time limit the result is a function of (problem, seed).
+    """
+    if particles < 1:
+        raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
+    run = _Run(problem, minimizer or Portfolio(), particles, budget or Budget(), seed, start)
+    yield from run.loop()
+
+
+class Start(Mapping[str, Tensor]):
+    """Starting states, drawn or projected when a minimizer first looks at a variable."""
+
+    def __init__(self, problem: Problem, particles: int, rng: Stream, given: State):
+        self.problem, self.particles, self.rng, self.given = problem, particles, rng, given
+        self._drawn: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._drawn:
+            self._drawn[name] = self._draw(name)
+        return self._drawn[name]
+
+    def _draw(self, name: str) -> Tensor:
+        domain = self.problem.domain(name)
+        if name in self.given:
+            given = self.given[name]
+            wanted = (self.problem.rows * self.particles, *domain.event)
+            if given.shape[0] == self.problem.rows and self.particles > 1:
+                given = given.repeat_interleave(self.particles, 0)
+            if tuple(given.shape) != wanted:
+                raise BadQuery(
+                    Mistake(f"start.{name}", f"shape {tuple(given.shape)}", f"give {wanted}")
+                )
+            return domain.decide(domain.project(given))
+        lane = list(self.problem.domains).index(name)
+        return domain.sample(self.particles, self.rng.fork(lane))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.problem.domains)
+
+    def __len__(self) -> int:
+        return len(self.problem.domains)
+
+
+class _Run:
+    """The moving parts of one solve: which rows still run, and the reports of those that left."""
+
+    def __init__(self, problem, minimizer, particles, budget, seed, start):
+        self.problem, self.minimizer, self.budget = problem, minimizer, budget
+        self.rng = Stream(seed, problem.keys)
+        x = Start(problem, particles, self.rng.at(0), start or {})
+        self.state = minimizer.init(problem, x, self.rng.at(0))
+        self.report = minimizer.report(problem, self.state)
+        self.active = torch.arange(problem.rows)
+        self.clock = torch.zeros(problem.rows, dtype=torch.float64)
+        self.expired = torch.zeros(problem.rows, dtype=torch.bool)
+        self.steps, self.began = 0, time.perf_counter()
+
+    def loop(self) -> Iterator[Solution]:
+        problem, rng = self.problem, self.rng
+        cancelled = False
+        shown = self.report
+        while True:
+            settled = closed(self.report)
+            running = ~(settled | self.expired)
+            if not running.any():
+                break
+            if self.budget.steps is not None and self.steps >= self.budget.steps:
+                break
+            if self.budget.stop():
+                cancelled = True
+                break
+            if self.expired[self.active].any():
+                problem, rng = self._leave(problem, rng, running)
+            before = time.perf_counter()
+            self.steps += 1
+            self.state = self.minimizer.step(problem, self.state, rng.at(self.steps))
+            self._merge(self.minimizer.report(problem, self.state))
+            self._tick(time.perf_counter() - before, running)
+            if self.report.better(shown).any() or (self.report.bound > shown.bound).any():
+                shown = self.report
+                yield self._solution(False, False)
+        yield self._solution(True, cancelled)
+
+    def _leave(self, problem, rng, running: Tensor):
+        """Rows out of time leave the batch."""
+        stay = running[self.active].nonzero().reshape(-1).tolist()
+        self.state = self.minimizer.select(self.state, stay, len(self.active))
+        self.active = self.active[stay]
+        return problem.select(stay), rng.select(torch.tensor(stay))
+
+    def _merge(self, report: Report) -> None:
+        """Put the reports of the active rows in their places."""
+        if len(self.active) == self.problem.rows:
+            self.report = report
+            return
+        at = self.active
+        whole = self.report
+        others = list(whole.others)
+        for k, row in enumerate(at.tolist()):
+            others[row] = report.others[k]
+        self.report = replace(
+            whole,
+            x={n: t.index_copy(0, at, report.x[n]) for n, t in whole.x.items()},
+            others=tuple(others),
+            **{
+                name: getattr(whole, name).index_copy(0, at, getattr(report, name))
+                for name in ("energy", "violation", "bound", "done", "unique")
+            },
+        )
+
+    def _tick(self, seconds: float, running: Tensor) -> None:
+        if self.budget.seconds is None:
+            return
+        self.clock += torch.where(running, seconds / int(running.sum()), 0.0)
+        self.expired |= running & (self.clock >= self.budget.seconds)
+
+    def _solution(self, final: bool, cancelled: bool) -> Solution:
+        open_rows = ~closed(self.report)
+        flags = []
+        for late, still in zip(self.expired.tolist(), open_rows.tolist(), strict=True):
+            if late and still:
+                flags.append((Flag.DEADLINE,))
+            elif cancelled and still:
+                flags.append((Flag.CANCELLED,))
+            else:
+                flags.append(())
+        seconds = time.perf_counter() - self.began
+        return Solution(self.report, self.steps, seconds, tuple(flags), final)
+
+
+def closed(report: Report) -> Tensor:
+    """Rows on which nothing more can be gained: the minimizer is done. -> (R,) bool"""
+    return report.done
