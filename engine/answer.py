@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from engine.domain import State
-from engine.energy import judge, plain_scope
-from engine.minimizer import NOT_UNIQUE, UNIQUE
+from engine.energy import Part as Summand
+from engine.energy import plain_scope
+from engine.minimizer import GAP, NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.problem import Problem
 
 if TYPE_CHECKING:
     from engine.solve import Solution
 
-GAP = 1e-6  # an answer is optimal when energy - bound <= GAP * max(1, |energy|)
 SAID = 20  # failing parts of one term that a finding spells out
 
 
@@ -127,8 +127,38 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     checked.
     """
     report = solution.report
-    energies = _energies(problem, report.x)
-    return [_answer(problem, solution, row, energies) for row in range(problem.rows)]
+    judge = _Judge(problem)
+    plains = problem.plain(report.x)
+    shares = judge.shares(report.x)
+    bounds, uniques = report.bound.tolist(), report.unique.tolist()
+    answers = []
+    for row in range(problem.rows):
+        common: dict[str, Any] = {
+            "flags": solution.flags(row),
+            "steps": solution.steps,
+            "seconds": solution.seconds,
+        }
+        if bounds[row] == math.inf:
+            answers.append(Answer(Status.INFEASIBLE, None, None, None, **common))
+            continue
+        plain = plains[row]
+        status, energy, findings = judge.grade(plain, shares[row], bounds[row])
+        checked = status in (Status.OPTIMAL, Status.SATISFIED)
+        others = report.others[row] if checked and report.others else ()
+        answers.append(
+            Answer(
+                status,
+                plain,
+                energy,
+                bounds[row] if math.isfinite(bounds[row]) else None,
+                judge.terms(shares[row]),
+                findings,
+                unique=WHETHER[uniques[row]] if checked else None,
+                alternatives=judge.alternatives(others),
+                **common,
+            )
+        )
+    return answers
 
 
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -137,27 +167,12 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
         v.name: torch.stack([v.domain.encode(row[v.name]) for row in values])
         for v in problem.variables
     }
-    energies = _energies(problem, x)
+    judge = _Judge(problem)
     answers = []
-    for row, plain in enumerate(values):
-        findings = judge_all(problem, dict(plain))
-        shares = [float(e[row]) for e in energies]
-        answers.append(_graded(problem, dict(plain), findings, shares, -math.inf))
+    for plain, shares in zip(values, judge.shares(x), strict=True):
+        status, energy, findings = judge.grade(dict(plain), shares, -math.inf)
+        answers.append(Answer(status, dict(plain), energy, None, judge.terms(shares), findings))
     return answers
-
-
-def judge_all(problem: Problem, plain: dict[str, Any]) -> tuple[Finding, ...]:
-    """What every term says of plain values."""
-    findings = []
-    for part, name in zip(problem.parts, term_names(problem), strict=True):
-        verdict = judge(part.term, plain)
-        text = ""
-        if verdict is False:
-            said = part.term.explain(*plain_scope(part.term, plain))
-            text = "; ".join(said[:SAID]) + (f"; and {len(said) - SAID} more"
-                                             if len(said) > SAID else "")
-        findings.append(Finding(name, verdict, part.required, text))
-    return tuple(findings)
 
 
 def term_names(problem: Problem) -> list[str]:
@@ -168,81 +183,79 @@ def term_names(problem: Problem) -> list[str]:
     ]
 
 
-@torch.no_grad()
-def _energies(problem: Problem, x: State) -> list[torch.Tensor]:
-    """Weighted energy of each term (0 for required ones). -> one (R,) float64 per term"""
-    out = []
-    for part in problem.parts:
-        if part.weight is None:
-            out.append(torch.zeros(next(iter(x.values())).shape[0], dtype=torch.float64))
+WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
+
+
+class _Judge:
+    """Judges plain values of one problem: every term by itself, apart from the search."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.named = list(zip(problem.parts, term_names(problem), strict=True))
+        self.fine = {  # what is said of a term that holds, or cannot be decided
+            (name, verdict): Finding(name, verdict, part.required)
+            for part, name in self.named
+            for verdict in (True, None)
+        }
+        self.rules = tuple(TermEnergy(name, 0.0) for _, name in self.named)
+
+    @torch.no_grad()
+    def shares(self, x: State) -> list[list[float]]:
+        """Weighted energy of each term, 0 for required ones. -> [row][term]"""
+        count = next(iter(x.values())).shape[0]
+        columns = []
+        for part, _ in self.named:
+            if part.weight is None:
+                columns.append([0.0] * count)
+            else:
+                columns.append((part.weight * part.term(x).double()).tolist())
+        return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+
+    def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
+        """What every term says of plain values."""
+        return tuple(self._finding(part, name, plain) for part, name in self.named)
+
+    def _finding(self, part: Summand, name: str, plain: dict[str, Any]) -> Finding:
+        values = plain_scope(part.term, plain)
+        verdict = part.term.holds(*values)
+        if verdict is not False:
+            return self.fine[name, verdict]
+        said = part.term.explain(*values)
+        more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
+        return Finding(name, False, part.required, "; ".join(said[:SAID]) + more)
+
+    def grade(
+        self, plain: dict[str, Any], shares: Sequence[float], bound: float
+    ) -> tuple[Status, float | None, tuple[Finding, ...]]:
+        """What these values are worth, and what may be claimed of them."""
+        findings = self.findings(plain)
+        energy = sum(shares)
+        finite = math.isfinite(energy)
+        if not finite or any(f.required and f.holds is False for f in findings):
+            status = Status.UNSATISFIED
+        elif energy - bound <= GAP * max(1.0, abs(energy)):
+            status = Status.OPTIMAL
+        elif any(f.holds is not None for f in findings):
+            status = Status.SATISFIED
         else:
-            out.append(part.weight * part.term(x).double())
-    return out
+            status = Status.SCORED
+        return status, energy if finite else None, findings
 
+    def terms(self, shares: Sequence[float]) -> tuple[TermEnergy, ...]:
+        """The share of each term, by name."""
+        if not any(shares):
+            return self.rules
+        return tuple(
+            TermEnergy(name, share if math.isfinite(share) else None)
+            for (_, name), share in zip(self.named, shares, strict=True)
+        )
 
-def _answer(problem: Problem, solution: "Solution", row: int, energies) -> Answer:
-    report = solution.report
-    bound = float(report.bound[row])
-    common: dict[str, Any] = {
-        "flags": solution.flags[row],
-        "steps": solution.steps,
-        "seconds": solution.seconds,
-    }
-    if bound == math.inf:
-        return Answer(Status.INFEASIBLE, None, None, None, **common)
-    plain = problem.plain(report.x, row)
-    findings = judge_all(problem, plain)
-    answer = _graded(problem, plain, findings, [float(e[row]) for e in energies], bound)
-    unique = {UNIQUE: True, NOT_UNIQUE: False}.get(int(report.unique[row]))
-    checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
-    return replace(
-        answer,
-        unique=unique if checked else None,
-        alternatives=_alternatives(problem, report.others[row]) if checked else (),
-        **common,
-    )
-
-
-def _alternatives(problem: Problem, states: Sequence[State]) -> tuple[Alternative, ...]:
-    """Other answers, each re-scored and judged; one that does not check out is dropped."""
-    kept = []
-    for state in states:
-        plain = problem.plain(state, 0)
-        energy = float(sum(e[0] for e in _energies(problem, state)))
-        if math.isfinite(energy) and all(
-            f.holds is not False for f in judge_all(problem, plain) if f.required
-        ):
-            kept.append(Alternative(plain, energy))
-    return tuple(kept)
-
-
-def _graded(
-    problem: Problem,
-    plain: dict[str, Any],
-    findings: tuple[Finding, ...],
-    shares: Sequence[float],
-    bound: float,
-) -> Answer:
-    """The answer that these findings and energies allow."""
-    energy = math.fsum(shares) if all(map(math.isfinite, shares)) else sum(shares)
-    verdicts = [f.holds for f in findings if f.required]
-    if False in verdicts or not math.isfinite(energy):
-        status = Status.UNSATISFIED
-    elif bound > -math.inf and energy - bound <= GAP * max(1.0, abs(energy)):
-        status = Status.OPTIMAL
-    elif any(f.holds is not None for f in findings):
-        status = Status.SATISFIED
-    else:
-        status = Status.SCORED
-    terms = tuple(
-        TermEnergy(name, share if math.isfinite(share) else None)
-        for name, share in zip(term_names(problem), shares, strict=True)
-    )
-    return Answer(
-        status,
-        plain,
-        energy if math.isfinite(energy) else None,
-        bound if math.isfinite(bound) else None,
-        terms,
-        findings,
-    )
+    def alternatives(self, states: Sequence[State]) -> tuple[Alternative, ...]:
+        """Other answers, each re-scored and judged; one that does not check out is dropped."""
+        kept = []
+        for state in states:
+            plain = self.problem.plain(state)[0]
+            status, energy, _ = self.grade(plain, self.shares(state)[0], -math.inf)
+            if status is not Status.UNSATISFIED and energy is not None:
+                kept.append(Alternative(plain, energy))
+        return tuple(kept)

@@ -70,8 +70,8 @@ class Domain(ABC):
         """A person's complete value, nested as the shape, as a state tensor. -> (*event)"""
 
     @abstractmethod
-    def decode(self, x: Tensor) -> Any:
-        """A decided state tensor as nested lists of people's values. (*event) -> nested"""
+    def decode(self, x: Tensor) -> list[Any]:
+        """Decided states as people's values: (B, *event) -> B of them, nested as the shape."""
 
     @property
     @abstractmethod
@@ -209,9 +209,11 @@ class Finite(Domain):
         hot = torch.nn.functional.one_hot(torch.tensor(index, dtype=torch.long), len(self.values))
         return hot.reshape(self.event).float()
 
-    def decode(self, x: Tensor) -> Any:
-        index = x.argmax(-1).reshape(-1).tolist()
-        return nest([self.values[k] for k in index], self.shape)
+    def decode(self, x: Tensor) -> list[Any]:
+        index = x.argmax(-1).reshape(x.shape[0], -1)
+        values = np.empty(len(self.values), dtype=object)
+        values[:] = self.values
+        return values[index.cpu().numpy()].reshape(x.shape[0], *self.shape).tolist()
 
     @cached_property
     def fingerprints(self) -> list[bytes]:
@@ -319,7 +321,7 @@ class Real(Domain):
         flat = flatten(value, self.shape)
         return torch.tensor([float(v) for v in flat], dtype=torch.float64).reshape(self.shape)
 
-    def decode(self, x: Tensor) -> Any:
+    def decode(self, x: Tensor) -> list[Any]:
         return x.double().tolist()
 
     @cached_property

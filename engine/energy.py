@@ -160,7 +160,31 @@ class Term(Energy):
         The default enumerates a small scope: one table when the combinations of allowed values are
         at most `ENUMERATED`.
         """
-        return enumerate_table(self, domains)
+        return enumerate_table(self, domains, None if self.required_by_default else 1.0)
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """The structure of this term in an energy: as a constraint (weight None), or at a price.
+
+        The default prices the parts of `factors`. Only terms made of other terms override this.
+        """
+        if type(self).factors is Term.factors:
+            return enumerate_table(self, domains, weight)
+        own = self.factors(*domains)
+        return own if own is None or weight is None else own.weighed(weight)
+
+    def check_required(self) -> None:
+        """Raises BadQuery where this term must not be required, such as a table of finite costs.
+
+        Asked for a term that is required by hand. The default has nothing against it.
+        """
+
+    @classmethod
+    def example(cls) -> "Term | None":
+        """A small instance over variables of its own, for `basin check KIND`; None: there is none.
+
+        Any other instance is checked from Python: `engine.testing.check_term(term)`.
+        """
+        return None
 
     def floor(self) -> float:
         """A proved lower bound of `energy`; the default is 0 for rules and residuals."""

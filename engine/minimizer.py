@@ -15,6 +15,7 @@ from engine.random import Stream
 S = TypeVar("S")
 
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
+GAP = 1e-6  # an answer is optimal when energy - bound <= GAP * max(1, |energy|)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Report:
     bound: Tensor  # (R,) float64 proved; -inf: nothing proved; +inf: proved infeasible
     done: Tensor  # (R,) bool: this minimizer has nothing left to do
     unique: Tensor  # (R,) int8: UNKNOWN, NOT_UNIQUE or UNIQUE
-    others: tuple[tuple[State, ...], ...] = ()  # alternatives of each row, states of one row
+    others: Sequence[tuple[State, ...]] = ()  # alternatives of each row, states of one row
 
     @staticmethod
     def blank(problem: Problem, x: State) -> "Report":

@@ -192,9 +192,11 @@ class Problem:
         """The domain of a variable, with all R rows."""
         return _widened(self.domains[name], self.rows)
 
-    def plain(self, state: Mapping[str, Tensor], index: int) -> dict[str, Any]:
-        """One decided state as people's values: nested lists, one per variable."""
-        return {v.name: self.domains[v.name].decode(state[v.name][index]) for v in self.variables}
+    def plain(self, state: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        """Decided states as people's values: for each, nested lists by variable."""
+        columns = [(v.name, self.domains[v.name].decode(state[v.name])) for v in self.variables]
+        count = len(columns[0][1]) if columns else 0
+        return [{name: values[k] for name, values in columns} for k in range(count)]
 
 
 def _widened(domain: Domain, rows: int) -> Domain:

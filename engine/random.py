@@ -53,11 +53,18 @@ class Stream:
 
     def fork(self, lane: int) -> "Stream":
         """An independent stream for another use in the same step."""
-        return Stream(self.seed, self.keys, self.step, (self.lane * 31 + lane + 1) & 0xFFF)
+        mixed = (self.lane * 0x9E3779B1 + lane + 1) & MASK  # odd factor: forks of forks spread
+        return Stream(self.seed, self.keys, self.step, mixed)
 
     def select(self, rows: Tensor) -> "Stream":
         """The stream of some of the rows."""
         return Stream(self.seed, self.keys[rows], self.step, self.lane)
+
+    @property
+    def words(self) -> Tensor:
+        """The Philox key of each row: its own key, mixed with the seed. -> (R, 2) int64"""
+        mixed = self.keys ^ (self.seed * 0x9E3779B97F4A7C15 % 2**63)
+        return torch.stack([mixed & MASK, (mixed >> 32) & MASK], -1)
 
     def bits(self, particles: int, sites: int) -> Tensor:
         """Random 32-bit words. -> (R * particles, sites) int64; batch b belongs to row b // P."""
@@ -72,20 +79,19 @@ class Stream:
                 block.expand(shape),
                 particle[:, None].expand(shape),
                 torch.full(shape, self.step & MASK, device=device),
-                torch.full(shape, (self.lane << 20) | (self.step >> 32), device=device),
+                torch.full(shape, self.lane, device=device),
             ],
             -1,
         )
-        mixed = self.keys ^ (self.seed * 0x9E3779B97F4A7C15 % 2**63)
-        key = torch.stack([mixed & MASK, (mixed >> 32) & MASK], -1)  # (R, 2)
-        words = philox(counter, key[:, None, None, :].expand(*shape, 2))
+        words = philox(counter, self.words[:, None, None, :].expand(*shape, 2))
         return words.reshape(rows * particles, blocks * 4)[:, :sites]
 
     def uniform(self, particles: int, *event: int, dtype=torch.float32) -> Tensor:
-        """Uniform numbers in (0, 1). -> (R * particles, *event)"""
-        sites = _count(event)
-        words = self.bits(particles, sites).reshape(-1, *event)
-        return ((words >> 8).to(dtype) + 0.5) / 2**24
+        """Uniform numbers in (0, 1), never 0 nor 1. -> (R * particles, *event)"""
+        words = self.bits(particles, _count(event)).reshape(-1, *event)
+        if dtype == torch.float64:
+            return (words.double() + 0.5) / 2**32
+        return ((words >> 9).to(dtype) + 0.5) / 2**23  # 24 bits of mantissa hold the half exactly
 
     def normal(self, particles: int, *event: int, dtype=torch.float32) -> Tensor:
         """Standard normal numbers by Box and Muller. -> (R * particles, *event)"""

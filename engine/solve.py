@@ -46,8 +46,17 @@ class Solution:
     report: Report
     steps: int
     seconds: float
-    flags: tuple[tuple[Flag, ...], ...]  # of each row
+    late: Tensor  # (R,) bool: the time limit ended the search of this row
+    cancelled: bool = False
     final: bool = False
+
+    def flags(self, row: int) -> tuple[Flag, ...]:
+        """The circumstances of one row."""
+        if bool(self.report.done[row]):
+            return ()
+        if bool(self.late[row]):
+            return (Flag.DEADLINE,)
+        return (Flag.CANCELLED,) if self.cancelled else ()
 
 
 def solve(
@@ -123,8 +132,7 @@ class _Run:
         cancelled = False
         shown = self.report
         while True:
-            settled = closed(self.report)
-            running = ~(settled | self.expired)
+            running = ~(self.report.done | self.expired)
             if not running.any():
                 break
             if self.budget.steps is not None and self.steps >= self.budget.steps:
@@ -178,19 +186,5 @@ class _Run:
         self.expired |= running & (self.clock >= self.budget.seconds)
 
     def _solution(self, final: bool, cancelled: bool) -> Solution:
-        open_rows = ~closed(self.report)
-        flags = []
-        for late, still in zip(self.expired.tolist(), open_rows.tolist(), strict=True):
-            if late and still:
-                flags.append((Flag.DEADLINE,))
-            elif cancelled and still:
-                flags.append((Flag.CANCELLED,))
-            else:
-                flags.append(())
         seconds = time.perf_counter() - self.began
-        return Solution(self.report, self.steps, seconds, tuple(flags), final)
-
-
-def closed(report: Report) -> Tensor:
-    """Rows on which nothing more can be gained: the minimizer is done. -> (R,) bool"""
-    return report.done
+        return Solution(self.report, self.steps, seconds, self.expired.clone(), cancelled, final)

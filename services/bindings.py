@@ -7,12 +7,16 @@ from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from engine.domain import Domain, Finite, Real
 from engine.errors import BadQuery, Mistake
 from services.limits import DEFAULT, Limits
 from services.tensors import put, take
 from services.v1 import module_pb2 as pb
 from services.values import from_assignment, from_value, to_assignment, to_value
+from services.views import shown
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,29 @@ def _domain(message: pb.Domain, raw: Sequence[bytes], limits: Limits) -> Domain:
     shape, field = tuple(message.shape), message.WhichOneof("kind")
     if field == "finite":
         values = from_value(message.finite.values, limits)
-        if not isinstance(values, list):
-            raise BadQuery(Mistake("values", f"{values!r} is no list", "list the values"))
-        return Finite(tuple(values), shape, take(message.finite.allowed, raw, limits))
+        if not isinstance(values, list) or any(isinstance(v, (list, dict)) for v in values):
+            raise BadQuery(Mistake("values", f"{shown(values)} is no list of values", "list them"))
+        allowed = _rows(take(message.finite.allowed, raw, limits), torch.bool, "allowed")
+        return Finite(tuple(values), shape, allowed)
     if field == "real":
-        edges = [take(edge, raw, limits) for edge in (message.real.low, message.real.high)]
-        for edge in edges:
-            if tuple(edge.shape[1:]) != shape or not edge.shape[:1].numel():
-                raise BadQuery(
-                    Mistake("low", f"shape {[*edge.shape]}", f"give (rows, {[*shape]})")
+        low = _rows(take(message.real.low, raw, limits), torch.float64, "low")
+        high = _rows(take(message.real.high, raw, limits), torch.float64, "high")
+        if low.shape[1:] != shape or high.shape[1:] != shape or 1 < len(low) != len(high) > 1:
+            raise BadQuery(
+                Mistake(
+                    "low",
+                    f"edges of shape {[*low.shape]} and {[*high.shape]}",
+                    f"give rows of the shape {[*shape]}",
                 )
-        return Real(shape, *edges)
+            )
+        return Real(shape, low, high)
     raise BadQuery(Mistake("kind", "is missing", "set finite or real"))
+
+
+def _rows(tensor: Tensor, dtype: torch.dtype, path: str) -> Tensor:
+    """The same tensor: it has the type, and a leading axis of at least one row."""
+    if tensor.dtype != dtype or not tensor.dim() or not len(tensor):
+        raise BadQuery(
+            Mistake(path, f"{tensor.dtype} of shape {[*tensor.shape]}", f"give rows of {dtype}")
+        )
+    return tensor

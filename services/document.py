@@ -6,6 +6,7 @@ texts. Aliases count as what they stand for, so that a small text cannot become 
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -89,11 +90,8 @@ def parse_yaml(text: str, limits: Limits = DEFAULT) -> Any:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
-        seen = f" in {shown(line[0].strip())}" if line else ""
+        where, seen = _seen(text, getattr(error, "problem_mark", None))
         _fail(where, f"no YAML: {why}{seen}", "mend the syntax here")
     return builder.result
 
@@ -155,8 +153,11 @@ class _Builder:
         self.nodes += 1
         if size > self.limits.nodes or self.nodes > self.limits.nodes:
             raise TooLarge(
-                Mistake(where, "too many entries, aliases written out",
-                        f"the limit is {self.limits.nodes}")
+                Mistake(
+                    where,
+                    "too many entries, aliases written out",
+                    f"the limit is {self.limits.nodes}",
+                )
             )
         if not self.stack:
             self.result = value
@@ -195,6 +196,19 @@ class _Builder:
             _fail(where, f"the tag {shown(event.tag)} is not read", "write plain values")
 
 
+def _seen(text: str, mark: Any) -> tuple[str, str]:
+    """Where a mark of the YAML parser stands, and what stands there."""
+    lines = text.splitlines()
+    if mark is None:
+        return "", ""
+    if mark.line >= len(lines):
+        return f"line {len(lines)}", " where the text ends"
+    return (
+        f"line {mark.line + 1}, column {mark.column + 1}",
+        f" in {shown(lines[mark.line].strip())}",
+    )
+
+
 def _decoded(text: str | bytes) -> str:
     if isinstance(text, str):
         return text.removeprefix("\ufeff")
@@ -208,8 +222,8 @@ def _decoded(text: str | bytes) -> str:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        seen: set[str] = set()
-        double = next(name for name, _ in pairs if name in seen or seen.add(name))
+        times = Counter(name for name, _ in pairs)
+        double = max(times, key=times.__getitem__)
         _fail(double, f"{shown(double)} stands twice in one mapping", "give every name once")
     return made
 

@@ -18,10 +18,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from engine.errors import BadQuery, BasinError, Mistake
-from services.faults import REQUEST_KEY, bug, metadata_of, status_of
+from services.faults import REQUEST_KEY, bug, code_of, metadata_of, status_of
 
 log = logging.getLogger(__name__)
 
+# what generated servicers set on the context before they raise NotImplementedError
+_UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 
 
@@ -30,9 +32,9 @@ class Door(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Any:
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler  # no such method: gRPC says UNIMPLEMENTED
@@ -44,11 +46,9 @@ def _guarded(handler: Any, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandl
     parse, serialize = handler.request_deserializer, handler.response_serializer
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
     behavior = (
-        handler.stream_stream
-        or handler.unary_stream
-        or handler.stream_unary
-        or handler.unary_unary
+        handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
     )
+
     def opened(request: Any) -> Any:
         """The request: bytes until here unless it is a stream, so that what cannot be read is
         told like every other mistake."""
@@ -93,6 +93,8 @@ async def _leave(error: Exception, context: Any, method: str, number: str) -> No
     """End the call with the status of an exception."""
     if isinstance(error, grpc.aio.AbortError):
         raise error  # the handler has ended the call itself
+    if isinstance(error, NotImplementedError) and context.code() == _UNIMPLEMENTED:
+        await context.abort(_UNIMPLEMENTED, f"{method} is not offered here")
     if isinstance(error, BasinError) and type(error) is not BasinError:
         log.info("%s %s: %s %s", number, method, error.reason, error)
         status = status_of(error, number)
@@ -103,8 +105,7 @@ async def _leave(error: Exception, context: Any, method: str, number: str) -> No
 
 
 async def _abort(context: Any, status: status_pb2.Status) -> None:
-    codes = {code.value[0]: code for code in grpc.StatusCode}
-    await context.abort(codes[status.code], status.message, metadata_of(status))
+    await context.abort(code_of(status), status.message, metadata_of(status))
 
 
 def _request_id(call: grpc.HandlerCallDetails) -> str:

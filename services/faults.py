@@ -28,6 +28,7 @@ DOMAIN = "basin"
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_KEY = "x-request-id"
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MESSAGE_BYTES = 512  # of the line beside the details; percent-encoding may triple it
 _PATH_BYTES, _TEXT_BYTES = 200, 600  # of one mistake
 
@@ -79,8 +80,7 @@ def error_of(status: status_pb2.Status, module: str = "") -> BasinError:
                 detail.Unpack(message)
     kind = _classes().get(info.reason) if info.domain == DOMAIN else None
     if kind is None:
-        code = _codes().get(status.code, grpc.StatusCode.UNKNOWN)
-        return _unexplained(code, status.message, module)
+        return _unexplained(code_of(status), status.message, module)
     if issubclass(kind, BadQuery):
         return kind(*_mistakes(status, info, request))
     if "module" in info.metadata:
@@ -100,6 +100,11 @@ def error_of_call(call: Any, address: str = "", module: str = "") -> BasinError:
     return _unexplained(call.code(), f"{address}: {details}" if address else details, module)
 
 
+def code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    """The gRPC code of a status; UNKNOWN for a number that is none."""
+    return _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+
+
 def metadata_of(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata that carries a status."""
     return ((DETAILS_KEY, status.SerializeToString()),)
@@ -114,9 +119,7 @@ def _unexplained(code: grpc.StatusCode, text: str, module: str) -> BasinError:
     return _BY_CODE.get(code, BasinError)(f"{text or code.name}")
 
 
-def _violations(
-    mistakes: Sequence[Mistake], room: int
-) -> tuple[error_details_pb2.BadRequest, int]:
+def _violations(mistakes: Sequence[Mistake], room: int) -> tuple[error_details_pb2.BadRequest, int]:
     """As many mistakes as fit into `room` bytes, and how many did not."""
     request = error_details_pb2.BadRequest()
     for k, mistake in enumerate(mistakes):
@@ -162,10 +165,6 @@ def _classes() -> dict[str, type[BasinError]]:
         found.setdefault(kind.reason, kind)
         waiting.extend(kind.__subclasses__())
     return found
-
-
-def _codes() -> dict[int, grpc.StatusCode]:
-    return {code.value[0]: code for code in grpc.StatusCode}
 
 
 def _pack(status: status_pb2.Status, message: Message) -> None:

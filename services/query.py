@@ -11,12 +11,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     ModelWrapValidatorHandler,
-    Strict,
     Tag,
     ValidationError,
     ValidationInfo,
@@ -25,167 +23,12 @@ from pydantic import (
 
 from engine.errors import BadQuery, Mistake, TooLarge, known
 from services.document import parse_document
+from services.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
 from services.limits import DEFAULT, Limits
 from services.mistakes import limits_of, over, told, wrong
 from services.views import check_view, parse_view, shown
 
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
-Truth = Annotated[bool, Strict()]
-
-
-def _text(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str):
-        return value
-    limit = limits_of(info).name
-    if len(value) > limit:
-        over(f"{len(value)} characters", f"the limit is {limit}")
-    if not value or not value.isprintable():
-        wrong(f"{shown(value)} is no name", "give printable characters, at least one")
-    return value
-
-
-Text = Annotated[str, Strict(), BeforeValidator(_text)]
-
-
-def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
-    """The same value with tuples as lists; what is not plain goes to `found`."""
-    if isinstance(value, (list, tuple)):
-        if depth <= 0:
-            found.append(Mistake(path, "nested too deep", "give flatter lists"))
-            return None
-        kinds = set(map(type, value))
-        if kinds <= _SIMPLE:
-            return list(value)
-        if kinds <= _SIMPLE_OR_FLOAT and all(
-            math.isfinite(entry) for entry in value if type(entry) is float
-        ):
-            return list(value)
-        return [_plain(entry, depth - 1, f"{path}[{k}]", found) for k, entry in enumerate(value)]
-    if isinstance(value, Mapping):
-        if depth <= 0:
-            found.append(Mistake(path, "nested too deep", "give flatter mappings"))
-            return None
-        for name in value:
-            if not isinstance(name, str):
-                found.append(Mistake(path, f"the name {shown(name)} is no text", "quote it"))
-        return {
-            name: _plain(entry, depth - 1, f"{path}.{name}" if path else str(name), found)
-            for name, entry in value.items()
-        }
-    if type(value) is float and not math.isfinite(value):
-        found.append(Mistake(path, f"{value} is not finite", "give a finite number, or null"))
-    elif type(value) not in _SIMPLE_OR_FLOAT:
-        found.append(
-            Mistake(
-                path,
-                f"{shown(value)} of type {type(value).__name__} is no plain value",
-                "give numbers, texts, true, false, null or lists of them",
-            )
-        )
-    return value
-
-
 _IDENTIFIER = "use letters, digits and _, a letter first"
-_SIMPLE = {int, str, bool, type(None)}
-_SIMPLE_OR_FLOAT = _SIMPLE | {float}
-
-
-def _mapping(value: Any, info: ValidationInfo) -> Any:
-    """Parameters: a mapping of plain values."""
-    if not isinstance(value, Mapping):
-        return value
-    found: list[Mistake] = []
-    plain = _plain(value, limits_of(info).nesting + 1, "", found)
-    if found:
-        wrong(mistakes=found)
-    return plain
-
-
-def _rows(value: Any, info: ValidationInfo) -> Any:
-    """Evidence: a mapping (one row), or a list of them; always kept as a tuple of rows."""
-    if isinstance(value, Mapping):
-        entries, paths = [value], [""]
-    elif isinstance(value, (list, tuple)) and value:
-        entries, paths = list(value), [f"[{k}]" for k in range(len(value))]
-    else:
-        wrong(
-            f"{shown(value)} is neither a mapping nor a list of mappings",
-            "write {grid: [...]}, one mapping for each row, or leave evidence out",
-        )
-    found: list[Mistake] = []
-    rows = []
-    for entry, path in zip(entries, paths, strict=True):
-        if not isinstance(entry, Mapping):
-            found.append(
-                Mistake(path, f"{shown(entry)} is no mapping", "write variable: nested values")
-            )
-            continue
-        rows.append(_plain(entry, limits_of(info).nesting + 1, path, found))
-        for name, given in entry.items():
-            if isinstance(given, Mapping):
-                found.append(
-                    Mistake(
-                        f"{path}.{name}" if path else str(name),
-                        "is a mapping",
-                        "nest lists as the shape, null where a site is open",
-                    )
-                )
-    if found:
-        wrong(mistakes=found)
-    return tuple(rows)
-
-
-def _shape(value: Any, info: ValidationInfo) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        wrong(f"{value} is no list", f"write [{value}]")
-    if isinstance(value, (list, tuple)):
-        limits = limits_of(info)
-        if len(value) > limits.rank:
-            over(f"{len(value)} axes", f"the limit is {limits.rank}")
-        if all(type(size) is int and size >= 0 for size in value):
-            sites = math.prod(max(size, 1) for size in value)
-            if sites > limits.sites:
-                over(f"{sites} sites", f"the limit is {limits.sites}")
-    return value
-
-
-Shape = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_shape)]
-
-
-def _values(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, (list, tuple)):
-        return value
-    limit = limits_of(info).values
-    if not value:
-        wrong("the domain is empty", "name at least one value")
-    if len(value) > limit:
-        over(f"{len(value)} values", f"the limit is {limit}")
-    found: list[Mistake] = []
-    seen: dict[Any, int] = {}
-    for k, entry in enumerate(value):
-        if entry is None:
-            found.append(Mistake(f"[{k}]", "null is no value", "null marks an open site"))
-        elif type(entry) not in _SIMPLE_OR_FLOAT:
-            found.append(
-                Mistake(f"[{k}]", f"{shown(entry)} is no single value", "give numbers or texts")
-            )
-        elif type(entry) is float and not math.isfinite(entry):
-            found.append(Mistake(f"[{k}]", f"{entry} is not finite", "give a finite number"))
-        elif (first := seen.setdefault((type(entry), entry), k)) != k:
-            found.append(
-                Mistake(f"[{k}]", f"{shown(entry)} stands twice, first at [{first}]",
-                        "name every value once")
-            )
-    if found:
-        wrong(mistakes=found)
-    return value
-
-
-def _edge(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        wrong("nan is no edge", "give a number, or leave it out")
-    return value
 
 
 class Spec(BaseModel):
@@ -197,19 +40,17 @@ class Spec(BaseModel):
 class FiniteSpec(Spec):
     """An array of sites that each take one of the same values."""
 
-    values: Annotated[tuple[Any, ...], BeforeValidator(_values)] = Field(
-        description="Numbers, texts or truth values; each once."
-    )
+    values: Values = Field(description="Numbers, texts or truth values; each once.")
     shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
 
 
 class RealSpec(Spec):
     """An array of sites that are real numbers between two edges."""
 
-    low: Annotated[Number | None, BeforeValidator(_edge)] = Field(
+    low: Annotated[Number | None, edge(-math.inf)] = Field(
         None, description="Lower edge; null when there is none."
     )
-    high: Annotated[Number | None, BeforeValidator(_edge)] = Field(
+    high: Annotated[Number | None, edge(math.inf)] = Field(
         None, description="Upper edge; null when there is none."
     )
     shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
@@ -249,9 +90,7 @@ class TermSpec(Spec):
     scope: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         description="Variables, or views of them such as grid[0, :]."
     )
-    params: Annotated[dict[str, Any], BeforeValidator(_mapping)] = Field(
-        default_factory=dict, description="What the kind asks for."
-    )
+    params: Params = Field(default_factory=dict, description="What the kind asks for.")
     required: Truth | None = Field(None, description="null: what the kind says.")
     weight: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = 1.0
     name: Text | None = Field(None, description="What answers call the term.")
@@ -287,7 +126,7 @@ class Query(Spec):
 
     variables: Annotated[dict[str, VariableSpec], Field(min_length=1)]
     terms: tuple[TermSpec, ...]
-    evidence: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_rows)] = ({},)
+    evidence: Rows = ({},)
     budget: Budget = Budget()
 
     @model_validator(mode="wrap")
@@ -300,12 +139,12 @@ class Query(Spec):
         if isinstance(data, cls):
             return data
         if not isinstance(data, Mapping):
-            raise BadQuery(
-                Mistake("", f"{shown(data)} is no mapping", "give variables and terms")
-            )
+            raise BadQuery(Mistake("", f"{shown(data)} is no mapping", "give variables and terms"))
         if crowded := list(_counts(data, limits)):
             raise TooLarge(*crowded)
-        query, found, large = None, [], []
+        query: Self | None = None
+        found: list[Mistake] = []
+        large: list[Mistake] = []
         try:
             query = handler(data)
         except ValidationError as error:
@@ -357,6 +196,9 @@ def plain_query(query: Query) -> dict[str, Any]:
     """The query as plain data, as a YAML or JSON file would hold it."""
     data = query.model_dump(mode="json", exclude_defaults=True)
     data.setdefault("terms", [])
+    for spec in data["variables"].values():
+        if "values" not in spec and "high" not in spec:
+            spec.setdefault("low", None)  # tells a real variable without edges
     return data
 
 
@@ -412,8 +254,11 @@ def _references(data: Mapping[str, Any], limits: Limits) -> list[Mistake]:
         scope, name = _part(term, "scope"), _part(term, "name")
         if isinstance(name, str) and names.setdefault(name, k) != k:
             found.append(
-                Mistake(f"terms[{k}].name", f"{shown(name)} is the name of terms[{names[name]}]",
-                        "give every term its own name")
+                Mistake(
+                    f"terms[{k}].name",
+                    f"{shown(name)} is the name of terms[{names[name]}]",
+                    "give every term its own name",
+                )
             )
         for j, view in enumerate(scope if isinstance(scope, (list, tuple)) else ()):
             if isinstance(view, str) and len(view) <= limits.name:

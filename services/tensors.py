@@ -12,7 +12,7 @@ from engine.errors import BadQuery, Mistake, TooLarge, join
 from services.limits import DEFAULT, Limits
 from services.v1 import tensor_pb2 as pb
 
-_TYPES: dict[torch.dtype, tuple[pb.DataType, np.dtype]] = {
+_TYPES: dict[torch.dtype, tuple[pb.DataType.ValueType, np.dtype[Any]]] = {
     torch.float32: (pb.DATA_TYPE_FLOAT32, np.dtype("<f4")),
     torch.float64: (pb.DATA_TYPE_FLOAT64, np.dtype("<f8")),
     torch.int64: (pb.DATA_TYPE_INT64, np.dtype("<i8")),
@@ -33,9 +33,7 @@ def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[bytes], name: 
     raw.append(tensor.detach().cpu().numpy().astype(dtype, copy=False).tobytes())
 
 
-def put_all(
-    tensors: Mapping[str, Tensor], specs: Any, raw: MutableSequence[bytes]
-) -> None:
+def put_all(tensors: Mapping[str, Tensor], specs: Any, raw: MutableSequence[bytes]) -> None:
     """Describe named tensors in the repeated field `specs` and append their bytes to `raw`."""
     for name, tensor in tensors.items():
         put(tensor, specs.add(), raw, name)
@@ -58,8 +56,9 @@ def take(spec: pb.TensorSpec, raw: Sequence[bytes], limits: Limits = DEFAULT) ->
     wanted = math.prod(shape) * dtype.itemsize
     if len(content) != wanted:
         raise BadQuery(
-            Mistake("shape", f"{[*shape]} needs {wanted} bytes, not {len(content)}",
-                    "make them agree")
+            Mistake(
+                "shape", f"{[*shape]} needs {wanted} bytes, not {len(content)}", "make them agree"
+            )
         )
     array = np.frombuffer(bytearray(content), dtype=dtype)
     if spec.data_type == pb.DATA_TYPE_BOOL and (array.view(np.uint8) > 1).any():

@@ -109,9 +109,7 @@ def _nested(array: pb.Array, limits: Limits) -> Any:
     if array.reals and array.integers:
         raise BadQuery(Mistake("", "an array of both integers and reals", "fill one of the two"))
     if not shape or len(shape) > limits.nesting:
-        raise BadQuery(
-            Mistake("", f"an array of {len(shape)} axes", f"give 1 to {limits.nesting}")
-        )
+        raise BadQuery(Mistake("", f"an array of {len(shape)} axes", f"give 1 to {limits.nesting}"))
     # sizes beside a 0 count too: they become lists
     if math.prod(shape) != len(flat) or math.prod(max(n, 1) for n in shape) > limits.nodes:
         raise BadQuery(

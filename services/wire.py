@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.answer import (
@@ -86,18 +87,21 @@ def query_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> Quer
     for k, variable in enumerate(message.variables):
         if variable.name in variables:
             found.append(
-                Mistake(f"variables[{k}].name", f"{variable.name!r} stands twice",
-                        "give every name once")
+                Mistake(
+                    f"variables[{k}].name",
+                    f"{variable.name!r} stands twice",
+                    "give every name once",
+                )
             )
         variables[variable.name] = _try(
-            found, f"variables.{variable.name}", lambda v=variable: _domain(v, limits)
+            found, f"variables.{variable.name}", partial(_domain, variable, limits)
         )
     terms = [
-        _try(found, f"terms[{k}]", lambda t=term: _term(t, limits))
+        _try(found, f"terms[{k}]", partial(_term, term, limits))
         for k, term in enumerate(message.terms)
     ]
     evidence = [
-        _try(found, f"evidence[{k}]", lambda r=row: from_assignment(r, limits))
+        _try(found, f"evidence[{k}]", partial(from_assignment, row, limits))
         for k, row in enumerate(message.evidence)
     ]
     if found:
@@ -140,9 +144,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
     if answer.values is not None:
         message.values.CopyFrom(to_assignment(answer.values))
     for finding in answer.findings:
-        made = message.findings.add(
-            term=finding.term, required=finding.required, text=finding.text
-        )
+        made = message.findings.add(term=finding.term, required=finding.required, text=finding.text)
         _set(made, holds=finding.holds)
     return message
 

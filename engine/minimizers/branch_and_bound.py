@@ -7,8 +7,8 @@ cannot be made explicit is evaluated at each solution found, and its floor enter
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
 from engine.problem import Problem
 from engine.random import Stream
 
-COVER_ROUNDS = ((2_000, 16), (20_000, 2))  # (nodes, rows) of the first visits of a row
+COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # (nodes, rows) of the first visits of a row
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -51,6 +51,19 @@ class Placed(Mapping[str, Tensor]):
         return len(self.problem.variables)
 
 
+class PlacedOthers(Sequence[tuple[State, ...]]):
+    """Further solutions of each row as states, made when they are looked at."""
+
+    def __init__(self, problem: Problem, others: Sequence[tuple[np.ndarray, ...]], fixed: State):
+        self.problem, self.others, self.fixed = problem, others, fixed
+
+    def __len__(self) -> int:
+        return len(self.others)
+
+    def __getitem__(self, row):
+        return tuple(Placed(self.problem, p[None], self.fixed) for p in self.others[row])
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What all rows share: the structure, prepared for both searches."""
@@ -68,9 +81,20 @@ class Plan:
         plain = not f.clauses.count and not f.sums.count and not f.tables
         if not plain or ((c.high != 1) | (c.low > 1)).any():
             return None
-        return covering.prepare(
-            f.sizes, c.start, c.site, c.value, c.low == 1, f.interchangeable
+        offset = np.concatenate([[0], np.cumsum(f.sizes)])
+        label = classes = None
+        if self.symmetric:
+            label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
+            classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
+        return covering.cover(
+            f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes
         )
+
+    @property
+    def symmetric(self) -> bool:
+        """The values may be exchanged for each other, at all sites alike."""
+        f = self.factors
+        return f.interchangeable and len(f.sizes) > 0 and bool((f.sizes == f.sizes[0]).all())
 
     @cached_property
     def boolean(self) -> Boolean:
@@ -127,11 +151,18 @@ class BranchAndBound(Minimizer[BranchState]):
     """Complete search on the factored form; refuses variables of real numbers in its terms.
 
     unique: go on until uniqueness is decided; otherwise it is reported where it costs little.
+    alternatives: further solutions to look for where nothing is soft.
     conflicts: how many conflicts the learning search may spend in one step.
     """
 
     unique: bool = False
+    alternatives: int = 0
     conflicts: int = 400
+
+    @property
+    def wanted(self) -> int:
+        """How many solutions end the search of a row where nothing is soft."""
+        return max(1 + self.alternatives, 2 if self.unique else 1)
 
     def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
         del rng
@@ -177,10 +208,7 @@ class BranchAndBound(Minimizer[BranchState]):
             s.bound,
             s.done,
             s.unique,
-            tuple(
-                tuple(Placed(_row(problem, r), p[None], s.plan.fixed) for p in more) if more else ()
-                for r, more in enumerate(s.others)
-            ),
+            PlacedOthers(problem, s.others, s.plan.fixed),
         )
 
     def _cover(
@@ -189,10 +217,11 @@ class BranchAndBound(Minimizer[BranchState]):
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
         cover = s.plan.cover
         assert cover is not None
-        wanted = 1 if cover.symmetric else 2
-        status, found, solutions, _ = covering.search(
-            cover, problem.allowed[rows], nodes, wanted
+        symmetric = s.plan.symmetric
+        result = covering.search(
+            cover, problem.allowed[rows], nodes, max(2, self.wanted), symmetric
         )
+        status, found, solutions = result.status, result.found, result.solutions
         places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
         done, unique, visits = s.done.clone(), s.unique.clone(), s.visits.clone()
         others = list(s.others)
@@ -206,20 +235,15 @@ class BranchAndBound(Minimizer[BranchState]):
             visible = solutions[k, :, : s.plan.factors.visible].astype(np.int64)
             places[r] = torch.from_numpy(visible[0])
             energy[r] = bound[r] = 0.0
-            done[r] = True
-            if cover.symmetric:
-                other = _recoloured(visible[0], s.plan.factors, problem.allowed[r])
-                if other is not None:
-                    unique[r], others[r] = NOT_UNIQUE, (other,)
-                elif self.unique:
-                    done[r] = False
-            elif found[k] > 1:
+            more = list(visible[1 : found[k]])
+            if not more and symmetric and not result.counted[k]:
+                more = _recoloured(visible[0], s.plan.factors, problem.allowed[r])
+            others[r] = tuple(more)
+            if more:
                 unique[r] = NOT_UNIQUE
-                others[r] = (visible[1],)
-            elif exhausted:
+            elif result.counted[k]:
                 unique[r] = UNIQUE
-            elif self.unique:
-                done[r] = False
+            done[r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
         return s._replace(places=places, energy=energy, bound=bound, done=done, unique=unique,
                           visits=visits, others=tuple(others))
 
@@ -265,7 +289,10 @@ class _Visit:
         for literal in plan.boolean.literal[closed]:
             state = learning.add_clause(formula, state, np.array([literal ^ 1], dtype=np.int32))
         learner = Learner(formula, state, math.inf)
-        return self._blocked(learner) if self.energy < math.inf else learner
+        known = [self.places, *self.others] if self.energy < math.inf else []
+        for places in known:  # found by the other search
+            learner = self._blocked(learner, places)
+        return learner
 
     def run(self) -> None:
         before = learning.conflicts(self.learner.state)
@@ -300,11 +327,11 @@ class _Visit:
         energy = self.plan.boolean.constant + cost
         if not self.plan.soft:
             if self.energy < math.inf:
-                self.unique, self.others, self.done = NOT_UNIQUE, (found,), True
-                return True
-            self.places, self.energy, self.bound = found, 0.0, 0.0
-            self.done = not self.minimizer.unique
-            self.learner = self._blocked(self.learner)
+                self.unique, self.others = NOT_UNIQUE, (*self.others, found)
+            else:
+                self.places, self.energy, self.bound = found, 0.0, 0.0
+            self.done = 1 + len(self.others) >= self.minimizer.wanted
+            self.learner = self._blocked(self.learner, found)
             return self.done
         self.places, self.energy = found, energy
         self.learner = self.learner._replace(upper=cost)
@@ -333,10 +360,9 @@ class _Visit:
         if not self.plan.soft and self.unique == UNKNOWN:
             self.unique = UNIQUE
 
-    def _blocked(self, learner: Learner, places: np.ndarray | None = None) -> Learner:
+    def _blocked(self, learner: Learner, places: np.ndarray) -> Learner:
         """The search without one solution."""
-        found = self.places if places is None else places
-        clause = self.plan.boolean.model_literals(found) ^ 1
+        clause = self.plan.boolean.model_literals(places) ^ 1
         state = learning.add_clause(learner.formula, learner.state, clause.astype(np.int32))
         return learner._replace(state=state)
 
@@ -344,7 +370,7 @@ class _Visit:
 NO_LITERALS = np.zeros(0, dtype=np.int32)
 
 
-def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> np.ndarray | None:
+def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:
     """The same solution with two interchangeable values exchanged, where evidence allows it."""
     n, k = factors.visible, int(factors.sizes[0])
     mask = allowed[: n * k].reshape(n, k)
@@ -353,12 +379,8 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> np
             if (mask[:, a] == mask[:, b]).all() and ((places == a) | (places == b)).any():
                 swapped = places.copy()
                 swapped[places == a], swapped[places == b] = b, a
-                return swapped
-    return None
-
-
-def _row(problem: Problem, row: int) -> Problem:
-    return problem
+                return [swapped]
+    return []
 
 
 def _repeated(state: State, count: int) -> State:
@@ -367,6 +389,3 @@ def _repeated(state: State, count: int) -> State:
 
 def _particles(x: State, variable, rows: int) -> int:
     return x[variable.name].shape[0] // rows
-
-
-__all__ = ["BranchAndBound", "BranchState", "Placed", "Plan", "replace"]

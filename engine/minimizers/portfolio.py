@@ -1,11 +1,10 @@
 """The default minimizer: picks by the form of the problem, and lets its members share the work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from engine.domain import Finite, State
-from engine.encode import NotEncodable
-from engine.minimizer import Minimizer, Report
+from engine.minimizer import GAP, Minimizer, Report
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -31,9 +30,11 @@ class Portfolio(Minimizer[PortfolioState]):
     over the explicit part where all variables are finite.
 
     unique: decide uniqueness of rule-only problems, whatever it takes.
+    alternatives: further solutions to look for in rule-only problems.
     """
 
     unique: bool = False
+    alternatives: int = 0
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         members = self._members(problem)
@@ -44,7 +45,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
         factors, rest = problem.factored()
-        complete = BranchAndBound(unique=self.unique)
+        complete = BranchAndBound(unique=self.unique, alternatives=self.alternatives)
         if rest is None:
             return (complete, Annealing()) if factors.soft else (complete,)
         if not any(finite):
@@ -60,7 +61,7 @@ class Portfolio(Minimizer[PortfolioState]):
         states[k] = s.members[k].step(problem, states[k], rng.fork(k))
         report = s.members[k].report(problem, states[k])
         if len(s.members) > 1:
-            report = s.report.joined(report)
+            report = _closed(s.report.joined(report))
         return PortfolioState(s.members, states, s.turn + 1, report)
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
@@ -75,4 +76,8 @@ def _joined(problem: Problem, members: tuple[Minimizer, ...], states: list[Any])
     return whole
 
 
-__all__ = ["NotEncodable", "Portfolio", "PortfolioState"]
+def _closed(report: Report) -> Report:
+    """Done also where the bound of one member meets the solution of another."""
+    gap = GAP * report.energy.abs().clamp(min=1.0)
+    met = (report.violation == 0) & (report.energy - report.bound <= gap)
+    return replace(report, done=report.done | met)

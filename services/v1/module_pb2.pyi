@@ -54,6 +54,7 @@ class Module(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     MAX_BATCH_FIELD_NUMBER: _builtins.int
+    DECIDES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     about: _builtins.str
     required_by_default: _builtins.bool
@@ -66,6 +67,8 @@ class Module(_message.Message):
     """changes when the term computes something else"""
     max_batch: _builtins.int
     """states in one message; 0: no limit but the size of messages"""
+    decides: _builtins.bool
+    """can say of plain values whether they hold"""
     def __init__(
         self,
         *,
@@ -77,10 +80,11 @@ class Module(_message.Message):
         parameters: _builtins.str = ...,
         version: _builtins.str = ...,
         max_batch: _builtins.int = ...,
+        decides: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "affine", b"affine", "calibrated", b"calibrated", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "required_by_default", b"required_by_default", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "required_by_default", b"required_by_default", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -394,15 +398,20 @@ class Ready(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FLOOR_FIELD_NUMBER: _builtins.int
+    AFFINE_FIELD_NUMBER: _builtins.int
     floor: _builtins.float
+    """proved lower bound of the energy"""
+    affine: _builtins.bool
+    """as in Module, for these parameters and domains"""
     def __init__(
         self,
         *,
         floor: _builtins.float = ...,
+        affine: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor", b"floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affine", b"affine", "floor", b"floor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -507,7 +516,9 @@ class JudgeRequest(_message.Message):
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
-    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arguments]: ...
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arguments]:
+        """none: only whether the binding makes sense"""
+
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -560,16 +571,22 @@ class JudgeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICTS_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]: ...
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]:
+        """one for each candidate"""
+
+    @_builtins.property
+    def ready(self) -> Global___Ready: ...
     def __init__(
         self,
         *,
         verdicts: _abc.Iterable[Global___Verdict] | None = ...,
+        ready: Global___Ready | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ready", b"ready"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ready", b"ready", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Rules and costs over finite sites."""

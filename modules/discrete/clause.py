@@ -1,0 +1,130 @@
+"""At least one literal of each clause is as its sign says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Variable, View
+from engine.factors import Clauses, Factors, Ints
+from modules.discrete.literals import Literals, Masses
+from modules.parameters import SignedLiteral, Strict
+from modules.sites import OverSites
+
+
+class Parameters(Strict):
+    """Clauses of signed literals."""
+
+    clauses: list[list[SignedLiteral]] = Field(
+        description="Clauses of [site, value, sign]: true asks for the value, false forbids it."
+    )
+
+
+class Clause(OverSites):
+    """Each clause has a literal that is as its sign says: conjunctive normal form.
+
+    E = sum over clauses of the product over its sites of 1 - (mass of the values that satisfy the
+    clause there); decided: the number of failing clauses. Affine in each site; no unit.
+    `clauses[i][j]` is [site, value, sign]. An empty clause always fails, a tautology never does,
+    and a repeated literal counts once. BadQuery: a site out of range, an unknown value.
+    """
+
+    def __init__(self, *scope: Variable | View, clauses: Sequence[Sequence[Any]]):
+        super().__init__(*scope)
+        read = Literals(self.layout, clauses, "clauses", bool)
+        sign = np.array(read.third, dtype=bool)
+        values = self.layout.values_at(read.site, read.place)
+        plain = list(zip(read.site.tolist(), values, read.third, strict=True))
+        ends = read.start.tolist()
+        self.plain = [plain[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.count = read.count
+        self.empty = int((np.diff(read.start) == 0).sum())
+        self._simplify(read.owner(), read.site, read.place, sign)
+
+    def _simplify(self, owner: Ints, site: Ints, place: Ints, sign: np.ndarray) -> None:
+        """Keep each literal once, no literal that another implies, and no tautology."""
+        width = self.layout.offset[-1]
+        column = self.layout.offset[site] + place
+        literal = (owner * width + column) * 2 + sign
+        _, kept = np.unique(literal, return_index=True)
+        owner, site, place, sign, column = (a[kept] for a in (owner, site, place, sign, column))
+        # both signs of one literal, or two values forbidden at one site: always true
+        signs = _totals(owner * width + column, np.ones(len(owner)))
+        negatives = _totals(owner * self.layout.sites + site, ~sign)
+        always = np.zeros(self.count, dtype=bool)
+        always[owner[(negatives > 1) | (signs > 1)]] = True
+        # "not v" holds wherever another value of the same site is asked for
+        useful = ~always[owner] & (~sign | (negatives == 0))
+        self.owner, self.site, self.place = owner[useful], site[useful], place[useful]
+        self.sign, self.always = sign[useful], always
+        # mass that fails: 1 - sum of the values asked for, or the mass of the one forbidden
+        self.masses = Masses(
+            self.owner,
+            self.site,
+            column[useful],
+            np.where(self.sign, -1.0, 1.0),
+            self.sign.astype(np.float64),
+        )
+
+    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
+        x = self.layout.columns(tensors)
+        total = x.new_full((x.shape[0],), float(self.empty))
+        for failing in self.masses(x):
+            total = total + failing.prod(-1).sum(-1)
+        return total
+
+    def holds(self, *values: Any) -> bool:
+        flat = self.layout.flat(values)
+        return all(any((flat[s] == v) is sign for s, v, sign in c) for c in self.plain)
+
+    def factors(self, *domains: Domain) -> Factors:
+        kept = np.flatnonzero(~self.always)  # an empty clause stays
+        lengths = np.bincount(self.owner, minlength=self.count)[kept]
+        clauses = Clauses(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            self.site,
+            self.place,
+            np.zeros(len(kept), dtype=np.int64),
+            kept,
+            self.sign,
+        )
+        return self.made(domains, clauses=clauses)
+
+    def floor(self) -> float:
+        return float(self.empty)
+
+    def explain(self, *values: Any) -> list[str]:
+        flat = self.layout.flat(values)
+        said = []
+        for k, clause in enumerate(self.plain):
+            if any((flat[s] == v) is sign for s, v, sign in clause):
+                continue
+            there = "; ".join(
+                f"{self.layout.at(s, flat[s])}, not {self.layout.shown(v)}"
+                if sign
+                else f"{self.layout.at(s, v)}"
+                for s, v, sign in clause[:8]
+            )
+            why = f"no literal holds ({there})" if clause else "is empty, so it cannot hold"
+            said.append(f"clause {k}: {why}")
+        return said
+
+    @classmethod
+    def example(cls) -> "Clause":
+        x = Variable("x", Finite((0, 1, 2), (3,)))
+        return cls(
+            x,
+            clauses=[
+                [(0, 1, True), (1, 1, False)],
+                [(0, 0, True), (0, 2, True), (2, 1, True)],
+                [(1, 0, False), (2, 2, False)],
+            ],
+        )
+
+
+def _totals(key: Ints, weight: np.ndarray) -> np.ndarray:
+    """For each entry the sum of the weights of all entries with its key."""
+    _, group = np.unique(key, return_inverse=True)
+    return np.bincount(group, weights=weight)[group]

@@ -1,0 +1,43 @@
+"""Exactly one literal of each group is true."""
+
+from pydantic import Field
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Variable
+from engine.factors import Factors
+from modules.discrete.literals import Counting
+from modules.parameters import Literal, Strict
+
+
+class Parameters(Strict):
+    """Groups of literals."""
+
+    groups: list[list[Literal]] = Field(
+        description="Groups of [site, value]; exactly one of each group is true."
+    )
+
+
+class ExactlyOne(Counting):
+    """Exactly one literal of each group is true.
+
+    E = sum over groups of 1 - P(count = 1), the sites independent; decided: the number of failing
+    groups. Affine in each site; no unit. `groups[i][j]` is [site, value]. BadQuery: a site out of
+    range, an unknown value, an empty group, a literal that stands twice in a group.
+    """
+
+    def _chance(self, none: Tensor, one: Tensor) -> Tensor:
+        return one
+
+    def _fits(self, count: int) -> bool:
+        return count == 1
+
+    def _words(self) -> str:
+        return "exactly one literal must hold"
+
+    def factors(self, *domains: Domain) -> Factors:
+        return self.counted(domains, 1, 1)
+
+    @classmethod
+    def example(cls) -> "ExactlyOne":
+        x = Variable("x", Finite((0, 1, 2), (3,)))
+        return cls(x, groups=[[(0, 1), (1, 1), (2, 1)], [(0, 0), (0, 2), (1, 0)]])

@@ -1,0 +1,334 @@
+"""A cost for each combination of values, shared by any number of scopes; null forbids."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field, WithJsonSchema
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Variable, View
+from engine.errors import BadQuery, Mistake
+from engine.factors import Factors, Floats, Ints, floats
+from engine.factors import Table as Costs
+from modules.parameters import Number, Strict
+from modules.sites import Complaints, OverSites, finite, read_sites
+
+_SITE = {"type": "integer", "minimum": 0}
+_SITES = {"type": "array", "minItems": 1}
+_COST = {"type": ["number", "null"]}
+
+
+class Parameters(Strict):
+    """Costs of combinations: either all of them (`costs`), or some and a `default`."""
+
+    sites: Annotated[
+        list[Any],
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {**_SITES, "items": _SITE},
+                    {**_SITES, "items": {**_SITES, "items": _SITE}},
+                ]
+            }
+        ),
+    ] = Field(
+        description="The sites the costs speak of, or a list of such lists that share the costs."
+    )
+    costs: Annotated[list[Any] | None, WithJsonSchema({"type": "array"})] = Field(
+        None,
+        description="Nested lists, one level a site, in the order of its values: the cost of each "
+        "combination; null forbids it.",
+    )
+    default: Number | None = Field(
+        0.0, description="Cost of each combination that `tuples` leaves out; null forbids them."
+    )
+    tuples: Annotated[
+        list[list[Any]] | None,
+        WithJsonSchema({"type": "array", "items": {"type": "array", "items": {}}}),
+    ] = Field(
+        None, description="[value, ..., cost]: one value for each site, then the cost or null."
+    )
+
+
+class Table(OverSites):
+    """A cost for each combination of values at a few sites.
+
+    E = sum over scopes of (sum over combinations of cost * probability) - ln(1 - probability of a
+    forbidden combination); a forbidden combination counts with the least finite cost in the first
+    sum. Decided: the cost, or infinite. Affine in each site where nothing is forbidden; in the
+    unit of the costs. Holds where no scope has a forbidden combination. Either `costs`, or
+    `tuples` with `default`; `sites` is one scope or a list of scopes (the parts) that take the
+    same values. It is a cost, so not required by default; a required table may only forbid.
+    BadQuery: wrong nesting, an unknown value, a combination listed twice, a cost that is neither
+    finite nor null.
+    """
+
+    required_by_default = False
+
+    def __init__(
+        self,
+        *scope: Variable | View,
+        sites: Sequence[Any],
+        costs: Sequence[Any] | None = None,
+        default: float | None = 0.0,
+        tuples: Sequence[Sequence[Any]] | None = None,
+    ):
+        super().__init__(*scope)
+        self.scopes = self._read_scopes(sites)
+        self.sizes = [int(self.layout.sizes[s]) for s in self.scopes[0]]
+        if (costs is None) == (tuples is None):
+            raise BadQuery(
+                Mistake(
+                    "costs",
+                    "is missing" if costs is None else "stands beside tuples",
+                    "give either costs, or tuples and default",
+                )
+            )
+        if costs is not None:
+            self._read_costs(costs)
+        else:
+            self._read_tuples(tuples or (), default)
+        forbidden = bool(np.isinf(self.costs).any() or math.isinf(self.default))
+        self.affine = not forbidden  # type: ignore[misc]
+        self._prepare(forbidden)
+
+    def _read_scopes(self, sites: Any) -> Ints:
+        """The scopes. -> (m, arity); they have the same values at each of their places."""
+        if not isinstance(sites, (list, tuple, np.ndarray)) or not len(sites):
+            raise BadQuery(
+                Mistake("sites", f"{sites!r} names no sites", "write it as [0, 1] or [[0, 1], ...]")
+            )
+        nested = isinstance(sites[0], (list, tuple, np.ndarray))
+        try:
+            read = read_sites(self.layout, sites if nested else [sites], "sites")
+        except BadQuery as error:
+            if nested:
+                raise
+            raise BadQuery(
+                *(
+                    Mistake(m.path.replace("sites[0]", "sites", 1), m.problem, m.remedy)
+                    for m in error.mistakes
+                )
+            ) from None
+        wrong = Complaints()
+        lookups, entry = self.layout.lookups, self.layout.entry
+        first = [list(lookups[entry[s]]) for s in read[0]]
+        for k, one in enumerate(read[1:], 1):
+            if len(one) != len(read[0]):
+                wrong.add(f"sites[{k}]", f"has {len(one)} sites", f"the first has {len(read[0])}")
+            elif not self.layout.uniform and [list(lookups[entry[s]]) for s in one] != first:
+                wrong.add(
+                    f"sites[{k}]",
+                    "takes other values than the first",
+                    "write one term for each",
+                )
+        wrong.done()
+        return np.array(read, dtype=np.int64)
+
+    def _read_costs(self, costs: Any) -> None:
+        """All combinations: one nested list."""
+        arity = len(self.sizes)
+        flat = list(_nested(costs, self.sizes, "costs"))
+        wrong = Complaints()
+        for k, cost in enumerate(flat):
+            if cost is not None and not finite(cost):
+                path = "".join(f"[{i}]" for i in np.unravel_index(k, self.sizes))
+                wrong.add(f"costs{path}", f"{cost!r} is no finite cost", "give a number or null")
+        wrong.done()
+        self.costs = floats([math.inf if c is None else float(c) for c in flat])
+        self.tuples = np.indices(self.sizes).reshape(arity, -1).T
+        self.default, self.dense = 0.0, True
+
+    def _read_tuples(self, tuples: Any, default: Any) -> None:
+        """Some combinations, the others at the default cost."""
+        arity, wrong = len(self.sizes), Complaints()
+        if default is not None and not finite(default):
+            wrong.add("default", f"{default!r} is no finite cost", "give a number or null")
+        owners = [self.layout.domains[self.layout.entry[s]] for s in self.scopes[0]]
+        read: dict[tuple[int, ...], float] = {}
+        if not isinstance(tuples, (list, tuple)):
+            raise BadQuery(Mistake("tuples", f"{tuples!r} is no list", "write it as [[...], ...]"))
+        for k, entry in enumerate(tuples):
+            path = f"tuples[{k}]"
+            if not isinstance(entry, (list, tuple)) or len(entry) != arity + 1:
+                remedy = f"write {arity} values, then the cost or null"
+                wrong.add(path, f"{entry!r} is no combination", remedy)
+                continue
+            *values, cost = entry
+            if cost is not None and not finite(cost):
+                remedy = "give a number or null"
+                wrong.add(f"{path}[{arity}]", f"{cost!r} is no finite cost", remedy)
+                continue
+            try:
+                key = tuple(
+                    own.place(v, f"{path}[{j}]")
+                    for j, (own, v) in enumerate(zip(owners, values, strict=True))
+                )
+            except BadQuery as error:
+                for m in error.mistakes:
+                    wrong.add(m.path, m.problem, m.remedy)
+                continue
+            if key in read:
+                wrong.add(path, f"{values!r} stands twice", "name every combination once")
+            read[key] = math.inf if cost is None else float(cost)
+        wrong.done()
+        self.costs = floats(read.values())
+        self.tuples = np.array(list(read), dtype=np.int64).reshape(-1, arity)
+        self.default = math.inf if default is None else float(default)
+        if len(read) == math.prod(self.sizes):
+            self.default = 0.0  # nothing is left out
+        self.dense = False
+
+    def _prepare(self, forbidden: bool) -> None:
+        """The costs that count, what is forbidden, and the columns of each scope."""
+        full = len(self.tuples) == math.prod(self.sizes)
+        finite_costs = [*self.costs[np.isfinite(self.costs)].tolist()]
+        if not full and math.isfinite(self.default):
+            finite_costs.append(self.default)
+        self.least = min(finite_costs, default=0.0)
+        base = self.default if math.isfinite(self.default) else self.least
+        costs = np.where(np.isfinite(self.costs), self.costs, self.least)
+        tables = [(costs - (0.0 if self.dense else base), 0.0 if self.dense else base)]
+        if forbidden:
+            closed = np.isinf(self.costs).astype(np.float64)
+            rest = float(math.isinf(self.default))
+            tables.append((closed - rest, rest))
+        # each is base + sum of (cost - base) * probability
+        self._tables = [(torch.from_numpy(c), b) for c, b in tables]
+        self._columns = [
+            torch.from_numpy(self.layout.offset[self.scopes[:, j]]) for j in range(len(self.sizes))
+        ]
+        self._places = torch.from_numpy(np.ascontiguousarray(self.tuples))
+        closed_tuples = self.tuples[np.isinf(self.costs)]
+        finite_tuples = self.tuples[np.isfinite(self.costs)]
+        picked = finite_tuples if math.isinf(self.default) else closed_tuples
+        self._listed = set(self._plain(picked)) if forbidden else None
+        self._getters = [_getter(row) for row in self.scopes.tolist()]
+
+    def _plain(self, tuples: Ints) -> Iterator[tuple[Any, ...]]:
+        """Combinations of places as tuples of plain values."""
+        first = self.scopes[0]
+        columns = [
+            self.layout.values_at(np.full(len(tuples), s), tuples[:, j])
+            for j, s in enumerate(first)
+        ]
+        return zip(*columns, strict=True)
+
+    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
+        x = self.layout.columns(tensors)
+        picked = [
+            x[:, column.to(x.device)[:, None] + torch.arange(k, device=x.device)]
+            for column, k in zip(self._columns, self.sizes, strict=True)
+        ]  # (B, m, k) for each site of a scope
+        sums = [
+            self._contract(costs.to(x), picked) + base
+            if self.dense
+            else self._listed_sum(costs.to(x), picked) + base
+            for costs, base in self._tables
+        ]
+        total = sums[0].sum(-1)
+        if len(sums) == 1:
+            return total
+        left = 1 - sums[1]
+        tiny = torch.finfo(left.dtype).tiny
+        barrier = torch.where(left > 0, -left.clamp(min=tiny).log(), torch.inf)
+        return total + barrier.sum(-1)
+
+    def _contract(self, costs: Tensor, picked: list[Tensor]) -> Tensor:
+        """Expected cost, one site after the other. -> (B, m)"""
+        out = picked[0] @ costs.reshape(self.sizes[0], -1)
+        for p in picked[1:]:
+            out = (out.unflatten(-1, (p.shape[-1], -1)) * p[..., None]).sum(-2)
+        return out[..., 0]
+
+    def _listed_sum(self, costs: Tensor, picked: list[Tensor]) -> Tensor:
+        """Sum over the listed combinations of cost * probability. -> (B, m)"""
+        places = self._places.to(costs.device)
+        chance = picked[0][..., places[:, 0]]  # (B, m, T)
+        for j, p in enumerate(picked[1:], 1):
+            chance = chance * p[..., places[:, j]]
+        return chance @ costs
+
+    def holds(self, *values: Any) -> bool:
+        return self._listed is None or not any(self._failing(values))
+
+    def _failing(self, values: Sequence[Any]) -> Iterator[bool]:
+        """Whether each scope has a forbidden combination."""
+        flat, unlisted = self.layout.flat(values), math.isinf(self.default)
+        listed = self._listed or set()
+        return ((get(flat) in listed) is not unlisted for get in self._getters)
+
+    def check_required(self) -> None:
+        default = 0.0 if len(self.tuples) == math.prod(self.sizes) else self.default
+        soft = [c for c in chain(self.costs, [default]) if math.isfinite(c) and c != 0]
+        if soft:
+            raise BadQuery(
+                Mistake(
+                    "required",
+                    f"the table has the finite cost {soft[0]:g}, which a rule would ignore",
+                    "set required: false, or let the costs be 0 or null",
+                )
+            )
+
+    def factors(self, *domains: Domain) -> Factors:
+        m = len(self.scopes)
+        costs: Floats = self.costs
+        table = Costs(
+            self.scopes,
+            self.tuples,
+            costs,
+            self.default,
+            np.zeros(m, dtype=np.int64),
+            np.arange(m),
+        )
+        return self.made(domains, tables=(table,))
+
+    def floor(self) -> float:
+        return len(self.scopes) * self.least
+
+    def explain(self, *values: Any) -> list[str]:
+        if self._listed is None:
+            return []
+        flat = self.layout.flat(values)
+        return [
+            f"combination {k} is forbidden: "
+            + "; ".join(self.layout.at(s, flat[s]) for s in self.scopes[k].tolist())
+            for k, fails in enumerate(self._failing(values))
+            if fails
+        ]
+
+    @classmethod
+    def example(cls) -> "Table":
+        x = Variable("x", Finite((0, 1, 2), (3,)))
+        return cls(x, sites=[[0, 1], [1, 2]], costs=[[0, 1.5, None], [2, -1, 0], [0, 0.5, 1]])
+
+
+def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:
+    """Nested lists of the given sizes, flat. Raises BadQuery with the place."""
+    if not isinstance(costs, (list, tuple, np.ndarray)):
+        raise BadQuery(Mistake(path, f"{costs!r} is no list", f"give {sizes[0]} entries"))
+    if len(costs) != sizes[0]:
+        raise BadQuery(
+            Mistake(
+                path,
+                f"has {len(costs)} entries",
+                f"give {sizes[0]}, one for each value of the site",
+            )
+        )
+    for k, entry in enumerate(costs):
+        if len(sizes) > 1:
+            yield from _nested(entry, sizes[1:], f"{path}[{k}]")
+        elif isinstance(entry, (list, tuple)):
+            raise BadQuery(Mistake(f"{path}[{k}]", f"{entry!r} is a list", "give a cost or null"))
+        else:
+            yield entry
+
+
+def _getter(sites: list[int]) -> Any:
+    """A tuple of the values at some sites, out of a flat list."""
+    return itemgetter(*sites) if len(sites) > 1 else lambda flat: (flat[sites[0]],)

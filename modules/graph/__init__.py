@@ -1,0 +1,1 @@
+"""Energies over the nodes and edges of graphs."""

@@ -1,0 +1,50 @@
+"""The ends of each edge have different colours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from engine.domain import Domain, Finite, Variable, View
+from engine.factors import Factors
+from modules.pairs import Unequal, interleaved
+from modules.parameters import Site, Strict
+from modules.sites import different
+
+
+class Parameters(Strict):
+    """The edges of a graph whose nodes are the sites."""
+
+    edges: list[tuple[Site, Site]] = Field(
+        description="Edges [a, b] between nodes; the sites of the scope are the nodes."
+    )
+
+
+class Coloring(Unequal):
+    """The ends of each edge have different colours; nodes are sites, colours are values.
+
+    E = sum over edges of <p_a, p_b>; decided: the number of edges of one colour. Affine in each
+    site; no unit. `edges[i]` is [node, node]; an edge named twice counts twice. Colours are
+    interchangeable. BadQuery: a node out of range, an edge from a node to itself (no colouring
+    satisfies it).
+    """
+
+    def __init__(self, *scope: Variable | View, edges: Sequence[Sequence[int]]):
+        super().__init__(*scope, pairs=edges, path="edges")
+
+    def factors(self, *domains: Domain) -> Factors:
+        return different(self, domains, *interleaved(self.a, self.b))
+
+    def explain(self, *values: Any) -> list[str]:
+        flat = self.layout.flat(values)
+        return [
+            f"edge {k}: {self.layout.names([self.a[k], self.b[k]])} "
+            f"both have colour {self.layout.shown(flat[self.a[k]])}"
+            for k, same in enumerate(self.agreeing(*values))
+            if same
+        ]
+
+    @classmethod
+    def example(cls) -> "Coloring":
+        color = Variable("color", Finite((0, 1, 2), (4,)))
+        return cls(color, edges=[[0, 1], [1, 2], [2, 0], [2, 3]])

@@ -1,0 +1,86 @@
+"""What kinds over pairs of sites share: reading pairs, and the chance that two sites agree."""
+
+from collections.abc import Sequence
+from operator import eq, itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import Variable, View
+from engine.factors import Ints
+from modules.sites import Complaints, Layout, OverSites, check_site, read_lists, whole
+
+FORM = "write it as two different sites, such as [0, 1]"
+
+
+class Pairs(OverSites):
+    """Abstract: a term over pairs of different sites, `a[i]` and `b[i]`."""
+
+    def __init__(self, *scope: Variable | View, pairs: Sequence[Sequence[int]], path: str):
+        super().__init__(*scope)
+        self.a, self.b = read_pairs(self.layout, pairs, path)
+        self._ends = _getter(self.a), _getter(self.b)
+
+    def agreement(self, *tensors: Tensor) -> Tensor:
+        """The chance that both ends take one value. (B, *shape, k) -> (B, m)"""
+        return agreement(self.layout.aligned(tensors), self.a, self.b)
+
+    def agreeing(self, *values: Any) -> list[bool]:
+        """Whether the ends of each pair have the same plain value."""
+        flat = self.layout.flat(values)
+        first, second = (get(flat) for get in self._ends)
+        return list(map(eq, first, second))
+
+    def floor(self) -> float:
+        return 0.0
+
+
+class Unequal(Pairs):
+    """Abstract: the ends of each pair differ. E = sum over pairs of <p_a, p_b>."""
+
+    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
+        return self.agreement(*tensors).sum(-1)
+
+    def holds(self, *values: Any) -> bool:
+        return True not in self.agreeing(*values)
+
+
+def agreement(x: Tensor, a: Ints, b: Ints) -> Tensor:
+    """(B, n, U) -> (B, m): sum over values of the product of masses."""
+    left, right = (torch.from_numpy(end).to(x.device) for end in (a, b))
+    return (x[:, left] * x[:, right]).sum(-1)
+
+
+def read_pairs(layout: Layout, pairs: Any, path: str) -> tuple[Ints, Ints]:
+    """Both ends of each pair. Raises BadQuery with every place where something is wrong."""
+    pairs = read_lists(pairs, path)
+    if set(map(len, pairs)) <= {2} and {type(s) for p in pairs for s in p} <= {int}:
+        ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        if ((ends >= 0) & (ends < layout.sites)).all() and (ends[:, 0] != ends[:, 1]).all():
+            return np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
+    wrong = Complaints()
+    read = []
+    for k, pair in enumerate(pairs):
+        if len(pair) != 2:
+            wrong.add(f"{path}[{k}]", f"{list(pair)!r} has {len(pair)} entries", FORM)
+            continue
+        good = [check_site(layout, s, f"{path}[{k}][{j}]", wrong) for j, s in enumerate(pair)]
+        if all(good) and pair[0] == pair[1]:
+            wrong.add(f"{path}[{k}]", f"both ends are site {pair[0]}", FORM)
+        read.append([int(s) if whole(s) else 0 for s in pair])
+    wrong.done()
+    ends = np.array(read, dtype=np.int64).reshape(-1, 2)
+    return np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
+
+
+def interleaved(a: Ints, b: Ints) -> tuple[Ints, Ints]:
+    """Pairs as lists in compressed rows: starts and sites."""
+    return np.arange(0, 2 * len(a) + 1, 2), np.stack([a, b], 1).reshape(-1)
+
+
+def _getter(ends: Ints) -> Any:
+    if len(ends) > 1:
+        return itemgetter(*ends.tolist())
+    return lambda flat: tuple(flat[k] for k in ends.tolist())

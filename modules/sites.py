@@ -1,0 +1,265 @@
+"""Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Variable, View, flatten
+from engine.energy import Term
+from engine.errors import BadQuery, Mistake
+from engine.factors import Counted, Different, Factors, Ints, ints
+
+MISTAKES = 20  # told at once by one constructor
+
+
+class Layout:
+    """How the sites of a scope are numbered, and which values they take."""
+
+    def __init__(self, scope: Sequence[View]):
+        if not scope:
+            raise BadQuery(Mistake("scope", "is empty", "name at least one variable"))
+        self.scope = tuple(scope)
+        self.domains: tuple[Finite, ...] = tuple(_finite(k, view) for k, view in enumerate(scope))
+        counts = ints([view.places.size for view in scope])
+        widths = ints([len(domain.values) for domain in self.domains])
+        self.counts = counts.tolist()
+        self.sites = int(counts.sum())
+        self.entry = np.repeat(np.arange(len(scope)), counts)  # (n,) the scope entry of each site
+        self.sizes = widths[self.entry]  # (n,)
+        self.offset = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)  # (n + 1,)
+        self.lookups = [domain.lookup for domain in self.domains]
+        # values of different entries match when type and value are alike
+        first = list(self.lookups[0])
+        self.uniform = all(list(lookup) == first for lookup in self.lookups)
+        self.union = list(dict.fromkeys(chain.from_iterable(self.lookups)))
+        self.mixed = len({value for _, value in self.union}) < len(self.union)  # such as 1 and True
+        self._gather = None if self.uniform else self._columns_of_union()
+
+    def _columns_of_union(self) -> Tensor:
+        """The column of each union value at each site, C where the site lacks it. -> (n, U)"""
+        rank = {value: u for u, value in enumerate(self.union)}
+        table = np.full((self.sites, len(self.union)), self.offset[-1])
+        for k, lookup in enumerate(self.lookups):
+            mine = np.flatnonzero(self.entry == k)
+            for value, place in lookup.items():
+                table[mine, rank[value]] = self.offset[mine] + place
+        return torch.from_numpy(table)
+
+    def ranks(self) -> list[Ints]:
+        """For each scope entry the place of its values in the union."""
+        rank = {value: u for u, value in enumerate(self.union)}
+        return [ints([rank[value] for value in lookup]) for lookup in self.lookups]
+
+    def columns(self, tensors: Sequence[Tensor]) -> Tensor:
+        """All literals side by side. (B, *shape, k) of each entry -> (B, C)"""
+        if len(tensors) == 1:
+            return tensors[0].flatten(1)
+        return torch.cat([x.flatten(1) for x in tensors], 1)
+
+    def aligned(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The mass of each value at each site. (B, *shape, k) of each entry -> (B, n, U)"""
+        x = self.columns(tensors)
+        if self._gather is None:
+            return x.reshape(x.shape[0], self.sites, len(self.union))
+        padded = torch.cat([x, x.new_zeros(x.shape[0], 1)], 1)
+        return padded[:, self._gather.to(x.device)]
+
+    def flat(self, values: Sequence[Any]) -> list[Any]:
+        """Plain values as one list; equal entries mean equal values, whatever their types."""
+        out: list[Any] = []
+        for value, view, count in zip(values, self.scope, self.counts, strict=True):
+            out += _entries(value, view.shape, count)
+        return [(type(v), v) for v in out] if self.mixed else out
+
+    def plain(self, value: Any) -> Any:
+        """A person's value as it stands in `flat`."""
+        return (type(value), value) if self.mixed else value
+
+    def values_at(self, sites: Ints, places: Ints) -> list[Any]:
+        """The values at these places, as they stand in `flat`."""
+        values = [list(d) if self.mixed else [v for _, v in d] for d in self.lookups]
+        if self.uniform:
+            return [values[0][place] for place in places.tolist()]
+        entries = self.entry[sites].tolist()
+        return [values[k][place] for k, place in zip(entries, places.tolist(), strict=True)]
+
+    def shown(self, value: Any) -> str:
+        """A value out of `flat` in words."""
+        return repr(value[1] if self.mixed else value)
+
+    def name(self, site: int) -> str:
+        """The place of a site in its variable, in words: `[0, 2]`, with the name if need be."""
+        view = self.scope[self.entry[site]]
+        place = view.places.reshape(-1)[site - int(np.sum(self.counts[: self.entry[site]]))]
+        shape = view.variable.domain.shape
+        names = {v.variable.name for v in self.scope}
+        if not shape:
+            return view.variable.name
+        where = [int(k) for k in np.unravel_index(int(place), shape)]
+        return f"{view.variable.name if len(names) > 1 else ''}{where}"
+
+    def names(self, sites: Sequence[int]) -> str:
+        """Several places in words: `[0, 2] and [0, 7]`."""
+        said = [self.name(site) for site in sites]
+        return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+    def at(self, site: int, value: Any) -> str:
+        """What stands at a site, in words: `[0, 2] is 5`."""
+        return f"{self.name(site)} is {self.shown(value)}"
+
+
+class OverSites(Term):
+    """Abstract: a term over finite sites; `layout` says how they are numbered."""
+
+    def __init__(self, *scope: Variable | View):
+        super().__init__(*scope)
+        self.layout = Layout(self.scope)
+
+    def made(self, domains: Sequence[Domain], **fields: Any) -> Factors:
+        """Factors over the visible sites of these domains."""
+        return Factors(Factors.sizes_of(domains), self.layout.sites, **fields)
+
+
+def different(term: OverSites, domains: Sequence[Domain], start: Ints, site: Ints) -> Factors:
+    """Lines of pairwise different sites as factors; each line is a part.
+
+    Where all sites take the same values the lines stand as they are, and values are
+    interchangeable; else each value that two sites of a line share is a counted group.
+    """
+    layout, m = term.layout, len(start) - 1
+    if layout.uniform:
+        lines = Different(start, site, np.zeros(m, dtype=np.int64), np.arange(m))
+        return term.made(domains, different=lines, interchangeable=True)
+    ranks, union = layout.ranks(), len(layout.union)
+    part = np.repeat(np.arange(m), np.diff(start))
+    keys, sites, places = [], [], []
+    for k, rank in enumerate(ranks):  # every literal of every line, one scope entry at a time
+        mine = np.flatnonzero(layout.entry[site] == k)
+        keys.append((part[mine][:, None] * union + rank).reshape(-1))
+        sites.append(np.repeat(site[mine], len(rank)))
+        places.append(np.tile(np.arange(len(rank)), len(mine)))
+    key, literal_site, place = map(np.concatenate, (keys, sites, places))
+    order = np.argsort(key, kind="stable")
+    groups, length = np.unique(key, return_counts=True)
+    shared = np.repeat(length > 1, length)
+    length, owner = length[length > 1], groups[length > 1] // union
+    counted = Counted(
+        np.concatenate([[0], np.cumsum(length)]).astype(np.int64),
+        literal_site[order][shared],
+        place[order][shared],
+        np.zeros(len(length), dtype=np.int64),
+        owner,
+        np.zeros(len(length), dtype=np.int64),
+        np.ones(len(length), dtype=np.int64),
+    )
+    return term.made(domains, counted=counted)
+
+
+class Complaints:
+    """Mistakes collected while reading parameters; `done` raises them together."""
+
+    def __init__(self) -> None:
+        self.found: list[Mistake] = []
+
+    def add(self, path: str, problem: str, remedy: str = "") -> None:
+        self.found.append(Mistake(path, problem, remedy))
+        if len(self.found) >= MISTAKES:
+            self.done()
+
+    def done(self) -> None:
+        if self.found:
+            raise BadQuery(*self.found)
+
+
+def whole(value: Any) -> bool:
+    """True for whole numbers, numpy's as well, but not for booleans."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def finite(value: Any) -> bool:
+    """True for finite numbers, but not for booleans."""
+    return (
+        isinstance(value, (int, float, np.integer, np.floating))
+        and not isinstance(value, bool)
+        and bool(np.isfinite(value))
+    )
+
+
+def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
+    """Whether this is the number of a site; a complaint if not."""
+    if not whole(site):
+        wrong.add(path, f"{site!r} is no site", "give its flat place, row-major, from 0")
+    elif not 0 <= site < layout.sites:
+        wrong.add(path, f"site {site} is out of range", f"give 0 to {layout.sites - 1}")
+    else:
+        return True
+    return False
+
+
+def read_lists(lists: Any, path: str) -> list[list[Any]]:
+    """A list of lists. Raises BadQuery with the place of what is none."""
+    wrong = Complaints()
+    if not isinstance(lists, (list, tuple, np.ndarray)):
+        raise BadQuery(Mistake(path, f"{lists!r} is no list", "write it as [[...], ...]"))
+    for k, entry in enumerate(lists):
+        if not isinstance(entry, (list, tuple, np.ndarray)):
+            wrong.add(f"{path}[{k}]", f"{entry!r} is no list", "write it as [...]")
+    wrong.done()
+    return list(lists)
+
+
+def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:
+    """Lists of different sites. Raises BadQuery with every place where something is wrong."""
+    lists = read_lists(lists, path)
+    wrong = Complaints()
+    read = []
+    for k, line in enumerate(lists):
+        sites = [
+            int(site)
+            for j, site in enumerate(line)
+            if check_site(layout, site, f"{path}[{k}][{j}]", wrong)
+        ]
+        if len(set(sites)) < len(sites):
+            again = next(s for j, s in enumerate(sites) if s in sites[:j])
+            wrong.add(f"{path}[{k}]", f"site {again} stands twice", "name every site once")
+        if not len(line):
+            wrong.add(f"{path}[{k}]", "is empty", "name at least one site, or leave it out")
+        read.append(sites)
+    wrong.done()
+    return read
+
+
+def by_length(lengths: Ints) -> list[Ints]:
+    """The numbers of the lists of each length, so that each bunch is one tensor."""
+    return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+
+
+def _finite(place: int, view: View) -> Finite:
+    domain = view.variable.domain
+    if not isinstance(domain, Finite):
+        raise BadQuery(
+            Mistake(
+                f"scope[{place}]",
+                f"{view.variable.name} has real values",
+                "name a variable with a list of values",
+            )
+        )
+    return domain
+
+
+def _entries(value: Any, shape: tuple[int, ...], count: int) -> list[Any]:
+    """Nested lists of a known shape as one list, without looking at every level."""
+    if not shape:
+        return [value]
+    out = value
+    try:
+        for _ in range(len(shape) - 1):
+            out = chain.from_iterable(out)
+        out = list(out)
+    except TypeError:
+        return flatten(value, shape)  # says where the shape is wrong
+    return out if len(out) == count else flatten(value, shape)

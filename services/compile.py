@@ -1,0 +1,153 @@
+"""From a query to a problem: kinds resolved, parameters checked, terms bound to their variables."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_path
+from engine.energy import Energy, Part, Sum, Term, named, required
+from engine.errors import BadQuery, Mistake, UnknownKind
+from engine.problem import Problem
+from modules.catalogue import Catalogue
+from services.limits import DEFAULT, Limits
+from services.query import FiniteSpec, Query, TermSpec, VariableSpec
+from services.views import parse_view
+
+SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
+
+
+def compile_query(query: Query, catalogue: Catalogue, limits: Limits = DEFAULT) -> Problem:
+    """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
+    mistakes: list[BadQuery] = []
+    variables = _variables(query, mistakes)
+    parts: list[Part] = []
+    for place, spec in enumerate(query.terms):
+        try:
+            parts += _energy(spec, variables, catalogue).parts()
+        except BadQuery as error:
+            mistakes.append(error.under(f"terms[{place}]"))
+    problem = Problem(Sum(*parts), tuple(variables.values()))
+    try:
+        problem = problem.given_rows(query.evidence)
+    except BadQuery as error:
+        mistakes.append(_evidence_mistakes(query, variables, limits) or error)
+    if mistakes:
+        raise _gathered(mistakes, limits)
+    return problem
+
+
+def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
+    variables = {}
+    for name, spec in query.variables.items():
+        try:
+            variables[name] = Variable(name, _domain(spec))
+        except BadQuery as error:
+            mistakes.append(error.under(f"variables.{name}"))
+    return variables
+
+
+def _domain(spec: VariableSpec) -> Domain:
+    if isinstance(spec, FiniteSpec):
+        return Finite(spec.values, spec.shape)
+    low = -math.inf if spec.low is None else spec.low
+    high = math.inf if spec.high is None else spec.high
+    return Real(spec.shape, low, high)
+
+
+def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Catalogue) -> Energy:
+    """The term of a specification, required or weighed, under the name answers call it by."""
+    scope, mistakes = [], []
+    for place, text in enumerate(spec.scope):
+        try:
+            scope.append(_view(text, variables))
+        except BadQuery as error:
+            mistakes += error.under(f"scope[{place}]").mistakes
+    if mistakes:
+        catalogue.check(spec.kind, spec.params)  # a mistake there is told in another round
+        raise BadQuery(*mistakes)
+    term = catalogue.term(spec.kind, scope, spec.params)
+    return named(spec.name or spec.kind, _weighed(spec, term))
+
+
+def _view(text: str, variables: Mapping[str, Variable]) -> View:
+    name, index = parse_view(text)
+    variable = variables.get(name)
+    if variable is None:
+        raise BadQuery()  # its domain is wrong, which is told where it stands
+    return variable[index] if index else variable.view
+
+
+def _weighed(spec: TermSpec, term: Term) -> Energy:
+    """A rule is required unless it is given a weight."""
+    if spec.required is None and spec.weight == 1.0:
+        return term
+    if not spec.required:
+        return spec.weight * term
+    if spec.weight != 1.0:
+        raise BadQuery(
+            Mistake("weight", f"{spec.weight:g} on a required term, which has no weight",
+                    "leave weight out, or say required: false")
+        )
+    try:
+        return required(term)
+    except BadQuery as error:
+        problem, remedy = error.mistakes[0].problem, error.mistakes[0].remedy
+        raise BadQuery(Mistake("required", f"{spec.kind} {problem}", remedy)) from None
+
+
+def _evidence_mistakes(
+    query: Query, variables: Mapping[str, Variable], limits: Limits
+) -> BadQuery | None:
+    """Everything wrong with the evidence, site by site."""
+    found: list[Mistake] = []
+    for row, evidence in enumerate(query.evidence):
+        path = "evidence" if query.rows == 1 else f"evidence[{row}]"
+        for name, value in evidence.items():
+            if name in variables and value is not None:
+                told = _wrong_sites(variables[name].domain, value)
+                found += BadQuery(*told).under(f"{path}.{name}").mistakes
+        if len(found) > limits.mistakes:
+            break
+    return BadQuery(*found) if found else None
+
+
+def _wrong_sites(domain: Domain, value: Any) -> list[Mistake]:
+    """What is wrong with one entry of evidence: its shape, or else some of its sites."""
+    try:
+        domain.narrow([value])
+        return []
+    except BadQuery as error:
+        first = list(error.mistakes)
+    try:
+        flat = flatten(value, domain.shape)
+    except BadQuery:
+        return first
+    found: list[Mistake] = []
+    one = _single(domain)
+    for site, entry in enumerate(flat[:SITES_TOLD]):
+        if entry is None:
+            continue
+        try:
+            one.narrow([entry])
+        except BadQuery as error:
+            found += error.under(place_path(site, domain.shape)).mistakes
+    return found or first
+
+
+def _single(domain: Domain) -> Domain:
+    """A domain of one site that takes what each site of this one takes."""
+    variable = Variable("site", domain)
+    return variable[(0,) * len(domain.shape)].of(domain) if domain.shape else domain
+
+
+def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
+    """All mistakes as one error, an unknown kind kept as such when nothing else is wrong."""
+    every = list(dict.fromkeys(m for error in errors for m in error.mistakes))
+    if len(every) > limits.mistakes:
+        more = len(every) - limits.mistakes
+        every = [*every[: limits.mistakes], Mistake("", f"{more} more mistakes", "mend these first")]
+    kinds = {type(error) for error in errors if error.mistakes}
+    return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every)
+
+
+__all__ = ["UnknownKind", "compile_query"]

@@ -1,0 +1,51 @@
+"""The formats of instances, found in this package: to add one, add a file that holds it."""
+
+import importlib
+import pkgutil
+from functools import lru_cache
+from typing import Any
+
+from engine.errors import BadQuery, Mistake, known
+from services.formats.base import Asked, Format
+from services.formats.files import read_text
+
+
+@lru_cache
+def formats() -> tuple[Format, ...]:
+    """One of each format, by name."""
+    found: dict[str, Format] = {}
+    for module in pkgutil.iter_modules(__path__):
+        held = importlib.import_module(f"{__name__}.{module.name}")
+        for entry in vars(held).values():
+            if isinstance(entry, type) and issubclass(entry, Format) and entry is not Format:
+                found[entry.name] = entry()
+    return tuple(found[name] for name in sorted(found))
+
+
+def format_of(source: str, text: str, asked: str | None = None) -> Format:
+    """The format asked for by name, else the one its file name tells, else what the text says."""
+    every = {format.name: format for format in formats()}
+    if asked is not None:
+        if asked not in every:
+            raise BadQuery(Mistake("--format", f"{asked!r} is unknown", known(asked, every)))
+        return every[asked]
+    name = source.lower().removesuffix(".gz")
+    by_name = [format for format in every.values() if name.endswith(format.suffixes)]
+    by_text = (format for format in every.values() if format.sniff(source, text))
+    chosen = by_name[0] if by_name else next(by_text, None)
+    if chosen is None:
+        raise BadQuery(
+            Mistake("", "is in no known format", f"say --format; known: {', '.join(every)}")
+        )
+    return chosen
+
+
+def read(source: str, asked: str | None = None, given: Any = None) -> list[Asked]:
+    """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake."""
+    if asked is not None:
+        format_of(source, "", asked)  # a wrong name is told before anything is opened
+    text = read_text(source)
+    return format_of(source, text, asked).read(text, source, given)
+
+
+__all__ = ["Asked", "Format", "format_of", "formats", "read"]

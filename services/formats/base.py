@@ -1,0 +1,89 @@
+"""What a format is: it knows its files, and reads a text into queries that can be asked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from engine.errors import BadQuery, Mistake, known
+from services.query import Query
+from services.views import shown
+
+Values = Mapping[str, Any]  # of all variables, as an answer holds them
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A query over some instances of one file, and how its answers look in the file's format.
+
+    Instances of equal structure are rows of one query; `numbers` are their places in the file.
+    """
+
+    query: Query
+    source: str
+    numbers: tuple[int, ...]  # one a row, counted from 1 within the file
+    solution: Callable[[Values], Any]  # as the format writes it, in JSON's types
+    picture: Callable[[Values], str] | None = None  # for people; None: the values as tables
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The names of the instances: `file#k`."""
+        return tuple(f"{self.source}#{k}" for k in self.numbers)
+
+
+class Format(ABC):
+    """One way to write instances down. A file in this package that holds one is found."""
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, without .gz
+
+    @abstractmethod
+    def sniff(self, name: str, text: str) -> bool:
+        """Whether a text looks like this format; asked when its file name says nothing."""
+
+    @abstractmethod
+    def read(self, text: str, source: str, given: Any) -> list[Asked]:
+        """The queries of a text. `given` is what `--given` holds, None without it.
+
+        Raises BadQuery with every mistake; paths are lines or fields, without the file's name.
+        """
+
+
+class Mistakes:
+    """Collects what is wrong with a text, to be told at once."""
+
+    def __init__(self, most: int = 100):
+        self.found: list[Mistake] = []
+        self.most, self.more = most, 0
+
+    def add(self, line: int | str, problem: str, remedy: str = "") -> None:
+        """One more; `line` is a number, or a path."""
+        if len(self.found) == self.most:
+            self.more += 1
+            return
+        path = f"line {line}" if isinstance(line, int) else line
+        self.found.append(Mistake(path, problem, remedy))
+
+    def check(self) -> None:
+        """Raise what was found, if anything."""
+        if self.more:
+            self.found.append(Mistake("", f"{self.more} more mistakes", "mend these first"))
+        if self.found:
+            raise BadQuery(*self.found)
+
+
+def inputs(given: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What `--given` holds for a format that asks for some inputs by name."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise BadQuery(
+            Mistake("--given", f"{shown(given)} is no mapping", "give a JSON object {name: value}")
+        )
+    wrong = [name for name in given if name not in names]
+    if wrong:
+        remedy = known(wrong[0], names) if names else "this format asks for no input: leave it out"
+        raise BadQuery(
+            *(Mistake(f"--given.{name}", f"{shown(name)} is no input", remedy) for name in wrong)
+        )
+    return dict(given)

@@ -1,0 +1,164 @@
+"""How a service of Basin stands up: it binds with care, says where, drains on SIGTERM and ends."""
+
+import asyncio
+import ctypes
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection as grpc_reflection
+
+from engine.errors import BadQuery, Mistake, Unavailable
+from services.door import Door
+from services.limits import DEFAULT, Limits
+
+log = logging.getLogger(__name__)
+
+GRACE = 5.0  # seconds that calls have to end after SIGTERM
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+
+def options_of(limits: Limits) -> list[tuple[str, Any]]:
+    """Channel options that servers and clients share."""
+    return [
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """A server that was started: what to wait for, and how to end it."""
+
+    server: grpc.aio.Server
+    port: int
+    health: Any
+    workers: ThreadPoolExecutor
+
+    async def drain(self, grace: float = GRACE) -> None:
+        """Refuse what is new, let calls end for `grace` seconds, then cut them off."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace)
+        self.workers.shutdown(wait=False, cancel_futures=True)
+
+
+async def start(
+    add: Callable[[grpc.aio.Server], None],
+    names: Sequence[str],
+    address: str,
+    *,
+    workers: ThreadPoolExecutor,
+    limits: Limits = DEFAULT,
+    reflection: bool = False,
+    insecure: bool = False,
+) -> Service:
+    """Start a server with `add`ed services; port 0 takes a free one, which `port` tells."""
+    check_address(address, insecure)
+    server = grpc.aio.server(
+        interceptors=[Door()],
+        options=[
+            *options_of(limits),
+            ("grpc.so_reuseport", 0),  # or a second server on the port would bind silently
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+    add(server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    if reflection:
+        grpc_reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, grpc_reflection.SERVICE_NAME), server
+        )
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise Unavailable(f"cannot listen on {address}: is the port taken?") from None
+    await server.start()
+    for name in ("", *names):
+        await checks.set(name, _SERVING)
+    return Service(server, port, checks, workers)
+
+
+def run(make: Callable[[], Awaitable[Service]], address: str, grace: float = GRACE) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit code; a second signal ends now.
+
+    Says `listening on HOST:PORT` on stdout as soon as calls are answered.
+    """
+    tune_malloc()
+    service = asyncio.run(_serve(make, address, grace))
+    sys.stdout.flush()
+    if any(thread.is_alive() for thread in service.workers._threads):
+        log.warning("ended with work unfinished")
+        os._exit(0)  # a term that is still computing would keep the process
+    return 0
+
+
+async def _serve(make: Callable[[], Awaitable[Service]], address: str, grace: float) -> Service:
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    service = await make()
+
+    def on_signal() -> None:
+        if asked.is_set():
+            os._exit(0)
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    print(f"listening on {bound(address, service.port)}", flush=True)
+    await asked.wait()
+    await service.drain(grace)
+    return service
+
+
+def bound(address: str, port: int) -> str:
+    """The address with the port that was taken."""
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def check_address(address: str, insecure: bool = False) -> None:
+    """Raise BadQuery unless it is HOST:PORT or unix:PATH, and loopback or insecure by name."""
+    if address.startswith("unix:"):
+        return
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise BadQuery(
+            Mistake("listen", f"{address!r} is no address", "write HOST:PORT; port 0 is any")
+        )
+    if not insecure and not _is_loopback(host.strip("[]")):
+        raise BadQuery(
+            Mistake(
+                "listen",
+                f"{address!r} is open to other machines, and there is no TLS",
+                "listen on 127.0.0.1, or say --insecure-listen",
+            )
+        )
+
+
+def tune_malloc() -> None:
+    """Keep freed memory of large messages: page faults are half of their cost (glibc only)."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
+    except (AttributeError, OSError):
+        log.debug("this C library has no mallopt")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
