@@ -238,11 +238,12 @@ class Term(Energy):
 def required(energy: Energy) -> Sum:
     """The terms of an energy as constraints: they must hold, and count nothing in the energy."""
     for part in energy.parts():
-        if part.term.holds.__func__ is Term.holds:
+        if type(part.term).holds is Term.holds:
             raise BadQuery(
                 Mistake(part.label, "cannot decide whether it holds, so it cannot be required",
                         "give it a weight, or write `holds`")
             )
+        part.term.check_required()
     return Sum(*(Part(part.term, None, part.name) for part in energy.parts()))
 
 
@@ -298,14 +299,21 @@ class AnyOf(Choice):
         return min(_branch_floor(b) for b in self.branches)
 
     def factors(self, *domains: Domain) -> Factors | None:
+        return self.structured(None if self.required_by_default else 1.0, *domains)
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """A hidden selector site; the structure of branch b binds where the selector is b."""
         chosen = []
         for branch in self.branches:
-            merged = _branch_factors(branch, self.scope, domains, self.required_by_default)
+            merged = _branch_factors(branch, self.scope, domains, weight)
             if merged is None:
-                return enumerate_table(self, domains)
+                return enumerate_table(self, domains, weight)
             chosen.append(merged)
         return conditional(chosen)
+
+    def check_required(self) -> None:
+        for branch in self.branches:
+            required(branch)
 
     def explain(self, *values: Any) -> list[str]:
         if self.holds(*values) is not False:
@@ -360,8 +368,11 @@ def scope_domains(term: Term, domains: dict[str, Domain]) -> list[Domain]:
     return [view.of(domains[view.variable.name]) for view in term.scope]
 
 
-def enumerate_table(term: Term, domains: Sequence[Domain]) -> Factors | None:
-    """A term over few combinations as one table: cost of each, infinite where a rule fails."""
+def enumerate_table(
+    term: Term, domains: Sequence[Domain], weight: float | None = 1.0
+) -> Factors | None:
+    """A term over few combinations as one table: weight times the energy of each; weight None:
+    infinite where the energy is above 0."""
     if not all(isinstance(d, Finite) for d in domains):
         return None
     choices: list[list[int]] = []
@@ -381,8 +392,7 @@ def enumerate_table(term: Term, domains: Sequence[Domain]) -> Factors | None:
         start += domain.sites
     with torch.no_grad():
         costs = term.energy(*tensors).double()
-    if term.required_by_default:
-        costs = torch.where(costs > 0, torch.inf, 0.0)
+    costs = torch.where(costs > 0, torch.inf, 0.0) if weight is None else weight * costs
     return Factors.table(
         Factors.sizes_of(domains), tuples.numpy(), costs.cpu().numpy(), default=math.inf
     )
@@ -401,9 +411,9 @@ def _branch_floor(branch: Energy) -> float:
 
 
 def _branch_factors(
-    branch: Energy, scope: Sequence[View], domains: Sequence[Domain], rigid: bool
+    branch: Energy, scope: Sequence[View], domains: Sequence[Domain], weight: float | None
 ) -> Factors | None:
-    """The structure of one branch over the sites of the joint scope; priced unless rigid."""
+    """The structure of one branch over the sites of the joint scope; weight None: as a rule."""
     starts, total = {}, 0
     by_name: dict[str, Domain] = {}
     for view, domain in zip(scope, domains, strict=True):
@@ -412,9 +422,8 @@ def _branch_factors(
         total += domain.sites
     pieces = []
     for part in branch.parts():
-        own = part.term.factors(*scope_domains(part.term, by_name))
-        if own is not None and not rigid:
-            own = own.weighed(part.weight or 1.0)
+        price = None if weight is None else weight * (1.0 if part.weight is None else part.weight)
+        own = part.term.structured(price, *scope_domains(part.term, by_name))
         if own is None:
             return None
         places = [

@@ -6,7 +6,6 @@ hitting sets (Moreno-Centeno and Karp, Operations Research 2013): the least set 
 conflict found so far, until dropping it makes the rest feasible.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,22 +38,18 @@ class _Tester:
     """Decides whether assumptions can hold together; keeps what it learns between tests."""
 
     def __init__(self, boolean: Boolean):
-        self.formula = learning.Formula(
+        formula = learning.Formula(
             boolean.variables,
             boolean.clauses.start, boolean.clauses.literal,
             boolean.groups.start, boolean.groups.literal,
             boolean.sums.start, boolean.sums.literal, boolean.coefficient, boolean.bound,
             ints([0]), np.zeros(0, np.int32), np.zeros(0),
         )
-        self.state = learning.load(self.formula, 0)
+        self.state = learning.load(formula)
 
     def core(self, assumptions: Sequence[int]) -> list[int] | None:
         """None when the assumptions can hold together, else those that cannot."""
-        literals = np.array(assumptions, dtype=np.int32)
-        status = learning.search(
-            self.formula, self.state, literals, CONFLICTS, math.inf, 1e-9
-        )
-        self.state = learning.latest(self.state)
+        status, self.state = learning.search(self.state, assumptions, CONFLICTS)
         if status == learning.SATISFIED:
             return None
         if status != learning.REFUTED:

@@ -130,10 +130,7 @@ class Problem:
         domains = scope_domains(part.term, dict(self.domains))
         if not all(isinstance(d, Finite) for d in domains):
             return None
-        own = part.term.factors(*domains)
-        if own is None or part.weight is None:
-            return own
-        return own.weighed(part.weight)
+        return part.term.structured(part.weight, *domains)
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the

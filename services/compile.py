@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_path
 from engine.energy import Energy, Part, Sum, Term, named, required
-from engine.errors import BadQuery, Mistake, UnknownKind
+from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
 from modules.catalogue import Catalogue
 from services.limits import DEFAULT, Limits
@@ -56,25 +56,21 @@ def _domain(spec: VariableSpec) -> Domain:
 
 def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Catalogue) -> Energy:
     """The term of a specification, required or weighed, under the name answers call it by."""
-    scope, mistakes = [], []
+    kind = catalogue.kind(spec.kind)
+    scope: list[View] = []
+    mistakes: list[Mistake] = []
     for place, text in enumerate(spec.scope):
         try:
-            scope.append(_view(text, variables))
+            name, index = parse_view(text)
+            if name in variables:  # else its domain is wrong, which is told there
+                scope.append(variables[name][index] if index else variables[name].view)
         except BadQuery as error:
             mistakes += error.under(f"scope[{place}]").mistakes
-    if mistakes:
-        catalogue.check(spec.kind, spec.params)  # a mistake there is told in another round
+    if mistakes or len(scope) < len(spec.scope):
+        kind.validated(spec.params)
         raise BadQuery(*mistakes)
-    term = catalogue.term(spec.kind, scope, spec.params)
+    term = kind.build(scope, spec.params)
     return named(spec.name or spec.kind, _weighed(spec, term))
-
-
-def _view(text: str, variables: Mapping[str, Variable]) -> View:
-    name, index = parse_view(text)
-    variable = variables.get(name)
-    if variable is None:
-        raise BadQuery()  # its domain is wrong, which is told where it stands
-    return variable[index] if index else variable.view
 
 
 def _weighed(spec: TermSpec, term: Term) -> Energy:
@@ -85,8 +81,11 @@ def _weighed(spec: TermSpec, term: Term) -> Energy:
         return spec.weight * term
     if spec.weight != 1.0:
         raise BadQuery(
-            Mistake("weight", f"{spec.weight:g} on a required term, which has no weight",
-                    "leave weight out, or say required: false")
+            Mistake(
+                "weight",
+                f"{spec.weight:g} on a required term, which has no weight",
+                "leave weight out, or say required: false",
+            )
         )
     try:
         return required(term)
@@ -145,9 +144,9 @@ def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
     every = list(dict.fromkeys(m for error in errors for m in error.mistakes))
     if len(every) > limits.mistakes:
         more = len(every) - limits.mistakes
-        every = [*every[: limits.mistakes], Mistake("", f"{more} more mistakes", "mend these first")]
+        every = [
+            *every[: limits.mistakes],
+            Mistake("", f"{more} more mistakes", "mend these first"),
+        ]
     kinds = {type(error) for error in errors if error.mistakes}
     return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every)
-
-
-__all__ = ["UnknownKind", "compile_query"]

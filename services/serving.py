@@ -35,6 +35,10 @@ def options_of(limits: Limits) -> list[tuple[str, Any]]:
     ]
 
 
+def unhurried(seconds: float) -> None:
+    """Nothing runs that could end earlier."""
+
+
 @dataclass(frozen=True, eq=False)
 class Service:
     """A server that was started: what to wait for, and how to end it."""
@@ -43,10 +47,12 @@ class Service:
     port: int
     health: Any
     workers: ThreadPoolExecutor
+    hurry: Callable[[float], None] = unhurried  # calls that can end early do, in some seconds
 
     async def drain(self, grace: float = GRACE) -> None:
         """Refuse what is new, let calls end for `grace` seconds, then cut them off."""
         await self.health.enter_graceful_shutdown()
+        self.hurry(grace)
         await self.server.stop(grace)
         self.workers.shutdown(wait=False, cancel_futures=True)
 

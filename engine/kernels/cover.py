@@ -351,7 +351,8 @@ def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
                         trail[top, 1] = gone
                         top += 1
                         while gone:
-                            lost = (np.int64(w) << 6) + trailing_zeros(gone)  # type: ignore[call-arg]
+                            lost = np.int64(w) << 6
+                            lost += trailing_zeros(gone)  # type: ignore[call-arg]
                             gone &= gone - 1
                             for j in range(in_ptr[lost], in_ptr[lost + 1]):
                                 u = in_unit[j]

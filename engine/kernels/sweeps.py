@@ -96,7 +96,7 @@ class Layout:
         """Rough count of memory touches of one sweep of one particle."""
         s = self.structure
         if self.pairs is not None:
-            return 2 * len(self.sizes)
+            return 4 * len(self.sizes) + len(self.pairs.near) // 2
         literals = len(s.literal_sum) / max(1, s.offset[-1]) * len(self.sizes)
         swaps = 4 * len(s.line_site)
         return int(4 * len(self.sizes) + 3 * len(s.scope) + 4 * literals
@@ -371,28 +371,24 @@ def _miss(low, high, total):
 
 
 @njit(cache=True, nogil=True)
-def _slot(s, scope, place):
-    """Where the cost of a combination stands, behind the base of its table."""
-    count = s.keys[scope]
-    if count == 0:
-        return place
-    low = s.key_start[scope]
-    first, high = low, low + count
+def _search(key, first, count, place):
+    """Where the cost of a combination stands in a sparse table; `count`: not listed."""
+    low, high = first, first + count
     while low < high:
         middle = (low + high) >> 1
-        if s.key[middle] < place:
+        if key[middle] < place:
             low = middle + 1
         else:
             high = middle
-    if low < first + count and s.key[low] == place:
+    if low < first + count and key[low] == place:
         return low - first
     return count
 
 
 @njit(cache=True, nogil=True)
-def measure(s, row, field, x, place, total):
+def measure(s, row, field, x, place, total, blame):
     """Energy and violation of one state; fills the place of each scope's combination and the
-    total of each sum. -> (cost, violation)"""
+    total of each sum, and adds the violation of every rule to `blame`. -> (cost, violation)"""
     cost, broken = 0.0, 0.0
     place[:] = 0
     total[:] = 0.0
@@ -407,246 +403,251 @@ def measure(s, row, field, x, place, total):
         for e in range(s.pair_start[i], s.pair_start[i + 1]):
             total[s.pair_sum[e]] += s.pair_coefficient[s.pair_first[e] + v]
     for k in range(len(s.base)):
-        at = s.base[k] + row * s.lead[k] + _slot(s, k, place[k])
+        at = place[k]
+        if s.keys[k] > 0:
+            at = _search(s.key, s.key_start[k], s.keys[k], at)
+        at += s.base[k] + row * s.lead[k]
         cost += s.pool[at]
         broken += s.ban[at]
+        if s.ban[at]:
+            blame[s.rule[k]] += 1.0
     for k in range(len(s.low)):
-        broken += _miss(s.low[k], s.high[k], total[k])
+        miss = _miss(s.low[k], s.high[k], total[k])
+        broken += miss
+        blame[k] += miss
     return cost, broken
-
-
-@njit(cache=True, nogil=True)
-def _blame(s, row, place, total, blame):
-    """Adds the violation of every rule."""
-    for k in range(len(s.low)):
-        blame[k] += _miss(s.low[k], s.high[k], total[k])
-    for k in range(len(s.base)):
-        if s.rule[k] >= 0:
-            blame[s.rule[k]] += s.ban[s.base[k] + row * s.lead[k] + _slot(s, k, place[k])]
-
-
-@njit(cache=True, nogil=True)
-def _change(s, row, field, weight, place, total, i, a, b):
-    """What site i going from a to b changes. -> (cost, violation, weighted violation)"""
-    at, to = s.offset[i] + a, s.offset[i] + b
-    cost = field[to] - field[at]
-    broken, priced = 0.0, 0.0
-    for e in range(s.scope_start[i], s.scope_start[i + 1]):
-        k = s.scope[e]
-        base = s.base[k] + row * s.lead[k]
-        before = base + _slot(s, k, place[k])
-        after = base + _slot(s, k, place[k] + s.stride[e] * (b - a))
-        cost += s.pool[after] - s.pool[before]
-        if s.rule[k] >= 0:
-            d = np.float64(s.ban[after]) - np.float64(s.ban[before])
-            broken += d
-            priced += weight[s.rule[k]] * d
-    for side in range(2):
-        c = at if side == 0 else to
-        sign = -1.0 if side == 0 else 1.0
-        for e in range(s.literal_start[c], s.literal_start[c + 1]):
-            k = s.literal_sum[e]
-            t = total[k]
-            d = _miss(s.low[k], s.high[k], t + sign * s.literal_coefficient[e]) - _miss(
-                s.low[k], s.high[k], t
-            )
-            broken += d
-            priced += weight[k] * d
-    for e in range(s.pair_start[i], s.pair_start[i + 1]):
-        first = s.pair_first[e]
-        step = s.pair_coefficient[first + b] - s.pair_coefficient[first + a]
-        if step != 0.0:
-            k = s.pair_sum[e]
-            t = total[k]
-            d = _miss(s.low[k], s.high[k], t + step) - _miss(s.low[k], s.high[k], t)
-            broken += d
-            priced += weight[k] * d
-    return cost, broken, priced
-
-
-@njit(cache=True, nogil=True)
-def _move(s, x, place, total, i, a, b):
-    """Site i goes from a to b."""
-    x[i] = b
-    for e in range(s.scope_start[i], s.scope_start[i + 1]):
-        place[s.scope[e]] += s.stride[e] * (b - a)
-    c = s.offset[i] + a
-    for e in range(s.literal_start[c], s.literal_start[c + 1]):
-        total[s.literal_sum[e]] -= s.literal_coefficient[e]
-    c = s.offset[i] + b
-    for e in range(s.literal_start[c], s.literal_start[c + 1]):
-        total[s.literal_sum[e]] += s.literal_coefficient[e]
-    for e in range(s.pair_start[i], s.pair_start[i + 1]):
-        first = s.pair_first[e]
-        total[s.pair_sum[e]] += s.pair_coefficient[first + b] - s.pair_coefficient[first + a]
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _taken(change, beta, fraction):
-    """The Metropolis test with the low half of a product of draws, in [0, 2**32)."""
-    return change <= 0.0 or beta * change <= -math.log((fraction + 0.5) / CUT)
+    """The Metropolis test with the low half of a product of draws, in [0, 2**32).
+
+    exp(y) >= 1 + y + y^2 / 2 spares most logarithms."""
+    if change <= 0.0:
+        return True
+    y = beta * change
+    if (fraction + 0.5) * (1.0 + y + 0.5 * y * y) > CUT:
+        return False
+    return y <= -math.log((fraction + 0.5) / CUT)
 
 
 @njit(cache=True, nogil=True)
-def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, best, score, blame):
+def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, best, score, blame,
+          probe):
     """Sweeps of one row's particles, one for each of `betas`, numbered from `first`.
 
     choices (C,): the allowed values of each site, packed at its offset; options (n,): how many.
     x, best (P, n): states and best states; score (P, 4): cost and violation of both. All changed
     in place. blame (rules,): the violation of every rule in the last states is added.
+    probe (P, n, 2): what the moves looked at would change, cost and violation; or (0, 0, 2).
     """
+    # local names, and everything in one function: a call would count references to every array
+    offset, scope_start, scope, stride = s.offset, s.scope_start, s.scope, s.stride
+    base, lead, keys, rule, pool, ban = s.base, s.lead, s.keys, s.rule, s.pool, s.ban
+    literal_start, literal_sum = s.literal_start, s.literal_sum
+    literal_coefficient = s.literal_coefficient
+    pair_start, pair_sum, pair_first = s.pair_start, s.pair_sum, s.pair_first
+    pair_coefficient, low, high = s.pair_coefficient, s.low, s.high
+    line_start, line_site = s.line_start, s.line_site
     particles, n = x.shape
-    place = np.zeros(len(s.base), dtype=np.int64)
-    total = np.zeros(len(s.low))
-    blocks = (n + 3) // 4
-    words = np.zeros(4 * ((n + len(s.line_site) + 3) // 4), dtype=np.uint64)
-    used = len(words) // 4 if len(s.line_site) else blocks
+    place = np.zeros(len(base), dtype=np.int64)
+    total = np.zeros(len(low))
+    moves = n + len(line_site)
+    words = np.zeros(4 * ((moves + 3) // 4), dtype=np.uint64)
+    nothing = np.zeros(len(blame))
+    site, before = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+    after = np.zeros(3, dtype=np.int64)
     for p in range(particles):
-        mine = x[p]
-        cost, broken = measure(s, row, field, mine, place, total)
-        _keep(mine, best[p], score[p], cost, broken)
-        for t in range(len(betas)):
-            beta = betas[t]
-            for q in range(used):
-                c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
-                                        np.uint64(lane), key[0], key[1])
-                words[4 * q], words[4 * q + 1] = c0, c1
-                words[4 * q + 2], words[4 * q + 3] = c2, c3
-            for i in range(n):
-                others = options[i] - 1
-                if others < 1:
-                    continue
-                product = words[i] * np.uint64(others)
-                fraction = np.float64(product & LOW)
+        cost, broken = measure(s, row, field, x[p], place, total, nothing)
+        for t in range(-1, len(betas)):
+            line = 0
+            if t >= 0:
+                for q in range(len(words) // 4):
+                    c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
+                                            np.uint64(lane), key[0], key[1])
+                    words[4 * q], words[4 * q + 1] = c0, c1
+                    words[4 * q + 2], words[4 * q + 3] = c2, c3
+            for m in range(moves if t >= 0 else 0):
+                if m < n:  # one site to another value
+                    parts = 1
+                    others = options[m] - 1
+                    if others < 1:
+                        continue
+                    product = words[m] * np.uint64(others)
+                    site[0], before[0] = m, x[p, m]
+                    after[0] = choices[offset[m] + np.int64(product >> HALF)]
+                    if after[0] == before[0]:
+                        after[0] = choices[offset[m] + others]
+                else:  # two sites of a line exchange their values
+                    parts = 2
+                    e = m - n
+                    while line_start[line + 1] <= e:
+                        line += 1
+                    begin = line_start[line]
+                    product = words[m] * np.uint64(line_start[line + 1] - begin - 1)
+                    other = begin + np.int64(product >> HALF)
+                    i, j = line_site[e], line_site[other if other < e else other + 1]
+                    site[0], site[1] = i, j
+                    before[0] = after[1] = x[p, i]
+                    before[1] = after[0] = x[p, j]
+                    legal = 0
+                    for h in range(2):
+                        for q in range(options[site[h]]):
+                            if choices[offset[site[h]] + q] == after[h]:
+                                legal += 1
+                                break
+                    if legal < 2 or before[0] == after[0]:
+                        continue
+                fraction = np.float64(np.int64(product & LOW))
                 if fraction + 0.5 >= CUT:
                     continue
-                a = np.int64(mine[i])
-                b = np.int64(choices[s.offset[i] + np.int64(product >> HALF)])
-                if b == a:
-                    b = np.int64(choices[s.offset[i] + others])
-                dc, db, dw = _change(s, row, field, weight, place, total, i, a, b)
-                if _taken(dc + dw, beta, fraction):
-                    _move(s, mine, place, total, i, a, b)
-                    cost += dc
-                    broken += db
-            for k in range(len(s.line_start) - 1):
-                begin, end = s.line_start[k], s.line_start[k + 1]
-                for e in range(begin, end):
-                    product = words[n + e] * np.uint64(end - begin - 1)
-                    fraction = np.float64(product & LOW)
-                    other = begin + np.int64(product >> HALF)
-                    i = s.line_site[e]
-                    j = s.line_site[other if other < e else other + 1]
-                    a, b = np.int64(mine[i]), np.int64(mine[j])
-                    if a == b or fraction + 0.5 >= CUT:
-                        continue
-                    if not (_open(choices, options, s.offset, i, b)
-                            and _open(choices, options, s.offset, j, a)):
-                        continue
-                    dc, db, dw = _change(s, row, field, weight, place, total, i, a, b)
-                    _move(s, mine, place, total, i, a, b)
-                    ec, eb, ew = _change(s, row, field, weight, place, total, j, b, a)
-                    if _taken(dc + dw + ec + ew, beta, fraction):
-                        _move(s, mine, place, total, j, b, a)
-                        cost += dc + ec
-                        broken += db + eb
-                    else:
-                        _move(s, mine, place, total, i, b, a)
-            _keep(mine, best[p], score[p], cost, broken)
-        score[p, 0], score[p, 1] = cost, broken
-        _blame(s, row, place, total, blame)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _open(choices, options, offset, i, v):
-    """Whether value v is allowed at site i."""
-    for q in range(options[i]):
-        if choices[offset[i] + q] == v:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _keep(mine, best, score, cost, broken):
-    """Keeps a state that breaks less, or breaks as little and costs less."""
-    if broken < score[3] - 1e-9 or (broken <= score[3] + 1e-9 and cost < score[2] - 1e-9):
-        best[:] = mine
-        score[2], score[3] = cost, broken
+                cost_change, broken_change, change = 0.0, 0.0, 0.0
+                taken = False
+                # every part is tried and applied in turn; what is refused is taken back
+                h = 0
+                while True:
+                    i, a, b = site[h], before[h], after[h]
+                    at, to = offset[i] + a, offset[i] + b
+                    if h < parts:
+                        d = field[to] - field[at]
+                        for e in range(scope_start[i], scope_start[i + 1]):
+                            k = scope[e]
+                            old = place[k]
+                            new = old + stride[e] * (b - a)
+                            if keys[k] > 0:
+                                old = _search(s.key, s.key_start[k], keys[k], old)
+                                new = _search(s.key, s.key_start[k], keys[k], new)
+                            shift = base[k] + row * lead[k]
+                            d += pool[new + shift] - pool[old + shift]
+                            if rule[k] >= 0:
+                                w = np.float64(ban[new + shift]) - np.float64(ban[old + shift])
+                                broken_change += w
+                                change += weight[rule[k]] * w
+                        cost_change += d
+                        change += d
+                        sign = -1.0
+                        c = at
+                        while True:
+                            for e in range(literal_start[c], literal_start[c + 1]):
+                                k = literal_sum[e]
+                                w = _miss(low[k], high[k],
+                                          total[k] + sign * literal_coefficient[e])
+                                w -= _miss(low[k], high[k], total[k])
+                                broken_change += w
+                                change += weight[k] * w
+                            if c == to:
+                                break
+                            sign, c = 1.0, to
+                        for e in range(pair_start[i], pair_start[i + 1]):
+                            c = pair_first[e]
+                            k = pair_sum[e]
+                            w = _miss(low[k], high[k], total[k] + pair_coefficient[c + b]
+                                      - pair_coefficient[c + a])
+                            w -= _miss(low[k], high[k], total[k])
+                            broken_change += w
+                            change += weight[k] * w
+                        if h == parts - 1:
+                            taken = _taken(change, betas[t], fraction)
+                            if not taken:
+                                if parts == 1:
+                                    break
+                                h = 2  # take the first part back
+                                site[2], before[2], after[2] = site[0], after[0], before[0]
+                                continue
+                    x[p, i] = b
+                    for e in range(scope_start[i], scope_start[i + 1]):
+                        place[scope[e]] += stride[e] * (b - a)
+                    for e in range(literal_start[at], literal_start[at + 1]):
+                        total[literal_sum[e]] -= literal_coefficient[e]
+                    for e in range(literal_start[to], literal_start[to + 1]):
+                        total[literal_sum[e]] += literal_coefficient[e]
+                    for e in range(pair_start[i], pair_start[i + 1]):
+                        c = pair_first[e]
+                        total[pair_sum[e]] += pair_coefficient[c + b] - pair_coefficient[c + a]
+                    h += 1
+                    if h >= parts:
+                        break
+                if m < n and p < len(probe):
+                    probe[p, m, 0], probe[p, m, 1] = cost_change, broken_change
+                if taken:
+                    cost += cost_change
+                    broken += broken_change
+            if broken < score[p, 3] - 1e-9 or (
+                broken <= score[p, 3] + 1e-9 and cost < score[p, 2] - 1e-9
+            ):
+                for i in range(n):
+                    best[p, i] = x[p, i]
+                score[p, 2], score[p, 3] = cost, broken
+        score[p, 0], score[p, 1] = measure(s, row, field, x[p], place, total, blame)
 
 
 @njit(cache=True, nogil=True)
 def sweep_pairs(s, options, field, constant, betas, key, lane, first, x, best, score):
     """`sweep` for `Pairs`: local fields, so that a move that is not taken costs one comparison."""
+    start, near, coupling = s.start, s.near, s.coupling
     particles, n = x.shape
     blocks = (n + 3) // 4
-    drop = np.zeros(4 * blocks)
-    local = np.zeros(n)
-    mine = np.zeros(n)
+    draw = np.zeros(4 * blocks)
+    local = np.zeros(n)  # what a site's value 1 costs more than its value 0
+    sign = np.zeros(n)  # 1 at value 0, -1 at value 1
     for p in range(particles):
         cost = constant
         for i in range(n):
-            mine[i] = np.float64(x[p, i])
+            sign[i] = 1.0 - 2.0 * x[p, i]
         for i in range(n):
             coupled = 0.0
-            for e in range(s.start[i], s.start[i + 1]):
-                coupled += s.coupling[e] * mine[s.near[e]]
+            for e in range(start[i], start[i + 1]):
+                if sign[near[e]] < 0.0:
+                    coupled += coupling[e]
             local[i] = field[i] + coupled
-            cost += mine[i] * (field[i] + 0.5 * coupled)
-        _keep_bits(mine, best[p], score[p], cost)
-        for t in range(len(betas)):
-            beta = betas[t]
-            for q in range(blocks):
-                c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
-                                        np.uint64(lane), key[0], key[1])
-                drop[4 * q] = np.float64(np.int64(c0))
-                drop[4 * q + 1] = np.float64(np.int64(c1))
-                drop[4 * q + 2] = np.float64(np.int64(c2))
-                drop[4 * q + 3] = np.float64(np.int64(c3))
-            for i in range(n):
-                change = (1.0 - 2.0 * mine[i]) * local[i]
-                fraction = drop[i]
-                if options[i] < 2 or fraction + 0.5 >= CUT or beta * change > 23.0:
-                    continue  # exp(-23) < 1 / (2 CUT): no draw is that small
-                if _taken(change, beta, fraction):
-                    step = 1.0 - 2.0 * mine[i]
-                    mine[i] += step
-                    cost += change
-                    for e in range(s.start[i], s.start[i + 1]):
-                        local[s.near[e]] += step * s.coupling[e]
-            _keep_bits(mine, best[p], score[p], cost)
-        score[p, 0] = cost
-        score[p, 1] = 0.0
+            if sign[i] < 0.0:
+                cost += field[i] + 0.5 * coupled
+        for t in range(-1, len(betas)):
+            if t >= 0:
+                for q in range(blocks):
+                    c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
+                                            np.uint64(lane), key[0], key[1])
+                    draw[4 * q] = np.float64(np.int64(c0))
+                    draw[4 * q + 1] = np.float64(np.int64(c1))
+                    draw[4 * q + 2] = np.float64(np.int64(c2))
+                    draw[4 * q + 3] = np.float64(np.int64(c3))
+                beta = betas[t]
+                for i in range(n):
+                    change = sign[i] * local[i]
+                    fraction = draw[i]
+                    if fraction + 0.5 >= CUT or options[i] < 2:
+                        continue
+                    if _taken(change, beta, fraction):
+                        step = sign[i]
+                        sign[i] = -step
+                        cost += change
+                        for e in range(start[i], start[i + 1]):
+                            local[near[e]] += step * coupling[e]
+            if score[p, 3] > 0.0 or cost < score[p, 2] - 1e-9:
+                for i in range(n):
+                    best[p, i] = np.int16(sign[i] < 0.0)
+                score[p, 2], score[p, 3] = cost, 0.0
+        score[p, 0], score[p, 1] = cost, 0.0
         for i in range(n):
-            x[p, i] = np.int16(mine[i])
+            x[p, i] = np.int16(sign[i] < 0.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _keep_bits(mine, best, score, cost):
-    if score[3] > 0.0 or cost < score[2] - 1e-9:
-        for i in range(len(mine)):
-            best[i] = np.int16(mine[i])
-        score[2], score[3] = cost, 0.0
-
-
-@njit(cache=True, nogil=True)
-def changes(s, row, choices, options, field, weight, x, out):
-    """What a move of each site to its next allowed value would change: the scale of costs.
-
-    out (P, n, 2): cost, violation; 0 where a site cannot move."""
-    place = np.zeros(len(s.base), dtype=np.int64)
-    total = np.zeros(len(s.low))
-    for p in range(len(x)):
-        measure(s, row, field, x[p], place, total)
-        for i in range(x.shape[1]):
-            out[p, i] = 0.0
-            if options[i] > 1:
-                a = np.int64(x[p, i])
-                pick = (p + i) % options[i]
-                b = np.int64(choices[s.offset[i] + pick])
-                if b == a:
-                    b = np.int64(choices[s.offset[i] + (pick + 1) % options[i]])
-                dc, db, _ = _change(s, row, field, weight, place, total, i, a, b)
-                out[p, i, 0], out[p, i, 1] = dc, db
+def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:
+    """What single moves of some states would change: cost and violation. -> (moves, 2)"""
+    if out.pairs is not None:
+        assert out.pair_field is not None
+        owner = np.repeat(np.arange(len(out.sizes)), np.diff(out.pairs.start))
+        change = out.pair_field[row if len(out.pair_field) > 1 else 0] + np.stack([
+            np.bincount(owner, out.pairs.coupling * y[out.pairs.near], len(out.sizes)) for y in x
+        ])
+        change = np.where(options > 1, change, 0.0).reshape(-1)
+        return np.stack([change, np.zeros_like(change)], 1)
+    x = x.copy()
+    probe = np.zeros((*x.shape, 2))
+    key = np.zeros(2, dtype=np.uint64)
+    sweep(out.structure, row, choices, options, field, weight, np.zeros(1), key, 0, 0, x,
+          x.copy(), np.zeros((len(x), 4)), np.zeros(out.rules), probe)
+    return probe.reshape(-1, 2)
 
 
 # ---------------------------------------------------------------- the plain reference
@@ -718,7 +719,8 @@ def plain_energy(factors: Factors, x: Ints, weight: Floats, row: int = 0
     for table in f.tables:
         listed = np.atleast_2d(table.costs)
         costs = listed[row if len(listed) > 1 else 0]
-        forbids = not (np.isfinite(listed).all() and math.isfinite(table.default))
+        shape = factors.sizes[table.scopes[0]].tolist() if len(table.scopes) else []
+        forbids = not np.isfinite(table.dense(shape)).all()
         for scope in table.scopes:
             hit = (table.tuples == x[scope]).all(1)
             price = costs[hit][-1] if hit.any() else table.default

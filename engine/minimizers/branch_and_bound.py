@@ -117,7 +117,7 @@ class Plan:
 
     @cached_property
     def loaded(self) -> learning.State:
-        return learning.load(self.formula, 0)
+        return learning.load(self.formula)
 
     @property
     def soft(self) -> bool:
@@ -282,12 +282,11 @@ class _Visit:
         plan = self.plan
         if len(plan.boolean.cost) > 1:
             formula = plan.formula_of(self.r)
-            state = learning.load(formula, 0)
+            state = learning.load(formula)
         else:
             formula, state = plan.formula, learning.copy(plan.loaded)
-        closed = np.flatnonzero(self.problem.allowed[self.r] == 0)
-        for literal in plan.boolean.literal[closed]:
-            state = learning.add_clause(formula, state, np.array([literal ^ 1], dtype=np.int32))
+        closed = plan.boolean.literal[np.flatnonzero(self.problem.allowed[self.r] == 0)] ^ 1
+        state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
         learner = Learner(formula, state, math.inf)
         known = [self.places, *self.others] if self.energy < math.inf else []
         for places in known:  # found by the other search
@@ -295,16 +294,14 @@ class _Visit:
         return learner
 
     def run(self) -> None:
-        before = learning.conflicts(self.learner.state)
+        limit = learning.conflicts(self.learner.state) + self.minimizer.conflicts
         leaves: list[np.ndarray] = []
         while True:
-            spent = learning.conflicts(self.learner.state) - before
-            budget = self.minimizer.conflicts - spent
+            budget = limit - learning.conflicts(self.learner.state)
             if budget <= 0:
                 break
             formula, state, upper = self.learner
-            status = learning.search(formula, state, NO_LITERALS, budget, upper, 1e-9)
-            state = learning.latest(state)
+            status, state = learning.search(state, (), budget, upper)
             self.learner = self.learner._replace(state=state)
             if status == learning.REFUTED:
                 self._leaves(leaves)
@@ -318,7 +315,7 @@ class _Visit:
                 self.learner = self._blocked(self.learner, found)
                 if len(leaves) == LEAVES:
                     break
-            elif self._solution(found, learning.cost(formula, state)):
+            elif self._solution(found, learning.objective(formula, learning.model(state))):
                 return
         self._leaves(leaves)
 
@@ -363,11 +360,8 @@ class _Visit:
     def _blocked(self, learner: Learner, places: np.ndarray) -> Learner:
         """The search without one solution."""
         clause = self.plan.boolean.model_literals(places) ^ 1
-        state = learning.add_clause(learner.formula, learner.state, clause.astype(np.int32))
+        state = learning.add_clause(learner.state, clause)
         return learner._replace(state=state)
-
-
-NO_LITERALS = np.zeros(0, dtype=np.int32)
 
 
 def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:

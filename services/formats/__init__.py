@@ -31,7 +31,7 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
         return every[asked]
     name = source.lower().removesuffix(".gz")
     by_name = [format for format in every.values() if name.endswith(format.suffixes)]
-    by_text = (format for format in every.values() if format.sniff(source, text))
+    by_text = (format for format in every.values() if format.sniff(text))
     chosen = by_name[0] if by_name else next(by_text, None)
     if chosen is None:
         raise BadQuery(

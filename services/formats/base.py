@@ -38,7 +38,7 @@ class Format(ABC):
     suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, without .gz
 
     @abstractmethod
-    def sniff(self, name: str, text: str) -> bool:
+    def sniff(self, text: str) -> bool:
         """Whether a text looks like this format; asked when its file name says nothing."""
 
     @abstractmethod

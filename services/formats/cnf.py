@@ -15,7 +15,7 @@ class Cnf(Format):
     name: ClassVar[str] = "cnf"
     suffixes: ClassVar[tuple[str, ...]] = (".cnf", ".dimacs")
 
-    def sniff(self, name: str, text: str) -> bool:
+    def sniff(self, text: str) -> bool:
         for line in text[:100_000].splitlines():
             words = line.split()
             if words and words[0] != "c":
@@ -97,9 +97,7 @@ def _header(
         return before
     counts = words[2:]
     if words[1:2] != ["cnf"] or len(counts) != 2 or not all(c.isdecimal() for c in counts):
-        wrong.add(
-            number, f"{shown(' '.join(words))} is no header", "write p cnf VARIABLES CLAUSES"
-        )
+        wrong.add(number, f"{shown(' '.join(words))} is no header", "write p cnf VARIABLES CLAUSES")
         wrong.check()  # nothing that follows can be judged
     return int(counts[0][:18]), int(counts[1][:18])
 
@@ -108,7 +106,7 @@ def _literal(word: str, variables: int, number: int, wrong: Mistakes) -> int | N
     try:
         literal = int(word)
     except ValueError:
-        wrong.add(number, f"{shown(word)} is no literal", "write signed whole numbers, 0 at the end")
+        wrong.add(number, f"{shown(word)} is no literal", "write signed whole numbers")
         return None
     if abs(literal) > variables:
         wrong.add(

@@ -8,7 +8,7 @@ nothing about colours and are skipped.
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from services.formats.base import Asked, Format, Mistakes, Values, inputs
+from services.formats.base import Asked, Format, Mistakes, inputs
 from services.query import query_of
 from services.views import shown
 
@@ -20,7 +20,7 @@ class Col(Format):
     name: ClassVar[str] = "col"
     suffixes: ClassVar[tuple[str, ...]] = (".col",)
 
-    def sniff(self, name: str, text: str) -> bool:
+    def sniff(self, text: str) -> bool:
         for line in text[:100_000].splitlines():
             words = line.split()
             if words and words[0] != "c":
@@ -29,7 +29,8 @@ class Col(Format):
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         mistakes: list[Mistake] = []
-        colors, nodes, edges = 1, 1, []
+        colors, nodes = 1, 1
+        edges: list[list[int]] = []
         try:
             colors = _colors(given)
         except BadQuery as error:
@@ -58,7 +59,9 @@ def _colors(given: Any) -> int:
         raise BadQuery(Mistake("--given.colors", "the number of colours is missing", remedy))
     colors = given["colors"]
     if type(colors) is not int or colors < 1:
-        raise BadQuery(Mistake("--given.colors", f"{shown(colors)} is no number of colours", remedy))
+        raise BadQuery(
+            Mistake("--given.colors", f"{shown(colors)} is no number of colours", remedy)
+        )
     return colors
 
 
@@ -121,8 +124,6 @@ def _edge(words: list[str], nodes: int, number: int, wrong: Mistakes) -> tuple[i
     a, b = (int(end[:18]) for end in ends)
     for end in (a, b):
         if not 1 <= end <= nodes:
-            wrong.add(
-                number, f"node {end}, but the header names {nodes}", f"give 1 to {nodes}"
-            )
+            wrong.add(number, f"node {end}, but the header names {nodes}", f"give 1 to {nodes}")
             return 0, 0
     return a - 1, b - 1

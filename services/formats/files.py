@@ -49,8 +49,11 @@ def _bytes(source: str) -> bytes:
         except FileNotFoundError:
             _refuse("", "no such file", _beside(path))
         except (OSError, ValueError) as error:
-            _refuse("", f"cannot be read: {getattr(error, 'strerror', None) or error}",
-                    "name a file you may read")
+            _refuse(
+                "",
+                f"cannot be read: {getattr(error, 'strerror', None) or error}",
+                "name a file you may read",
+            )
     if len(raw) > MOST:
         _too_large()
     return raw
@@ -86,7 +89,7 @@ def _beside(path: Path) -> str:
 
 
 def _too_large() -> NoReturn:
-    raise TooLarge(Mistake("", f"over {MOST} bytes of text", f"the limit is {MOST}: split the file"))
+    raise TooLarge(Mistake("", f"over {MOST} bytes", f"the limit is {MOST}: split the file"))
 
 
 def _refuse(path: str, problem: str, remedy: str) -> NoReturn:

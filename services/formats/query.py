@@ -13,14 +13,16 @@ from services.formats.base import Asked, Format
 from services.query import Query, parse_query
 from services.views import shown
 
-_FIRST = re.compile(r"\s*(?:#[^\n]*\n\s*|%YAML[^\n]*\n\s*|---\s*)*(?:[{\[]|[\w'\"?-][^\n]*:(?:\s|$))")
+_FIRST = re.compile(
+    r"\s*(?:#[^\n]*\n\s*|%YAML[^\n]*\n\s*|---\s*)*(?:[{\[]|[\w'\"?-][^\n]*:(?:\s|$))"
+)
 
 
 class QueryFile(Format):
     name: ClassVar[str] = "query"
     suffixes: ClassVar[tuple[str, ...]] = (".yaml", ".yml", ".json")
 
-    def sniff(self, name: str, text: str) -> bool:
+    def sniff(self, text: str) -> bool:
         return _FIRST.match(text[:100_000]) is not None
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
@@ -36,13 +38,19 @@ def _with(query: Query, given: Any) -> Query:
     wrong = [row for row in rows if not isinstance(row, Mapping)]
     if wrong or not rows:
         raise BadQuery(
-            Mistake("--given", f"{shown(wrong[0] if wrong else given)} is no mapping",
-                    "give evidence as a JSON object {variable: values}")
+            Mistake(
+                "--given",
+                f"{shown(wrong[0] if wrong else given)} is no mapping",
+                "give evidence as a JSON object {variable: values}",
+            )
         )
     if len(rows) > 1 and query.rows > 1 and len(rows) != query.rows:
         raise BadQuery(
-            Mistake("--given", f"{len(rows)} rows for the {query.rows} rows of the file",
-                    f"give one row, or {query.rows}")
+            Mistake(
+                "--given",
+                f"{len(rows)} rows for the {query.rows} rows of the file",
+                f"give one row, or {query.rows}",
+            )
         )
     count = max(len(rows), query.rows)
     below = query.evidence if query.rows > 1 else repeat(query.evidence[0], count)
@@ -62,5 +70,3 @@ def laid_over(below: Any, above: Any) -> Any:
     if isinstance(above, list) and isinstance(below, list) and len(above) == len(below):
         return [laid_over(b, a) for b, a in zip(below, above)]
     return above
-
-

@@ -55,7 +55,7 @@ class Sudoku(Format):
     name: ClassVar[str] = "sudoku"
     suffixes: ClassVar[tuple[str, ...]] = (".sudoku", ".sdk", ".sdm")
 
-    def sniff(self, name: str, text: str) -> bool:
+    def sniff(self, text: str) -> bool:
         for line in text[:100_000].splitlines():
             if line.strip() and not line.startswith("#"):
                 return any(_CELLS.fullmatch(word) for word in _words(line))

@@ -1,0 +1,342 @@
+"""Simulated annealing by fused sweeps over explicit structure, all particles of a row at once.
+
+Minimizes cost + sum_c multiplier_c violation_c while beta rises geometrically from hot to cold.
+After each anneal the multiplier of every rule grows with the share of particles that break it, so
+that required structure comes to hold without tuned penalties.
+Source: Kirkpatrick, Gelatt, Vecchi, Science 1983; multipliers after Wah and Wang, "Simulated
+annealing with asymptotic convergence for nonlinear constrained optimization", CP 1999.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.errors import BadQuery, Mistake
+from engine.kernels import sweeps as kernel
+from engine.kernels.sweeps import Layout
+from engine.minimizer import Minimizer, Report, Scored, score
+from engine.problem import Problem
+from engine.random import Stream
+
+VISIT = 1_000_000  # memory touches of one visit of a row: about 5 ms
+ROWS = 8  # rows visited in one step
+PILOT, HIDDEN, SWEEP = 101, 102, 103  # lanes of the stream
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all steps share: the arrays, and what the evidence leaves open, for the first rows."""
+
+    layout: Layout
+    choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
+    options: np.ndarray  # (R, n) int32 how many
+    particles: int
+
+    def field(self, row: int) -> np.ndarray:
+        field = self.layout.field
+        return field[row if len(field) > 1 else 0]
+
+    def open(self, row: int) -> np.ndarray:
+        """Which literals may be taken. -> (C,) bool"""
+        offset = self.layout.structure.offset[:-1].astype(np.int64)
+        options = self.options[row]
+        owner = np.repeat(np.arange(len(options)), options)
+        rank = np.arange(len(owner)) - (np.cumsum(options) - options)[owner]
+        out = np.zeros(self.choices.shape[1], dtype=bool)
+        out[offset[owner] + self.choices[row][offset[owner] + rank]] = True
+        return out
+
+
+class AnnealingState(NamedTuple):
+    """Where every row stands."""
+
+    plan: Plan
+    origin: Tensor  # (R,) the row of the plan
+    sweep: Tensor  # (R,) sweeps done
+    places: Tensor  # (R * P, n) int16 states, hidden sites last
+    best: Tensor  # (R * P, n) int16 the best of each particle
+    scores: Tensor  # (R * P, 4) cost and violation of both
+    multiplier: Tensor  # (R, rules)
+    beta: Tensor  # (R, 2) hot and cold
+    scale: Tensor  # (R,) by which multipliers grow
+    stale: Tensor  # (R,) anneals since the last better state
+    improved: Tensor  # (R,) bool: in the present anneal
+    x: dict[str, Tensor]  # (R, *event) best decided states
+    energy: Tensor  # (R,)
+    violation: Tensor  # (R,)
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+
+
+@dataclass(frozen=True)
+class Annealing(Minimizer[AnnealingState]):
+    """Needs the whole energy as explicit structure over finite sites.
+
+    sweeps: length of one anneal.
+    hot, cold: inverse temperatures of its ends; None: from the scale of the costs, row by row.
+    patience: anneals without a better state after which a row is done; None: only when the bound
+    is reached.
+    """
+
+    sweeps: int = 500
+    hot: float | None = None
+    cold: float | None = None
+    patience: int | None = 20
+
+    def __post_init__(self):
+        if self.sweeps < 1:
+            raise BadQuery(Mistake("sweeps", f"{self.sweeps!r}", "give at least 1"))
+        for name in ("hot", "cold"):
+            beta = getattr(self, name)
+            if beta is not None and not 0 <= beta < math.inf:
+                raise BadQuery(Mistake(name, f"{beta!r}", "give a number >= 0, in 1 / energy"))
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> AnnealingState:
+        factors, rest = problem.factored()
+        if rest is not None:
+            names = ", ".join(part.label for part in rest.parts())
+            raise BadQuery(
+                f"annealing needs explicit structure, which these terms do not give: {names}; "
+                "use gibbs, or descent where all variables are real numbers"
+            )
+        layout = kernel.layout(factors)
+        rows, n = problem.rows, len(factors.sizes)
+        particles = _particles(problem, x)
+        plan = Plan(layout, *_choices(problem, layout), particles)
+        places = torch.zeros(rows * particles, n, dtype=torch.int16)
+        if problem.finite:
+            visible = problem.places({v.name: x[v.name] for v in problem.finite})
+            places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
+        _inside(plan, places, rng.fork(HIDDEN))
+        multiplier, beta, scale = self._scales(plan, places, rng)
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        bound = _bound(layout, plan, rows)
+        s = AnnealingState(
+            plan,
+            torch.arange(rows),
+            torch.zeros(rows, dtype=torch.int64),
+            places,
+            places.clone(),
+            torch.full((rows * particles, 4), math.inf, dtype=torch.float64),
+            multiplier,
+            beta,
+            scale,
+            torch.zeros(rows, dtype=torch.int64),
+            torch.zeros(rows, dtype=torch.bool),
+            {n: t[::particles] for n, t in x.items()},
+            infinite,
+            infinite.clone(),
+            bound,
+            bound == math.inf,
+        )
+        return self._scored(problem, s, range(rows), places[:, : factors.visible], particles)
+
+    def step(self, problem: Problem, s: AnnealingState, rng: Stream) -> AnnealingState:
+        open_rows = (~s.done).nonzero().reshape(-1)
+        if not len(open_rows):
+            return s
+        turn = s.sweep[open_rows]
+        rows = open_rows[turn == turn.min()][:ROWS].tolist()
+        changed = ("sweep", "places", "best", "scores", "multiplier", "stale", "improved", "done")
+        s = s._replace(**{name: getattr(s, name).clone() for name in changed})
+        lead = self._leads(s, rows)
+        for r in rows:
+            self._visit(s, r, rng)
+        after = self._leads(s, rows)
+        better = [r for r, a, b in zip(rows, lead, after, strict=True) if b < a]
+        if s.plan.layout.visible < len(s.plan.layout.sizes):
+            s = self._scored(problem, s, rows, *self._all(s, rows))
+        elif better:
+            s = self._scored(problem, s, better, *self._leaders(s, better))
+        return self._settled(s, rows)
+
+    def report(self, problem: Problem, s: AnnealingState) -> Report:
+        blank = Report.blank(problem, s.x)
+        return Report(s.x, s.energy, s.violation, s.bound, s.done, blank.unique, blank.others)
+
+    def _visit(self, s: AnnealingState, r: int, rng: Stream) -> None:
+        """Some sweeps of one row, up to the end of its anneal; writes into the copies in `s`."""
+        plan, done = s.plan, int(s.sweep[r])
+        position = done % self.sweeps
+        chunk = max(1, VISIT // (plan.particles * max(1, plan.layout.work)))
+        count = min(chunk, self.sweeps - position)
+        origin = int(s.origin[r])
+        at = slice(r * plan.particles, (r + 1) * plan.particles)
+        betas = self._betas(s.beta[r], position, count)
+        key = rng.words[r].numpy().astype(np.uint64)
+        lane = rng.at(0).fork(SWEEP).lane
+        arrays = (s.places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
+        blame = np.zeros(plan.layout.rules)
+        _run(plan, origin, s.multiplier[r].numpy(), betas, key, lane, done, arrays, blame)
+        s.sweep[r] += count
+        if position + count == self.sweeps and len(blame):
+            share = torch.from_numpy(blame / plan.particles)
+            s.multiplier[r] += s.scale[r] * share
+
+    def _betas(self, ends: Tensor, position: int, count: int) -> np.ndarray:
+        """Inverse temperatures of some sweeps of an anneal, rising geometrically."""
+        hot, cold = ends.tolist()
+        t = np.arange(position, position + count) / max(1, self.sweeps - 1)
+        if hot == cold:
+            return np.full(count, hot)
+        return max(hot, 1e-12) ** (1 - t) * max(cold, 1e-12) ** t
+
+    def _scales(self, plan: Plan, places: Tensor, rng: Stream) -> tuple[Tensor, Tensor, Tensor]:
+        """First multipliers, ends of beta, and the unit of cost, from the changes that single
+        moves of random states would bring."""
+        del rng
+        rows, p = len(plan.options), plan.particles
+        scale = torch.ones(rows, dtype=torch.float64)
+        beta = torch.ones(rows, 2, dtype=torch.float64)
+        weight = np.ones(plan.layout.rules)
+        for r in range(rows):
+            mine = places[r * p : (r + 1) * p].numpy()[:16]
+            out = kernel.probed(plan.layout, r, plan.choices[r], plan.options[r], plan.field(r),
+                                weight, mine)
+            cost = np.abs(out[..., 0])
+            unit = cost[cost > 1e-12].mean() if (cost > 1e-12).any() else 1.0
+            scale[r] = unit
+            both = np.abs(out[..., 0] + unit * out[..., 1])
+            both = both[both > 1e-12 * unit]
+            if len(both):
+                least = max(np.quantile(both, 0.05), 1e-6 * both.mean())
+                beta[r] = torch.tensor([0.5 / both.mean(), math.log(100) / least])
+        if self.hot is not None:
+            beta[:, 0] = self.hot
+        if self.cold is not None:
+            beta[:, 1] = self.cold
+        return scale[:, None].repeat(1, plan.layout.rules), beta, scale
+
+    def _leads(self, s: AnnealingState, rows: Sequence[int]) -> list[tuple[float, float]]:
+        """Violation and cost of the best particle of some rows."""
+        scores = s.scores.unflatten(0, (-1, s.plan.particles)).numpy()[rows]
+        return [min(zip(row[:, 3].tolist(), row[:, 2].tolist(), strict=True)) for row in scores]
+
+    def _leaders(self, s: AnnealingState, rows: Sequence[int]) -> tuple[Tensor, int]:
+        """The best particle of some rows. -> (rows, visible)"""
+        scores = s.scores.unflatten(0, (-1, s.plan.particles)).numpy()[rows]
+        first = [int(np.lexsort((row[:, 2], row[:, 3]))[0]) for row in scores]
+        index = torch.tensor(rows) * s.plan.particles + torch.tensor(first)
+        return s.best[index, : s.plan.layout.visible], 1
+
+    def _all(self, s: AnnealingState, rows: Sequence[int]) -> tuple[Tensor, int]:
+        """Present and best states of all particles of some rows: where sites are hidden, the
+        visible ones may be better than the hidden ones make them look."""
+        shape, visible = (-1, s.plan.particles), s.plan.layout.visible
+        both = [t[:, :visible].unflatten(0, shape)[rows] for t in (s.places, s.best)]
+        return torch.cat(both, 1).flatten(0, 1), 2 * s.plan.particles
+
+    def _scored(self, problem: Problem, s: AnnealingState, rows: Sequence[int], places: Tensor,
+                each: int) -> AnnealingState:
+        """Scores candidates, `each` a row, by the energy itself; keeps those that are better."""
+        rows = torch.as_tensor(list(rows), dtype=torch.long)
+        fixed = {n: t[rows].repeat_interleave(each, 0) for n, t in s.x.items()}
+        states = {**fixed, **problem.state(places.numpy())}
+        got = score(problem, states)
+        energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf)
+        violation = got.violation.unflatten(0, (-1, each)).nan_to_num(math.inf)
+        level = violation <= violation.min(1, keepdim=True).values + 1e-9
+        pick = energy.masked_fill(~level, math.inf).argmin(1)
+        got = Scored(*(t.gather(1, pick[:, None])[:, 0] for t in (energy, violation)))
+        better = (got.violation < s.violation[rows] - 1e-9) | (
+            (got.violation <= s.violation[rows] + 1e-9)
+            & (got.energy < s.energy[rows] - 1e-12 * got.energy.abs())
+        )
+        at, pick = rows[better], (torch.arange(len(rows)) * each + pick)[better]
+        if not len(at):
+            return s
+        return s._replace(
+            x={n: t.index_copy(0, at, states[n][pick].to(t.dtype)) for n, t in s.x.items()},
+            energy=s.energy.index_copy(0, at, got.energy[better]),
+            violation=s.violation.index_copy(0, at, got.violation[better]),
+            improved=s.improved.index_fill(0, at, True),
+        )
+
+    def _settled(self, s: AnnealingState, rows: Sequence[int]) -> AnnealingState:
+        """Rows at their bound, or stale for long, are done; writes into the copies in `s`."""
+        gap = 1e-9 * s.energy.abs().clamp(min=1)
+        done = s.done | (s.violation <= 1e-9) & (s.energy - s.bound <= gap)
+        improved, stale = s.improved.clone(), s.stale.clone()
+        for r in rows:
+            if int(s.sweep[r]) % self.sweeps == 0:
+                stale[r] = 0 if improved[r] else stale[r] + 1
+                improved[r] = False
+        if self.patience is not None:
+            done = done | (stale >= self.patience)
+        return s._replace(done=done, improved=improved, stale=stale)
+
+
+def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -> None:
+    """The kernel that fits the structure."""
+    layout = plan.layout
+    if layout.pairs is not None:
+        assert layout.pair_field is not None and layout.pair_constant is not None
+        at = row if len(layout.pair_field) > 1 else 0
+        kernel.sweep_pairs(layout.pairs, plan.options[row], layout.pair_field[at],
+                           float(layout.pair_constant[at]), betas, key, lane, first, *arrays)
+    else:
+        kernel.sweep(layout.structure, row, plan.choices[row], plan.options[row],
+                     plan.field(row), weight, betas, key, lane, first, *arrays, blame,
+                     np.zeros((0, 0, 2)))
+
+
+def _choices(problem: Problem, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """The allowed values of every site, packed, and how many; what a table over one site forbids
+    is left out, unless nothing else is left."""
+    offset = layout.structure.offset.astype(np.int64)
+    owner = np.repeat(np.arange(len(layout.sizes)), layout.sizes)
+    value = np.arange(len(owner)) - offset[owner]
+    allowed = problem.allowed.astype(bool)
+    tight = allowed & ~layout.closed
+    options = np.zeros((len(allowed), len(layout.sizes)), dtype=np.int32)
+    choices = np.zeros(allowed.shape, dtype=np.int16)
+    for r in range(len(allowed)):
+        count = np.bincount(owner[tight[r]], minlength=len(layout.sizes))
+        mask = tight[r] | (allowed[r] & (count == 0)[owner])
+        count = np.bincount(owner[mask], minlength=len(layout.sizes))
+        start = np.concatenate([[0], np.cumsum(count)])
+        rank = np.arange(int(start[-1])) - start[owner[mask]]
+        choices[r, offset[owner[mask]] + rank] = value[mask]
+        options[r] = count
+    return choices, options
+
+
+def _inside(plan: Plan, places: Tensor, rng: Stream) -> None:
+    """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
+    layout = plan.layout
+    rows, n = plan.options.shape
+    offset = layout.structure.offset[:-1].astype(np.int64)
+    words = rng.bits(plan.particles, n).numpy().reshape(rows, -1, n)
+    drawn = (words * plan.options[:, None]) >> 32
+    values = places.numpy().reshape(rows, -1, n)
+    for r in range(rows):
+        fresh = plan.choices[r][offset + drawn[r]]
+        keep = plan.open(r)[offset + values[r]]
+        keep[:, layout.visible :] = False
+        values[r] = np.where(keep, values[r], fresh)
+
+
+def _bound(layout: Layout, plan: Plan, rows: int) -> Tensor:
+    """Sum of the least cost of every table; infinite where a site has no value left."""
+    offset = layout.structure.offset[:-1].astype(np.int64)
+    out = np.zeros(rows)
+    for r in range(rows):
+        closed = layout.closed[r if len(layout.closed) > 1 else 0]
+        cost = np.where(plan.open(r) & ~closed, plan.field(r), np.inf)
+        least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
+        out[r] = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
+    return torch.from_numpy(out)
+
+
+def _particles(problem: Problem, x: State) -> int:
+    """P, from the first variable of the start that is looked at."""
+    if not problem.variables:
+        return 1
+    name = (problem.finite or problem.variables)[0].name
+    return x[name].shape[0] // problem.rows

@@ -1,0 +1,233 @@
+"""Projected descent on relaxed states: Adam on every particle, multipliers for required rules.
+
+Minimizes energy + multiplier * violation over boxes and simplices. After each move the state is
+projected into its domain; a multiplier grows while its particle breaks rules; the step shrinks
+once the objective has not fallen for a while, until the particle stands still.
+Sources: Kingma and Ba, "Adam", ICLR 2015; Duchi et al., ICML 2008 (simplex projection); Bertsekas,
+"Constrained Optimization and Lagrange Multiplier Methods", 1982 (exact penalty).
+Finds local minima; `restarts` looks further.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.domain import Finite, Real, State
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Minimizer, Report, score
+from engine.problem import Problem
+from engine.random import Stream
+
+FAST, SLOW, TINY = 0.9, 0.99, 1e-12  # Adam's two memories and its smallest slope
+HOLDS = 1e-6  # violation that counts as none while multipliers adapt
+GAP = 1e-6  # of a proof, relative
+STEEPEST = 1e6  # multiplier at which a rule is given up
+
+
+class DescentState(NamedTuple):
+    """All particles, and the best decided state of each row."""
+
+    free: dict[str, Tensor]  # (R * P, *event) what moves
+    mean: dict[str, Tensor]  # (R * P, *event) slopes, remembered
+    square: dict[str, Tensor]  # (R * P, *event) squared slopes, remembered
+    count: Tensor  # (R * P,) moves since the objective was last changed
+    rate: Tensor  # (R * P,) step in units of each box; 0: stands still
+    lowest: Tensor  # (R * P,) least objective
+    waited: Tensor  # (R * P,) moves since then
+    multiplier: Tensor  # (R * P,)
+    moves: Tensor  # (R,) all moves
+    x: dict[str, Tensor]  # (R, *event) best decided states
+    energy: Tensor  # (R,)
+    violation: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+
+
+class Slopes(NamedTuple):
+    """What one evaluation of relaxed states gives."""
+
+    energy: Tensor  # (B,) float64
+    violation: Tensor  # (B,) float64
+    slope: dict[str, Tensor]  # of energy + multiplier * violation
+
+
+@dataclass(frozen=True)
+class Descent(Minimizer[DescentState]):
+    """One evaluation with gradient a step.
+
+    rate: first step, as a share of the width of a box (of 1 where it is infinite).
+    patience: moves without a lower objective after which the step is halved.
+    smallest: step at which a particle stands still.
+    every: moves between decisions of finite sites and changes of multipliers.
+    """
+
+    rate: float = 0.05
+    patience: int = 12
+    smallest: float = 1e-6
+    every: int = 8
+
+    def __post_init__(self):
+        if not 0 < self.smallest <= self.rate < math.inf:
+            raise BadQuery(Mistake("rate", f"{self.rate!r}", "give smallest <= rate < infinity"))
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> DescentState:
+        used = {v.name for v in problem.energy.variables()}
+        free = {n: x[n].clone() for n in problem.domains if n in used}
+        rows = problem.rows
+        batch = next((t.shape[0] for t in free.values()), rows)
+        one = torch.ones(batch, dtype=torch.float64)
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        s = DescentState(
+            free,
+            {n: torch.zeros_like(t) for n, t in free.items()},
+            {n: torch.zeros_like(t) for n, t in free.items()},
+            torch.zeros(batch, dtype=torch.int64),
+            self.rate * one,
+            math.inf * one,
+            torch.zeros(batch, dtype=torch.int64),
+            one.clone(),
+            torch.zeros(rows, dtype=torch.int64),
+            {n: x[n][:: x[n].shape[0] // rows].clone() for n in problem.domains},
+            infinite,
+            infinite.clone(),
+            torch.full((rows,), not free),
+        )
+        return self._decided(problem, s, torch.ones(rows, dtype=torch.bool))
+
+    def step(self, problem: Problem, s: DescentState, rng: Stream) -> DescentState:
+        if s.done.all():
+            return s
+        got = self._slopes(problem, s)
+        if all(isinstance(problem.domains[n], Real) for n in s.free):
+            s = self._kept(problem, s, s.free, got.energy, got.violation, ~s.done)
+        s = self._paced(s, got)
+        s = self._moved(problem, s, got.slope)
+        s = s._replace(moves=s.moves + 1)
+        due = s.moves % self.every == 0  # (R,)
+        if due.any():
+            s = self._adapted(s, got.violation, due)
+            if any(isinstance(problem.domains[n], Finite) for n in s.free):
+                s = self._decided(problem, s, due)
+        return self._finished(problem, s)
+
+    def report(self, problem: Problem, s: DescentState) -> Report:
+        blank = Report.blank(problem, s.x)
+        bound = torch.full_like(s.energy, floor(problem))
+        return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+
+    def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
+        leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}
+        with torch.enable_grad():
+            energy = problem.energy(leaves)
+            violation = problem.energy.violation(leaves)
+            whole = (energy + s.multiplier * violation).sum()
+        slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
+        if whole.requires_grad:
+            slopes = torch.autograd.grad(whole, list(leaves.values()), allow_unused=True)
+        slope = {
+            n: torch.zeros_like(t) if g is None else torch.nan_to_num(g, 0.0, 0.0, 0.0)
+            for (n, t), g in zip(s.free.items(), slopes, strict=True)
+        }
+        return Slopes(energy.detach(), violation.detach(), slope)
+
+    def _paced(self, s: DescentState, got: Slopes) -> DescentState:
+        """The step of each particle, halved where the objective has not fallen for a while."""
+        objective = (got.energy + s.multiplier * got.violation).nan_to_num(math.inf)
+        close = 1e-9 * s.lowest.abs().nan_to_num(0, 0, 0)
+        fell = objective < s.lowest - close
+        waited = torch.where(fell, 0, s.waited + 1)
+        tired = waited >= self.patience
+        rate = torch.where(tired, s.rate / 2, s.rate)
+        return s._replace(
+            lowest=torch.minimum(s.lowest, objective),
+            waited=torch.where(tired, 0, waited),
+            rate=torch.where(rate < self.smallest, 0.0, rate),
+        )
+
+    def _moved(self, problem: Problem, s: DescentState, slope: dict[str, Tensor]) -> DescentState:
+        """One step of Adam, and back into the domains."""
+        count = torch.where(s.rate > 0, s.count + 1, s.count)
+        free, mean, square = {}, {}, {}
+        for name, x in s.free.items():
+            lead = (-1, *[1] * (x.dim() - 1))
+            g = slope[name]
+            mean[name] = FAST * s.mean[name] + (1 - FAST) * g
+            square[name] = SLOW * s.square[name] + (1 - SLOW) * g * g
+            age = count.clamp(min=1).view(lead).double()
+            m = mean[name] / (1 - FAST**age).to(x.dtype)
+            v = square[name] / (1 - SLOW**age).to(x.dtype)
+            pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
+            moved = problem.domain(name).project(x - pace * m / (v.sqrt() + TINY))
+            free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
+        return s._replace(free=free, mean=mean, square=square, count=count)
+
+    def _adapted(self, s: DescentState, violation: Tensor, due: Tensor) -> DescentState:
+        """Larger multipliers where rules fail; the objective is then another, and begins anew."""
+        broken = (violation > HOLDS) & (s.multiplier < STEEPEST)
+        broken = broken & due.repeat_interleave(len(broken) // len(due))
+        asleep = broken & (s.rate == 0)
+        return s._replace(
+            multiplier=torch.where(broken, s.multiplier * 1.25, s.multiplier),
+            lowest=torch.where(broken, math.inf, s.lowest),
+            waited=torch.where(broken & asleep, 0, s.waited),
+            rate=torch.where(asleep, self.rate / 4, s.rate),
+        )
+
+    def _decided(self, problem: Problem, s: DescentState, due: Tensor) -> DescentState:
+        """Decides the particles of some rows and scores them as they would be answered."""
+        x = {n: problem.domain(n).decide(t) for n, t in s.free.items()}
+        if not x:
+            return s._replace(energy=torch.zeros_like(s.energy),
+                              violation=torch.zeros_like(s.violation))
+        return self._kept(problem, s, x, *score(problem, x), due)
+
+    def _kept(self, problem: Problem, s: DescentState, x: State, energy: Tensor,
+              violation: Tensor, due: Tensor) -> DescentState:
+        """The best of the rows so far and of their particles, by violation, then energy."""
+        shape = (problem.rows, -1)
+        e = energy.nan_to_num(math.inf).view(shape)
+        v = violation.nan_to_num(math.inf).view(shape)
+        level = v <= v.min(1, keepdim=True).values + 1e-9
+        pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
+        e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
+        better = (v < s.violation - 1e-9) | ((v <= s.violation + 1e-9) & (e < s.energy))
+        at = (better & due).nonzero().reshape(-1)
+        if not len(at):
+            return s
+        source = (torch.arange(problem.rows) * (len(energy) // problem.rows) + pick[:, 0])[at]
+        return s._replace(
+            x={n: t.index_copy(0, at, x[n][source].detach()) if n in x else t
+               for n, t in s.x.items()},
+            energy=s.energy.index_copy(0, at, e[at]),
+            violation=s.violation.index_copy(0, at, v[at]),
+        )
+
+    def _finished(self, problem: Problem, s: DescentState) -> DescentState:
+        """Rows whose particles all stand still, or whose best is at the floor, are done."""
+        still = (s.rate.view(problem.rows, -1) == 0).all(1)
+        near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
+        done = s.done | still | (near & (s.violation <= 1e-9))
+        if not (done & ~s.done).any():
+            return s
+        asleep = done.repeat_interleave(len(s.rate) // problem.rows)
+        s = s._replace(done=done, rate=torch.where(asleep, 0.0, s.rate))
+        if any(isinstance(problem.domains[n], Finite) for n in s.free):
+            return self._decided(problem, s, done)
+        return s
+
+
+def floor(problem: Problem) -> float:
+    """A proved lower bound of the energy: the weighted floors of its terms."""
+    return sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
+
+
+def _width(problem: Problem, name: str, x: Tensor) -> Tensor | float:
+    """The unit of a step at each site: the width of its box, 1 where that is infinite."""
+    domain = problem.domain(name)
+    if not isinstance(domain, Real):
+        return 1.0
+    low, high = (e.expand(problem.rows, *domain.shape) for e in (domain.low, domain.high))
+    width = torch.where((high - low).isfinite(), high - low, 1.0).to(x.dtype)
+    return width.repeat_interleave(x.shape[0] // problem.rows, 0)

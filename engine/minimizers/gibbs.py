@@ -1,0 +1,421 @@
+"""Gradient-informed sampling of decided states, for energies that can only be evaluated.
+
+One site at a time: with d(i, v) the change that the gradient foretells for site i taking value v,
+a move is drawn with probability proportional to exp(-beta d / 2) and taken with probability
+min(1, exp(-beta (L(x') - L(x))) q(x | x') / q(x' | x)), so that a gradient that misleads costs
+speed, never truth. Real variables take Langevin steps in the same manner; where a problem has both
+kinds, a coin says which of the two a particle moves. L = energy + multiplier * violation.
+Every step evaluates energy and gradient once, at the proposed states; beta rises geometrically
+over an anneal, and multipliers grow after it where rules fail.
+Sources: Grathwohl, Swersky, Hashemi, Duvenaud, Maddison, "Oops I took a gradient", ICML 2021;
+Zanella, JASA 2020 (locally informed proposals); Roberts and Tweedie, Bernoulli 1996 (Langevin).
+At the edges of a box, where a step is projected, the Langevin correction is approximate.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.domain import Finite, Real, State
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Minimizer, Report, select_rows
+from engine.minimizers.descent import GAP, floor
+from engine.minimizers.restarts import put_rows
+from engine.problem import Problem
+from engine.random import Stream
+
+ELEMENTS = 4_000_000  # literals and real sites of all particles evaluated in one step
+ROWS = 8  # rows moved in one step, however large
+WORD, NOISE = 301, 302  # lanes of the stream
+
+
+class Seen(NamedTuple):
+    """States with what one evaluation says of them."""
+
+    hot: Tensor  # (B, C) one-hot literals of the finite variables in the energy
+    real: Tensor  # (B, D) real sites of the energy
+    energy: Tensor  # (B,) float64
+    violation: Tensor  # (B,) float64
+    hot_slope: Tensor  # (B, C) of the energy
+    real_slope: Tensor  # (B, D)
+    hot_force: Tensor  # (B, C) of the violation
+    real_force: Tensor  # (B, D)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """How the variables of the energy lie side by side; the same for all rows."""
+
+    finite: tuple[tuple[str, tuple[int, ...]], ...]  # (name, event)
+    real: tuple[tuple[str, tuple[int, ...]], ...]
+    owner: Tensor  # (C,) the site of each literal
+
+    def state(self, hot: Tensor, real: Tensor) -> dict[str, Tensor]:
+        out = {}
+        for flat, variables in ((hot, self.finite), (real, self.real)):
+            start = 0
+            for name, event in variables:
+                size = math.prod(event)
+                out[name] = flat[:, start : start + size].reshape(-1, *event)
+                start += size
+        return out
+
+
+class GibbsState(NamedTuple):
+    """All particles with their last evaluation, and the best decided state of each row."""
+
+    frame: Frame
+    now: Seen
+    count: Tensor  # (R,) steps done
+    multiplier: Tensor  # (R,)
+    beta: Tensor  # (R, 2) hot and cold
+    pace: Tensor  # (R * P,) Langevin step
+    stale: Tensor  # (R,) anneals since the last better state
+    improved: Tensor  # (R,) bool: in the present anneal
+    x: dict[str, Tensor]  # (R, *event) best decided states
+    energy: Tensor  # (R,)
+    violation: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+
+
+@dataclass(frozen=True)
+class Gibbs(Minimizer[GibbsState]):
+    """One evaluation with gradient a step, for every particle.
+
+    steps: length of one anneal; None: from the number of sites.
+    hot, cold: inverse temperatures of its ends; None: from the scale of the energy, row by row.
+    patience: anneals without a better state after which a row is done; None: only at the floor.
+    """
+
+    steps: int | None = None
+    hot: float | None = None
+    cold: float | None = None
+    patience: int | None = 20
+
+    def __post_init__(self):
+        if self.steps is not None and self.steps < 1:
+            raise BadQuery(Mistake("steps", f"{self.steps!r}", "give at least 1"))
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
+        frame = _frame(problem)
+        rows = problem.rows
+        x = {n: x[n] for n in problem.domains}
+        particles = next(iter(x.values())).shape[0] // rows
+        hot = _side([x[n] for n, _ in frame.finite], rows * particles)
+        real = _side([x[n] for n, _ in frame.real], rows * particles)
+        now = _evaluate(problem, frame, hot, real)
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        s = GibbsState(
+            frame,
+            now,
+            torch.zeros(rows, dtype=torch.int64),
+            torch.ones(rows, dtype=torch.float64),
+            torch.ones(rows, 2, dtype=torch.float64),
+            torch.ones(rows * particles, dtype=torch.float64),
+            torch.zeros(rows, dtype=torch.int64),
+            torch.zeros(rows, dtype=torch.bool),
+            {n: t[::particles].clone() for n, t in x.items()},
+            infinite,
+            infinite.clone(),
+            torch.zeros(rows, dtype=torch.bool),
+        )
+        s = self._scaled(problem, s)
+        return self._settled(problem, self._kept(problem, s, now))
+
+    def step(self, problem: Problem, s: GibbsState, rng: Stream) -> GibbsState:
+        open_rows = (~s.done).nonzero().reshape(-1)
+        if not len(open_rows):
+            return s
+        turn = s.count[open_rows]
+        rows = open_rows[turn == turn.min()]
+        wide = (s.now.hot.shape[1] + s.now.real.shape[1]) * s.now.hot.shape[0] // problem.rows
+        rows = rows[: max(ROWS, ELEMENTS // max(1, wide))]
+        if len(rows) == problem.rows:
+            return self._advanced(problem, s, rng)
+        chosen, total = rows.tolist(), problem.rows
+        some = self._advanced(problem.select(chosen), select_rows(s, chosen, total),
+                              rng.select(rows))
+        return put_rows(s, some, chosen, total)
+
+    def report(self, problem: Problem, s: GibbsState) -> Report:
+        blank = Report.blank(problem, s.x)
+        bound = torch.full_like(s.energy, floor(problem))
+        return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+
+    def length(self, frame: Frame) -> int:
+        """Steps of one anneal."""
+        sites = int(frame.owner.max()) + 1 if len(frame.owner) else 0
+        sites += sum(math.prod(event) for _, event in frame.real)
+        return self.steps or max(200, 20 * sites)
+
+    def _advanced(self, problem: Problem, s: GibbsState, rng: Stream) -> GibbsState:
+        """One step of all rows of the problem, which stand at the same count."""
+        batch, particles = len(s.pace), len(s.pace) // problem.rows
+        rng = rng.at(int(s.count[0]))
+        beta = self._beta(s).repeat_interleave(particles)
+        multiplier = s.multiplier.repeat_interleave(particles)
+        u = rng.fork(WORD).uniform(particles, 3, dtype=torch.float64)
+        mask = _movable(problem, s.frame)
+        there = s.now
+        flips = _coin(problem, s.frame, mask, batch, u[:, 2])
+        logits = _logits(there, multiplier, beta, mask, s.frame.owner)
+        hot, picked = _flip(there.hot, logits, s.frame.owner, u[:, 0], flips)
+        width = _widths(problem, s.frame, particles)
+        drift = _drift(there, multiplier, s.pace, width)
+        moved = there.real.double() + drift
+        if len(s.frame.real):
+            noise = rng.fork(NOISE).normal(particles, moved.shape[1], dtype=torch.float64)
+            moved = moved + width * (2 * s.pace / beta).sqrt()[:, None] * noise
+        low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, s.frame))
+        moved = torch.clamp(moved, low, high).to(there.real.dtype)
+        real = torch.where(flips[:, None], there.real, moved)
+        here = _evaluate(problem, s.frame, hot, real)
+        change = _objective(here, multiplier) - _objective(there, multiplier)
+        log = -beta * change.nan_to_num(0.0)
+        log = log + torch.where(
+            flips,
+            _hastings(logits, _logits(here, multiplier, beta, mask, s.frame.owner),
+                      there.hot, hot, picked),
+            _langevin(there.real, real, drift, _drift(here, multiplier, s.pace, width),
+                      beta / s.pace, width),
+        )
+        taken = u[:, 1].log() <= log
+        s = self._kept(problem, s, here)
+        pace = torch.where(flips, s.pace, s.pace * torch.where(taken, 1.15, 0.8))
+        now = Seen(*(_where(taken, a, b) for a, b in zip(here, there, strict=True)))
+        s = s._replace(now=now, pace=pace, count=s.count + 1)
+        return self._settled(problem, s)
+
+    def _beta(self, s: GibbsState) -> Tensor:
+        """Inverse temperature of each row at its count. -> (R,)"""
+        length = self.length(s.frame)
+        t = (s.count % length).double() / max(1, length - 1)
+        hot, cold = s.beta.clamp(min=1e-12).unbind(1)
+        return torch.where(hot == cold, hot, hot ** (1 - t) * cold**t)
+
+    def _scaled(self, problem: Problem, s: GibbsState) -> GibbsState:
+        """Multipliers, temperatures and Langevin steps from the slopes at the start."""
+        rows, now = problem.rows, s.now
+        mask = _movable(problem, s.frame) & (now.hot < 0.5)
+        width = _widths(problem, s.frame, len(s.pace) // rows)
+        terms = []
+        for hot, real in ((now.hot_slope, now.real_slope), (now.hot_force, now.real_force)):
+            d = (hot - _present(hot, now.hot, s.frame.owner)).double().abs()
+            d = torch.cat([d.masked_fill(~mask, 0), (real * width).abs().double()], 1)
+            d = d.view(rows, -1)
+            terms.append(d.sum(1) / (d > 1e-12).sum(1).clamp(min=1))
+        cost, force = terms
+        unit = torch.where(cost > 0, cost, 1.0)
+        multiplier = unit / torch.where(force > 0, force, 1.0)
+        both = torch.where(cost > 0, cost, torch.where(force > 0, unit, 1.0))
+        beta = torch.stack([0.5 / both, 50 / both], 1)
+        if self.hot is not None:
+            beta[:, 0] = self.hot
+        if self.cold is not None:
+            beta[:, 1] = self.cold
+        pace = (0.05 / both).repeat_interleave(len(s.pace) // rows)
+        return s._replace(multiplier=multiplier, beta=beta, pace=pace)
+
+    def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
+        """The best of the rows so far and of these states, by violation, then energy."""
+        shape = (problem.rows, -1)
+        e = seen.energy.nan_to_num(math.inf).view(shape)
+        v = seen.violation.nan_to_num(math.inf).view(shape)
+        level = v <= v.min(1, keepdim=True).values + 1e-9
+        pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
+        e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
+        small = 1e-9 * e.abs().nan_to_num(0, 0, 0)
+        better = (v < s.violation - 1e-9) | ((v <= s.violation + 1e-9) & (e < s.energy - small))
+        at = better.nonzero().reshape(-1)
+        if not len(at):
+            return s
+        particles = len(seen.energy) // problem.rows
+        source = (torch.arange(problem.rows) * particles + pick[:, 0])[at]
+        found = s.frame.state(seen.hot[source], seen.real[source])
+        return s._replace(
+            x={n: t.index_copy(0, at, found[n].to(t.dtype)) if n in found else t
+               for n, t in s.x.items()},
+            energy=s.energy.index_copy(0, at, e[at]),
+            violation=s.violation.index_copy(0, at, v[at]),
+            improved=s.improved.index_fill(0, at, True),
+        )
+
+    def _settled(self, problem: Problem, s: GibbsState) -> GibbsState:
+        """Multipliers after an anneal, and which rows are done."""
+        ends = s.count % self.length(s.frame) == 0
+        if ends.any() and int(s.count.max()):
+            broken = (s.now.violation > 1e-6).view(problem.rows, -1).double().mean(1)
+            multiplier = torch.where(ends, s.multiplier * (1 + broken), s.multiplier)
+            stale = torch.where(ends, torch.where(s.improved, 0, s.stale + 1), s.stale)
+            s = s._replace(multiplier=multiplier, stale=stale, improved=s.improved & ~ends)
+        near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
+        done = s.done | (near & (s.violation <= 1e-9))
+        if self.patience is not None:
+            done = done | (s.stale >= self.patience)
+        if not len(s.frame.finite) and not len(s.frame.real):
+            done = torch.ones_like(done)
+        return s._replace(done=done)
+
+
+# ---------------------------------------------------------------- states
+
+
+def _frame(problem: Problem) -> Frame:
+    used = {v.name for v in problem.energy.variables()}
+    finite, real, owner, site = [], [], [torch.zeros(0, dtype=torch.long)], 0
+    for name, domain in problem.domains.items():
+        if name not in used:
+            continue
+        if isinstance(domain, Finite):
+            finite.append((name, domain.event))
+            owner.append(site + torch.arange(domain.sites).repeat_interleave(domain.event[-1]))
+            site += domain.sites
+        else:
+            real.append((name, domain.event))
+    return Frame(tuple(finite), tuple(real), torch.cat(owner))
+
+
+def _side(tensors: Sequence[Tensor], batch: int) -> Tensor:
+    """Tensors side by side. -> (B, total)"""
+    flat = [t.reshape(batch, -1) for t in tensors]
+    return torch.cat(flat, 1) if flat else torch.zeros(batch, 0)
+
+
+def _evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
+    """Energy, violation and the slopes of both, in one call of every term."""
+    hot, real = hot.detach().requires_grad_(), real.detach().requires_grad_()
+    state = frame.state(hot, real)
+    if not state:
+        none = hot.new_zeros(len(hot), dtype=torch.float64)
+        return Seen(hot.detach(), real.detach(), none, none, hot.detach(), real.detach(),
+                    hot.detach(), real.detach())
+    with torch.enable_grad():
+        energy = problem.energy(state)
+        violation = problem.energy.violation(state)
+    slopes = []
+    for value in (energy, violation):
+        pair: tuple[Tensor | None, ...] = (None, None)
+        if value.requires_grad:
+            # both sums may share nodes above the terms' own graphs: views of the leaves
+            pair = torch.autograd.grad(value.sum(), (hot, real), allow_unused=True,
+                                       retain_graph=value is energy)
+        slopes += [
+            torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
+            for x, g in zip((hot, real), pair, strict=True)
+        ]
+    return Seen(hot.detach(), real.detach(), energy.detach(), violation.detach(), *slopes)
+
+
+def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
+    broken = torch.where(seen.violation > 0, multiplier * seen.violation, 0.0)
+    return seen.energy + broken
+
+
+def _where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(taken.view(-1, *[1] * (a.dim() - 1)), a, b)
+
+
+# ---------------------------------------------------------------- moves of finite sites
+
+
+def _movable(problem: Problem, frame: Frame) -> Tensor:
+    """Literals that evidence leaves open. -> (R, 1, C)"""
+    parts = [problem.domain(n).allowed.reshape(problem.rows, -1) for n, _ in frame.finite]
+    if not parts:
+        return torch.zeros(problem.rows, 1, 0, dtype=torch.bool)
+    return torch.cat(parts, 1)[:, None]
+
+
+def _present(slope: Tensor, hot: Tensor, owner: Tensor) -> Tensor:
+    """The slope of the literal that is true at each literal's site. (B, C) -> (B, C)"""
+    if not len(owner):
+        return slope
+    sites = slope.new_zeros(len(slope), int(owner[-1]) + 1).index_add(1, owner, slope * hot)
+    return sites[:, owner]
+
+
+def _logits(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: Tensor) -> Tensor:
+    """ln q of every move of one site, normalized. -> (B, C); -inf: no move"""
+    g = seen.hot_slope.double() + multiplier[:, None] * seen.hot_force.double()
+    d = g - _present(g, seen.hot, owner)
+    open_ = mask.expand(-1, len(g) // len(mask), -1).reshape(g.shape) & (seen.hot < 0.5)
+    return torch.log_softmax((-beta[:, None] / 2 * d).masked_fill(~open_, -math.inf), 1)
+
+
+def _flip(hot: Tensor, logits: Tensor, owner: Tensor, u: Tensor, flips: Tensor
+          ) -> tuple[Tensor, Tensor]:
+    """Draws a move for each particle. -> states (B, C), literals (B,)"""
+    if not hot.shape[1]:
+        return hot, torch.zeros(len(hot), dtype=torch.long)
+    heap = logits.exp().nan_to_num(0.0).cumsum(1)
+    picked = torch.searchsorted(heap, (u * heap[:, -1])[:, None], right=True)[:, 0]
+    picked = picked.clamp(max=hot.shape[1] - 1)
+    moved = hot.masked_fill(owner == owner[picked][:, None], 0.0).scatter(1, picked[:, None], 1.0)
+    return torch.where(flips[:, None], moved, hot), picked
+
+
+def _hastings(there: Tensor, here: Tensor, hot: Tensor, moved: Tensor, picked: Tensor) -> Tensor:
+    """ln q(x | x') - ln q(x' | x). -> (B,)"""
+    if not hot.shape[1]:
+        return torch.zeros(len(hot), dtype=torch.float64)
+    back = (hot - moved).argmax(1)  # the literal that was true before
+    out = here.gather(1, back[:, None]) - there.gather(1, picked[:, None])
+    return out[:, 0].nan_to_num(-math.inf, math.inf, -math.inf)
+
+
+def _coin(problem: Problem, frame: Frame, mask: Tensor, batch: int, u: Tensor) -> Tensor:
+    """Which particles move a finite site; the others take a Langevin step. -> (B,) bool"""
+    particles = batch // problem.rows
+    loose = torch.zeros(problem.rows, dtype=torch.bool)
+    if len(frame.owner):
+        sites = torch.zeros(problem.rows, int(frame.owner[-1]) + 1)
+        loose = (sites.index_add(1, frame.owner, mask[:, 0].float()) > 1).any(1)
+    real = torch.full((problem.rows,), bool(frame.real))
+    share = torch.where(loose, torch.where(real, 0.5, 2.0), -1.0)
+    return u < share.repeat_interleave(particles)
+
+
+# ---------------------------------------------------------------- moves of real sites
+
+
+def _edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
+    """Low and high of all real sites. -> (R, D) each"""
+    low, high = [], []
+    for name, _ in frame.real:
+        domain = problem.domain(name)
+        assert isinstance(domain, Real)
+        for out, edge in ((low, domain.low), (high, domain.high)):
+            out.append(edge.expand(problem.rows, *domain.shape).reshape(problem.rows, -1))
+    none = torch.zeros(problem.rows, 0, dtype=torch.float64)
+    return (torch.cat(low, 1), torch.cat(high, 1)) if low else (none, none)
+
+
+def _widths(problem: Problem, frame: Frame, particles: int) -> Tensor:
+    """The unit of length at each real site: the width of its box, 1 where that is infinite, 0 where
+    evidence fixes it. -> (R * P, D)"""
+    low, high = _edges(problem, frame)
+    width = torch.where((high - low).isfinite(), high - low, 1.0)
+    return width.repeat_interleave(particles, 0)
+
+
+def _drift(seen: Seen, multiplier: Tensor, pace: Tensor, width: Tensor) -> Tensor:
+    """Where a Langevin step leads before noise. -> (B, D)"""
+    slope = seen.real_slope.double() + multiplier[:, None] * seen.real_force.double()
+    return -pace[:, None] * width**2 * slope
+
+
+def _langevin(there: Tensor, here: Tensor, drift: Tensor, back: Tensor, sharp: Tensor,
+              width: Tensor) -> Tensor:
+    """ln q(x | x') - ln q(x' | x), both Gaussian with variance 2 width^2 / sharp. -> (B,)"""
+    step = here.double() - there.double()
+    unit = width.clamp(min=1e-12)
+    forward = ((step - drift) / unit).square().sum(1)
+    reverse = ((-step - back) / unit).square().sum(1)
+    return (sharp / 4 * (forward - reverse)).nan_to_num(-math.inf, math.inf, -math.inf)
+
+
+__all__ = ["Gibbs", "GibbsState"]

@@ -1,0 +1,123 @@
+"""Restarts: a minimizer begun afresh from random states every so many steps, the best kept.
+
+Each row restarts by its own count of steps, or once its search has nothing left to do, so that
+what a row finds does not depend on its batch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Minimizer, Report
+from engine.problem import Problem
+from engine.random import Stream
+
+GAP = 1e-6  # of a proof, relative: as for an answer
+START, INNER = 211, 212  # lanes of the stream
+T = TypeVar("T")
+
+
+class RestartsState(NamedTuple):
+    """The state of the wrapped minimizer, and what its earlier starts found."""
+
+    inner: Any
+    kept: Report  # the best of all starts; `done` is that of the whole
+    age: Tensor  # (R,) steps since the last start
+    starts: Tensor  # (R,) starts begun
+    particles: int
+
+
+@dataclass(frozen=True)
+class Restarts(Minimizer[RestartsState]):
+    """inner: what is restarted; after: steps of one start at most; starts: how many, None: until
+    something is proved."""
+
+    inner: Minimizer
+    after: int = 2000
+    starts: int | None = 8
+
+    def __post_init__(self):
+        for name, value in (("after", self.after), ("starts", self.starts)):
+            if value is not None and value < 1:
+                raise BadQuery(Mistake(name, f"{value!r}", "give at least 1"))
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> RestartsState:
+        rows = problem.rows
+        inner = self.inner.init(problem, x, rng.fork(INNER))
+        first = problem.variables[0].name
+        return RestartsState(
+            inner,
+            self._seen(self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)),
+            torch.zeros(rows, dtype=torch.int64),
+            torch.ones(rows, dtype=torch.int64),
+            x[first].shape[0] // rows,
+        )
+
+    def step(self, problem: Problem, s: RestartsState, rng: Stream) -> RestartsState:
+        if s.kept.done.all():
+            return s
+        inner = self.inner.step(problem, s.inner, rng.fork(INNER))
+        report = self.inner.report(problem, inner)
+        age = s.age + 1
+        over = ((age >= self.after) | report.done) & ~s.kept.done
+        spent = torch.zeros_like(over) if self.starts is None else s.starts >= self.starts
+        joined = s.kept.joined(replace(report, done=s.kept.done))
+        kept = self._seen(joined, s.kept.done | over & spent)
+        again = (over & ~kept.done).nonzero().reshape(-1).tolist()
+        if again:
+            inner = self._afresh(problem, s, inner, again, rng)
+            age = age.index_fill(0, torch.tensor(again), 0)
+        begun = torch.zeros_like(s.starts).index_fill(0, torch.tensor(again).long(), 1)
+        return RestartsState(inner, kept, age, s.starts + begun, s.particles)
+
+    def report(self, problem: Problem, s: RestartsState) -> Report:
+        return s.kept
+
+    def _seen(self, report: Report, done: Tensor) -> Report:
+        """A report whose rows are done where something is proved, or `done` says so."""
+        near = report.energy - report.bound <= GAP * report.energy.abs().clamp(min=1)
+        proved = (report.bound == math.inf) | (near & (report.violation <= 1e-9))
+        return replace(report, done=done | proved)
+
+    def _afresh(self, problem: Problem, s: RestartsState, inner: Any, rows: list[int],
+                rng: Stream) -> Any:
+        start = rng.fork(START)
+        x = {
+            name: problem.domain(name).sample(s.particles, start.fork(lane))
+            for lane, name in enumerate(problem.domains)
+        }
+        fresh = self.inner.init(problem, x, rng.fork(START).fork(INNER))
+        total = problem.rows
+        return put_rows(inner, self.inner.select(fresh, rows, total), rows, total)
+
+
+def put_rows(whole: T, some: T, rows: Sequence[int], total: int) -> T:
+    """A state record whose `rows` are those of another that holds just these: the inverse of
+    `engine.minimizer.select_rows`."""
+    index = torch.as_tensor(list(rows), dtype=torch.long)
+
+    def put(old: Any, new: Any) -> Any:
+        if isinstance(old, Tensor) and old.dim() and old.shape[0] % total == 0:
+            parts = old.unflatten(0, (total, -1))
+            return parts.index_copy(0, index, new.unflatten(0, (len(rows), -1))).flatten(0, 1)
+        if isinstance(old, dict):
+            return {name: put(value, new[name]) for name, value in old.items()}
+        if isinstance(old, Report):
+            names = ("x", "energy", "violation", "bound", "done", "unique", "others")
+            return replace(old, **{n: put(getattr(old, n), getattr(new, n)) for n in names})
+        if type(old) is tuple and len(old) == total:
+            out = list(old)
+            for row, value in zip(rows, new, strict=True):
+                out[row] = value
+            return tuple(out)
+        if isinstance(old, tuple) and hasattr(old, "_fields"):
+            return type(old)(*(put(a, b) for a, b in zip(old, new, strict=True)))
+        return old
+
+    return put(whole, some)

@@ -1,0 +1,272 @@
+"""`basin ask`: reads files, has their queries answered, writes the answers in input order.
+
+A file with mistakes is told of, each mistake on its own line, and left out; the others are asked.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine.answer import Answer
+from engine.errors import BadQuery, BasinError, Mistake
+from engine.problem import Problem
+from engine.solve import Solution
+from services import formats, show
+from services.document import parse_json
+from services.formats import Asked
+from services.query import Options, Query, options_of, query_of
+from services.reason import Reasoner, Stop, Watch, unwatched
+
+ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
+
+
+class Solver(Protocol):
+    """What answers a query: a reasoner in this process, or a service."""
+
+    def __call__(
+        self, query: Query, options: Options, watch: Watch, stop: Stop, /
+    ) -> list[Answer]: ...
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for, not yet checked."""
+
+    files: Sequence[str]
+    format: str | None = None
+    given: str | None = None
+    seconds: float | None = None
+    particles: int | None = None
+    seed: int | None = None
+    device: str = "cpu"
+    server: str | None = None
+    prove: bool = False
+    alternatives: int = 0
+    explain: bool = False
+    score: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of every file."""
+
+    format: str | None
+    given: Any
+    budget: dict[str, Any]  # laid over that of a query file
+    options: Options
+
+
+def ask(wishes: Wishes) -> int:
+    """Ask everything, and return the exit code."""
+    try:
+        settings = _settings(wishes)
+    except BadQuery as error:
+        tell("", error)
+        return REFUSED
+    writer = _Lines() if wishes.json else _Screen(len(wishes.files))
+    with _interrupts() as stopped:
+        session = _Session(settings, _solver(wishes.server), writer, stopped)
+        try:
+            session.run(wishes.files)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+            return BROKEN_PIPE
+        return INTERRUPTED if stopped() else session.code
+
+
+def tell(source: str, error: BasinError) -> None:
+    """One line on stderr for each mistake, beginning with the file's name."""
+    every = error.mistakes if isinstance(error, BadQuery) else (Mistake("", str(error)),)
+    for mistake in every:
+        said = f"{source}: {mistake}" if source else str(mistake)
+        print(" ".join(said.split("\n")), file=sys.stderr)
+
+
+class _Session:
+    """One call of the command: what was asked, and how it goes so far."""
+
+    def __init__(
+        self, settings: Settings, solver: Solver, writer: "_Writer", stopped: Callable[[], bool]
+    ):
+        self.settings, self.solver, self.writer, self.stopped = settings, solver, writer, stopped
+        self.code = ANSWERED
+
+    def run(self, sources: Sequence[str]) -> None:
+        """Every file in turn. All are read first, so that mistakes are told at once."""
+        read: list[tuple[str, list[Asked]]] = []
+        for source in sources:
+            with self._telling(source):
+                read.append((source, self._read(source)))
+        for source, every in read:
+            with self._telling(source):
+                self._answer(every)
+
+    def _read(self, source: str) -> list[Asked]:
+        return formats.read(source, self.settings.format, self.settings.given)
+
+    def _answer(self, every: list[Asked]) -> None:
+        """The queries of one file; its answers are written as soon as their turn comes."""
+        waiting: dict[int, tuple[Asked, int, Answer]] = {}
+        turn = 1
+        try:
+            for asked in every:
+                if self.stopped():
+                    return
+                for row, answer in enumerate(self._solve(asked)):
+                    waiting[asked.numbers[row]] = (asked, row, answer)
+                while turn in waiting:
+                    self.writer.write(*waiting.pop(turn))
+                    turn += 1
+        finally:
+            for number in sorted(waiting):
+                self.writer.write(*waiting[number])
+
+    def _solve(self, asked: Asked) -> list[Answer]:
+        query = budgeted(asked.query, self.settings.budget)
+        with _progress(asked.source, query.rows) as watch:
+            return self.solver(query, self.settings.options, watch, self.stopped)
+
+    @contextlib.contextmanager
+    def _telling(self, source: str) -> Iterator[None]:
+        """Mistakes and failures are told and remembered; what comes next goes on."""
+        try:
+            yield
+        except BadQuery as error:
+            tell(source, error)
+            self.code = max(self.code, REFUSED)
+        except BasinError as error:
+            tell(source, error)
+            self.code = max(self.code, FAILED)
+
+
+def budgeted(query: Query, budget: dict[str, Any]) -> Query:
+    """The query with parts of its budget replaced; both were checked before."""
+    changed = query.budget.model_copy(update=budget)
+    return query.model_copy(update={"budget": changed})
+
+
+def _settings(wishes: Wishes) -> Settings:
+    """Everything the flags say, checked. Raises BadQuery with every mistake."""
+    mistakes: list[Mistake] = []
+    names = ("seconds", "particles", "seed")
+    budget = {n: getattr(wishes, n) for n in names if getattr(wishes, n) is not None}
+    asked = {n: getattr(wishes, n) for n in ("prove", "alternatives", "explain", "score")}
+    given, options = None, Options()
+    try:
+        query_of({"variables": {"x": {"values": [0]}}, "terms": [], "budget": budget})
+    except BadQuery as error:
+        mistakes += [_flag(m, "budget.") for m in error.mistakes]
+    try:
+        options = options_of(asked)
+    except BadQuery as error:
+        mistakes += [_flag(m, "options.") for m in error.mistakes]
+    try:
+        given = None if wishes.given is None else parse_json(wishes.given)
+    except BadQuery as error:
+        mistakes += [Mistake("--given", str(m)) for m in error.mistakes]
+    if wishes.device != "cpu":
+        mistakes.append(Mistake("--device", f"{wishes.device!r} is not supported", "known: cpu"))
+    try:
+        formats.format_of("", "", wishes.format or "query")
+    except BadQuery as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise BadQuery(*mistakes)
+    return Settings(wishes.format, given, budget, options)
+
+
+def _flag(mistake: Mistake, prefix: str) -> Mistake:
+    return Mistake(f"--{mistake.path.removeprefix(prefix)}", mistake.problem, mistake.remedy)
+
+
+def _solver(server: str | None) -> Solver:
+    if server is None:
+        from modules.catalogue import Catalogue
+
+        return Reasoner(Catalogue()).reason
+    from services.client import Client  # gRPC is loaded only where a service is asked
+
+    client = Client(server)
+    return lambda query, options, *_: client.solve(query, options)
+
+
+class _Writer(Protocol):
+    def write(self, asked: Asked, row: int, answer: Answer) -> None: ...
+
+
+class _Lines:
+    """One JSON object a line."""
+
+    def write(self, asked: Asked, row: int, answer: Answer) -> None:
+        sys.stdout.write(show.line(asked, row, answer) + "\n")
+
+
+class _Screen:
+    """Pictures for people; one line an instance where there are many."""
+
+    def __init__(self, files: int):
+        self.console, self.files = Console(), files
+
+    def write(self, asked: Asked, row: int, answer: Answer) -> None:
+        few = asked.query.rows <= show.PICTURED and self.files <= show.PICTURED
+        show.show(self.console, asked, row, answer, few)
+
+
+@contextlib.contextmanager
+def _progress(source: str, rows: int) -> Iterator[Watch]:
+    """A bar on stderr, where that is a terminal: rows answered, best energy, bound."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield unwatched
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[best]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(source, total=rows, best="")
+
+        def watch(problem: Problem, solution: Solution) -> None:
+            del problem
+            report = solution.report
+            best = ""
+            if rows == 1:
+                best = f"energy {float(report.energy[0]):.6g}, bound {float(report.bound[0]):.6g}"
+            bar.update(task, completed=int(report.done.sum()), best=best)
+
+        yield watch
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends the search, and what was found is written; the second ends it all."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        del frame
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,199 @@
+"""The command `basin`. Whatever is heavy is imported inside the command that needs it."""
+
+import gc
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="basin",
+    help="Answers questions by settling into the lowest point of an energy landscape.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[str],
+    typer.Argument(help="Queries or instances; - is standard input.", metavar="FILE..."),
+]
+Format = Annotated[
+    str | None, typer.Option(help="Format of the files; otherwise told by name or content.")
+]
+Given = Annotated[
+    str | None,
+    typer.Option(
+        help="JSON: evidence of a query, or the inputs a format leaves open.", metavar="JSON"
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute.")]
+Server = Annotated[
+    str | None, typer.Option(help="Ask this reasoner instead of this process.", metavar="HOST:PORT")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object an instance, nothing else.")]
+Listen = Annotated[
+    str, typer.Option(help="Where to listen; port 0 takes a free one.", metavar="HOST:PORT")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure-listen", help="Allow an address open to other machines.")
+]
+Reflection = Annotated[bool, typer.Option("--reflection", help="Let gRPC tools list the services.")]
+
+
+@app.command()
+def ask(
+    files: Files,
+    format: Format = None,
+    given: Given = None,
+    seconds: Annotated[float | None, typer.Option(help="Time limit for each instance.")] = None,
+    particles: Annotated[int | None, typer.Option(help="States that search side by side.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    device: Device = "cpu",
+    server: Server = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Go on until proved least, and unique or not.")
+    ] = False,
+    alternatives: Annotated[
+        int, typer.Option(help="How many next best answers to find.", metavar="K")
+    ] = 0,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Where there is no answer: what conflicts.")
+    ] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="No search: judge the values given.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Answer queries and instances: the values of least energy, checked."""
+    from services.ask import Wishes
+    from services.ask import ask as answered
+
+    wishes = Wishes(
+        files,
+        format,
+        given,
+        seconds,
+        particles,
+        seed,
+        device,
+        server,
+        prove,
+        alternatives,
+        explain,
+        score,
+        json,
+    )
+    raise typer.Exit(answered(wishes))
+
+
+@app.command()
+def score(
+    files: Files,
+    format: Format = None,
+    given: Given = None,
+    device: Device = "cpu",
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Judge given values, without any search: the same as `ask --score`."""
+    from services.ask import Wishes
+    from services.ask import ask as answered
+
+    wishes = Wishes(files, format, given, device=device, server=server, score=True, json=json)
+    raise typer.Exit(answered(wishes))
+
+
+@app.command()
+def serve(
+    listen: Listen = "127.0.0.1:7777",
+    modules: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups of kinds to offer; all without it.", metavar="discrete,graph,..."
+        ),
+    ] = None,
+    remote: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A kind that another process hosts; twice for replicas.", metavar="KIND=HOST:PORT"
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file with the same settings.")] = None,
+    reflection: Reflection = False,
+    insecure_listen: Insecure = False,
+) -> None:
+    """Serve a reasoner over gRPC until SIGTERM."""
+    from services.served import serve as served
+
+    raise typer.Exit(served(listen, modules, remote or [], config, reflection, insecure_listen))
+
+
+@app.command()
+def host(
+    kinds: Annotated[
+        list[str], typer.Argument(help="Kinds, or module:Class of terms.", metavar="KIND...")
+    ],
+    listen: Listen = "127.0.0.1:0",
+    reflection: Reflection = False,
+    insecure_listen: Insecure = False,
+) -> None:
+    """Host energy terms in a process of their own until SIGTERM."""
+    from services.served import host as hosted
+
+    raise typer.Exit(hosted(kinds, listen, reflection, insecure_listen))
+
+
+@app.command()
+def kinds(
+    kind: Annotated[str | None, typer.Argument(help="One kind, in full.")] = None,
+    json: Json = False,
+) -> None:
+    """List the kinds of terms, and what each asks for."""
+    from services.kinds import kinds as listed
+
+    raise typer.Exit(listed(kind, json))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="Its name, such as my_term.")],
+) -> None:
+    """Write a new kind of term and its test into this folder."""
+    from services.kinds import new as written
+
+    raise typer.Exit(written(kind))
+
+
+@app.command()
+def check(
+    kind: Annotated[str, typer.Argument(help="A kind, or a file.", metavar="KIND|FILE.py")],
+) -> None:
+    """Hold a kind against the laws every term must keep."""
+    from services.kinds import check as checked
+
+    raise typer.Exit(checked(kind))
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Of a benchmark, such as sudoku.")],
+    json: Json = False,
+) -> None:
+    """Run a benchmark, and write its figures to benchmarks/results/NAME.json."""
+    from services.bench import bench as measured
+
+    raise typer.Exit(measured(name, json))
+
+
+def main() -> None:
+    """The entry point. A file that a command reads may lie in the current folder."""
+    sys.path.append("")  # last: `basin host my_terms:MyTerm` finds what lies here
+    gc.set_threshold(100_000, 20, 50)  # large batches are many small lists, none of them garbage
+    app()
+
+
+if __name__ == "__main__":
+    main()

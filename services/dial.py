@@ -1,0 +1,227 @@
+"""Calls to the hosts of one kind: replicas in turn, streams that break, hosts that hang.
+
+What the transport loses becomes `ModuleUnavailable` with kind and address; what the host says
+itself (a bad parameter, a fault of the module) is raised as the host said it.
+"""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import grpc
+
+from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable, OutOfTime
+from services.faults import error_of_call
+from services.limits import DEFAULT, Limits
+from services.serving import options_of
+from services.v1 import module_pb2 as pb
+from services.v1 import module_pb2_grpc as rpc
+
+T = TypeVar("T")
+
+TICK = 0.02  # seconds between two looks at exchanges under way
+
+
+@dataclass(frozen=True)
+class Dialing:
+    """How patient a caller of hosts is."""
+
+    exchange_seconds: float = 60.0  # for one answer of a host; longer, and it counts as lost
+    connect_seconds: float = 1.5
+    limits: Limits = DEFAULT
+
+
+PATIENT = Dialing()
+
+
+def _never() -> bool:
+    return False
+
+
+# of the solve in this context: an exchange under way is given up when it says so
+STOP: ContextVar[Callable[[], bool]] = ContextVar("STOP", default=_never)
+
+
+class Lost(Exception):
+    """The transport failed: another replica may do better."""
+
+    def __init__(self, error: ModuleUnavailable, hung: bool):
+        self.error, self.hung = error, hung
+        super().__init__(str(error))
+
+
+class Line:
+    """A channel to one address of a kind."""
+
+    def __init__(self, kind: str, address: str, dialing: Dialing):
+        self.kind, self.address, self.dialing = kind, address, dialing
+        patience = int(dialing.connect_seconds * 1000)
+        self.channel = grpc.insecure_channel(
+            address,
+            options=[
+                *options_of(dialing.limits),
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", patience),  # also what connecting may take
+                ("grpc.max_reconnect_backoff_ms", max(patience, 1000)),
+                ("grpc.keepalive_time_ms", 10_000),
+                ("grpc.keepalive_timeout_ms", 5_000),
+                ("grpc.enable_http_proxy", 0),
+            ],
+        )
+        self.stub = rpc.ModuleServiceStub(self.channel)
+
+    def ask(self, method: str, request: Any) -> Any:
+        """One unary call. Raises Lost, or what the host says."""
+        try:
+            return getattr(self.stub, method)(request, timeout=self.dialing.exchange_seconds)
+        except grpc.RpcError as error:
+            raise self.said(error) from None
+
+    def said(self, call: Any) -> BasinError | Lost:
+        """The exception of a failed call."""
+        error = error_of_call(call, self.address, self.kind)
+        if isinstance(error, (OutOfTime, Cancelled)):
+            seconds = self.dialing.exchange_seconds
+            why = f"{self.address}: no answer within {seconds:g} s"
+            return Lost(ModuleUnavailable(self.kind, why), hung=True)
+        if isinstance(error, ModuleUnavailable) and error.module == self.kind:
+            return Lost(error, hung=False)
+        if type(error) is BasinError:
+            return ModuleFault(self.kind, f"{self.address}: {error}")
+        return error
+
+
+class Stream:
+    """One open Evaluate stream: what is sent is answered in order."""
+
+    def __init__(self, line: Line, binding: pb.EvaluateRequest):
+        self.line, self.exchanges = line, 0
+        self._outbox: SimpleQueue[pb.EvaluateRequest | None] = SimpleQueue()
+        self._call = line.stub.Evaluate(iter(self._outbox.get, None))
+        self.send(binding)
+        self.ready = self.receive().ready
+
+    def send(self, request: pb.EvaluateRequest) -> None:
+        """Put one message on its way."""
+        self._outbox.put(request)
+
+    def receive(self) -> pb.EvaluateResponse:
+        """The next answer. Raises Lost, or what the host says."""
+        stop = STOP.get()
+        try:
+            with _WATCH.over(self._call, self.line.dialing.exchange_seconds, stop):
+                return next(self._call)
+        except StopIteration:
+            why = f"{self.line.address}: it ended the stream"
+            raise Lost(ModuleUnavailable(self.line.kind, why), hung=False) from None
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.CANCELLED and stop():
+                raise Cancelled(f"stopped while module {self.line.kind} computed") from None
+            raise self.line.said(error) from None
+
+    def close(self) -> None:
+        """End the stream; more than once does no harm."""
+        self._outbox.put(None)
+        self._call.cancel()
+
+
+class Replicas:
+    """The addresses that host one kind, interchangeable; a lost one is passed over."""
+
+    def __init__(self, kind: str, addresses: Sequence[str], dialing: Dialing = PATIENT):
+        self.kind, self.dialing = kind, dialing
+        self.lines = tuple(Line(kind, address, dialing) for address in addresses)
+        self._turn = itertools.count()
+
+    def ask(self, method: str, request: Any) -> Any:
+        """One unary call, on the first replica that answers."""
+        return self.first(lambda line: line.ask(method, request))
+
+    def first(self, use: Callable[[Line], T], avoid: frozenset[Line] = frozenset()) -> T:
+        """What `use` makes of the first line that is not lost, each tried once, in turn."""
+        errors = []
+        for line in self._round():
+            if line in avoid:
+                continue
+            try:
+                return use(line)
+            except Lost as lost:
+                errors.append(lost.error)
+        raise _every(self.kind, errors)
+
+    def close(self) -> None:
+        """Close every channel."""
+        for line in self.lines:
+            line.channel.close()
+
+    def _round(self) -> Iterator[Line]:
+        """Every line once, beginning with another one each time."""
+        turn = next(self._turn) % len(self.lines)
+        yield from self.lines[turn:]
+        yield from self.lines[:turn]
+
+
+def _every(kind: str, errors: Sequence[ModuleUnavailable]) -> ModuleUnavailable:
+    """One error of all replicas."""
+    if len(errors) == 1:
+        return errors[0]
+    return ModuleUnavailable(kind, "; ".join(error.why for error in errors) or "no replica left")
+
+
+class _Watch:
+    """Cancels calls that are overdue or no longer wanted: a blocked `next(call)` has no timeout."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, tuple[float, Callable[[], bool], Any]] = {}
+        self.some = threading.Event()
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def over(self, call: Any, seconds: float, stop: Callable[[], bool]) -> "_Watched":
+        """A context in which `call` is cancelled after some seconds, or when `stop` says so."""
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
+                    self._thread.start()
+        return _Watched(self, next(self._numbers), (time.monotonic() + seconds, stop, call))
+
+    def _run(self) -> None:
+        while True:
+            self.some.wait()
+            time.sleep(TICK)
+            now = time.monotonic()
+            for due, stop, call in list(self.open.values()):
+                if now >= due or stop():
+                    call.cancel()
+            if not self.open:
+                self.some.clear()
+                if self.open:  # opened between the two lines above
+                    self.some.set()
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched:
+    """One exchange under watch."""
+
+    watch: _Watch
+    number: int
+    entry: tuple[float, Callable[[], bool], Any]
+
+    def __enter__(self) -> None:
+        self.watch.open[self.number] = self.entry
+        if not self.watch.some.is_set():
+            self.watch.some.set()
+
+    def __exit__(self, *exc: object) -> None:
+        del self.watch.open[self.number]
+
+
+_WATCH = _Watch()

@@ -1,0 +1,245 @@
+"""The server of hosted energy terms: describe, structure, energies and gradients, judgement.
+
+Stateless between streams, so replicas are interchangeable. Terms compute in threads, never on the
+event loop; what a term does wrong is told as a fault of its kind.
+"""
+
+import asyncio
+import functools
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from engine.energy import Term
+from engine.errors import BadQuery, Mistake, UnknownKind, known
+from modules.catalogue import Catalogue, Kind
+from services.bindings import binding_from_proto
+from services.hosted import Hosted, guarded, spelled, version_of
+from services.limits import DEFAULT, Limits
+from services.serving import Service, start
+from services.serving import run as serve
+from services.structure import digest_of, factors_to_proto
+from services.tensors import put, take_list
+from services.v1 import module_pb2 as pb
+from services.v1 import module_pb2_grpc as rpc
+from services.values import from_value
+
+NAME = "basin.v1.ModuleService"
+KEPT = 64  # terms kept for Structure and Judge
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Host(rpc.ModuleServiceServicer):
+    """The rpcs; everything a term computes runs in a thread of `workers`."""
+
+    def __init__(self, kinds: Sequence[Kind], workers: ThreadPoolExecutor, limits: Limits):
+        self.kinds = {kind.name: kind for kind in kinds}
+        self.modules = {kind.name: describe(kind) for kind in kinds}
+        self.workers, self.limits = workers, limits
+        self._kept: OrderedDict[bytes, Hosted] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        """What is hosted here."""
+        del context
+        kinds = [self._kind(request.kind).name] if request.kind else list(self.modules)
+        return pb.DescribeResponse(modules=[self.modules[kind] for kind in kinds])
+
+    async def Structure(self, request: pb.StructureRequest, context: Any) -> pb.StructureResponse:
+        """The explicit structure of a term under domains, when it has one."""
+        del context
+        return await self._off(self._structure, request)
+
+    async def Judge(self, request: pb.JudgeRequest, context: Any) -> pb.JudgeResponse:
+        """Whether rules hold for plain values, and which parts fail."""
+        del context
+        return await self._off(self._judge, request)
+
+    async def Evaluate(
+        self, requests: AsyncIterator[pb.EvaluateRequest], context: Any
+    ) -> AsyncIterator[pb.EvaluateResponse]:
+        """The first message binds a term; then batches of states in, energies and slopes out."""
+        del context
+        hosted: Hosted | None = None
+        async for request in requests:
+            field = request.WhichOneof("message")
+            if field == "binding":
+                hosted = await self._off(self._bind, request.binding, request.raw_contents)
+                yield pb.EvaluateResponse(ready=_ready(hosted))
+            elif hosted is None:
+                raise BadQuery(Mistake("binding", "is missing", "send it first"))
+            elif field == "batch":
+                yield self._evaluate(hosted, request)
+            else:
+                raise BadQuery(Mistake("message", "is missing", "send a batch"))
+
+    async def _off(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same call, off the loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.workers, functools.partial(work, *args, **kwargs))
+
+    def _kind(self, name: str) -> Kind:
+        kind = self.kinds.get(spelled(name))
+        if kind is None:
+            raise UnknownKind(
+                Mistake("kind", f"{name!r} is not hosted here", known(name, self.kinds))
+            )
+        return kind
+
+    def _bind(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
+        kind = self._kind(message.kind)
+        return Hosted.of(kind, binding_from_proto(message, raw, self.limits))
+
+    def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
+        """A term that may have served this binding before."""
+        made = hashlib.blake2b(message.SerializeToString(deterministic=True))
+        for content in raw:
+            made.update(b"|%d|" % len(content))
+            made.update(content)
+        key = made.digest()
+        with self._lock:
+            hosted = self._kept.get(key)
+        if hosted is None:
+            hosted = self._bind(message, raw)
+        with self._lock:
+            self._kept[key] = hosted
+            self._kept.move_to_end(key)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return hosted
+
+    def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
+        hosted = self._cached(request.binding, request.raw_contents)
+        response = pb.StructureResponse(floor=hosted.floor())
+        factors = hosted.factors(self.limits)
+        if factors is None:
+            return response
+        response.digest = digest_of(factors)
+        if response.digest != request.known_digest:
+            raw: list[bytes] = []
+            response.factors.CopyFrom(factors_to_proto(factors, raw))
+            response.raw_contents.extend(raw)
+        return response
+
+    def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
+        hosted = self._cached(request.binding, request.raw_contents)
+        response = pb.JudgeResponse(ready=_ready(hosted))
+        for k, candidate in enumerate(request.candidates):
+            try:
+                values = [from_value(value, self.limits) for value in candidate.values]
+                holds, parts = hosted.judge(values)
+            except BadQuery as error:
+                raise error.under(f"candidates[{k}]") from None
+            response.verdicts.add(holds=holds, parts=parts)
+        return response
+
+    def _evaluate(self, hosted: Hosted, request: pb.EvaluateRequest) -> pb.EvaluateResponse:
+        batch = request.batch
+        try:
+            states = take_list(batch.states, request.raw_contents, self.limits)
+        except BadQuery as error:
+            raise error.under("states") from None
+        began = time.perf_counter()
+        energy, slopes = hosted.evaluate(states, batch.want_gradient)
+        response = pb.EvaluateResponse()
+        energies = response.energies
+        energies.sequence, energies.seconds = batch.sequence, time.perf_counter() - began
+        raw: list[bytes] = []
+        put(energy, energies.energy, raw)
+        for slope in slopes:
+            put(slope, energies.gradients.add(), raw)
+        response.raw_contents.extend(raw)
+        return response
+
+
+def build_host(
+    catalogue: Catalogue,
+    kinds: Sequence[str],
+    workers: ThreadPoolExecutor | None = None,
+    limits: Limits = DEFAULT,
+) -> Host:
+    """The rpcs for some kinds of a catalogue.
+
+    Raises UnknownKind for one it does not have, ModuleFault for one that cannot be loaded.
+    """
+    found = [catalogue.kind(spelled(kind)) for kind in kinds]
+    return Host(found, workers or make_workers(), limits)
+
+
+async def create_host(
+    catalogue: Catalogue,
+    kinds: Sequence[str],
+    address: str = "127.0.0.1:0",
+    *,
+    limits: Limits = DEFAULT,
+    reflection: bool = False,
+    insecure: bool = False,
+    workers: int | None = None,
+) -> Service:
+    """Start a host in this event loop; its `port` tells where, `drain` ends it."""
+    pool = make_workers(workers)
+    host = build_host(catalogue, kinds, pool, limits)
+    return await start(
+        lambda server: rpc.add_ModuleServiceServicer_to_server(host, server),
+        [NAME],
+        address,
+        workers=pool,
+        limits=limits,
+        reflection=reflection,
+        insecure=insecure,
+    )
+
+
+def run(
+    kinds: Sequence[str],
+    listen: str = "127.0.0.1:0",
+    reflection: bool = False,
+    insecure_listen: bool = False,
+) -> int:
+    """Host kinds until SIGTERM, and return the exit code.
+
+    A kind may also be `module:Class` of an importable Term, or a FILE.py. Says
+    `listening on HOST:PORT` on stdout.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
+    spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
+    catalogue = Catalogue(also=spoken)
+    return serve(
+        lambda: create_host(
+            catalogue, kinds, listen, reflection=reflection, insecure=insecure_listen
+        ),
+        listen,
+    )
+
+
+def make_workers(count: int | None = None) -> ThreadPoolExecutor:
+    """Threads in which terms compute; many, for a term may wait rather than compute."""
+    return ThreadPoolExecutor(count or 4 + (os.cpu_count() or 2), thread_name_prefix="term")
+
+
+def describe(kind: Kind) -> pb.Module:
+    """What a host tells of a kind."""
+    return pb.Module(
+        kind=kind.name,
+        about=kind.about,
+        required_by_default=kind.required_by_default,
+        calibrated=kind.calibrated,
+        affine=kind.term.affine,
+        parameters=json.dumps(guarded(kind.name, "parameters", lambda: kind.schema)),
+        version=version_of(kind.term),
+        decides=kind.term.holds is not Term.holds,
+    )
+
+
+def _ready(hosted: Hosted) -> pb.Ready:
+    return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine))

@@ -1,0 +1,111 @@
+"""The one path of a question in this process: compile, minimize, verify, and what was asked beside.
+
+A query becomes a problem, a minimizer settles it, and plain values are judged apart from the
+search; proofs, alternatives and explanations are then single calls into the engine.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from engine.alternatives import alternatives
+from engine.answer import Answer, Status, score_plain, verify
+from engine.domain import flatten
+from engine.explain import conflict
+from engine.minimizers.portfolio import Portfolio
+from engine.problem import Problem
+from engine.solve import Budget, Solution, never, solve
+from modules.catalogue import Catalogue
+from services.compile import compile_query
+from services.limits import DEFAULT, Limits
+from services.query import Options, Query
+
+Watch = Callable[[Problem, Solution], None]  # told of every better solution
+Stop = Callable[[], bool]  # asked before every step
+
+
+def unwatched(problem: Problem, solution: Solution) -> None:
+    """Nobody looks on."""
+
+
+class Reasoner:
+    """Answers queries with the kinds of a catalogue; holds no state between them."""
+
+    def __init__(self, catalogue: Catalogue, limits: Limits = DEFAULT):
+        self.catalogue, self.limits = catalogue, limits
+
+    def reason(
+        self,
+        query: Query,
+        options: Options | None = None,
+        watch: Watch = unwatched,
+        stop: Stop = never,
+    ) -> list[Answer]:
+        """One answer for each row of evidence. Raises BadQuery with every mistake."""
+        options = options or Options()
+        problem = compile_query(query, self.catalogue, self.limits)
+        if options.score:
+            return scored(problem, query)
+        budget = Budget(query.budget.seconds, query.budget.steps, stop)
+        solution = self._minimize(problem, query, options, budget, watch)
+        answers = verify(problem, solution)
+        return [
+            _furthered(problem, row, answer, query, options, budget)
+            for row, answer in enumerate(answers)
+        ]
+
+    def _minimize(
+        self, problem: Problem, query: Query, options: Options, budget: Budget, watch: Watch
+    ) -> Solution:
+        for solution in solve(
+            problem,
+            Portfolio(unique=options.prove),
+            particles=query.budget.particles,
+            budget=budget,
+            seed=query.budget.seed,
+        ):
+            watch(problem, solution)
+        return solution
+
+
+def _furthered(
+    problem: Problem, row: int, answer: Answer, query: Query, options: Options, budget: Budget
+) -> Answer:
+    """What was asked for beside the best values: other answers, or why there is none."""
+    seed = query.budget.seed
+    if options.alternatives and answer.values is not None:
+        one = problem.select([row])
+        others = alternatives(one, answer, options.alternatives, budget=budget, seed=seed)
+        answer = replace(answer, alternatives=others)
+    if options.explain and answer.status is Status.INFEASIBLE:
+        answer = replace(answer, conflict=conflict(problem, row) or answer.conflict)
+    return answer
+
+
+def scored(problem: Problem, query: Query) -> list[Answer]:
+    """Energy, findings and bound of the values given, without any search."""
+    return [
+        _judged(problem, evidence) if _complete(problem, evidence) else partial_score(problem, row)
+        for row, evidence in enumerate(query.evidence)
+    ]
+
+
+def _complete(problem: Problem, evidence: Mapping[str, Any]) -> bool:
+    return all(
+        evidence.get(v.name) is not None and None not in flatten(evidence[v.name], v.domain.shape)
+        for v in problem.variables
+    )
+
+
+def _judged(problem: Problem, evidence: Mapping[str, Any]) -> Answer:
+    """Complete values have one completion: themselves."""
+    answer = replace(score_plain(problem, [evidence])[0])
+    best = Status.OPTIMAL if answer.status is Status.SATISFIED else answer.status
+    return replace(answer, status=best, bound=answer.energy)
+
+
+def partial_score(problem: Problem, row: int) -> Answer:
+    """A bound that holds for every completion of one row's evidence."""
+    del row
+    bound = sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
+    return Answer(Status.SCORED, None, None, bound if bound > -float("inf") else None)

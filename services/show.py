@@ -1,0 +1,152 @@
+"""Answers as people and programs read them: one JSON record, or a picture on a terminal."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from engine.answer import Answer, Place, Status
+from services.formats.base import Asked, Values
+
+PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
+WIDTH = 200  # entries of a list that a picture shows
+
+_COLORS = {
+    Status.OPTIMAL: "green",
+    Status.SATISFIED: "green",
+    Status.SCORED: "cyan",
+    Status.INFEASIBLE: "yellow",
+    Status.UNSATISFIED: "red",
+}
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def line(asked: Asked, row: int, answer: Answer) -> str:
+    """One answer as a line of JSON. Numbers that are not finite become null."""
+    made = record(asked, row, answer)
+    try:
+        return _encode(made)
+    except ValueError:
+        return _encode(_finite(made))
+
+
+def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
+    """One answer as plain data, with the fields of the command line's contract."""
+    solved = answer.values is not None and answer.status is not Status.INFEASIBLE
+    return {
+        "instance": f"{asked.source}#{asked.numbers[row]}",
+        "status": answer.status.value,
+        "flags": [flag.value for flag in answer.flags],
+        "energy": answer.energy,
+        "bound": answer.bound,
+        "solution": asked.solution(answer.values) if solved and answer.values else None,
+        "seconds": answer.seconds,
+        "steps": answer.steps,
+        "unique": answer.unique,
+        "alternatives": [asked.solution(other.values) for other in answer.alternatives],
+        "terms": [{"term": share.term, "energy": share.energy} for share in answer.terms],
+        "findings": [
+            {"term": f.term, "holds": f.holds, "required": f.required, "text": f.text}
+            for f in answer.findings
+        ],
+        "evidence_conflict": [_place(place) for place in answer.conflict.evidence],
+        "rule_conflict": [{"term": p.term, "part": p.part} for p in answer.conflict.rules],
+        "repair": [_place(place) for place in answer.conflict.repair],
+    }
+
+
+def _place(place: Place) -> dict[str, Any]:
+    site = place.site[0] if len(place.site) == 1 else [*place.site] or 0
+    return {"variable": place.variable, "site": site, "value": place.value}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show(console: Console, asked: Asked, row: int, answer: Answer, whole: bool) -> None:
+    """One answer on a terminal; `whole`: with its picture and everything that was found."""
+    console.print(_headline(asked.instances[row], answer), highlight=False, soft_wrap=True)
+    if whole:
+        console.print(Group(*_body(asked, answer)), highlight=False)
+
+
+def _headline(instance: str, answer: Answer) -> Text:
+    said = Text(instance, "bold")
+    said.append("  ")
+    said.append(answer.status.value, f"bold {_COLORS[answer.status]}")
+    said.append("".join(f" {flag.value}" for flag in answer.flags), "magenta")
+    said.append("  ")
+    said.append(", ".join(_facts(answer)), "dim")
+    return said
+
+
+def _facts(answer: Answer) -> Iterator[str]:
+    if answer.unique is not None:
+        yield "the only answer" if answer.unique else "there are others"
+    if answer.energy is not None:
+        yield f"energy {answer.energy:.6g}"
+    if answer.bound is not None and answer.bound != answer.energy:
+        yield f"bound {answer.bound:.6g}"
+    yield f"{answer.seconds:.3g} s"
+
+
+def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
+    draw = asked.picture or tabled
+    if answer.values is not None and answer.status is not Status.INFEASIBLE:
+        yield _indented(draw(answer.values))
+    weighed = [share for share in answer.terms if share.energy]
+    if weighed and len(answer.terms) > 1:
+        table = Table("term", "energy", box=None, padding=(0, 2), header_style="dim")
+        for share in weighed:
+            table.add_row(Text(share.term), f"{share.energy:.6g}")
+        yield table
+    for finding in answer.findings:
+        if finding.holds is False:
+            rule = "rule broken" if finding.required else "preference not met"
+            yield Text(f"  {rule}: {finding.term}: {finding.text}", "red")
+    if answer.conflict.text:
+        yield Text(f"  {answer.conflict.text}", "yellow")
+    for k, other in enumerate(answer.alternatives, 1):
+        yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
+        yield _indented(draw(other.values))
+    yield Text()
+
+
+def _indented(text: str) -> Text:
+    return Text("\n".join(f"  {row}" for row in text.splitlines()), no_wrap=True)
+
+
+def tabled(values: Values) -> str:
+    """The values of all variables: single ones, lists, and grids with aligned columns."""
+    return "\n".join(_tabled(name, value) for name, value in values.items())
+
+
+def _tabled(name: str, value: Any) -> str:
+    if not isinstance(value, list):
+        return f"{name} = {_entry(value)}"
+    if any(isinstance(entry, list) for entry in value):
+        if any(isinstance(inner, list) for entry in value for inner in entry):
+            return f"{name} = {json.dumps(value)}"
+        rows = [[_entry(inner) for inner in entry] for entry in value]
+        width = max((len(text) for row in rows for text in row), default=0)
+        lines = (" ".join(text.rjust(width) for text in row) for row in rows)
+        return "\n".join([f"{name} =", *(f"  {row}" for row in lines)])
+    return f"{name} = {' '.join(_shortened(map(_entry, value), len(value)))}"
+
+
+def _entry(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _shortened(entries: Iterable[str], count: int) -> list[str]:
+    kept = [entry for _, entry in zip(range(WIDTH), entries)]
+    return kept if count <= WIDTH else [*kept, f"... ({count} entries)"]

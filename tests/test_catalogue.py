@@ -1,0 +1,293 @@
+"""The catalogue finds kinds in packages, entry points and files, and survives broken ones."""
+
+import importlib.metadata
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from engine.domain import Finite, Variable
+from engine.errors import BadQuery, ModuleFault, UnknownKind
+from engine.testing import check_term
+from modules.catalogue import Catalogue
+
+BUILT_IN = {
+    "discrete.all_different",
+    "discrete.at_least_one",
+    "discrete.at_most_one",
+    "discrete.clause",
+    "discrete.equal",
+    "discrete.exactly_one",
+    "discrete.linear",
+    "discrete.not_equal",
+    "discrete.table",
+    "graph.coloring",
+    "graph.cut",
+}
+
+MODULE = textwrap.dedent(
+    '''
+    """Neighbours take the same value."""
+    from torch import Tensor
+
+    from engine.domain import Finite, Variable
+    from engine.energy import Term
+
+
+    class Chain(Term):
+        """Neighbours take the same value. E = number of places where they differ."""
+
+        def __init__(self, line: Variable, cost: float = 1.0):
+            super().__init__(line)
+            self.cost = cost
+
+        def energy(self, line: Tensor) -> Tensor:  # (B, n, k) -> (B,)
+            return self.cost * (1 - (line[:, 1:] * line[:, :-1]).sum(-1)).sum(-1)
+
+        def holds(self, line) -> bool:
+            return len(set(line)) == 1
+
+        @classmethod
+        def example(cls) -> "Chain":
+            return cls(Variable("line", Finite((0, 1), (3,))))
+    '''
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An importable folder, forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def offer(monkeypatch):
+    """Offers entry points: offer(name="module")."""
+
+    def offered(**points):
+        entries = [
+            importlib.metadata.EntryPoint(name.replace("__", "."), value, "basin.modules")
+            for name, value in points.items()
+        ]
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+
+    return offered
+
+
+def test_built_in_kinds_are_found():
+    catalogue = Catalogue(entry_points=False)
+    assert BUILT_IN <= set(catalogue.names()) and not catalogue.failures
+    assert [kind.name for kind in catalogue] == sorted(catalogue.names())
+
+
+def test_groups_select_kinds():
+    names = Catalogue(entry_points=False, groups=("graph",)).names()
+    assert names and all(name.startswith("graph.") for name in names)
+
+
+def test_a_kind_tells_about_itself():
+    kind = Catalogue(entry_points=False).kind("discrete.all_different")
+    assert kind.about.startswith("The sites of each line take pairwise different values")
+    assert kind.required_by_default and not kind.calibrated
+    assert kind.schema["properties"]["lines"]["description"]
+
+
+def test_only_the_file_asked_for_is_imported():
+    code = (
+        "import sys; from modules.catalogue import Catalogue; "
+        "Catalogue().kind('graph.cut'); "
+        "print([m for m in sys.modules if m.startswith('modules.discrete.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("discrete.alldifferent", "discrete.all_different"),
+        ("graph.colouring", "graph.coloring"),
+        ("all_different", "discrete.all_different"),
+        ("discrete.literals", "known: "),  # a file that is no kind
+        ("nothing like it", "known: "),
+        ("..services", "known: "),
+        ("os:system", "known: "),
+        (3, "known: "),
+    ],
+)
+def test_an_unknown_kind_gets_a_near_miss(name, near):
+    with pytest.raises(UnknownKind) as caught:
+        Catalogue(entry_points=False).kind(name)
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == "kind" and near in mistake.remedy and repr(name) in mistake.problem
+
+
+def test_all_mistakes_are_told_at_once():
+    x = Variable("x", Finite((1, 2), (3,)))
+    kind = Catalogue(entry_points=False).kind("discrete.all_different")
+    with pytest.raises(BadQuery) as caught:
+        kind.build([x], {"lines": [["a", 1], 3], "Lines": 1, "line": [[0]]})
+    said = {m.path: m for m in caught.value.mistakes}
+    assert set(said) == {"params.Lines", "params.line", "params.lines[0][0]", "params.lines[1]"}
+    assert "did you mean lines?" in said["params.line"].remedy
+    assert "'a'" in said["params.lines[0][0]"].problem
+
+
+@pytest.mark.parametrize("params", [None, [1], "lines"])
+def test_parameters_are_a_mapping(params):
+    x = Variable("x", Finite((1, 2), (3,)))
+    with pytest.raises(BadQuery, match="params: .* is no mapping"):
+        Catalogue(entry_points=False).kind("graph.cut").build([x], params)
+
+
+# --- kinds of other people ------------------------------------------------------------------------
+
+
+def test_an_entry_point_to_a_module_is_a_kind_of_its_name(folder, offer):
+    (folder / "lab_chain.py").write_text(MODULE)
+    offer(lab__chain="lab_chain")
+    kind = Catalogue().kind("lab.chain")
+    assert kind.term.__name__ == "Chain" and kind.required_by_default
+    check_term(kind.term.example())
+
+
+def test_an_entry_point_to_a_package_offers_every_kind_in_it(folder, offer):
+    package = folder / "my_lab"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""Energies of a lab."""\n')
+    (package / "chain.py").write_text(MODULE)
+    (package / "words.py").write_text("WORDS = 3\n")
+    (package / "_own.py").write_text("raise RuntimeError\n")
+    offer(lab="my_lab")
+    catalogue = Catalogue()
+    assert set(catalogue.names()) >= BUILT_IN | {"lab.chain"}
+    assert "lab.words" not in catalogue.names() and not catalogue.failures
+
+
+def test_an_entry_point_to_a_class_is_a_kind_of_its_name(folder, offer):
+    (folder / "lab_chain.py").write_text(MODULE)
+    offer(chains="lab_chain:Chain")
+    assert Catalogue().kind("chains").term.__name__ == "Chain"
+
+
+def test_a_package_with_groups_may_be_named(folder):
+    group = folder / "elsewhere" / "lines"
+    group.mkdir(parents=True)
+    (folder / "elsewhere" / "__init__.py").write_text("")
+    (group / "__init__.py").write_text("")
+    (group / "chain.py").write_text(MODULE)
+    catalogue = Catalogue(packages=("modules", "elsewhere"), entry_points=False)
+    assert catalogue.kind("lines.chain").term.__name__ == "Chain"
+
+
+def test_module_and_class_as_a_user_writes_them(folder):
+    (folder / "my_mod.py").write_text(MODULE)
+    catalogue = Catalogue(entry_points=False, also=("my_mod:Chain",))
+    kind = catalogue.kind("my_mod.Chain")
+    line = Variable("line", Finite((0, 1), (3,)))
+    assert kind.build([line], {}).cost == 1.0 and kind.build([line], {"cost": 2}).cost == 2.0
+    check_term(kind.build([line[1:]], {"cost": 0.5}))
+
+
+def test_a_file_as_a_user_writes_it(folder):
+    where = folder / "deep" / "chain.py"
+    where.parent.mkdir()
+    where.write_text(MODULE)
+    catalogue = Catalogue(entry_points=False, also=(str(where),))
+    assert catalogue.kind("chain").about == "Neighbours take the same value. " + (
+        "E = number of places where they differ."
+    )
+    named = Catalogue(entry_points=False, also=(f"{where}:Chain",))
+    assert named.kind("chain.Chain").term.__name__ == "Chain"
+
+
+def test_parameters_follow_from_the_constructor(folder):
+    (folder / "my_mod.py").write_text(MODULE)
+    kind = Catalogue(entry_points=False, also=("my_mod:Chain",)).kind("my_mod.Chain")
+    assert kind.schema["properties"]["cost"]["default"] == 1.0
+    line = Variable("line", Finite((0, 1), (3,)))
+    with pytest.raises(BadQuery, match="params.costs: unknown field.*did you mean cost"):
+        kind.build([line], {"costs": 2})
+    with pytest.raises(BadQuery, match=r"params.cost: 'much' is no number"):
+        kind.build([line], {"cost": "much"})
+    with pytest.raises(BadQuery, match=r"scope: has 2 entries; name line"):
+        kind.build([line, line[0]], {})
+
+
+def test_a_model_in_the_file_wins_over_the_constructor(folder):
+    text = "from pydantic import BaseModel, Field\n" + MODULE.replace('"""Neigh', '"""Their neigh')
+    text += "\n\nclass Parameters(BaseModel):\n    cost: float = Field(1.0, gt=0, lt=9)\n"
+    (folder / "my_mod.py").write_text(text)
+    kind = Catalogue(entry_points=False, also=("my_mod:Chain",)).kind("my_mod.Chain")
+    line = Variable("line", Finite((0, 1), (3,)))
+    with pytest.raises(
+        BadQuery,
+        match="params.cost: -1 is out of range; give a number above 0|"
+        "params.cost: -1 is out of range; give above 0",
+    ):
+        kind.build([line], {"cost": -1})
+    with pytest.raises(BadQuery, match="params.price: unknown field"):
+        kind.build([line], {"price": -1})  # though the model itself would let it pass
+
+
+BROKEN = {
+    "raises": ("raise RuntimeError('no weights here')\n", "no weights here"),
+    "syntax": ("def broken(:\n", "invalid syntax"),
+    "two": (MODULE + "\n\nclass Other(Chain):\n    pass\n", "give each concrete term its own"),
+    "loose": (MODULE.replace("cost: float = 1.0", "**cost"), "name every parameter"),
+    "imports": ("import a_package_that_is_not_there\n", "a_package_that_is_not_there"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_named_and_leaves_the_others_alone(name, folder, offer):
+    text, why = BROKEN[name]
+    (folder / "bad_plugin.py").write_text(text)
+    (folder / "good_plugin.py").write_text(MODULE)
+    offer(bad="bad_plugin", good="good_plugin")
+    catalogue = Catalogue()
+    assert "good" in catalogue.names() and set(catalogue.names()) >= BUILT_IN
+    assert set(catalogue.failures) == {"bad"} and why in catalogue.failures["bad"]
+    with pytest.raises(ModuleFault, match="module bad: "):
+        catalogue.kind("bad")
+
+
+def test_missing_plugins_are_named(offer):
+    offer(gone="a_package_that_is_not_there", lost="a_package_that_is_not_there.inside:Term")
+    catalogue = Catalogue()
+    assert set(catalogue.names()) >= BUILT_IN
+    assert set(catalogue.failures) == {"gone", "lost"}
+    with pytest.raises(ModuleFault, match="module gone: "):
+        catalogue.kind("gone.kind")
+
+
+@pytest.mark.parametrize(
+    "spec, why",
+    [
+        ("modules.discrete.clause:Claus", "did you mean Clause"),
+        ("modules.pairs:Pairs", "abstract"),
+        ("modules.sites:Layout", "no term Layout"),
+        ("nowhere.py", "no file nowhere.py"),
+        ("modules/parameters.py", "defines no concrete Term"),
+    ],
+)
+def test_what_a_user_names_wrongly_is_told(spec, why, monkeypatch):
+    catalogue = Catalogue(entry_points=False, also=(spec,))
+    catalogue.names()
+    ((name, said),) = catalogue.failures.items()
+    assert why in said
+    with pytest.raises(ModuleFault):
+        catalogue.kind(name)
+
+
+def test_what_names_no_term_at_all_is_a_mistake():
+    with pytest.raises(BadQuery, match="write module:Class, or a FILE.py"):
+        Catalogue(also=("what is this",))
