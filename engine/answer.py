@@ -131,12 +131,13 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     plains = problem.plain(report.x)
     shares = judge.shares(report.x)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
+    seconds = solution.clock.tolist()
     answers = []
     for row in range(problem.rows):
         common: dict[str, Any] = {
             "flags": solution.flags(row),
             "steps": solution.steps,
-            "seconds": solution.seconds,
+            "seconds": seconds[row],
         }
         if bounds[row] == math.inf:
             answers.append(Answer(Status.INFEASIBLE, None, None, None, **common))

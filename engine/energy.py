@@ -131,7 +131,7 @@ class Term(Energy):
 
     affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
     # single changes. False where it is not.
-    calibrated: ClassVar[bool] = False  # True: the energy is in nats, a log-density up to a constant
+    calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
 
     def __init_subclass__(cls, **options: Any):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable
-from engine.energy import Energy, Part, Sum, scope_domains
+from engine.energy import Energy, Part, Sum, Term, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 
@@ -28,6 +28,8 @@ class Problem:
     domains: Mapping[str, Domain] = None  # type: ignore[assignment]  # base domains if left out
 
     def __post_init__(self):
+        if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
+            object.__setattr__(self, "energy", Sum(*self.energy.parts()))
         used = self.energy.variables()
         every = {v.name: v for v in (*self.variables, *used)}
         if len({id(v) for v in (*self.variables, *used)}) != len(every):

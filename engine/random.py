@@ -7,8 +7,11 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from engine.kernels import philox as fused
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
@@ -68,12 +71,20 @@ class Stream:
 
     def bits(self, particles: int, sites: int) -> Tensor:
         """Random 32-bit words. -> (R * particles, sites) int64; batch b belongs to row b // P."""
-        device = self.keys.device
         blocks = (sites + 3) // 4
-        rows = self.keys.shape[0]
+        if self.keys.device.type == "cpu":
+            words = np.empty((len(self.keys) * particles, 4 * blocks), dtype=np.int64)
+            keys = self.words.numpy().astype(np.uint64)
+            fused.fill(words, keys, particles, self.step & MASK, self.lane)
+            return torch.from_numpy(words)[:, :sites]
+        return self.plain_bits(particles, blocks)[:, :sites]
+
+    def plain_bits(self, particles: int, blocks: int) -> Tensor:
+        """The same words on any device. -> (R * particles, 4 * blocks) int64"""
+        device = self.keys.device
         particle = torch.arange(particles, device=device)
         block = torch.arange(blocks, device=device)
-        shape = (rows, particles, blocks)
+        shape = (len(self.keys), particles, blocks)
         counter = torch.stack(
             [
                 block.expand(shape),
@@ -84,7 +95,7 @@ class Stream:
             -1,
         )
         words = philox(counter, self.words[:, None, None, :].expand(*shape, 2))
-        return words.reshape(rows * particles, blocks * 4)[:, :sites]
+        return words.reshape(-1, blocks * 4)
 
     def uniform(self, particles: int, *event: int, dtype=torch.float32) -> Tensor:
         """Uniform numbers in (0, 1), never 0 nor 1. -> (R * particles, *event)"""

@@ -46,6 +46,7 @@ class Solution:
     report: Report
     steps: int
     seconds: float
+    clock: Tensor  # (R,) float64: the share of each row in the seconds
     late: Tensor  # (R,) bool: the time limit ended the search of this row
     cancelled: bool = False
     final: bool = False
@@ -180,11 +181,11 @@ class _Run:
         )
 
     def _tick(self, seconds: float, running: Tensor) -> None:
-        if self.budget.seconds is None:
-            return
         self.clock += torch.where(running, seconds / int(running.sum()), 0.0)
-        self.expired |= running & (self.clock >= self.budget.seconds)
+        if self.budget.seconds is not None:
+            self.expired |= running & (self.clock >= self.budget.seconds)
 
     def _solution(self, final: bool, cancelled: bool) -> Solution:
         seconds = time.perf_counter() - self.began
-        return Solution(self.report, self.steps, seconds, self.expired.clone(), cancelled, final)
+        late, clock = self.expired.clone(), self.clock.clone()
+        return Solution(self.report, self.steps, seconds, clock, late, cancelled, final)

@@ -406,7 +406,9 @@ def _mistake(detail: ErrorDetails) -> Mistake:
         return Mistake(path, f"{_shown(value)} is unknown", f"give {context['expected']}")
     edges = [f"{word} {context[key]:g}" for key, word in _EDGES.items() if key in context]
     if edges:
-        return Mistake(path, f"{_shown(value)} is out of range", f"give {' and '.join(edges)}")
+        return Mistake(
+            path, f"{_shown(value)} is out of range", f"give a number {' and '.join(edges)}"
+        )
     return Mistake(path, f"{_shown(value)}: {detail['msg']}", "mend this value")
 
 

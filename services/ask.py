@@ -73,7 +73,7 @@ def ask(wishes: Wishes) -> int:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
-    with _interrupts() as stopped:
+    with _interrupts(gentle=wishes.server is None) as stopped:
         session = _Session(settings, _solver(wishes.server), writer, stopped)
         try:
             session.run(wishes.files)
@@ -81,6 +81,8 @@ def ask(wishes: Wishes) -> int:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
             return BROKEN_PIPE
+        except KeyboardInterrupt:
+            return INTERRUPTED
         return INTERRUPTED if stopped() else session.code
 
 
@@ -252,15 +254,18 @@ def _progress(source: str, rows: int) -> Iterator[Watch]:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C ends the search, and what was found is written; the second ends it all."""
+def _interrupts(gentle: bool) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends the search, and what was found is written; the second ends it all.
+
+    Not gentle: the first ends it all, as a call to a service cannot be asked to stop.
+    """
     pressed: list[int] = []
 
     def press(number: int, frame: Any) -> None:
         del frame
-        if pressed:
-            raise KeyboardInterrupt
         pressed.append(number)
+        if len(pressed) > 1 or not gentle:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

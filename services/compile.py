@@ -47,6 +47,10 @@ def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
 
 
 def _domain(spec: VariableSpec) -> Domain:
+    if 0 in spec.shape:
+        raise BadQuery(
+            Mistake("shape", f"{[*spec.shape]} has no sites", "give sizes of at least 1")
+        )
     if isinstance(spec, FiniteSpec):
         return Finite(spec.values, spec.shape)
     low = -math.inf if spec.low is None else spec.low

@@ -79,7 +79,7 @@ class Host(rpc.ModuleServiceServicer):
             elif hosted is None:
                 raise BadQuery(Mistake("binding", "is missing", "send it first"))
             elif field == "batch":
-                yield self._evaluate(hosted, request)
+                yield await self._off(self._evaluate, hosted, request)
             else:
                 raise BadQuery(Mistake("message", "is missing", "send a batch"))
 

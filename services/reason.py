@@ -13,6 +13,7 @@ from engine.answer import Answer, Status, score_plain, verify
 from engine.domain import flatten
 from engine.explain import conflict
 from engine.minimizers.portfolio import Portfolio
+from engine.partial import partial
 from engine.problem import Problem
 from engine.solve import Budget, Solution, never, solve
 from modules.catalogue import Catalogue
@@ -59,7 +60,7 @@ class Reasoner:
     ) -> Solution:
         for solution in solve(
             problem,
-            Portfolio(unique=options.prove),
+            Portfolio(unique=options.prove, alternatives=options.alternatives),
             particles=query.budget.particles,
             budget=budget,
             seed=query.budget.seed,
@@ -84,9 +85,12 @@ def _furthered(
 
 def scored(problem: Problem, query: Query) -> list[Answer]:
     """Energy, findings and bound of the values given, without any search."""
+    complete = [_complete(problem, evidence) for evidence in query.evidence]
+    open_rows = [row for row, whole in enumerate(complete) if not whole]
+    bounds = iter(partial(problem.select(open_rows)) if open_rows else ())
     return [
-        _judged(problem, evidence) if _complete(problem, evidence) else partial_score(problem, row)
-        for row, evidence in enumerate(query.evidence)
+        _judged(problem, evidence) if whole else next(bounds)
+        for whole, evidence in zip(complete, query.evidence, strict=True)
     ]
 
 
@@ -102,10 +106,3 @@ def _judged(problem: Problem, evidence: Mapping[str, Any]) -> Answer:
     answer = replace(score_plain(problem, [evidence])[0])
     best = Status.OPTIMAL if answer.status is Status.SATISFIED else answer.status
     return replace(answer, status=best, bound=answer.energy)
-
-
-def partial_score(problem: Problem, row: int) -> Answer:
-    """A bound that holds for every completion of one row's evidence."""
-    del row
-    bound = sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
-    return Answer(Status.SCORED, None, None, bound if bound > -float("inf") else None)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -103,9 +104,12 @@ def run(make: Callable[[], Awaitable[Service]], address: str, grace: float = GRA
     tune_malloc()
     service = asyncio.run(_serve(make, address, grace))
     sys.stdout.flush()
-    if any(thread.is_alive() for thread in service.workers._threads):
-        log.warning("ended with work unfinished")
-        os._exit(0)  # a term that is still computing would keep the process
+    ending = time.monotonic() + 0.5
+    for thread in service.workers._threads:
+        thread.join(max(0.0, ending - time.monotonic()))
+        if thread.is_alive():
+            log.warning("ended with work unfinished")
+            os._exit(0)  # a term that is still computing would keep the process
     return 0
 
 
@@ -124,6 +128,9 @@ async def _serve(make: Callable[[], Awaitable[Service]], address: str, grace: fl
     print(f"listening on {bound(address, service.port)}", flush=True)
     await asked.wait()
     await service.drain(grace)
+    ending = asyncio.all_tasks() - {asyncio.current_task()}
+    if ending:  # calls that were cut off; gRPC prints a traceback when the loop goes before them
+        await asyncio.wait(ending, timeout=0.5)
     return service
 
 

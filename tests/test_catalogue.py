@@ -1,7 +1,6 @@
 """The catalogue finds kinds in packages, entry points and files, and survives broken ones."""
 
 import importlib.metadata
-import subprocess
 import sys
 import textwrap
 
@@ -84,7 +83,7 @@ def offer(monkeypatch):
 
 def test_built_in_kinds_are_found():
     catalogue = Catalogue(entry_points=False)
-    assert BUILT_IN <= set(catalogue.names()) and not catalogue.failures
+    assert set(catalogue.names()) >= BUILT_IN and not catalogue.failures
     assert [kind.name for kind in catalogue] == sorted(catalogue.names())
 
 
@@ -100,14 +99,17 @@ def test_a_kind_tells_about_itself():
     assert kind.schema["properties"]["lines"]["description"]
 
 
-def test_only_the_file_asked_for_is_imported():
-    code = (
-        "import sys; from modules.catalogue import Catalogue; "
-        "Catalogue().kind('graph.cut'); "
-        "print([m for m in sys.modules if m.startswith('modules.discrete.')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_only_the_file_asked_for_is_imported(folder):
+    group = folder / "kept" / "lines"
+    group.mkdir(parents=True)
+    for where in (folder / "kept", group):
+        (where / "__init__.py").write_text("")
+    (group / "chain.py").write_text(MODULE)
+    (group / "other.py").write_text("raise RuntimeError('not asked for')\n")
+    catalogue = Catalogue(packages=("kept",), entry_points=False)
+    assert catalogue.kind("lines.chain").name == "lines.chain" and not catalogue.failures
+    assert "kept.lines.other" not in sys.modules
+    assert catalogue.names() == ["lines.chain"] and "lines.other" in catalogue.failures
 
 
 @pytest.mark.parametrize(
@@ -228,11 +230,7 @@ def test_a_model_in_the_file_wins_over_the_constructor(folder):
     (folder / "my_mod.py").write_text(text)
     kind = Catalogue(entry_points=False, also=("my_mod:Chain",)).kind("my_mod.Chain")
     line = Variable("line", Finite((0, 1), (3,)))
-    with pytest.raises(
-        BadQuery,
-        match="params.cost: -1 is out of range; give a number above 0|"
-        "params.cost: -1 is out of range; give above 0",
-    ):
+    with pytest.raises(BadQuery, match="params.cost: -1 is out of range; give a number above 0"):
         kind.build([line], {"cost": -1})
     with pytest.raises(BadQuery, match="params.price: unknown field"):
         kind.build([line], {"price": -1})  # though the model itself would let it pass

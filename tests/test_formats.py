@@ -47,7 +47,7 @@ def refused(call, *args, **kwargs) -> list[str]:
 @pytest.mark.parametrize("n", [4, 9])
 def test_own_puzzles_have_one_solution(n):
     asked, solved = puzzle(n, seed=n, holes=None if n == 4 else 40)
-    values = [0 if c == "." else int(c) for c in cells]
+    values = [0 if c == "." else int(c) for c in asked]
     assert [written(s) for s in solutions(n, values)] == [solved]
     assert asked.count(".") >= (8 if n == 4 else 40)
 

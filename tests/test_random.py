@@ -41,12 +41,10 @@ def test_known_answers(counter: str, key: str, out: str) -> None:
 )
 def test_numba_draws_the_same_bits(seed: int, key: int, step: int, lane: int) -> None:
     rng = Stream(seed, torch.tensor([key]), step).fork(lane)
-    expected = rng.bits(3, 10).numpy()
-    k0, k1 = (np.uint64(word) for word in rng.words[0].tolist())
-    for particle in range(3):
-        out = np.zeros(12, dtype=np.uint32)
-        fill(out, k0, k1, particle, step, rng.lane)
-        assert (out[:10] == expected[particle]).all()
+    out = np.zeros((3, 12), dtype=np.int64)
+    fill(out, rng.words.numpy().astype(np.uint64), 3, step, rng.lane)
+    assert (out == rng.plain_bits(3, 3).numpy()).all()
+    assert (out[:, :10] == rng.bits(3, 10).numpy()).all()
 
 
 @pytest.mark.parametrize("draw", ["uniform", "normal"])

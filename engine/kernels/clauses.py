@@ -1359,3 +1359,8 @@ def add_clauses(state: State, ptr: np.ndarray, lit: np.ndarray) -> State:
 def conflicts(state: State) -> int:
     """How many conflicts the search has met so far."""
     return int(state.ints[CONFLICTS])
+
+
+def lower_bound(state: State) -> float:
+    """What the cost groups cost at least, given what is fixed at the root."""
+    return float(state.floats[BOUND])

@@ -25,13 +25,16 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @njit(cache=True, nogil=True)
-def fill(words, k0, k1, particle, step, lane):
-    """The words that `Stream.bits` draws for one particle: as many as `words` holds, whose length
-    is a multiple of four. k0, k1: the key of the row (`Stream.words`)."""
-    p, t, w = np.uint64(particle), np.uint64(step), np.uint64(lane)
-    for block in range(len(words) // 4):
-        c0, c1, c2, c3 = philox(np.uint64(block), p, t, w, k0, k1)
-        words[4 * block] = c0
-        words[4 * block + 1] = c1
-        words[4 * block + 2] = c2
-        words[4 * block + 3] = c3
+def fill(words, keys, particles, step, lane):
+    """The words that `Stream.bits` draws: words (R * particles, a multiple of 4) int64, keys (R, 2)
+    uint64."""
+    t, w = np.uint64(step), np.uint64(lane)
+    for b in range(len(words)):
+        k0, k1 = keys[b // particles, 0], keys[b // particles, 1]
+        p = np.uint64(b % particles)
+        for block in range(words.shape[1] // 4):
+            c0, c1, c2, c3 = philox(np.uint64(block), p, t, w, k0, k1)
+            words[b, 4 * block] = c0
+            words[b, 4 * block + 1] = c1
+            words[b, 4 * block + 2] = c2
+            words[b, 4 * block + 3] = c3

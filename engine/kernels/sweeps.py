@@ -330,21 +330,21 @@ def _fast(out: Layout, scopes: _Scopes) -> Layout:
     binary = bool((out.sizes == 2).all())
     if not binary or out.rules or len(s.line_site) or s.lead.any() or s.keys.any():
         return out
-    if any(dense.ndim != 3 or (pairs[:, 0] == pairs[:, 1]).any() for pairs, dense in scopes.blocks):
+    if any(t.ndim != 3 or (ends[:, 0] == ends[:, 1]).any() for ends, t in scopes.blocks):
         return out
     n = len(out.sizes)
     field = out.field[:, 1::2] - out.field[:, ::2]  # (1 or R, n)
     constant = out.field[:, ::2].sum(1)
     linear = np.zeros(n)
     first, second, coupling = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    for pairs, dense in scopes.blocks:
+    for ends, dense in scopes.blocks:
         t = dense[0]
-        constant = constant + t[0, 0] * len(pairs)
-        np.add.at(linear, pairs[:, 0], t[1, 0] - t[0, 0])
-        np.add.at(linear, pairs[:, 1], t[0, 1] - t[0, 0])
-        first.append(pairs[:, 0])
-        second.append(pairs[:, 1])
-        coupling.append(np.full(len(pairs), t[1, 1] - t[1, 0] - t[0, 1] + t[0, 0]))
+        constant = constant + t[0, 0] * len(ends)
+        np.add.at(linear, ends[:, 0], t[1, 0] - t[0, 0])
+        np.add.at(linear, ends[:, 1], t[0, 1] - t[0, 0])
+        first.append(ends[:, 0])
+        second.append(ends[:, 1])
+        coupling.append(np.full(len(ends), t[1, 1] - t[1, 0] - t[0, 1] + t[0, 0]))
     a = np.concatenate([*first, *second])
     b = np.concatenate([*second, *first])
     both, inverse = np.unique(a * max(1, n) + b, return_inverse=True)
@@ -701,7 +701,7 @@ def plain_energy(factors: Factors, x: Ints, weight: Floats, row: int = 0
                  ) -> tuple[float, float, float]:
     """Cost, violation and weighted violation of one state, straight from the factors."""
     f = factors.expanded()
-    misses = []
+    misses: list[float] = []
     for k in range(f.counted.count):
         at = slice(f.counted.start[k], f.counted.start[k + 1])
         true = int((x[f.counted.site[at]] == f.counted.value[at]).sum())
@@ -727,5 +727,5 @@ def plain_energy(factors: Factors, x: Ints, weight: Floats, row: int = 0
             cost += price if math.isfinite(price) else 0.0
             if table.arity > 1 and forbids:
                 misses.append(int(not math.isfinite(price)))
-    misses = np.array(misses, dtype=np.float64)
-    return cost, float(misses.sum()), float((misses * weight).sum())
+    broken = np.array(misses, dtype=np.float64)
+    return cost, float(broken.sum()), float((broken * weight).sum())

@@ -235,8 +235,8 @@ class Annealing(Minimizer[AnnealingState]):
     def _scored(self, problem: Problem, s: AnnealingState, rows: Sequence[int], places: Tensor,
                 each: int) -> AnnealingState:
         """Scores candidates, `each` a row, by the energy itself; keeps those that are better."""
-        rows = torch.as_tensor(list(rows), dtype=torch.long)
-        fixed = {n: t[rows].repeat_interleave(each, 0) for n, t in s.x.items()}
+        at = torch.as_tensor(list(rows), dtype=torch.long)
+        fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
         states = {**fixed, **problem.state(places.numpy())}
         got = score(problem, states)
         energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf)
@@ -244,11 +244,12 @@ class Annealing(Minimizer[AnnealingState]):
         level = violation <= violation.min(1, keepdim=True).values + 1e-9
         pick = energy.masked_fill(~level, math.inf).argmin(1)
         got = Scored(*(t.gather(1, pick[:, None])[:, 0] for t in (energy, violation)))
-        better = (got.violation < s.violation[rows] - 1e-9) | (
-            (got.violation <= s.violation[rows] + 1e-9)
-            & (got.energy < s.energy[rows] - 1e-12 * got.energy.abs())
+        better = (got.violation < s.violation[at] - 1e-9) | (
+            (got.violation <= s.violation[at] + 1e-9)
+            & (got.energy < s.energy[at] - 1e-12 * got.energy.abs())
         )
-        at, pick = rows[better], (torch.arange(len(rows)) * each + pick)[better]
+        pick = (torch.arange(len(at)) * each + pick)[better]
+        at = at[better]
         if not len(at):
             return s
         return s._replace(
@@ -275,15 +276,17 @@ class Annealing(Minimizer[AnnealingState]):
 def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -> None:
     """The kernel that fits the structure."""
     layout = plan.layout
+    x, best, scores = arrays
     if layout.pairs is not None:
         assert layout.pair_field is not None and layout.pair_constant is not None
         at = row if len(layout.pair_field) > 1 else 0
         kernel.sweep_pairs(layout.pairs, plan.options[row], layout.pair_field[at],
-                           float(layout.pair_constant[at]), betas, key, lane, first, *arrays)
+                           float(layout.pair_constant[at]), betas, key, lane, first, x, best,
+                           scores)
     else:
         kernel.sweep(layout.structure, row, plan.choices[row], plan.options[row],
-                     plan.field(row), weight, betas, key, lane, first, *arrays, blame,
-                     np.zeros((0, 0, 2)))
+                     plan.field(row), weight, betas, key, lane, first, x, best, scores,
+                     blame, np.zeros((0, 0, 2)))
 
 
 def _choices(problem: Problem, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -119,6 +119,16 @@ class Plan:
     def loaded(self) -> learning.State:
         return learning.load(self.formula)
 
+    def narrowed(self, allowed: np.ndarray, row: int) -> tuple[learning.Formula, learning.State]:
+        """The formula of one row and a search narrowed to its evidence. allowed (C,) uint8"""
+        if len(self.boolean.cost) > 1:
+            formula = self.formula_of(row)
+            state = learning.load(formula)
+        else:
+            formula, state = self.formula, learning.copy(self.loaded)
+        closed = self.boolean.literal[np.flatnonzero(allowed == 0)] ^ 1
+        return formula, learning.add_clauses(state, np.arange(len(closed) + 1), closed)
+
     @property
     def soft(self) -> bool:
         return self.boolean.cost.shape[1] > 0 or self.rest is not None
@@ -278,15 +288,8 @@ class _Visit:
             self.learner = self.learner._replace(state=learning.copy(self.learner.state))
 
     def _fresh(self) -> Learner:
-        """The shared formula, narrowed to the evidence of the row."""
-        plan = self.plan
-        if len(plan.boolean.cost) > 1:
-            formula = plan.formula_of(self.r)
-            state = learning.load(formula)
-        else:
-            formula, state = plan.formula, learning.copy(plan.loaded)
-        closed = plan.boolean.literal[np.flatnonzero(self.problem.allowed[self.r] == 0)] ^ 1
-        state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
+        """The shared formula, narrowed to the evidence of the row, without what was found."""
+        formula, state = self.plan.narrowed(self.problem.allowed[self.r], self.r)
         learner = Learner(formula, state, math.inf)
         known = [self.places, *self.others] if self.energy < math.inf else []
         for places in known:  # found by the other search

@@ -33,7 +33,7 @@ class DescentState(NamedTuple):
     free: dict[str, Tensor]  # (R * P, *event) what moves
     mean: dict[str, Tensor]  # (R * P, *event) slopes, remembered
     square: dict[str, Tensor]  # (R * P, *event) squared slopes, remembered
-    count: Tensor  # (R * P,) moves since the objective was last changed
+    age: Tensor  # (R * P,) moves that Adam has seen
     rate: Tensor  # (R * P,) step in units of each box; 0: stands still
     lowest: Tensor  # (R * P,) least objective
     waited: Tensor  # (R * P,) moves since then
@@ -148,20 +148,20 @@ class Descent(Minimizer[DescentState]):
 
     def _moved(self, problem: Problem, s: DescentState, slope: dict[str, Tensor]) -> DescentState:
         """One step of Adam, and back into the domains."""
-        count = torch.where(s.rate > 0, s.count + 1, s.count)
+        ages = torch.where(s.rate > 0, s.age + 1, s.age)
         free, mean, square = {}, {}, {}
         for name, x in s.free.items():
             lead = (-1, *[1] * (x.dim() - 1))
             g = slope[name]
             mean[name] = FAST * s.mean[name] + (1 - FAST) * g
             square[name] = SLOW * s.square[name] + (1 - SLOW) * g * g
-            age = count.clamp(min=1).view(lead).double()
+            age = ages.clamp(min=1).view(lead).double()
             m = mean[name] / (1 - FAST**age).to(x.dtype)
             v = square[name] / (1 - SLOW**age).to(x.dtype)
             pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
             moved = problem.domain(name).project(x - pace * m / (v.sqrt() + TINY))
             free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
-        return s._replace(free=free, mean=mean, square=square, count=count)
+        return s._replace(free=free, mean=mean, square=square, age=ages)
 
     def _adapted(self, s: DescentState, violation: Tensor, due: Tensor) -> DescentState:
         """Larger multipliers where rules fail; the objective is then another, and begins anew."""

@@ -70,7 +70,7 @@ class GibbsState(NamedTuple):
 
     frame: Frame
     now: Seen
-    count: Tensor  # (R,) steps done
+    age: Tensor  # (R,) steps done
     multiplier: Tensor  # (R,)
     beta: Tensor  # (R, 2) hot and cold
     pace: Tensor  # (R * P,) Langevin step
@@ -130,7 +130,7 @@ class Gibbs(Minimizer[GibbsState]):
         open_rows = (~s.done).nonzero().reshape(-1)
         if not len(open_rows):
             return s
-        turn = s.count[open_rows]
+        turn = s.age[open_rows]
         rows = open_rows[turn == turn.min()]
         wide = (s.now.hot.shape[1] + s.now.real.shape[1]) * s.now.hot.shape[0] // problem.rows
         rows = rows[: max(ROWS, ELEMENTS // max(1, wide))]
@@ -154,14 +154,14 @@ class Gibbs(Minimizer[GibbsState]):
 
     def _advanced(self, problem: Problem, s: GibbsState, rng: Stream) -> GibbsState:
         """One step of all rows of the problem, which stand at the same count."""
-        batch, particles = len(s.pace), len(s.pace) // problem.rows
-        rng = rng.at(int(s.count[0]))
+        particles = len(s.pace) // problem.rows
+        rng = rng.at(int(s.age[0]))
         beta = self._beta(s).repeat_interleave(particles)
         multiplier = s.multiplier.repeat_interleave(particles)
         u = rng.fork(WORD).uniform(particles, 3, dtype=torch.float64)
-        mask = _movable(problem, s.frame)
+        mask = _movable(problem, s.frame, particles)
         there = s.now
-        flips = _coin(problem, s.frame, mask, batch, u[:, 2])
+        flips = _coin(s.frame, mask & (there.hot < 0.5), u[:, 2])
         logits = _logits(there, multiplier, beta, mask, s.frame.owner)
         hot, picked = _flip(there.hot, logits, s.frame.owner, u[:, 0], flips)
         width = _widths(problem, s.frame, particles)
@@ -187,20 +187,20 @@ class Gibbs(Minimizer[GibbsState]):
         s = self._kept(problem, s, here)
         pace = torch.where(flips, s.pace, s.pace * torch.where(taken, 1.15, 0.8))
         now = Seen(*(_where(taken, a, b) for a, b in zip(here, there, strict=True)))
-        s = s._replace(now=now, pace=pace, count=s.count + 1)
+        s = s._replace(now=now, pace=pace, age=s.age + 1)
         return self._settled(problem, s)
 
     def _beta(self, s: GibbsState) -> Tensor:
         """Inverse temperature of each row at its count. -> (R,)"""
         length = self.length(s.frame)
-        t = (s.count % length).double() / max(1, length - 1)
+        t = (s.age % length).double() / max(1, length - 1)
         hot, cold = s.beta.clamp(min=1e-12).unbind(1)
         return torch.where(hot == cold, hot, hot ** (1 - t) * cold**t)
 
     def _scaled(self, problem: Problem, s: GibbsState) -> GibbsState:
         """Multipliers, temperatures and Langevin steps from the slopes at the start."""
         rows, now = problem.rows, s.now
-        mask = _movable(problem, s.frame) & (now.hot < 0.5)
+        mask = _movable(problem, s.frame, len(s.pace) // rows) & (now.hot < 0.5)
         width = _widths(problem, s.frame, len(s.pace) // rows)
         terms = []
         for hot, real in ((now.hot_slope, now.real_slope), (now.hot_force, now.real_force)):
@@ -246,8 +246,8 @@ class Gibbs(Minimizer[GibbsState]):
 
     def _settled(self, problem: Problem, s: GibbsState) -> GibbsState:
         """Multipliers after an anneal, and which rows are done."""
-        ends = s.count % self.length(s.frame) == 0
-        if ends.any() and int(s.count.max()):
+        ends = s.age % self.length(s.frame) == 0
+        if ends.any() and int(s.age.max()):
             broken = (s.now.violation > 1e-6).view(problem.rows, -1).double().mean(1)
             multiplier = torch.where(ends, s.multiplier * (1 + broken), s.multiplier)
             stale = torch.where(ends, torch.where(s.improved, 0, s.stale + 1), s.stale)
@@ -322,12 +322,16 @@ def _where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
 # ---------------------------------------------------------------- moves of finite sites
 
 
-def _movable(problem: Problem, frame: Frame) -> Tensor:
-    """Literals that evidence leaves open. -> (R, 1, C)"""
-    parts = [problem.domain(n).allowed.reshape(problem.rows, -1) for n, _ in frame.finite]
+def _movable(problem: Problem, frame: Frame, particles: int) -> Tensor:
+    """Literals that evidence leaves open. -> (R * P, C)"""
+    parts = []
+    for name, _ in frame.finite:
+        domain = problem.domain(name)
+        assert isinstance(domain, Finite)
+        parts.append(domain.allowed.reshape(problem.rows, -1))
     if not parts:
-        return torch.zeros(problem.rows, 1, 0, dtype=torch.bool)
-    return torch.cat(parts, 1)[:, None]
+        return torch.zeros(problem.rows * particles, 0, dtype=torch.bool)
+    return torch.cat(parts, 1).repeat_interleave(particles, 0)
 
 
 def _present(slope: Tensor, hot: Tensor, owner: Tensor) -> Tensor:
@@ -342,8 +346,8 @@ def _logits(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: T
     """ln q of every move of one site, normalized. -> (B, C); -inf: no move"""
     g = seen.hot_slope.double() + multiplier[:, None] * seen.hot_force.double()
     d = g - _present(g, seen.hot, owner)
-    open_ = mask.expand(-1, len(g) // len(mask), -1).reshape(g.shape) & (seen.hot < 0.5)
-    return torch.log_softmax((-beta[:, None] / 2 * d).masked_fill(~open_, -math.inf), 1)
+    closed = ~mask | (seen.hot > 0.5)
+    return torch.log_softmax((-beta[:, None] / 2 * d).masked_fill(closed, -math.inf), 1)
 
 
 def _flip(hot: Tensor, logits: Tensor, owner: Tensor, u: Tensor, flips: Tensor
@@ -367,16 +371,9 @@ def _hastings(there: Tensor, here: Tensor, hot: Tensor, moved: Tensor, picked: T
     return out[:, 0].nan_to_num(-math.inf, math.inf, -math.inf)
 
 
-def _coin(problem: Problem, frame: Frame, mask: Tensor, batch: int, u: Tensor) -> Tensor:
+def _coin(frame: Frame, moves: Tensor, u: Tensor) -> Tensor:
     """Which particles move a finite site; the others take a Langevin step. -> (B,) bool"""
-    particles = batch // problem.rows
-    loose = torch.zeros(problem.rows, dtype=torch.bool)
-    if len(frame.owner):
-        sites = torch.zeros(problem.rows, int(frame.owner[-1]) + 1)
-        loose = (sites.index_add(1, frame.owner, mask[:, 0].float()) > 1).any(1)
-    real = torch.full((problem.rows,), bool(frame.real))
-    share = torch.where(loose, torch.where(real, 0.5, 2.0), -1.0)
-    return u < share.repeat_interleave(particles)
+    return moves.any(1) & (u < (0.5 if frame.real else 2.0))
 
 
 # ---------------------------------------------------------------- moves of real sites
@@ -384,7 +381,8 @@ def _coin(problem: Problem, frame: Frame, mask: Tensor, batch: int, u: Tensor) -
 
 def _edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
     """Low and high of all real sites. -> (R, D) each"""
-    low, high = [], []
+    low: list[Tensor] = []
+    high: list[Tensor] = []
     for name, _ in frame.real:
         domain = problem.domain(name)
         assert isinstance(domain, Real)

@@ -61,7 +61,7 @@ class Equal(Pairs):
         one bunch for each pair of scope entries; a value that the other lacks is forbidden."""
         layout = self.layout
         entries = np.stack([layout.entry[first], layout.entry[second]], 1)
-        bunches = [(np.zeros(0, dtype=np.int64),) * 5]
+        bunches: list[tuple[np.ndarray, ...]] = [(np.zeros(0, dtype=np.int64),) * 5]
         for one, other in np.unique(entries, axis=0):
             pairs = np.flatnonzero((entries == (one, other)).all(1))
             here, there = layout.lookups[one], layout.lookups[other]

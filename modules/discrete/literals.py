@@ -100,9 +100,8 @@ def _read_slowly(
 ) -> tuple[Ints, Ints, list[Any]]:
     """One by one, with a complaint for each mistake."""
     wrong = Complaints()
-    form = {None: "[site, value]", bool: "[site, value, true or false]"}.get(
-        third, "[site, value, coefficient]"
-    )
+    forms: dict[type | None, str] = {None: "[site, value]", bool: "[site, value, true or false]"}
+    form = forms.get(third, "[site, value, coefficient]")
     sites, places, extra = [], [], []
     for k, literal in enumerate(literals):
         path = path_of(k)

@@ -4,6 +4,7 @@ Comments may stand on any line; a clause may run over several lines and ends wit
 trailer `%` ends the file. The header must tell the numbers of variables and clauses truly.
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
@@ -27,7 +28,7 @@ class Cnf(Format):
         variables, clauses = parse(text)
         query = query_of(
             {
-                "variables": {"x": {"values": [False, True], "shape": [variables]}},
+                "variables": {"x": {"values": [False, True], "shape": [max(variables, 1)]}},
                 "terms": [
                     {
                         "kind": "discrete.clause",
@@ -42,7 +43,7 @@ class Cnf(Format):
                 ],
             }
         )
-        return [Asked(query, source, (1,), signed, signed_text)]
+        return [Asked(query, source, (1,), partial(signed, variables), partial(text_of, variables))]
 
 
 def parse(text: str) -> tuple[int, list[list[int]]]:
@@ -117,11 +118,11 @@ def _literal(word: str, variables: int, number: int, wrong: Mistakes) -> int | N
     return literal
 
 
-def signed(values: Values) -> list[int]:
-    """The assignment as signed literals."""
-    return [k if true else -k for k, true in enumerate(values["x"], 1)]
+def signed(variables: int, values: Values) -> list[int]:
+    """The assignment as signed literals. (A variable is made up where the file has none.)"""
+    return [k if true else -k for k, true in enumerate(values["x"][:variables], 1)]
 
 
-def signed_text(values: Values) -> str:
+def text_of(variables: int, values: Values) -> str:
     """The assignment as SAT solvers print it."""
-    return "v " + " ".join(map(str, [*signed(values), 0]))
+    return "v " + " ".join(map(str, [*signed(variables, values), 0]))

@@ -43,13 +43,13 @@ class Col(Format):
             raise BadQuery(*mistakes)
         query = query_of(
             {
-                "variables": {"color": {"values": list(range(colors)), "shape": [nodes]}},
+                "variables": {"color": {"values": list(range(colors)), "shape": [max(nodes, 1)]}},
                 "terms": [
                     {"kind": "graph.coloring", "scope": ["color"], "params": {"edges": edges}}
                 ],
             }
         )
-        return [Asked(query, source, (1,), lambda values: list(values["color"]))]
+        return [Asked(query, source, (1,), lambda values: values["color"][:nodes])]
 
 
 def _colors(given: Any) -> int:

@@ -84,7 +84,7 @@ def _beside(path: Path) -> str:
         names = [entry.name for entry in os.scandir(path.parent)][:10_000]
     except OSError:
         return f"there is no directory {str(path.parent)!r} to read" if path.parent.name else ""
-    near = difflib.get_close_matches(path.name, names, n=1)
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
     return f"did you mean {path.parent / near[0]}?" if near else "name a file that exists"
 
 

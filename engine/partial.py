@@ -1,0 +1,57 @@
+"""What can be said of incomplete values: a bound on every completion, and whether one exists.
+
+No search for good values takes place: deduction and a short refutation only. `INFEASIBLE` means
+that completion is ruled out, proved; anything else leaves it open.
+"""
+
+import math
+
+from engine.answer import Answer, Status
+from engine.domain import Finite
+from engine.encode import NotEncodable
+from engine.kernels import clauses as learning
+from engine.kernels import cover as covering
+from engine.minimizers.branch_and_bound import Plan
+from engine.problem import Problem
+
+NODES = 400  # of the depth-first refutation of one row
+CONFLICTS = 200  # of the learning refutation of one row
+
+
+def partial(problem: Problem) -> list[Answer]:
+    """One answer for each row: SCORED with a bound valid for every completion, or INFEASIBLE."""
+    floor = _floors(problem)
+    if not any(isinstance(d, Finite) for d in problem.domains.values()):
+        return [_scored(floor) for _ in range(problem.rows)]
+    factors, rest = problem.factored()
+    plan = Plan(factors, rest, rest.floor() if rest else 0.0, {})
+    if plan.cover is not None:
+        found = covering.search(plan.cover, problem.allowed, NODES, 1, plan.symmetric)
+        dead = (found.status == covering.EXHAUSTED) & (found.found == 0)
+        return [_ruled_out() if d else _scored(floor) for d in dead.tolist()]
+    return [_learned(problem, plan, row, floor) for row in range(problem.rows)]
+
+
+def _learned(problem: Problem, plan: Plan, row: int, floor: float) -> Answer:
+    try:
+        _, state = plan.narrowed(problem.allowed[row], row)
+    except NotEncodable:
+        return _scored(floor)
+    status, state = learning.search(state, (), CONFLICTS)
+    if status == learning.REFUTED:
+        return _ruled_out()
+    explicit = plan.boolean.constant + learning.lower_bound(state)
+    return _scored(max(floor, explicit + plan.rest_floor))
+
+
+def _floors(problem: Problem) -> float:
+    return sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
+
+
+def _ruled_out() -> Answer:
+    return Answer(Status.INFEASIBLE, None, None, None)
+
+
+def _scored(bound: float) -> Answer:
+    """Nothing is claimed but the bound."""
+    return Answer(Status.SCORED, None, None, bound if math.isfinite(bound) else None)

@@ -1,0 +1,261 @@
+"""What tests of services share: real servers on port 0, kinds that misbehave, processes."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules.catalogue import Catalogue
+from services.client import Client
+from services.host import create_host
+from services.reason import Reasoner
+from services.remote import RemoteKinds
+from services.server import create_server
+from services.serving import Service
+
+KINDS = '''
+"""Kinds for the tests of services."""
+import os
+import time
+
+import torch
+
+from engine import Factors, Term, Variable
+
+
+class Pull(Term):
+    """Squared distance from 0.3, and as slow as asked for."""
+
+    def __init__(self, x: Variable, seconds: float = 0.0):
+        super().__init__(x)
+        self.seconds = seconds
+
+    def energy(self, x):
+        time.sleep(self.seconds)
+        return ((x - 0.3) ** 2).flatten(1).sum(-1)
+
+    def floor(self):
+        return 0.0
+
+
+class Pairs(Term):
+    """Neighbours that are alike cost one each; never explicit."""
+
+    def __init__(self, x: Variable, seconds: float = 0.0):
+        super().__init__(x)
+        self.seconds = seconds
+
+    def energy(self, x):
+        time.sleep(self.seconds)
+        return (x[:, 1:] * x[:, :-1]).sum((-2, -1))
+
+    def factors(self, *domains):
+        return None
+
+    def floor(self):
+        return 0.0
+
+
+class Liar(Term):
+    """Its structure lets everything pass, its judgement nothing."""
+
+    def energy(self, x):
+        return x.flatten(1).sum(-1) * 0
+
+    def holds(self, *values):
+        return False
+
+    def factors(self, *domains):
+        sizes = Factors.sizes_of(domains)
+        return Factors(sizes, len(sizes))
+
+
+class Priced(Term):
+    """Its structure costs more than its energy says."""
+
+    def __init__(self, x: Variable):
+        super().__init__(x)
+
+    def energy(self, x):
+        return x[:, 0, 0]
+
+    def factors(self, *domains):
+        import numpy as np
+
+        sizes = Factors.sizes_of(domains)
+        return Factors.table(sizes, np.array([[1], [0]]), np.array([5.0, 7.0]))
+
+
+class Broken(Term):
+    """Wrong in a way of your choice."""
+
+    def __init__(self, x: Variable, how: str):
+        super().__init__(x)
+        self.how = how
+        if how == "init":
+            raise OSError("secret path")
+
+    def energy(self, x):
+        if self.how == "nan":
+            return x.flatten(1).sum(-1) * float("nan")
+        if self.how == "shape":
+            return x.flatten(1)
+        if self.how == "kind":
+            return 3.0
+        if self.how == "slope":
+            return (x.flatten(1).sum(-1) * 0).sqrt()
+        if self.how == "exit":
+            os._exit(1)
+        raise ValueError("secret text")
+
+    def factors(self, *domains):
+        if self.how != "factors":
+            return None
+        sizes = Factors.sizes_of(domains)
+        return Factors(sizes, len(sizes) + 1)
+'''
+
+ROWS = [[9 * r + c for c in range(9)] for r in range(9)]
+COLUMNS = [[9 * r + c for r in range(9)] for c in range(9)]
+BOXES = [
+    [9 * (3 * a + i) + 3 * b + j for i in range(3) for j in range(3)]
+    for a in range(3)
+    for b in range(3)
+]
+PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+GRID = [[None if c == "." else int(c) for c in PUZZLE[9 * r : 9 * r + 9]] for r in range(9)]
+
+
+def sudoku(**fields: Any) -> dict[str, Any]:
+    """A Sudoku as three terms."""
+    return {
+        "variables": {"grid": {"values": list(range(1, 10)), "shape": [9, 9]}},
+        "terms": [
+            {"kind": "discrete.all_different", "scope": ["grid"], "params": {"lines": lines}}
+            for lines in (ROWS, COLUMNS, BOXES)
+        ],
+        "evidence": {"grid": GRID},
+    } | fields
+
+
+def soft(kind: str, sites: int = 12, seconds: float = 0.0, **fields: Any) -> dict[str, Any]:
+    """A query of one hosted soft term over finite sites."""
+    return {
+        "variables": {"x": {"values": [0, 1, 2, 3], "shape": [sites]}},
+        "terms": [{"kind": kind, "scope": ["x"], "params": {"seconds": seconds}}],
+    } | fields
+
+
+class Loop:
+    """An event loop in a thread of its own: gRPC wants one a process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def do(self, coroutine: Any) -> Any:
+        """What a coroutine comes to."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.loop.call_soon_threadsafe(made.loop.stop)
+    made.thread.join()
+    made.loop.close()
+
+
+@pytest.fixture(scope="module")
+def kinds_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kinds") / "kinds.py"
+    path.write_text(KINDS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def catalogue(kinds_file: Path) -> Catalogue:
+    names = ("Pull", "Pairs", "Liar", "Priced", "Broken")
+    return Catalogue(also=tuple(f"{kinds_file}:{name}" for name in names))
+
+
+@pytest.fixture(scope="module")
+def host(loop: Loop, catalogue: Catalogue) -> Iterator[str]:
+    """A host of everything, in this process."""
+    service: Service = loop.do(create_host(catalogue, catalogue.names(), reflection=True))
+    yield f"127.0.0.1:{service.port}"
+    loop.do(service.drain(0))
+
+
+@pytest.fixture(scope="module")
+def remote(host: str, catalogue: Catalogue) -> Iterator[RemoteKinds]:
+    """A catalogue whose every kind is hosted."""
+    kinds = RemoteKinds(catalogue, {name: [host] for name in catalogue.names()})
+    yield kinds
+    kinds.close()
+
+
+@pytest.fixture(scope="module")
+def service(loop: Loop, remote: RemoteKinds) -> Iterator[Service]:
+    made: Service = loop.do(create_server(Reasoner(remote), reflection=True))  # type: ignore
+    yield made
+    loop.do(made.drain(0))
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with Client(f"127.0.0.1:{service.port}") as made:
+        yield made
+
+
+class Process:
+    """`basin ...` in a process of its own, which says where it listens."""
+
+    def __init__(self, *arguments: str, cwd: Path | None = None):
+        self.began = time.monotonic()
+        root = str(Path(__file__).resolve().parents[1])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.cli", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on "), self.process.communicate()[1]
+        self.address = line.split()[-1]
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Its exit code after a signal."""
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return code
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Process]]:
+    """Starts processes, and ends those still running."""
+    every: list[Process] = []
+
+    def start(*arguments: str, **options: Any) -> Process:
+        every.append(Process(*arguments, **options))
+        return every[-1]
+
+    yield start
+    for process in every:
+        if process.process.poll() is None:
+            process.end(signal.SIGKILL)

@@ -1,0 +1,525 @@
+"""The command line: what it answers, how it refuses, and the fields programs rely on."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services import ask as asking
+from services.cli import app
+from tests.puzzles import puzzle
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = [
+    "instance", "status", "flags", "energy", "bound", "solution", "seconds", "steps", "unique",
+    "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
+]  # fmt: skip
+CNF = "p cnf 3 3\n1 -2 0\n2 3 0\n-1 0\n"
+CONTRADICTION = "p cnf 2 3\n1 2 0\n-1 0\n-2 0\n"
+COL = "p edge 3 3\ne 1 2\ne 2 3\ne 1 3\n"
+QUERY = {
+    "variables": {"x": {"values": [1, 2, 3], "shape": [3]}},
+    "terms": [
+        {"kind": "discrete.all_different", "scope": ["x"], "params": {"lines": [[0, 1, 2]]}},
+        {
+            "kind": "discrete.table",
+            "scope": ["x"],
+            "required": False,
+            "weight": 0.5,
+            "params": {"sites": [0], "costs": [2, 1, 4]},
+            "name": "taste",
+        },
+    ],
+}
+
+
+class Done:
+    """What a call of the command left behind."""
+
+    def __init__(self, result):
+        self.code, self.out, self.err = result.exit_code, result.stdout, result.stderr
+        self.error = result.exception
+
+    @property
+    def answers(self) -> list[dict]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def told(self) -> list[str]:
+        return self.err.splitlines()
+
+
+@pytest.fixture
+def basin(tmp_path, monkeypatch):
+    """Runs the command in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str, input: str | bytes | None = None) -> Done:
+        return Done(CliRunner().invoke(app, list(args), input=input))
+
+    return run
+
+
+def write(name: str, text) -> str:
+    text = text if isinstance(text, (str, bytes)) else json.dumps(text)
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def changed(**fields) -> dict:
+    return {**QUERY, **fields}
+
+
+def term(**fields) -> dict:
+    """The query with its first term changed."""
+    first = {**QUERY["terms"][0], **fields}
+    return changed(terms=[{n: v for n, v in first.items() if v is not ...}])
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_sudokus_are_answered_in_input_order(basin):
+    boards = [
+        puzzle(n, seed, holes=None if n == 4 else 40)
+        for n, seed in ((9, 1), (4, 2), (9, 3), (4, 4))
+    ]
+    write("mixed.txt", "\n".join(asked for asked, _ in boards))
+    done = basin("ask", "mixed.txt", "--json")
+    assert done.code == 0 and done.err == ""
+    assert [a["instance"] for a in done.answers] == [f"mixed.txt#{k}" for k in (1, 2, 3, 4)]
+    for answer, (_, solved) in zip(done.answers, boards):
+        assert list(answer) == FIELDS
+        assert answer["solution"] == solved and answer["unique"] is True
+        assert answer["status"] == "OPTIMAL" and answer["energy"] == answer["bound"] == 0
+        assert answer["findings"][0]["holds"] is True
+
+
+def test_several_files_and_formats_in_one_call(basin):
+    asked, solved = puzzle(4, 1)
+    write("a.cnf", CNF)
+    write("b.txt.gz", gzip.compress(asked.encode()))
+    write("c.json", QUERY)
+    done = basin("ask", "a.cnf", "b.txt.gz", "c.json", "--json")
+    assert done.code == 0, done.err
+    cnf, sudoku, query = done.answers
+    assert cnf["solution"] == [-1, -2, 3]
+    assert sudoku["solution"] == solved and sudoku["instance"] == "b.txt.gz#1"
+    assert query["solution"]["x"][0] == 2 and query["energy"] == query["bound"] == 0.5
+    assert query["terms"] == [
+        {"term": "discrete.all_different", "energy": 0.0}, {"term": "taste", "energy": 0.5}
+    ]  # fmt: skip
+
+
+def test_standard_input(basin):
+    done = basin("ask", "-", "--json", input=puzzle(4, 5)[0])
+    assert done.code == 0 and done.answers[0]["instance"] == "-#1"
+    done = basin("ask", "-", "--json", input=gzip.compress(CNF.encode()))
+    assert done.code == 0 and done.answers[0]["solution"] == [-1, -2, 3]
+
+
+def test_infeasible_is_an_answer(basin):
+    write("a.cnf", CONTRADICTION)
+    done = basin("ask", "a.cnf", "--json")
+    (answer,) = done.answers
+    assert done.code == 0 and answer["status"] == "INFEASIBLE"
+    assert answer["solution"] is None and answer["energy"] is None
+
+
+def test_colors_are_an_input(basin):
+    write("a.col", COL)
+    done = basin("ask", "a.col", "--given", '{"colors": 3}', "--json")
+    assert sorted(done.answers[0]["solution"]) == [0, 1, 2]
+    done = basin("ask", "a.col", "--given", '{"colors": 2}', "--json")
+    assert done.answers[0]["status"] == "INFEASIBLE"
+    done = basin("ask", "a.col")
+    assert done.code == 2 and done.err.startswith("a.col: --given.colors: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status", "solution"),
+    [
+        ("a.cnf", "p cnf 0 0\n", "OPTIMAL", []),
+        ("a.cnf", "p cnf 0 1\n0\n", "INFEASIBLE", None),
+        ("a.cnf", "p cnf 2 1\n0\n", "INFEASIBLE", None),
+        ("a.cnf", "p cnf 1 1\n1 -1 0\n", "OPTIMAL", ...),
+        ("a.col", "p edge 0 0\n", "OPTIMAL", []),
+        ("a.col", "p edge 2 1\ne 2 2\n", "OPTIMAL", [0, 0]),
+    ],
+)
+def test_the_smallest_instances(name, text, status, solution, basin):
+    write(name, text)
+    given = ("--given", '{"colors": 1}') if name == "a.col" else ()
+    (answer,) = basin("ask", name, *given, "--json").answers
+    assert answer["status"] == status and solution in (answer["solution"], ...)
+
+
+def test_given_is_evidence_of_a_query(basin):
+    write("a.json", QUERY)
+    done = basin("ask", "a.json", "--given", '{"x": [3, null, 1]}', "--json")
+    assert done.answers[0]["solution"] == {"x": [3, 2, 1]} and done.answers[0]["energy"] == 2.0
+    done = basin("ask", "a.json", "--given", '[{"x": [3, 2, null]}, {"x": [1, 2, null]}]', "--json")
+    assert [a["solution"]["x"][2] for a in done.answers] == [1, 3]
+    done = basin("ask", "a.json", "--given", '{"x": [4, null, null]}')
+    assert done.code == 2 and "evidence.x[0]: 4 is none of the values" in done.err
+
+
+def test_people_see_a_picture(basin):
+    write("a.txt", puzzle(9, 1, holes=30)[0])
+    write("b.cnf", CONTRADICTION)
+    write("c.json", QUERY)
+    done = basin("ask", "a.txt", "b.cnf", "c.json")
+    assert done.code == 0
+    assert "a.txt#1  OPTIMAL" in done.out and "+-------+" in done.out
+    assert "b.cnf#1  INFEASIBLE" in done.out and "x = 2" in done.out
+
+
+def test_many_instances_take_one_line_each(basin):
+    write("a.txt", "\n".join([puzzle(4, 1)[0]] * 30))
+    assert len(basin("ask", "a.txt").out.splitlines()) == 30
+
+
+def test_score_judges_without_search(basin):
+    full = changed(evidence=[{"x": [1, 2, 3]}, {"x": [1, 1, 3]}, {"x": [1, None, None]}])
+    write("a.json", full)
+    for call in (("score", "a.json", "--json"), ("ask", "--score", "a.json", "--json")):
+        done = basin(*call)
+        good, bad, partial = done.answers
+        assert done.code == 0
+        assert good["status"] == "OPTIMAL" and good["energy"] == good["bound"] == 1.0
+        assert bad["status"] == "UNSATISFIED" and bad["findings"][0]["holds"] is False
+        assert bad["findings"][0]["text"]
+        assert partial["solution"] is None and partial["bound"] <= 1.0
+
+
+def test_alternatives(basin):
+    write("a.json", QUERY)
+    done = basin("ask", "a.json", "--alternatives", "2", "--json")
+    (answer,) = done.answers
+    others = answer["alternatives"]
+    assert len(others) == 2 and all(sorted(other["x"]) == [1, 2, 3] for other in others)
+    assert len({tuple(o["x"]) for o in [*others, answer["solution"]]}) == 3
+
+
+def test_explain_names_the_conflict(basin):
+    board = "11" + "." * 14
+    write("a.txt", board)
+    done = basin("ask", "a.txt", "--explain", "--json")
+    (answer,) = done.answers
+    assert answer["status"] == "INFEASIBLE"
+    conflict = answer["evidence_conflict"]
+    assert {tuple(c["site"]) for c in conflict} == {(0, 0), (0, 1)}
+    assert all(c["variable"] == "grid" and c["value"] == 1 for c in conflict)
+    assert len(answer["repair"]) == 1 and answer["rule_conflict"]
+
+
+def test_the_same_seed_gives_the_same_answer(basin):
+    write("a.json", QUERY)
+
+    def values() -> list:
+        done = basin("ask", "a.json", "--seed", "7", "--particles", "8", "--json")
+        return [a["solution"] for a in done.answers]
+
+    assert values() == values()
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+MALFORMED = {
+    "unknown_kind": (
+        term(kind="discrete.al_different"),
+        "terms[0].kind: 'discrete.al_different' is unknown; did you mean discrete.all_different?",
+    ),
+    "no_kind": (term(kind=...), "terms[0].kind: is missing"),
+    "no_scope": (term(scope=...), "terms[0].scope: is missing"),
+    "unknown_variable": (term(scope=["y"]), "terms[0].scope[0]: 'y' is no variable"),
+    "view_out_of_range": (term(scope=["x[7]"]), "terms[0].scope[0]: place 7 of axis 0 is out"),
+    "too_many_axes": (term(scope=["x[0, 0]"]), "terms[0].scope[0]: 2 places for 1 axes"),
+    "site_out_of_range": (
+        term(params={"lines": [[0, 9]]}),
+        "terms[0].params.lines[0][1]: site 9 is out of range",
+    ),
+    "no_params": (term(params=...), "terms[0].params.lines: is missing"),
+    "unknown_parameter": (
+        term(params={"lines": [[0]], "line": 1}),
+        "terms[0].params.line: unknown field",
+    ),
+    "parameter_type": (term(params={"lines": 3}), "terms[0].params.lines: 3 is no list"),
+    "unknown_field": (term(scopes=[]), "terms[0].scopes: unknown field"),
+    "unknown_top_field": (changed(evidense={}), "evidense: unknown field"),
+    "weight_zero": (term(required=False, weight=0), "terms[0].weight: 0 is out of range"),
+    "weight_text": (term(required=False, weight="2"), "terms[0].weight: '2' is no number"),
+    "weight_of_required": (term(required=True, weight=2), "terms[0].weight: 2 on a required term"),
+    "weight_nan": (
+        '{"variables": {"x": {"values": [1]}}, "terms": [{"kind": "discrete.clause", '
+        '"scope": ["x"], "weight": NaN}]}',
+        "terms[0].weight: nan",
+    ),
+    "cannot_be_required": (
+        term(kind="graph.cut", required=True, params={"edges": [[0, 1, 1.0]]}),
+        "terms[0].required: graph.cut cannot decide",
+    ),
+    "evidence_value": (changed(evidence={"x": [1, 7, None]}), "evidence.x[1]: 7 is none of the"),
+    "evidence_shape": (changed(evidence={"x": [1, 2]}), "evidence.x: has 2 entries"),
+    "evidence_name": (changed(evidence={"z": 1}), "evidence.z: 'z' is no variable"),
+    "evidence_row": (changed(evidence=[{}, {"x": [9, None, None]}]), "evidence[1].x[0]: 9 is none"),
+    "empty_domain": (
+        changed(variables={"x": {"values": [], "shape": [3]}}),
+        "variables.x.values: the domain is empty",
+    ),
+    "value_twice": (changed(variables={"x": {"values": [1, 2, 1]}}), "variables.x.values[2]: 1"),
+    "no_domain": (changed(variables={"x": {"shape": [3]}}), "variables.x: "),
+    "negative_shape": (
+        changed(variables={"x": {"values": [1], "shape": [-1]}}),
+        "variables.x.shape[0]: -1 is out",
+    ),
+    "no_sites": (
+        changed(variables={"x": {"values": [1], "shape": [0]}}),
+        "variables.x.shape: [0] has no",
+    ),
+    "too_large": (
+        changed(variables={"x": {"values": [1], "shape": [10**9]}}),
+        "variables.x.shape: 1000000000 sites; the limit is",
+    ),
+    "no_variables": ({"terms": []}, "variables: is missing"),
+    "no_mapping": ("[1, 2]", "[1, 2] is no mapping"),
+    "broken_json": ('{"variables": {"x": {"values": [1, 2}}', "line 1, column"),
+    "truncated_json": (json.dumps(QUERY)[:-20], "line 1, column"),
+    "budget_seconds": (changed(budget={"seconds": -1}), "budget.seconds: -1 is out of range"),
+    "budget_seed": (changed(budget={"seed": "a"}), "budget.seed: 'a' is no whole number"),
+    "real_scope": (
+        changed(variables={"x": {"low": 0, "high": 1, "shape": [3]}}),
+        "terms[0].scope[0]: x has real values",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_queries(case, basin):
+    query, said = MALFORMED[case]
+    write("q.json", query)
+    done = basin("ask", "q.json", "--json")
+    assert done.code == 2, done.error
+    assert done.out == "" and done.told
+    assert all(line.startswith("q.json: ") for line in done.told)
+    assert f"q.json: {said}" in done.err
+    assert ";" in done.told[0], "a remedy is told"
+
+
+def test_every_mistake_of_every_file_is_told(basin):
+    wrong = changed(
+        terms=[{"kind": "nothing", "scope": ["x"]}, {"kind": "discrete.clause", "scope": ["x"]}],
+        evidence={"x": [8, 9, None]},
+    )
+    write("q.json", wrong)
+    write("a.cnf", "p cnf 2 2\n1 x 0\n5 0\n")
+    write("s.txt", "." * 16 + "\n" + "." * 17)
+    write("good.cnf", CNF)
+    done = basin("ask", "missing.txt", "q.json", "a.cnf", "s.txt", "good.cnf", "--json")
+    assert done.code == 2
+    starts = [line.split(": ")[:2] for line in done.told]
+    assert starts == [
+        ["missing.txt", "no such file; name a file that exists"],
+        ["a.cnf", "line 2"],
+        ["a.cnf", "line 3"],
+        ["s.txt", "line 2"],
+        ["q.json", "terms[0].kind"],
+        ["q.json", "terms[1].params.clauses"],
+        ["q.json", "evidence.x[0]"],
+        ["q.json", "evidence.x[1]"],
+    ]
+    assert [a["instance"] for a in done.answers] == ["good.cnf#1"], "the others are answered"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--seconds", "-1"), "--seconds: -1"),
+        (("--seconds", "nan"), "--seconds: nan"),
+        (("--particles", "0"), "--particles: 0"),
+        (("--particles", "99999"), "--particles: 99999 particles; the limit is"),
+        (("--seed", "-3"), "--seed: -3"),
+        (("--alternatives", "-1"), "--alternatives: -1"),
+        (("--given", "{"), "--given: line 1, column 2: no JSON"),
+        (("--format", "sudoko"), "--format: 'sudoko' is unknown; did you mean sudoku?"),
+        (("--device", "tpu"), "--device: 'tpu'"),
+    ],
+)
+def test_wrong_flags(flags, said, basin):
+    write("a.cnf", CNF)
+    done = basin("ask", "a.cnf", *flags)
+    assert done.code == 2 and done.err.startswith(said) and done.out == ""
+
+
+def test_a_failing_service_is_exit_3(basin):
+    write("a.cnf", CNF)
+    done = basin("ask", "a.cnf", "--server", "127.0.0.1:9", "--json")
+    assert done.code == 3 and done.out == ""
+    (said,) = done.told
+    assert said.startswith("a.cnf: 127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (("serve", "--remote", "kind"), "--remote: 'kind' is no kind with an address"),
+        (("serve", "--config", "none.yaml"), "none.yaml: no such file"),
+        (("serve", "--config", "bad.yaml"), "bad.yaml: listn: unknown field"),
+        (("serve", "--modules", "discret"), "modules: 'discret' is no group"),
+        (("serve", "--listen", "0.0.0.0:7777"), "listen: '0.0.0.0:7777' is open to other"),
+        (("host", "discrete.claus", "--listen", "127.0.0.1:0"), "kind: 'discrete.claus' is unkn"),
+    ],
+)
+def test_services_refuse_wrong_settings(call, said, basin):
+    write("bad.yaml", "listn: 127.0.0.1:1\n")
+    done = basin(*call)
+    assert done.code == 2 and done.err.startswith(said)
+
+
+def test_interrupt_writes_what_was_found(basin, monkeypatch):
+    write("a.cnf", CNF)
+    write("b.cnf", CNF)
+    real = asking._solver(None)
+
+    def pressed(query, options, watch, stop):
+        answers = real(query, options, watch, stop)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        return answers
+
+    monkeypatch.setattr(asking, "_solver", lambda server: pressed)
+    done = basin("ask", "a.cnf", "b.cnf", "--json")
+    assert done.code == 130
+    assert [a["instance"] for a in done.answers] == ["a.cnf#1"]
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+def test_kinds(basin):
+    done = basin("kinds", "--json")
+    (every,) = done.answers
+    assert done.code == 0
+    for kind in every:
+        assert list(kind) == ["kind", "about", "required_by_default", "calibrated", "parameters"]
+    names = [kind["kind"] for kind in every]
+    assert names == sorted(names) and {"discrete.clause", "graph.coloring"} <= set(names)
+    (one,) = basin("kinds", "discrete.table", "--json").answers[0]
+    assert one["parameters"]["properties"]["sites"]
+    assert "params.edges" in basin("kinds", "graph.cut").out
+    assert "discrete.linear" in basin("kinds").out
+    done = basin("kinds", "graph.cutt")
+    assert done.code == 2 and "did you mean graph.cut?" in done.err
+
+
+def test_new_and_check(basin):
+    assert basin("new", "my_term").code == 0
+    assert len(Path("my_term.py").read_text().splitlines()) < 25
+    assert Path("test_my_term.py").is_file()
+    done = basin("check", "my_term.py")
+    assert done.code == 0 and "kept  gradient" in done.out, done.err
+    done = basin("new", "my_term")
+    assert done.code == 2 and "is there already" in done.err
+    assert basin("new", "My Term").code == 2
+    text = Path("my_term.py").read_text()
+    write("my_term.py", text.replace("(1 - x", "(2 - x"))
+    done = basin("check", "my_term.py")
+    assert done.code == 2 and "broken: " in done.out
+    write("my_term.py", text.replace("flatten(1)", "flattened(1)"))
+    done = basin("check", "my_term.py")
+    assert done.code == 2 and "AttributeError" in done.err
+    done = basin("check", "no_term.py")
+    assert done.code == 2 and "no_term.py" in done.err
+
+
+def test_check_of_a_kind(basin):
+    assert basin("check", "discrete.clause").code == 0
+    assert basin("check", "discrete.claus").code == 2
+
+
+# --- bench ----------------------------------------------------------------------------------------
+
+
+def test_bench_runs_and_keeps_its_figures(basin):
+    Path("benchmarks").mkdir()
+    write("benchmarks/adding.py", "def run():\n    return [{'name': 'one and one', 'value': 2}]\n")
+    done = basin("bench", "adding", "--json")
+    (figures,) = done.answers
+    row = {"name": "one and one", "value": 2, "target": None, "unit": None, "peer": None,
+           "peer_value": None}  # fmt: skip
+    assert done.code == 0 and figures["rows"] == [row] and figures["machine"]["cores"]
+    assert json.loads(Path("benchmarks/results/adding.json").read_text()) == figures
+    done = basin("bench", "addin")
+    assert done.code == 2 and "did you mean adding?" in done.err
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def command(*args: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "services.cli", *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_help_is_fast_and_loads_nothing_heavy():
+    began = time.perf_counter()
+    process = command("--help")
+    out, _ = process.communicate()
+    seconds = time.perf_counter() - began
+    assert process.returncode == 0 and seconds < 2, "about 0.3 s on an idle machine"
+    assert all(name in out for name in ("ask", "score", "serve", "host", "kinds", "new", "bench"))
+    code = "import sys, services.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert not {"torch", "pydantic", "grpc", "engine"} & set(loaded.stdout.split())
+
+
+def test_a_local_ask_loads_no_grpc(tmp_path):
+    (tmp_path / "a.txt").write_text(puzzle(4, 1)[0])
+    code = (
+        "import sys; from services.ask import Wishes, ask; code = ask(Wishes(['a.txt']));"
+        "print('grpc' in sys.modules, 'google.protobuf' in sys.modules, code, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.split() == ["False", "False", "0"]
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path):
+    (tmp_path / "a.txt").write_text((puzzle(4, 1)[0] + "\n") * 2000)
+    process = command("ask", "a.txt", "--json", cwd=tmp_path)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline().startswith('{"instance"')
+    process.stdout.close()
+    with process.stderr:
+        err = process.stderr.read()
+    assert process.wait() in (0, 141) and err == ""
+
+
+# --- the shared instances -------------------------------------------------------------------------
+
+
+def test_shared_sudokus_are_solved(basin, shared_data):
+    folder = shared_data / "sudoku"
+    done = basin("ask", str(folder / "sudoku17_shared.txt"), "--json")
+    with gzip.open(folder / "sudoku17_shared_solutions.txt.gz", "rt") as file:
+        solved = [line.split()[0] for line in file if line[0] != "#"]
+    assert [a["solution"] for a in done.answers] == solved
+    assert {a["status"] for a in done.answers} == {"OPTIMAL"}

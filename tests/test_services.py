@@ -1,0 +1,409 @@
+"""The services over real servers on port 0: hosts, hosted terms, the reasoner, its client."""
+
+import queue
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from engine import BadQuery, Budget, Finite, Problem, Real, Variable, answers, required
+from engine.answer import Flag, Status
+from engine.energy import Sum
+from engine.errors import ModuleFault, ModuleUnavailable, Overloaded, UnknownKind
+from modules.catalogue import Catalogue
+from services.client import Client
+from services.dial import Dialing
+from services.query import query_of
+from services.reason import Reasoner
+from services.remote import Remote, RemoteKinds, check_answers, remotes_of
+from services.server import Policy, create_server
+from services.serving import Service, check_address
+from services.structure import digest_of
+from services.v1 import module_pb2 as pb
+from services.v1 import module_pb2_grpc as rpc
+from services.v1 import reasoner_pb2
+from services.wire import Progress, Result, query_to_proto
+from tests.serving_kit import GRID, ROWS, Loop, soft, sudoku
+
+pytest_plugins = ["tests.serving_kit"]  # its fixtures
+
+
+def test_describe(remote: RemoteKinds, catalogue: Catalogue) -> None:
+    told = {kind.name: kind for kind in remote.kinds()}
+    assert set(told) == set(catalogue.names())
+    for kind in catalogue.kinds():
+        assert told[kind.name].about == kind.about
+        assert told[kind.name].schema == kind.schema
+        assert told[kind.name].required_by_default == kind.required_by_default
+    with pytest.raises(UnknownKind, match="did you mean discrete.clause"):
+        remote.kind("discrete.clauses")
+
+
+def test_hosted_equals_local(remote: RemoteKinds, catalogue: Catalogue) -> None:
+    """Energy, gradient, structure, judgement, floor: of every hosted rule of a Sudoku."""
+    grid = Variable("grid", Finite(tuple(range(1, 10)), (9, 9)))
+    here, there = (
+        source.kind("discrete.all_different").build([grid], {"lines": ROWS})
+        for source in (catalogue, remote)
+    )
+    assert isinstance(there, Remote)
+    assert there.floor() == here.floor() and there.affine == here.affine
+    assert there.required_by_default
+    x = torch.rand(5, 9, 9, 9, requires_grad=True)
+    weights = torch.arange(5.0, dtype=torch.float64)
+    energies, slopes = [], []
+    for term in (here, there):
+        energy = term({"grid": x}).double()
+        energies.append(energy.detach())
+        slopes.append(torch.autograd.grad((weights * energy).sum(), x)[0])
+    torch.testing.assert_close(*energies, rtol=1e-6, atol=0)
+    torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-7)
+    a, b = here.factors(grid.domain), there.factors(grid.domain)
+    assert a is not None and b is not None and digest_of(a) == digest_of(b)
+    plain = [[(r + c) % 9 + 1 for c in range(9)] for r in range(9)]
+    assert there.holds(plain) is here.holds(plain) is True
+    plain[0][0] = plain[0][1]
+    assert there.holds(plain) is here.holds(plain) is False
+    assert there.explain(plain) == here.explain(plain)
+    there.close()
+
+
+def test_views_and_several_scope_entries(remote: RemoteKinds, catalogue: Catalogue) -> None:
+    a = Variable("a", Finite((1, 2, 3), (2, 2)))
+    b = Variable("b", Finite((1, 2, 3), (2,)))
+    scope, params = [a[0, :], b], {"pairs": [[0, 2], [1, 3]]}
+    here, there = (s.kind("discrete.not_equal").build(scope, params) for s in (catalogue, remote))
+    state = {"a": torch.rand(4, 2, 2, 3), "b": torch.rand(4, 2, 3)}
+    torch.testing.assert_close(there(state), here(state).double())
+    assert isinstance(there, Remote)
+    there.close()
+
+
+def test_float64_and_half(remote: RemoteKinds) -> None:
+    term = remote.kind("kinds.Pull").build([Variable("x", Real((3,)))], {})
+    x = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(term({"x": x}).sum(), x)
+    torch.testing.assert_close(slope, 2 * (x.detach() - 0.3), rtol=1e-12, atol=0)
+    half = torch.rand(2, 3).bfloat16().requires_grad_()
+    (slope,) = torch.autograd.grad(term({"x": half}).sum(), half)
+    assert slope.dtype == torch.bfloat16
+
+
+def test_large_batches_travel_in_chunks(host: str, catalogue: Catalogue) -> None:
+    small = Dialing(limits=replace(Dialing().limits, chunk_bytes=1000))
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, small)
+    term = kinds.kind("kinds.Pull").build([Variable("x", Real((25,)))], {})
+    x = torch.rand(203, 25, requires_grad=True)
+    energy = term({"x": x})
+    torch.testing.assert_close(energy.float(), ((x - 0.3) ** 2).sum(-1))
+    (slope,) = torch.autograd.grad(energy.sum(), x)
+    torch.testing.assert_close(slope, 2 * (x.detach() - 0.3))
+    assert term({"x": x[:0]}).shape == (0,)
+    kinds.close()
+
+
+def test_structure_is_fetched_once_and_revalidated(host: str, catalogue: Catalogue) -> None:
+    kinds = RemoteKinds(catalogue, {"graph.coloring": [host]})
+    home = kinds.remotes["graph.coloring"]
+    calls: list[tuple[str, Any]] = []
+    ask = home.replicas.ask
+
+    def counting(method: str, request: Any) -> Any:
+        response = ask(method, request)
+        calls.append((method, response))
+        return response
+
+    home.replicas.ask = counting  # type: ignore[method-assign]
+    x = Variable("x", Finite((0, 1, 2), (20,)))
+    params = {"edges": [[k, k + 1] for k in range(19)]}
+    for _ in range(2):
+        term = home.build([x], params)
+        first = term.factors(x.domain)
+        assert first is not None and term.factors(x.domain) is first
+    got = [response for method, response in calls if method == "Structure"]
+    assert [response.HasField("factors") for response in got] == [True, False]
+    kinds.close()
+
+
+def test_bad_parameters_are_told_with_their_path(remote: RemoteKinds) -> None:
+    grid = Variable("grid", Finite((1, 2), (2,)))
+    with pytest.raises(BadQuery) as caught:
+        remote.kind("discrete.all_different").build([grid], {"lines": [[0, 7]], "line": 1})
+    assert "params.line" in str(caught.value) and "did you mean lines" in str(caught.value)
+    with pytest.raises(BadQuery, match=r"params.lines\[0\]\[1\]"):
+        remote.kind("discrete.all_different").build([grid], {"lines": [[0, 7]]})
+    with pytest.raises(BadQuery, match="cannot be required"):
+        required(remote.kind("kinds.Pull").build([Variable("x", Real((2,)))], {}))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("nan", "nan for 2 of 2"),
+        ("shape", "shape"),
+        ("kind", "not a tensor"),
+        ("raise", "ValueError"),
+        ("slope", "gradient is nan"),
+    ],
+)
+def test_faults_name_the_kind(remote: RemoteKinds, how: str, said: str) -> None:
+    term = remote.kind("kinds.Broken").build([Variable("x", Real((2,)))], {"how": how})
+    with pytest.raises(ModuleFault, match=said) as caught:
+        term({"x": torch.zeros(2, 2, requires_grad=True)})
+    assert caught.value.module == "kinds.Broken" and "secret" not in str(caught.value)
+    with pytest.raises(ModuleFault):  # and again: the stream is opened anew
+        term({"x": torch.zeros(2, 2, requires_grad=True)})
+
+
+def test_faults_of_other_methods(remote: RemoteKinds) -> None:
+    x = Variable("x", Finite((0, 1), (2,)))
+    with pytest.raises(ModuleFault, match="OSError"):
+        remote.kind("kinds.Broken").build([x], {"how": "init"})
+    term = remote.kind("kinds.Broken").build([x], {"how": "factors"})
+    with pytest.raises(ModuleFault, match="factors: .*visible"):
+        term.factors(x.domain)
+
+
+def test_disagreement_of_structure_and_judgement(remote: RemoteKinds) -> None:
+    x = Variable("x", Finite((0, 1), (1,)))
+    for name, weigh in (("kinds.Liar", required), ("kinds.Priced", lambda t: Sum(*t.parts()))):
+        term = remote.kind(name).build([x], {})
+        problem = Problem(weigh(term))
+        found = answers(problem, particles=2, budget=Budget(steps=5))
+        with pytest.raises(ModuleFault, match="its structure"):
+            check_answers(problem, found)
+        assert remotes_of(problem) == [term]
+
+
+def test_evaluate_needs_a_binding_first(host: str) -> None:
+    with grpc.insecure_channel(host) as channel:
+        stub = rpc.ModuleServiceStub(channel)
+        for message in (pb.EvaluateRequest(batch=pb.Batch()), pb.EvaluateRequest()):
+            with pytest.raises(grpc.RpcError) as caught:
+                next(stub.Evaluate(iter([message])))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        wrong = pb.EvaluateRequest(binding=pb.Binding(kind="kinds.Pull"))
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.Evaluate(iter([wrong])))
+        assert "domains" in caught.value.details()
+
+
+def test_many_streams_at_once(remote: RemoteKinds) -> None:
+    """Independent modules compute side by side."""
+    terms = [
+        remote.kind("kinds.Pull").build([Variable("x", Real((3,)))], {"seconds": 0.2})
+        for _ in range(4)
+    ]
+    x = torch.rand(2, 3)
+    began = time.monotonic()
+    threads = [threading.Thread(target=term, args=({"x": x},)) for term in terms]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 0.75
+    for term in terms:
+        term.close()  # type: ignore[union-attr]
+
+
+def test_a_host_that_hangs_is_given_up(host: str, catalogue: Catalogue) -> None:
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, Dialing(exchange_seconds=0.3))
+    term = kinds.kind("kinds.Pull").build([Variable("x", Real((3,)))], {"seconds": 1.0})
+    began = time.monotonic()
+    with pytest.raises(ModuleUnavailable, match=f"{host}: no answer within 0.3 s"):
+        term({"x": torch.rand(2, 3)})
+    assert time.monotonic() - began < 0.9
+    kinds.close()
+
+
+# ---------------------------------------------------------------- the reasoner's service
+
+
+def test_solve_over_the_wire(client: Client) -> None:
+    (answer,) = client.solve(sudoku())
+    assert answer.status is Status.OPTIMAL and answer.unique is True
+    grid = answer.values["grid"] if answer.values else []
+    assert "".join(str(v) for v in grid[0]) == "534678912"
+    assert all(finding.holds for finding in answer.findings)
+    wrong = [[5, 5, *[None] * 7], *[[None] * 9] * 8]
+    rows = client.solve(sudoku(evidence=[{"grid": GRID}, {"grid": wrong}]))
+    assert [a.status for a in rows] == [Status.OPTIMAL, Status.INFEASIBLE]
+
+
+def test_score_over_the_wire(client: Client) -> None:
+    (whole,) = client.solve(sudoku())
+    (scored,) = client.score(sudoku(evidence=whole.values))
+    assert scored.status is Status.OPTIMAL and scored.energy == 0
+    assert whole.values is not None
+    whole.values["grid"][0][0] = 9
+    (scored,) = client.score(sudoku(evidence=whole.values))
+    assert scored.status is Status.UNSATISFIED
+    assert any(finding.text for finding in scored.findings)
+
+
+def test_kinds_over_the_wire(client: Client, catalogue: Catalogue) -> None:
+    assert [kind.kind for kind in client.kinds()] == catalogue.names()
+    one = client.kind("discrete.linear")
+    assert one.required_by_default and "terms" in one.parameters["properties"]
+    with pytest.raises(UnknownKind, match="did you mean discrete.linear"):
+        client.kind("discrete.lineal")
+
+
+def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
+    query = soft("kinds.Pairs", seconds=0.002, budget={"particles": 4, "steps": 60})
+    query["evidence"] = [{}, {"x": [3, *[None] * 11]}]
+    events = list(client.stream(query, interval=0.001, partial_values=True))
+    kinds = [type(event) for event in events]
+    assert kinds[-2:] == [Result, Result] and Progress in kinds and Result not in kinds[:-2]
+    assert [event.row for event in events[-2:]] == [0, 1]
+    progress = next(event for event in events if isinstance(event, Progress))
+    assert progress.values is not None and len(progress.values["x"]) == 12
+    assert progress.energy is not None and progress.terms[0].energy == progress.energy
+    last = events[-1]
+    assert isinstance(last, Result) and last.answer.values is not None
+    assert last.answer.values["x"][0] == 3
+
+
+def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:
+    query = soft("kinds.Pairs", budget={"particles": 4, "steps": 300})
+    events = []
+    for event in client.stream(query, interval=0.0001):
+        events.append(event)
+        time.sleep(0.05 if len(events) < 4 else 0)
+    assert isinstance(events[-1], Result)
+
+
+def test_the_deadline_brings_the_best_so_far(client: Client) -> None:
+    query = soft("kinds.Pairs", seconds=0.005, budget={"particles": 4})
+    client.solve(soft("kinds.Pairs", budget={"particles": 4, "steps": 2}))
+    began = time.monotonic()
+    (answer,) = client.solve(query, deadline=1.0)
+    assert time.monotonic() - began < 1.0
+    assert Flag.DEADLINE in answer.flags or answer.status is Status.OPTIMAL
+    assert answer.values is not None
+
+
+class Ends(Reasoner):
+    """Tells when a search has ended."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.ended: queue.Queue[float] = queue.Queue()
+
+    def reason(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().reason(*args, **options)
+        finally:
+            self.ended.put(time.monotonic())
+
+
+@pytest.mark.parametrize("seconds", [0.005, 3.0])
+def test_cancelling_stops_the_search(loop: Loop, remote: RemoteKinds, seconds: float) -> None:
+    """Before the next step, and in the middle of a slow exchange with a module."""
+    reasoner = Ends(remote)
+    made: Service = loop.do(create_server(reasoner))
+    query = query_of(soft("kinds.Pairs", seconds=seconds, budget={"particles": 4}))
+    request = reasoner_pb2.SolveStreamRequest(query=query_to_proto(query))
+    with Client(f"127.0.0.1:{made.port}") as asking:
+        call = asking._stub.SolveStream(request)
+        time.sleep(0.7)
+        assert reasoner.ended.empty()
+        left = time.monotonic()
+        call.cancel()
+        assert reasoner.ended.get(timeout=5) - left < 0.3
+    loop.do(made.drain(0))
+
+
+def test_leaving_a_stream_cancels_it(loop: Loop, remote: RemoteKinds) -> None:
+    reasoner = Ends(remote)
+    made: Service = loop.do(create_server(reasoner))
+    query = soft("kinds.Pairs", seconds=0.005, budget={"particles": 4})
+    with Client(f"127.0.0.1:{made.port}") as asking:
+        for event in asking.stream(query):
+            assert isinstance(event, Progress)
+            break
+        assert reasoner.ended.get(timeout=5) > 0
+    loop.do(made.drain(0))
+
+
+def test_an_exchange_cut_by_the_deadline_is_told(client: Client) -> None:
+    began = time.monotonic()
+    with pytest.raises(Exception, match="deadline|Deadline"):
+        client.solve(soft("kinds.Pairs", seconds=3.0, budget={"particles": 4}), deadline=0.6)
+    assert time.monotonic() - began < 1.0
+
+
+def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
+    reasoner = Ends(remote)
+    made: Service = loop.do(create_server(reasoner, policy=Policy(workers=1, queue=1)))
+    query = query_of(soft("kinds.Pairs", seconds=0.01, budget={"particles": 4}))
+    request = reasoner_pb2.SolveRequest(query=query_to_proto(query))
+    with Client(f"127.0.0.1:{made.port}") as asking:
+        calls = [asking._stub.Solve.future(request, timeout=20) for _ in range(2)]
+        time.sleep(0.3)
+        with pytest.raises(Overloaded, match="try again"):
+            asking.solve(query)
+        for call in calls:
+            call.cancel()
+        reasoner.ended.get(timeout=5)
+        time.sleep(0.1)
+        (answer,) = asking.solve(soft("kinds.Pairs", budget={"particles": 2, "steps": 1}))
+        assert answer.values is not None  # and there is room again
+    loop.do(made.drain(0))
+
+
+def test_draining_answers_with_the_best_so_far(loop: Loop, remote: RemoteKinds) -> None:
+    made: Service = loop.do(create_server(Reasoner(remote)))  # type: ignore[arg-type]
+    found: list[Any] = []
+    query = soft("kinds.Pairs", seconds=0.01, budget={"particles": 4})
+
+    def ask() -> None:
+        with Client(f"127.0.0.1:{made.port}") as asking:
+            found.extend(asking.solve(query))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    loop.do(made.drain(2.0))
+    thread.join()
+    assert Flag.DEADLINE in found[0].flags and found[0].values is not None
+
+
+def test_health_and_reflection(service: Service, host: str) -> None:
+    for address, name in (
+        (f"127.0.0.1:{service.port}", "basin.v1.ReasonerService"),
+        (host, "basin.v1.ModuleService"),
+    ):
+        with grpc.insecure_channel(address) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check
+            for asked in ("", name):
+                response = check(health_pb2.HealthCheckRequest(service=asked))
+                assert response.status == health_pb2.HealthCheckResponse.SERVING
+            listing = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+                iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            )
+            listed = {s.name for s in next(listing).list_services_response.service}
+            assert {name, "grpc.health.v1.Health"} <= listed
+
+
+def test_addresses() -> None:
+    for fine in ("127.0.0.1:0", "localhost:7777", "[::1]:80", "unix:/tmp/basin.sock"):
+        check_address(fine)
+    for wrong in ("127.0.0.1", ":80", "127.0.0.1:x", "127.0.0.1:99999", "", "7777"):
+        with pytest.raises(BadQuery, match="no address"):
+            check_address(wrong)
+    for open_to_all in ("0.0.0.0:0", "[::]:0", "basin.example.org:80"):
+        with pytest.raises(BadQuery, match="--insecure-listen"):
+            check_address(open_to_all)
+        check_address(open_to_all, insecure=True)
+
+
+def test_a_taken_port_is_told(loop: Loop, service: Service, remote: RemoteKinds) -> None:
+    with pytest.raises(Exception, match="is the port taken"):
+        loop.do(create_server(Reasoner(remote), f"127.0.0.1:{service.port}"))  # type: ignore
