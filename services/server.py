@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from engine.answer import Answer, Flag, TermEnergy, term_names
+from engine.answer import Answer, Flag, TermEnergy, term_names, verify
 from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, Overloaded, known
 from engine.problem import Problem
 from engine.solve import Solution
@@ -60,23 +60,38 @@ class Policy:
 
 
 class Stop:
-    """The stop signal of one call: its caller left, or its time is up."""
+    """The stop signal of one call: its caller left, or its time is nearly up.
+
+    A search stops at `due`, before its next step; an exchange with a module that is still under
+    way at `cut` is given up. What is left until the deadline is for judging the best so far.
+    """
 
     def __init__(self, seconds: float):
-        self.due = time.monotonic() + seconds - min(1.0, max(0.05, 0.05 * seconds), seconds / 2)
+        margin = min(1.0, max(0.1, 0.1 * seconds), seconds / 2)
+        self.due = time.monotonic() + seconds - margin
+        self.cut = self.due + 0.3 * margin
         self._cancelled = threading.Event()
 
     def __call__(self) -> bool:
         return self._cancelled.is_set() or time.monotonic() >= self.due
 
+    def gives_up(self) -> bool:
+        """No more waiting for a module."""
+        return self._cancelled.is_set() or time.monotonic() >= self.cut
+
     @property
-    def late(self) -> bool:
-        """Time is up, and the caller still waits."""
-        return time.monotonic() >= self.due and not self._cancelled.is_set()
+    def cancelled(self) -> bool:
+        """The caller left."""
+        return self._cancelled.is_set()
 
     def cancel(self) -> None:
         """The caller left."""
         self._cancelled.set()
+
+    def hurry(self, seconds: float) -> None:
+        """Have it due in so many seconds, if not earlier."""
+        sooner = Stop(seconds)
+        self.due, self.cut = min(self.due, sooner.due), min(self.cut, sooner.cut)
 
 
 class Reasoning(rpc.ReasonerServiceServicer):
@@ -158,7 +173,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
     def hurry(self, seconds: float) -> None:
         """Running solves answer with their best so far within some seconds."""
         for stop in list(self._running):
-            stop.due = min(stop.due, Stop(seconds).due)
+            stop.hurry(seconds)
 
     def _stop(self, context: Any) -> Stop:
         remaining = context.time_remaining()
@@ -177,7 +192,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
             self._room.release()
 
         def timely() -> T:
-            if stop.late:
+            if stop():
                 raise OutOfTime("the deadline passed while the call waited for its turn")
             return work()
 
@@ -198,19 +213,30 @@ class Reasoning(rpc.ReasonerServiceServicer):
     ) -> list[Answer]:
         asked = query_from_proto(query, self.limits)
         options: Options = options_from_proto(wishes, self.limits)
-        STOP.set(stop)
+        STOP.set(stop.gives_up)
         try:
             answers = self.reasoner.reason(asked, options, watch, stop)
-            if watch.problem is not None:
-                check_answers(watch.problem, answers)
+            if watch.seen is not None:
+                check_answers(watch.seen[0], answers)
         except Cancelled:
-            if stop.late:
-                raise OutOfTime("a module did not answer before the deadline") from None
-            raise
+            if stop.cancelled:
+                raise
+            answers = _best_so_far(watch, stop)
         finally:
-            if watch.problem is not None:
-                close_remotes(watch.problem)
+            if watch.seen is not None:
+                close_remotes(watch.seen[0])
         return [_reflagged(answer) for answer in answers]
+
+
+def _best_so_far(watch: "_Watch", stop: Stop) -> list[Answer]:
+    """The answers of the last solution seen; a module kept the search from ending in time."""
+    if watch.seen is None:
+        raise OutOfTime("a module did not answer before the deadline, and nothing was found yet")
+    STOP.set(lambda: stop.cancelled)
+    problem, solution = watch.seen
+    answers = verify(problem, replace(solution, cancelled=True))
+    check_answers(problem, answers)
+    return answers
 
 
 class _Pending:
@@ -237,7 +263,7 @@ class _Pending:
 
 
 class _Watch:
-    """Looks on at a search: tells its progress now and then, and keeps its problem."""
+    """Looks on at a search: tells its progress now and then, and keeps the last solution."""
 
     def __init__(
         self,
@@ -246,12 +272,12 @@ class _Watch:
         partial_values: bool = False,
     ):
         self.tell, self.interval, self.partial_values = tell, interval, partial_values
-        self.problem: Problem | None = None
+        self.seen: tuple[Problem, Solution] | None = None  # the last
         self._next = 0.0
-        self._seen: dict[int, tuple[float, float]] = {}
+        self._told: dict[int, tuple[float, float]] = {}
 
     def __call__(self, problem: Problem, solution: Solution) -> None:
-        self.problem = problem
+        self.seen = problem, solution
         if self.tell is not None and time.monotonic() >= self._next:
             self.tell(list(self._progress(problem, solution)))
             self._next = time.monotonic() + self.interval
@@ -263,7 +289,7 @@ class _Watch:
         """Every row that changed since the last look."""
         report = solution.report
         stands = list(zip(report.energy.tolist(), report.bound.tolist(), strict=True))
-        changed = [row for row, at in enumerate(stands) if self._seen.get(row) != at]
+        changed = [row for row, at in enumerate(stands) if self._told.get(row) != at]
         if not changed:
             return
         shares = [
@@ -274,7 +300,7 @@ class _Watch:
         names = term_names(problem)
         values = problem.plain(report.x) if self.partial_values else None
         for row in changed:
-            self._seen[row] = stands[row]
+            self._told[row] = stands[row]
             yield Progress(
                 row,
                 solution.steps,

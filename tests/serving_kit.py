@@ -6,19 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-from modules.catalogue import Catalogue
-from services.client import Client
-from services.host import create_host
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
-from services.serving import Service
 
 KINDS = '''
 """Kinds for the tests of services."""
@@ -31,7 +20,7 @@ from engine import Factors, Term, Variable
 
 
 class Pull(Term):
-    """Squared distance from 0.3, and as slow as asked for."""
+    """Squared distance from 0.3, as slow as asked for; no floor, so no search ever ends."""
 
     def __init__(self, x: Variable, seconds: float = 0.0):
         super().__init__(x)
@@ -40,9 +29,6 @@ class Pull(Term):
     def energy(self, x):
         time.sleep(self.seconds)
         return ((x - 0.3) ** 2).flatten(1).sum(-1)
-
-    def floor(self):
-        return 0.0
 
 
 class Pairs(Term):
@@ -146,9 +132,10 @@ def sudoku(**fields: Any) -> dict[str, Any]:
 
 
 def soft(kind: str, sites: int = 12, seconds: float = 0.0, **fields: Any) -> dict[str, Any]:
-    """A query of one hosted soft term over finite sites."""
+    """A query of one hosted soft term, whose search has no end of its own."""
+    real = {"low": -1.0, "high": 1.0, "shape": [sites]}
     return {
-        "variables": {"x": {"values": [0, 1, 2, 3], "shape": [sites]}},
+        "variables": {"x": real if kind == "kinds.Pull" else {"values": [0, 1], "shape": [sites]}},
         "terms": [{"kind": kind, "scope": ["x"], "params": {"seconds": seconds}}],
     } | fields
 
@@ -164,57 +151,6 @@ class Loop:
     def do(self, coroutine: Any) -> Any:
         """What a coroutine comes to."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    made = Loop()
-    yield made
-    made.loop.call_soon_threadsafe(made.loop.stop)
-    made.thread.join()
-    made.loop.close()
-
-
-@pytest.fixture(scope="module")
-def kinds_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("kinds") / "kinds.py"
-    path.write_text(KINDS)
-    return path
-
-
-@pytest.fixture(scope="module")
-def catalogue(kinds_file: Path) -> Catalogue:
-    names = ("Pull", "Pairs", "Liar", "Priced", "Broken")
-    return Catalogue(also=tuple(f"{kinds_file}:{name}" for name in names))
-
-
-@pytest.fixture(scope="module")
-def host(loop: Loop, catalogue: Catalogue) -> Iterator[str]:
-    """A host of everything, in this process."""
-    service: Service = loop.do(create_host(catalogue, catalogue.names(), reflection=True))
-    yield f"127.0.0.1:{service.port}"
-    loop.do(service.drain(0))
-
-
-@pytest.fixture(scope="module")
-def remote(host: str, catalogue: Catalogue) -> Iterator[RemoteKinds]:
-    """A catalogue whose every kind is hosted."""
-    kinds = RemoteKinds(catalogue, {name: [host] for name in catalogue.names()})
-    yield kinds
-    kinds.close()
-
-
-@pytest.fixture(scope="module")
-def service(loop: Loop, remote: RemoteKinds) -> Iterator[Service]:
-    made: Service = loop.do(create_server(Reasoner(remote), reflection=True))  # type: ignore
-    yield made
-    loop.do(made.drain(0))
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with Client(f"127.0.0.1:{service.port}") as made:
-        yield made
 
 
 class Process:
@@ -233,29 +169,12 @@ class Process:
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("listening on "), self.process.communicate()[1]
+        if not line.startswith("listening on "):
+            raise ValueError(self.process.communicate()[1])
         self.address = line.split()[-1]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Its exit code after a signal."""
         self.process.send_signal(number)
-        code = self.process.wait(20)
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-        return code
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., Process]]:
-    """Starts processes, and ends those still running."""
-    every: list[Process] = []
-
-    def start(*arguments: str, **options: Any) -> Process:
-        every.append(Process(*arguments, **options))
-        return every[-1]
-
-    yield start
-    for process in every:
-        if process.process.poll() is None:
-            process.end(signal.SIGKILL)
+        self.process.communicate(timeout=20)  # closes the pipes too
+        return self.process.returncode

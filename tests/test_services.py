@@ -31,7 +31,7 @@ from services.v1 import reasoner_pb2
 from services.wire import Progress, Result, query_to_proto
 from tests.serving_kit import GRID, ROWS, Loop, soft, sudoku
 
-pytest_plugins = ["tests.serving_kit"]  # its fixtures
+pytest_plugins = ["tests.serving_fixtures"]  # its fixtures
 
 
 def test_describe(remote: RemoteKinds, catalogue: Catalogue) -> None:
@@ -256,8 +256,8 @@ def test_kinds_over_the_wire(client: Client, catalogue: Catalogue) -> None:
 
 
 def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
-    query = soft("kinds.Pairs", seconds=0.002, budget={"particles": 4, "steps": 60})
-    query["evidence"] = [{}, {"x": [3, *[None] * 11]}]
+    query = soft("kinds.Pull", seconds=0.002, budget={"particles": 4, "steps": 60})
+    query["evidence"] = [{}, {"x": [0.5, *[None] * 11]}]
     events = list(client.stream(query, interval=0.001, partial_values=True))
     kinds = [type(event) for event in events]
     assert kinds[-2:] == [Result, Result] and Progress in kinds and Result not in kinds[:-2]
@@ -267,11 +267,11 @@ def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
     assert progress.energy is not None and progress.terms[0].energy == progress.energy
     last = events[-1]
     assert isinstance(last, Result) and last.answer.values is not None
-    assert last.answer.values["x"][0] == 3
+    assert last.answer.values["x"][0] == 0.5
 
 
 def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:
-    query = soft("kinds.Pairs", budget={"particles": 4, "steps": 300})
+    query = soft("kinds.Pull", budget={"particles": 4, "steps": 300})
     events = []
     for event in client.stream(query, interval=0.0001):
         events.append(event)
@@ -280,12 +280,12 @@ def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:
 
 
 def test_the_deadline_brings_the_best_so_far(client: Client) -> None:
-    query = soft("kinds.Pairs", seconds=0.005, budget={"particles": 4})
-    client.solve(soft("kinds.Pairs", budget={"particles": 4, "steps": 2}))
+    query = soft("kinds.Pull", seconds=0.005, budget={"particles": 4})
+    client.solve(soft("kinds.Pull", budget={"particles": 4, "steps": 2}))
     began = time.monotonic()
     (answer,) = client.solve(query, deadline=1.0)
     assert time.monotonic() - began < 1.0
-    assert Flag.DEADLINE in answer.flags or answer.status is Status.OPTIMAL
+    assert answer.flags == (Flag.DEADLINE,)
     assert answer.values is not None
 
 
@@ -308,7 +308,7 @@ def test_cancelling_stops_the_search(loop: Loop, remote: RemoteKinds, seconds: f
     """Before the next step, and in the middle of a slow exchange with a module."""
     reasoner = Ends(remote)
     made: Service = loop.do(create_server(reasoner))
-    query = query_of(soft("kinds.Pairs", seconds=seconds, budget={"particles": 4}))
+    query = query_of(soft("kinds.Pull", seconds=seconds, budget={"particles": 4}))
     request = reasoner_pb2.SolveStreamRequest(query=query_to_proto(query))
     with Client(f"127.0.0.1:{made.port}") as asking:
         call = asking._stub.SolveStream(request)
@@ -323,7 +323,7 @@ def test_cancelling_stops_the_search(loop: Loop, remote: RemoteKinds, seconds: f
 def test_leaving_a_stream_cancels_it(loop: Loop, remote: RemoteKinds) -> None:
     reasoner = Ends(remote)
     made: Service = loop.do(create_server(reasoner))
-    query = soft("kinds.Pairs", seconds=0.005, budget={"particles": 4})
+    query = soft("kinds.Pull", seconds=0.005, budget={"particles": 4})
     with Client(f"127.0.0.1:{made.port}") as asking:
         for event in asking.stream(query):
             assert isinstance(event, Progress)
@@ -335,14 +335,14 @@ def test_leaving_a_stream_cancels_it(loop: Loop, remote: RemoteKinds) -> None:
 def test_an_exchange_cut_by_the_deadline_is_told(client: Client) -> None:
     began = time.monotonic()
     with pytest.raises(Exception, match="deadline|Deadline"):
-        client.solve(soft("kinds.Pairs", seconds=3.0, budget={"particles": 4}), deadline=0.6)
+        client.solve(soft("kinds.Pull", seconds=3.0, budget={"particles": 4}), deadline=0.6)
     assert time.monotonic() - began < 1.0
 
 
 def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
     reasoner = Ends(remote)
     made: Service = loop.do(create_server(reasoner, policy=Policy(workers=1, queue=1)))
-    query = query_of(soft("kinds.Pairs", seconds=0.01, budget={"particles": 4}))
+    query = query_of(soft("kinds.Pull", seconds=0.01, budget={"particles": 4}))
     request = reasoner_pb2.SolveRequest(query=query_to_proto(query))
     with Client(f"127.0.0.1:{made.port}") as asking:
         calls = [asking._stub.Solve.future(request, timeout=20) for _ in range(2)]
@@ -353,7 +353,7 @@ def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
             call.cancel()
         reasoner.ended.get(timeout=5)
         time.sleep(0.1)
-        (answer,) = asking.solve(soft("kinds.Pairs", budget={"particles": 2, "steps": 1}))
+        (answer,) = asking.solve(soft("kinds.Pull", budget={"particles": 2, "steps": 1}))
         assert answer.values is not None  # and there is room again
     loop.do(made.drain(0))
 
@@ -361,7 +361,7 @@ def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
 def test_draining_answers_with_the_best_so_far(loop: Loop, remote: RemoteKinds) -> None:
     made: Service = loop.do(create_server(Reasoner(remote)))  # type: ignore[arg-type]
     found: list[Any] = []
-    query = soft("kinds.Pairs", seconds=0.01, budget={"particles": 4})
+    query = soft("kinds.Pull", seconds=0.01, budget={"particles": 4})
 
     def ask() -> None:
         with Client(f"127.0.0.1:{made.port}") as asking:

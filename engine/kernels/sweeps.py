@@ -176,7 +176,7 @@ class _Scopes:
             key_start, keys = self.keyed, len(flat)
             self.key.append(flat[order])
             self.keyed += keys
-            self.blocks.append((scopes, None))
+            self.blocks.append((scopes, np.zeros((0,))))  # never asked for
         forbidden = ~np.isfinite(costs)
         least = np.where(forbidden, np.inf, costs).min(1)
         lead = costs.shape[1] if len(costs) > 1 else 0
@@ -247,14 +247,12 @@ def _sum_arrays(factors: Factors, sizes: Ints, offset: Ints, scopes: _Scopes) ->
     low = np.concatenate([f.counted.low.astype(float), _clause_lows(f), f.sums.low])
     high = np.concatenate([f.counted.high.astype(float),
                            np.full(f.clauses.count, np.inf), f.sums.high])
-    owner, literal, coefficient, shift = [], [], [], 0
-    for lists, factor in families:
-        owner.append(lists.owner() + shift)
-        literal.append(offset[lists.site] + lists.value)
-        coefficient.append(factor)
-        shift += lists.count
-    owner, literal = np.concatenate(owner), np.concatenate(literal).astype(np.int64)
-    coefficient = np.concatenate(coefficient)
+    shifts = np.cumsum([0] + [lists.count for lists, _ in families])
+    owner = np.concatenate([
+        lists.owner() + shift for (lists, _), shift in zip(families, shifts[:-1], strict=True)
+    ])
+    literal = np.concatenate([offset[lists.site] + lists.value for lists, _ in families])
+    coefficient = np.concatenate([factor for _, factor in families])
     total = int(offset[-1])
     pair, inverse = np.unique(owner * max(1, total) + literal, return_inverse=True)
     merged = np.zeros(len(pair))
