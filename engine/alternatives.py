@@ -62,7 +62,13 @@ class Apart(Term):
             one = Clauses(ints([0, n]), np.arange(n), place, zero, zero, signs)
             return Factors(sizes, n, clauses=one)
         sums = Sums(
-            ints([0, n]), np.arange(n), place, zero, zero, np.ones(n), floats([-np.inf]),
+            ints([0, n]),
+            np.arange(n),
+            place,
+            zero,
+            zero,
+            np.ones(n),
+            floats([-np.inf]),
             floats([n - self.distance]),
         )
         return Factors(sizes, n, sums=sums)

@@ -179,9 +179,7 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
 def term_names(problem: Problem) -> list[str]:
     """The name of each term in answers; a repeated one carries its place: `name[2]`."""
     labels = [part.label for part in problem.parts]
-    return [
-        f"{label}[{k}]" if labels.count(label) > 1 else label for k, label in enumerate(labels)
-    ]
+    return [f"{label}[{k}]" if labels.count(label) > 1 else label for k, label in enumerate(labels)]
 
 
 WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}

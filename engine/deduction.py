@@ -86,7 +86,5 @@ def _pigeonholes(factors: Factors) -> Factors:
     if not over:
         return factors
     first = over[0]
-    empty = Clauses(
-        ints([0, 0]), term=d.term[first : first + 1], part=d.part[first : first + 1]
-    )
+    empty = Clauses(ints([0, 0]), term=d.term[first : first + 1], part=d.part[first : first + 1])
     return replace(factors, clauses=_concatenated(Clauses, [factors.clauses, empty]))

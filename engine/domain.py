@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -212,7 +213,8 @@ class Finite(Domain):
     def decode(self, x: Tensor) -> list[Any]:
         index = x.argmax(-1).reshape(x.shape[0], -1)
         values = np.empty(len(self.values), dtype=object)
-        values[:] = self.values
+        for k, value in enumerate(self.values):
+            values[k] = value
         return values[index.cpu().numpy()].reshape(x.shape[0], *self.shape).tolist()
 
     @cached_property
@@ -270,15 +272,12 @@ class Real(Domain):
                     raise BadQuery(
                         Mistake(
                             path,
-                            f"{number!r} lies outside "
-                            f"[{low[row, site]:g}, {high[row, site]:g}]",
+                            f"{number!r} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
                             "give a number inside",
                         )
                     )
                 low[row, site] = high[row, site] = float(number)
-        return Real(
-            self.shape, low.reshape(count, *self.shape), high.reshape(count, *self.shape)
-        )
+        return Real(self.shape, low.reshape(count, *self.shape), high.reshape(count, *self.shape))
 
     def select(self, rows: Sequence[int]) -> "Real":
         index = torch.as_tensor(rows, dtype=torch.long)
@@ -326,8 +325,13 @@ class Real(Domain):
 
     @cached_property
     def fingerprints(self) -> list[bytes]:
-        edges = torch.stack([self.low.expand(self.rows, *self.shape).reshape(self.rows, -1),
-                             self.high.expand(self.rows, *self.shape).reshape(self.rows, -1)], 1)
+        edges = torch.stack(
+            [
+                self.low.expand(self.rows, *self.shape).reshape(self.rows, -1),
+                self.high.expand(self.rows, *self.shape).reshape(self.rows, -1),
+            ],
+            1,
+        )
         return [row.tobytes() for row in edges.cpu().numpy()]
 
 
@@ -372,8 +376,9 @@ class View:
             return View(self.variable, np.asarray(self.places[index]))
         except IndexError as error:
             raise BadQuery(
-                Mistake(self.variable.name, f"view out of range: {error}",
-                        f"the shape is {self.shape}")
+                Mistake(
+                    self.variable.name, f"view out of range: {error}", f"the shape is {self.shape}"
+                )
             ) from None
 
     def of(self, domain: Domain) -> Domain:
@@ -383,18 +388,21 @@ class View:
         flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long)
         if isinstance(domain, Finite):
             allowed = domain.allowed.reshape(domain.rows, domain.sites, -1)[:, flat]
-            return Finite(domain.values, self.shape, allowed.reshape(-1, *self.shape,
-                                                                     len(domain.values)))
+            return Finite(
+                domain.values, self.shape, allowed.reshape(-1, *self.shape, len(domain.values))
+            )
         assert isinstance(domain, Real)
-        low, high = (e.expand(domain.rows, *domain.shape).reshape(domain.rows, -1)[:, flat]
-                     for e in (domain.low, domain.high))
+        low, high = (
+            e.expand(domain.rows, *domain.shape).reshape(domain.rows, -1)[:, flat]
+            for e in (domain.low, domain.high)
+        )
         return Real(self.shape, low.reshape(-1, *self.shape), high.reshape(-1, *self.shape))
 
     def tensor(self, x: Tensor) -> Tensor:
         """These sites of a state tensor. (B, *event) -> (B, *shape[, k])"""
         if self.whole:
             return x
-        tail = x.shape[1 + len(self.variable.domain.shape):]
+        tail = x.shape[1 + len(self.variable.domain.shape) :]
         flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long, device=x.device)
         flat_x = x.reshape(x.shape[0], self.variable.domain.sites, *tail)
         return flat_x[:, flat].reshape(x.shape[0], *self.shape, *tail)
@@ -413,17 +421,28 @@ def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:
         if isinstance(value, (list, tuple)):
             raise BadQuery(Mistake("", f"{value!r} is a list", "give one value"))
         return [value]
-    flat = list(_walk(value, shape, ""))
-    return flat
+    flat = _rectangle(value, shape)
+    return list(_walk(value, shape, "")) if flat is None else flat
+
+
+def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
+    """The flat list where every length is right, the common case; None to be told what is wrong."""
+    if not isinstance(value, (list, tuple)) or len(value) != shape[0]:
+        return None
+    level: list[Any] = list(value)
+    for size in shape[1:]:
+        if any(not isinstance(entry, (list, tuple)) or len(entry) != size for entry in level):
+            return None
+        level = list(chain.from_iterable(level))
+    kinds = set(map(type, level))
+    return None if any(issubclass(kind, (list, tuple)) for kind in kinds) else level
 
 
 def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
     if not isinstance(value, (list, tuple)):
         raise BadQuery(Mistake(path, f"{value!r} is no list", f"give {shape[0]} entries"))
     if len(value) != shape[0]:
-        raise BadQuery(
-            Mistake(path, f"has {len(value)} entries", f"the shape asks for {shape[0]}")
-        )
+        raise BadQuery(Mistake(path, f"has {len(value)} entries", f"the shape asks for {shape[0]}"))
     if len(shape) == 1:
         for k, entry in enumerate(value):
             if isinstance(entry, (list, tuple)):
@@ -453,5 +472,15 @@ def _exact(value: Any) -> tuple[type, Any]:
     return (type(value), value)
 
 
-__all__ = ["Domain", "Finite", "Real", "State", "Variable", "View", "flatten", "join", "nest",
-           "place_path"]
+__all__ = [
+    "Domain",
+    "Finite",
+    "Real",
+    "State",
+    "Variable",
+    "View",
+    "flatten",
+    "join",
+    "nest",
+    "place_path",
+]

@@ -242,7 +242,9 @@ class _Encoder:
         if costs.ndim > 1 and not np.isfinite(costs).all():
             raise NotEncodable("forbidden values that differ by row")
         closed = ~np.isfinite(costs)
-        off = self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1 if costs.ndim == 1 else []
+        off = (
+            self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1 if costs.ndim == 1 else []
+        )
         self.clauses.add([[x] for x in off])
         self._add_cost(site, np.where(closed, 0.0, costs))
 

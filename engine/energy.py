@@ -51,6 +51,10 @@ class Energy(nn.Module, ABC):
         """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
         return _total((p.weight, p.term) for p in self.parts() if p.weight is not None)(state)
 
+    def floor(self) -> float:
+        """Sum of weight * floor over the weighted parts: a proved lower bound of the energy."""
+        return sum(p.weight * p.term.floor() for p in self.parts() if p.weight is not None)
+
     def violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
         return _total((1.0, p.term) for p in self.parts() if p.weight is None)(state)
@@ -240,8 +244,11 @@ def required(energy: Energy) -> Sum:
     for part in energy.parts():
         if type(part.term).holds is Term.holds:
             raise BadQuery(
-                Mistake(part.label, "cannot decide whether it holds, so it cannot be required",
-                        "give it a weight, or write `holds`")
+                Mistake(
+                    part.label,
+                    "cannot decide whether it holds, so it cannot be required",
+                    "give it a weight, or write `holds`",
+                )
             )
         part.term.check_required()
     return Sum(*(Part(part.term, None, part.name) for part in energy.parts()))
@@ -260,12 +267,13 @@ class Choice(Term):
     def __init__(self, *branches: Energy):
         variables = Sum(*itertools.chain(*(b.parts() for b in branches))).variables()
         super().__init__(*variables)
+        self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
 
     def _energies(self, *tensors: Tensor) -> Tensor:
         """-> (branches, B): what each branch costs, its rules counted with weight 1."""
         state = {v.variable.name: x for v, x in zip(self.scope, tensors, strict=True)}
-        return torch.stack([_branch_energy(b)(state) for b in self.branches])
+        return torch.stack([_branch_energy(b)(state) for b in self.alternatives])
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
         plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
@@ -290,13 +298,13 @@ class AnyOf(Choice):
         return self._energies(*tensors).min(0).values
 
     def holds(self, *values: Any) -> bool | None:
-        verdicts = [self._branch_holds(b, values) for b in self.branches]
+        verdicts = [self._branch_holds(b, values) for b in self.alternatives]
         if True in verdicts:
             return True
         return None if None in verdicts else False
 
     def floor(self) -> float:
-        return min(_branch_floor(b) for b in self.branches)
+        return min(_branch_floor(b) for b in self.alternatives)
 
     def factors(self, *domains: Domain) -> Factors | None:
         return self.structured(None if self.required_by_default else 1.0, *domains)
@@ -304,7 +312,7 @@ class AnyOf(Choice):
     def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """A hidden selector site; the structure of branch b binds where the selector is b."""
         chosen = []
-        for branch in self.branches:
+        for branch in self.alternatives:
             merged = _branch_factors(branch, self.scope, domains, weight)
             if merged is None:
                 return enumerate_table(self, domains, weight)
@@ -312,7 +320,7 @@ class AnyOf(Choice):
         return conditional(chosen)
 
     def check_required(self) -> None:
-        for branch in self.branches:
+        for branch in self.alternatives:
             required(branch)
 
     def explain(self, *values: Any) -> list[str]:
@@ -320,10 +328,12 @@ class AnyOf(Choice):
             return []
         plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
         said = [
-            "; ".join(part.term.explain(*plain_scope(part.term, plain))[0]
-                      for part in branch.parts()
-                      if judge(part.term, plain) is False)
-            for branch in self.branches
+            "; ".join(
+                part.term.explain(*plain_scope(part.term, plain))[0]
+                for part in branch.parts()
+                if judge(part.term, plain) is False
+            )
+            for branch in self.alternatives
         ]
         return ["no branch holds: " + " | ".join(said)]
 
@@ -344,7 +354,7 @@ class SoftMin(Choice):
         return -t * torch.logsumexp(-self._energies(*tensors) / t, 0)
 
     def floor(self) -> float:
-        least = min(_branch_floor(b) for b in self.branches)
+        least = min(_branch_floor(b) for b in self.alternatives)
         return least - self.temperature * math.log(len(self.branches))
 
 
@@ -399,7 +409,7 @@ def enumerate_table(
 
 
 def _branches(energy: Energy) -> tuple[Energy, ...]:
-    return tuple(energy.branches) if isinstance(energy, AnyOf) else (energy,)
+    return energy.alternatives if isinstance(energy, AnyOf) else (energy,)
 
 
 def _branch_energy(branch: Energy):

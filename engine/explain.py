@@ -40,10 +40,17 @@ class _Tester:
     def __init__(self, boolean: Boolean):
         formula = learning.Formula(
             boolean.variables,
-            boolean.clauses.start, boolean.clauses.literal,
-            boolean.groups.start, boolean.groups.literal,
-            boolean.sums.start, boolean.sums.literal, boolean.coefficient, boolean.bound,
-            ints([0]), np.zeros(0, np.int32), np.zeros(0),
+            boolean.clauses.start,
+            boolean.clauses.literal,
+            boolean.groups.start,
+            boolean.groups.literal,
+            boolean.sums.start,
+            boolean.sums.literal,
+            boolean.coefficient,
+            boolean.bound,
+            ints([0]),
+            np.zeros(0, np.int32),
+            np.zeros(0),
         )
         self.state = learning.load(formula)
 
@@ -121,8 +128,10 @@ def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:
             value = int(now[site].int().argmax())
             where = tuple(int(i) for i in np.unravel_index(site, domain.shape or (1,)))
             entries.append(
-                (Place(variable.name, where if domain.shape else (), domain.values[value]),
-                 column + site * k + value)
+                (
+                    Place(variable.name, where if domain.shape else (), domain.values[value]),
+                    column + site * k + value,
+                )
             )
         column += domain.sites * k
     return entries
@@ -192,35 +201,26 @@ def _rules(factors: Factors, pinned: list[int]) -> tuple[tuple[int, int], ...]:
 def selectable(factors: Factors) -> Selectable:
     """The same structure with a hidden switch for each part: 1 where it binds."""
     rigid = factors.expanded()
-    lists = (rigid.counted, rigid.clauses, rigid.sums)
+    owners = [(x.term, x.part) for x in (rigid.counted, rigid.clauses, rigid.sums)]
+    owners += [(table.term, table.part) for table in rigid.tables]
     keys = sorted(
-        {
-            (int(t), int(p))
-            for x in (*lists, *rigid.tables)
-            for t, p in zip(x.term, x.part, strict=True)
-        }
+        {(int(t), int(p)) for term, part in owners for t, p in zip(term, part, strict=True)}
     )
     n = len(rigid.sizes)
     switch = {key: n + k for k, key in enumerate(keys)}
 
     def conditions(x) -> list[tuple[int, int]]:
-        return [
-            (switch[int(t), int(p)], 1) for t, p in zip(x.term, x.part, strict=True)
-        ]
+        return [(switch[int(t), int(p)], 1) for t, p in zip(x.term, x.part, strict=True)]
 
     pairs, counted = _pairwise(rigid)
-    rigid = replace(
-        rigid, counted=counted, clauses=_concatenated(Clauses, [rigid.clauses, pairs])
-    )
+    rigid = replace(rigid, counted=counted, clauses=_concatenated(Clauses, [rigid.clauses, pairs]))
     bound = _conditioned(
         replace(rigid, tables=()),
         conditions(rigid.counted),
         conditions(rigid.clauses),
         conditions(rigid.sums),
     )
-    tables = tuple(
-        one for table in rigid.tables for one in _switched(table, switch, rigid.sizes)
-    )
+    tables = tuple(one for table in rigid.tables for one in _switched(table, switch, rigid.sizes))
     sizes = np.concatenate([rigid.sizes, np.full(len(keys), 2)]).astype(np.int64)
     boolean = encode(replace(bound, sizes=sizes, tables=tables), merge=False)
     on = boolean.literal[boolean.offset[n : n + len(keys)] + 1]
@@ -245,8 +245,12 @@ def _pairwise(factors: Factors) -> tuple[Clauses, Counted]:
         return Clauses(), c
     flat = np.concatenate(site)
     pairs = Clauses(
-        ints(start), flat, np.concatenate(value), np.concatenate(term).astype(np.int64),
-        np.concatenate(part).astype(np.int64), np.zeros(len(flat), dtype=bool),
+        ints(start),
+        flat,
+        np.concatenate(value),
+        np.concatenate(term).astype(np.int64),
+        np.concatenate(part).astype(np.int64),
+        np.zeros(len(flat), dtype=bool),
     )
     return pairs, replace(c, high=np.where(small, lengths, c.high))
 
@@ -281,8 +285,7 @@ def _words(
     repair: tuple[Place, ...],
 ) -> str:
     names = term_names(problem)
-    given = ", ".join(f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}"
-                      for p in places)
+    given = ", ".join(f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}" for p in places)
     rules = ", ".join(f"{names[t]} part {p}" for t, p in parts)
     said = []
     if given:
@@ -291,9 +294,8 @@ def _words(
         said.append(f"the rules {rules}")
     text = " and ".join(said) + " cannot hold together; without any one of them the others can"
     if repair:
-        give_up = ", ".join(f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}"
-                            for p in repair)
+        give_up = ", ".join(
+            f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}" for p in repair
+        )
         text += f"; the smallest repair gives up {give_up}"
     return text
-
-

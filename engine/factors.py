@@ -242,8 +242,10 @@ class Factors:
 
         A hidden site tells which part fails. None where a sum has no explicit form.
         """
-        tables = tuple(replace(t, costs=t.costs * weight, default=t.default * weight
-                               if t.default else 0.0) for t in self.tables)
+        tables = tuple(
+            replace(t, costs=t.costs * weight, default=t.default * weight if t.default else 0.0)
+            for t in self.tables
+        )
         rigid = replace(self.expanded(), tables=())
         if rigid.sums.count:
             return rigid._slackened(weight, tables)
@@ -252,8 +254,12 @@ class Factors:
             return replace(self, tables=tables)
         n = len(self.sizes)
         hidden = {int(p): n + k for k, p in enumerate(parts)}
-        loose = _conditioned(rigid, [(hidden[int(p)], 0) for p in rigid.counted.part],
-                             [(hidden[int(p)], 0) for p in rigid.clauses.part], [])
+        loose = _conditioned(
+            rigid,
+            [(hidden[int(p)], 0) for p in rigid.counted.part],
+            [(hidden[int(p)], 0) for p in rigid.clauses.part],
+            [],
+        )
         price = Table(
             ints(list(hidden.values()))[:, None],
             ints([0, 1])[:, None],
@@ -310,8 +316,16 @@ class Factors:
             start.append(start[-1] + len(sites))
             lows.append(s.low[k])
             highs.append(s.high[k])
-        loose = Sums(ints(start), np.concatenate(site), np.concatenate(value), s.term, s.part,
-                     np.concatenate(coefficient), floats(lows), floats(highs))
+        loose = Sums(
+            ints(start),
+            np.concatenate(site),
+            np.concatenate(value),
+            s.term,
+            s.part,
+            np.concatenate(coefficient),
+            floats(lows),
+            floats(highs),
+        )
         every = np.concatenate([self.sizes, ints(sizes)]).astype(np.int64)
         return Factors(every, self.visible, sums=loose, tables=(*tables, *prices))
 
@@ -346,13 +360,16 @@ def conditional(branches: Sequence[Factors]) -> Factors:
         bound = replace(
             bound,
             sizes=np.append(rigid.sizes, len(branches)).astype(np.int64),
-            tables=tuple(_selected(t, n, b, len(branches), rigid.sizes) for t in rigid.tables),
+            tables=tuple(_selected(t, n, b, rigid.sizes) for t in rigid.tables),
         )
         bound, offset = _parts_after(bound, offset)
         # the selector is the last hidden site of the branch: bring it to its common place
         hidden = n - branch.visible
-        order = [*range(branch.visible), *range(branch.visible + 1, branch.visible + 1 + hidden),
-                 branch.visible]
+        order = [
+            *range(branch.visible),
+            *range(branch.visible + 1, branch.visible + 1 + hidden),
+            branch.visible,
+        ]
         bound = _renumbered(bound, ints(order))
         bound = replace(
             bound,
@@ -366,15 +383,20 @@ def conditional(branches: Sequence[Factors]) -> Factors:
 
 def _parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
     """The same structure with its part numbers moved behind `offset`, and the next free number."""
-    lists = (factors.counted, factors.clauses, factors.sums)
-    top = max([int(x.part.max()) for x in (*lists, *factors.tables) if len(x.part)], default=-1)
-    counted, clauses, sums = (replace(x, part=x.part + offset) for x in lists)
-    tables = tuple(replace(t, part=t.part + offset) for t in factors.tables)
-    moved = replace(factors, counted=counted, clauses=clauses, sums=sums, tables=tables)
+    parts = [factors.counted.part, factors.clauses.part, factors.sums.part]
+    parts += [table.part for table in factors.tables]
+    top = max([int(part.max()) for part in parts if len(part)], default=-1)
+    moved = replace(
+        factors,
+        counted=replace(factors.counted, part=factors.counted.part + offset),
+        clauses=replace(factors.clauses, part=factors.clauses.part + offset),
+        sums=replace(factors.sums, part=factors.sums.part + offset),
+        tables=tuple(replace(t, part=t.part + offset) for t in factors.tables),
+    )
     return moved, offset + top + 1
 
 
-def _selected(table: Table, selector: int, branch: int, branches: int, sizes: Ints) -> Table:
+def _selected(table: Table, selector: int, branch: int, sizes: Ints) -> Table:
     """The same costs where the selector is `branch`, and 0 elsewhere."""
     scopes = np.concatenate(
         [table.scopes, np.full((len(table.scopes), 1), selector)], axis=1
@@ -415,12 +437,32 @@ def _conditioned(
     pieces = []
     for k in range(c.count):
         a, b = c.start[k], c.start[k + 1]
-        pieces.append((c.site[a:b], c.value[a:b], np.ones(b - a), float(c.low[k]),
-                       float(c.high[k]), counted_if[k], c.term[k], c.part[k]))
+        pieces.append(
+            (
+                c.site[a:b],
+                c.value[a:b],
+                np.ones(b - a),
+                float(c.low[k]),
+                float(c.high[k]),
+                counted_if[k],
+                c.term[k],
+                c.part[k],
+            )
+        )
     for k in range(s.count):
         a, b = s.start[k], s.start[k + 1]
-        pieces.append((s.site[a:b], s.value[a:b], s.coefficient[a:b], s.low[k], s.high[k],
-                       sums_if[k], s.term[k], s.part[k]))
+        pieces.append(
+            (
+                s.site[a:b],
+                s.value[a:b],
+                s.coefficient[a:b],
+                s.low[k],
+                s.high[k],
+                sums_if[k],
+                s.term[k],
+                s.part[k],
+            )
+        )
     sums = _conditional_sums(pieces)
     return replace(factors, counted=Counted(), clauses=clauses, sums=sums)
 
@@ -449,8 +491,16 @@ def _conditional_sums(pieces) -> Sums:
             part.append(place)
     if not site:
         return Sums()
-    return Sums(ints(start), ints(np.concatenate(site)), ints(np.concatenate(value)), ints(term),
-                ints(part), floats(np.concatenate(coefficient)), floats(low), floats(high))
+    return Sums(
+        ints(start),
+        ints(np.concatenate(site)),
+        ints(np.concatenate(value)),
+        ints(term),
+        ints(part),
+        floats(np.concatenate(coefficient)),
+        floats(low),
+        floats(high),
+    )
 
 
 def _renumbered(factors: Factors, where: Ints) -> Factors:

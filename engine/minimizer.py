@@ -66,8 +66,7 @@ class Report:
             self.done | other.done,
             torch.maximum(self.unique, other.unique),
             tuple(
-                b if len(b) > len(a) else a
-                for a, b in zip(self.others, other.others, strict=True)
+                b if len(b) > len(a) else a for a, b in zip(self.others, other.others, strict=True)
             ),
         )
 
@@ -107,8 +106,10 @@ def select_rows(s: Any, rows: Sequence[int], total: int) -> Any:
         if isinstance(field, dict):
             return {name: take(value) for name, value in field.items()}
         if isinstance(field, Report):
-            taken = {n: take(getattr(field, n)) for n in
-                     ("x", "energy", "violation", "bound", "done", "unique", "others")}
+            taken = {
+                n: take(getattr(field, n))
+                for n in ("x", "energy", "violation", "bound", "done", "unique", "others")
+            }
             return replace(field, **taken)
         if type(field) is tuple and len(field) == total:
             return tuple(field[r] for r in rows)

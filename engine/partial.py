@@ -20,7 +20,7 @@ CONFLICTS = 200  # of the learning refutation of one row
 
 def partial(problem: Problem) -> list[Answer]:
     """One answer for each row: SCORED with a bound valid for every completion, or INFEASIBLE."""
-    floor = _floors(problem)
+    floor = problem.energy.floor()
     if not any(isinstance(d, Finite) for d in problem.domains.values()):
         return [_scored(floor) for _ in range(problem.rows)]
     factors, rest = problem.factored()
@@ -34,18 +34,14 @@ def partial(problem: Problem) -> list[Answer]:
 
 def _learned(problem: Problem, plan: Plan, row: int, floor: float) -> Answer:
     try:
-        _, state = plan.narrowed(problem.allowed[row], row)
+        learner = plan.learner(problem.allowed[row], row)
     except NotEncodable:
         return _scored(floor)
-    status, state = learning.search(state, (), CONFLICTS)
+    status, state = learning.search(learner.state, (), CONFLICTS)
     if status == learning.REFUTED:
         return _ruled_out()
-    explicit = plan.boolean.constant + learning.lower_bound(state)
+    explicit = learner.constant + learning.lower_bound(state)
     return _scored(max(floor, explicit + plan.rest_floor))
-
-
-def _floors(problem: Problem) -> float:
-    return sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
 
 
 def _ruled_out() -> Answer:

@@ -150,10 +150,11 @@ class Problem:
     def allowed(self) -> np.ndarray:
         """Which literals are possible, sites in order, hidden ones free. -> (R, C) uint8"""
         factors, _ = self.factored()
-        columns = [
-            self.domain(v.name).allowed.reshape(self.rows, -1).numpy()
-            for v in self.finite
-        ]
+        columns = []
+        for v in self.finite:
+            domain = self.domain(v.name)
+            assert isinstance(domain, Finite)
+            columns.append(domain.allowed.reshape(self.rows, -1).numpy())
         hidden = int(factors.sizes[factors.visible :].sum())
         columns.append(np.ones((self.rows, hidden), dtype=bool))
         return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.uint8)

@@ -19,9 +19,7 @@ def answers(
     """One verified answer for each row of evidence."""
     return verify(
         problem,
-        last(
-            solve(problem, minimizer, particles=particles, budget=budget, seed=seed, start=start)
-        ),
+        last(solve(problem, minimizer, particles=particles, budget=budget, seed=seed, start=start)),
     )
 
 

@@ -19,6 +19,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.problem import Problem
 from engine.random import Stream
 
+
 def never() -> bool:
     """The caller never stops the search."""
     return False

@@ -67,8 +67,8 @@ class Line:
                 *options_of(dialing.limits),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", patience),  # also what connecting may take
-                ("grpc.max_reconnect_backoff_ms", max(patience, 1000)),
+                ("grpc.max_reconnect_backoff_ms", 250),  # a host that is back is found soon
+                ("grpc.min_reconnect_backoff_ms", patience),  # what connecting may take
                 ("grpc.keepalive_time_ms", 10_000),
                 ("grpc.keepalive_timeout_ms", 5_000),
                 ("grpc.enable_http_proxy", 0),

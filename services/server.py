@@ -22,11 +22,12 @@ from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, Overloaded, k
 from engine.problem import Problem
 from engine.solve import Solution
 from modules.catalogue import Catalogue
+from services.agreement import check_answers, close_remotes, judge_ahead, remotes_of
 from services.dial import STOP
 from services.limits import DEFAULT, Limits
 from services.query import Options
 from services.reason import Reasoner
-from services.remote import RemoteKinds, check_answers, close_remotes, judge_ahead, remotes_of
+from services.remote import RemoteKinds
 from services.serving import Service, start
 from services.serving import run as serve
 from services.v1 import query_pb2

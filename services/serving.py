@@ -23,7 +23,7 @@ from services.limits import DEFAULT, Limits
 
 log = logging.getLogger(__name__)
 
-GRACE = 5.0  # seconds that calls have to end after SIGTERM
+GRACE = 3.0  # seconds that calls have to end after SIGTERM
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 

@@ -76,7 +76,9 @@ def offer(monkeypatch):
             importlib.metadata.EntryPoint(name.replace("__", "."), value, "basin.modules")
             for name, value in points.items()
         ]
-        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: entries)
+        monkeypatch.setattr(
+            importlib.metadata, "entry_points", lambda group="": entries if group else []
+        )
 
     return offered
 

@@ -55,8 +55,7 @@ def test_minimal_sudoku_is_proper_and_one_clue_less_is_not(seed):
     lines = [[r * 9 + c for c in range(9)] for r in range(9)]
     lines += [[r * 9 + c for r in range(9)] for c in range(9)]
     lines += [
-        [(b // 3 * 3 + i) * 9 + b % 3 * 3 + j for i in range(3) for j in range(3)]
-        for b in range(9)
+        [(b // 3 * 3 + i) * 9 + b % 3 * 3 + j for i in range(3) for j in range(3)] for b in range(9)
     ]
     cells = Variable("cells", Finite(tuple(range(10)), (9, 9)))
     term = Proper(cells, lines=lines)

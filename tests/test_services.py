@@ -17,11 +17,12 @@ from engine.answer import Flag, Status
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, Overloaded, UnknownKind
 from modules.catalogue import Catalogue
+from services.agreement import check_answers, remotes_of
 from services.client import Client
 from services.dial import Dialing
 from services.query import query_of
 from services.reason import Reasoner
-from services.remote import Remote, RemoteKinds, check_answers, remotes_of
+from services.remote import Remote, RemoteKinds
 from services.server import Policy, create_server
 from services.serving import Service, check_address
 from services.structure import digest_of
@@ -268,6 +269,17 @@ def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
     last = events[-1]
     assert isinstance(last, Result) and last.answer.values is not None
     assert last.answer.values["x"][0] == 0.5
+
+
+def test_a_hosted_soft_term_beside_local_rules(client: Client) -> None:
+    """Finite sites, nothing explicit in the hosted term: sampled, with the rule kept."""
+    query = soft("kinds.Pairs", sites=6, budget={"particles": 8, "steps": 60})
+    query["terms"] += [
+        {"kind": "discrete.not_equal", "scope": ["x"], "params": {"pairs": [[0, 5], [1, 4]]}}
+    ]
+    (answer,) = client.solve(query)
+    assert answer.status in (Status.OPTIMAL, Status.SATISFIED) and answer.energy == 0
+    assert answer.values is not None and answer.values["x"][0] != answer.values["x"][5]
 
 
 def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine import BadQuery, Factors, Finite, Variable
 from engine.factors import Clauses, Counted, Different, Sums, Table, conditional, floats, ints
 from modules.catalogue import Catalogue
-from services.remote import cost_of
+from services.agreement import cost_of
 from services.structure import (
     check_factors,
     check_fit,

@@ -2,22 +2,45 @@
 
 import time
 
-from engine import Finite, Problem, Variable, answers
-from engine.energy import Term
+import numpy as np
+from torch import Tensor
+
+from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
+from engine.factors import Different, ints
+from engine.kernels.cover import search
+from engine.minimizers.annealing import Annealing
+from engine.minimizers.branch_and_bound import BranchAndBound, cover_of
 
 
-class _Unequal(Term):
-    """E = <x_0, x_1>: two sites of two values that should differ."""
+class Alike(Term):
+    """E = <x_0, x_1>: 1 where two sites of equal values agree."""
 
-    def energy(self, x):  # (B, 2, 2) -> (B,)
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
         return (x[:, 0] * x[:, 1]).sum(-1)
+
+    def holds(self, x: list[int]) -> bool:
+        return x[0] != x[1]
+
+
+class Cost(Term):
+    """E = 1 - x_0[0]: the first site should take its first value."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
+        return 1 - x[:, 0, 0]
 
 
 def main() -> None:
-    """Answer one soft and one hard toy query: that touches every kernel."""
+    """Toy problems of rules, of costs and of both, to the minimizers that have kernels."""
     began = time.perf_counter()
     x = Variable("x", Finite((0, 1), (2,)))
-    answers(Problem(1.0 * _Unequal(x)))
+    rules, costs = required(Alike(x)), 1.0 * Alike(x) + 1.0 * Cost(x)
+    for energy in (rules, costs, rules + costs):
+        answers(Problem(energy), BranchAndBound(), budget=Budget(steps=2))
+        answers(Problem(energy), Annealing(sweeps=2), budget=Budget(steps=2))
+    line = Factors(
+        ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
+    )
+    search(cover_of(line), np.ones((1, 4)), 10)
     print(f"kernels compiled in {time.perf_counter() - began:.1f} s")
 
 

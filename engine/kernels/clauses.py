@@ -86,7 +86,9 @@ class State(NamedTuple):
     mark: np.ndarray  # uint8 (L)
     scratch: np.ndarray  # uint32 (3, V + 1)  learned literals; marked variables; a stack
     stamp: np.ndarray  # int64 (3V + 2)
-    arena: np.ndarray  # uint32         clauses: size, levels (0: given), used, search start, literals
+    arena: (
+        np.ndarray
+    )  # uint32         clauses: size, levels (0: given), used, search start, literals
     watch: np.ndarray  # int64          clause << 33 | binary << 32 | another of its literals
     watch_at: np.ndarray  # int64 (L, 3)  start, size, capacity of each literal's watch list
     log: np.ndarray  # int32            +(size + 1) or -(size + 1), then the literals
@@ -106,8 +108,9 @@ LUBY_U, LUBY_V, TARGET, BEST, REPHASE_AT, REPHASES, DECISIONS, PROPAGATIONS = ra
 # floats
 INCREMENT, FAST, SLOW, BOUND, MUST_BEAT, DECAY, P0, P1, P2, P3, P4, P5 = range(12)
 
-SETTINGS = dict(first=[2000, 1000, 1000, 2], decay=0.92, phase=1,
-  p=[1024, 0.95, 2000, 1000, 1.1, 1000])
+SETTINGS = dict(
+    first=[2000, 1000, 1000, 2], decay=0.92, phase=1, p=[1024, 0.95, 2000, 1000, 1.1, 1000]
+)
 NONE = -1
 CLAUSE, LITERAL, SUM, COST = range(4)  # kinds of reasons
 HEADER = 4  # words before a clause's literals
@@ -1006,9 +1009,7 @@ def _run(st, assumptions, conflicts, must_beat):
                 if ints[CONFLICTS] >= ints[REPHASE_AT]:
                     _backtrack(st, 0)
                     _rephase(st)
-                    ints[REPHASE_AT] = ints[CONFLICTS] + np.int64(
-                        floats[P5] * (ints[REPHASES] + 1)
-                    )
+                    ints[REPHASE_AT] = ints[CONFLICTS] + np.int64(floats[P5] * (ints[REPHASES] + 1))
                 _restart(st, min(assumed, ints[LEVEL]))
         literal = np.int64(-1)
         while ints[LEVEL] < assumed:

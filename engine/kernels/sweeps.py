@@ -99,8 +99,9 @@ class Layout:
             return 4 * len(self.sizes) + len(self.pairs.near) // 2
         literals = len(s.literal_sum) / max(1, s.offset[-1]) * len(self.sizes)
         swaps = 4 * len(s.line_site)
-        return int(4 * len(self.sizes) + 3 * len(s.scope) + 4 * literals
-                   + 3 * len(s.pair_sum) + swaps)
+        return int(
+            4 * len(self.sizes) + 3 * len(s.scope) + 4 * literals + 3 * len(s.pair_sum) + swaps
+        )
 
 
 # ---------------------------------------------------------------- from factors to arrays
@@ -180,8 +181,14 @@ class _Scopes:
         forbidden = ~np.isfinite(costs)
         least = np.where(forbidden, np.inf, costs).min(1)
         lead = costs.shape[1] if len(costs) > 1 else 0
-        for name, value in (("base", self.filled), ("lead", lead), ("key_start", key_start),
-                            ("keys", keys), ("forbids", forbidden.any()), ("least", least)):
+        for name, value in (
+            ("base", self.filled),
+            ("lead", lead),
+            ("key_start", key_start),
+            ("keys", keys),
+            ("forbids", forbidden.any()),
+            ("least", least),
+        ):
             self.columns[name] += [value] * len(scopes)
         self.pool.append(np.where(forbidden, 0.0, costs).reshape(-1))
         self.ban.append(forbidden.reshape(-1))
@@ -208,8 +215,10 @@ class _Scopes:
             "scope_start": _starts(site, len(self.sizes)),
             "scope": scope.astype(np.int32),
             "stride": merged,
-            **{name: np.array(self.columns[name], dtype=np.int64)
-               for name in ("base", "lead", "key_start", "keys")},
+            **{
+                name: np.array(self.columns[name], dtype=np.int64)
+                for name in ("base", "lead", "key_start", "keys")
+            },
             "rule": rule.astype(np.int32),
             "key": np.concatenate([np.zeros(0, np.int64), *self.key]).astype(np.int64),
             "pool": np.concatenate([np.zeros(0), *self.pool]),
@@ -245,12 +254,13 @@ def _sum_arrays(factors: Factors, sizes: Ints, offset: Ints, scopes: _Scopes) ->
         (f.sums, f.sums.coefficient),
     )
     low = np.concatenate([f.counted.low.astype(float), _clause_lows(f), f.sums.low])
-    high = np.concatenate([f.counted.high.astype(float),
-                           np.full(f.clauses.count, np.inf), f.sums.high])
+    high = np.concatenate(
+        [f.counted.high.astype(float), np.full(f.clauses.count, np.inf), f.sums.high]
+    )
     shifts = np.cumsum([0] + [lists.count for lists, _ in families])
-    owner = np.concatenate([
-        lists.owner() + shift for (lists, _), shift in zip(families, shifts[:-1], strict=True)
-    ])
+    owner = np.concatenate(
+        [lists.owner() + shift for (lists, _), shift in zip(families, shifts[:-1], strict=True)]
+    )
     literal = np.concatenate([offset[lists.site] + lists.value for lists, _ in families])
     coefficient = np.concatenate([factor for _, factor in families])
     total = int(offset[-1])
@@ -266,8 +276,9 @@ def _sum_arrays(factors: Factors, sizes: Ints, offset: Ints, scopes: _Scopes) ->
     return {
         **scopes.arrays(len(low)),
         **_by_literal(owner[~several], literal[~several], merged[~several], total),
-        **_by_site(link[times > 1], link_of[several], literal[several], merged[several],
-                   sizes, offset),
+        **_by_site(
+            link[times > 1], link_of[several], literal[several], merged[several], sizes, offset
+        ),
         "low": low.astype(np.float64),
         "high": high.astype(np.float64),
     }
@@ -288,8 +299,9 @@ def _by_literal(owner: Ints, literal: Ints, coefficient: Floats, total: int) -> 
     }
 
 
-def _by_site(links: Ints, link_of: Ints, literal: Ints, coefficient: Floats, sizes: Ints,
-             offset: Ints) -> dict:
+def _by_site(
+    links: Ints, link_of: Ints, literal: Ints, coefficient: Floats, sizes: Ints, offset: Ints
+) -> dict:
     """links: sum * n + site of sums that see several values of a site; link_of: its place among
     all links, of every such literal."""
     n = max(1, len(sizes))
@@ -315,7 +327,8 @@ def _starts(owner: Ints, count: int) -> np.ndarray:
 def _tight_lines(factors: Factors) -> tuple[Ints, Ints]:
     """Lines that take every value exactly once."""
     lines = [
-        line for line in factors.different.lines()
+        line
+        for line in factors.different.lines()
         if len(line) > 1 and (factors.sizes[line] == len(line)).all()
     ]
     start = np.concatenate([[0], np.cumsum([len(line) for line in lines])])
@@ -351,8 +364,17 @@ def _fast(out: Layout, scopes: _Scopes) -> Layout:
     kept = merged != 0
     both, merged = both[kept], merged[kept]
     pairs = Pairs(_starts(both // max(1, n), n), (both % max(1, n)).astype(np.int32), merged)
-    return Layout(out.sizes, out.visible, s, out.field, out.closed, out.floor, pairs,
-                  np.ascontiguousarray(field + linear), constant)
+    return Layout(
+        out.sizes,
+        out.visible,
+        s,
+        out.field,
+        out.closed,
+        out.floor,
+        pairs,
+        np.ascontiguousarray(field + linear),
+        constant,
+    )
 
 
 # ---------------------------------------------------------------- kernels
@@ -430,8 +452,9 @@ def _taken(change, beta, fraction):
 
 
 @njit(cache=True, nogil=True)
-def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, best, score, blame,
-          probe):
+def sweep(
+    s, row, choices, options, field, weight, betas, key, lane, first, x, best, score, blame, probe
+):
     """Sweeps of one row's particles, one for each of `betas`, numbered from `first`.
 
     choices (C,): the allowed values of each site, packed at its offset; options (n,): how many.
@@ -461,8 +484,14 @@ def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, b
             line = 0
             if t >= 0:
                 for q in range(len(words) // 4):
-                    c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
-                                            np.uint64(lane), key[0], key[1])
+                    c0, c1, c2, c3 = philox(
+                        np.uint64(q),
+                        np.uint64(p),
+                        np.uint64(first + t),
+                        np.uint64(lane),
+                        key[0],
+                        key[1],
+                    )
                     words[4 * q], words[4 * q + 1] = c0, c1
                     words[4 * q + 2], words[4 * q + 3] = c2, c3
             for m in range(moves if t >= 0 else 0):
@@ -528,8 +557,7 @@ def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, b
                         while True:
                             for e in range(literal_start[c], literal_start[c + 1]):
                                 k = literal_sum[e]
-                                w = _miss(low[k], high[k],
-                                          total[k] + sign * literal_coefficient[e])
+                                w = _miss(low[k], high[k], total[k] + sign * literal_coefficient[e])
                                 w -= _miss(low[k], high[k], total[k])
                                 broken_change += w
                                 change += weight[k] * w
@@ -539,8 +567,11 @@ def sweep(s, row, choices, options, field, weight, betas, key, lane, first, x, b
                         for e in range(pair_start[i], pair_start[i + 1]):
                             c = pair_first[e]
                             k = pair_sum[e]
-                            w = _miss(low[k], high[k], total[k] + pair_coefficient[c + b]
-                                      - pair_coefficient[c + a])
+                            w = _miss(
+                                low[k],
+                                high[k],
+                                total[k] + pair_coefficient[c + b] - pair_coefficient[c + a],
+                            )
                             w -= _miss(low[k], high[k], total[k])
                             broken_change += w
                             change += weight[k] * w
@@ -603,8 +634,14 @@ def sweep_pairs(s, options, field, constant, betas, key, lane, first, x, best, s
         for t in range(-1, len(betas)):
             if t >= 0:
                 for q in range(blocks):
-                    c0, c1, c2, c3 = philox(np.uint64(q), np.uint64(p), np.uint64(first + t),
-                                            np.uint64(lane), key[0], key[1])
+                    c0, c1, c2, c3 = philox(
+                        np.uint64(q),
+                        np.uint64(p),
+                        np.uint64(first + t),
+                        np.uint64(lane),
+                        key[0],
+                        key[1],
+                    )
                     draw[4 * q] = np.float64(np.int64(c0))
                     draw[4 * q + 1] = np.float64(np.int64(c1))
                     draw[4 * q + 2] = np.float64(np.int64(c2))
@@ -635,16 +672,31 @@ def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:
     if out.pairs is not None:
         assert out.pair_field is not None
         owner = np.repeat(np.arange(len(out.sizes)), np.diff(out.pairs.start))
-        change = out.pair_field[row if len(out.pair_field) > 1 else 0] + np.stack([
-            np.bincount(owner, out.pairs.coupling * y[out.pairs.near], len(out.sizes)) for y in x
-        ])
+        change = out.pair_field[row if len(out.pair_field) > 1 else 0] + np.stack(
+            [np.bincount(owner, out.pairs.coupling * y[out.pairs.near], len(out.sizes)) for y in x]
+        )
         change = np.where(options > 1, change, 0.0).reshape(-1)
         return np.stack([change, np.zeros_like(change)], 1)
     x = x.copy()
     probe = np.zeros((*x.shape, 2))
     key = np.zeros(2, dtype=np.uint64)
-    sweep(out.structure, row, choices, options, field, weight, np.zeros(1), key, 0, 0, x,
-          x.copy(), np.zeros((len(x), 4)), np.zeros(out.rules), probe)
+    sweep(
+        out.structure,
+        row,
+        choices,
+        options,
+        field,
+        weight,
+        np.zeros(1),
+        key,
+        0,
+        0,
+        x,
+        x.copy(),
+        np.zeros((len(x), 4)),
+        np.zeros(out.rules),
+        probe,
+    )
     return probe.reshape(-1, 2)
 
 
@@ -695,8 +747,9 @@ def reference(
     return x, cost, broken
 
 
-def plain_energy(factors: Factors, x: Ints, weight: Floats, row: int = 0
-                 ) -> tuple[float, float, float]:
+def plain_energy(
+    factors: Factors, x: Ints, weight: Floats, row: int = 0
+) -> tuple[float, float, float]:
     """Cost, violation and weighted violation of one state, straight from the factors."""
     f = factors.expanded()
     misses: list[float] = []
@@ -706,8 +759,9 @@ def plain_energy(factors: Factors, x: Ints, weight: Floats, row: int = 0
         misses.append(max(0, f.counted.low[k] - true, true - f.counted.high[k]))
     for k in range(f.clauses.count):
         at = slice(f.clauses.start[k], f.clauses.start[k + 1])
-        misses.append(int(not ((x[f.clauses.site[at]] == f.clauses.value[at])
-                               == f.clauses.sign[at]).any()))
+        misses.append(
+            int(not ((x[f.clauses.site[at]] == f.clauses.value[at]) == f.clauses.sign[at]).any())
+        )
     for k in range(f.sums.count):
         at = slice(f.sums.start[k], f.sums.start[k + 1])
         true = x[f.sums.site[at]] == f.sums.value[at]

@@ -197,8 +197,9 @@ class Annealing(Minimizer[AnnealingState]):
         weight = np.ones(plan.layout.rules)
         for r in range(rows):
             mine = places[r * p : (r + 1) * p].numpy()[:16]
-            out = kernel.probed(plan.layout, r, plan.choices[r], plan.options[r], plan.field(r),
-                                weight, mine)
+            out = kernel.probed(
+                plan.layout, r, plan.choices[r], plan.options[r], plan.field(r), weight, mine
+            )
             cost = np.abs(out[..., 0])
             unit = cost[cost > 1e-12].mean() if (cost > 1e-12).any() else 1.0
             scale[r] = unit
@@ -232,8 +233,9 @@ class Annealing(Minimizer[AnnealingState]):
         both = [t[:, :visible].unflatten(0, shape)[rows] for t in (s.places, s.best)]
         return torch.cat(both, 1).flatten(0, 1), 2 * s.plan.particles
 
-    def _scored(self, problem: Problem, s: AnnealingState, rows: Sequence[int], places: Tensor,
-                each: int) -> AnnealingState:
+    def _scored(
+        self, problem: Problem, s: AnnealingState, rows: Sequence[int], places: Tensor, each: int
+    ) -> AnnealingState:
         """Scores candidates, `each` a row, by the energy itself; keeps those that are better."""
         at = torch.as_tensor(list(rows), dtype=torch.long)
         fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
@@ -280,13 +282,37 @@ def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -
     if layout.pairs is not None:
         assert layout.pair_field is not None and layout.pair_constant is not None
         at = row if len(layout.pair_field) > 1 else 0
-        kernel.sweep_pairs(layout.pairs, plan.options[row], layout.pair_field[at],
-                           float(layout.pair_constant[at]), betas, key, lane, first, x, best,
-                           scores)
+        kernel.sweep_pairs(
+            layout.pairs,
+            plan.options[row],
+            layout.pair_field[at],
+            float(layout.pair_constant[at]),
+            betas,
+            key,
+            lane,
+            first,
+            x,
+            best,
+            scores,
+        )
     else:
-        kernel.sweep(layout.structure, row, plan.choices[row], plan.options[row],
-                     plan.field(row), weight, betas, key, lane, first, x, best, scores,
-                     blame, np.zeros((0, 0, 2)))
+        kernel.sweep(
+            layout.structure,
+            row,
+            plan.choices[row],
+            plan.options[row],
+            plan.field(row),
+            weight,
+            betas,
+            key,
+            lane,
+            first,
+            x,
+            best,
+            scores,
+            blame,
+            np.zeros((0, 0, 2)),
+        )
 
 
 def _choices(problem: Problem, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -27,8 +27,11 @@ from engine.kernels import cover as covering
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
 from engine.problem import Problem
 from engine.random import Stream
+from engine.simplify import Simplified, simplified
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # (nodes, rows) of the first visits of a row
+SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
+WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -64,6 +67,27 @@ class PlacedOthers(Sequence[tuple[State, ...]]):
         return tuple(Placed(self.problem, p[None], self.fixed) for p in self.others[row])
 
 
+def exchangeable(factors: Factors) -> bool:
+    """The values may be exchanged for each other, at all sites alike."""
+    sizes = factors.sizes
+    return factors.interchangeable and len(sizes) > 0 and bool((sizes == sizes[0]).all())
+
+
+def cover_of(factors: Factors) -> covering.Cover | None:
+    """The structure as groups of which one is chosen, or None where it is more than that."""
+    f = deduced(factors).expanded()
+    c = f.counted
+    plain = not f.clauses.count and not f.sums.count and not f.tables
+    if not plain or ((c.high != 1) | (c.low > 1)).any():
+        return None
+    offset = np.concatenate([[0], np.cumsum(f.sizes)])
+    label = classes = None
+    if exchangeable(factors):
+        label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
+        classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
+    return covering.cover(f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """What all rows share: the structure, prepared for both searches."""
@@ -76,25 +100,12 @@ class Plan:
     @cached_property
     def cover(self) -> covering.Cover | None:
         """The structure as groups, where it is nothing else."""
-        f = deduced(self.factors).expanded()
-        c = f.counted
-        plain = not f.clauses.count and not f.sums.count and not f.tables
-        if not plain or ((c.high != 1) | (c.low > 1)).any():
-            return None
-        offset = np.concatenate([[0], np.cumsum(f.sizes)])
-        label = classes = None
-        if self.symmetric:
-            label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
-            classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
-        return covering.cover(
-            f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes
-        )
+        return cover_of(self.factors)
 
     @property
     def symmetric(self) -> bool:
         """The values may be exchanged for each other, at all sites alike."""
-        f = self.factors
-        return f.interchangeable and len(f.sizes) > 0 and bool((f.sizes == f.sizes[0]).all())
+        return exchangeable(self.factors)
 
     @cached_property
     def boolean(self) -> Boolean:
@@ -109,25 +120,40 @@ class Plan:
         cost = b.cost[row if len(b.cost) > 1 else 0]
         return learning.Formula(
             b.variables,
-            b.clauses.start, b.clauses.literal,
-            b.groups.start, b.groups.literal,
-            b.sums.start, b.sums.literal, b.coefficient, b.bound,
-            b.costs.start, b.costs.literal, np.ascontiguousarray(cost),
+            b.clauses.start,
+            b.clauses.literal,
+            b.groups.start,
+            b.groups.literal,
+            b.sums.start,
+            b.sums.literal,
+            b.coefficient,
+            b.bound,
+            b.costs.start,
+            b.costs.literal,
+            np.ascontiguousarray(cost),
         )
 
     @cached_property
     def loaded(self) -> learning.State:
         return learning.load(self.formula)
 
-    def narrowed(self, allowed: np.ndarray, row: int) -> tuple[learning.Formula, learning.State]:
-        """The formula of one row and a search narrowed to its evidence. allowed (C,) uint8"""
-        if len(self.boolean.cost) > 1:
+    def learner(self, allowed: np.ndarray, row: int) -> "Learner":
+        """The learning search of one row, narrowed to its evidence. allowed (C,) uint8"""
+        b = self.boolean
+        if len(b.cost) > 1:
             formula = self.formula_of(row)
             state = learning.load(formula)
         else:
             formula, state = self.formula, learning.copy(self.loaded)
-        closed = self.boolean.literal[np.flatnonzero(allowed == 0)] ^ 1
-        return formula, learning.add_clauses(state, np.arange(len(closed) + 1), closed)
+        closed = b.literal[np.flatnonzero(allowed == 0)] ^ 1
+        state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
+        status, state = learning.search(state, (), 0)
+        opened = int((state.value == 0).sum()) // 2
+        if status == learning.LIMIT and opened < SHRUNK * b.variables:
+            small = simplified(formula, state.value)
+            constant = b.constant + small.constant
+            return Learner(small.formula, learning.load(small.formula), math.inf, constant, small)
+        return Learner(formula, state, math.inf, b.constant, None)
 
     @property
     def soft(self) -> bool:
@@ -139,7 +165,19 @@ class Learner(NamedTuple):
 
     formula: learning.Formula
     state: learning.State
-    upper: float  # explicit cost that the next solution must beat
+    upper: float  # cost of the formula that the next solution must beat
+    constant: float  # explicit cost that the formula does not count
+    small: Simplified | None  # where the formula is a smaller one
+
+    def model(self) -> np.ndarray:
+        """The last model found, over all variables."""
+        found = learning.model(self.state)
+        return self.small.model(found) if self.small else found
+
+    def without(self, clause: np.ndarray) -> "Learner":
+        """The search with one more clause; no literal of it may be fixed true."""
+        own = self.small.literals(clause) if self.small else clause
+        return self._replace(state=learning.add_clause(self.state, own))
 
 
 class BranchState(NamedTuple):
@@ -162,7 +200,8 @@ class BranchAndBound(Minimizer[BranchState]):
 
     unique: go on until uniqueness is decided; otherwise it is reported where it costs little.
     alternatives: further solutions to look for where nothing is soft.
-    conflicts: how many conflicts the learning search may spend in one step.
+    conflicts: at most so many conflicts in one step of the learning search; fewer where the
+    formula is large.
     """
 
     unique: bool = False
@@ -183,8 +222,9 @@ class BranchAndBound(Minimizer[BranchState]):
             raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
         rows, n = problem.rows, factors.visible
         floor = rest.floor() if rest else 0.0
-        plan = Plan(factors, rest, floor, {v.name: x[v.name][:: _particles(x, v, rows)]
-                                           for v in free})
+        plan = Plan(
+            factors, rest, floor, {v.name: x[v.name][:: _particles(x, v, rows)] for v in free}
+        )
         return BranchState(
             plan,
             torch.zeros(rows, n, dtype=torch.int64),
@@ -221,9 +261,7 @@ class BranchAndBound(Minimizer[BranchState]):
             PlacedOthers(problem, s.others, s.plan.fixed),
         )
 
-    def _cover(
-        self, problem: Problem, s: BranchState, rows: list[int], nodes: int
-    ) -> BranchState:
+    def _cover(self, problem: Problem, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
         cover = s.plan.cover
         assert cover is not None
@@ -254,8 +292,15 @@ class BranchAndBound(Minimizer[BranchState]):
             elif result.counted[k]:
                 unique[r] = UNIQUE
             done[r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
-        return s._replace(places=places, energy=energy, bound=bound, done=done, unique=unique,
-                          visits=visits, others=tuple(others))
+        return s._replace(
+            places=places,
+            energy=energy,
+            bound=bound,
+            done=done,
+            unique=unique,
+            visits=visits,
+            others=tuple(others),
+        )
 
     def _learn(self, problem: Problem, s: BranchState, r: int) -> BranchState:
         """A visit by the clause-learning search."""
@@ -289,22 +334,20 @@ class _Visit:
 
     def _fresh(self) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what was found."""
-        formula, state = self.plan.narrowed(self.problem.allowed[self.r], self.r)
-        learner = Learner(formula, state, math.inf)
+        learner = self.plan.learner(self.problem.allowed[self.r], self.r)
         known = [self.places, *self.others] if self.energy < math.inf else []
         for places in known:  # found by the other search
             learner = self._blocked(learner, places)
         return learner
 
     def run(self) -> None:
-        limit = learning.conflicts(self.learner.state) + self.minimizer.conflicts
+        limit = learning.conflicts(self.learner.state) + self._conflicts()
         leaves: list[np.ndarray] = []
         while True:
             budget = limit - learning.conflicts(self.learner.state)
             if budget <= 0:
                 break
-            formula, state, upper = self.learner
-            status, state = learning.search(state, (), budget, upper)
+            status, state = learning.search(self.learner.state, (), budget, self.learner.upper)
             self.learner = self.learner._replace(state=state)
             if status == learning.REFUTED:
                 self._leaves(leaves)
@@ -312,19 +355,24 @@ class _Visit:
                 return
             if status != learning.SATISFIED:
                 break
-            found = self.plan.boolean.places(learning.model(state))
+            found = self.plan.boolean.places(self.learner.model())
             if self.plan.rest is not None:
                 leaves.append(found)
                 self.learner = self._blocked(self.learner, found)
                 if len(leaves) == LEAVES:
                     break
-            elif self._solution(found, learning.objective(formula, learning.model(state))):
+            elif self._solution(found):
                 return
         self._leaves(leaves)
 
-    def _solution(self, found: np.ndarray, cost: float) -> bool:
+    def _conflicts(self) -> int:
+        """How many conflicts make a step of the usual length."""
+        f = self.learner.formula
+        size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
+        return min(self.minimizer.conflicts, max(8, WORK // max(size, 1)))
+
+    def _solution(self, found: np.ndarray) -> bool:
         """Take in a solution of a wholly explicit problem; True when the visit is over."""
-        energy = self.plan.boolean.constant + cost
         if not self.plan.soft:
             if self.energy < math.inf:
                 self.unique, self.others = NOT_UNIQUE, (*self.others, found)
@@ -333,7 +381,9 @@ class _Visit:
             self.done = 1 + len(self.others) >= self.minimizer.wanted
             self.learner = self._blocked(self.learner, found)
             return self.done
-        self.places, self.energy = found, energy
+        formula, state = self.learner.formula, self.learner.state
+        cost = learning.objective(formula, learning.model(state))
+        self.places, self.energy = found, self.learner.constant + cost
         self.learner = self.learner._replace(upper=cost)
         return False
 
@@ -347,7 +397,7 @@ class _Visit:
         best = int(energies.argmin())
         if float(energies[best]) < self.energy:
             self.places, self.energy = leaves[best], float(energies[best])
-            slack = self.energy - self.plan.rest_floor - self.plan.boolean.constant
+            slack = self.energy - self.plan.rest_floor - self.learner.constant
             self.learner = self.learner._replace(upper=slack)
 
     def _exhausted(self) -> None:
@@ -362,9 +412,7 @@ class _Visit:
 
     def _blocked(self, learner: Learner, places: np.ndarray) -> Learner:
         """The search without one solution."""
-        clause = self.plan.boolean.model_literals(places) ^ 1
-        state = learning.add_clause(learner.state, clause)
-        return learner._replace(state=state)
+        return learner.without(self.plan.boolean.model_literals(places) ^ 1)
 
 
 def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:

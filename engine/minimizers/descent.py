@@ -179,12 +179,20 @@ class Descent(Minimizer[DescentState]):
         """Decides the particles of some rows and scores them as they would be answered."""
         x = {n: problem.domain(n).decide(t) for n, t in s.free.items()}
         if not x:
-            return s._replace(energy=torch.zeros_like(s.energy),
-                              violation=torch.zeros_like(s.violation))
+            return s._replace(
+                energy=torch.zeros_like(s.energy), violation=torch.zeros_like(s.violation)
+            )
         return self._kept(problem, s, x, *score(problem, x), due)
 
-    def _kept(self, problem: Problem, s: DescentState, x: State, energy: Tensor,
-              violation: Tensor, due: Tensor) -> DescentState:
+    def _kept(
+        self,
+        problem: Problem,
+        s: DescentState,
+        x: State,
+        energy: Tensor,
+        violation: Tensor,
+        due: Tensor,
+    ) -> DescentState:
         """The best of the rows so far and of their particles, by violation, then energy."""
         shape = (problem.rows, -1)
         e = energy.nan_to_num(math.inf).view(shape)
@@ -198,8 +206,10 @@ class Descent(Minimizer[DescentState]):
             return s
         source = (torch.arange(problem.rows) * (len(energy) // problem.rows) + pick[:, 0])[at]
         return s._replace(
-            x={n: t.index_copy(0, at, x[n][source].detach()) if n in x else t
-               for n, t in s.x.items()},
+            x={
+                n: t.index_copy(0, at, x[n][source].detach()) if n in x else t
+                for n, t in s.x.items()
+            },
             energy=s.energy.index_copy(0, at, e[at]),
             violation=s.violation.index_copy(0, at, v[at]),
         )

@@ -137,8 +137,9 @@ class Gibbs(Minimizer[GibbsState]):
         if len(rows) == problem.rows:
             return self._advanced(problem, s, rng)
         chosen, total = rows.tolist(), problem.rows
-        some = self._advanced(problem.select(chosen), select_rows(s, chosen, total),
-                              rng.select(rows))
+        some = self._advanced(
+            problem.select(chosen), select_rows(s, chosen, total), rng.select(rows)
+        )
         return put_rows(s, some, chosen, total)
 
     def report(self, problem: Problem, s: GibbsState) -> Report:
@@ -178,10 +179,17 @@ class Gibbs(Minimizer[GibbsState]):
         log = -beta * change.nan_to_num(0.0)
         log = log + torch.where(
             flips,
-            _hastings(logits, _logits(here, multiplier, beta, mask, s.frame.owner),
-                      there.hot, hot, picked),
-            _langevin(there.real, real, drift, _drift(here, multiplier, s.pace, width),
-                      beta / s.pace, width),
+            _hastings(
+                logits, _logits(here, multiplier, beta, mask, s.frame.owner), there.hot, hot, picked
+            ),
+            _langevin(
+                there.real,
+                real,
+                drift,
+                _drift(here, multiplier, s.pace, width),
+                beta / s.pace,
+                width,
+            ),
         )
         taken = u[:, 1].log() <= log
         s = self._kept(problem, s, here)
@@ -237,8 +245,10 @@ class Gibbs(Minimizer[GibbsState]):
         source = (torch.arange(problem.rows) * particles + pick[:, 0])[at]
         found = s.frame.state(seen.hot[source], seen.real[source])
         return s._replace(
-            x={n: t.index_copy(0, at, found[n].to(t.dtype)) if n in found else t
-               for n, t in s.x.items()},
+            x={
+                n: t.index_copy(0, at, found[n].to(t.dtype)) if n in found else t
+                for n, t in s.x.items()
+            },
             energy=s.energy.index_copy(0, at, e[at]),
             violation=s.violation.index_copy(0, at, v[at]),
             improved=s.improved.index_fill(0, at, True),
@@ -291,8 +301,16 @@ def _evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen
     state = frame.state(hot, real)
     if not state:
         none = hot.new_zeros(len(hot), dtype=torch.float64)
-        return Seen(hot.detach(), real.detach(), none, none, hot.detach(), real.detach(),
-                    hot.detach(), real.detach())
+        return Seen(
+            hot.detach(),
+            real.detach(),
+            none,
+            none,
+            hot.detach(),
+            real.detach(),
+            hot.detach(),
+            real.detach(),
+        )
     with torch.enable_grad():
         energy = problem.energy(state)
         violation = problem.energy.violation(state)
@@ -301,8 +319,9 @@ def _evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen
         pair: tuple[Tensor | None, ...] = (None, None)
         if value.requires_grad:
             # both sums may share nodes above the terms' own graphs: views of the leaves
-            pair = torch.autograd.grad(value.sum(), (hot, real), allow_unused=True,
-                                       retain_graph=value is energy)
+            pair = torch.autograd.grad(
+                value.sum(), (hot, real), allow_unused=True, retain_graph=value is energy
+            )
         slopes += [
             torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
             for x, g in zip((hot, real), pair, strict=True)
@@ -350,8 +369,9 @@ def _logits(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: T
     return torch.log_softmax((-beta[:, None] / 2 * d).masked_fill(closed, -math.inf), 1)
 
 
-def _flip(hot: Tensor, logits: Tensor, owner: Tensor, u: Tensor, flips: Tensor
-          ) -> tuple[Tensor, Tensor]:
+def _flip(
+    hot: Tensor, logits: Tensor, owner: Tensor, u: Tensor, flips: Tensor
+) -> tuple[Tensor, Tensor]:
     """Draws a move for each particle. -> states (B, C), literals (B,)"""
     if not hot.shape[1]:
         return hot, torch.zeros(len(hot), dtype=torch.long)
@@ -406,8 +426,9 @@ def _drift(seen: Seen, multiplier: Tensor, pace: Tensor, width: Tensor) -> Tenso
     return -pace[:, None] * width**2 * slope
 
 
-def _langevin(there: Tensor, here: Tensor, drift: Tensor, back: Tensor, sharp: Tensor,
-              width: Tensor) -> Tensor:
+def _langevin(
+    there: Tensor, here: Tensor, drift: Tensor, back: Tensor, sharp: Tensor, width: Tensor
+) -> Tensor:
     """ln q(x | x') - ln q(x' | x), both Gaussian with variance 2 width^2 / sharp. -> (B,)"""
     step = here.double() - there.double()
     unit = width.clamp(min=1e-12)

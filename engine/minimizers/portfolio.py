@@ -1,10 +1,15 @@
 """The default minimizer: picks by the form of the problem, and lets its members share the work."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from engine.domain import Finite, State
-from engine.minimizer import GAP, Minimizer, Report
+from engine.factors import Factors
+from engine.minimizer import GAP, Minimizer, Report, select_rows
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -21,6 +26,7 @@ class PortfolioState(NamedTuple):
     states: list[Any]
     turn: int
     report: Report
+    waits: Tensor  # (R,) int64 turns since every heuristic member had nothing left to do
 
 
 @dataclass(frozen=True)
@@ -31,23 +37,28 @@ class Portfolio(Minimizer[PortfolioState]):
 
     unique: decide uniqueness of rule-only problems, whatever it takes.
     alternatives: further solutions to look for in rule-only problems.
+    patience: turns that complete search still gets on a soft problem after the heuristics ended;
+    on rules alone it goes on until it has decided.
     """
 
     unique: bool = False
     alternatives: int = 0
+    patience: int = 400
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         members = self._members(problem)
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
-        report = _joined(problem, members, states)
-        return PortfolioState(members, states, 0, report)
+        waits = torch.zeros(problem.rows, dtype=torch.int64)
+        return PortfolioState(
+            members, states, 0, self._joined(problem, members, states, waits), waits
+        )
 
     def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
         factors, rest = problem.factored()
         complete = BranchAndBound(unique=self.unique, alternatives=self.alternatives)
         if rest is None:
-            return (complete, Annealing()) if factors.soft else (complete,)
+            return (complete, Annealing()) if _annealed(factors) else (complete,)
         if not any(finite):
             return (Restarts(Descent()),)
         used = {v.name for v in rest.variables()}
@@ -59,25 +70,47 @@ class Portfolio(Minimizer[PortfolioState]):
         k = s.turn % len(s.members)
         states = list(s.states)
         states[k] = s.members[k].step(problem, states[k], rng.fork(k))
-        report = s.members[k].report(problem, states[k])
-        if len(s.members) > 1:
-            report = _closed(s.report.joined(report))
-        return PortfolioState(s.members, states, s.turn + 1, report)
+        if len(s.members) == 1:
+            report = s.members[0].report(problem, states[0])
+            return PortfolioState(s.members, states, s.turn + 1, report, s.waits)
+        ended = s.members[1].report(problem, states[1]).done
+        waits = s.waits + ended.long()
+        report = self._joined(problem, s.members, states, waits)
+        return PortfolioState(s.members, states, s.turn + 1, report, waits)
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
         return s.report
 
+    def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
+        states = [
+            m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=True)
+        ]
+        return PortfolioState(
+            s.members,
+            states,
+            s.turn,
+            select_rows(s.report, rows, total),
+            select_rows(s.waits, rows, total),
+        )
 
-def _joined(problem: Problem, members: tuple[Minimizer, ...], states: list[Any]) -> Report:
-    reports = [m.report(problem, s) for m, s in zip(members, states, strict=True)]
-    whole = reports[0]
-    for report in reports[1:]:
-        whole = whole.joined(report)
-    return whole
+    def _joined(
+        self, problem: Problem, members: tuple[Minimizer, ...], states: list[Any], waits: Tensor
+    ) -> Report:
+        """The best of all members. Done: the first member is, or the bound of one meets the
+        solution of another, or the others ended long ago."""
+        reports = [m.report(problem, s) for m, s in zip(members, states, strict=True)]
+        whole = reports[0]
+        for report in reports[1:]:
+            whole = whole.joined(report)
+        gap = GAP * whole.energy.abs().clamp(min=1.0)
+        met = (whole.violation == 0) & (whole.energy - whole.bound <= gap)
+        if len(reports) == 1:
+            return whole
+        return replace(whole, done=reports[0].done | met | (waits >= self.patience))
 
 
-def _closed(report: Report) -> Report:
-    """Done also where the bound of one member meets the solution of another."""
-    gap = GAP * report.energy.abs().clamp(min=1.0)
-    met = (report.violation == 0) & (report.energy - report.bound <= gap)
-    return replace(report, done=report.done | met)
+def _annealed(factors: Factors) -> bool:
+    """Annealing takes part where something is soft, within what its layout can hold."""
+    sizes = factors.sizes
+    wide = max((t.arity for t in factors.tables), default=0)
+    return factors.soft and int(sizes.max(initial=0)) <= 32_767 and 0 < wide <= 8

@@ -85,8 +85,9 @@ class Restarts(Minimizer[RestartsState]):
         proved = (report.bound == math.inf) | (near & (report.violation <= 1e-9))
         return replace(report, done=done | proved)
 
-    def _afresh(self, problem: Problem, s: RestartsState, inner: Any, rows: list[int],
-                rng: Stream) -> Any:
+    def _afresh(
+        self, problem: Problem, s: RestartsState, inner: Any, rows: list[int], rng: Stream
+    ) -> Any:
         start = rng.fork(START)
         x = {
             name: problem.domain(name).sample(s.particles, start.fork(lane))

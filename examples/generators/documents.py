@@ -47,7 +47,9 @@ _Dumper.add_representer(
 def _styled(value: Any) -> Any:
     if isinstance(value, Mapping):
         styled = {name: _styled(part) for name, part in value.items()}
-        plain = all(not isinstance(p, (dict, list)) or isinstance(p, _Flow) for p in styled.values())
+        plain = all(
+            not isinstance(p, (dict, list)) or isinstance(p, _Flow) for p in styled.values()
+        )
         return _Pairs(styled) if plain and styled and len(str(styled)) < WIDTH - 20 else styled
     if isinstance(value, (list, tuple)):
         if any(isinstance(part, Mapping) for part in value):

@@ -18,12 +18,7 @@ def map_coloring(seed: int, countries: int = 24, side: int = 14) -> dict[str, An
         for field in fields
     }
     borders = sorted(
-        {
-            (owner[a], owner[b])
-            for a in owner
-            for b in neighbours(a, side)
-            if owner[a] < owner[b]
-        }
+        {(owner[a], owner[b]) for a in owner for b in neighbours(a, side) if owner[a] < owner[b]}
     )
     given: list[str | None] = [None] * countries
     first, second = rng.choice(borders)
