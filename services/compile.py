@@ -1,5 +1,6 @@
 """From a query to a problem: kinds resolved, parameters checked, terms bound to their variables."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from modules.catalogue import Catalogue
 from services.limits import DEFAULT, Limits
 from services.query import FiniteSpec, Query, TermSpec, VariableSpec
 from services.views import parse_view
+
+log = logging.getLogger(__name__)
 
 SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
 
@@ -33,7 +36,19 @@ def compile_query(query: Query, catalogue: Catalogue, limits: Limits = DEFAULT) 
         mistakes.append(_evidence_mistakes(query, variables, limits) or error)
     if mistakes:
         raise _gathered(mistakes, limits)
+    _warn_of_units(parts)
     return problem
+
+
+def _warn_of_units(parts: list[Part]) -> None:
+    """Soft terms in units of their own, added at weight 1, may outvote each other by accident."""
+    loose = [p.label for p in parts if p.weight == 1.0 and not p.term.calibrated]
+    rules = {p.label for p in parts if p.term.required_by_default}
+    if len([label for label in loose if label not in rules]) > 1:
+        log.warning(
+            "%s: uncalibrated terms at weight 1; give weights that compare them",
+            ", ".join(dict.fromkeys(loose)),
+        )
 
 
 def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:

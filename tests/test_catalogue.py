@@ -77,7 +77,9 @@ def offer(monkeypatch):
             for name, value in points.items()
         ]
         monkeypatch.setattr(
-            importlib.metadata, "entry_points", lambda group="": entries if group else []
+            importlib.metadata,
+            "entry_points",
+            lambda **asked: importlib.metadata.EntryPoints(entries).select(**asked),
         )
 
     return offered

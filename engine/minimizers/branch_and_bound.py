@@ -364,6 +364,9 @@ class _Visit:
             elif self._solution(found):
                 return
         self._leaves(leaves)
+        if self.plan.soft:  # what is learned holds for everything better than the best
+            least = self.learner.constant + learning.lower_bound(self.learner.state)
+            self.bound = max(self.bound, min(least + self.plan.rest_floor, self.energy))
 
     def _conflicts(self) -> int:
         """How many conflicts make a step of the usual length."""
@@ -385,7 +388,9 @@ class _Visit:
         cost = learning.objective(formula, learning.model(state))
         self.places, self.energy = found, self.learner.constant + cost
         self.learner = self.learner._replace(upper=cost)
-        return False
+        if cost <= learning.lower_bound(state) + 1e-9:  # as where evidence leaves nothing to pay
+            self._exhausted()
+        return self.done
 
     def _leaves(self, leaves: list[np.ndarray]) -> None:
         """Evaluate what is not explicit at the solutions found, all in one call."""
