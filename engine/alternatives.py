@@ -26,6 +26,7 @@ class Apart(Term):
     """
 
     affine = False
+    fixed_structure = True
 
     def __init__(self, *variables: Variable, values: Sequence[Any], distance: int = 1):
         super().__init__(*variables)

@@ -19,7 +19,7 @@ def _cliques(factors: Factors) -> Factors:
     Greedy edge cover by maximal cliques; a longer line counts its edges as covered.
     """
     d = factors.different
-    if d.count == 0 or int(np.diff(d.start).min()) > 2 and d.count < 2:
+    if d.count == 0 or int(np.diff(d.start).min()) > 2:  # no pairs to merge
         return factors
     lines = d.lines()
     near: dict[int, int] = {}  # neighbours of each site, as the bits of an integer

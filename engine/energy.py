@@ -136,6 +136,8 @@ class Term(Energy):
     affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
     # single changes. False where it is not.
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
+    fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
+    # the domains, so that what is prepared from it can be kept from query to query
     required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
 
     def __init_subclass__(cls, **options: Any):
@@ -267,6 +269,9 @@ class Choice(Term):
     def __init__(self, *branches: Energy):
         variables = Sum(*itertools.chain(*(b.parts() for b in branches))).variables()
         super().__init__(*variables)
+        self.fixed_structure = all(  # type: ignore[misc]
+            part.term.fixed_structure for branch in branches for part in branch.parts()
+        )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
 

@@ -209,28 +209,29 @@ class Factors:
         d = self.different
         if d.count == 0:
             return self
-        site, value, length, low, term, part = [], [], [], [], [], []
-        for k, line in enumerate(d.lines()):
-            values = int(self.sizes[line].max()) if len(line) else 0
-            tight = len(line) == values and bool((self.sizes[line] == values).all())
-            for v in range(values):
-                members = line[self.sizes[line] > v]
-                site.append(members)
-                value.append(np.full(len(members), v))
-                length.append(len(members))
-                low.append(int(tight))
-                term.append(d.term[k])
-                part.append(d.part[k])
-        if not site:
-            return replace(self, different=Different())
+        lengths, owner = np.diff(d.start), np.repeat(np.arange(d.count), np.diff(d.start))
+        widths = self.sizes[d.site]  # values of the site of each entry
+        most = np.zeros(d.count, dtype=np.int64)
+        np.maximum.at(most, owner, widths)
+        least = np.full(d.count, np.iinfo(np.int64).max)
+        np.minimum.at(least, owner, widths)
+        tight = (lengths == most) & (least == most)
+        # one group for each line and value: entries ordered by line, value, place in the line
+        entry = np.repeat(np.arange(len(d.site)), widths)
+        value = np.arange(len(entry)) - np.repeat(np.cumsum(widths) - widths, widths)
+        order = np.lexsort((entry, value, owner[entry]))
+        entry, value = entry[order], value[order]
+        line = np.repeat(np.arange(d.count), most)
+        first = np.cumsum(most) - most
+        group = first[owner[entry]] + value
         groups = Counted(
-            _starts(ints(length)),
-            np.concatenate(site),
-            np.concatenate(value).astype(np.int64),
-            ints(term),
-            ints(part),
-            ints(low),
-            np.ones(len(length), dtype=np.int64),
+            _starts(np.bincount(group, minlength=len(line))),
+            d.site[entry],
+            value,
+            d.term[line],
+            d.part[line],
+            tight[line].astype(np.int64),
+            np.ones(len(line), dtype=np.int64),
         )
         return replace(
             self, counted=_concatenated(Counted, [self.counted, groups]), different=Different()

@@ -11,7 +11,7 @@ from engine.domain import Finite
 from engine.encode import NotEncodable
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
-from engine.minimizers.branch_and_bound import Plan
+from engine.minimizers.branch_and_bound import Plan, plan_of
 from engine.problem import Problem
 
 NODES = 400  # of the depth-first refutation of one row
@@ -23,8 +23,7 @@ def partial(problem: Problem) -> list[Answer]:
     floor = problem.energy.floor()
     if not any(isinstance(d, Finite) for d in problem.domains.values()):
         return [_scored(floor) for _ in range(problem.rows)]
-    factors, rest = problem.factored()
-    plan = Plan(factors, rest, rest.floor() if rest else 0.0, {})
+    plan = plan_of(problem)
     if plan.cover is not None:
         found = covering.search(plan.cover, problem.allowed, NODES, 1, plan.symmetric)
         dead = (found.status == covering.EXHAUSTED) & (found.found == 0)

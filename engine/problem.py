@@ -26,8 +26,11 @@ class Problem:
     energy: Energy
     variables: tuple[Variable, ...] = ()
     domains: Mapping[str, Domain] = None  # type: ignore[assignment]  # base domains if left out
+    root: "Problem | None" = None  # the problem without evidence that this one was narrowed from
 
     def __post_init__(self):
+        if self.root is not None and self.root.energy is not self.energy:
+            object.__setattr__(self, "root", None)
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
             object.__setattr__(self, "energy", Sum(*self.energy.parts()))
         used = self.energy.variables()
@@ -63,7 +66,7 @@ class Problem:
                 domains[name] = domain.narrow([e.get(name) for e in evidences])
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
-        return replace(self, domains=domains)
+        return replace(self, domains=domains, root=self.root or self)
 
     def select(self, rows: Sequence[int]) -> "Problem":
         """Some of the rows."""
@@ -112,7 +115,20 @@ class Problem:
         return self.energy.parts()
 
     @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What was prepared from the structure, shared by all problems of the same structure."""
+        return self.root.memo if self.root is not None and self._shared else {}
+
+    @cached_property
+    def _shared(self) -> bool:
+        """The structure is that of the root, whatever the evidence."""
+        return self.root is not None and all(p.term.fixed_structure for p in self.parts)
+
+    @cached_property
     def _factored(self) -> tuple[Factors, Energy | None]:
+        if self._shared:
+            assert self.root is not None
+            return self.root.factored()
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
         pieces, rest = [], []
         for place, part in enumerate(self.parts):

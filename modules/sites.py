@@ -115,6 +115,8 @@ class Layout:
 class OverSites(Term):
     """Abstract: a term over finite sites; `layout` says how they are numbered."""
 
+    fixed_structure = True
+
     def __init__(self, *scope: Variable | View):
         super().__init__(*scope)
         self.layout = Layout(self.scope)

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,23 +23,59 @@ SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
 
 def compile_query(query: Query, catalogue: Catalogue, limits: Limits = DEFAULT) -> Problem:
     """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
-    mistakes: list[BadQuery] = []
-    variables = _variables(query, mistakes)
-    parts: list[Part] = []
-    for place, spec in enumerate(query.terms):
+    return Compiler(catalogue, limits, kept=0).problem(query)
+
+
+class Compiler:
+    """Compiles queries; keeps the structure of the last ones, for queries that differ in evidence.
+
+    Only what is the same under any evidence is kept, and nothing of the evidence itself.
+    """
+
+    def __init__(self, catalogue: Catalogue, limits: Limits = DEFAULT, kept: int = 64):
+        self.catalogue, self.limits, self.kept = catalogue, limits, kept
+        self._known: OrderedDict[str, Problem] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def problem(self, query: Query) -> Problem:
+        """The problem of a query. Raises BadQuery with every mistake found."""
+        mistakes: list[BadQuery] = []
+        key = query.model_dump_json(include={"variables", "terms"}) if self.kept else ""
+        with self._lock:
+            problem = self._known.get(key)
+            if problem is not None:
+                self._known.move_to_end(key)
+        fresh = problem is None
+        if problem is None:
+            problem = self._structure(query, mistakes)
+        variables = {v.name: v for v in problem.variables}
         try:
-            parts += _energy(spec, variables, catalogue).parts()
+            given = problem.given_rows(query.evidence)
         except BadQuery as error:
-            mistakes.append(error.under(f"terms[{place}]"))
-    problem = Problem(Sum(*parts), tuple(variables.values()))
-    try:
-        problem = problem.given_rows(query.evidence)
-    except BadQuery as error:
-        mistakes.append(_evidence_mistakes(query, variables, limits) or error)
-    if mistakes:
-        raise _gathered(mistakes, limits)
-    _warn_of_units(parts)
-    return problem
+            mistakes.append(_evidence_mistakes(query, variables, self.limits) or error)
+        if mistakes:
+            raise _gathered(mistakes, self.limits)
+        if fresh and self.kept and all(p.term.fixed_structure for p in problem.parts):
+            self._keep(key, problem)
+        return given
+
+    def _structure(self, query: Query, mistakes: list[BadQuery]) -> Problem:
+        """Variables and terms, without evidence."""
+        variables = _variables(query, mistakes)
+        parts: list[Part] = []
+        for place, spec in enumerate(query.terms):
+            try:
+                parts += _energy(spec, variables, self.catalogue).parts()
+            except BadQuery as error:
+                mistakes.append(error.under(f"terms[{place}]"))
+        _warn_of_units(parts)
+        return Problem(Sum(*parts), tuple(variables.values()))
+
+    def _keep(self, key: str, problem: Problem) -> None:
+        with self._lock:
+            self._known[key] = problem
+            while len(self._known) > self.kept:
+                self._known.popitem(last=False)
 
 
 def _warn_of_units(parts: list[Part]) -> None:

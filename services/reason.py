@@ -17,7 +17,7 @@ from engine.partial import partial
 from engine.problem import Problem
 from engine.solve import Budget, Solution, never, solve
 from modules.catalogue import Catalogue
-from services.compile import compile_query
+from services.compile import Compiler
 from services.limits import DEFAULT, Limits
 from services.query import Options, Query
 
@@ -30,10 +30,11 @@ def unwatched(problem: Problem, solution: Solution) -> None:
 
 
 class Reasoner:
-    """Answers queries with the kinds of a catalogue; holds no state between them."""
+    """Answers queries with the kinds of a catalogue; between them it keeps structure, no answer."""
 
     def __init__(self, catalogue: Catalogue, limits: Limits = DEFAULT):
         self.catalogue, self.limits = catalogue, limits
+        self.compiler = Compiler(catalogue, limits)
 
     def reason(
         self,
@@ -44,7 +45,7 @@ class Reasoner:
     ) -> list[Answer]:
         """One answer for each row of evidence. Raises BadQuery with every mistake."""
         options = options or Options()
-        problem = compile_query(query, self.catalogue, self.limits)
+        problem = self.compiler.problem(query)
         if options.score:
             return scored(problem, query)
         budget = Budget(query.budget.seconds, query.budget.steps, stop)

@@ -8,7 +8,7 @@ cannot be made explicit is evaluated at each solution found, and its floor enter
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ class Plan:
     @cached_property
     def cover(self) -> covering.Cover | None:
         """The structure as groups, where it is nothing else."""
-        return cover_of(self.factors)
+        return cover_of(self.factors) if self.rest is None else None
 
     @property
     def symmetric(self) -> bool:
@@ -158,6 +158,15 @@ class Plan:
     @property
     def soft(self) -> bool:
         return self.boolean.cost.shape[1] > 0 or self.rest is not None
+
+
+def plan_of(problem: Problem) -> Plan:
+    """The plan of a problem, kept for the next one of the same structure."""
+    plan = problem.memo.get("plan")
+    if plan is None:
+        factors, rest = problem.factored()
+        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0, {})
+    return plan
 
 
 class Learner(NamedTuple):
@@ -221,10 +230,9 @@ class BranchAndBound(Minimizer[BranchState]):
         if any(v.name in used for v in free):
             raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
         rows, n = problem.rows, factors.visible
-        floor = rest.floor() if rest else 0.0
-        plan = Plan(
-            factors, rest, floor, {v.name: x[v.name][:: _particles(x, v, rows)] for v in free}
-        )
+        plan = plan_of(problem)
+        if free:
+            plan = replace(plan, fixed={v.name: x[v.name][:: _particles(x, v, rows)] for v in free})
         return BranchState(
             plan,
             torch.zeros(rows, n, dtype=torch.int64),

@@ -42,6 +42,7 @@ class Proper(OverSites):
     """
 
     affine = False
+    fixed_structure = False  # the default structure enumerates what evidence leaves
 
     def __init__(
         self,

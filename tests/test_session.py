@@ -1,0 +1,85 @@
+"""A session says what a fresh solve says, after any sequence of changes."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import BadQuery, Finite, Problem, Status, Variable, answers
+from engine.session import Session
+from modules.discrete.all_different import AllDifferent
+from modules.discrete.clause import Clause
+from modules.discrete.linear import Linear
+from modules.discrete.not_equal import NotEqual
+from modules.discrete.table import Table
+
+SITES, VALUES = 5, (1, 2, 3)
+site = st.integers(0, SITES - 1)
+pair = st.tuples(site, site).filter(lambda p: p[0] != p[1]).map(list)
+literal = st.tuples(site, st.sampled_from(VALUES), st.booleans()).map(list)
+
+
+def rule(variable: Variable):
+    """A random rule, or a cost, over one variable."""
+    return st.one_of(
+        st.lists(pair, min_size=1, max_size=4).map(lambda p: NotEqual(variable, pairs=p)),
+        st.lists(st.lists(literal, min_size=1, max_size=3), min_size=1, max_size=4).map(
+            lambda c: Clause(variable, clauses=c)
+        ),
+        st.permutations(range(SITES)).map(lambda p: AllDifferent(variable, lines=[p[:3]])),
+        st.integers(0, 4).map(
+            lambda k: Linear(variable, terms=[[0, 1, 2], [1, 2, 3]], compare="<=", constant=k)
+        ),
+        st.tuples(site, st.lists(st.sampled_from([0, 0, None]), min_size=3, max_size=3))
+        .filter(lambda t: t[1] != [None] * 3)
+        .map(lambda t: Table(variable, sites=[t[0]], costs=t[1])),
+        st.lists(st.integers(0, 3), min_size=3, max_size=3).map(
+            lambda c: 0.5 * Table(variable, sites=[2], costs=c)
+        ),
+    )
+
+
+X = Variable("x", Finite(VALUES, (SITES,)))
+evidence = st.lists(st.sampled_from([None, None, *VALUES]), min_size=SITES, max_size=SITES)
+change = st.one_of(
+    st.tuples(st.just("add"), rule(X)),
+    st.tuples(st.just("drop"), st.integers(0, 9)),
+    st.tuples(st.just("given"), evidence),
+)
+
+
+@settings(max_examples=60)
+@given(first=rule(X), changes=st.lists(change, min_size=1, max_size=6))
+def test_a_session_says_what_a_fresh_solve_says(first, changes) -> None:
+    session = Session(Problem(first))
+    added: list[str] = []
+    for k, (what, argument) in enumerate(changes):
+        if what == "add":
+            added.append(f"rule{k}")
+            session.add(added[-1], argument)
+        elif what == "drop" and added:
+            session.drop(added.pop(argument % len(added)))
+        elif what == "given":
+            session.given({"x": argument})
+        answer = session.answer()
+        (fresh,) = answers(session.problem)
+        assert (answer.status, answer.energy) == (fresh.status, fresh.energy)
+        assert answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
+
+
+def test_terms_of_the_first_query_can_be_dropped() -> None:
+    session = Session(Problem(NotEqual(X, pairs=[[0, 1]])).given(x=[1, 1, None, None, None]))
+    assert session.answer().status is Status.INFEASIBLE
+    session.drop("NotEqual")
+    assert session.answer().status is Status.OPTIMAL
+
+
+def test_mistakes_are_told() -> None:
+    session = Session(Problem(NotEqual(X, pairs=[[0, 1]])))
+    session.add("line", AllDifferent(X, lines=[[0, 1, 2]]))
+    with pytest.raises(BadQuery, match="'line' is taken"):
+        session.add("line", AllDifferent(X, lines=[[0, 1, 2]]))
+    with pytest.raises(BadQuery, match="did you mean line"):
+        session.drop("lines")
+    with pytest.raises(BadQuery, match="none of the values"):
+        session.given({"x": [7, None, None, None, None]})
+    assert session.answer().status is Status.OPTIMAL
