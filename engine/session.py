@@ -111,7 +111,12 @@ class Session:
         """A living search over the rules of the first query; None where they have no such form."""
         plan = plan_of(self._base)
         fixed = all(part.term.fixed_structure for part in self._base.parts)
-        if plan.factors.soft or not fixed or plan.rest is not None or len(self._base.finite) < len(self._base.variables):
+        if (
+            plan.factors.soft
+            or not fixed
+            or plan.rest is not None
+            or len(self._base.finite) < len(self._base.variables)
+        ):
             return None
         try:
             boolean = plan.boolean

@@ -258,7 +258,7 @@ def shown(console: Console, done: Asked, about: str) -> None:
 
 def summed_up(console: Console, every: list[Asked]) -> int:
     """All questions in one table; 0 when every answer is right."""
-    table = Table("question", "answers", "status", "only one", "energy", "seconds", "checked")
+    table = Table("question", "asked", "status", "only one", "time", "checked")
     table.columns[0].no_wrap, table.columns[0].min_width = True, max(len(d.file) for d in every)
     for done in every:
         table.add_row(
@@ -266,8 +266,7 @@ def summed_up(console: Console, every: list[Asked]) -> int:
             str(len(done.answers)),
             ", ".join(sorted({a.status.value for a in done.answers})),
             "proved" if all(a.unique for a in done.answers) else "",
-            "" if not done.answers else f"{done.answers[0].energy or 0:.3g}",
-            f"{done.seconds:.2f}",
+            f"{done.seconds:.2f} s",
             "; ".join(done.wrong) if done.wrong else "right",
         )
     console.print(table)

@@ -1,0 +1,424 @@
+"""Rules at run time, conflicts and repairs, scores of partial values, warm sessions."""
+
+import itertools
+import random
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import (
+    Row,
+    at_least,
+    at_most,
+    auroc,
+    clock,
+    data_folder,
+    missing,
+    one_core,
+    reasoner,
+)
+from benchmarks.oracle import Judge, entries, feasible, restricted
+from benchmarks.sat import texts
+from engine.answer import Answer, Status
+from engine.partial import partial
+from engine.session import Session
+from examples.generators import UNIQUE, VARIANTS
+from examples.generators.settled import problem_of
+from examples.generators.sudoku import boxes, rows_and_columns, sudoku
+from examples.generators.timetable import LESSONS, PLACES, timetable
+from services.formats.cnf import Cnf, parse
+from services.query import Options, query_of
+
+LIMIT = 60.0  # seconds a question may take here
+Query = dict[str, Any]
+
+
+def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row]:
+    """All rows. `share` below 1 takes that part of each count, for a quick look."""
+    with one_core():
+        rows = _variants(seed, max(1, int(20 * share)))
+        rows += _warm_session(seed, max(2, int(20 * share)))
+        rows += _conflicts(seed, max(2, int(50 * share)))
+        rows += _cores(data_folder(data), max(1, int(50 * share)))
+        rows += _partial(seed, max(20, int(1000 * share)))
+        rows += _bounds(seed, max(5, int(100 * share)))
+    return rows
+
+
+def ask(query: Mapping[str, Any], **options: bool) -> Answer:
+    """One answer of a warm process, from the plain query."""
+    asked = query_of({**query, "budget": {"seconds": LIMIT}})
+    return reasoner().reason(asked, Options(**options))[0]
+
+
+# --- variants -------------------------------------------------------------------------------------
+
+
+def _variants(seed: int, count: int) -> list[Row]:
+    rows = []
+    for name, make in VARIANTS.items():
+        good, ours, theirs = 0, [], []
+        for k in range(count):
+            query = make(1000 * seed + k)
+            with clock() as mine:
+                answer = ask(query, prove=name in UNIQUE)
+            with clock() as peer:
+                judge = Judge(query)
+                truth, cost, found = judge.solve()
+            good += k_right(name, query, answer, truth, cost, found)
+            ours.append(mine.wall)
+            theirs.append(peer.wall)
+        what = (
+            "proved unique, the solution CP-SAT finds"
+            if name in UNIQUE
+            else (
+                "least cost, the one CP-SAT proves" if name == "timetable" else "checked by CP-SAT"
+            )
+        )
+        proved = "uniqueness included" if name in UNIQUE else "proof included"
+        rows += [
+            at_least(f"{name}, {count} generated: {what}", 100 * good / count, 100, "%"),
+            at_most(
+                f"{name}: mean, query to answer, {proved}", 1000 * statistics.mean(ours), None,
+                "ms", peer="CP-SAT, booleans, one solution, model building included",
+                peer_value=1000 * statistics.mean(theirs),
+                note=f"slowest {1000 * max(ours):.3g} ms",
+            ),
+        ]  # fmt: skip
+    return rows
+
+
+def k_right(
+    name: str,
+    query: Query,
+    answer: Answer,
+    truth: bool | None,
+    cost: float | None,
+    found: Mapping[tuple[str, int], Any] | None,
+) -> bool:
+    """Whether an answer is right by the independent judge."""
+    if answer.status is not Status.OPTIMAL or answer.values is None or not truth or found is None:
+        return False
+    values = {(n, s): v for n, s, v in entries(answer.values)}
+    if name in UNIQUE:
+        return answer.unique is True and values == dict(found)
+    if feasible(query, [(n, s, v) for (n, s), v in values.items()]) is not True:
+        return False
+    return cost is not None and abs((answer.energy or 0.0) - cost) < 1e-6
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+def _warm_session(seed: int, count: int) -> list[Row]:
+    """A rule more in a session that has answered, against the whole query asked anew.
+
+    The rule holds in the solution, so the answer stays and must be found and checked again.
+    """
+    warm: dict[str, list[float]] = {}
+    cold: dict[str, list[float]] = {}
+    wrong = 0
+    for k in range(count):
+        for name in ("anti-knight", "diagonal", "killer cages", "greater-than"):
+            query = VARIANTS[name](1000 * seed + k)
+            first = {**query, "terms": query["terms"][:-1]}  # its last rule comes later
+            session = Session(problem_of(first))
+            session.answer()
+            with clock() as added:
+                session.add("the last rule", _energy(query))
+                answer = session.answer()
+            with clock() as anew:
+                again = ask(query)
+            wrong += answer.status is not Status.OPTIMAL or again.values != answer.values
+            warm.setdefault(name, []).append(added.wall)
+            cold.setdefault(name, []).append(anew.wall)
+    rows = []
+    for name in warm:
+        ratio = statistics.median(warm[name]) / statistics.median(cold[name])
+        rows.append(
+            at_most(
+                f"{name}: adding its last rule to a warm session, as a share of a cold query",
+                ratio, 0.2, "of the time",
+                note=f"medians of {count}: {1000 * statistics.median(warm[name]):.3g} ms against "
+                f"{1000 * statistics.median(cold[name]):.3g} ms",
+            )
+        )  # fmt: skip
+    total = sum(map(len, warm.values()))
+    rows.append(
+        at_least(
+            "the answer of the session is that of the cold query", 100 * (1 - wrong / total), 100,
+            "%",
+        )
+    )  # fmt: skip
+    return rows
+
+
+def _energy(query: Query) -> Any:
+    """The last term of a query, over the variables of the session's problem."""
+    raise NotImplementedError
+
+
+# --- conflicts and repairs ------------------------------------------------------------------------
+
+
+def _conflicts(seed: int, count: int) -> list[Row]:
+    rows = []
+    kinds: dict[str, Callable[[random.Random, int], Query]] = {
+        "Sudokus": _clashing_sudoku,
+        "timetables": _clashing_timetable,
+    }
+    for name, make in kinds.items():
+        rng = random.Random(f"conflicts {name} {seed}")
+        minimal_evidence = minimal_rules = cheapest = told = 0
+        seconds = []
+        for k in range(count):
+            query = make(rng, k)
+            with clock() as taken:
+                answer = ask(query, explain=True)
+            seconds.append(taken.wall)
+            conflict = answer.conflict
+            if answer.status is not Status.INFEASIBLE or not conflict.evidence:
+                continue
+            told += bool(conflict.text)
+            given = [_entry(query, place) for place in conflict.evidence]
+            minimal_evidence += minimal(given, lambda some, query=query: feasible(query, some))
+            names = _term_names(query)
+            parts = [(names.index(part.term), part.part) for part in conflict.rules]
+            minimal_rules += minimal(
+                parts, lambda some, query=query, given=given: feasible(
+                    restricted(query, some), given
+                )
+            )  # fmt: skip
+            _, least, _ = Judge(hard(query), soft_evidence=True).solve()
+            repair = [_entry(query, place) for place in conflict.repair]
+            left = [e for e in entries(query["evidence"]) if e not in repair]
+            cheapest += least == len(repair) and feasible(query, left) is True
+        title = f"conflicts planted in {count} {name}"
+        rows += [
+            at_least(f"{title}: evidence minimal, by CP-SAT", 100 * minimal_evidence / count, 100, "%"),
+            at_least(
+                f"{title}: rules minimal with that evidence, by CP-SAT",
+                100 * minimal_rules / count, 100, "%",
+            ),
+            at_least(f"{title}: repair works and none is cheaper", 100 * cheapest / count, 100, "%"),
+            at_least(f"{title}: told in words", 100 * told / count, 100, "%"),
+            at_most(
+                f"{title}: mean, query to explanation", 1000 * statistics.mean(seconds), None, "ms"
+            ),
+        ]  # fmt: skip
+    return rows
+
+
+def hard(query: Query) -> Query:
+    """The rules alone, without what is only weighed."""
+    return {**query, "terms": [t for t in query["terms"] if t.get("required") is not False]}
+
+
+def minimal(entries_: Sequence[Any], holds: Callable[[list[Any]], bool | None]) -> bool:
+    """All together cannot hold; without any one of them the rest can."""
+    every = list(entries_)
+    if holds(every) is not False:
+        return False
+    return all(holds(every[:k] + every[k + 1 :]) is True for k in range(len(every)))
+
+
+def _clashing_sudoku(rng: random.Random, k: int) -> Query:
+    """A Sudoku with one clue more, which is wrong but clashes with no other in its lines."""
+    query = sudoku(rng.randrange(10**6), n=9 if k % 2 else 4)
+    n = 9 if k % 2 else 4
+    grid = [list(row) for row in query["evidence"]["grid"]]
+    solution = {(s): v for (_, s), v in Judge(query).solve()[2].items()}
+    every = rows_and_columns(n) + boxes(n)
+    places = [
+        (s, v)
+        for s in range(n * n)
+        for v in range(1, n + 1)
+        if grid[s // n][s % n] is None
+        and v != solution[s]
+        and all(grid[t // n][t % n] != v for line in every if s in line for t in line)
+    ]
+    if not places:  # every wrong value shows at a peer: take any
+        places = [(s, solution[s] % n + 1) for s in range(n * n) if grid[s // n][s % n] is None]
+    site, value = rng.choice(places)
+    grid[site // n][site % n] = value
+    return {**query, "evidence": {"grid": grid}}
+
+
+def _clashing_timetable(rng: random.Random, k: int) -> Query:
+    """Some lessons are fixed, and two that share a class, a teacher or a room cannot both be."""
+    del k
+    query = timetable(rng.randrange(10**6))
+    _, _, found = Judge(query).solve()
+    assert found is not None
+    fixed = rng.sample(LESSONS, 6)
+    evidence = {name: found[name, 0] for name in fixed}
+    others = [name for name in LESSONS if name not in evidence]
+    while True:
+        name, place = rng.choice(others), rng.choice(PLACES)
+        changed = {**query, "evidence": {**evidence, name: place}}
+        if feasible(changed, entries(changed["evidence"])) is False:
+            return changed
+
+
+def _entry(query: Query, place: Any) -> tuple[str, int, Any]:
+    shape = query["variables"][place.variable].get("shape", ())
+    flat = 0
+    for n, k in zip(shape, place.site, strict=True):
+        flat = flat * n + k
+    return place.variable, flat, place.value
+
+
+def _term_names(query: Query) -> list[str]:
+    return [term.get("name", term["kind"]) for term in query["terms"]]
+
+
+def _cores(folder: Path | None, count: int) -> list[Row]:
+    """Minimal sets of clauses of unsatisfiable formulas, each checked by CaDiCaL."""
+    title = "minimal sets of clauses, uuf50-218"
+    if folder is None:
+        return [missing(title, 100, "%", "no data; set BASIN_DATA")]
+    good, seconds, sizes = 0, [], []
+    for _, text in itertools.islice(texts(folder / "sat" / "uuf50-218_shared.tar.gz"), count):
+        query = Cnf().read(text, "uuf50", None)[0].query
+        with clock() as taken:
+            answer = reasoner().reason(query, Options(explain=True))[0]
+        clauses = parse(text)[1]
+        core = [clauses[part.part] for part in answer.conflict.rules]
+        good += bool(core) and minimal(core, satisfiable)
+        seconds.append(taken.wall)
+        sizes.append(len(core))
+    return [
+        at_least(f"{title}, {count}: minimal, by CaDiCaL", 100 * good / count, 100, "%"),
+        at_most(
+            f"{title}: mean, query to explanation", 1000 * statistics.mean(seconds), None, "ms",
+            note=f"{statistics.mean(sizes):.3g} of 218 clauses on average",
+        ),
+    ]  # fmt: skip
+
+
+def satisfiable(clauses: Sequence[Sequence[int]]) -> bool:
+    """By CaDiCaL."""
+    from pysat.solvers import Cadical153
+
+    with Cadical153(bootstrap_with=clauses) as solver:
+        return solver.solve()
+
+
+# --- partial values -------------------------------------------------------------------------------
+
+
+def _partial(seed: int, count: int) -> list[Row]:
+    """Fillings of a solution, and the same with one cell changed to a value no peer shows."""
+    rng = random.Random(f"partial {seed}")
+    empty = {**sudoku(seed), "evidence": {}}
+    lines = rows_and_columns(9) + boxes(9)
+    peers = [sorted({t for line in lines if s in line for t in line} - {s}) for s in range(81)]
+    right, wrong = [], []
+    solutions = [_solution(seed + k) for k in range(max(1, count // 50))]
+    for k in range(count):
+        full = solutions[k % len(solutions)]
+        cells = rng.sample(range(81), rng.randint(25, 60))
+        filled = {s: full[s] for s in cells}
+        right.append(filled)
+        changes = [
+            (s, v)
+            for s in cells
+            for v in range(1, 10)
+            if v != full[s] and all(filled.get(p) != v for p in peers[s])
+        ]
+        if changes:
+            site, value = rng.choice(changes)
+            wrong.append({**filled, site: value})
+    problem = problem_of(empty)
+
+    def scores(every: list[dict[int, int]]) -> tuple[list[float], float]:
+        told, worst = [], 0.0
+        for filled in every:
+            grid = [[filled.get(9 * r + c) for c in range(9)] for r in range(9)]
+            with clock() as taken:
+                answer = partial(problem.given(grid=grid))[0]
+            worst = max(worst, taken.wall)
+            told.append(0.0 if answer.status is Status.INFEASIBLE else 1.0)
+        return told, worst
+
+    scores(right[:5])
+    with clock() as taken:
+        good, slow = scores(right)
+        bad, slower = scores(wrong)
+    mean = 1000 * taken.wall / (len(right) + len(wrong))
+    title = f"partial score, {len(right):,} fillings of a solution and {len(wrong):,} changed ones"
+    return [
+        at_least(
+            f"{title}: AUROC", auroc(good, bad), 0.99, "",
+            note=f"ruled out: {sum(s == 0 for s in good)} right ones, "
+            f"{sum(s == 0 for s in bad)} changed ones; some changed ones may be completed",
+        ),
+        at_most(f"{title}: mean, one by one", mean, 10, "ms"),
+        at_most(f"{title}: slowest", 1000 * max(slow, slower), 10, "ms"),
+    ]  # fmt: skip
+
+
+def _solution(seed: int) -> list[int]:
+    found = Judge(sudoku(seed)).solve()[2]
+    assert found is not None
+    return [found["grid", s] for s in range(81)]
+
+
+def _bounds(seed: int, count: int) -> list[Row]:
+    """Small soft problems: the bound of partial values against the best completion, enumerated."""
+    rng = random.Random(f"bounds {seed}")
+    above, tight = 0, []
+    for _ in range(count):
+        sites, values = 5, [0, 1, 2]
+        tables = [
+            {
+                "kind": "discrete.table",
+                "scope": ["x"],
+                "required": False,
+                "name": f"cost {k}",
+                "params": {
+                    "sites": rng.sample(range(sites), 2),
+                    "costs": [[rng.randint(-4, 9) for _ in values] for _ in values],
+                },
+            }
+            for k in range(6)
+        ]
+        pairs = [rng.sample(range(sites), 2) for _ in range(2)]
+        rule = {"kind": "discrete.not_equal", "scope": ["x"], "params": {"pairs": pairs}}
+        given = [rng.choice([None, None, *values]) for _ in range(sites)]
+        query = {
+            "variables": {"x": {"values": values, "shape": [sites]}},
+            "terms": [rule, *tables],
+            "evidence": {"x": given},
+        }
+        least = _least(query, pairs, tables, given)
+        answer = partial(problem_of(query))[0]
+        if answer.status is Status.INFEASIBLE:
+            above += least is not None
+        elif least is not None and answer.bound is not None:
+            above += answer.bound > least + 1e-6
+            tight.append(least - answer.bound)
+    gap = statistics.mean(tight) if tight else None
+    return [
+        at_most(
+            f"bounds of partial values, {count} small problems: above the true least energy",
+            above, 0, "cases", note="" if gap is None else f"mean gap {gap:.3g}",
+        )
+    ]  # fmt: skip
+
+
+def _least(
+    query: Query, pairs: list[list[int]], tables: list[dict[str, Any]], given: list[Any]
+) -> float | None:
+    """The least energy of all completions, by trying them."""
+    best = None
+    values = query["variables"]["x"]["values"]
+    for x in itertools.product(*([v] if v is not None else values for v in given)):
+        if all(x[a] != x[b] for a, b in pairs):
+            energy = 0
+            for table in tables:
+                a, b = table["params"]["sites"]
+                energy += table["params"]["costs"][x[a]][x[b]]
+            best = energy if best is None else min(best, energy)
+    return best
