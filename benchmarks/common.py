@@ -1,15 +1,13 @@
-"""What all benchmarks share: rows, the data folder, clocks of CPU and wall, one core, the machine.
+"""What all benchmarks share: rows, the data folder, clocks of CPU and wall, one core.
 
 A row that could not be measured has value None and says why in `note`.
 """
 
 import contextlib
 import os
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,7 +17,6 @@ from modules.catalogue import Catalogue
 from services.reason import Reasoner
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("torch", "numba", "numpy", "ortools", "python-sat")
 
 
 class Row(TypedDict):
@@ -141,33 +138,3 @@ def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
         total += wins * (below + losses / 2)
         below, at = below + losses, end
     return total / (len(good) * len(bad))
-
-
-def machine(seed: int) -> dict[str, Any]:
-    """What figures were measured on, and with what."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _text("/proc/cpuinfo").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "packages": found,
-        "seed": seed,
-    }
-
-
-def _text(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text()
-    return ""

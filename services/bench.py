@@ -4,8 +4,10 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,38 +17,58 @@ from rich.table import Table
 
 from engine.errors import BadQuery, Mistake, known
 from services.ask import ANSWERED, REFUSED, tell
+from services.figures import write_page
 
 COLUMNS = ("name", "value", "target", "unit", "peer", "peer_value")
 PACKAGES = ("torch", "numba", "numpy", "ortools", "python-sat")
 
 
-def bench(name: str, as_json: bool) -> int:
-    """Run one benchmark; the exit code."""
+def bench(name: str | None, as_json: bool, docs: bool, seed: int) -> int:
+    """Run one benchmark, if one is named, and write the page of all figures, if asked to."""
     try:
-        path = find(name)
+        if name is not None:
+            _measured(find(name), as_json, seed)
+        elif not docs:
+            raise BadQuery(Mistake("NAME", "is missing", f"known: {', '.join(benchmarks())}"))
+        if docs:
+            print(write_page(_folders()[0]), file=sys.stderr)
     except BadQuery as error:
         tell("", error)
         return REFUSED
-    rows = [_row(row) for row in _loaded(path).run()]
-    done = {"rows": rows, "machine": machine()}
-    results = path.parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / f"{name}.json").write_text(json.dumps(done, indent=1) + "\n")
-    if as_json:
-        print(json.dumps(done))
-    else:
-        _show(name, rows)
     return ANSWERED
 
 
+def _measured(path: Path, as_json: bool, seed: int) -> None:
+    rows = [_row(row) for row in _loaded(path).run(seed=seed)]
+    done = {"rows": rows, "machine": machine(seed)}
+    results = path.parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / path.with_suffix(".json").name).write_text(json.dumps(done, indent=1) + "\n")
+    if as_json:
+        print(json.dumps(done))
+    else:
+        _show(path.stem, rows)
+
+
 def find(name: str) -> Path:
-    """The file of a benchmark, in this folder's `benchmarks` or in that of the checkout."""
-    folders = [Path("benchmarks"), Path(__file__).resolve().parents[1] / "benchmarks"]
-    every = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    named = {path.stem: path for path in reversed(every) if not path.stem.startswith("_")}
+    """The file of a benchmark."""
+    named = benchmarks()
     if name not in named:
         raise BadQuery(Mistake("NAME", f"{name!r} is no benchmark", known(name, named)))
     return named[name]
+
+
+def benchmarks() -> dict[str, Path]:
+    """The files with a function `run(seed=...)` that makes rows, by name."""
+    every = [path for folder in reversed(_folders()) for path in sorted(folder.glob("*.py"))]
+    runs = re.compile(r"^def run\(", re.MULTILINE)
+    return {path.stem: path for path in every if runs.search(path.read_text())}
+
+
+def _folders() -> list[Path]:
+    """`benchmarks` of this folder, where there is one, before that of the checkout."""
+    every = [Path("benchmarks"), Path(__file__).resolve().parents[1] / "benchmarks"]
+    return [folder for folder in every if folder.is_dir()]
 
 
 def _loaded(path: Path) -> Any:
@@ -63,14 +85,16 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {column: row.get(column) for column in COLUMNS} | row
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(seed: int) -> dict[str, Any]:
+    """What the figures were measured on, when, and with which seed."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": dict(_versions()),
+        "seed": seed,
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 

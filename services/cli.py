@@ -179,13 +179,17 @@ def check(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Of a benchmark, such as sudoku.")],
+    name: Annotated[str | None, typer.Argument(help="Of a benchmark, such as sudoku.")] = None,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Write docs/benchmarks.md from all figures.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     json: Json = False,
 ) -> None:
     """Run a benchmark, and write its figures to benchmarks/results/NAME.json."""
     from services.bench import bench as measured
 
-    raise typer.Exit(measured(name, json))
+    raise typer.Exit(measured(name, json, docs, seed))
 
 
 def main() -> None:

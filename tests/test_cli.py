@@ -449,7 +449,9 @@ def test_check_of_a_kind(basin):
 
 def test_bench_runs_and_keeps_its_figures(basin):
     Path("benchmarks").mkdir()
-    write("benchmarks/adding.py", "def run():\n    return [{'name': 'one and one', 'value': 2}]\n")
+    write(
+        "benchmarks/adding.py", "def run(seed):\n    return [{'name': 'one and one', 'value': 2}]\n"
+    )
     done = basin("bench", "adding", "--json")
     (figures,) = done.answers
     row = {"name": "one and one", "value": 2, "target": None, "unit": None, "peer": None,
