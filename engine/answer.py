@@ -65,6 +65,16 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class RunnerUp:
+    """The best answer that differs where it was asked to, and in words what it lost by."""
+
+    values: dict[str, Any]
+    energy: float
+    terms: tuple[TermEnergy, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Place:
     """One entry of the evidence: a variable, the place of a site in it, and the given value."""
 
@@ -110,6 +120,7 @@ class Answer:
     conflict: Conflict = Conflict()
     steps: int = 0
     seconds: float = 0.0
+    runner_up: RunnerUp | None = None  # None: not asked for, or there is none
 
     @property
     def holds(self) -> bool | None:

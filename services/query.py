@@ -110,8 +110,13 @@ class Options(Spec):
 
     prove: Truth = Field(False, description="Go on until proved least, and unique or not.")
     alternatives: Annotated[Whole, Field(ge=0)] = 0
-    explain: Truth = Field(False, description="When infeasible: the conflict and its repair.")
+    explain: Truth = Field(
+        False, description="When infeasible the conflict and its repair, else the runner-up."
+    )
     score: Truth = Field(False, description="No search: judge the values given.")
+    differ: tuple[Text, ...] = Field(
+        (), description="Variables in which the runner-up differs; none: in any."
+    )
 
     @model_validator(mode="after")
     def _bounded(self, info: ValidationInfo) -> Self:

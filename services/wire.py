@@ -14,6 +14,7 @@ from engine.answer import (
     Flag,
     Part,
     Place,
+    RunnerUp,
     Status,
     TermEnergy,
 )
@@ -118,7 +119,8 @@ def options_to_proto(options: Options) -> query_pb2.Options:
 
 def options_from_proto(message: query_pb2.Options, limits: Limits = DEFAULT) -> Options:
     """The options of a message. Raises BadQuery or TooLarge."""
-    return options_of({name: getattr(message, name) for name in Options.model_fields}, limits)
+    fields = {name: getattr(message, name) for name in Options.model_fields}
+    return options_of(fields | {"differ": tuple(message.differ)}, limits)
 
 
 def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
@@ -139,6 +141,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         ),
         steps=answer.steps,
         seconds=answer.seconds,
+        runner_up=None if answer.runner_up is None else _runner_up_to_proto(answer.runner_up),
     )
     _set(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
     if answer.values is not None:
@@ -175,6 +178,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         ),
         steps=message.steps,
         seconds=message.seconds,
+        runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
     )
 
 
@@ -261,6 +265,21 @@ def _domain(message: query_pb2.Variable, limits: Limits) -> dict[str, Any]:
     if field == "real":
         return data | {"low": None} | _present(message.real, "low", "high")
     raise BadQuery(Mistake("domain", "is missing", "set finite or real"))
+
+
+def _runner_up_to_proto(other: RunnerUp) -> answer_pb2.RunnerUp:
+    return answer_pb2.RunnerUp(
+        values=to_assignment(other.values),
+        energy=other.energy,
+        terms=_terms_to_proto(other.terms),
+        text=other.text,
+    )
+
+
+def _runner_up(message: answer_pb2.RunnerUp, limits: Limits) -> RunnerUp:
+    return RunnerUp(
+        from_assignment(message.values, limits), message.energy, _terms(message.terms), message.text
+    )
 
 
 def _terms_to_proto(terms: Iterable[TermEnergy]) -> list[answer_pb2.TermEnergy]:

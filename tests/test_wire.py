@@ -24,6 +24,7 @@ from engine.answer import (
     Flag,
     Part,
     Place,
+    RunnerUp,
     Status,
     TermEnergy,
 )
@@ -169,6 +170,14 @@ answers = st.builds(
     ),
     steps=counts,
     seconds=st.floats(0, 1e6),
+    runner_up=st.none()
+    | st.builds(
+        RunnerUp,
+        values=assignments,
+        energy=reals,
+        terms=term_energies.map(tuple),
+        text=st.text(),
+    ),
 )
 
 # --- round trips ------------------------------------------------------------------------------

@@ -149,6 +149,38 @@ class Alternative(_message.Message):
 Global___Alternative: _TypeAlias = Alternative  # noqa: Y015
 
 @_typing.final
+class RunnerUp(_message.Message):
+    """The best answer that differs where it was asked to, and what it lost by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    ENERGY_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    energy: _builtins.float
+    text: _builtins.str
+    @_builtins.property
+    def values(self) -> _value_pb2.Assignment: ...
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermEnergy]: ...
+    def __init__(
+        self,
+        *,
+        values: _value_pb2.Assignment | None = ...,
+        energy: _builtins.float = ...,
+        terms: _abc.Iterable[Global___TermEnergy] | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["energy", b"energy", "terms", b"terms", "text", b"text", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunnerUp: _TypeAlias = RunnerUp  # noqa: Y015
+
+@_typing.final
 class Place(_message.Message):
     """One entry of the evidence."""
 
@@ -252,6 +284,7 @@ class Answer(_message.Message):
     CONFLICT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    RUNNER_UP_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     energy: _builtins.float
     bound: _builtins.float
@@ -273,6 +306,10 @@ class Answer(_message.Message):
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]: ...
     @_builtins.property
     def conflict(self) -> Global___Conflict: ...
+    @_builtins.property
+    def runner_up(self) -> Global___RunnerUp:
+        """left out: not asked for, or there is none"""
+
     def __init__(
         self,
         *,
@@ -288,10 +325,11 @@ class Answer(_message.Message):
         conflict: Global___Conflict | None = ...,
         steps: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        runner_up: Global___RunnerUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "findings", b"findings", "flags", b"flags", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "findings", b"findings", "flags", b"flags", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

@@ -251,14 +251,21 @@ class Options(_message.Message):
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    DIFFER_FIELD_NUMBER: _builtins.int
     prove: _builtins.bool
     """go on until the answer is proved least, and unique or not"""
     alternatives: _builtins.int
     """how many other answers to look for"""
     explain: _builtins.bool
-    """when infeasible: which evidence and rules clash, and the smallest repair"""
+    """when infeasible: which evidence and rules clash, and the smallest repair;"""
     score: _builtins.bool
-    """no search: energy, findings and bound of the values given"""
+    """else the runner-up
+    no search: energy, findings and bound of the values given
+    """
+    @_builtins.property
+    def differ(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """variables in which the runner-up of explain differs; none: in any"""
+
     def __init__(
         self,
         *,
@@ -266,10 +273,11 @@ class Options(_message.Message):
         alternatives: _builtins.int = ...,
         explain: _builtins.bool = ...,
         score: _builtins.bool = ...,
+        differ: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "explain", b"explain", "prove", b"prove", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "differ", b"differ", "explain", b"explain", "prove", b"prove", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

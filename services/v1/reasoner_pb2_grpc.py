@@ -4,6 +4,8 @@ import grpc
 import warnings
 
 from services.v1 import reasoner_pb2 as basin_dot_v1_dot_reasoner__pb2
+from services.v1 import sample_pb2 as basin_dot_v1_dot_sample__pb2
+from services.v1 import session_pb2 as basin_dot_v1_dot_session__pb2
 
 GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
@@ -50,6 +52,41 @@ class ReasonerServiceStub(object):
                 request_serializer=basin_dot_v1_dot_reasoner__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_reasoner__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/basin.v1.ReasonerService/Explain',
+                request_serializer=basin_dot_v1_dot_reasoner__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_reasoner__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Sample = channel.unary_unary(
+                '/basin.v1.ReasonerService/Sample',
+                request_serializer=basin_dot_v1_dot_sample__pb2.SampleRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_sample__pb2.SampleResponse.FromString,
+                _registered_method=True)
+        self.Session = channel.stream_stream(
+                '/basin.v1.ReasonerService/Session',
+                request_serializer=basin_dot_v1_dot_session__pb2.SessionRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_session__pb2.SessionResponse.FromString,
+                _registered_method=True)
+        self.OpenSession = channel.unary_unary(
+                '/basin.v1.ReasonerService/OpenSession',
+                request_serializer=basin_dot_v1_dot_session__pb2.OpenSessionRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+                _registered_method=True)
+        self.Change = channel.unary_unary(
+                '/basin.v1.ReasonerService/Change',
+                request_serializer=basin_dot_v1_dot_session__pb2.ChangeRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_session__pb2.ChangeResponse.FromString,
+                _registered_method=True)
+        self.Resolve = channel.unary_unary(
+                '/basin.v1.ReasonerService/Resolve',
+                request_serializer=basin_dot_v1_dot_session__pb2.ResolveRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_session__pb2.ResolveResponse.FromString,
+                _registered_method=True)
+        self.CloseSession = channel.unary_unary(
+                '/basin.v1.ReasonerService/CloseSession',
+                request_serializer=basin_dot_v1_dot_session__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_session__pb2.CloseSessionResponse.FromString,
+                _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/basin.v1.ReasonerService/ListKinds',
                 request_serializer=basin_dot_v1_dot_reasoner__pb2.ListKindsRequest.SerializeToString,
@@ -87,6 +124,56 @@ class ReasonerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Why: of a row without an answer the minimal conflict and the smallest repair, of any other the
+        runner-up and what it lost by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Sample(self, request, context):
+        """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Session(self, request_iterator, context):
+        """A session as one stream: it ends with the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenSession(self, request, context):
+        """The same in single calls, for callers behind a proxy that cannot stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Change(self, request, context):
+        """Adds and drops terms, and gives other evidence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resolve(self, request, context):
+        """The answer as things stand, from where the last one stood.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSession(self, request, context):
+        """Ends a session before it expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListKinds(self, request, context):
         """Every kind of term this service knows.
         """
@@ -118,6 +205,41 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
                     servicer.Score,
                     request_deserializer=basin_dot_v1_dot_reasoner__pb2.ScoreRequest.FromString,
                     response_serializer=basin_dot_v1_dot_reasoner__pb2.ScoreResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=basin_dot_v1_dot_reasoner__pb2.ExplainRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_reasoner__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Sample': grpc.unary_unary_rpc_method_handler(
+                    servicer.Sample,
+                    request_deserializer=basin_dot_v1_dot_sample__pb2.SampleRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_sample__pb2.SampleResponse.SerializeToString,
+            ),
+            'Session': grpc.stream_stream_rpc_method_handler(
+                    servicer.Session,
+                    request_deserializer=basin_dot_v1_dot_session__pb2.SessionRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_session__pb2.SessionResponse.SerializeToString,
+            ),
+            'OpenSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenSession,
+                    request_deserializer=basin_dot_v1_dot_session__pb2.OpenSessionRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_session__pb2.OpenSessionResponse.SerializeToString,
+            ),
+            'Change': grpc.unary_unary_rpc_method_handler(
+                    servicer.Change,
+                    request_deserializer=basin_dot_v1_dot_session__pb2.ChangeRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_session__pb2.ChangeResponse.SerializeToString,
+            ),
+            'Resolve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resolve,
+                    request_deserializer=basin_dot_v1_dot_session__pb2.ResolveRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_session__pb2.ResolveResponse.SerializeToString,
+            ),
+            'CloseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSession,
+                    request_deserializer=basin_dot_v1_dot_session__pb2.CloseSessionRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_session__pb2.CloseSessionResponse.SerializeToString,
             ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
@@ -212,6 +334,195 @@ class ReasonerService(object):
             '/basin.v1.ReasonerService/Score',
             basin_dot_v1_dot_reasoner__pb2.ScoreRequest.SerializeToString,
             basin_dot_v1_dot_reasoner__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/Explain',
+            basin_dot_v1_dot_reasoner__pb2.ExplainRequest.SerializeToString,
+            basin_dot_v1_dot_reasoner__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Sample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/Sample',
+            basin_dot_v1_dot_sample__pb2.SampleRequest.SerializeToString,
+            basin_dot_v1_dot_sample__pb2.SampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Session(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/basin.v1.ReasonerService/Session',
+            basin_dot_v1_dot_session__pb2.SessionRequest.SerializeToString,
+            basin_dot_v1_dot_session__pb2.SessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/OpenSession',
+            basin_dot_v1_dot_session__pb2.OpenSessionRequest.SerializeToString,
+            basin_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Change(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/Change',
+            basin_dot_v1_dot_session__pb2.ChangeRequest.SerializeToString,
+            basin_dot_v1_dot_session__pb2.ChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resolve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/Resolve',
+            basin_dot_v1_dot_session__pb2.ResolveRequest.SerializeToString,
+            basin_dot_v1_dot_session__pb2.ResolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/CloseSession',
+            basin_dot_v1_dot_session__pb2.CloseSessionRequest.SerializeToString,
+            basin_dot_v1_dot_session__pb2.CloseSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,8 @@ isort:skip_file
 The service that answers queries."""
 
 from services.v1 import reasoner_pb2 as _reasoner_pb2
+from services.v1 import sample_pb2 as _sample_pb2
+from services.v1 import session_pb2 as _session_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
 import abc as _abc_1
@@ -39,6 +41,22 @@ class ReasonerServiceStub:
     """Progress while it searches, and each row's result as soon as it is there."""
     Score: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ScoreRequest, _reasoner_pb2.ScoreResponse]
     """Energy, findings and bound of the values given, without a search."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ExplainRequest, _reasoner_pb2.ExplainResponse]
+    """Why: of a row without an answer the minimal conflict and the smallest repair, of any other the
+    runner-up and what it lost by.
+    """
+    Sample: _grpc.UnaryUnaryMultiCallable[_sample_pb2.SampleRequest, _sample_pb2.SampleResponse]
+    """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+    Session: _grpc.StreamStreamMultiCallable[_session_pb2.SessionRequest, _session_pb2.SessionResponse]
+    """A session as one stream: it ends with the stream."""
+    OpenSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.OpenSessionRequest, _session_pb2.OpenSessionResponse]
+    """The same in single calls, for callers behind a proxy that cannot stream."""
+    Change: _grpc.UnaryUnaryMultiCallable[_session_pb2.ChangeRequest, _session_pb2.ChangeResponse]
+    """Adds and drops terms, and gives other evidence."""
+    Resolve: _grpc.UnaryUnaryMultiCallable[_session_pb2.ResolveRequest, _session_pb2.ResolveResponse]
+    """The answer as things stand, from where the last one stood."""
+    CloseSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]
+    """Ends a session before it expires."""
     ListKinds: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]
     """Every kind of term this service knows."""
     DescribeKind: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]
@@ -55,6 +73,22 @@ class ReasonerServiceAsyncStub(ReasonerServiceStub):
     """Progress while it searches, and each row's result as soon as it is there."""
     Score: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ScoreRequest, _reasoner_pb2.ScoreResponse]  # type: ignore[assignment]
     """Energy, findings and bound of the values given, without a search."""
+    Explain: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ExplainRequest, _reasoner_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Why: of a row without an answer the minimal conflict and the smallest repair, of any other the
+    runner-up and what it lost by.
+    """
+    Sample: _aio.UnaryUnaryMultiCallable[_sample_pb2.SampleRequest, _sample_pb2.SampleResponse]  # type: ignore[assignment]
+    """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+    Session: _aio.StreamStreamMultiCallable[_session_pb2.SessionRequest, _session_pb2.SessionResponse]  # type: ignore[assignment]
+    """A session as one stream: it ends with the stream."""
+    OpenSession: _aio.UnaryUnaryMultiCallable[_session_pb2.OpenSessionRequest, _session_pb2.OpenSessionResponse]  # type: ignore[assignment]
+    """The same in single calls, for callers behind a proxy that cannot stream."""
+    Change: _aio.UnaryUnaryMultiCallable[_session_pb2.ChangeRequest, _session_pb2.ChangeResponse]  # type: ignore[assignment]
+    """Adds and drops terms, and gives other evidence."""
+    Resolve: _aio.UnaryUnaryMultiCallable[_session_pb2.ResolveRequest, _session_pb2.ResolveResponse]  # type: ignore[assignment]
+    """The answer as things stand, from where the last one stood."""
+    CloseSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]  # type: ignore[assignment]
+    """Ends a session before it expires."""
     ListKinds: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]  # type: ignore[assignment]
     """Every kind of term this service knows."""
     DescribeKind: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]  # type: ignore[assignment]
@@ -86,6 +120,64 @@ class ReasonerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reasoner_pb2.ScoreResponse, _abc.Awaitable[_reasoner_pb2.ScoreResponse]]:
         """Energy, findings and bound of the values given, without a search."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _reasoner_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reasoner_pb2.ExplainResponse, _abc.Awaitable[_reasoner_pb2.ExplainResponse]]:
+        """Why: of a row without an answer the minimal conflict and the smallest repair, of any other the
+        runner-up and what it lost by.
+        """
+
+    @_abc_1.abstractmethod
+    def Sample(
+        self,
+        request: _sample_pb2.SampleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sample_pb2.SampleResponse, _abc.Awaitable[_sample_pb2.SampleResponse]]:
+        """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+
+    @_abc_1.abstractmethod
+    def Session(
+        self,
+        request_iterator: _MaybeAsyncIterator[_session_pb2.SessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_session_pb2.SessionResponse], _abc.AsyncIterator[_session_pb2.SessionResponse]]:
+        """A session as one stream: it ends with the stream."""
+
+    @_abc_1.abstractmethod
+    def OpenSession(
+        self,
+        request: _session_pb2.OpenSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OpenSessionResponse, _abc.Awaitable[_session_pb2.OpenSessionResponse]]:
+        """The same in single calls, for callers behind a proxy that cannot stream."""
+
+    @_abc_1.abstractmethod
+    def Change(
+        self,
+        request: _session_pb2.ChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.ChangeResponse, _abc.Awaitable[_session_pb2.ChangeResponse]]:
+        """Adds and drops terms, and gives other evidence."""
+
+    @_abc_1.abstractmethod
+    def Resolve(
+        self,
+        request: _session_pb2.ResolveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.ResolveResponse, _abc.Awaitable[_session_pb2.ResolveResponse]]:
+        """The answer as things stand, from where the last one stood."""
+
+    @_abc_1.abstractmethod
+    def CloseSession(
+        self,
+        request: _session_pb2.CloseSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.CloseSessionResponse, _abc.Awaitable[_session_pb2.CloseSessionResponse]]:
+        """Ends a session before it expires."""
 
     @_abc_1.abstractmethod
     def ListKinds(
