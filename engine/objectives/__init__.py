@@ -1,0 +1,1 @@
+"""One training objective a file; `engine.train.train` runs any of them."""
