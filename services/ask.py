@@ -19,6 +19,7 @@ from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Mistake
 from engine.problem import Problem
 from engine.solve import Solution
+from modules.catalogue import Catalogue
 from services import formats, show
 from services.document import parse_json
 from services.formats import Asked
@@ -74,7 +75,7 @@ def ask(wishes: Wishes) -> int:
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Session(settings, _solver(wishes.server), writer, stopped)
+        session = _Session(settings, _solver(wishes.server), _kinds(wishes.server), writer, stopped)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -98,9 +99,15 @@ class _Session:
     """One call of the command: what was asked, and how it goes so far."""
 
     def __init__(
-        self, settings: Settings, solver: Solver, writer: "_Writer", stopped: Callable[[], bool]
+        self,
+        settings: Settings,
+        solver: Solver,
+        kinds: Catalogue | None,  # what files are checked against; None: the service does it
+        writer: "_Writer",
+        stopped: Callable[[], bool],
     ):
-        self.settings, self.solver, self.writer, self.stopped = settings, solver, writer, stopped
+        self.settings, self.solver, self.kinds = settings, solver, kinds
+        self.writer, self.stopped = writer, stopped
         self.code = ANSWERED
 
     def run(self, sources: Sequence[str]) -> None:
@@ -114,7 +121,7 @@ class _Session:
                 self._answer(every)
 
     def _read(self, source: str) -> list[Asked]:
-        return formats.read(source, self.settings.format, self.settings.given)
+        return formats.read(source, self.settings.format, self.settings.given, self.kinds)
 
     def _answer(self, every: list[Asked]) -> None:
         """The queries of one file; its answers are written as soon as their turn comes."""
@@ -191,10 +198,12 @@ def _flag(mistake: Mistake, prefix: str) -> Mistake:
     return Mistake(f"--{mistake.path.removeprefix(prefix)}", mistake.problem, mistake.remedy)
 
 
+def _kinds(server: str | None) -> Catalogue | None:
+    return Catalogue() if server is None else None  # a service may know other kinds
+
+
 def _solver(server: str | None) -> Solver:
     if server is None:
-        from modules.catalogue import Catalogue
-
         return Reasoner(Catalogue()).reason
     from services.client import Client  # gRPC is loaded only where a service is asked
 

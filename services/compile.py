@@ -5,6 +5,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_path
@@ -13,7 +14,7 @@ from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
 from modules.catalogue import Catalogue
 from services.limits import DEFAULT, Limits
-from services.query import FiniteSpec, Query, TermSpec, VariableSpec
+from services.query import FiniteSpec, Query, TermSpec, VariableSpec, query_of
 from services.views import parse_view
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,55 @@ SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
 def compile_query(query: Query, catalogue: Catalogue, limits: Limits = DEFAULT) -> Problem:
     """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
     return Compiler(catalogue, limits, kept=0).problem(query)
+
+
+def mistakes_apart(data: Any, catalogue: Catalogue, limits: Limits = DEFAULT) -> list[Mistake]:
+    """What is wrong with the parts of a query that is wrong as a whole, each looked at by itself.
+
+    data: plain, as a file holds it. Each term is compiled alone over the variables that make
+    sense, and so is the evidence; what only shows when all else is right is not told.
+    """
+
+    def told(**parts: Any) -> list[Mistake]:
+        try:
+            compile_query(query_of({"variables": variables, "terms": [], **parts}), catalogue)
+        except BadQuery as error:
+            return list(error.mistakes)
+        return []
+
+    if not isinstance(data, Mapping) or not isinstance(data.get("variables"), Mapping):
+        return []
+    variables: dict[str, Any] = {}
+    every = list(data["variables"].items())[: limits.variables]
+    variables = {name: spec for name, spec in every if not told(variables={name: spec})}
+    unsound = data["variables"].keys() - variables.keys()
+    found: list[Mistake] = []
+    terms = data.get("terms")
+    for place, term in enumerate(terms[: limits.mistakes] if isinstance(terms, list) else ()):
+        if not isinstance(term, Mapping):
+            continue
+        scope = term.get("scope")
+        names = {str(v).partition("[")[0].strip() for v in scope} if isinstance(scope, list) else ()
+        bare = {name: term[name] for name in ("kind", "scope", "params") if name in term}
+        if unsound.isdisjoint(names):
+            mistakes = told(terms=[bare])
+        else:
+            mistakes = _of_kind(bare, catalogue)
+        found += [
+            replace(m, path=m.path.replace("terms[0]", f"terms[{place}]", 1)) for m in mistakes
+        ]
+    evidence = data.get("evidence", {})
+    whole = unsound.isdisjoint(evidence if isinstance(evidence, Mapping) else ())
+    return found + told(evidence=evidence) if variables and whole else found
+
+
+def _of_kind(term: Mapping[str, Any], catalogue: Catalogue) -> list[Mistake]:
+    """What is wrong with the kind and the parameters of a term, whatever its scope."""
+    try:
+        catalogue.kind(term.get("kind", "")).validated(term.get("params", {}))
+    except BadQuery as error:
+        return list(error.under("terms[0]").mistakes)
+    return []
 
 
 class Compiler:

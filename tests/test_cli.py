@@ -313,6 +313,30 @@ def test_malformed_queries(case, basin):
     assert ";" in done.told[0], "a remedy is told"
 
 
+def test_mistakes_of_the_text_and_of_its_kinds_are_told_together(basin):
+    wrong = changed(
+        terms=[
+            {"kind": "discrete.claus", "scope": ["x"]},
+            {"kind": "discrete.clause", "scope": ["x"], "weight": -1, "params": {"clausen": []}},
+            {"kind": "discrete.equal", "scope": ["y"], "params": {"pairs": [[0, 7]]}},
+        ],
+        budget={"seconds": -1},
+        evidence={"x": [8, None, None]},
+        variables={**QUERY["variables"], "y": {"values": []}},
+    )
+    write("q.json", wrong)
+    places = {line.split(": ")[1] for line in basin("ask", "q.json", "--json").told}
+    assert places == {
+        "variables.y.values",
+        "terms[0].kind",
+        "terms[1].weight",
+        "terms[1].params.clauses",
+        "terms[1].params.clausen",
+        "budget.seconds",
+        "evidence.x[0]",
+    }
+
+
 def test_every_mistake_of_every_file_is_told(basin):
     wrong = changed(
         terms=[{"kind": "nothing", "scope": ["x"]}, {"kind": "discrete.clause", "scope": ["x"]}],

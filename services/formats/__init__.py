@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
+from modules.catalogue import Catalogue
 from services.formats.base import Asked, Format
 from services.formats.files import read_text
 
@@ -40,12 +41,24 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
     return chosen
 
 
-def read(source: str, asked: str | None = None, given: Any = None) -> list[Asked]:
-    """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake."""
+def read(
+    source: str, asked: str | None = None, given: Any = None, catalogue: Catalogue | None = None
+) -> list[Asked]:
+    """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake.
+
+    With a catalogue, a text that is refused is looked at part by part, so that all is told at once.
+    """
     if asked is not None:
         format_of(source, "", asked)  # a wrong name is told before anything is opened
     text = read_text(source)
-    return format_of(source, text, asked).read(text, source, given)
+    chosen = format_of(source, text, asked)
+    try:
+        return chosen.read(text, source, given)
+    except BadQuery as error:
+        if catalogue is None:
+            raise
+        more = chosen.mistakes_apart(text, catalogue)
+        raise type(error)(*dict.fromkeys([*error.mistakes, *more])) from None
 
 
 __all__ = ["Asked", "Format", "format_of", "formats", "read"]

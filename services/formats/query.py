@@ -9,6 +9,9 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
+from modules.catalogue import Catalogue
+from services.compile import mistakes_apart
+from services.document import parse_document
 from services.formats.base import Asked, Format
 from services.query import Query, parse_query
 from services.views import shown
@@ -29,6 +32,13 @@ class QueryFile(Format):
         raw = text.encode("utf-8", "surrogateescape")  # so that bytes that are no text are told
         query = _with(parse_query(raw, source.removesuffix(".gz")), given)
         return [Asked(query, source, tuple(range(1, query.rows + 1)), dict)]
+
+    def mistakes_apart(self, text: str, catalogue: Catalogue) -> list[Mistake]:
+        try:
+            data = parse_document(text.encode("utf-8", "surrogateescape"))
+        except BadQuery:
+            return []
+        return mistakes_apart(data, catalogue)
 
 
 def _with(query: Query, given: Any) -> Query:
