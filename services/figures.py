@@ -74,7 +74,7 @@ def _benchmark(name: str, result: Mapping[str, Any], about: str) -> Iterator[str
 
 
 def _cells(row: Row) -> list[str]:
-    reached = {True: "yes", False: "**no**"}.get(row.get("reached"), "")
+    reached = {True: "yes", False: "**no**", None: ""}[row.get("reached")]
     value = "not measured" if row["value"] is None else _number(row["value"])
     peer = [row.get("peer") or "", _number(row.get("peer_value"))]
     return [
