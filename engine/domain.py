@@ -407,6 +407,14 @@ class View:
         flat_x = x.reshape(x.shape[0], self.variable.domain.sites, *tail)
         return flat_x[:, flat].reshape(x.shape[0], *self.shape, *tail)
 
+    def placed(self, x: Tensor, part: Tensor) -> Tensor:
+        """A state tensor with these sites taken from `part`: the inverse of `tensor`."""
+        if self.whole:
+            return part
+        flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long, device=x.device)
+        sites = x.reshape(x.shape[0], self.variable.domain.sites, -1)
+        return sites.index_copy(1, flat, part.reshape(x.shape[0], len(flat), -1)).reshape(x.shape)
+
     def plain(self, value: Any) -> Any:
         """These sites of a person's value (nested lists)."""
         if self.whole:

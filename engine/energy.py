@@ -5,10 +5,11 @@ minimum and `soft_min(a, b, temperature)` its smooth sister. A term that can dec
 is a rule, and required unless it is given a weight.
 """
 
+import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from engine.domain import Domain, Finite, State, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
+from engine.random import Stream
 
 ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
 
@@ -49,7 +51,7 @@ class Energy(nn.Module, ABC):
 
     def forward(self, state: State) -> Tensor:
         """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
-        return _total((p.weight, p.term) for p in self.parts() if p.weight is not None)(state)
+        return _begun(self._weighted(), state)()
 
     def floor(self) -> float:
         """Sum of weight * floor over the weighted parts: a proved lower bound of the energy."""
@@ -57,7 +59,18 @@ class Energy(nn.Module, ABC):
 
     def violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
-        return _total((1.0, p.term) for p in self.parts() if p.weight is None)(state)
+        return _begun(self._required(), state)()
+
+    def totals(self, state: State) -> tuple[Tensor, Tensor]:
+        """Energy and violation, with all terms under way at once. -> (B,), (B,)"""
+        energy, violation = _begun(self._weighted(), state), _begun(self._required(), state)
+        return energy(), violation()
+
+    def _weighted(self) -> Iterator[tuple[float, "Term"]]:
+        return ((p.weight, p.term) for p in self.parts() if p.weight is not None)
+
+    def _required(self) -> Iterator[tuple[float, "Term"]]:
+        return ((1.0, p.term) for p in self.parts() if p.weight is None)
 
     def variables(self) -> tuple[Variable, ...]:
         """Every variable once, in order of first use."""
@@ -101,14 +114,15 @@ class Energy(nn.Module, ABC):
         return AnyOf(*_branches(self), *_branches(other))
 
 
-def _total(parts):
-    parts = list(parts)
+def _begun(parts: Iterable[tuple[float, "Term"]], state: State) -> Callable[[], Tensor]:
+    """Begins every term; the call returned sums them, in float64 and in order. -> (B,)"""
+    first = next(iter(state.values()))
+    waits = [(weight, term.begin(*term.views(state))) for weight, term in parts]
 
-    def total(state: State) -> Tensor:
-        first = next(iter(state.values()))
+    def total() -> Tensor:
         out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
-        for weight, term in parts:
-            out = out + weight * term(state).double()
+        for weight, energy in waits:
+            out = out + weight * energy().double()
         return out
 
     return total
@@ -154,6 +168,11 @@ class Term(Energy):
     @abstractmethod
     def energy(self, *tensors: Tensor) -> Tensor:
         """Energy of a batch of states, in the order of the scope; lower is better. -> (batch,)"""
+
+    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
+        """Begins `energy`, and returns the call that gives it: terms that other processes compute
+        are then under way together. The default computes when it is called."""
+        return functools.partial(self.energy, *tensors)
 
     def holds(self, *values: Any) -> bool | None:
         """Whether plain values satisfy the rule; None: this term can only be scored."""
@@ -216,6 +235,16 @@ class Term(Energy):
             ]
         return tuple(xs)
 
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """States worth starting from, one tensor for each entry of the scope; None: has none.
+
+        `rng` has one key for each of the R rows of the domains; batch index b belongs to row
+        b // particles. What lies outside the domains is projected into them.
+        -> (R * particles, *event) each
+        """
+        del particles, rng, domains
+        return None
+
     def substitute(self, *inputs: Tensor) -> tuple[Tensor, ...] | None:
         """The outputs that this term defines from its inputs; None: it defines nothing."""
         del inputs
@@ -230,7 +259,11 @@ class Term(Energy):
 
     def forward(self, state: State) -> Tensor:
         """The energy of a state, unweighted, also of a rule. -> (B,)"""
-        return self.energy(*(view.tensor(state[view.variable.name]) for view in self.scope))
+        return self.energy(*self.views(state))
+
+    def views(self, state: State) -> list[Tensor]:
+        """The tensors of the scope, out of the state of all variables."""
+        return [view.tensor(state[view.variable.name]) for view in self.scope]
 
     def _weighed(self, weight: float) -> Iterator[Part]:
         yield Part(self, weight)  # a bare rule times a number is a weighted rule
@@ -275,10 +308,17 @@ class Choice(Term):
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
 
-    def _energies(self, *tensors: Tensor) -> Tensor:
-        """-> (branches, B): what each branch costs, its rules counted with weight 1."""
+    def energy(self, *tensors: Tensor) -> Tensor:
+        return self.begin(*tensors)()
+
+    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
         state = {v.variable.name: x for v, x in zip(self.scope, tensors, strict=True)}
-        return torch.stack([_branch_energy(b)(state) for b in self.alternatives])
+        waits = [_begun(_branch_parts(branch), state) for branch in self.alternatives]
+        return lambda: self._least(torch.stack([energy() for energy in waits]))
+
+    @abstractmethod
+    def _least(self, energies: Tensor) -> Tensor:
+        """The minimum over branches, their rules counted with weight 1. (branches, B) -> (B,)"""
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
         plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
@@ -299,8 +339,8 @@ class AnyOf(Choice):
             for part in branch.parts()
         )
 
-    def energy(self, *tensors: Tensor) -> Tensor:
-        return self._energies(*tensors).min(0).values
+    def _least(self, energies: Tensor) -> Tensor:
+        return energies.min(0).values
 
     def holds(self, *values: Any) -> bool | None:
         verdicts = [self._branch_holds(b, values) for b in self.alternatives]
@@ -354,9 +394,9 @@ class SoftMin(Choice):
             raise BadQuery(Mistake("temperature", f"{temperature!r}", "give a number above 0"))
         self.temperature = temperature
 
-    def energy(self, *tensors: Tensor) -> Tensor:
+    def _least(self, energies: Tensor) -> Tensor:
         t = self.temperature
-        return -t * torch.logsumexp(-self._energies(*tensors) / t, 0)
+        return -t * torch.logsumexp(-energies / t, 0)
 
     def floor(self) -> float:
         least = min(_branch_floor(b) for b in self.alternatives)
@@ -417,12 +457,12 @@ def _branches(energy: Energy) -> tuple[Energy, ...]:
     return energy.alternatives if isinstance(energy, AnyOf) else (energy,)
 
 
-def _branch_energy(branch: Energy):
-    return _total((1.0 if p.weight is None else p.weight, p.term) for p in branch.parts())
+def _branch_parts(branch: Energy) -> list[tuple[float, Term]]:
+    return [(1.0 if p.weight is None else p.weight, p.term) for p in branch.parts()]
 
 
 def _branch_floor(branch: Energy) -> float:
-    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.parts())
+    return sum(weight * term.floor() for weight, term in _branch_parts(branch))
 
 
 def _branch_factors(

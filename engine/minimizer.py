@@ -130,4 +130,4 @@ class Scored(NamedTuple):
 @torch.no_grad()
 def score(problem: Problem, x: State) -> Scored:
     """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)"""
-    return Scored(problem.energy(x), problem.energy.violation(x))
+    return Scored(*problem.energy.totals(x))

@@ -39,8 +39,8 @@ HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor; of a rule also that the energy is zero
-    exactly where it holds, that it explains itself, and that its structure agrees.
+    Shape and rows, purity, gradient, affinity, floor, proposals; of a rule also that the energy is
+    zero exactly where it holds, that it explains itself, and that its structure agrees.
     """
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
@@ -57,6 +57,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_floor(term, draws.tensors(states))
     _check_verdicts(term, draws, states)
     _check_factors(term, draws, states)
+    _check_proposals(term, seed)
 
 
 class _Draws:
@@ -248,6 +249,28 @@ def _check_verdicts(term: Term, draws: _Draws, states: State) -> None:
             assert (energy <= 1e-6) == verdict, (
                 f"{term.label}: holds is {verdict} at {values}, and the energy is {energy:g}"
             )
+
+
+def _check_proposals(term: Term, seed: int) -> None:
+    """Starting states: of the right shapes, finite, and each row's own whatever the batch."""
+    keys, particles = torch.tensor([seed, seed + 1]), 3
+    wide = [v.of(v.variable.domain) for v in term.scope]
+    rows = [domain.select([0, 0]) for domain in wide]
+    both = term.propose(particles, Stream(seed, keys), *rows)
+    alone = term.propose(particles, Stream(seed, keys[1:]), *wide)
+    assert (both is None) == (alone is None), f"{term.label}: propose depends on the batch"
+    if both is None or alone is None:
+        return
+    assert len(both) == len(wide), f"{term.label}: propose gives {len(both)} of {len(wide)} tensors"
+    for k, (x, y, domain) in enumerate(zip(both, alone, wide, strict=True)):
+        wanted = (2 * particles, *domain.event)
+        assert tuple(x.shape) == wanted, (
+            f"{term.label}: propose gives shape {tuple(x.shape)} for scope entry {k}, not {wanted}"
+        )
+        assert x.isfinite().all(), f"{term.label}: propose gives numbers that are not finite"
+        assert torch.equal(x[particles:], y), (
+            f"{term.label}: propose gives other states to the same row in another batch"
+        )
 
 
 def _check_factors(term: Term, draws: _Draws, states: State) -> None:

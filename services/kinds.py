@@ -172,6 +172,7 @@ def laws(kind: Kind) -> list[str]:
         "floor: no state costs less",
         "explain: says why, exactly where holds is False",
         "factors: cost what energy and holds say, without evidence and with it",
+        "propose: finite states of the right shapes, each row its own",
     ]
     if kind.term.affine:
         every.insert(3, "affine: straight along each site")

@@ -120,8 +120,7 @@ class Descent(Minimizer[DescentState]):
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
         leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}
         with torch.enable_grad():
-            energy = problem.energy(leaves)
-            violation = problem.energy.violation(leaves)
+            energy, violation = problem.energy.totals(leaves)
             whole = (energy + s.multiplier * violation).sum()
         slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if whole.requires_grad:

@@ -312,8 +312,7 @@ def _evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen
             real.detach(),
         )
     with torch.enable_grad():
-        energy = problem.energy(state)
-        violation = problem.energy.violation(state)
+        energy, violation = problem.energy.totals(state)
     slopes = []
     for value in (energy, violation):
         pair: tuple[Tensor | None, ...] = (None, None)

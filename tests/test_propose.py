@@ -1,0 +1,101 @@
+"""Starting points that terms propose: the law of shares, evidence, views, and the contract kit."""
+
+import pytest
+import torch
+
+from engine import Budget, Finite, Problem, Real, Term, Variable
+from engine.energy import Sum
+from engine.minimizers.descent import Descent
+from engine.random import Stream
+from engine.solve import Start, solve
+from engine.testing import check_term
+
+
+class Hinted(Term):
+    """The square of the distance to 0.25, and a proposal near it."""
+
+    def __init__(self, x, hint: float = 0.25):
+        super().__init__(x)
+        self.hint = hint
+
+    def energy(self, x):
+        return ((x - 0.25) ** 2).flatten(1).sum(-1)
+
+    def propose(self, particles, rng, domain):
+        noise = rng.normal(particles, *domain.event)
+        return (self.hint + 1e-3 * noise,)
+
+
+class Chosen(Term):
+    """Proposes the last value of every site of its view."""
+
+    def energy(self, x):
+        return x[..., 0].flatten(1).sum(-1)
+
+    def propose(self, particles, rng, domain):
+        hot = torch.zeros(domain.event)
+        hot[..., -1] = 1
+        return (hot.expand(len(rng.keys) * particles, *domain.event),)
+
+
+def start(problem: Problem, particles: int = 6, seed: int = 3) -> Start:
+    return Start(problem, particles, Stream(seed, problem.keys), {})
+
+
+def test_shares_of_the_particles() -> None:
+    """With n proposing terms, particle p takes the proposal of term p mod (n + 1)."""
+    x = Variable("x", Real((2,), -1.0, 1.0))
+    two = Problem(Sum(*Hinted(x, 0.25).parts(), *Hinted(x, 5.0).parts()))
+    got = start(two.given_rows([{}, {"x": [0.5, None]}]))["x"].reshape(2, 6, 2)
+    assert torch.allclose(got[0, [0, 3]], torch.tensor(0.25), atol=0.01)
+    assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2))  # 5.0, projected into the box
+    assert (got[1, :, 0] == 0.5).all()  # evidence holds against every proposal
+    plain = start(Problem(Sum(*Hinted(x).parts())).given_rows([{}, {"x": [0.5, None]}]))
+    drawn = x.domain.sample(6, Stream(3, plain.problem.keys[:1]).fork(0))
+    assert torch.equal(got[0, [2, 5]], drawn[[2, 5]])  # the last share is what it was
+
+
+def test_rows_do_not_depend_on_their_batch() -> None:
+    x = Variable("x", Real((2,), -1.0, 1.0))
+    problem = Problem(Hinted(x)).given_rows([{}, {"x": [0.5, None]}, {"x": [None, 0.1]}])
+    together = start(problem)["x"].reshape(3, 6, 2)
+    for row in range(3):
+        assert torch.equal(start(problem.select([row]))["x"], together[row])
+
+
+def test_views_fill_their_sites_only() -> None:
+    grid = Variable("grid", Finite((1, 2, 3), (2, 3)))
+    got = start(Problem(Chosen(grid[1, :])).given(grid=[[None] * 3, [None, 1, None]]))["grid"]
+    assert (got.sum(-1) == 1).all()
+    places = got.argmax(-1).reshape(3, 2, 2, 3)  # (n, share, row, column)
+    assert (places[:, 0, 1] == torch.tensor([2, 0, 2])).all()
+    assert len({tuple(p.tolist()) for p in places[:, 0, 0]}) > 1  # the other sites stay random
+
+
+def test_a_good_proposal_is_where_the_search_starts() -> None:
+    x = Variable("x", Real((20,), -1.0, 1.0))
+    problem = Problem(Hinted(x))
+    first = next(iter(solve(problem, Descent(), particles=2, budget=Budget(steps=1))))
+    assert float(first.report.energy) < 1e-3
+
+
+def test_the_kit_tells_wrong_proposals() -> None:
+    x = Variable("x", Real((2,), -1.0, 1.0))
+    check_term(Hinted(x))
+
+    class Shapeless(Hinted):
+        def propose(self, particles, rng, domain):
+            return (torch.zeros(particles, 2),)
+
+    class Crossed(Hinted):
+        def propose(self, particles, rng, domain):
+            rows = len(rng.keys) * particles
+            return (torch.arange(rows * 2.0).reshape(rows, 2),)
+
+    class Endless(Hinted):
+        def propose(self, particles, rng, domain):
+            return (torch.full((len(rng.keys) * particles, 2), torch.inf),)
+
+    for broken, said in ((Shapeless, "shape"), (Crossed, "another batch"), (Endless, "finite")):
+        with pytest.raises(AssertionError, match=said):
+            check_term(broken(x))
