@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from engine.answer import Answer, verify
-from engine.domain import Finite
+from engine.domain import Finite, State
 from engine.encode import Boolean, NotEncodable
 from engine.energy import Energy, Part, Sum, named, scope_domains
 from engine.errors import BadQuery, Mistake, known
@@ -24,6 +24,7 @@ from engine.kernels import clauses as learning
 from engine.minimizer import UNKNOWN, Minimizer, Report
 from engine.minimizers.branch_and_bound import Placed, plan_of
 from engine.problem import Problem
+from engine.random import Stream
 from engine.settle import last
 from engine.solve import Budget, Solution, solve
 
@@ -42,14 +43,24 @@ class _Live:
 
 
 class Session:
-    """One row of evidence, changed step by step; every answer is verified as any other."""
+    """One row of evidence, changed step by step; every answer is verified as any other.
+
+    A full solve has the last answer among its starting states, so that an answer is never worse
+    than the last one is under what has changed since.
+    """
 
     def __init__(
-        self, problem: Problem, *, minimizer: Minimizer | None = None, seed: int = 0
+        self,
+        problem: Problem,
+        *,
+        minimizer: Minimizer | None = None,
+        particles: int = 64,
+        seed: int = 0,
     ) -> None:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
-        self.minimizer, self.seed = minimizer, seed
+        self.minimizer, self.particles, self.seed = minimizer, particles, seed
+        self._before: State = {}  # the last answer, (1, *event) each
         self._base = problem.root or problem
         self._problem = problem
         self._added: dict[str, tuple[tuple[Part, ...], int | None]] = {}  # parts, switch literal
@@ -86,8 +97,31 @@ class Session:
         quick = self._resolve()
         if quick is not None:
             return verify(self._problem, quick)[0]
-        found = solve(self._problem, self.minimizer, budget=budget, seed=self.seed)
-        return verify(self._problem, last(found))[0]
+        found = last(
+            solve(
+                self._problem,
+                self.minimizer,
+                particles=self.particles,
+                budget=budget,
+                seed=self.seed,
+                start=self._start(),
+            )
+        )
+        if not bool(found.report.bound[0] == math.inf):
+            self._before = found.report.x
+        return verify(self._problem, found)[0]
+
+    def _start(self) -> State | None:
+        """States as a fresh solve would draw them, the first of them the last answer."""
+        if not self._before:
+            return None
+        rng = Stream(self.seed, self._problem.keys).at(0)
+        states = {}
+        for lane, name in enumerate(self._problem.domains):
+            drawn = self._problem.domain(name).sample(self.particles, rng.fork(lane))
+            drawn[0] = self._before[name][0]
+            states[name] = drawn
+        return states
 
     def _possible(self) -> np.ndarray:
         """Which literals the evidence leaves, sites in order. -> (C,) bool"""

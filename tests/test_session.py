@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import BadQuery, Finite, Problem, Status, Variable, answers
+from engine import BadQuery, Budget, Finite, Problem, Real, Status, Term, Variable, answers
 from engine.session import Session
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.clause import Clause
@@ -83,3 +83,28 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(BadQuery, match="none of the values"):
         session.given({"x": [7, None, None, None, None]})
     assert session.answer().status is Status.OPTIMAL
+
+
+class Valley(Term):
+    """Squared distance from a target; nothing explicit, no floor: a search without an end."""
+
+    def __init__(self, x: Variable, target: float):
+        super().__init__(x)
+        self.target = target
+
+    def energy(self, x):  # (B, n) -> (B,)
+        return (x - self.target).square().sum(-1) - 1
+
+
+def test_a_full_solve_starts_from_the_last_answer() -> None:
+    """A tick without a single step is as good as the last answer was, under the new terms too."""
+    x = Variable("x", Real((20,), -1.0, 1.0))
+    session = Session(Problem(Valley(x, 0.3)), particles=4)
+    first = session.answer(Budget(steps=0))
+    settled = session.answer(Budget(steps=200))
+    assert settled.energy is not None and first.energy is not None
+    assert settled.energy < first.energy - 1
+    assert session.answer(Budget(steps=0)).energy == pytest.approx(settled.energy)
+    session.add("near", Valley(x, 0.31))
+    again = session.answer(Budget(steps=0))
+    assert again.values == settled.values and again.energy < settled.energy - 0.9

@@ -62,25 +62,34 @@ class Resolve(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    BUDGET_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def budget(self) -> _query_pb2.Budget:
-        """a field left out is that of the query; seconds: the deadline of this tick"""
-
+    seconds: _builtins.float
+    """deadline of this tick: the best so far comes back before it"""
+    steps: _builtins.int
+    """left out: as the query says"""
     @_builtins.property
     def options(self) -> _query_pb2.Options: ...
     def __init__(
         self,
         *,
-        budget: _query_pb2.Budget | None = ...,
+        seconds: _builtins.float | None = ...,
+        steps: _builtins.int | None = ...,
         options: _query_pb2.Options | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_steps", b"_steps", "options", b"options", "seconds", b"seconds", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_steps", b"_steps", "options", b"options", "seconds", b"seconds", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
+    _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
 
 Global___Resolve: _TypeAlias = Resolve  # noqa: Y015
 
