@@ -147,7 +147,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     for row in range(problem.rows):
         common: dict[str, Any] = {
             "flags": solution.flags(row),
-            "steps": solution.steps,
+            "steps": solution.steps[row],
             "seconds": seconds[row],
         }
         if bounds[row] == math.inf:

@@ -1,8 +1,9 @@
 """What a minimizer is: frozen hyper-parameters, an explicit state, pure steps, a report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -13,8 +14,10 @@ from engine.problem import Problem
 from engine.random import Stream
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
+WIDE = 256  # rows of a step, where a minimizer says nothing else
 GAP = 1e-6  # an answer is optimal when energy - bound <= GAP * max(1, |energy|)
 
 
@@ -74,7 +77,9 @@ class Report:
 class Minimizer(ABC, Generic[S]):
     """Searches for the least energy in steps of at most about 20 ms of work.
 
-    A step is pure: the same problem, state and stream give the same next state. It branches on
+    A step is pure: the same problem, state and stream give the same next state. It moves every row
+    that is not done, by one step of that row's own, and what a row does depends on no other row:
+    so rows leave, join and are stepped in any company, and answer as each alone. It branches on
     counts, never on the clock.
     """
 
@@ -84,40 +89,90 @@ class Minimizer(ABC, Generic[S]):
 
     @abstractmethod
     def step(self, problem: Problem, s: S, rng: Stream) -> S:
-        """One more step. A state that is done comes back as it is."""
+        """One more step of every row; rows may stand at different steps of `rng`. A row that is
+        done comes back as it is."""
 
     @abstractmethod
     def report(self, problem: Problem, s: S) -> Report:
         """The best decided states so far, and what is proved."""
+
+    def width(self, s: S) -> int:
+        """How many rows one step should move at most, so that it ends within about 20 ms."""
+        del s
+        return WIDE
+
+    def phase(self, s: S) -> int:
+        """States of one phase may be stacked; others come into one after some steps."""
+        del s
+        return 0
 
     def select(self, s: S, rows: Sequence[int], total: int) -> S:
         """The state of some of the `total` rows; the default takes every tensor that leads with
         rows or with rows times particles, and every tuple of `total` entries."""
         return select_rows(s, rows, total)
 
+    def stack(self, states: Sequence[S], totals: Sequence[int]) -> S:
+        """The rows of several states of one problem and one phase, side by side; what does not
+        lead with rows is taken from the first."""
+        return stack_rows(states, totals)
+
 
 def select_rows(s: Any, rows: Sequence[int], total: int) -> Any:
     """A state record with only some of its rows."""
     index = torch.as_tensor(rows, dtype=torch.long)
+    return _combined(
+        [s], [total], lambda t: t[0][index], lambda every: tuple(every[0][r] for r in rows)
+    )
 
-    def take(field: Any) -> Any:
-        if isinstance(field, Tensor) and field.dim() and field.shape[0] % total == 0:
-            return field.unflatten(0, (total, -1))[index].flatten(0, 1)
-        if isinstance(field, dict):
-            return {name: take(value) for name, value in field.items()}
-        if isinstance(field, Report):
-            taken = {
-                n: take(getattr(field, n))
-                for n in ("x", "energy", "violation", "bound", "done", "unique", "others")
-            }
-            return replace(field, **taken)
-        if type(field) is tuple and len(field) == total:
-            return tuple(field[r] for r in rows)
-        if isinstance(field, tuple) and hasattr(field, "_fields"):
-            return type(field)(*(take(value) for value in field))
-        return field
 
-    return take(s)
+def stack_rows(states: Sequence[Any], totals: Sequence[int]) -> Any:
+    """State records one after the other: the rows of the first, then those of the others."""
+    return _combined(states, totals, torch.cat, lambda every: tuple(chain.from_iterable(every)))
+
+
+def put_rows(whole: T, some: T, rows: Sequence[int], total: int) -> T:
+    """A state record whose `rows` are those of another that holds just these: the inverse of
+    `select_rows`."""
+    index = torch.as_tensor(rows, dtype=torch.long)
+
+    def replaced(every: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        new = dict(zip(rows, every[1], strict=True))
+        return tuple(new.get(r, old) for r, old in enumerate(every[0]))
+
+    return _combined(
+        [whole, some], [total, len(rows)], lambda t: t[0].index_copy(0, index, t[1]), replaced
+    )
+
+
+def _combined(
+    fields: Sequence[Any],
+    totals: Sequence[int],
+    tensors: Callable[[list[Tensor]], Tensor],
+    tuples: Callable[[Sequence[tuple[Any, ...]]], tuple[Any, ...]],
+) -> Any:
+    """State records of `totals` rows made into one, field by field: `tensors` makes one of tensors
+    that lead with rows (R, n, ...), `tuples` one of tuples with an entry a row."""
+    first = fields[0]
+    if isinstance(first, Tensor):
+        if not first.dim() or any(f.shape[0] % n for f, n in zip(fields, totals, strict=True)):
+            return first
+        led = [f.unflatten(0, (n, -1)) for f, n in zip(fields, totals, strict=True)]
+        return tensors(led).flatten(0, 1)
+
+    def whole(parts: Sequence[Any]) -> Any:
+        return _combined(parts, totals, tensors, tuples)
+
+    if isinstance(first, Mapping):
+        return {name: whole([f[name] for f in fields]) for name in first}
+    if isinstance(first, Report):
+        names = ("x", "energy", "violation", "bound", "done", "unique")
+        taken = {n: whole([getattr(f, n) for f in fields]) for n in names}
+        return replace(first, others=tuples([tuple(f.others) for f in fields]), **taken)
+    if type(first) is tuple and all(len(f) == n for f, n in zip(fields, totals, strict=True)):
+        return tuples(fields)
+    if isinstance(first, tuple) and type(first) is not tuple:  # a record
+        return type(first)(*(whole(values) for values in zip(*fields, strict=True)))
+    return first
 
 
 class Scored(NamedTuple):

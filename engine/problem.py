@@ -31,6 +31,8 @@ class Problem:
     def __post_init__(self):
         if self.root is not None and self.root.energy is not self.energy:
             object.__setattr__(self, "root", None)
+        if self.root is not None and self.domains is not None:
+            return  # its variables were checked with the root
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
             object.__setattr__(self, "energy", Sum(*self.energy.parts()))
         used = self.energy.variables()
@@ -79,6 +81,8 @@ class Problem:
         first = problems[0]
         if any(p.energy is not first.energy for p in problems):
             raise BadQuery("only problems of the same energy can be stacked")
+        if len(problems) == 1:
+            return first
         domains = {}
         for name in first.domains:
             head, *tail = (_widened(p.domains[name], p.rows) for p in problems)
@@ -117,16 +121,18 @@ class Problem:
     @cached_property
     def memo(self) -> dict[str, Any]:
         """What was prepared from the structure, shared by all problems of the same structure."""
-        return self.root.memo if self.root is not None and self._shared else {}
+        return self.root.memo if self.root is not None and self.shared else {}
 
     @cached_property
-    def _shared(self) -> bool:
-        """The structure is that of the root, whatever the evidence."""
-        return self.root is not None and all(p.term.fixed_structure for p in self.parts)
+    def shared(self) -> bool:
+        """The structure is that of the root: no term has one that follows the evidence."""
+        return self.root is not None and all(
+            p.term.fixed_structure or self._structure(p) is None for p in self.parts
+        )
 
     @cached_property
     def _factored(self) -> tuple[Factors, Energy | None]:
-        if self._shared:
+        if self.shared:
             assert self.root is not None
             return self.root.factored()
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])

@@ -1,10 +1,12 @@
 """Counter-based randomness (Philox4x32-10): a draw is a function of where it is used.
 
 A `Stream` is a seed and one 64-bit key per row; a draw is addressed by (step, particle, site), so
-the numbers a row sees do not depend on which other rows share its batch, nor on chunking.
+the numbers a row sees do not depend on which other rows share its batch, nor on chunking. Rows that
+joined a batch at different times stand at different steps: a step is then a tensor.
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +49,11 @@ class Stream:
 
     seed: int
     keys: Tensor  # (R,) int64, one per row: the hash of its evidence
-    step: int = 0
+    step: int | Tensor = 0  # of all rows, or (R,) int64 where rows stand at different steps
     lane: int = 0  # separates uses within one step
 
-    def at(self, step: int) -> "Stream":
-        """The stream of another step."""
+    def at(self, step: int | Tensor) -> "Stream":
+        """The stream of another step, one for all rows or one for each."""
         return Stream(self.seed, self.keys, step, self.lane)
 
     def fork(self, lane: int) -> "Stream":
@@ -61,12 +63,30 @@ class Stream:
 
     def select(self, rows: Tensor) -> "Stream":
         """The stream of some of the rows."""
-        return Stream(self.seed, self.keys[rows], self.step, self.lane)
+        step = self.step if isinstance(self.step, int) else self.step[rows]
+        return Stream(self.seed, self.keys[rows], step, self.lane)
+
+    @staticmethod
+    def join(streams: Sequence["Stream"]) -> "Stream":
+        """The rows of several streams of one lane, whatever their seeds: each draws as before."""
+        keys = torch.cat([s.keys ^ s._seed_word for s in streams])
+        return Stream(0, keys, torch.cat([s.steps for s in streams]), streams[0].lane)
+
+    @property
+    def steps(self) -> Tensor:
+        """The step of each row. -> (R,) int64"""
+        if isinstance(self.step, int):
+            return torch.full_like(self.keys, self.step & MASK)
+        return self.step & MASK
+
+    @property
+    def _seed_word(self) -> int:
+        return self.seed * 0x9E3779B97F4A7C15 % 2**63
 
     @property
     def words(self) -> Tensor:
         """The Philox key of each row: its own key, mixed with the seed. -> (R, 2) int64"""
-        mixed = self.keys ^ (self.seed * 0x9E3779B97F4A7C15 % 2**63)
+        mixed = self.keys ^ self._seed_word
         return torch.stack([mixed & MASK, (mixed >> 32) & MASK], -1)
 
     def bits(self, particles: int, sites: int) -> Tensor:
@@ -75,7 +95,8 @@ class Stream:
         if self.keys.device.type == "cpu":
             words = np.empty((len(self.keys) * particles, 4 * blocks), dtype=np.int64)
             keys = self.words.numpy().astype(np.uint64)
-            fused.fill(words, keys, particles, self.step & MASK, self.lane)
+            steps = self.steps.numpy().astype(np.uint64)
+            fused.fill(words, keys, particles, steps, self.lane)
             return torch.from_numpy(words)[:, :sites]
         return self.plain_bits(particles, blocks)[:, :sites]
 
@@ -89,7 +110,7 @@ class Stream:
             [
                 block.expand(shape),
                 particle[:, None].expand(shape),
-                torch.full(shape, self.step & MASK, device=device),
+                self.steps[:, None, None].expand(shape),
                 torch.full(shape, self.lane, device=device),
             ],
             -1,

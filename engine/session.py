@@ -231,7 +231,7 @@ class Session:
         )
         steps = learning.conflicts(state) - before
         none = torch.zeros(1, dtype=torch.float64)
-        return Solution(report, steps, 0.0, none, torch.tensor([False]), False, True)
+        return Solution(report, (steps,), 0.0, none, torch.tensor([False]), False, True)
 
 
 def _clausal(factors: Factors, boolean: Boolean) -> tuple[np.ndarray, np.ndarray] | None:

@@ -5,13 +5,15 @@ depend on counts; seconds only end the loop.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.answer import Flag
+from engine.batch import Batch, Failed, Stepped, gathered
 from engine.domain import State
 from engine.energy import scope_domains
 from engine.errors import BadQuery, Mistake
@@ -30,7 +32,7 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a solve may spend: seconds for each row (None: no limit), steps, and a stop signal."""
+    """What a solve may spend: seconds and steps of each row (None: no limit), and a stop signal."""
 
     seconds: float | None = None
     steps: int | None = None
@@ -48,7 +50,7 @@ class Solution:
     """A stage of a solve: the best states so far and what is proved of them."""
 
     report: Report
-    steps: int
+    steps: Sequence[int]  # (R,) that each row has made
     seconds: float
     clock: Tensor  # (R,) float64: the share of each row in the seconds
     late: Tensor  # (R,) bool: the time limit ended the search of this row
@@ -80,8 +82,30 @@ def solve(
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
-    run = _Run(problem, minimizer or Portfolio(), particles, budget or Budget(), seed, start)
-    yield from run.loop()
+    budget = budget or Budget()
+    batch: Batch[None] = Batch(minimizer or Portfolio())
+    rng = Stream(seed, problem.keys)
+    x = Start(problem, particles, rng.at(0), start or {})
+    tickets = [(None, row) for row in range(problem.rows)]
+    tally = Tally(batch.join(problem, x, rng, tickets), budget)
+    cancelled = False
+    batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
+    while tally.running:
+        if budget.stop():
+            cancelled = True
+            break
+        before = time.perf_counter()
+        stepped = batch.step()
+        if isinstance(stepped, Failed):
+            raise stepped.error
+        assert stepped is not None
+        for place, (_, row) in enumerate(stepped.tickets):
+            tally.take(row, stepped, place)
+        tally.tick(time.perf_counter() - before)
+        batch.leave(ticket for ticket in stepped.tickets if ticket[1] not in tally.running)
+        if any(stepped.better):
+            yield tally.solution()
+    yield tally.solution(True, cancelled)
 
 
 class Start(Mapping[str, Tensor]):
@@ -153,78 +177,56 @@ class Start(Mapping[str, Tensor]):
         return len(self.problem.domains)
 
 
-class _Run:
-    """The moving parts of one solve: which rows still run, and the reports of those that left."""
+class Tally:
+    """How one solve goes: where its rows stand, what they have used, and which still run."""
 
-    def __init__(self, problem, minimizer, particles, budget, seed, start):
-        self.problem, self.minimizer, self.budget = problem, minimizer, budget
-        self.rng = Stream(seed, problem.keys)
-        x = Start(problem, particles, self.rng.at(0), start or {})
-        self.state = minimizer.init(problem, x, self.rng.at(0))
-        self.report = minimizer.report(problem, self.state)
-        self.active = torch.arange(problem.rows)
-        self.clock = torch.zeros(problem.rows, dtype=torch.float64)
-        self.expired = torch.zeros(problem.rows, dtype=torch.bool)
-        self.steps, self.began = 0, time.perf_counter()
+    def __init__(self, first: Report, budget: Budget):
+        rows = len(first.done)
+        self.budget = budget
+        self.running = set(range(rows))
+        self._sources = [(first, row) for row in range(rows)]
+        self._steps, self._late = [0] * rows, [False] * rows
+        self._share = 0.0  # seconds of each row that still runs
+        self._clock = [0.0] * rows  # of those that do not
+        self._began = time.perf_counter()
+        limited = budget.steps is not None and budget.steps < 1
+        self.end([row for row, done in enumerate(first.done.tolist()) if done or limited])
 
-    def loop(self) -> Iterator[Solution]:
-        problem, rng = self.problem, self.rng
-        cancelled = False
-        shown = self.report
-        while True:
-            running = ~(self.report.done | self.expired)
-            if not running.any():
-                break
-            if self.budget.steps is not None and self.steps >= self.budget.steps:
-                break
-            if self.budget.stop():
-                cancelled = True
-                break
-            if self.expired[self.active].any():
-                problem, rng = self._leave(problem, rng, running)
-            before = time.perf_counter()
-            self.steps += 1
-            self.state = self.minimizer.step(problem, self.state, rng.at(self.steps))
-            self._merge(self.minimizer.report(problem, self.state))
-            self._tick(time.perf_counter() - before, running)
-            if self.report.better(shown).any() or (self.report.bound > shown.bound).any():
-                shown = self.report
-                yield self._solution(False, False)
-        yield self._solution(True, cancelled)
+    def take(self, row: int, stepped: Stepped[Any], place: int) -> None:
+        """A row was moved: its entry of the step."""
+        self._sources[row] = stepped.report, place
+        self._steps[row] = stepped.steps[place]
+        limit = self.budget.steps
+        if stepped.done[place] or (limit is not None and stepped.steps[place] >= limit):
+            self.end([row])
 
-    def _leave(self, problem, rng, running: Tensor):
-        """Rows out of time leave the batch."""
-        stay = running[self.active].nonzero().reshape(-1).tolist()
-        self.state = self.minimizer.select(self.state, stay, len(self.active))
-        self.active = self.active[stay]
-        return problem.select(stay), rng.select(torch.tensor(stay))
-
-    def _merge(self, report: Report) -> None:
-        """Put the reports of the active rows in their places."""
-        if len(self.active) == self.problem.rows:
-            self.report = report
+    def tick(self, seconds: float) -> None:
+        """Time has passed, shared by the rows that run; those out of it end."""
+        if not self.running:
             return
-        at = self.active
-        whole = self.report
-        others = list(whole.others)
-        for k, row in enumerate(at.tolist()):
-            others[row] = report.others[k]
-        self.report = replace(
-            whole,
-            x={n: t.index_copy(0, at, report.x[n]) for n, t in whole.x.items()},
-            others=tuple(others),
-            **{
-                name: getattr(whole, name).index_copy(0, at, getattr(report, name))
-                for name in ("energy", "violation", "bound", "done", "unique")
-            },
+        self._share += seconds / len(self.running)
+        if self.budget.seconds is not None and self._share >= self.budget.seconds:
+            for row in self.running:
+                self._late[row] = True
+            self.end(list(self.running))
+
+    def end(self, rows: Sequence[int]) -> None:
+        """These rows run no longer."""
+        for row in rows:
+            self._clock[row] = self._share
+            self.running.discard(row)
+
+    def solution(self, final: bool = False, cancelled: bool = False) -> Solution:
+        """The stage that was reached."""
+        clock = [
+            self._share if row in self.running else spent for row, spent in enumerate(self._clock)
+        ]
+        return Solution(
+            gathered(self._sources),
+            tuple(self._steps),
+            time.perf_counter() - self._began,
+            torch.tensor(clock, dtype=torch.float64),
+            torch.tensor(self._late),
+            cancelled,
+            final,
         )
-
-    def _tick(self, seconds: float, running: Tensor) -> None:
-        self.clock += torch.where(running, seconds / int(running.sum()), 0.0)
-        if self.budget.seconds is not None:
-            self.expired |= running & (self.clock >= self.budget.seconds)
-
-    def _solution(self, final: bool, cancelled: bool) -> Solution:
-        seconds = time.perf_counter() - self.began
-        late, clock = self.expired.clone(), self.clock.clone()
-        return Solution(self.report, self.steps, seconds, clock, late, cancelled, final)

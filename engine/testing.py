@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.batch import Batch, Failed, gathered
 from engine.domain import Domain, Finite, State, Variable
 from engine.energy import Term, plain_scope
 from engine.factors import Factors, Ints
@@ -541,6 +542,33 @@ def check_minimizer(
         own = {n: x.unflatten(0, (problem.rows, -1))[row] for n, x in start.items()}
         alone = _run(minimizer, problem.select([row]), own, steps, seed)
         _assert_same(f"{name}: row {row} alone", _row(trial.reports[-1], row), alone.reports[-1])
+    if problem.rows > 1:
+        _check_joining(minimizer, problem, start, trial, steps, seed)
+
+
+def _check_joining(
+    minimizer: Minimizer, problem: Problem, start: State, trial: _Trial, steps: int, seed: int
+) -> None:
+    """Rows that join a running batch one by one end as rows that began together."""
+    batch: Batch[int] = Batch(minimizer)
+    rng = _stream(problem, seed)
+    last: dict[int, tuple[Report, int]] = {}
+    waiting = list(range(problem.rows))
+    while waiting or last:
+        if waiting:
+            row = waiting.pop(0)
+            x = {n: t.unflatten(0, (problem.rows, -1))[row] for n, t in start.items()}
+            own = rng.select(torch.tensor([row]))
+            last[row] = batch.join(problem.select([row]), x, own, [(row, 0)]), 0
+        stepped = batch.step()
+        assert not isinstance(stepped, Failed), f"a step failed: {stepped.error!r}"
+        for place, (row, _) in enumerate(() if stepped is None else stepped.tickets):
+            last[row] = stepped.report, place  # type: ignore[union-attr]
+            if stepped.done[place] or stepped.steps[place] == steps:  # type: ignore[union-attr]
+                batch.leave([(row, 0)])
+                what = f"{type(minimizer).__name__}: row {row} in a batch that others join"
+                whole = next((r for r in trial.reports if bool(r.done[row])), trial.reports[-1])
+                _assert_same(what, _row(whole, row), gathered([last.pop(row)]))
 
 
 def _stream(problem: Problem, seed: int) -> Stream:
@@ -633,7 +661,7 @@ def _row(report: Report, row: int) -> Report:
         report.bound[one],
         report.done[one],
         report.unique[one],
-        report.others[one],
+        (tuple(report.others[row]),) if report.others else (),
     )
 
 

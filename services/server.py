@@ -304,7 +304,7 @@ class _Watch:
             self._told[row] = stands[row]
             yield Progress(
                 row,
-                solution.steps,
+                solution.steps[row],
                 solution.seconds,
                 _finite(stands[row][0]),
                 _finite(stands[row][1]),

@@ -19,8 +19,10 @@ from engine.factors import Clauses, Counted, Different, Factors, Sums, Table, fl
 from engine.kernels import sweeps
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
@@ -462,6 +464,9 @@ CASES = {
     "gibbs-real": (Gibbs(steps=30), real_problem),
     "descent": (Descent(), real_problem),
     "descent-mixed": (Descent(every=3), mixed_problem),
+    "complete": (BranchAndBound(conflicts=3), soft_problem),
+    "portfolio": (Portfolio(), soft_problem),
+    "portfolio-opaque": (Portfolio(), opaque_problem),
     "restarts-annealing": (Restarts(Annealing(sweeps=5), after=3), soft_problem),
     "restarts-gibbs": (Restarts(Gibbs(steps=5), after=4), opaque_problem),
     "restarts-descent": (Restarts(Descent(patience=2, smallest=1e-2), after=9), real_problem),
@@ -472,6 +477,17 @@ CASES = {
 def test_contract(case: str) -> None:
     minimizer, problem = CASES[case]
     check_minimizer(minimizer, problem(), particles=3, steps=25)
+
+
+def test_a_row_that_looks_at_its_company_is_caught() -> None:
+    class Crowd(Gibbs):
+        """Draws by the count of rows beside it."""
+
+        def step(self, problem, s, rng):
+            return super().step(problem, s._replace(age=s.age + problem.rows), rng)
+
+    with pytest.raises(AssertionError, match="alone|others join"):
+        check_minimizer(Crowd(steps=30), real_problem(), particles=3, steps=25)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -500,6 +516,7 @@ def test_all_rows_left_out_of_a_step_have_their_turn(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("engine.minimizers.annealing.ROWS", 2)
     monkeypatch.setattr("engine.minimizers.gibbs.ROWS", 2)
     monkeypatch.setattr("engine.minimizers.gibbs.ELEMENTS", 1)
+    monkeypatch.setattr("engine.batch.STEP", 1e9)  # the clock says nothing
     for minimizer, problem in ((Annealing(sweeps=20, patience=2), soft_problem()),
                                (Gibbs(steps=20, patience=2), opaque_problem())):  # fmt: skip
         together = answers(problem, minimizer, particles=4)

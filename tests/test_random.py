@@ -42,7 +42,8 @@ def test_known_answers(counter: str, key: str, out: str) -> None:
 def test_numba_draws_the_same_bits(seed: int, key: int, step: int, lane: int) -> None:
     rng = Stream(seed, torch.tensor([key]), step).fork(lane)
     out = np.zeros((3, 12), dtype=np.int64)
-    fill(out, rng.words.numpy().astype(np.uint64), 3, step, rng.lane)
+    steps = np.array([step], dtype=np.uint64)
+    fill(out, rng.words.numpy().astype(np.uint64), 3, steps, rng.lane)
     assert (out == rng.plain_bits(3, 3).numpy()).all()
     assert (out[:, :10] == rng.bits(3, 10).numpy()).all()
 
@@ -55,6 +56,25 @@ def test_a_row_draws_the_same_alone_and_in_a_batch(draw: str) -> None:
         assert torch.equal(alone, whole[row])
     some = getattr(stream().select(torch.tensor([5, 2])), draw)(4, 3, 2).unflatten(0, (2, 4))
     assert torch.equal(some, whole[[5, 2]])
+
+
+@given(
+    seeds=st.lists(st.integers(-(2**70), 2**70), min_size=1, max_size=4),
+    steps=st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=4),
+    lane=st.integers(0, 50),
+)
+def test_rows_that_join_draw_as_alone(seeds: list[int], steps: list[int], lane: int) -> None:
+    """Streams of other seeds, at other steps, side by side."""
+    alone = [
+        Stream(seed, torch.tensor([7 * k, -k]), step).fork(lane)
+        for k, (seed, step) in enumerate(zip(seeds, steps, strict=False))
+    ]
+    both = Stream.join([Stream(s.seed, s.keys, s.step) for s in alone]).fork(lane)
+    wanted = torch.cat([s.bits(2, 6) for s in alone])
+    assert torch.equal(both.bits(2, 6), wanted)
+    assert torch.equal(both.plain_bits(2, 2)[:, :6], wanted)
+    last = torch.tensor([2 * len(alone) - 1])
+    assert torch.equal(both.select(last).bits(2, 6), wanted[-2:])
 
 
 def test_fewer_particles_or_sites_are_a_part_of_more() -> None:

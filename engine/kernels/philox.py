@@ -25,12 +25,13 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @njit(cache=True, nogil=True)
-def fill(words, keys, particles, step, lane):
+def fill(words, keys, particles, steps, lane):
     """The words that `Stream.bits` draws: words (R * particles, a multiple of 4) int64, keys (R, 2)
-    uint64."""
-    t, w = np.uint64(step), np.uint64(lane)
+    uint64, steps (R,) uint64."""
+    w = np.uint64(lane)
     for b in range(len(words)):
         k0, k1 = keys[b // particles, 0], keys[b // particles, 1]
+        t = steps[b // particles]
         p = np.uint64(b % particles)
         for block in range(words.shape[1] // 4):
             c0, c1, c2, c3 = philox(np.uint64(block), p, t, w, k0, k1)

@@ -25,39 +25,29 @@ from engine.problem import Problem
 from engine.random import Stream
 
 VISIT = 1_000_000  # memory touches of one visit of a row: about 5 ms
-ROWS = 8  # rows visited in one step
+ROWS = 4  # rows of one step
 PILOT, HIDDEN, SWEEP = 101, 102, 103  # lanes of the stream
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What all steps share: the arrays, and what the evidence leaves open, for the first rows."""
+    """What all steps and rows share."""
 
     layout: Layout
-    choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
-    options: np.ndarray  # (R, n) int32 how many
     particles: int
 
     def field(self, row: int) -> np.ndarray:
         field = self.layout.field
         return field[row if len(field) > 1 else 0]
 
-    def open(self, row: int) -> np.ndarray:
-        """Which literals may be taken. -> (C,) bool"""
-        offset = self.layout.structure.offset[:-1].astype(np.int64)
-        options = self.options[row]
-        owner = np.repeat(np.arange(len(options)), options)
-        rank = np.arange(len(owner)) - (np.cumsum(options) - options)[owner]
-        out = np.zeros(self.choices.shape[1], dtype=bool)
-        out[offset[owner] + self.choices[row][offset[owner] + rank]] = True
-        return out
-
 
 class AnnealingState(NamedTuple):
     """Where every row stands."""
 
     plan: Plan
-    origin: Tensor  # (R,) the row of the plan
+    origin: Tensor  # (R,) the row of the plan, where its costs differ from row to row
+    choices: Tensor  # (R, C) int16 allowed values of each site, packed
+    options: Tensor  # (R, n) int32 how many
     sweep: Tensor  # (R,) sweeps done
     places: Tensor  # (R * P, n) int16 states, hidden sites last
     best: Tensor  # (R * P, n) int16 the best of each particle
@@ -72,6 +62,23 @@ class AnnealingState(NamedTuple):
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
+
+
+class Left(NamedTuple):
+    """What the evidence leaves open."""
+
+    choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
+    options: np.ndarray  # (R, n) int32 how many
+
+    def open(self, row: int, layout: Layout) -> np.ndarray:
+        """Which literals may be taken. -> (C,) bool"""
+        offset = layout.structure.offset[:-1].astype(np.int64)
+        options = self.options[row]
+        owner = np.repeat(np.arange(len(options)), options)
+        rank = np.arange(len(owner)) - (np.cumsum(options) - options)[owner]
+        out = np.zeros(self.choices.shape[1], dtype=bool)
+        out[offset[owner] + self.choices[row][offset[owner] + rank]] = True
+        return out
 
 
 @dataclass(frozen=True)
@@ -108,18 +115,21 @@ class Annealing(Minimizer[AnnealingState]):
         layout = kernel.layout(factors)
         rows, n = problem.rows, len(factors.sizes)
         particles = _particles(problem, x)
-        plan = Plan(layout, *_choices(problem, layout), particles)
+        plan = Plan(layout, particles)
+        left = _left(problem, layout)
         places = torch.zeros(rows * particles, n, dtype=torch.int16)
         if problem.finite:
             visible = problem.places({v.name: x[v.name] for v in problem.finite})
             places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
-        _inside(plan, places, rng.fork(HIDDEN))
-        multiplier, beta, scale = self._scales(plan, places, rng)
+        _inside(plan, left, places, rng.fork(HIDDEN))
+        multiplier, beta, scale = self._scales(plan, left, places)
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
-        bound = _bound(layout, plan, rows)
+        bound = _bound(plan, left)
         s = AnnealingState(
             plan,
             torch.arange(rows),
+            torch.from_numpy(left.choices),
+            torch.from_numpy(left.options),
             torch.zeros(rows, dtype=torch.int64),
             places,
             places.clone(),
@@ -141,8 +151,7 @@ class Annealing(Minimizer[AnnealingState]):
         open_rows = (~s.done).nonzero().reshape(-1)
         if not len(open_rows):
             return s
-        turn = s.sweep[open_rows]
-        rows = open_rows[turn == turn.min()][:ROWS].tolist()
+        rows = open_rows.tolist()
         changed = ("sweep", "places", "best", "scores", "multiplier", "stale", "improved", "done")
         s = s._replace(**{name: getattr(s, name).clone() for name in changed})
         lead = self._leads(s, rows)
@@ -160,9 +169,14 @@ class Annealing(Minimizer[AnnealingState]):
         blank = Report.blank(problem, s.x)
         return Report(s.x, s.energy, s.violation, s.bound, s.done, blank.unique, blank.others)
 
+    def width(self, s: AnnealingState) -> int:
+        del s
+        return ROWS
+
     def _visit(self, s: AnnealingState, r: int, rng: Stream) -> None:
         """Some sweeps of one row, up to the end of its anneal; writes into the copies in `s`."""
         plan, done = s.plan, int(s.sweep[r])
+        left = Left(s.choices[r].numpy(), s.options[r].numpy())
         position = done % self.sweeps
         chunk = max(1, VISIT // (plan.particles * max(1, plan.layout.work)))
         count = min(chunk, self.sweeps - position)
@@ -173,7 +187,7 @@ class Annealing(Minimizer[AnnealingState]):
         lane = rng.at(0).fork(SWEEP).lane
         arrays = (s.places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
         blame = np.zeros(plan.layout.rules)
-        _run(plan, origin, s.multiplier[r].numpy(), betas, key, lane, done, arrays, blame)
+        _run(plan, origin, left, s.multiplier[r].numpy(), betas, key, lane, done, arrays, blame)
         s.sweep[r] += count
         if position + count == self.sweeps and len(blame):
             share = torch.from_numpy(blame / plan.particles)
@@ -187,18 +201,17 @@ class Annealing(Minimizer[AnnealingState]):
             return np.full(count, hot)
         return max(hot, 1e-12) ** (1 - t) * max(cold, 1e-12) ** t
 
-    def _scales(self, plan: Plan, places: Tensor, rng: Stream) -> tuple[Tensor, Tensor, Tensor]:
+    def _scales(self, plan: Plan, left: Left, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """First multipliers, ends of beta, and the unit of cost, from the changes that single
         moves of random states would bring."""
-        del rng
-        rows, p = len(plan.options), plan.particles
+        rows, p = len(left.options), plan.particles
         scale = torch.ones(rows, dtype=torch.float64)
         beta = torch.ones(rows, 2, dtype=torch.float64)
         weight = np.ones(plan.layout.rules)
         for r in range(rows):
             mine = places[r * p : (r + 1) * p].numpy()[:16]
             out = kernel.probed(
-                plan.layout, r, plan.choices[r], plan.options[r], plan.field(r), weight, mine
+                plan.layout, r, left.choices[r], left.options[r], plan.field(r), weight, mine
             )
             cost = np.abs(out[..., 0])
             unit = cost[cost > 1e-12].mean() if (cost > 1e-12).any() else 1.0
@@ -275,7 +288,7 @@ class Annealing(Minimizer[AnnealingState]):
         return s._replace(done=done, improved=improved, stale=stale)
 
 
-def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -> None:
+def _run(plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame) -> None:
     """The kernel that fits the structure."""
     layout = plan.layout
     x, best, scores = arrays
@@ -284,7 +297,7 @@ def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -
         at = row if len(layout.pair_field) > 1 else 0
         kernel.sweep_pairs(
             layout.pairs,
-            plan.options[row],
+            left.options,
             layout.pair_field[at],
             float(layout.pair_constant[at]),
             betas,
@@ -299,8 +312,8 @@ def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -
         kernel.sweep(
             layout.structure,
             row,
-            plan.choices[row],
-            plan.options[row],
+            left.choices,
+            left.options,
             plan.field(row),
             weight,
             betas,
@@ -315,7 +328,7 @@ def _run(plan: Plan, row: int, weight, betas, key, lane, first, arrays, blame) -
         )
 
 
-def _choices(problem: Problem, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def _left(problem: Problem, layout: Layout) -> Left:
     """The allowed values of every site, packed, and how many; what a table over one site forbids
     is left out, unless nothing else is left."""
     offset = layout.structure.offset.astype(np.int64)
@@ -333,31 +346,32 @@ def _choices(problem: Problem, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         rank = np.arange(int(start[-1])) - start[owner[mask]]
         choices[r, offset[owner[mask]] + rank] = value[mask]
         options[r] = count
-    return choices, options
+    return Left(choices, options)
 
 
-def _inside(plan: Plan, places: Tensor, rng: Stream) -> None:
+def _inside(plan: Plan, left: Left, places: Tensor, rng: Stream) -> None:
     """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
     layout = plan.layout
-    rows, n = plan.options.shape
+    rows, n = left.options.shape
     offset = layout.structure.offset[:-1].astype(np.int64)
     words = rng.bits(plan.particles, n).numpy().reshape(rows, -1, n)
-    drawn = (words * plan.options[:, None]) >> 32
+    drawn = (words * left.options[:, None]) >> 32
     values = places.numpy().reshape(rows, -1, n)
     for r in range(rows):
-        fresh = plan.choices[r][offset + drawn[r]]
-        keep = plan.open(r)[offset + values[r]]
+        fresh = left.choices[r][offset + drawn[r]]
+        keep = left.open(r, layout)[offset + values[r]]
         keep[:, layout.visible :] = False
         values[r] = np.where(keep, values[r], fresh)
 
 
-def _bound(layout: Layout, plan: Plan, rows: int) -> Tensor:
+def _bound(plan: Plan, left: Left) -> Tensor:
     """Sum of the least cost of every table; infinite where a site has no value left."""
+    layout, rows = plan.layout, len(left.options)
     offset = layout.structure.offset[:-1].astype(np.int64)
     out = np.zeros(rows)
     for r in range(rows):
         closed = layout.closed[r if len(layout.closed) > 1 else 0]
-        cost = np.where(plan.open(r) & ~closed, plan.field(r), np.inf)
+        cost = np.where(left.open(r, layout) & ~closed, plan.field(r), np.inf)
         least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
         out[r] = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
     return torch.from_numpy(out)

@@ -8,7 +8,7 @@ cannot be made explicit is evaluated at each solution found, and its floor enter
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,14 +24,15 @@ from engine.errors import BadQuery
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
-from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
+from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.simplify import Simplified, simplified
 
-COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # (nodes, rows) of the first visits of a row
+COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
+HOLDS = 1e-9  # violation that counts as none
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -95,7 +96,6 @@ class Plan:
     factors: Factors
     rest: Energy | None
     rest_floor: float
-    fixed: State  # one state of the variables that are not finite
 
     @cached_property
     def cover(self) -> covering.Cover | None:
@@ -165,7 +165,7 @@ def plan_of(problem: Problem) -> Plan:
     plan = problem.memo.get("plan")
     if plan is None:
         factors, rest = problem.factored()
-        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0, {})
+        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0)
     return plan
 
 
@@ -193,6 +193,9 @@ class BranchState(NamedTuple):
     """Where every row stands."""
 
     plan: Plan
+    origin: Tensor  # (R,) the row of the plan, where its costs differ from row to row
+    allowed: Tensor  # (R, C) uint8 which literals are possible
+    fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
     places: Tensor  # (R, n) the best solution
     energy: Tensor  # (R,) of it, infinite while there is none
     bound: Tensor  # (R,)
@@ -224,18 +227,18 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
         del rng
-        factors, rest = problem.factored()
+        _, rest = problem.factored()
         free = [v for v in problem.variables if v not in problem.finite]
         used = {v.name for v in rest.variables()} if rest else set()
         if any(v.name in used for v in free):
             raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
-        rows, n = problem.rows, factors.visible
-        plan = plan_of(problem)
-        if free:
-            plan = replace(plan, fixed={v.name: x[v.name][:: _particles(x, v, rows)] for v in free})
+        rows = problem.rows
         return BranchState(
-            plan,
-            torch.zeros(rows, n, dtype=torch.int64),
+            plan_of(problem),
+            torch.arange(rows),
+            torch.from_numpy(problem.allowed),
+            {v.name: x[v.name][:: _particles(x, v, rows)] for v in free},
+            _first_places(problem),
             torch.full((rows,), math.inf, dtype=torch.float64),
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
@@ -249,34 +252,42 @@ class BranchAndBound(Minimizer[BranchState]):
         open_rows = (~s.done).nonzero().reshape(-1)
         if not len(open_rows):
             return s
-        visits = s.visits[open_rows]
-        least = int(visits.min())
-        rows = open_rows[visits == least]
-        if least < len(COVER_ROUNDS) and s.plan.cover is not None:
-            nodes, many = COVER_ROUNDS[least]
-            return self._cover(problem, s, rows[:many].tolist(), nodes)
-        return self._learn(problem, s, int(rows[0]))
+        if s.plan.cover is not None:
+            visits = s.visits[open_rows]
+            for k, (nodes, _) in enumerate(COVER_ROUNDS):
+                rows = open_rows[visits == k].tolist()
+                if rows:
+                    s = self._cover(s, rows, nodes)
+            open_rows = open_rows[visits >= len(COVER_ROUNDS)]
+        for r in open_rows.tolist():
+            s = self._learn(problem, s, r)
+        return s
+
+    def width(self, s: BranchState) -> int:
+        last = int(s.visits.max())
+        if s.plan.cover is None or last >= len(COVER_ROUNDS):
+            return 1
+        return COVER_ROUNDS[last][1]
 
     def report(self, problem: Problem, s: BranchState) -> Report:
         found = s.energy < math.inf
         return Report(
-            Placed(problem, s.places.numpy(), s.plan.fixed),
+            Placed(problem, s.places.numpy(), s.fixed),
             s.energy,
             torch.where(found, 0.0, math.inf).double(),
             s.bound,
             s.done,
             s.unique,
-            PlacedOthers(problem, s.others, s.plan.fixed),
+            PlacedOthers(problem, s.others, s.fixed),
         )
 
-    def _cover(self, problem: Problem, s: BranchState, rows: list[int], nodes: int) -> BranchState:
+    def _cover(self, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
         cover = s.plan.cover
         assert cover is not None
         symmetric = s.plan.symmetric
-        result = covering.search(
-            cover, problem.allowed[rows], nodes, max(2, self.wanted), symmetric
-        )
+        allowed = s.allowed.numpy()
+        result = covering.search(cover, allowed[rows], nodes, max(2, self.wanted), symmetric)
         status, found, solutions = result.status, result.found, result.solutions
         places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
         done, unique, visits = s.done.clone(), s.unique.clone(), s.visits.clone()
@@ -293,7 +304,7 @@ class BranchAndBound(Minimizer[BranchState]):
             energy[r] = bound[r] = 0.0
             more = list(visible[1 : found[k]])
             if not more and symmetric and not result.counted[k]:
-                more = _recoloured(visible[0], s.plan.factors, problem.allowed[r])
+                more = _recoloured(visible[0], s.plan.factors, allowed[r])
             others[r] = tuple(more)
             if more:
                 unique[r] = NOT_UNIQUE
@@ -331,7 +342,9 @@ class _Visit:
     """One row during one step of learning: what it knows, and how it changes."""
 
     def __init__(self, minimizer: BranchAndBound, problem: Problem, s: BranchState, r: int):
-        self.minimizer, self.problem, self.plan, self.r = minimizer, problem, s.plan, r
+        self.minimizer, self.problem, self.plan = minimizer, problem, s.plan
+        self.allowed, self.origin = s.allowed[r].numpy(), int(s.origin[r])
+        self.fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
@@ -342,7 +355,7 @@ class _Visit:
 
     def _fresh(self) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what was found."""
-        learner = self.plan.learner(self.problem.allowed[self.r], self.r)
+        learner = self.plan.learner(self.allowed, self.origin)
         known = [self.places, *self.others] if self.energy < math.inf else []
         for places in known:  # found by the other search
             learner = self._blocked(learner, places)
@@ -404,9 +417,9 @@ class _Visit:
         """Evaluate what is not explicit at the solutions found, all in one call."""
         if not leaves or self.plan.rest is None:
             return
-        state = Placed(self.problem, np.stack(leaves), _repeated(self.plan.fixed, len(leaves)))
-        with torch.no_grad():
-            energies = self.problem.energy(state)
+        state = Placed(self.problem, np.stack(leaves), _repeated(self.fixed, len(leaves)))
+        got = score(self.problem, state)
+        energies = torch.where(got.violation <= HOLDS, got.energy, math.inf)
         best = int(energies.argmin())
         if float(energies[best]) < self.energy:
             self.places, self.energy = leaves[best], float(energies[best])
@@ -439,6 +452,13 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> li
                 swapped[places == a], swapped[places == b] = b, a
                 return [swapped]
     return []
+
+
+def _first_places(problem: Problem) -> Tensor:
+    """The first allowed value of every visible site. -> (R, n) int64"""
+    finite = [problem.domain(v.name) for v in problem.finite]
+    columns = [d.allowed.int().argmax(-1).reshape(d.rows, -1) for d in finite]  # type: ignore[attr-defined]
+    return torch.cat(columns, 1) if columns else torch.zeros(problem.rows, 0, dtype=torch.int64)
 
 
 def _repeated(state: State, count: int) -> State:

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, select_rows
+from engine.minimizer import Minimizer, Report, put_rows, select_rows
 from engine.minimizers.descent import GAP, floor
-from engine.minimizers.restarts import put_rows
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -130,17 +129,17 @@ class Gibbs(Minimizer[GibbsState]):
         open_rows = (~s.done).nonzero().reshape(-1)
         if not len(open_rows):
             return s
-        turn = s.age[open_rows]
-        rows = open_rows[turn == turn.min()]
-        wide = (s.now.hot.shape[1] + s.now.real.shape[1]) * s.now.hot.shape[0] // problem.rows
-        rows = rows[: max(ROWS, ELEMENTS // max(1, wide))]
-        if len(rows) == problem.rows:
+        if len(open_rows) == problem.rows:
             return self._advanced(problem, s, rng)
-        chosen, total = rows.tolist(), problem.rows
+        rows, total = open_rows.tolist(), problem.rows
         some = self._advanced(
-            problem.select(chosen), select_rows(s, chosen, total), rng.select(rows)
+            problem.select(rows), select_rows(s, rows, total), rng.select(open_rows)
         )
-        return put_rows(s, some, chosen, total)
+        return put_rows(s, some, rows, total)
+
+    def width(self, s: GibbsState) -> int:
+        elements = s.now.hot.numel() + s.now.real.numel()  # of all rows
+        return max(ROWS, ELEMENTS * len(s.age) // max(1, elements))
 
     def report(self, problem: Problem, s: GibbsState) -> Report:
         blank = Report.blank(problem, s.x)
@@ -154,9 +153,9 @@ class Gibbs(Minimizer[GibbsState]):
         return self.steps or max(200, 20 * sites)
 
     def _advanced(self, problem: Problem, s: GibbsState, rng: Stream) -> GibbsState:
-        """One step of all rows of the problem, which stand at the same count."""
+        """One step of all rows of the problem."""
         particles = len(s.pace) // problem.rows
-        rng = rng.at(int(s.age[0]))
+        rng = rng.at(s.age)
         beta = self._beta(s).repeat_interleave(particles)
         multiplier = s.multiplier.repeat_interleave(particles)
         u = rng.fork(WORD).uniform(particles, 3, dtype=torch.float64)

@@ -25,7 +25,6 @@ class PortfolioState(NamedTuple):
     members: tuple[Minimizer, ...]
     states: list[Any]
     turn: int
-    report: Report
     waits: Tensor  # (R,) int64 turns since every heuristic member had nothing left to do
 
 
@@ -49,9 +48,7 @@ class Portfolio(Minimizer[PortfolioState]):
         members = self._members(problem)
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
         waits = torch.zeros(problem.rows, dtype=torch.int64)
-        return PortfolioState(
-            members, states, 0, self._joined(problem, members, states, waits), waits
-        )
+        return PortfolioState(members, states, 0, waits)
 
     def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
@@ -70,43 +67,42 @@ class Portfolio(Minimizer[PortfolioState]):
         k = s.turn % len(s.members)
         states = list(s.states)
         states[k] = s.members[k].step(problem, states[k], rng.fork(k))
-        if len(s.members) == 1:
-            report = s.members[0].report(problem, states[0])
-            return PortfolioState(s.members, states, s.turn + 1, report, s.waits)
-        ended = s.members[1].report(problem, states[1]).done
-        waits = s.waits + ended.long()
-        report = self._joined(problem, s.members, states, waits)
-        return PortfolioState(s.members, states, s.turn + 1, report, waits)
+        waits = s.waits
+        if len(s.members) > 1:
+            waits = waits + s.members[1].report(problem, states[1]).done
+        return PortfolioState(s.members, states, s.turn + 1, waits)
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
-        return s.report
-
-    def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
-        states = [
-            m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=True)
-        ]
-        return PortfolioState(
-            s.members,
-            states,
-            s.turn,
-            select_rows(s.report, rows, total),
-            select_rows(s.waits, rows, total),
-        )
-
-    def _joined(
-        self, problem: Problem, members: tuple[Minimizer, ...], states: list[Any], waits: Tensor
-    ) -> Report:
         """The best of all members. Done: the first member is, or the bound of one meets the
         solution of another, or the others ended long ago."""
-        reports = [m.report(problem, s) for m, s in zip(members, states, strict=True)]
+        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=True)]
+        if len(reports) == 1:
+            return reports[0]
         whole = reports[0]
         for report in reports[1:]:
             whole = whole.joined(report)
         gap = GAP * whole.energy.abs().clamp(min=1.0)
         met = (whole.violation == 0) & (whole.energy - whole.bound <= gap)
-        if len(reports) == 1:
-            return whole
-        return replace(whole, done=reports[0].done | met | (waits >= self.patience))
+        return replace(whole, done=reports[0].done | met | (s.waits >= self.patience))
+
+    def width(self, s: PortfolioState) -> int:
+        k = s.turn % len(s.members)
+        return s.members[k].width(s.states[k])
+
+    def phase(self, s: PortfolioState) -> int:
+        return s.turn % len(s.members)
+
+    def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
+        states = [
+            m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=True)
+        ]
+        return PortfolioState(s.members, states, s.turn, select_rows(s.waits, rows, total))
+
+    def stack(self, states: Sequence[PortfolioState], totals: Sequence[int]) -> PortfolioState:
+        members, turn = states[0].members, states[0].turn
+        each = zip(*(s.states for s in states), strict=True)
+        inner = [m.stack(own, totals) for m, own in zip(members, each, strict=True)]
+        return PortfolioState(members, inner, turn, torch.cat([s.waits for s in states]))
 
 
 def _annealed(factors: Factors) -> bool:

@@ -7,20 +7,19 @@ what a row finds does not depend on its batch.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report
+from engine.minimizer import Minimizer, Report, put_rows, select_rows, stack_rows
 from engine.problem import Problem
 from engine.random import Stream
 
 GAP = 1e-6  # of a proof, relative: as for an answer
 START, INNER = 211, 212  # lanes of the stream
-T = TypeVar("T")
 
 
 class RestartsState(NamedTuple):
@@ -79,6 +78,20 @@ class Restarts(Minimizer[RestartsState]):
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
 
+    def width(self, s: RestartsState) -> int:
+        return self.inner.width(s.inner)
+
+    def phase(self, s: RestartsState) -> int:
+        return self.inner.phase(s.inner)
+
+    def select(self, s: RestartsState, rows: Sequence[int], total: int) -> RestartsState:
+        inner = self.inner.select(s.inner, rows, total)
+        return select_rows(s._replace(inner=None), rows, total)._replace(inner=inner)
+
+    def stack(self, states: Sequence[RestartsState], totals: Sequence[int]) -> RestartsState:
+        inner = self.inner.stack([s.inner for s in states], totals)
+        return stack_rows([s._replace(inner=None) for s in states], totals)._replace(inner=inner)
+
     def _seen(self, report: Report, done: Tensor) -> Report:
         """A report whose rows are done where something is proved, or `done` says so."""
         near = report.energy - report.bound <= GAP * report.energy.abs().clamp(min=1)
@@ -96,29 +109,3 @@ class Restarts(Minimizer[RestartsState]):
         fresh = self.inner.init(problem, x, rng.fork(START).fork(INNER))
         total = problem.rows
         return put_rows(inner, self.inner.select(fresh, rows, total), rows, total)
-
-
-def put_rows(whole: T, some: T, rows: Sequence[int], total: int) -> T:
-    """A state record whose `rows` are those of another that holds just these: the inverse of
-    `engine.minimizer.select_rows`."""
-    index = torch.as_tensor(list(rows), dtype=torch.long)
-
-    def put(old: Any, new: Any) -> Any:
-        if isinstance(old, Tensor) and old.dim() and old.shape[0] % total == 0:
-            parts = old.unflatten(0, (total, -1))
-            return parts.index_copy(0, index, new.unflatten(0, (len(rows), -1))).flatten(0, 1)
-        if isinstance(old, dict):
-            return {name: put(value, new[name]) for name, value in old.items()}
-        if isinstance(old, Report):
-            names = ("x", "energy", "violation", "bound", "done", "unique", "others")
-            return replace(old, **{n: put(getattr(old, n), getattr(new, n)) for n in names})
-        if type(old) is tuple and len(old) == total:
-            out = list(old)
-            for row, value in zip(rows, new, strict=True):
-                out[row] = value
-            return tuple(out)
-        if isinstance(old, tuple) and hasattr(old, "_fields"):
-            return type(old)(*(put(a, b) for a, b in zip(old, new, strict=True)))
-        return old
-
-    return put(whole, some)

@@ -1,0 +1,250 @@
+"""Rows of one energy that are searched together: they join and leave between steps.
+
+How rows are put together for a step may depend on the clock, because what a row does depends on no
+other row. Rows of several owners may share a batch; where a step fails, it is repeated for each
+owner apart, so that a fault reaches none but its own.
+"""
+
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.minimizer import Minimizer, Report
+from engine.problem import Problem
+from engine.random import Stream
+
+K = TypeVar("K")  # an owner of rows
+
+STEP = 0.02  # seconds that a step should take at most
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk(Generic[K]):
+    """Rows that are stepped in one call."""
+
+    problem: Problem
+    state: Any
+    rng: Stream  # at the steps done
+    tickets: tuple[tuple[K, int], ...]  # the owner of each row, and its number there
+    energy: Tensor  # (R,) as last reported
+    violation: Tensor  # (R,)
+    bound: Tensor  # (R,)
+    apart: bool = False  # a step failed in company: never put beside others again
+
+    @property
+    def rows(self) -> int:
+        return len(self.tickets)
+
+
+class Stepped(NamedTuple, Generic[K]):
+    """What a step has come to, one entry a row that was moved."""
+
+    tickets: Sequence[tuple[K, int]]
+    report: Report
+    steps: list[int]  # that the row has made by now
+    better: list[bool]  # than before: its state, or what is proved
+    done: list[bool]
+
+
+class Failed(NamedTuple, Generic[K]):
+    """A step that raised; the rows of its owner have left."""
+
+    owner: K
+    error: Exception
+
+
+class Batch(Generic[K]):
+    """Rows under way, stepped in turn; every problem that joins has the same energy and structure,
+    and as many particles a row."""
+
+    def __init__(self, minimizer: Minimizer):
+        self.minimizer = minimizer
+        self._chunks: deque[_Chunk[K]] = deque()
+        self._gone: set[tuple[K, int]] = set()  # left, and not taken out yet
+        self._pace = 0.0  # seconds a row of the last step
+
+    def __len__(self) -> int:
+        return sum(chunk.rows for chunk in self._chunks) - len(self._gone)
+
+    def join(
+        self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
+    ) -> Report:
+        """Begin the rows of a problem, P particles each: x (R * P, *event). -> how they stand"""
+        state = self.minimizer.init(problem, x, rng.at(0))
+        report = self.minimizer.report(problem, state)
+        stands = (report.energy, report.violation, report.bound)
+        self._chunks.append(_Chunk(problem, state, rng.at(0), tuple(tickets), *stands))
+        return report
+
+    def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
+        """Take rows out, before the next step."""
+        self._gone.update(tickets)
+
+    def step(self) -> Stepped[K] | Failed[K] | None:
+        """Move the rows whose turn it is by one step; None when no row is left."""
+        chunk = self._next()
+        if chunk is None:
+            return None
+        rng = chunk.rng.at(chunk.rng.step + 1)
+        began = time.perf_counter()
+        try:
+            state = self.minimizer.step(chunk.problem, chunk.state, rng)
+            report = self.minimizer.report(chunk.problem, state)
+        except Exception as error:
+            return self._failed(chunk, error)
+        self._pace = (time.perf_counter() - began) / chunk.rows
+        before = replace(report, energy=chunk.energy, violation=chunk.violation, bound=chunk.bound)
+        better = report.better(before) | (report.bound > chunk.bound)
+        stands = {name: getattr(report, name) for name in ("energy", "violation", "bound")}
+        self._chunks.append(replace(chunk, state=state, rng=rng, **stands))
+        steps = rng.steps.tolist()
+        return Stepped(chunk.tickets, report, steps, better.tolist(), report.done.tolist())
+
+    def _next(self) -> _Chunk[K] | None:
+        """The rows whose turn it is, no more than a step should move."""
+        while self._chunks:
+            chunk = self._staying(self._chunks.popleft())
+            if chunk is None:
+                continue
+            width = self._width(chunk)
+            if chunk.rows > width:
+                starts = range(0, chunk.rows, width)
+                pieces = [self._select(chunk, range(chunk.rows)[at : at + width]) for at in starts]
+                self._chunks.extendleft(reversed(pieces[1:]))
+                return pieces[0]
+            return self._grown(chunk, width)
+        return None
+
+    def _grown(self, chunk: _Chunk[K], width: int) -> _Chunk[K]:
+        """With the rows of others that may be stepped in the same call."""
+        if chunk.apart or not self._chunks:
+            return chunk
+        phase, total = self.minimizer.phase(chunk.state), chunk.rows
+        beside, others = [chunk], deque[_Chunk[K]]()
+        for waiting in self._chunks:
+            other = self._staying(waiting)
+            if other is None:
+                continue
+            width = min(width, self._width(other))
+            if (
+                not other.apart
+                and total + other.rows <= width
+                and self.minimizer.phase(other.state) == phase
+            ):
+                beside.append(other)
+                total += other.rows
+            else:
+                others.append(other)
+        self._chunks = others
+        return self._stack(beside) if len(beside) > 1 else chunk
+
+    def _width(self, chunk: _Chunk[K]) -> int:
+        timely = int(STEP / self._pace) if self._pace > 0 else chunk.rows
+        return max(1, min(self.minimizer.width(chunk.state), timely))
+
+    def _staying(self, chunk: _Chunk[K]) -> _Chunk[K] | None:
+        """Without the rows that have left."""
+        if self._gone.isdisjoint(chunk.tickets):
+            return chunk
+        stay = [k for k, ticket in enumerate(chunk.tickets) if ticket not in self._gone]
+        self._gone.difference_update(chunk.tickets)
+        return self._select(chunk, stay) if stay else None
+
+    def _failed(self, chunk: _Chunk[K], error: Exception) -> Stepped[K] | Failed[K] | None:
+        """Nothing has moved, as steps are pure: the owners go on apart, or the only one fails."""
+        owners = list(dict.fromkeys(owner for owner, _ in chunk.tickets))
+        if len(owners) == 1:
+            every = (ticket for other in self._chunks for ticket in other.tickets)
+            self.leave(ticket for ticket in every if ticket[0] == owners[0])
+            return Failed(owners[0], error)
+        for owner in reversed(owners):
+            own = [k for k, ticket in enumerate(chunk.tickets) if ticket[0] == owner]
+            self._chunks.appendleft(replace(self._select(chunk, own), apart=True))
+        return self.step()
+
+    def _select(self, chunk: _Chunk[K], rows: Sequence[int]) -> _Chunk[K]:
+        index = torch.as_tensor(rows)
+        return replace(
+            chunk,
+            problem=chunk.problem.select(rows),
+            state=self.minimizer.select(chunk.state, rows, chunk.rows),
+            rng=chunk.rng.select(index),
+            tickets=tuple(chunk.tickets[k] for k in rows),
+            energy=chunk.energy[index],
+            violation=chunk.violation[index],
+            bound=chunk.bound[index],
+        )
+
+    def _stack(self, chunks: Sequence[_Chunk[K]]) -> _Chunk[K]:
+        return _Chunk(
+            Problem.stack([c.problem for c in chunks]),
+            self.minimizer.stack([c.state for c in chunks], [c.rows for c in chunks]),
+            Stream.join([c.rng for c in chunks]),
+            tuple(ticket for c in chunks for ticket in c.tickets),
+            torch.cat([c.energy for c in chunks]),
+            torch.cat([c.violation for c in chunks]),
+            torch.cat([c.bound for c in chunks]),
+        )
+
+
+def gathered(sources: Sequence[tuple[Report, int]]) -> Report:
+    """A report of chosen rows of other reports: (report, row) for each."""
+    first = sources[0][0]
+    if all(r is first for r, _ in sources) and [k for _, k in sources] == [*range(len(first.done))]:
+        return first
+    places: dict[int, tuple[Report, list[int], list[int]]] = {}
+    for row, (report, k) in enumerate(sources):
+        _, rows, own = places.setdefault(id(report), (report, [], []))
+        rows.append(row)
+        own.append(k)
+    parts = [(r, torch.tensor(rows), torch.tensor(own)) for r, rows, own in places.values()]
+
+    def column(name: str) -> Tensor:
+        out = getattr(first, name).new_empty(len(sources))
+        for report, rows, own in parts:
+            out[rows] = getattr(report, name)[own]
+        return out
+
+    names = ("energy", "violation", "bound", "done", "unique")
+    others = _GatheredOthers(sources)
+    return Report(_Gathered(first.x, parts), **{n: column(n) for n in names}, others=others)
+
+
+class _Gathered(Mapping[str, Tensor]):
+    """States out of several reports, put together when they are looked at."""
+
+    def __init__(self, names: Collection[str], parts: list[tuple[Report, Tensor, Tensor]]):
+        self.names, self.parts = names, parts
+
+    def __getitem__(self, name: str) -> Tensor:
+        first = self.parts[0][0].x[name]
+        out = first.new_empty(sum(len(rows) for _, rows, _ in self.parts), *first.shape[1:])
+        for report, rows, own in self.parts:
+            out[rows] = report.x[name][own].to(out.dtype)
+        return out
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class _GatheredOthers(Sequence[tuple[State, ...]]):
+    """Alternatives of rows out of several reports."""
+
+    def __init__(self, sources: Sequence[tuple[Report, int]]):
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, row):
+        report, k = self.sources[row]
+        return tuple(report.others[k]) if report.others else ()
