@@ -87,7 +87,8 @@ def solve(
     rng = Stream(seed, problem.keys)
     x = Start(problem, particles, rng.at(0), start or {})
     tickets = [(None, row) for row in range(problem.rows)]
-    tally = Tally(batch.join(problem, x, rng, tickets), budget)
+    first = batch.join(problem, x, rng, tickets)
+    tally = Tally([(first, row) for _, row in tickets], budget)
     cancelled = False
     batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
     while tally.running:
@@ -180,17 +181,18 @@ class Start(Mapping[str, Tensor]):
 class Tally:
     """How one solve goes: where its rows stand, what they have used, and which still run."""
 
-    def __init__(self, first: Report, budget: Budget):
-        rows = len(first.done)
+    def __init__(self, first: Sequence[tuple[Report, int]], budget: Budget):
+        """first: for each row, a report and its place in it."""
+        rows = len(first)
         self.budget = budget
         self.running = set(range(rows))
-        self._sources = [(first, row) for row in range(rows)]
+        self._sources = [*first]
         self._steps, self._late = [0] * rows, [False] * rows
         self._share = 0.0  # seconds of each row that still runs
         self._clock = [0.0] * rows  # of those that do not
         self._began = time.perf_counter()
         limited = budget.steps is not None and budget.steps < 1
-        self.end([row for row, done in enumerate(first.done.tolist()) if done or limited])
+        self.end([row for row, (report, k) in enumerate(first) if limited or bool(report.done[k])])
 
     def take(self, row: int, stepped: Stepped[Any], place: int) -> None:
         """A row was moved: its entry of the step."""
