@@ -97,6 +97,20 @@ class Overloaded(BasinError):
     reason = "QUEUE_FULL"
 
 
+class SessionNotFound(BasinError):
+    """No such session: closed, expired, or never the caller's."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_NOT_FOUND"
+
+
+class TooManySessions(BasinError):
+    """A tenant, or the service, has as many sessions open as it may."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "TOO_MANY_SESSIONS"
+
+
 class OutOfTime(BasinError):
     """The caller's deadline passed before there was anything to answer with."""
 

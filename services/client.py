@@ -1,6 +1,6 @@
 """A reasoner's service as an object: the same queries, answers and exceptions as in process."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -10,6 +10,8 @@ from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.query import Options, Query, options_of, query_of
 from services.serving import options_of as channel_options
+from services.session import CallLine, Metadata, Session, StreamLine
+from services.tenant import TENANT_KEY, checked
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
 from services.wire import (
@@ -31,10 +33,12 @@ T = TypeVar("T")
 
 class Client:
     """Asks a service. `deadline` is in seconds; the search ends a little before it, with the best
-    answers so far. May be used by several threads; a context manager closes it."""
+    answers so far. `tenant`: who asks; nothing is shared between tenants. May be used by several
+    threads; a context manager closes it."""
 
-    def __init__(self, address: str, limits: Limits = DEFAULT):
+    def __init__(self, address: str, limits: Limits = DEFAULT, *, tenant: str = ""):
         self.address, self.limits = address, limits
+        self._who: Metadata = ((TENANT_KEY, checked(tenant)),) if tenant else ()
         self._channel = grpc.insecure_channel(
             address, options=[*channel_options(limits), ("grpc.enable_http_proxy", 0)]
         )
@@ -45,7 +49,7 @@ class Client:
     ) -> list[Answer]:
         """One answer for each row. Raises what the reasoner raises, or Unavailable."""
         request = pb.SolveRequest(query=self._query(query), options=self._options(options))
-        response = self._ask(lambda: self._stub.Solve(request, timeout=deadline))
+        response = self._ask(self._stub.Solve, request, deadline)
         return [answer_from_proto(answer, self.limits) for answer in response.answers]
 
     def stream(
@@ -64,7 +68,7 @@ class Client:
             interval=interval,
             partial_values=partial_values,
         )
-        call = self._stub.SolveStream(request, timeout=deadline)
+        call = self._stub.SolveStream(request, timeout=deadline, metadata=self._who)
         try:
             for message in call:
                 yield event_from_proto(message, self.limits)
@@ -76,19 +80,40 @@ class Client:
     def score(self, query: Asked, *, deadline: float | None = None) -> list[Answer]:
         """Energy, findings and bound of the values in the evidence, without a search."""
         request = pb.ScoreRequest(query=self._query(query))
-        response = self._ask(lambda: self._stub.Score(request, timeout=deadline))
+        response = self._ask(self._stub.Score, request, deadline)
         return [answer_from_proto(answer, self.limits) for answer in response.answers]
+
+    def explain(
+        self, query: Asked, differ: Sequence[str] = (), *, deadline: float | None = None
+    ) -> list[Answer]:
+        """Why: the minimal conflict and smallest repair of a row without an answer; of any other
+        the runner-up, which differs in a site of each variable named, else in any."""
+        options = options_of({"differ": tuple(differ)}, self.limits)
+        request = pb.ExplainRequest(query=self._query(query), differ=options.differ)
+        response = self._ask(self._stub.Explain, request, deadline)
+        return [answer_from_proto(answer, self.limits) for answer in response.answers]
+
+    def session(
+        self, query: Asked, *, stream: bool = True, deadline: float | None = None
+    ) -> Session:
+        """A query to be changed and asked again; `stream=False` where a proxy lets none through.
+
+        deadline: of the whole stream, or of each single call. Raises what the reasoner raises.
+        """
+        asked = query if isinstance(query, Query) else self._checked(query)
+        line = StreamLine if stream else CallLine
+        return Session(line(self._stub, self.address, self._who, deadline), asked, self.limits)
 
     def kinds(self, *, deadline: float | None = None) -> list[Kind]:
         """Every kind of term the service knows."""
         request = pb.ListKindsRequest()
-        response = self._ask(lambda: self._stub.ListKinds(request, timeout=deadline))
+        response = self._ask(self._stub.ListKinds, request, deadline)
         return [kind_from_proto(kind) for kind in response.kinds]
 
     def kind(self, name: str, *, deadline: float | None = None) -> Kind:
         """One kind. Raises UnknownKind."""
         request = pb.DescribeKindRequest(kind=name)
-        response = self._ask(lambda: self._stub.DescribeKind(request, timeout=deadline))
+        response = self._ask(self._stub.DescribeKind, request, deadline)
         return kind_from_proto(response.kind)
 
     def close(self) -> None:
@@ -101,9 +126,9 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _ask(self, call: Callable[[], T]) -> T:
+    def _ask(self, call: Callable[..., T], request: Any, deadline: float | None) -> T:
         try:
-            return call()
+            return call(request, timeout=deadline, metadata=self._who)
         except grpc.RpcError as error:
             raise error_of_call(error, self.address) from None
 

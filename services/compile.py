@@ -98,11 +98,10 @@ class Compiler:
         fresh = problem is None
         if problem is None:
             problem = self._structure(query, mistakes)
-        variables = {v.name: v for v in problem.variables}
         try:
-            given = problem.given_rows(query.evidence)
+            given = narrowed(problem, query, self.limits)
         except BadQuery as error:
-            mistakes.append(_evidence_mistakes(query, variables, self.limits) or error)
+            mistakes.append(error)
         if mistakes:
             raise _gathered(mistakes, self.limits)
         if fresh and self.kept and all(p.term.fixed_structure for p in problem.parts):
@@ -112,12 +111,8 @@ class Compiler:
     def _structure(self, query: Query, mistakes: list[BadQuery]) -> Problem:
         """Variables and terms, without evidence."""
         variables = _variables(query, mistakes)
-        parts: list[Part] = []
-        for place, spec in enumerate(query.terms):
-            try:
-                parts += _energy(spec, variables, self.catalogue).parts()
-            except BadQuery as error:
-                mistakes.append(error.under(f"terms[{place}]"))
+        energies = _energies(query, variables, self.catalogue, mistakes)
+        parts = [part for energy in energies for part in energy.parts()]
         _warn_of_units(parts)
         return Problem(Sum(*parts), tuple(variables.values()))
 
@@ -126,6 +121,41 @@ class Compiler:
             self._known[key] = problem
             while len(self._known) > self.kept:
                 self._known.popitem(last=False)
+
+
+def compile_terms(
+    query: Query, variables: Mapping[str, Variable], catalogue: Catalogue, limits: Limits = DEFAULT
+) -> list[Energy]:
+    """The terms of a query over variables that stand. Raises BadQuery with every mistake."""
+    mistakes: list[BadQuery] = []
+    energies = _energies(query, variables, catalogue, mistakes)
+    if mistakes:
+        raise _gathered(mistakes, limits)
+    return energies
+
+
+def narrowed(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Problem:
+    """A problem under the evidence of a query. Raises BadQuery, site by site."""
+    try:
+        return problem.given_rows(query.evidence)
+    except BadQuery as error:
+        variables = {v.name: v for v in problem.variables}
+        raise _evidence_mistakes(query, variables, limits) or error from None
+
+
+def _energies(
+    query: Query,
+    variables: Mapping[str, Variable],
+    catalogue: Catalogue,
+    mistakes: list[BadQuery],
+) -> list[Energy]:
+    energies = []
+    for place, spec in enumerate(query.terms):
+        try:
+            energies.append(_energy(spec, variables, catalogue))
+        except BadQuery as error:
+            mistakes.append(error.under(f"terms[{place}]"))
+    return energies
 
 
 def _warn_of_units(parts: list[Part]) -> None:

@@ -16,6 +16,7 @@ from engine.errors import (
     BasinError,
     Cancelled,
     Mistake,
+    ModuleFault,
     ModuleUnavailable,
     OutOfTime,
     Overloaded,
@@ -78,14 +79,22 @@ def error_of(status: status_pb2.Status, module: str = "") -> BasinError:
         for message in (info, request):
             if detail.Is(message.DESCRIPTOR):
                 detail.Unpack(message)
-    kind = _classes().get(info.reason) if info.domain == DOMAIN else None
-    if kind is None:
+    if info.domain != DOMAIN or info.reason not in _classes():
         return _unexplained(code_of(status), status.message, module)
-    if issubclass(kind, BadQuery):
-        return kind(*_mistakes(status, info, request))
+    mistakes = tuple(_mistakes(status, info, request))
     if "module" in info.metadata:
-        return kind(info.metadata["module"], info.metadata["why"])
-    return kind(status.message)
+        return named(info.reason, info.metadata["why"], mistakes, info.metadata["module"])
+    return named(info.reason, status.message, mistakes)
+
+
+def named(reason: str, text: str, mistakes: Sequence[Mistake] = (), module: str = "") -> BasinError:
+    """The exception of a reason; one that this version does not know is a plain BasinError."""
+    kind = _classes().get(reason, BasinError)
+    if issubclass(kind, BadQuery):
+        return kind(*(mistakes or ([Mistake("", text)] if text else ())))
+    if issubclass(kind, (ModuleUnavailable, ModuleFault)):
+        return kind(module, text)
+    return kind(text)
 
 
 def error_of_call(call: Any, address: str = "", module: str = "") -> BasinError:

@@ -17,6 +17,10 @@ class Limits:
     rows: int = 100_000
     particles: int = 4_096
     alternatives: int = 1_000
+    samples: int = 100_000  # of one row
+    sessions: int = 64  # open at once, of one tenant
+    all_sessions: int = 512  # of all tenants together
+    idle_seconds: float = 300.0  # after which a session of which nothing is asked ends
     seconds: float = 86_400.0
     nesting: int = 16  # depth of lists in lists
     nodes: int = 8_000_000  # entries of one document

@@ -7,7 +7,7 @@ check, when the query is compiled.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -35,6 +35,10 @@ class Spec(BaseModel):
     """Root of the parts of a query: frozen, and unknown fields are mistakes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    inner: ClassVar[Mapping[str, type["Spec"]]] = {}  # what stands inside a field
+
+
+S = TypeVar("S", bound=Spec)
 
 
 class FiniteSpec(Spec):
@@ -180,13 +184,27 @@ def query_of(data: Any, limits: Limits = DEFAULT) -> Query:
     return Query.model_validate(data, context={"limits": limits})
 
 
+def spec_of(kind: type[S], data: Any, limits: Limits = DEFAULT) -> S:
+    """What is asked beside a query, from plain data. Raises BadQuery with every mistake, or
+    TooLarge."""
+    try:
+        return kind.model_validate(data, context={"limits": limits})
+    except ValidationError as error:
+        found, large = told(
+            error,
+            lambda place: list(
+                (kind.inner.get(str(place[0]), kind) if len(place) > 1 else kind).model_fields
+            ),
+        )
+        raise _gathered(found, large, limits) from None
+
+
 def options_of(data: Mapping[str, Any], limits: Limits = DEFAULT) -> Options:
     """Options from plain data. Raises BadQuery with every mistake, or TooLarge."""
     try:
-        return Options.model_validate(dict(data), context={"limits": limits})
-    except ValidationError as error:
-        found, large = told(error, lambda _: list(Options.model_fields))
-        raise _gathered(found, large, limits).under("options") from None
+        return spec_of(Options, data, limits)
+    except BadQuery as error:
+        raise error.under("options") from None
 
 
 def parse_query(text: str | bytes, source: str = "", limits: Limits = DEFAULT) -> Query:

@@ -52,7 +52,7 @@ class Reasoner:
         solution = self._minimize(problem, query, options, budget, watch)
         answers = verify(problem, solution)
         return [
-            _furthered(problem, row, answer, query, options, budget)
+            furthered(problem, row, answer, options, budget, query.budget.seed)
             for row, answer in enumerate(answers)
         ]
 
@@ -70,11 +70,10 @@ class Reasoner:
         return solution
 
 
-def _furthered(
-    problem: Problem, row: int, answer: Answer, query: Query, options: Options, budget: Budget
+def furthered(
+    problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
 ) -> Answer:
     """What was asked for beside the best values: other answers, or why there is none."""
-    seed = query.budget.seed
     if options.alternatives and answer.values is not None:
         one = problem.select([row])
         others = alternatives(one, answer, options.alternatives, budget=budget, seed=seed)

@@ -5,20 +5,16 @@ the flag DEADLINE. Cancelling a call stops its search before the next step.
 """
 
 import asyncio
-import contextvars
 import math
-import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import torch
 
-from engine.answer import Answer, Flag, TermEnergy, term_names, verify
-from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, Overloaded, known
+from engine.answer import Answer, TermEnergy, term_names, verify
+from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, known
 from engine.problem import Problem
 from engine.solve import Solution
 from modules.catalogue import Catalogue
@@ -30,7 +26,8 @@ from services.reason import Reasoner
 from services.remote import RemoteKinds
 from services.serving import Service, start
 from services.serving import run as serve
-from services.v1 import query_pb2
+from services.talking import Talking
+from services.v1 import query_pb2, session_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
 from services.wire import (
@@ -43,100 +40,52 @@ from services.wire import (
     options_from_proto,
     query_from_proto,
 )
+from services.workers import POLICY, Policy, Stop, Workers, reflagged
 
 NAME = "basin.v1.ReasonerService"
 
-T = TypeVar("T")
 Look = Callable[[Problem, Solution], None]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How many solves run, how many may wait, and how long one may take."""
-
-    workers: int = os.cpu_count() or 2
-    queue: int = 64
-    seconds: float = 3600.0  # for a call that sets no deadline
-    interval: float = 0.1  # least seconds between two looks at a search, unless the caller says
-
-
-class Stop:
-    """The stop signal of one call: its caller left, or its time is nearly up.
-
-    A search stops at `due`, before its next step; an exchange with a module that is still under
-    way at `cut` is given up. What is left until the deadline is for judging the best so far.
-    """
-
-    def __init__(self, seconds: float):
-        margin = min(1.0, max(0.1, 0.1 * seconds), seconds / 2)
-        self.due = time.monotonic() + seconds - margin
-        self.cut = self.due + 0.3 * margin
-        self._cancelled = threading.Event()
-
-    def __call__(self) -> bool:
-        return self._cancelled.is_set() or time.monotonic() >= self.due
-
-    def gives_up(self) -> bool:
-        """No more waiting for a module."""
-        return self._cancelled.is_set() or time.monotonic() >= self.cut
-
-    @property
-    def cancelled(self) -> bool:
-        """The caller left."""
-        return self._cancelled.is_set()
-
-    def cancel(self) -> None:
-        """The caller left."""
-        self._cancelled.set()
-
-    def hurry(self, seconds: float) -> None:
-        """Have it due in so many seconds, if not earlier."""
-        sooner = Stop(seconds)
-        self.due, self.cut = min(self.due, sooner.due), min(self.cut, sooner.cut)
 
 
 class Reasoning(rpc.ReasonerServiceServicer):
     """The rpcs: parse, call the reasoner in a thread, format."""
 
-    def __init__(
-        self, reasoner: Reasoner, policy: Policy, pool: ThreadPoolExecutor, limits: Limits
-    ):
-        self.reasoner, self.policy, self.pool, self.limits = reasoner, policy, pool, limits
-        self._room = threading.BoundedSemaphore(policy.workers + policy.queue)
-        self._running: set[Stop] = set()
+    def __init__(self, reasoner: Reasoner, workers: Workers, limits: Limits):
+        self.reasoner, self.workers, self.limits = reasoner, workers, limits
+        self.talking = Talking(reasoner.compiler, workers, limits)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
-        stop = self._stop(context)
+        stop = self.workers.stop(context)
 
         def work() -> pb.SolveResponse:
             answers = self._answers(request.query, request.options, stop, _Watch())
             return pb.SolveResponse(answers=map(answer_to_proto, answers))
 
-        return await self._run(work, stop)
+        return await self.workers.run(work, stop)
 
     async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
         """Energy, findings and bound of the values given, without a search."""
-        stop = self._stop(context)
+        stop = self.workers.stop(context)
 
         def work() -> pb.ScoreResponse:
             wishes = query_pb2.Options(score=True)
             answers = self._answers(request.query, wishes, stop, _Watch())
             return pb.ScoreResponse(answers=map(answer_to_proto, answers))
 
-        return await self._run(work, stop)
+        return await self.workers.run(work, stop)
 
     async def SolveStream(
         self, request: pb.SolveStreamRequest, context: Any
     ) -> AsyncIterator[pb.SolveStreamResponse]:
         """Progress while it searches, conflated for slow readers; then each row's result."""
-        stop = self._stop(context)
+        stop = self.workers.stop(context)
         if not 0 <= request.interval < math.inf:
             raise BadQuery(
                 Mistake("interval", f"{request.interval}", "give seconds, 0 for the default")
             )
         pending = _Pending(asyncio.get_running_loop())
-        interval = request.interval or self.policy.interval
+        interval = request.interval or self.workers.policy.interval
         watch = _Watch(pending.put, interval, request.partial_values)
 
         def work() -> list[pb.SolveStreamResponse]:
@@ -144,7 +93,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
             results = (Result(row, answer) for row, answer in enumerate(answers))
             return [event_to_proto(result) for result in results]
 
-        solving = asyncio.ensure_future(self._run(work, stop))
+        solving = asyncio.ensure_future(self.workers.run(work, stop))
         solving.add_done_callback(lambda _: pending.some.set())
         try:
             while not solving.done():
@@ -156,6 +105,47 @@ class Reasoning(rpc.ReasonerServiceServicer):
         finally:
             stop.cancel()
             solving.cancel()
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        """Why: the conflict of a row without an answer, the runner-up of any other."""
+        stop = self.workers.stop(context)
+
+        def work() -> pb.ExplainResponse:
+            wishes = query_pb2.Options(explain=True, differ=request.differ)
+            answers = self._answers(request.query, wishes, stop, _Watch())
+            return pb.ExplainResponse(answers=map(answer_to_proto, answers))
+
+        return await self.workers.run(work, stop)
+
+    def Session(
+        self, requests: AsyncIterator[session_pb2.SessionRequest], context: Any
+    ) -> AsyncIterator[session_pb2.SessionResponse]:
+        """A session that lasts as long as its stream."""
+        return self.talking.stream(requests, context)
+
+    async def OpenSession(
+        self, request: session_pb2.OpenSessionRequest, context: Any
+    ) -> session_pb2.OpenSessionResponse:
+        """A session in single calls."""
+        return await self.talking.open(request, context)
+
+    async def Change(
+        self, request: session_pb2.ChangeRequest, context: Any
+    ) -> session_pb2.ChangeResponse:
+        """Terms added and dropped, other evidence."""
+        return await self.talking.change(request, context)
+
+    async def Resolve(
+        self, request: session_pb2.ResolveRequest, context: Any
+    ) -> session_pb2.ResolveResponse:
+        """The answer as things stand."""
+        return await self.talking.resolve(request, context)
+
+    async def CloseSession(
+        self, request: session_pb2.CloseSessionRequest, context: Any
+    ) -> session_pb2.CloseSessionResponse:
+        """The end of a session."""
+        return await self.talking.close(request, context)
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Any) -> pb.ListKindsResponse:
         """Every kind of term this service knows."""
@@ -170,44 +160,6 @@ class Reasoning(rpc.ReasonerServiceServicer):
         del context
         kind = await asyncio.to_thread(lambda: _told(self.reasoner.catalogue.kind(request.kind)))
         return pb.DescribeKindResponse(kind=kind)
-
-    def hurry(self, seconds: float) -> None:
-        """Running solves answer with their best so far within some seconds."""
-        for stop in list(self._running):
-            stop.hurry(seconds)
-
-    def _stop(self, context: Any) -> Stop:
-        remaining = context.time_remaining()
-        return Stop(self.policy.seconds if remaining is None else max(remaining, 0.0))
-
-    async def _run(self, work: Callable[[], T], stop: Stop) -> T:
-        """What `work` makes in a thread; a caller that leaves sets its stop signal."""
-        if not self._room.acquire(blocking=False):
-            raise Overloaded(
-                f"{self.policy.workers} solves run and {self.policy.queue} wait: try again later"
-            )
-        self._running.add(stop)
-
-        def done(_: Future[T]) -> None:  # not before the thread has ended
-            self._running.discard(stop)
-            self._room.release()
-
-        def timely() -> T:
-            if stop():
-                raise OutOfTime("the deadline passed while the call waited for its turn")
-            return work()
-
-        try:
-            future = self.pool.submit(contextvars.copy_context().run, timely)
-        except RuntimeError:
-            done(Future())
-            raise Overloaded("the service is shutting down") from None
-        future.add_done_callback(done)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            stop.cancel()
-            raise
 
     def _answers(
         self, query: query_pb2.Query, wishes: query_pb2.Options, stop: Stop, watch: "_Watch"
@@ -226,7 +178,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
         finally:
             if watch.seen is not None:
                 close_remotes(watch.seen[0])
-        return [_reflagged(answer) for answer in answers]
+        return [reflagged(answer) for answer in answers]
 
 
 def _best_so_far(watch: "_Watch", stop: Stop) -> list[Answer]:
@@ -320,12 +272,6 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _reflagged(answer: Answer) -> Answer:
-    """What was stopped was stopped for want of time: a caller that cancels gets no answer."""
-    flags = (Flag.DEADLINE if flag is Flag.CANCELLED else flag for flag in answer.flags)
-    return replace(answer, flags=tuple(dict.fromkeys(flags)))
-
-
 def _told(kind: Any) -> pb.Kind:
     return kind_to_proto(
         Kind(kind.name, kind.about, kind.required_by_default, kind.calibrated, kind.schema)
@@ -336,24 +282,24 @@ async def create_server(
     reasoner: Reasoner,
     address: str = "127.0.0.1:0",
     *,
-    policy: Policy = Policy(),
+    policy: Policy = POLICY,
     limits: Limits = DEFAULT,
     reflection: bool = False,
     insecure: bool = False,
 ) -> Service:
     """Start a reasoner's service in this event loop; its `port` tells where, `drain` ends it."""
-    pool = ThreadPoolExecutor(policy.workers, thread_name_prefix="solve")
-    servicer = Reasoning(reasoner, policy, pool, limits)
+    crew = Workers(policy)
+    servicer = Reasoning(reasoner, crew, limits)
     service = await start(
         lambda server: rpc.add_ReasonerServiceServicer_to_server(servicer, server),
         [NAME],
         address,
-        workers=pool,
+        workers=crew.pool,
         limits=limits,
         reflection=reflection,
         insecure=insecure,
     )
-    return replace(service, hurry=servicer.hurry)
+    return replace(service, hurry=crew.hurry)
 
 
 def run(

@@ -66,12 +66,12 @@ def query_to_proto(query: Query) -> query_pb2.Query:
             variable.finite.values.CopyFrom(to_value(spec.values))
         else:
             variable.real.SetInParent()
-            _set(variable.real, low=spec.low, high=spec.high)
+            put_present(variable.real, low=spec.low, high=spec.high)
     for term in query.terms:
-        _term_to_proto(term, message.terms.add())
+        term_to_proto(term, message.terms.add())
     message.evidence.extend(to_assignment(row) for row in query.evidence)
     budget = query.budget
-    _set(
+    put_present(
         message.budget,
         seconds=budget.seconds,
         seed=budget.seed,
@@ -94,20 +94,20 @@ def query_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> Quer
                     "give every name once",
                 )
             )
-        variables[variable.name] = _try(
+        variables[variable.name] = gathered(
             found, f"variables.{variable.name}", partial(_domain, variable, limits)
         )
     terms = [
-        _try(found, f"terms[{k}]", partial(_term, term, limits))
+        gathered(found, f"terms[{k}]", partial(term_from_proto, term, limits))
         for k, term in enumerate(message.terms)
     ]
     evidence = [
-        _try(found, f"evidence[{k}]", partial(from_assignment, row, limits))
+        gathered(found, f"evidence[{k}]", partial(from_assignment, row, limits))
         for k, row in enumerate(message.evidence)
     ]
     if found:
         raise BadQuery(*found[: limits.mistakes])
-    budget = _present(message.budget, "seconds", "seed", "particles", "steps")
+    budget = present(message.budget, "seconds", "seed", "particles", "steps")
     data = {"variables": variables, "terms": terms, "evidence": evidence or [{}]}
     return query_of(data | {"budget": budget}, limits)
 
@@ -143,12 +143,12 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         seconds=answer.seconds,
         runner_up=None if answer.runner_up is None else _runner_up_to_proto(answer.runner_up),
     )
-    _set(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
+    put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
     if answer.values is not None:
         message.values.CopyFrom(to_assignment(answer.values))
     for finding in answer.findings:
         made = message.findings.add(term=finding.term, required=finding.required, text=finding.text)
-        _set(made, holds=finding.holds)
+        put_present(made, holds=finding.holds)
     return message
 
 
@@ -194,7 +194,7 @@ def event_to_proto(event: Progress | Result) -> reasoner_pb2.SolveStreamResponse
         terms=_terms_to_proto(event.terms),
         values=None if event.values is None else to_assignment(event.values),
     )
-    _set(progress, energy=event.energy, bound=event.bound)
+    put_present(progress, energy=event.energy, bound=event.bound)
     return reasoner_pb2.SolveStreamResponse(progress=progress)
 
 
@@ -241,20 +241,20 @@ def kind_from_proto(message: reasoner_pb2.Kind) -> Kind:
     )
 
 
-def _term_to_proto(term: TermSpec, message: query_pb2.Term) -> None:
+def term_to_proto(term: TermSpec, message: query_pb2.Term) -> None:
     message.kind = term.kind
     message.scope[:] = term.scope
     message.params.CopyFrom(to_assignment(term.params))
-    _set(message, required=term.required, weight=term.weight, name=term.name)
+    put_present(message, required=term.required, weight=term.weight, name=term.name)
 
 
-def _term(message: query_pb2.Term, limits: Limits) -> dict[str, Any]:
+def term_from_proto(message: query_pb2.Term, limits: Limits) -> dict[str, Any]:
     try:
         params = from_assignment(message.params, limits)
     except BadQuery as error:
         raise error.under("params") from None
     data = {"kind": message.kind, "scope": list(message.scope), "params": params}
-    return data | _present(message, "required", "weight", "name")
+    return data | present(message, "required", "weight", "name")
 
 
 def _domain(message: query_pb2.Variable, limits: Limits) -> dict[str, Any]:
@@ -263,7 +263,7 @@ def _domain(message: query_pb2.Variable, limits: Limits) -> dict[str, Any]:
     if field == "finite":
         return data | {"values": from_value(message.finite.values, limits)}
     if field == "real":
-        return data | {"low": None} | _present(message.real, "low", "high")
+        return data | {"low": None} | present(message.real, "low", "high")
     raise BadQuery(Mistake("domain", "is missing", "set finite or real"))
 
 
@@ -311,14 +311,14 @@ def _named(kind: Any, enum: Any, number: int, prefix: str) -> Any:
     return kind[name.removeprefix(prefix)]
 
 
-def _set(message: Any, **fields: Any) -> None:
+def put_present(message: Any, **fields: Any) -> None:
     """Fill optional fields; None leaves one out."""
     for name, value in fields.items():
         if value is not None:
             setattr(message, name, value)
 
 
-def _present(message: Any, *names: str) -> dict[str, Any]:
+def present(message: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
@@ -326,7 +326,7 @@ def _optional(message: Any, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 
 
-def _try(found: list[Mistake], path: str, make: Callable[[], Any]) -> Any:
+def gathered(found: list[Mistake], path: str, make: Callable[[], Any]) -> Any:
     """What `make` makes; its mistakes go to `found` instead."""
     try:
         return make()

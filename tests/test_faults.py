@@ -121,17 +121,17 @@ def _message(query: dict[str, Any] | query_pb2.Query) -> query_pb2.Query:
 
 def _solve(client: Client, query: Any) -> Any:
     request = reasoner_pb2.SolveRequest(query=_message(query))
-    return client._ask(lambda: client._stub.Solve(request))
+    return client._ask(client._stub.Solve, request, None)
 
 
 def _score(client: Client, query: Any) -> Any:
     request = reasoner_pb2.ScoreRequest(query=_message(query))
-    return client._ask(lambda: client._stub.Score(request))
+    return client._ask(client._stub.Score, request, None)
 
 
 def _stream(client: Client, query: Any) -> Any:
     request = reasoner_pb2.SolveStreamRequest(query=_message(query))
-    return client._ask(lambda: list(client._stub.SolveStream(request)))
+    return client._ask(lambda *a, **m: list(client._stub.SolveStream(*a, **m)), request, None)
 
 
 def test_bytes_that_are_no_message(service: Service) -> None:

@@ -23,13 +23,14 @@ from services.dial import Dialing
 from services.query import query_of
 from services.reason import Reasoner
 from services.remote import Remote, RemoteKinds
-from services.server import Policy, create_server
+from services.server import create_server
 from services.serving import Service, check_address
 from services.structure import digest_of
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.v1 import reasoner_pb2
 from services.wire import Progress, Result, query_to_proto
+from services.workers import Policy
 from tests.serving_kit import GRID, ROWS, Loop, soft, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]  # its fixtures

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x61sin/v1/fault.proto\x12\x08\x62\x61sin.v1\"8\n\x07Mistake\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"X\n\x05\x46\x61ult\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12#\n\x08mistakes\x18\x04 \x03(\x0b\x32\x11.basin.v1.Mistakeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62\x61sin/v1/fault.proto\x12\x08\x62\x61sin.v1\"8\n\x07Mistake\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"h\n\x05\x46\x61ult\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12#\n\x08mistakes\x18\x04 \x03(\x0b\x32\x11.basin.v1.Mistake\x12\x0e\n\x06module\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MISTAKE']._serialized_start=34
   _globals['_MISTAKE']._serialized_end=90
   _globals['_FAULT']._serialized_start=92
-  _globals['_FAULT']._serialized_end=180
+  _globals['_FAULT']._serialized_end=196
 # @@protoc_insertion_point(module_scope)

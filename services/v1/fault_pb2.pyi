@@ -56,11 +56,14 @@ class Fault(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     MISTAKES_FIELD_NUMBER: _builtins.int
+    MODULE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """name of the gRPC status code"""
     reason: _builtins.str
     """stable, UPPER_SNAKE"""
     text: _builtins.str
+    module: _builtins.str
+    """whose fault it is, when it is that of a module"""
     @_builtins.property
     def mistakes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mistake]: ...
     def __init__(
@@ -70,10 +73,11 @@ class Fault(_message.Message):
         reason: _builtins.str = ...,
         text: _builtins.str = ...,
         mistakes: _abc.Iterable[Global___Mistake] | None = ...,
+        module: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "mistakes", b"mistakes", "reason", b"reason", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "mistakes", b"mistakes", "module", b"module", "reason", b"reason", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

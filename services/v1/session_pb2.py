@@ -28,7 +28,7 @@ from services.v1 import query_pb2 as basin_dot_v1_dot_query__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/fault.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"[\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\"m\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.OptionsB\n\n\x08_secondsB\x08\n\x06_steps\"4\n\x12OpenSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\"K\n\x13OpenSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0cidle_seconds\x18\x02 \x01(\x01\x12\r\n\x05terms\x18\x03 \x03(\t\"B\n\rChangeRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\"\x1f\n\x0e\x43hangeResponse\x12\r\n\x05terms\x18\x01 \x03(\t\"g\n\x0eResolveRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\"3\n\x0fResolveResponse\x12 \n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x10.basin.v1.Answer\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse\"\x94\x01\n\x0eSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x04open\x18\x02 \x01(\x0b\x32\x1c.basin.v1.OpenSessionRequest\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\"\xca\x01\n\x0fSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06opened\x18\x02 \x01(\x0b\x32\x1d.basin.v1.OpenSessionResponse\x12)\n\x07\x63hanged\x18\x03 \x01(\x0b\x32\x18.basin.v1.ChangeResponse\x12+\n\x08resolved\x18\x04 \x01(\x0b\x32\x19.basin.v1.ResolveResponse\x12\x1e\n\x05\x66\x61ult\x18\x05 \x01(\x0b\x32\x0f.basin.v1.Faultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/fault.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"[\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\"m\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.OptionsB\n\n\x08_secondsB\x08\n\x06_steps\"4\n\x12OpenSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\"K\n\x13OpenSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0cidle_seconds\x18\x02 \x01(\x01\x12\r\n\x05terms\x18\x03 \x03(\t\"B\n\rChangeRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\"\x1f\n\x0e\x43hangeResponse\x12\r\n\x05terms\x18\x01 \x03(\t\"g\n\x0eResolveRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\"B\n\x0fResolveResponse\x12 \n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x10.basin.v1.Answer\x12\r\n\x05terms\x18\x02 \x03(\t\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse\"\x94\x01\n\x0eSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x04open\x18\x02 \x01(\x0b\x32\x1c.basin.v1.OpenSessionRequest\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\"\xca\x01\n\x0fSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06opened\x18\x02 \x01(\x0b\x32\x1d.basin.v1.OpenSessionResponse\x12)\n\x07\x63hanged\x18\x03 \x01(\x0b\x32\x18.basin.v1.ChangeResponse\x12+\n\x08resolved\x18\x04 \x01(\x0b\x32\x19.basin.v1.ResolveResponse\x12\x1e\n\x05\x66\x61ult\x18\x05 \x01(\x0b\x32\x0f.basin.v1.Faultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,13 +50,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEREQUEST']._serialized_start=561
   _globals['_RESOLVEREQUEST']._serialized_end=664
   _globals['_RESOLVERESPONSE']._serialized_start=666
-  _globals['_RESOLVERESPONSE']._serialized_end=717
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=719
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=757
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=759
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=781
-  _globals['_SESSIONREQUEST']._serialized_start=784
-  _globals['_SESSIONREQUEST']._serialized_end=932
-  _globals['_SESSIONRESPONSE']._serialized_start=935
-  _globals['_SESSIONRESPONSE']._serialized_end=1137
+  _globals['_RESOLVERESPONSE']._serialized_end=732
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=734
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=772
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=774
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=796
+  _globals['_SESSIONREQUEST']._serialized_start=799
+  _globals['_SESSIONREQUEST']._serialized_end=947
+  _globals['_SESSIONRESPONSE']._serialized_start=950
+  _globals['_SESSIONRESPONSE']._serialized_end=1152
 # @@protoc_insertion_point(module_scope)

@@ -200,7 +200,7 @@ class ResolveRequest(_message.Message):
     session: _builtins.str
     @_builtins.property
     def change(self) -> Global___Change:
-        """applied first"""
+        """applied first; stands even when the answer fails"""
 
     @_builtins.property
     def resolve(self) -> Global___Resolve: ...
@@ -224,16 +224,22 @@ class ResolveResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWER_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answer(self) -> _answer_pb2.Answer: ...
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that stand now"""
+
     def __init__(
         self,
         *,
         answer: _answer_pb2.Answer | None = ...,
+        terms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
