@@ -152,6 +152,8 @@ class Term(Energy):
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
     # the domains, so that what is prepared from it can be kept from query to query
+    reusable: ClassVar[bool] = True  # one object may serve many solves at once; False where each
+    # solve opens something and closes it
     required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
 
     def __init_subclass__(cls, **options: Any):
@@ -304,6 +306,9 @@ class Choice(Term):
         super().__init__(*variables)
         self.fixed_structure = all(  # type: ignore[misc]
             part.term.fixed_structure for branch in branches for part in branch.parts()
+        )
+        self.reusable = all(  # type: ignore[misc]
+            part.term.reusable for branch in branches for part in branch.parts()
         )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)

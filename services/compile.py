@@ -79,18 +79,19 @@ def _of_kind(term: Mapping[str, Any], catalogue: Catalogue) -> list[Mistake]:
 class Compiler:
     """Compiles queries; keeps the structure of the last ones, for queries that differ in evidence.
 
-    Only what is the same under any evidence is kept, and nothing of the evidence itself.
+    Only what is the same under any evidence is kept, for each tenant apart, and nothing of the
+    evidence itself. A hosted term is not: its stream belongs to one solve.
     """
 
     def __init__(self, catalogue: Catalogue, limits: Limits = DEFAULT, kept: int = 64):
         self.catalogue, self.limits, self.kept = catalogue, limits, kept
-        self._known: OrderedDict[str, Problem] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], Problem] = OrderedDict()
         self._lock = threading.Lock()
 
-    def problem(self, query: Query) -> Problem:
+    def problem(self, query: Query, tenant: str = "") -> Problem:
         """The problem of a query. Raises BadQuery with every mistake found."""
         mistakes: list[BadQuery] = []
-        key = query.model_dump_json(include={"variables", "terms"}) if self.kept else ""
+        key = tenant, query.model_dump_json(include={"variables", "terms"}) if self.kept else ""
         with self._lock:
             problem = self._known.get(key)
             if problem is not None:
@@ -104,7 +105,7 @@ class Compiler:
             mistakes.append(error)
         if mistakes:
             raise _gathered(mistakes, self.limits)
-        if fresh and self.kept and all(p.term.fixed_structure for p in problem.parts):
+        if fresh and self.kept and all(part.term.reusable for part in problem.parts):
             self._keep(key, problem)
         return given
 
@@ -116,7 +117,7 @@ class Compiler:
         _warn_of_units(parts)
         return Problem(Sum(*parts), tuple(variables.values()))
 
-    def _keep(self, key: str, problem: Problem) -> None:
+    def _keep(self, key: tuple[str, str], problem: Problem) -> None:
         with self._lock:
             self._known[key] = problem
             while len(self._known) > self.kept:

@@ -193,7 +193,7 @@ async def create_host(
         lambda server: rpc.add_ModuleServiceServicer_to_server(host, server),
         [NAME],
         address,
-        workers=pool,
+        workers=[pool],
         limits=limits,
         reflection=reflection,
         insecure=insecure,

@@ -12,6 +12,7 @@ from engine.alternatives import alternatives
 from engine.answer import Answer, Status, score_plain, verify
 from engine.domain import flatten
 from engine.explain import conflict
+from engine.minimizer import Minimizer
 from engine.minimizers.portfolio import Portfolio
 from engine.partial import partial
 from engine.problem import Problem
@@ -44,30 +45,41 @@ class Reasoner:
         stop: Stop = never,
     ) -> list[Answer]:
         """One answer for each row of evidence. Raises BadQuery with every mistake."""
-        options = options or Options()
         problem = self.compiler.problem(query)
-        if options.score:
-            return scored(problem, query)
-        budget = Budget(query.budget.seconds, query.budget.steps, stop)
-        solution = self._minimize(problem, query, options, budget, watch)
-        answers = verify(problem, solution)
-        return [
-            furthered(problem, row, answer, options, budget, query.budget.seed)
-            for row, answer in enumerate(answers)
-        ]
+        return answered(problem, query, options or Options(), watch, stop)
 
-    def _minimize(
-        self, problem: Problem, query: Query, options: Options, budget: Budget, watch: Watch
-    ) -> Solution:
-        for solution in solve(
-            problem,
-            Portfolio(unique=options.prove, alternatives=options.alternatives),
-            particles=query.budget.particles,
-            budget=budget,
-            seed=query.budget.seed,
-        ):
-            watch(problem, solution)
-        return solution
+
+def answered(
+    problem: Problem, query: Query, options: Options, watch: Watch = unwatched, stop: Stop = never
+) -> list[Answer]:
+    """The answers of a query that was compiled."""
+    if options.score:
+        return scored(problem, query)
+    budget = Budget(query.budget.seconds, query.budget.steps, stop)
+    for solution in solve(
+        problem,
+        minimizer_of(options),
+        particles=query.budget.particles,
+        budget=budget,
+        seed=query.budget.seed,
+    ):
+        watch(problem, solution)
+    return finished(problem, query, options, budget, solution)
+
+
+def minimizer_of(options: Options) -> Minimizer:
+    """What searches for the best values."""
+    return Portfolio(unique=options.prove, alternatives=options.alternatives)
+
+
+def finished(
+    problem: Problem, query: Query, options: Options, budget: Budget, solution: Solution
+) -> list[Answer]:
+    """Verified answers, and what was asked for beside them."""
+    return [
+        furthered(problem, row, answer, options, budget, query.budget.seed)
+        for row, answer in enumerate(verify(problem, solution))
+    ]
 
 
 def furthered(

@@ -50,6 +50,8 @@ WIRE = (torch.float32, torch.float64)  # state types that travel; others go as f
 class Remote(Term):
     """A hosted term over local variables; final but for `RemoteRule`, which decides too."""
 
+    reusable = False  # its stream belongs to one solve
+
     def __init__(self, home: "RemoteKind", scope: Sequence[Variable | View], params: Mapping):
         super().__init__(*scope)
         self.home, self.params = home, dict(params)

@@ -47,7 +47,7 @@ class Service:
     server: grpc.aio.Server
     port: int
     health: Any
-    workers: ThreadPoolExecutor
+    workers: Sequence[ThreadPoolExecutor]
     hurry: Callable[[float], None] = unhurried  # calls that can end early do, in some seconds
 
     async def drain(self, grace: float = GRACE) -> None:
@@ -55,7 +55,8 @@ class Service:
         await self.health.enter_graceful_shutdown()
         self.hurry(grace)
         await self.server.stop(grace)
-        self.workers.shutdown(wait=False, cancel_futures=True)
+        for pool in self.workers:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def start(
@@ -63,7 +64,7 @@ async def start(
     names: Sequence[str],
     address: str,
     *,
-    workers: ThreadPoolExecutor,
+    workers: Sequence[ThreadPoolExecutor],
     limits: Limits = DEFAULT,
     reflection: bool = False,
     insecure: bool = False,
@@ -105,7 +106,7 @@ def run(make: Callable[[], Awaitable[Service]], address: str, grace: float = GRA
     service = asyncio.run(_serve(make, address, grace))
     sys.stdout.flush()
     ending = time.monotonic() + 0.5
-    for thread in service.workers._threads:
+    for thread in [thread for pool in service.workers for thread in pool._threads]:
         thread.join(max(0.0, ending - time.monotonic()))
         if thread.is_alive():
             log.warning("ended with work unfinished")

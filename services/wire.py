@@ -101,15 +101,28 @@ def query_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> Quer
         gathered(found, f"terms[{k}]", partial(term_from_proto, term, limits))
         for k, term in enumerate(message.terms)
     ]
+    evidence = gathered(found, "", partial(evidence_from_proto, message, limits))
+    if found:
+        raise BadQuery(*found[: limits.mistakes])
+    data = {"variables": variables, "terms": terms, "evidence": evidence}
+    return query_of(data | {"budget": budget_from_proto(message)}, limits)
+
+
+def evidence_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> list[dict[str, Any]]:
+    """The rows of evidence of a message. Raises BadQuery with every mistake."""
+    found: list[Mistake] = []
     evidence = [
         gathered(found, f"evidence[{k}]", partial(from_assignment, row, limits))
         for k, row in enumerate(message.evidence)
     ]
     if found:
         raise BadQuery(*found[: limits.mistakes])
-    budget = present(message.budget, "seconds", "seed", "particles", "steps")
-    data = {"variables": variables, "terms": terms, "evidence": evidence or [{}]}
-    return query_of(data | {"budget": budget}, limits)
+    return evidence or [{}]
+
+
+def budget_from_proto(message: query_pb2.Query) -> dict[str, Any]:
+    """The fields of the budget that a message sets."""
+    return present(message.budget, "seconds", "seed", "particles", "steps")
 
 
 def options_to_proto(options: Options) -> query_pb2.Options:

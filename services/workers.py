@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -85,17 +85,23 @@ class Workers:
         remaining = context.time_remaining()
         return Stop(self.policy.seconds if remaining is None else max(remaining, 0.0))
 
-    async def run(self, work: Callable[[], T], stop: Stop) -> T:
-        """What `work` makes in a thread; a caller that leaves sets its stop signal."""
+    def admit(self, stop: Stop) -> Callable[[object], None]:
+        """Room for one more call; what is returned gives it back. Raises Overloaded."""
         if not self._room.acquire(blocking=False):
             raise Overloaded(
                 f"{self.policy.workers} solves run and {self.policy.queue} wait: try again later"
             )
         self._running.add(stop)
 
-        def done(_: Future[T]) -> None:  # not before the thread has ended
+        def done(_: object) -> None:
             self._running.discard(stop)
             self._room.release()
+
+        return done
+
+    async def run(self, work: Callable[[], T], stop: Stop) -> T:
+        """What `work` makes in a thread; a caller that leaves sets its stop signal."""
+        done = self.admit(stop)  # given back not before the thread has ended
 
         def timely() -> T:
             if stop():
@@ -105,7 +111,7 @@ class Workers:
         try:
             future = self.pool.submit(contextvars.copy_context().run, timely)
         except RuntimeError:
-            done(Future())
+            done(None)
             raise Overloaded("the service is shutting down") from None
         future.add_done_callback(done)
         try:

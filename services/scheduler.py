@@ -1,0 +1,346 @@
+"""Many calls at once: rows of equal structure share a batch, and time is shared out fairly.
+
+A line is the calls of one tenant over one energy, with one minimizer and one number of particles,
+whatever their evidence, seed and budget: their rows run in one batch, which they join and leave
+between steps. Nothing else is batched, and no batch crosses a tenant. The next step belongs to the
+tenant that has had the least time so far, and there to the line that has; who comes back is not
+owed what it did not ask for. Seconds of a budget are those of the clock, divided among the rows of
+the call alone, so that an answer comes as soon as if nobody else had asked.
+"""
+
+import contextvars
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.batch import Batch, Failed, Stepped
+from engine.errors import Cancelled, OutOfTime, Overloaded
+from engine.minimizer import Minimizer
+from engine.problem import Problem
+from engine.random import Stream
+from engine.solve import Budget, Solution, Start, Tally
+from services.workers import Stop
+
+log = logging.getLogger(__name__)
+
+ASKED = 16  # calls read in one turn
+SOON = 0.03  # seconds before its time is up in which a call comes first
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What one call wants minimized, and what is made of the outcome."""
+
+    problem: Problem
+    minimizer: Minimizer
+    particles: int
+    seed: int
+    budget: Budget
+    end: Callable[[Solution], Any]  # gives the result of the call
+    look: Callable[[Problem, Solution], None] | None = None  # told of every better solution
+    lengthy: bool = False  # `end` may search on: it gets a thread of its own
+
+    @property
+    def key(self) -> Hashable:
+        """Calls of one key may share a batch; a structure that follows the evidence is alone."""
+        structure = self.problem.root if self.problem.shared else self.problem
+        return structure, self.minimizer, self.particles
+
+
+@dataclass(frozen=True, eq=False)
+class Aside:
+    """Work that is not to be divided into steps: it gets a thread of its own. What it returns is
+    the result of the call, or what the call wants."""
+
+    work: Callable[[], Any]
+
+
+class _Call:
+    """A call: what it asks, and once that is read, what it wants and how its rows stand."""
+
+    def __init__(self, ask: Callable[[], Wanted | Aside], stop: Stop):
+        self.ask, self.stop, self.future = ask, stop, Future[Any]()
+        self.wanted: Wanted
+        self.tally: Tally
+        self.since = 0.0  # when its clock was last looked at
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def late(self) -> None:
+        """It was stopped before anything was found."""
+        gone = "the caller left" if self.stop.cancelled else "the deadline passed"
+        text = f"{gone} while the call waited for its turn"
+        self.fail(Cancelled(text) if self.stop.cancelled else OutOfTime(text))
+
+    def end(self, stopped: bool) -> None:
+        """Make the result of where its rows stand."""
+        if stopped and self.stop.cancelled:
+            self.fail(Cancelled("the caller left"))
+            return
+        try:
+            self.future.set_result(self.wanted.end(self.tally.solution(True, stopped)))
+        except Exception as error:
+            self.fail(error)
+
+
+class _Line:
+    """The calls that share a batch."""
+
+    def __init__(self, minimizer: Minimizer, used: float):
+        self.used, self.busy = used, False
+        self.batch: Batch[_Call] = Batch(minimizer)
+        self.waiting: deque[_Call] = deque()
+        self.running: dict[_Call, None] = {}
+
+    def due(self) -> float:
+        """When the first of its calls must be answered; at once where a caller left."""
+        stops = [call.stop for call in (*self.running, *self.waiting)]
+        return min((-math.inf if s.cancelled else s.due for s in stops), default=math.inf)
+
+    def turn(self) -> list[tuple[_Call, bool]]:
+        """Begin who waits, move some rows by one step, and give who has ended; True: by a stop."""
+        fresh = [self.waiting.popleft() for _ in range(len(self.waiting))]
+        self._begin(fresh)
+        ended = [(call, True) for call in self._stopped()]
+        stepped = self.batch.step()
+        if isinstance(stepped, Failed):
+            self._fail(stepped.owner, stepped.error)
+        elif stepped is not None:
+            self._moved(stepped)
+        over = [call for call in self.running if not call.tally.running]
+        for call in over:
+            del self.running[call]
+        return ended + [(call, False) for call in over]
+
+    def _begin(self, calls: Sequence[_Call]) -> None:
+        """Rows of all these calls join together; where that fails, each call by itself."""
+        timely = []
+        for call in calls:
+            if call.stop():
+                call.late()
+            else:
+                timely.append(call)
+        try:
+            self._join(timely)
+        except Exception as error:
+            if len(timely) == 1:
+                timely[0].fail(error)
+                return
+            for call in timely:
+                self._begin([call])
+
+    def _join(self, calls: Sequence[_Call]) -> None:
+        if not calls:
+            return
+        wanted = [call.wanted for call in calls]
+        rows = [(call, row) for call in calls for row in range(call.wanted.problem.rows)]
+        problem = Problem.stack([w.problem for w in wanted])
+        rng = Stream.join([Stream(w.seed, w.problem.keys) for w in wanted])
+        report = self.batch.join(
+            problem, Start(problem, wanted[0].particles, rng.at(0), {}), rng, rows
+        )
+        began, place = time.monotonic(), 0
+        for call in calls:
+            count = call.wanted.problem.rows
+            first = [(report, place + row) for row in range(count)]
+            call.tally, call.since = Tally(first, call.wanted.budget), began
+            self.running[call] = None
+            self._leave(call, set(range(count)) - call.tally.running)
+            place += count
+
+    def _stopped(self) -> list[_Call]:
+        """The clocks go on; calls whose time is up, or whose callers left, leave now."""
+        now, stopped = time.monotonic(), []
+        for call in list(self.running):
+            before = set(call.tally.running)
+            call.tally.tick(now - call.since)
+            call.since = now
+            if call.stop():
+                del self.running[call]
+                self._leave(call, before)
+                stopped.append(call)
+            else:
+                self._leave(call, before - call.tally.running)
+        return stopped
+
+    def _moved(self, stepped: Stepped[_Call]) -> None:
+        """What a step came to, for each of the calls that took part."""
+        better: dict[_Call, bool] = {}
+        for place, (call, row) in enumerate(stepped.tickets):
+            call.tally.take(row, stepped, place)
+            better[call] = better.get(call, False) or stepped.better[place]
+            if row not in call.tally.running:
+                self._leave(call, [row])
+        for call, seen in better.items():
+            if seen and call.wanted.look is not None:
+                try:
+                    call.wanted.look(call.wanted.problem, call.tally.solution())
+                except Exception as error:
+                    self._leave(call, call.tally.running)
+                    self._fail(call, error)
+
+    def _leave(self, call: _Call, rows: Sequence[int] | set[int]) -> None:
+        self.batch.leave((call, row) for row in rows)
+
+    def _fail(self, call: _Call, error: Exception) -> None:
+        del self.running[call]
+        call.fail(error)
+
+
+class _Tenant:
+    """The calls of one tenant."""
+
+    def __init__(self, used: float):
+        self.used = used
+        self.asked: deque[_Call] = deque()  # not read yet
+        self.lines: dict[Hashable, _Line] = {}
+        self.turns = 0  # under way now
+
+    def ready(self) -> list[_Line]:
+        """Lines that nobody works on."""
+        return [line for line in self.lines.values() if not line.busy]
+
+
+class Scheduler:
+    """Shares the time of some threads among tenants, structures and calls."""
+
+    def __init__(self, threads: int, aside: ThreadPoolExecutor):
+        self.threads, self.aside = threads, aside
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="step")
+        self._tenants: dict[str, _Tenant] = {}
+        self._pumps = 0
+        self._lock = threading.Lock()
+
+    def ask(self, tenant: str, ask: Callable[[], Wanted | Aside], stop: Stop) -> Future[Any]:
+        """The result of a call: `ask` is called in a thread, and tells what to minimize. What it
+        raises, or a step, or `end`, is raised for this call alone."""
+        call = _Call(ask, stop)
+        with self._lock:
+            self._tenant(tenant).asked.append(call)
+        self.wake()
+        return call.future
+
+    def _tenant(self, name: str) -> _Tenant:
+        if name not in self._tenants:
+            used = min((t.used for t in self._tenants.values()), default=0.0)
+            self._tenants[name] = _Tenant(used)
+        return self._tenants[name]
+
+    def wake(self) -> None:
+        """One more thread goes to work where there is some: a call came, or was cancelled."""
+        with self._lock:
+            if self._pumps >= self.threads or self._pick() is None:
+                return
+            self._pumps += 1
+        try:
+            self.pool.submit(self._pump)
+        except RuntimeError:
+            with self._lock:
+                self._pumps -= 1
+                left = [call for t in self._tenants.values() for call in t.asked]
+            for call in left:
+                call.fail(Overloaded("the service is shutting down"))
+
+    def _pump(self) -> None:
+        """Turn after turn, as long as there is work."""
+        while True:
+            with self._lock:
+                picked = self._pick()
+                if picked is None:
+                    self._pumps -= 1
+                    return
+                name, line = picked
+                tenant = self._tenants[name]
+                tenant.turns += 1
+                if line is not None:
+                    line.busy = True
+            began = time.perf_counter()
+            try:
+                if line is None:
+                    self._read(name, tenant)
+                else:
+                    for call, stopped in line.turn():
+                        self._end(call, stopped)
+            except Exception:
+                log.exception("a turn failed")
+            self._turned(name, line, time.perf_counter() - began)
+
+    def _pick(self) -> tuple[str, _Line | None] | None:
+        """Whose turn it is: None for a line means the calls that were not read yet."""
+        soon = time.monotonic() + SOON
+        waiting = [(n, t, t.ready()) for n, t in self._tenants.items()]
+        for name, _, lines in waiting:
+            for line in lines:
+                if line.due() <= soon:
+                    return name, line
+        waiting = [entry for entry in waiting if entry[1].asked or entry[2]]
+        if not waiting:
+            return None
+        name, tenant, lines = min(waiting, key=lambda entry: entry[1].used)
+        return name, None if tenant.asked else min(lines, key=lambda line: line.used)
+
+    def _read(self, name: str, tenant: _Tenant) -> None:
+        """Learn what some calls want, and put them into their lines."""
+        for _ in range(ASKED):
+            with self._lock:
+                if not tenant.asked:
+                    return
+                call = tenant.asked.popleft()
+            self._take(name, call, call.ask)
+
+    def _take(self, name: str, call: _Call, ask: Callable[[], Any]) -> None:
+        """A call goes where what it asks for is done."""
+        if call.stop():
+            call.late()
+            return
+        try:
+            got = ask()
+            if isinstance(got, Aside):
+                context = contextvars.copy_context()
+                self.aside.submit(context.run, self._take, name, call, got.work)
+            elif isinstance(got, Wanted):
+                call.wanted = got
+                self._line_up(name, call, got.key)
+            else:
+                call.future.set_result(got)
+        except Exception as error:
+            call.fail(error)
+
+    def _line_up(self, name: str, call: _Call, key: Hashable) -> None:
+        with self._lock:
+            tenant = self._tenant(name)
+            line = tenant.lines.get(key)
+            if line is None:
+                used = min((other.used for other in tenant.lines.values()), default=0.0)
+                line = tenant.lines[key] = _Line(call.wanted.minimizer, used)
+            line.waiting.append(call)
+        self.wake()
+
+    def _end(self, call: _Call, stopped: bool) -> None:
+        if call.wanted.lengthy:
+            self.aside.submit(call.end, stopped)
+        else:
+            call.end(stopped)
+
+    def _turned(self, name: str, line: _Line | None, seconds: float) -> None:
+        """The time is booked, and who has nothing left goes."""
+        with self._lock:
+            tenant = self._tenants[name]
+            tenant.used += seconds
+            tenant.turns -= 1
+            if line is not None:
+                line.used += seconds
+                line.busy = False
+            for key, one in list(tenant.lines.items()):
+                if not (one.busy or one.running or one.waiting):
+                    del tenant.lines[key]
+            if not (tenant.turns or tenant.asked or tenant.lines):
+                del self._tenants[name]
