@@ -155,11 +155,13 @@ def test_a_service_that_is_not_there() -> None:
 
 
 def test_no_text_of_a_bug_leaks(loop: Loop) -> None:
-    class Buggy(Reasoner):
-        def reason(self, *args: Any, **options: Any) -> Any:
-            raise RuntimeError("secret")
+    reasoner = Reasoner(Catalogue())
 
-    made: Service = loop.do(create_server(Buggy(Catalogue())))
+    def buggy(*args: Any) -> Any:
+        raise RuntimeError("secret")
+
+    reasoner.compiler.problem = buggy  # type: ignore[method-assign]
+    made: Service = loop.do(create_server(reasoner))
     with Client(f"127.0.0.1:{made.port}") as asking:
         with pytest.raises(BasinError, match="internal error, request") as caught:
             asking.solve(small())

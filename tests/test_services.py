@@ -17,6 +17,7 @@ from engine.answer import Flag, Status
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, Overloaded, UnknownKind
 from modules.catalogue import Catalogue
+from services import solving
 from services.agreement import check_answers, remotes_of
 from services.client import Client
 from services.dial import Dialing
@@ -302,46 +303,48 @@ def test_the_deadline_brings_the_best_so_far(client: Client) -> None:
     assert answer.values is not None
 
 
-class Ends(Reasoner):
-    """Tells when a search has ended."""
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[float]:
+    """When searches that wait for hosts have ended."""
+    told: queue.Queue[float] = queue.Queue()
+    close = solving.close_remotes
 
-    def __init__(self, *args: Any):
-        super().__init__(*args)
-        self.ended: queue.Queue[float] = queue.Queue()
+    def closing(problem: Problem) -> None:
+        close(problem)
+        told.put(time.monotonic())
 
-    def reason(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().reason(*args, **options)
-        finally:
-            self.ended.put(time.monotonic())
+    monkeypatch.setattr(solving, "close_remotes", closing)
+    return told
 
 
 @pytest.mark.parametrize("seconds", [0.005, 3.0])
-def test_cancelling_stops_the_search(loop: Loop, remote: RemoteKinds, seconds: float) -> None:
+def test_cancelling_stops_the_search(
+    loop: Loop, remote: RemoteKinds, ended: queue.Queue[float], seconds: float
+) -> None:
     """Before the next step, and in the middle of a slow exchange with a module."""
-    reasoner = Ends(remote)
-    made: Service = loop.do(create_server(reasoner))
+    made: Service = loop.do(create_server(Reasoner(remote)))
     query = query_of(soft("kinds.Pull", seconds=seconds, budget={"particles": 4}))
     request = reasoner_pb2.SolveStreamRequest(query=query_to_proto(query))
     with Client(f"127.0.0.1:{made.port}") as asking:
         call = asking._stub.SolveStream(request)
         time.sleep(0.7)
-        assert reasoner.ended.empty()
+        assert ended.empty()
         left = time.monotonic()
         call.cancel()
-        assert reasoner.ended.get(timeout=5) - left < 0.3
+        assert ended.get(timeout=5) - left < 0.3
     loop.do(made.drain(0))
 
 
-def test_leaving_a_stream_cancels_it(loop: Loop, remote: RemoteKinds) -> None:
-    reasoner = Ends(remote)
-    made: Service = loop.do(create_server(reasoner))
+def test_leaving_a_stream_cancels_it(
+    loop: Loop, remote: RemoteKinds, ended: queue.Queue[float]
+) -> None:
+    made: Service = loop.do(create_server(Reasoner(remote)))
     query = soft("kinds.Pull", seconds=0.005, budget={"particles": 4})
     with Client(f"127.0.0.1:{made.port}") as asking:
         for event in asking.stream(query):
             assert isinstance(event, Progress)
             break
-        assert reasoner.ended.get(timeout=5) > 0
+        assert ended.get(timeout=5) > 0
     loop.do(made.drain(0))
 
 
@@ -352,9 +355,10 @@ def test_an_exchange_cut_by_the_deadline_is_told(client: Client) -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
-    reasoner = Ends(remote)
-    made: Service = loop.do(create_server(reasoner, policy=Policy(workers=1, queue=1)))
+def test_overload_is_refused_at_once(
+    loop: Loop, remote: RemoteKinds, ended: queue.Queue[float]
+) -> None:
+    made: Service = loop.do(create_server(Reasoner(remote), policy=Policy(workers=1, queue=1)))
     query = query_of(soft("kinds.Pull", seconds=0.01, budget={"particles": 4}))
     request = reasoner_pb2.SolveRequest(query=query_to_proto(query))
     with Client(f"127.0.0.1:{made.port}") as asking:
@@ -364,7 +368,7 @@ def test_overload_is_refused_at_once(loop: Loop, remote: RemoteKinds) -> None:
             asking.solve(query)
         for call in calls:
             call.cancel()
-        reasoner.ended.get(timeout=5)
+        ended.get(timeout=5)
         time.sleep(0.1)
         (answer,) = asking.solve(soft("kinds.Pull", budget={"particles": 2, "steps": 1}))
         assert answer.values is not None  # and there is room again
