@@ -373,7 +373,7 @@ class View:
 
     def __getitem__(self, index: Any) -> "View":
         try:
-            return View(self.variable, np.asarray(self.places[index]))
+            return View(self.variable, np.array(self.places[index], order="C"))
         except IndexError as error:
             raise BadQuery(
                 Mistake(
