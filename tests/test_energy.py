@@ -408,6 +408,14 @@ def test_views_take_the_same_sites_of_states_values_and_domains(variable, index)
     assert view.tensor(x).shape == (4, *own.event)
 
 
+def test_a_line_read_backwards():
+    line = Variable("line", Finite((0, 1, 2), (3,)))
+    view, d = line[::-1], line.domain.narrow([[0, None, 2]])
+    assert view.of(d).allowed[0].tolist() == d.allowed[0].tolist()[::-1]
+    x = d.sample(1, Stream(0, torch.tensor([0])))
+    assert view.of(d).decode(view.tensor(x))[0] == d.decode(x)[0][::-1]
+
+
 def test_a_view_of_a_narrowed_domain_is_narrowed():
     d = X.domain.narrow([[[1, None], [None, 2]]])
     assert X[0, :].of(d).fingerprints == Finite((0, 1, 2), (2,)).narrow([[1, None]]).fingerprints
