@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.domain import Domain, Finite, Real
 from engine.errors import BadQuery, Mistake
 from services.limits import DEFAULT, Limits
-from services.tensors import put, take
+from services.tensors import Content, put, take
 from services.v1 import module_pb2 as pb
 from services.values import from_assignment, from_value, to_assignment, to_value
 from services.views import shown
@@ -38,7 +38,7 @@ def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Bindin
 
 
 def binding_from_proto(
-    message: pb.Binding, raw: Sequence[bytes], limits: Limits = DEFAULT
+    message: pb.Binding, raw: Sequence[Content], limits: Limits = DEFAULT
 ) -> Binding:
     """The binding of a message. Raises BadQuery with the path inside the binding."""
     try:
@@ -67,7 +67,7 @@ def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:
     return message
 
 
-def _domain(message: pb.Domain, raw: Sequence[bytes], limits: Limits) -> Domain:
+def _domain(message: pb.Domain, raw: Sequence[Content], limits: Limits) -> Domain:
     shape, field = tuple(message.shape), message.WhichOneof("kind")
     if field == "finite":
         values = from_value(message.finite.values, limits)

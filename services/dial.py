@@ -1,13 +1,14 @@
-"""Calls to the hosts of one kind: replicas in turn, streams that break, hosts that hang.
+"""Calls to the hosts of one kind: replicas that share the load, streams that break, slow hosts.
 
 What the transport loses becomes `ModuleUnavailable` with kind and address; what the host says
 itself (a bad parameter, a fault of the module) is raised as the host said it.
 """
 
 import itertools
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -19,12 +20,20 @@ from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable,
 from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.serving import options_of
-from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 
 T = TypeVar("T")
 
+SERVICE = "basin.v1.ModuleService"
 TICK = 0.02  # seconds between two looks at exchanges under way
+PAUSE = 0.05  # seconds between two rounds of all replicas
+REST = 1.0  # seconds for which a replica that was lost is asked last
+_CONFIG = json.dumps(
+    {  # a host that says it is not serving, such as one that drains, gets nothing new
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": SERVICE},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Dialing:
 
     exchange_seconds: float = 60.0  # for one answer of a host; longer, and it counts as lost
     connect_seconds: float = 1.5
+    return_seconds: float = 1.2  # for which a call tries again when all are lost, for each replica
+    shared_memory: bool = True  # used where a host on this machine offers it
     limits: Limits = DEFAULT
 
 
@@ -60,11 +71,14 @@ class Line:
 
     def __init__(self, kind: str, address: str, dialing: Dialing):
         self.kind, self.address, self.dialing = kind, address, dialing
+        self.streams = 0  # open ones: what balances the load
+        self.rests = 0.0  # until then it is asked last
         patience = int(dialing.connect_seconds * 1000)
         self.channel = grpc.insecure_channel(
             address,
             options=[
                 *options_of(dialing.limits),
+                ("grpc.service_config", _CONFIG),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 250),  # a host that is back is found soon
@@ -75,6 +89,7 @@ class Line:
             ],
         )
         self.stub = rpc.ModuleServiceStub(self.channel)
+        self.evaluate: Any = self.channel.stream_stream(f"/{SERVICE}/Evaluate")  # bytes both ways
 
     def ask(self, method: str, request: Any) -> Any:
         """One unary call. Raises Lost, or what the host says."""
@@ -98,20 +113,20 @@ class Line:
 
 
 class Stream:
-    """One open Evaluate stream: what is sent is answered in order."""
+    """One open Evaluate stream: what is sent is answered in order, bytes for bytes."""
 
-    def __init__(self, line: Line, binding: pb.EvaluateRequest):
-        self.line, self.exchanges = line, 0
-        self._outbox: SimpleQueue[pb.EvaluateRequest | None] = SimpleQueue()
-        self._call = line.stub.Evaluate(iter(self._outbox.get, None))
-        self.send(binding)
-        self.ready = self.receive().ready
+    def __init__(self, line: Line):
+        self.line = line
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._call = line.evaluate(iter(self._outbox.get, None))
+        self._closed = False
+        line.streams += 1
 
-    def send(self, request: pb.EvaluateRequest) -> None:
+    def send(self, message: bytes) -> None:
         """Put one message on its way."""
-        self._outbox.put(request)
+        self._outbox.put(message)
 
-    def receive(self) -> pb.EvaluateResponse:
+    def receive(self) -> bytes:
         """The next answer. Raises Lost, or what the host says."""
         stop = STOP.get()
         try:
@@ -127,12 +142,16 @@ class Stream:
 
     def close(self) -> None:
         """End the stream; more than once does no harm."""
-        self._outbox.put(None)
-        self._call.cancel()
+        if not self._closed:
+            self._closed = True
+            self.line.streams -= 1
+            self._outbox.put(None)
+            self._call.cancel()
 
 
 class Replicas:
-    """The addresses that host one kind, interchangeable; a lost one is passed over."""
+    """The addresses that host one kind, interchangeable: the one with the fewest open streams is
+    asked first, one that was lost lately last, and one that does not serve is passed over."""
 
     def __init__(self, kind: str, addresses: Sequence[str], dialing: Dialing = PATIENT):
         self.kind, self.dialing = kind, dialing
@@ -144,27 +163,41 @@ class Replicas:
         return self.first(lambda line: line.ask(method, request))
 
     def first(self, use: Callable[[Line], T], avoid: frozenset[Line] = frozenset()) -> T:
-        """What `use` makes of the first line that is not lost, each tried once, in turn."""
-        errors = []
-        for line in self._round():
-            if line in avoid:
-                continue
-            try:
-                return use(line)
-            except Lost as lost:
-                errors.append(lost.error)
-        raise _every(self.kind, errors)
+        """What `use` makes of the first line that is not lost.
+
+        When all are lost they are tried again for a while: one of them may be starting anew.
+        """
+        ends = time.monotonic() + self.dialing.return_seconds * len(self.lines)
+        hung = set(avoid)
+        while True:
+            errors = []
+            for line in self._round():
+                if line in hung:
+                    continue
+                try:
+                    return use(line)
+                except Lost as lost:
+                    line.rests = time.monotonic() + REST
+                    errors.append(lost.error)
+                    if lost.hung:
+                        hung.add(line)
+            if len(hung) == len(self.lines) or time.monotonic() >= ends:
+                raise _every(self.kind, errors)
+            if STOP.get()():
+                raise Cancelled(f"stopped while module {self.kind} was not to be reached")
+            time.sleep(PAUSE)
 
     def close(self) -> None:
         """Close every channel."""
         for line in self.lines:
             line.channel.close()
 
-    def _round(self) -> Iterator[Line]:
-        """Every line once, beginning with another one each time."""
+    def _round(self) -> list[Line]:
+        """Every line once: those at rest last, then by open streams, then by turns."""
         turn = next(self._turn) % len(self.lines)
-        yield from self.lines[turn:]
-        yield from self.lines[:turn]
+        now = time.monotonic()
+        turned = self.lines[turn:] + self.lines[:turn]
+        return sorted(turned, key=lambda line: (line.rests > now, line.streams))
 
 
 def _every(kind: str, errors: Sequence[ModuleUnavailable]) -> ModuleUnavailable:

@@ -1,4 +1,5 @@
-"""The server of hosted energy terms: describe, structure, energies and gradients, judgement.
+"""The server of hosted energy terms: describe, structure, energies and gradients, judgement,
+proposals.
 
 Stateless between streams, so replicas are interchangeable. Terms compute in threads, never on the
 event loop; what a term does wrong is told as a fault of its kind.
@@ -10,24 +11,27 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+import grpc
 import torch
 
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
+from engine.random import Stream
 from modules.catalogue import Catalogue, Kind
 from services.bindings import binding_from_proto
+from services.evaluation import Evaluation, ready
 from services.hosted import Hosted, guarded, spelled, version_of
 from services.limits import DEFAULT, Limits
+from services.region import Regions
 from services.serving import Service, start
 from services.serving import run as serve
 from services.structure import digest_of, factors_to_proto
-from services.tensors import put, take_list
+from services.tensors import Content, put, take
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.values import from_value
@@ -42,10 +46,18 @@ R = TypeVar("R")
 class Host(rpc.ModuleServiceServicer):
     """The rpcs; everything a term computes runs in a thread of `workers`."""
 
-    def __init__(self, kinds: Sequence[Kind], workers: ThreadPoolExecutor, limits: Limits):
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        workers: ThreadPoolExecutor,
+        limits: Limits,
+        shared_memory: bool,
+    ):
         self.kinds = {kind.name: kind for kind in kinds}
-        self.modules = {kind.name: describe(kind) for kind in kinds}
+        self.modules = {kind.name: describe(kind, shared_memory) for kind in kinds}
         self.workers, self.limits = workers, limits
+        self.regions = Regions(limits.region_bytes if shared_memory else 0, limits.regions_bytes)
+        self.streams: set[Evaluation] = set()  # open ones
         self._kept: OrderedDict[bytes, Hosted] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -65,23 +77,25 @@ class Host(rpc.ModuleServiceServicer):
         del context
         return await self._off(self._judge, request)
 
-    async def Evaluate(
-        self, requests: AsyncIterator[pb.EvaluateRequest], context: Any
-    ) -> AsyncIterator[pb.EvaluateResponse]:
-        """The first message binds a term; then batches of states in, energies and slopes out."""
+    async def Propose(self, request: pb.ProposeRequest, context: Any) -> pb.ProposeResponse:
+        """States worth starting a search from."""
         del context
-        hosted: Hosted | None = None
-        async for request in requests:
-            field = request.WhichOneof("message")
-            if field == "binding":
-                hosted = await self._off(self._bind, request.binding, request.raw_contents)
-                yield pb.EvaluateResponse(ready=_ready(hosted))
-            elif hosted is None:
-                raise BadQuery(Mistake("binding", "is missing", "send it first"))
-            elif field == "batch":
-                yield await self._off(self._evaluate, hosted, request)
-            else:
-                raise BadQuery(Mistake("message", "is missing", "send a batch"))
+        return await self._off(self._propose, request)
+
+    async def Evaluate(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """The first message binds a term; then batches of states in, energies and slopes out.
+
+        Messages come and go as bytes: `frames` reads and writes them.
+        """
+        del context
+        evaluation = Evaluation(self._bind, self.regions, self.limits)
+        self.streams.add(evaluation)
+        try:
+            async for data in requests:
+                yield await self._off(evaluation.answer, data)
+        finally:  # also when the caller has cancelled the stream
+            self.streams.discard(evaluation)
+            evaluation.close()
 
     async def _off(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The same call, off the loop."""
@@ -96,7 +110,7 @@ class Host(rpc.ModuleServiceServicer):
             )
         return kind
 
-    def _bind(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
+    def _bind(self, message: pb.Binding, raw: Sequence[Content]) -> Hosted:
         kind = self._kind(message.kind)
         return Hosted.of(kind, binding_from_proto(message, raw, self.limits))
 
@@ -133,7 +147,7 @@ class Host(rpc.ModuleServiceServicer):
 
     def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
         hosted = self._cached(request.binding, request.raw_contents)
-        response = pb.JudgeResponse(ready=_ready(hosted))
+        response = pb.JudgeResponse(ready=ready(hosted))
         for k, candidate in enumerate(request.candidates):
             try:
                 values = [from_value(value, self.limits) for value in candidate.values]
@@ -143,21 +157,30 @@ class Host(rpc.ModuleServiceServicer):
             response.verdicts.add(holds=holds, parts=parts)
         return response
 
-    def _evaluate(self, hosted: Hosted, request: pb.EvaluateRequest) -> pb.EvaluateResponse:
-        batch = request.batch
+    def _propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
+        hosted = self._cached(request.binding, request.raw_contents)
+        if not 0 < request.particles <= self.limits.particles:
+            raise BadQuery(
+                Mistake(
+                    "particles",
+                    f"{request.particles}",
+                    f"give 1 to {self.limits.particles} of them",
+                )
+            )
         try:
-            states = take_list(batch.states, request.raw_contents, self.limits)
+            keys = take(request.keys, request.raw_contents, self.limits)
         except BadQuery as error:
-            raise error.under("states") from None
-        began = time.perf_counter()
-        energy, slopes = hosted.evaluate(states, batch.want_gradient)
-        response = pb.EvaluateResponse()
-        energies = response.energies
-        energies.sequence, energies.seconds = batch.sequence, time.perf_counter() - began
+            raise error.under("keys") from None
+        rows = max(domain.rows for domain in hosted.domains)
+        if keys.dtype != torch.int64 or tuple(keys.shape) != (rows,):
+            raise BadQuery(
+                Mistake("keys", f"{keys.dtype} of shape {[*keys.shape]}", f"give {rows} int64")
+            )
+        rng = Stream(request.seed, keys, request.step, request.lane)
+        response = pb.ProposeResponse()
         raw: list[bytes] = []
-        put(energy, energies.energy, raw)
-        for slope in slopes:
-            put(slope, energies.gradients.add(), raw)
+        for state in hosted.propose(request.particles, rng) or ():
+            put(state, response.states.add(), raw)
         response.raw_contents.extend(raw)
         return response
 
@@ -167,13 +190,24 @@ def build_host(
     kinds: Sequence[str],
     workers: ThreadPoolExecutor | None = None,
     limits: Limits = DEFAULT,
+    shared_memory: bool = False,
 ) -> Host:
-    """The rpcs for some kinds of a catalogue.
+    """The rpcs for some kinds of a catalogue; with `shared_memory`, callers on this machine may
+    have their tensors stand in memory of the host.
 
     Raises UnknownKind for one it does not have, ModuleFault for one that cannot be loaded.
     """
     found = [catalogue.kind(spelled(kind)) for kind in kinds]
-    return Host(found, workers or make_workers(), limits)
+    return Host(found, workers or make_workers(), limits, shared_memory)
+
+
+def add_host(host: Host, server: grpc.aio.Server) -> None:
+    """Add the rpcs to a server. Handlers that were added first are found first."""
+    frames: Any = grpc.stream_stream_rpc_method_handler(host.Evaluate)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(NAME, {"Evaluate": frames}),)
+    )
+    rpc.add_ModuleServiceServicer_to_server(host, server)
 
 
 async def create_host(
@@ -185,12 +219,13 @@ async def create_host(
     reflection: bool = False,
     insecure: bool = False,
     workers: int | None = None,
+    shared_memory: bool = False,
 ) -> Service:
     """Start a host in this event loop; its `port` tells where, `drain` ends it."""
     pool = make_workers(workers)
-    host = build_host(catalogue, kinds, pool, limits)
+    host = build_host(catalogue, kinds, pool, limits, shared_memory)
     return await start(
-        lambda server: rpc.add_ModuleServiceServicer_to_server(host, server),
+        lambda server: add_host(host, server),
         [NAME],
         address,
         workers=[pool],
@@ -205,6 +240,7 @@ def run(
     listen: str = "127.0.0.1:0",
     reflection: bool = False,
     insecure_listen: bool = False,
+    shared_memory: bool = False,
 ) -> int:
     """Host kinds until SIGTERM, and return the exit code.
 
@@ -216,7 +252,12 @@ def run(
     catalogue = Catalogue(also=spoken)
     return serve(
         lambda: create_host(
-            catalogue, kinds, listen, reflection=reflection, insecure=insecure_listen
+            catalogue,
+            kinds,
+            listen,
+            reflection=reflection,
+            insecure=insecure_listen,
+            shared_memory=shared_memory,
         ),
         listen,
     )
@@ -227,7 +268,7 @@ def make_workers(count: int | None = None) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count or 4 + (os.cpu_count() or 2), thread_name_prefix="term")
 
 
-def describe(kind: Kind) -> pb.Module:
+def describe(kind: Kind, shared_memory: bool) -> pb.Module:
     """What a host tells of a kind."""
     return pb.Module(
         kind=kind.name,
@@ -238,8 +279,6 @@ def describe(kind: Kind) -> pb.Module:
         parameters=json.dumps(guarded(kind.name, "parameters", lambda: kind.schema)),
         version=version_of(kind.term),
         decides=kind.term.holds is not Term.holds,
+        proposes=kind.term.propose is not Term.propose,
+        shared_memory=shared_memory,
     )
-
-
-def _ready(hosted: Hosted) -> pb.Ready:
-    return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine))

@@ -17,6 +17,7 @@ from engine.domain import Domain, Finite, Variable
 from engine.energy import Term
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
+from engine.random import Stream
 from modules.catalogue import Kind
 from services.bindings import Binding
 from services.limits import Limits
@@ -80,6 +81,24 @@ class Hosted:
             raise ModuleFault(self.kind, f"holds gave {holds!r}, not True, False or None")
         return (None if holds is None else bool(holds)), parts
 
+    def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
+        """States worth starting from, (rows * particles, *event) each; None when it has none."""
+        with self.lock:
+            states = guarded(
+                self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
+            )
+        if states is None:
+            return None
+        batch = len(rng.keys) * particles
+        wanted = [(batch, *domain.event) for domain in self.domains]
+        got = [tuple(state.shape) for state in states]
+        if got != wanted or not all(state.isfinite().all() for state in states):
+            raise ModuleFault(
+                self.kind,
+                f"propose gave shapes {got}, not {wanted}, or numbers that are not finite",
+            )
+        return tuple(state.detach().float() for state in states)
+
     def evaluate(
         self, states: Sequence[Tensor], want_gradient: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -105,9 +124,11 @@ class Hosted:
             torch.zeros_like(leaf) if slope is None else slope.detach()
             for leaf, slope in zip(leaves, slopes, strict=True)
         )
-        fine = energy.detach().isfinite()  # at an infinite energy there is no slope to speak of
-        if any(slope[fine].isnan().any() for slope in whole):
-            raise ModuleFault(self.kind, "its gradient is nan where its energy is finite")
+        for slope in whole:
+            if math.isnan(float(slope.sum())):  # one is nan, or infinities of both signs
+                fine = energy.detach().isfinite()  # elsewhere there is no slope to speak of
+                if slope[fine].isnan().any():
+                    raise ModuleFault(self.kind, "its gradient is nan where its energy is finite")
         return whole
 
     def _check_values(self, values: Sequence[Any]) -> None:
@@ -137,7 +158,7 @@ class Hosted:
                 raise BadQuery(
                     Mistake(f"states[{k}]", f"shape {[*state.shape]}", f"give {[*wanted]}")
                 )
-            if not state.is_floating_point() or not state.isfinite().all():
+            if not state.is_floating_point() or not _finite(state):
                 raise BadQuery(Mistake(f"states[{k}]", "is no finite float", "send finite floats"))
 
     def _check_energy(self, energy: Any, batch: int) -> None:
@@ -146,12 +167,18 @@ class Hosted:
             why = f"gave {type(energy).__name__}, not a tensor"
         elif tuple(energy.shape) != (batch,):
             why = f"gave shape {[*energy.shape]}, not [{batch}]"
-        elif energy.isnan().any():
-            why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
-        elif (energy == -math.inf).any():
-            why = "is -inf: it is not bounded below"
+        elif not _finite(energy.detach()):
+            if energy.isnan().any():
+                why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
+            elif (energy == -math.inf).any():
+                why = "is -inf: it is not bounded below"
         if why:
             raise ModuleFault(self.kind, f"energy {why}")
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether all are finite; one pass where the sum is, and it mostly is."""
+    return math.isfinite(float(x.sum())) or bool(x.isfinite().all())
 
 
 def guarded(kind: str, method: str, work: Callable[[], R]) -> R:

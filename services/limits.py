@@ -26,7 +26,9 @@ class Limits:
     nodes: int = 8_000_000  # entries of one document
     name: int = 1_000  # characters of a name, a kind, a view
     message_bytes: int = 32 << 20  # of one message, both ways, and of a query file
-    chunk_bytes: int = 1 << 20  # of one exchange with a module
+    chunk_bytes: int = 1 << 20  # of one exchange with a module, in line
+    region_bytes: int = 256 << 20  # of memory shared on one stream, where a host shares any
+    regions_bytes: int = 1 << 30  # of all streams of a host
     tensors: int = 1_024  # in one message
     details_bytes: int = 4_096  # of an error; gRPC drops what exceeds 8 KiB of metadata
     mistakes: int = 100  # told at once

@@ -10,7 +10,7 @@ import json
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.errors import (
     BadQuery,
-    BasinError,
     Mistake,
     ModuleFault,
     ModuleUnavailable,
@@ -29,22 +28,21 @@ from engine.errors import (
     known,
 )
 from engine.factors import Factors
+from engine.random import Stream
 from modules.catalogue import Catalogue, Kind
 from services.bindings import Binding, binding_to_proto
-from services.dial import PATIENT, Dialing, Line, Lost, Replicas, Stream
+from services.dial import PATIENT, Dialing, Replicas
+from services.exchange import Exchanges, Pending
 from services.hosted import spelled
-from services.limits import Limits
 from services.structure import check_fit, factors_from_proto
-from services.tensors import put, take, take_list
+from services.tensors import put, take_list
 from services.v1 import module_pb2 as pb
 from services.values import to_value
 
 log = logging.getLogger(__name__)
 
-WINDOW = 4  # chunks under way at once
 KEPT = 256  # structures of one kind kept between solves
 VERDICTS = 20_000  # judgements one term remembers
-WIRE = (torch.float32, torch.float64)  # state types that travel; others go as float32
 
 
 class Remote(Term):
@@ -64,11 +62,12 @@ class Remote(Term):
         self.calibrated = described.calibrated  # type: ignore[misc]
         self.required_by_default = described.required_by_default  # type: ignore[misc]
         self._floor = ready.floor
-        self._max_batch = described.max_batch
         self._structures: dict[bytes, Factors | None] = {}
         self._verdicts: dict[bytes, pb.Verdict] = {}
-        self._streams = _Streams(home.replicas, self.binding)
-        weakref.finalize(self, self._streams.close).atexit = False
+        self._exchanges = Exchanges(
+            home.replicas, self.binding, described.max_batch, described.shared_memory
+        )
+        weakref.finalize(self, self._exchanges.close).atexit = False
 
     @property
     def label(self) -> str:
@@ -76,9 +75,23 @@ class Remote(Term):
 
     def energy(self, *tensors: Tensor) -> Tensor:
         """One exchange with the host. (B, *event) each -> (B,) float64"""
+        return self.begin(*tensors)()
+
+    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
+        """Sends the batch; the call returned waits for its energies."""
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            return _Exchange.apply(self, *tensors)
-        return self.exchange(tensors, False)[0]
+            pending = self._exchanges.send(tensors, True)
+            return lambda: _Exchange.apply(self._exchanges, pending, *tensors)
+        pending = self._exchanges.send(tensors, False)
+        return lambda: self._exchanges.wait(pending)[0].to(tensors[0].device)
+
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """What the host proposes; the random stream goes with the call, so it is what the term
+        would propose in this process."""
+        if not self.home.described().proposes:
+            return None
+        binding = Binding(self.home.name, self.params, domains)
+        return self.home.propose(binding, particles, rng)
 
     def floor(self) -> float:
         return self._floor
@@ -114,50 +127,9 @@ class Remote(Term):
             self._verdicts |= dict(zip(fresh, said, strict=True))
         return [self._verdicts[key] for key in keys]
 
-    def exchange(
-        self, tensors: Sequence[Tensor], want_gradient: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Energies (B,) and, when wanted, the gradient in every tensor, from the host."""
-        batches = list(self._batches(tensors, want_gradient))
-        replies = self._streams.exchange([request for request, _ in batches])
-        parts = [
-            _read(self.home, reply, states, want_gradient)
-            for reply, (_, states) in zip(replies, batches, strict=True)
-        ]
-        device = tensors[0].device
-        energy = torch.cat([energy for energy, _ in parts]).to(device)
-        if not want_gradient:
-            return energy, ()
-        slopes = zip(*(gradients for _, gradients in parts), strict=True)
-        return energy, tuple(
-            torch.cat(s).to(device, x.dtype) for s, x in zip(slopes, tensors, strict=True)
-        )
-
     def close(self) -> None:
         """End the stream; the next evaluation opens another."""
-        self._streams.close()
-
-    def _batches(
-        self, tensors: Sequence[Tensor], want_gradient: bool
-    ) -> Iterator[tuple[pb.EvaluateRequest, list[Tensor]]]:
-        """The batch in chunks of a bounded size, the larger of states out and slopes back."""
-        states = [x.detach() if x.dtype in WIRE else x.detach().float() for x in tensors]
-        total = states[0].shape[0]
-        row = sum(x[:1].numel() * x.element_size() for x in states) + 8
-        limits = self.home.replicas.dialing.limits
-        step = max(1, limits.chunk_bytes // row)
-        if self._max_batch:
-            step = min(step, self._max_batch)
-        for sequence, at in enumerate(range(0, max(total, 1), step)):
-            chunk = [x[at : at + step] for x in states]
-            request = pb.EvaluateRequest()
-            request.batch.sequence = sequence
-            request.batch.want_gradient = want_gradient
-            raw: list[bytes] = []
-            for state in chunk:
-                put(state, request.batch.states.add(), raw)
-            request.raw_contents.extend(raw)
-            yield request, chunk
+        self._exchanges.close()
 
 
 class RemoteRule(Remote):
@@ -169,82 +141,27 @@ class RemoteRule(Remote):
 
 
 class _Exchange(torch.autograd.Function):
-    """Energy and gradient in one exchange: the backward pass asks nobody."""
+    """Energy and gradient of one exchange: the backward pass asks nobody."""
 
     @staticmethod
-    def forward(ctx: Any, term: Remote, *tensors: Tensor) -> Tensor:
-        energy, slopes = term.exchange(tensors, True)
-        ctx.save_for_backward(*slopes)
-        return energy
+    def forward(ctx: Any, exchanges: Exchanges, pending: Pending, *tensors: Tensor) -> Tensor:
+        energy, slopes = exchanges.wait(pending)
+        ctx.save_for_backward(
+            *(s.to(x.device, x.dtype) for s, x in zip(slopes, tensors, strict=True))
+        )
+        return energy.to(tensors[0].device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(
-            slope * upstream.to(slope.dtype).view(-1, *[1] * (slope.dim() - 1))
-            for slope in ctx.saved_tensors
+        return (
+            None,
+            None,
+            *(
+                slope * upstream.to(slope.dtype).view(-1, *[1] * (slope.dim() - 1))
+                for slope in ctx.saved_tensors
+            ),
         )
-
-
-class _Streams:
-    """The one stream a term keeps open, and its way from a lost replica to the next."""
-
-    def __init__(self, replicas: Replicas, binding: Binding):
-        self.replicas, self.binding = replicas, binding
-        self._open: Stream | None = None
-
-    def exchange(self, requests: Sequence[pb.EvaluateRequest]) -> list[pb.EvaluateResponse]:
-        """One answer for each request; what a lost replica left unanswered goes to another."""
-        answers: list[pb.EvaluateResponse] = []
-        lost_lines: set[Line] = set()
-        while True:
-            stream = self._stream(frozenset(lost_lines))
-            try:
-                for answer in _pipelined(stream, requests[len(answers) :]):
-                    answers.append(answer)
-                return answers
-            except Lost as lost:
-                self.close()
-                # an old stream may have ended with a restart of its host: that one may be back
-                if lost.hung or stream.exchanges == 0 or len(answers):
-                    lost_lines.add(stream.line)
-                if len(lost_lines) == len(self.replicas.lines):
-                    raise lost.error from None
-            except BadQuery as error:
-                self.close()
-                raise ModuleFault(self.binding.kind, f"refused a batch: {error}") from None
-            except BasinError:
-                self.close()
-                raise
-
-    def close(self) -> None:
-        """End the open stream, if there is one."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    def _stream(self, avoid: frozenset[Line]) -> Stream:
-        if self._open is None:
-            request = pb.EvaluateRequest()
-            raw: list[bytes] = []
-            request.binding.CopyFrom(binding_to_proto(self.binding, raw))
-            request.raw_contents.extend(raw)
-            self._open = self.replicas.first(lambda line: Stream(line, request), avoid)
-        return self._open
-
-
-def _pipelined(
-    stream: Stream, requests: Sequence[pb.EvaluateRequest]
-) -> Iterator[pb.EvaluateResponse]:
-    """Answers in order, a few requests under way ahead of them."""
-    for request in requests[:WINDOW]:
-        stream.send(request)
-    for place in range(len(requests)):
-        answer = stream.receive()
-        if place + WINDOW < len(requests):
-            stream.send(requests[place + WINDOW])
-        stream.exchanges += 1
-        yield answer
 
 
 class RemoteKind:
@@ -293,20 +210,31 @@ class RemoteKind:
 
     def judge(self, binding: Binding, arguments: Iterable[pb.Arguments]) -> pb.JudgeResponse:
         """One Judge call."""
-        request = pb.JudgeRequest(candidates=arguments)
+        return self._ask("Judge", pb.JudgeRequest(candidates=arguments), binding, [])
+
+    def propose(self, binding: Binding, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
+        """One Propose call."""
+        request = pb.ProposeRequest(
+            particles=particles, seed=rng.seed % 2**64, step=rng.step, lane=rng.lane
+        )
         raw: list[bytes] = []
-        request.binding.CopyFrom(binding_to_proto(binding, raw))
-        request.raw_contents.extend(raw)
-        return self.replicas.ask("Judge", request)
+        put(rng.keys, request.keys, raw)
+        response = self._ask("Propose", request, binding, raw)
+        if not response.states:
+            return None
+        try:
+            states = take_list(response.states, response.raw_contents, self.replicas.dialing.limits)
+        except BadQuery as error:
+            raise ModuleFault(self.name, f"its proposals: {error}") from None
+        wanted = [(len(rng.keys) * particles, *domain.event) for domain in binding.domains]
+        if [tuple(x.shape) for x in states] != wanted:
+            raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
+        return tuple(states)
 
     def structure(self, binding: Binding, key: bytes) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed."""
         digest, factors = self._kept.get(key, ("", None))
-        request = pb.StructureRequest(known_digest=digest)
-        raw: list[bytes] = []
-        request.binding.CopyFrom(binding_to_proto(binding, raw))
-        request.raw_contents.extend(raw)
-        response = self.replicas.ask("Structure", request)
+        response = self._ask("Structure", pb.StructureRequest(known_digest=digest), binding, [])
         if not response.digest:
             return None
         if response.digest != digest:
@@ -315,6 +243,12 @@ class RemoteKind:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return factors
+
+    def _ask(self, method: str, request: Any, binding: Binding, raw: list[bytes]) -> Any:
+        """One call about a binding; `raw` has the bytes that the request speaks of already."""
+        request.binding.CopyFrom(binding_to_proto(binding, raw))
+        request.raw_contents.extend(raw)
+        return self.replicas.ask(method, request)
 
 
 class RemoteKinds:
@@ -379,25 +313,6 @@ def _factors(
     except BadQuery as error:
         raise ModuleFault(home.name, f"its structure: {error}") from None
     return factors
-
-
-def _read(
-    home: RemoteKind, reply: pb.EvaluateResponse, states: Sequence[Tensor], want_gradient: bool
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Energies and gradients of a reply, checked against what was sent."""
-    limits: Limits = home.replicas.dialing.limits
-    batch = states[0].shape[0]
-    try:
-        energy = take(reply.energies.energy, reply.raw_contents, limits)
-        slopes = take_list(reply.energies.gradients, reply.raw_contents, limits)
-    except BadQuery as error:
-        raise ModuleFault(home.name, f"its reply: {error}") from None
-    if tuple(energy.shape) != (batch,) or energy.dtype != torch.float64 or energy.isnan().any():
-        raise ModuleFault(home.name, f"{energy.dtype} energies of shape {[*energy.shape]}, or nan")
-    wanted = [x.shape for x in states] if want_gradient else []
-    if [x.shape for x in slopes] != wanted:
-        raise ModuleFault(home.name, f"gradients of shapes {[[*x.shape] for x in slopes]}")
-    return energy, tuple(slopes)
 
 
 def _key(binding: Binding) -> bytes:

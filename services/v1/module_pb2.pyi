@@ -55,6 +55,8 @@ class Module(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MAX_BATCH_FIELD_NUMBER: _builtins.int
     DECIDES_FIELD_NUMBER: _builtins.int
+    PROPOSES_FIELD_NUMBER: _builtins.int
+    SHARED_MEMORY_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     about: _builtins.str
     required_by_default: _builtins.bool
@@ -69,6 +71,10 @@ class Module(_message.Message):
     """states in one message; 0: no limit but the size of messages"""
     decides: _builtins.bool
     """can say of plain values whether they hold"""
+    proposes: _builtins.bool
+    """may know states worth starting from"""
+    shared_memory: _builtins.bool
+    """its host shares memory with callers on the same machine"""
     def __init__(
         self,
         *,
@@ -81,10 +87,12 @@ class Module(_message.Message):
         version: _builtins.str = ...,
         max_batch: _builtins.int = ...,
         decides: _builtins.bool = ...,
+        proposes: _builtins.bool = ...,
+        shared_memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "required_by_default", b"required_by_default", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,24 +350,51 @@ class Batch(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     WANT_GRADIENT_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     want_gradient: _builtins.bool
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]: ...
+    @_builtins.property
+    def room(self) -> _tensor_pb2.SharedSlice:
+        """where energies and gradients go when they fit; left out: in line"""
+
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         want_gradient: _builtins.bool = ...,
         states: _abc.Iterable[_tensor_pb2.TensorSpec] | None = ...,
+        room: _tensor_pb2.SharedSlice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "states", b"states", "want_gradient", b"want_gradient"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "sequence", b"sequence", "states", b"states", "want_gradient", b"want_gradient"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class RegionRequest(_message.Message):
+    """Asks for memory to share on this stream, in place of any that is shared already."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegionRequest: _TypeAlias = RegionRequest  # noqa: Y015
 
 @_typing.final
 class EvaluateRequest(_message.Message):
@@ -367,11 +402,14 @@ class EvaluateRequest(_message.Message):
 
     BINDING_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
     def batch(self) -> Global___Batch: ...
+    @_builtins.property
+    def region(self) -> Global___RegionRequest: ...
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -379,13 +417,14 @@ class EvaluateRequest(_message.Message):
         *,
         binding: Global___Binding | None = ...,
         batch: Global___Batch | None = ...,
+        region: Global___RegionRequest | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "region", b"region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["binding", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["binding", "batch", "region"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -455,16 +494,53 @@ class Energies(_message.Message):
 Global___Energies: _TypeAlias = Energies  # noqa: Y015
 
 @_typing.final
+class Region(_message.Message):
+    """The reply to a request for memory: a sealed memory file of the host, open to its own user on its
+    own machine, at /proc/PROCESS/fd/DESCRIPTOR. It begins with the token, which tells a caller that
+    it has opened the right one; its first 64 bytes are never part of a slice.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESS_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    process: _builtins.int
+    descriptor: _builtins.int
+    bytes: _builtins.int
+    """0: the host shares no memory, or none of this size; tensors go in line"""
+    token: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        process: _builtins.int = ...,
+        descriptor: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "descriptor", b"descriptor", "process", b"process", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Region: _TypeAlias = Region  # noqa: Y015
+
+@_typing.final
 class EvaluateResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     READY_FIELD_NUMBER: _builtins.int
     ENERGIES_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___Ready: ...
     @_builtins.property
     def energies(self) -> Global___Energies: ...
+    @_builtins.property
+    def region(self) -> Global___Region: ...
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -472,13 +548,14 @@ class EvaluateResponse(_message.Message):
         *,
         ready: Global___Ready | None = ...,
         energies: Global___Energies | None = ...,
+        region: Global___Region | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "ready", b"ready"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "ready", b"ready", "region", b"region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "raw_contents", b"raw_contents", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "raw_contents", b"raw_contents", "ready", b"ready", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "energies"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "energies", "region"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -591,3 +668,72 @@ class JudgeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JudgeResponse: _TypeAlias = JudgeResponse  # noqa: Y015
+
+@_typing.final
+class ProposeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDING_FIELD_NUMBER: _builtins.int
+    PARTICLES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    particles: _builtins.int
+    """states for each row of the domains"""
+    seed: _builtins.int
+    step: _builtins.int
+    lane: _builtins.int
+    @_builtins.property
+    def binding(self) -> Global___Binding: ...
+    @_builtins.property
+    def keys(self) -> _tensor_pb2.TensorSpec:
+        """(rows,) int64: the key of each row of the random stream"""
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        binding: Global___Binding | None = ...,
+        particles: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        keys: _tensor_pb2.TensorSpec | None = ...,
+        step: _builtins.int = ...,
+        lane: _builtins.int = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys", "lane", b"lane", "particles", b"particles", "raw_contents", b"raw_contents", "seed", b"seed", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeRequest: _TypeAlias = ProposeRequest  # noqa: Y015
+
+@_typing.final
+class ProposeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
+        """(rows * particles, *event) for each entry of the scope, or none"""
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_tensor_pb2.TensorSpec] | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["raw_contents", b"raw_contents", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeResponse: _TypeAlias = ProposeResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class ModuleServiceStub(object):
                 request_serializer=basin_dot_v1_dot_module__pb2.JudgeRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_module__pb2.JudgeResponse.FromString,
                 _registered_method=True)
+        self.Propose = channel.unary_unary(
+                '/basin.v1.ModuleService/Propose',
+                request_serializer=basin_dot_v1_dot_module__pb2.ProposeRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_module__pb2.ProposeResponse.FromString,
+                _registered_method=True)
 
 
 class ModuleServiceServicer(object):
@@ -76,7 +81,8 @@ class ModuleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Evaluate(self, request_iterator, context):
-        """The first message binds a term; then batches of states out, energies and gradients back.
+        """The first message binds a term; then batches of states out, energies and gradients back, in
+        order. A batch asks the same whenever it is sent, so a lost stream may be taken up elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +90,13 @@ class ModuleServiceServicer(object):
 
     def Judge(self, request, context):
         """Whether rules hold for plain values, and which parts fail.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Propose(self, request, context):
+        """States worth starting a search from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +124,11 @@ def add_ModuleServiceServicer_to_server(servicer, server):
                     servicer.Judge,
                     request_deserializer=basin_dot_v1_dot_module__pb2.JudgeRequest.FromString,
                     response_serializer=basin_dot_v1_dot_module__pb2.JudgeResponse.SerializeToString,
+            ),
+            'Propose': grpc.unary_unary_rpc_method_handler(
+                    servicer.Propose,
+                    request_deserializer=basin_dot_v1_dot_module__pb2.ProposeRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_module__pb2.ProposeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class ModuleService(object):
             '/basin.v1.ModuleService/Judge',
             basin_dot_v1_dot_module__pb2.JudgeRequest.SerializeToString,
             basin_dot_v1_dot_module__pb2.JudgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Propose(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ModuleService/Propose',
+            basin_dot_v1_dot_module__pb2.ProposeRequest.SerializeToString,
+            basin_dot_v1_dot_module__pb2.ProposeResponse.FromString,
             options,
             channel_credentials,
             insecure,

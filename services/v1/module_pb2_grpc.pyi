@@ -38,9 +38,13 @@ class ModuleServiceStub:
     Structure: _grpc.UnaryUnaryMultiCallable[_module_pb2.StructureRequest, _module_pb2.StructureResponse]
     """The explicit structure of a term under domains, when it has one."""
     Evaluate: _grpc.StreamStreamMultiCallable[_module_pb2.EvaluateRequest, _module_pb2.EvaluateResponse]
-    """The first message binds a term; then batches of states out, energies and gradients back."""
+    """The first message binds a term; then batches of states out, energies and gradients back, in
+    order. A batch asks the same whenever it is sent, so a lost stream may be taken up elsewhere.
+    """
     Judge: _grpc.UnaryUnaryMultiCallable[_module_pb2.JudgeRequest, _module_pb2.JudgeResponse]
     """Whether rules hold for plain values, and which parts fail."""
+    Propose: _grpc.UnaryUnaryMultiCallable[_module_pb2.ProposeRequest, _module_pb2.ProposeResponse]
+    """States worth starting a search from."""
 
 @_typing.type_check_only
 class ModuleServiceAsyncStub(ModuleServiceStub):
@@ -52,9 +56,13 @@ class ModuleServiceAsyncStub(ModuleServiceStub):
     Structure: _aio.UnaryUnaryMultiCallable[_module_pb2.StructureRequest, _module_pb2.StructureResponse]  # type: ignore[assignment]
     """The explicit structure of a term under domains, when it has one."""
     Evaluate: _aio.StreamStreamMultiCallable[_module_pb2.EvaluateRequest, _module_pb2.EvaluateResponse]  # type: ignore[assignment]
-    """The first message binds a term; then batches of states out, energies and gradients back."""
+    """The first message binds a term; then batches of states out, energies and gradients back, in
+    order. A batch asks the same whenever it is sent, so a lost stream may be taken up elsewhere.
+    """
     Judge: _aio.UnaryUnaryMultiCallable[_module_pb2.JudgeRequest, _module_pb2.JudgeResponse]  # type: ignore[assignment]
     """Whether rules hold for plain values, and which parts fail."""
+    Propose: _aio.UnaryUnaryMultiCallable[_module_pb2.ProposeRequest, _module_pb2.ProposeResponse]  # type: ignore[assignment]
+    """States worth starting a search from."""
 
 class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
     """Energies, gradients, structure and judgement of hosted terms."""
@@ -81,7 +89,9 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_module_pb2.EvaluateRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_module_pb2.EvaluateResponse], _abc.AsyncIterator[_module_pb2.EvaluateResponse]]:
-        """The first message binds a term; then batches of states out, energies and gradients back."""
+        """The first message binds a term; then batches of states out, energies and gradients back, in
+        order. A batch asks the same whenever it is sent, so a lost stream may be taken up elsewhere.
+        """
 
     @_abc_1.abstractmethod
     def Judge(
@@ -90,5 +100,13 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_module_pb2.JudgeResponse, _abc.Awaitable[_module_pb2.JudgeResponse]]:
         """Whether rules hold for plain values, and which parts fail."""
+
+    @_abc_1.abstractmethod
+    def Propose(
+        self,
+        request: _module_pb2.ProposeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_pb2.ProposeResponse, _abc.Awaitable[_module_pb2.ProposeResponse]]:
+        """States worth starting a search from."""
 
 def add_ModuleServiceServicer_to_server(servicer: ModuleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

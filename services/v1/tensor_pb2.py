@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/tensor.proto\x12\x08\x62\x61sin.v1\"q\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\tdata_type\x18\x02 \x01(\x0e\x32\x12.basin.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\x13\n\traw_index\x18\x04 \x01(\rH\x00\x42\n\n\x08location*\xa6\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x04\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x05\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/tensor.proto\x12\x08\x62\x61sin.v1\",\n\x0bSharedSlice\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x99\x01\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\tdata_type\x18\x02 \x01(\x0e\x32\x12.basin.v1.DataType\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\x13\n\traw_index\x18\x04 \x01(\rH\x00\x12&\n\x05slice\x18\x05 \x01(\x0b\x32\x15.basin.v1.SharedSliceH\x00\x42\n\n\x08location*\xa6\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x04\x12\x12\n\x0e\x44\x41TA_TYPE_BOOL\x10\x05\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'basin.v1.tensor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=151
-  _globals['_DATATYPE']._serialized_end=317
-  _globals['_TENSORSPEC']._serialized_start=35
-  _globals['_TENSORSPEC']._serialized_end=148
+  _globals['_DATATYPE']._serialized_start=238
+  _globals['_DATATYPE']._serialized_end=404
+  _globals['_SHAREDSLICE']._serialized_start=35
+  _globals['_SHAREDSLICE']._serialized_end=79
+  _globals['_TENSORSPEC']._serialized_start=82
+  _globals['_TENSORSPEC']._serialized_end=235
 # @@protoc_insertion_point(module_scope)

@@ -12,10 +12,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -48,8 +48,35 @@ DATA_TYPE_UINT8: DataType.ValueType  # 6
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 @_typing.final
+class SharedSlice(_message.Message):
+    """Some bytes of the memory that the two ends of a stream share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """a multiple of 64"""
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedSlice: _TypeAlias = SharedSlice  # noqa: Y015
+
+@_typing.final
 class TensorSpec(_message.Message):
-    """Describes one tensor; its bytes stand in `raw_contents` of the outermost message."""
+    """Describes one tensor; its bytes stand in `raw_contents` of the outermost message, or in memory
+    that the two ends of the stream share.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -57,14 +84,17 @@ class TensorSpec(_message.Message):
     DATA_TYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     RAW_INDEX_FIELD_NUMBER: _builtins.int
+    SLICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     data_type: Global___DataType.ValueType
     raw_index: _builtins.int
-    """place in raw_contents; shared memory joins this choice later"""
+    """place in raw_contents"""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """the byte length must be the product of these times the element size"""
 
+    @_builtins.property
+    def slice(self) -> Global___SharedSlice: ...
     def __init__(
         self,
         *,
@@ -72,12 +102,13 @@ class TensorSpec(_message.Message):
         data_type: Global___DataType.ValueType = ...,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         raw_index: _builtins.int = ...,
+        slice: Global___SharedSlice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "raw_index", b"raw_index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "raw_index", b"raw_index", "slice", b"slice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "location", b"location", "name", b"name", "raw_index", b"raw_index", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_type", b"data_type", "location", b"location", "name", b"name", "raw_index", b"raw_index", "shape", b"shape", "slice", b"slice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_location: _TypeAlias = _typing.Literal["raw_index"]  # noqa: Y015
+    _WhichOneofReturnType_location: _TypeAlias = _typing.Literal["raw_index", "slice"]  # noqa: Y015
     _WhichOneofArgType_location: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_location) -> _WhichOneofReturnType_location | None: ...
 

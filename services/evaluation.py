@@ -1,0 +1,98 @@
+"""One Evaluate stream at its host: the term it bound, the memory it shares, what it answers."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from google.protobuf.message import DecodeError
+from torch import Tensor
+
+from engine.errors import BadQuery, Mistake
+from services.frames import Frame, load
+from services.hosted import Hosted
+from services.limits import Limits
+from services.region import HostRegion, Regions
+from services.tensors import Content, aligned, lay, share, take_list, within
+from services.v1 import module_pb2 as pb
+
+Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
+
+
+class Evaluation:
+    """What a stream has set up so far; nothing of it outlives the stream."""
+
+    def __init__(self, bind: Bind, regions: Regions, limits: Limits):
+        self.bind, self.regions, self.limits = bind, regions, limits
+        self._hosted: Hosted | None = None
+        self._region: HostRegion | None = None
+
+    def answer(self, data: bytes) -> bytes:
+        """The answer to one message."""
+        try:
+            request = load(pb.EvaluateRequest, data)
+        except DecodeError:
+            raise BadQuery(
+                Mistake("", "the message cannot be read", "use basin.v1 messages")
+            ) from None
+        field = request.head.WhichOneof("message")
+        if field == "binding":
+            self._hosted = self.bind(request.head.binding, request.raw)
+            return pb.EvaluateResponse(ready=ready(self._hosted)).SerializeToString()
+        if field == "region":
+            return pb.EvaluateResponse(
+                region=self._share(request.head.region.bytes)
+            ).SerializeToString()
+        if self._hosted is None:
+            raise BadQuery(Mistake("binding", "is missing", "send it first"))
+        if field != "batch":
+            raise BadQuery(Mistake("message", "is missing", "send a batch"))
+        return self._evaluated(self._hosted, request).dump()
+
+    def close(self) -> None:
+        """Give the shared memory up."""
+        if self._region is not None:
+            self._region.close()
+            self._region = None
+
+    def _share(self, size: int) -> pb.Region:
+        self.close()
+        self._region = self.regions.open(size)
+        return pb.Region() if self._region is None else self._region.told()
+
+    def _evaluated(
+        self, hosted: Hosted, request: Frame[pb.EvaluateRequest]
+    ) -> Frame[pb.EvaluateResponse]:
+        batch = request.head.batch
+        memory = None if self._region is None else self._region.memory
+        try:
+            states = take_list(batch.states, request.raw, self.limits, memory)
+        except BadQuery as error:
+            raise error.under("states") from None
+        try:
+            room = len(within(batch.room, memory)) if batch.HasField("room") else 0
+        except BadQuery as error:
+            raise error.under("room") from None
+        began = perf_counter()
+        energy, slopes = hosted.evaluate(states, batch.want_gradient)
+        head = pb.EvaluateResponse()
+        head.energies.sequence, head.energies.seconds = batch.sequence, perf_counter() - began
+        specs = [head.energies.energy, *(head.energies.gradients.add() for _ in slopes)]
+        tensors = (energy, *slopes)
+        raw: list[Content] = []
+        if memory is not None and _size(tensors) <= room:
+            offset = batch.room.offset
+            for tensor, spec in zip(tensors, specs, strict=True):
+                offset = share(tensor, spec, memory, offset)
+        else:
+            for tensor, spec in zip(tensors, specs, strict=True):
+                lay(tensor, spec, raw)
+        return Frame(head, raw)
+
+
+def ready(hosted: Hosted) -> pb.Ready:
+    """What a binding is answered with."""
+    return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine))
+
+
+def _size(tensors: Sequence[Tensor]) -> int:
+    """Bytes of shared memory that tensors take, side by side."""
+    return sum(aligned(x.numel() * x.element_size()) for x in tensors)

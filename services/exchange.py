@@ -1,0 +1,266 @@
+"""Batches of one hosted term on their way: sent ahead, answered in order, resent when lost.
+
+A batch asks the same whenever it is sent, so what a lost stream left unanswered goes to another
+replica and the solve goes on. Large batches travel in chunks: in line, or through memory that the
+host shares.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from google.protobuf.message import DecodeError
+from torch import Tensor
+
+from engine.errors import BadQuery, BasinError, ModuleFault
+from services.bindings import Binding, binding_to_proto
+from services.dial import Line, Lost, Replicas, Stream
+from services.frames import Frame, load
+from services.region import attach
+from services.tensors import Content, aligned, lay, share, take, take_list
+from services.v1 import module_pb2 as pb
+
+WINDOW = 4  # chunks under way at once, in line
+SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way
+WIRE = (torch.float32, torch.float64)  # state types that travel; others go as float32
+
+
+@dataclass(eq=False)
+class Pending:
+    """One batch: what is known of its answer so far."""
+
+    chunks: int
+    answers: list[tuple[Tensor, tuple[Tensor, ...]]] = field(default_factory=list)
+    error: BasinError | None = None  # why there will be no answer
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Some states of a batch, in one message."""
+
+    pending: Pending
+    sequence: int
+    states: tuple[Tensor, ...]
+    want_gradient: bool
+
+    @property
+    def room(self) -> int:
+        """Bytes of shared memory that the answer takes."""
+        return aligned(8 * len(self.states[0])) + (self.size if self.want_gradient else 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of shared memory that the states take."""
+        return sum(aligned(x.numel() * x.element_size()) for x in self.states)
+
+    def message(self, memory: memoryview | None) -> bytes:
+        """The request, its states in line or in shared memory with room for the answer."""
+        head = pb.EvaluateRequest()
+        batch = head.batch
+        batch.sequence, batch.want_gradient = self.sequence, self.want_gradient
+        raw: list[Content] = []
+        if memory is None:
+            for state in self.states:
+                lay(state, batch.states.add(), raw)
+        else:
+            offset = 0
+            for state in self.states:
+                offset = share(state, batch.states.add(), memory, offset)
+            batch.room.offset, batch.room.bytes = offset, self.room
+        return Frame(head, raw).dump()
+
+
+class Exchanges:
+    """The one stream a term keeps open: batches out, energies and slopes back."""
+
+    def __init__(self, replicas: Replicas, binding: Binding, max_batch: int, sharing: bool):
+        self.replicas, self.binding, self.max_batch = replicas, binding, max_batch
+        self.sharing = sharing and replicas.dialing.shared_memory
+        self._stream: Stream | None = None
+        self._memory: memoryview | None = None  # shared on this stream
+        self._refused = False  # the host shares none on this stream
+        self._waiting: deque[_Chunk] = deque()  # not answered yet, in order
+        self._sent = 0  # so many of them are under way on this stream
+        self._count = 0
+        self._lock = threading.RLock()
+
+    def send(self, tensors: Sequence[Tensor], want_gradient: bool) -> Pending:
+        """Put a batch on its way. Raises what `wait` raises."""
+        states = [
+            (x if x.dtype in WIRE else x.float()).detach().contiguous().cpu() for x in tensors
+        ]
+        with self._lock:
+            chunks = list(_split(states, self._most(states)))
+            pending = Pending(len(chunks))
+            for chunk in chunks:
+                self._waiting.append(_Chunk(pending, self._count, chunk, want_gradient))
+                self._count += 1
+            self._through(self._pump)
+        return pending
+
+    def wait(self, pending: Pending) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Energies (B,) and slopes of a batch. Raises ModuleUnavailable when every replica is lost,
+        ModuleFault when the host answers wrongly, Cancelled when the solve is to stop."""
+        with self._lock:
+            while len(pending.answers) < pending.chunks:
+                if pending.error is not None:
+                    raise pending.error
+                self._through(self._receive)
+        if len(pending.answers) == 1:
+            return pending.answers[0]
+        energies, slopes = zip(*pending.answers, strict=True)
+        return torch.cat(energies), tuple(torch.cat(s) for s in zip(*slopes, strict=True))
+
+    def close(self) -> None:
+        """End the stream; the next batch opens another. What was not answered never will be."""
+        with self._lock:
+            self._end()
+            self._drop(ModuleFault(self.binding.kind, "its stream was closed"))
+
+    def _most(self, states: Sequence[Tensor]) -> int:
+        """States in one chunk, the larger of states out and slopes back."""
+        row = sum(x[:1].numel() * x.element_size() for x in states) + 8
+        limits = self.replicas.dialing.limits
+        # through shared memory too, a chunk must fit into a message: the next host may share none
+        room = limits.message_bytes * 3 // 4 if self.sharing else limits.chunk_bytes
+        most = max(1, room // row)
+        return min(most, self.max_batch) if self.max_batch else most
+
+    def _through(self, work: Callable[[], None]) -> None:
+        """Some work on the stream, over and over while hosts are lost and others go on."""
+        losses, hung = 0, set[Line]()
+        while True:
+            stream = self._stream
+            try:
+                if stream is None:
+                    stream = self._open(frozenset(hung))
+                    self._pump()
+                work()
+                return
+            except Lost as lost:
+                self._end()
+                losses += 1
+                assert stream is not None
+                if lost.hung:
+                    hung.add(stream.line)
+                # a batch that ends whoever computes it must not go round for ever
+                if losses > len(self.replicas.lines) or len(hung) == len(self.replicas.lines):
+                    self._drop(lost.error)
+                    raise lost.error from None
+            except BadQuery as error:
+                told = ModuleFault(self.binding.kind, f"refused a batch: {error}")
+                self._end()
+                self._drop(told)
+                raise told from None
+            except BasinError as error:
+                self._end()
+                self._drop(error)
+                raise
+
+    def _open(self, avoid: frozenset[Line]) -> Stream:
+        raw: list[bytes] = []
+        head = pb.EvaluateRequest(binding=binding_to_proto(self.binding, raw))
+        message = Frame(head, raw).dump()
+
+        def opened(line: Line) -> Stream:
+            stream = Stream(line)
+            try:
+                stream.send(message)
+                stream.receive()
+            except BaseException:
+                stream.close()
+                raise
+            return stream
+
+        self._stream = self.replicas.first(opened, avoid)
+        return self._stream
+
+    def _end(self) -> None:
+        """The stream and its memory are gone; nothing is under way."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream, self._memory, self._refused, self._sent = None, None, False, 0
+
+    def _drop(self, error: BasinError) -> None:
+        """What waits will not be answered."""
+        for chunk in self._waiting:
+            chunk.pending.error = error
+        self._waiting.clear()
+
+    def _pump(self) -> None:
+        """Send what may be under way by now: one chunk in shared memory, or some in line."""
+        assert self._stream is not None
+        while self._sent < min(WINDOW, len(self._waiting)):
+            chunk = self._waiting[self._sent]
+            shared = self.sharing and chunk.size + chunk.room >= SHARED and not self._refused
+            if shared and self._sent:
+                return
+            memory = self._memory_for(chunk, self._stream) if shared else None
+            self._stream.send(chunk.message(memory))
+            self._sent += 1
+
+    def _memory_for(self, chunk: _Chunk, stream: Stream) -> memoryview | None:
+        """Shared memory that holds a chunk and its answer; None where the host gives none."""
+        size = chunk.size + chunk.room
+        if self._memory is None or len(self._memory) < size:
+            head = pb.EvaluateRequest()
+            head.region.bytes = size
+            stream.send(head.SerializeToString())
+            told = self._read(stream.receive(), "region").head.region
+            self._memory = attach(told) if told.bytes >= size else None
+            self._refused = self._memory is None
+        return self._memory
+
+    def _receive(self) -> None:
+        """The answer of the first chunk that waits."""
+        assert self._stream is not None
+        chunk = self._waiting[0]
+        answer = self._answer(self._read(self._stream.receive(), "energies"), chunk)
+        self._waiting.popleft()
+        self._sent -= 1
+        self._pump()
+        chunk.pending.answers.append(answer)
+
+    def _read(self, data: bytes, field: str) -> Frame[pb.EvaluateResponse]:
+        try:
+            answer = load(pb.EvaluateResponse, data)
+        except DecodeError as error:
+            raise self._fault(f"its answer cannot be read: {error}") from None
+        if answer.head.WhichOneof("message") != field:
+            raise self._fault(f"its answer has no {field}")
+        return answer
+
+    def _answer(
+        self, answer: Frame[pb.EvaluateResponse], chunk: _Chunk
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Energies and slopes of an answer, checked against what was sent."""
+        energies, limits = answer.head.energies, self.replicas.dialing.limits
+        try:
+            energy = take(energies.energy, answer.raw, limits, self._memory)
+            slopes = take_list(energies.gradients, answer.raw, limits, self._memory)
+        except BadQuery as error:
+            raise self._fault(f"its answer: {error}") from None
+        if energies.sequence != chunk.sequence:
+            raise self._fault(f"answered batch {energies.sequence}, not {chunk.sequence}")
+        batch = len(chunk.states[0])
+        if tuple(energy.shape) != (batch,) or energy.dtype != torch.float64:
+            raise self._fault(f"{energy.dtype} energies of shape {[*energy.shape]}")
+        wanted = [x.shape for x in chunk.states] if chunk.want_gradient else []
+        if [x.shape for x in slopes] != wanted:
+            raise self._fault(f"gradients of shapes {[[*x.shape] for x in slopes]}")
+        if self._memory is not None:  # which the next chunk overwrites
+            energy, slopes = energy.clone(), [slope.clone() for slope in slopes]
+        if energy.isnan().any():
+            raise self._fault("an energy is nan")
+        return energy, tuple(slopes)
+
+    def _fault(self, why: str) -> ModuleFault:
+        return ModuleFault(self.binding.kind, why)
+
+
+def _split(states: Sequence[Tensor], most: int) -> Iterator[tuple[Tensor, ...]]:
+    """Chunks of at most so many states; one at least."""
+    for at in range(0, max(len(states[0]), 1), most):
+        yield tuple(x[at : at + most] for x in states)
