@@ -139,11 +139,17 @@ def host(
     listen: Listen = "127.0.0.1:0",
     reflection: Reflection = False,
     insecure_listen: Insecure = False,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory", help="Share memory with reasoners on this machine: no copying."
+        ),
+    ] = False,
 ) -> None:
     """Host energy terms in a process of their own until SIGTERM."""
     from services.served import host as hosted
 
-    raise typer.Exit(hosted(kinds, listen, reflection, insecure_listen))
+    raise typer.Exit(hosted(kinds, listen, reflection, insecure_listen, shared_memory))
 
 
 @app.command()

@@ -17,6 +17,32 @@ from services.v1 import module_pb2 as pb
 Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
 
 
+LIGHT = 0.5e-3  # seconds of an answer that may be made on the event loop
+SMALL = 64 << 10  # bytes of a message that may be
+STEADY = 8  # light answers in a row after which the next is made there
+
+
+class Pace:
+    """Which answers of a stream are light enough for the event loop: a thread costs a fifth of a
+    small exchange. A stream trusted in vain has to be light for twice as long the next time."""
+
+    def __init__(self) -> None:
+        self._wanted, self._seen = STEADY, 0
+
+    def light(self, size: int) -> bool:
+        """Whether a message of so many bytes is answered on the loop."""
+        return size <= SMALL and self._seen >= self._wanted
+
+    def told(self, size: int, seconds: float) -> None:
+        """How long the answer took."""
+        if seconds <= LIGHT:
+            self._seen += 1
+            return
+        if self.light(size):
+            self._wanted *= 2
+        self._seen = 0
+
+
 class Evaluation:
     """What a stream has set up so far; nothing of it outlives the stream."""
 
@@ -24,9 +50,17 @@ class Evaluation:
         self.bind, self.regions, self.limits = bind, regions, limits
         self._hosted: Hosted | None = None
         self._region: HostRegion | None = None
+        self.seconds = 0.0  # that the last answer took
 
     def answer(self, data: bytes) -> bytes:
         """The answer to one message."""
+        began = perf_counter()
+        try:
+            return self._answer(data)
+        finally:
+            self.seconds = perf_counter() - began
+
+    def _answer(self, data: bytes) -> bytes:
         try:
             request = load(pb.EvaluateRequest, data)
         except DecodeError:

@@ -18,13 +18,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import torch
+from torch import Tensor
 
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
 from modules.catalogue import Catalogue, Kind
 from services.bindings import binding_from_proto
-from services.evaluation import Evaluation, ready
+from services.evaluation import Evaluation, Pace, ready
 from services.hosted import Hosted, guarded, spelled, version_of
 from services.limits import DEFAULT, Limits
 from services.region import Regions
@@ -82,17 +83,23 @@ class Host(rpc.ModuleServiceServicer):
         del context
         return await self._off(self._propose, request)
 
-    async def Evaluate(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def Evaluate(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """The first message binds a term; then batches of states in, energies and slopes out.
 
         Messages come and go as bytes: `frames` reads and writes them.
         """
-        del context
+        del requests  # `context` reads faster
         evaluation = Evaluation(self._bind, self.regions, self.limits)
+        pace = Pace()
         self.streams.add(evaluation)
         try:
-            async for data in requests:
-                yield await self._off(evaluation.answer, data)
+            while (data := await context.read()) is not grpc.aio.EOF:
+                if pace.light(len(data)):
+                    answer = evaluation.answer(data)
+                else:
+                    answer = await self._off(evaluation.answer, data)
+                pace.told(len(data), evaluation.seconds)
+                await context.write(answer)
         finally:  # also when the caller has cancelled the stream
             self.streams.discard(evaluation)
             evaluation.close()
@@ -167,22 +174,27 @@ class Host(rpc.ModuleServiceServicer):
                     f"give 1 to {self.limits.particles} of them",
                 )
             )
-        try:
-            keys = take(request.keys, request.raw_contents, self.limits)
-        except BadQuery as error:
-            raise error.under("keys") from None
         rows = max(domain.rows for domain in hosted.domains)
-        if keys.dtype != torch.int64 or tuple(keys.shape) != (rows,):
-            raise BadQuery(
-                Mistake("keys", f"{keys.dtype} of shape {[*keys.shape]}", f"give {rows} int64")
-            )
-        rng = Stream(request.seed, keys, request.step, request.lane)
+        keys, steps = (self._whole(request, name, rows) for name in ("keys", "steps"))
+        rng = Stream(0, keys, steps, request.lane)
         response = pb.ProposeResponse()
         raw: list[bytes] = []
         for state in hosted.propose(request.particles, rng) or ():
             put(state, response.states.add(), raw)
         response.raw_contents.extend(raw)
         return response
+
+    def _whole(self, request: pb.ProposeRequest, name: str, rows: int) -> Tensor:
+        """One whole number for each row. -> (rows,) int64"""
+        try:
+            numbers = take(getattr(request, name), request.raw_contents, self.limits)
+            if numbers.dtype == torch.int64 and tuple(numbers.shape) == (rows,):
+                return numbers
+            raise BadQuery(
+                Mistake("", f"{numbers.dtype} of shape {[*numbers.shape]}", f"give {rows} int64")
+            )
+        except BadQuery as error:
+            raise error.under(name) from None
 
 
 def build_host(
@@ -202,12 +214,11 @@ def build_host(
 
 
 def add_host(host: Host, server: grpc.aio.Server) -> None:
-    """Add the rpcs to a server. Handlers that were added first are found first."""
-    frames: Any = grpc.stream_stream_rpc_method_handler(host.Evaluate)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(NAME, {"Evaluate": frames}),)
-    )
+    """Add the rpcs to a server, Evaluate in frames: a registered handler goes before a generic one,
+    and of registered ones the last counts."""
     rpc.add_ModuleServiceServicer_to_server(host, server)
+    frames: Any = grpc.stream_stream_rpc_method_handler(host.Evaluate)
+    server.add_registered_method_handlers(NAME, {"Evaluate": frames})
 
 
 async def create_host(

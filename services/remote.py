@@ -214,11 +214,11 @@ class RemoteKind:
 
     def propose(self, binding: Binding, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """One Propose call."""
-        request = pb.ProposeRequest(
-            particles=particles, seed=rng.seed % 2**64, step=rng.step, lane=rng.lane
-        )
+        mixed = Stream.join([rng])  # the seed is then part of the keys
+        request = pb.ProposeRequest(particles=particles, lane=mixed.lane)
         raw: list[bytes] = []
-        put(rng.keys, request.keys, raw)
+        put(mixed.keys, request.keys, raw)
+        put(mixed.steps, request.steps, raw)
         response = self._ask("Propose", request, binding, raw)
         if not response.states:
             return None

@@ -67,12 +67,18 @@ def _run(settings: Settings) -> int:
         return FAILED
 
 
-def host(kinds: Sequence[str], listen: str, reflection: bool, insecure_listen: bool) -> int:
+def host(
+    kinds: Sequence[str],
+    listen: str,
+    reflection: bool,
+    insecure_listen: bool,
+    shared_memory: bool = False,
+) -> int:
     """Host kinds until SIGTERM; the exit code."""
     from services.host import run
 
     try:
-        return run(kinds, listen, reflection, insecure_listen)
+        return run(kinds, listen, reflection, insecure_listen, shared_memory)
     except BadQuery as error:
         tell("", error)
         return REFUSED

@@ -25,6 +25,7 @@ _TYPES: dict[torch.dtype, tuple[pb.DataType.ValueType, np.dtype[Any]]] = {
     torch.uint8: (pb.DATA_TYPE_UINT8, np.dtype("u1")),
 }
 _BACK = {number: dtype for number, dtype in _TYPES.values()}
+_DTYPES = {number: kind for kind, (number, _) in _TYPES.items()}
 ALIGNED = 64  # what offsets in shared memory are multiples of
 
 Content = bytes | memoryview
@@ -121,11 +122,14 @@ def take(
                 "shape", f"{[*shape]} needs {wanted} bytes, not {len(content)}", "make them agree"
             )
         )
-    array = np.frombuffer(content if shared else bytearray(content), dtype=dtype)
+    array = np.frombuffer(content, dtype=dtype).reshape(shape)
     if spec.data_type == pb.DATA_TYPE_BOOL and (array.view(np.uint8) > 1).any():
         raise BadQuery(Mistake("", "a truth value other than 0 and 1", "send one byte, 0 or 1"))
-    native = array.astype(dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(native).reshape(shape)
+    if shared:
+        return torch.from_numpy(array.astype(dtype.newbyteorder("="), copy=False))
+    own = torch.empty(shape, dtype=_DTYPES[spec.data_type])
+    own.numpy()[...] = array
+    return own
 
 
 def _content(spec: pb.TensorSpec, raw: Sequence[Content]) -> Content:

@@ -675,21 +675,22 @@ class ProposeRequest(_message.Message):
 
     BINDING_FIELD_NUMBER: _builtins.int
     PARTICLES_FIELD_NUMBER: _builtins.int
-    SEED_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
-    STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     LANE_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     particles: _builtins.int
     """states for each row of the domains"""
-    seed: _builtins.int
-    step: _builtins.int
     lane: _builtins.int
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
     def keys(self) -> _tensor_pb2.TensorSpec:
-        """(rows,) int64: the key of each row of the random stream"""
+        """(rows,) int64: the key of each row of the random stream, seed included"""
+
+    @_builtins.property
+    def steps(self) -> _tensor_pb2.TensorSpec:
+        """(rows,) int64: where each row stands in it"""
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
@@ -698,15 +699,14 @@ class ProposeRequest(_message.Message):
         *,
         binding: Global___Binding | None = ...,
         particles: _builtins.int = ...,
-        seed: _builtins.int = ...,
         keys: _tensor_pb2.TensorSpec | None = ...,
-        step: _builtins.int = ...,
+        steps: _tensor_pb2.TensorSpec | None = ...,
         lane: _builtins.int = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys", "lane", b"lane", "particles", b"particles", "raw_contents", b"raw_contents", "seed", b"seed", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "keys", b"keys", "lane", b"lane", "particles", b"particles", "raw_contents", b"raw_contents", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
