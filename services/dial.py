@@ -42,7 +42,7 @@ class Dialing:
 
     exchange_seconds: float = 60.0  # for one answer of a host; longer, and it counts as lost
     connect_seconds: float = 1.5
-    return_seconds: float = 1.2  # for which a call tries again when all are lost, for each replica
+    return_seconds: float = 1.4  # for which a call tries again when every replica is lost
     shared_memory: bool = True  # used where a host on this machine offers it
     limits: Limits = DEFAULT
 
@@ -167,7 +167,7 @@ class Replicas:
 
         When all are lost they are tried again for a while: one of them may be starting anew.
         """
-        ends = time.monotonic() + self.dialing.return_seconds * len(self.lines)
+        ends = time.monotonic() + self.dialing.return_seconds
         hung = set(avoid)
         while True:
             errors = []
