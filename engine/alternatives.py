@@ -1,4 +1,4 @@
-"""Other answers to the same query: the k best, and the best that differs where it is asked to."""
+"""Other answers to the same query: the k best, far enough apart, and whether there is any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,11 +12,12 @@ from engine.answer import Alternative, Answer, Status, verify
 from engine.domain import Finite, Variable, flatten
 from engine.energy import Term
 from engine.factors import Clauses, Factors, Sums, floats, ints
+from engine.minimizer import GAP, Minimizer
 from engine.problem import Problem
 from engine.settle import last
 from engine.solve import Budget, solve
 
-CHECKED = (Status.OPTIMAL, Status.SATISFIED)
+FOUND = (Status.OPTIMAL, Status.SATISFIED, Status.SCORED)  # what has others beside it
 
 
 class Apart(Term):
@@ -47,12 +48,10 @@ class Apart(Term):
         return (self.distance - (total - same)).clamp(min=0)
 
     def holds(self, *values: Any) -> bool:
-        differing = 0
-        for view, value, old in zip(self.scope, values, self.values, strict=True):
-            shape = view.variable.domain.shape
-            pairs = zip(flatten(value, shape), flatten(old, shape), strict=True)
-            differing += sum(new != before for new, before in pairs)
-        return differing >= self.distance
+        variables = [view.variable for view in self.scope]
+        names = [variable.name for variable in variables]
+        new, old = (dict(zip(names, of, strict=True)) for of in (values, self.values))
+        return len(differing(variables, new, old)) >= self.distance
 
     def factors(self, *domains) -> Factors:
         sizes = Factors.sizes_of(domains)
@@ -81,58 +80,93 @@ def alternatives(
     count: int,
     *,
     distance: int = 1,
+    minimizer: Minimizer | None = None,
     budget: Budget | None = None,
     seed: int = 0,
 ) -> tuple[Alternative, ...]:
     """Up to `count` next best answers of a one-row problem, each at least `distance` sites away
     from the answer and from each other; fewer only when there are no more, or time ran out."""
     finite = list(problem.finite)
-    if answer.values is None or answer.status not in CHECKED or not finite:
+    if answer.values is None or answer.status not in FOUND or not finite:
         return ()
     found: list[Alternative] = []
-    if distance == 1:
-        found = sorted(answer.alternatives, key=lambda a: a.energy)[:count]
-    soft = any(part.weight is not None for part in problem.parts)
-    if soft:
-        found = []  # these were met on the way, not proved next best
+    if not any(part.weight is not None for part in problem.parts):
+        # met on the way: as good as any other where nothing is soft
+        found = _spread(answer, finite, distance)[:count]
     while len(found) < count:
         known: list[Mapping[str, Any]] = [answer.values, *(a.values for a in found)]
-        other = _next(problem, [(finite, v) for v in known], distance, budget, seed)
-        if other is None:
+        apart = [(finite, values) for values in known]
+        other = next_best(
+            problem, apart, distance=distance, minimizer=minimizer, budget=budget, seed=seed
+        )
+        if other.status not in FOUND or other.values is None:
             break
-        found.append(other)
+        found.append(Alternative(other.values, other.energy or 0.0))
     return tuple(found)
 
 
-def runner_up(
+def unique(
     problem: Problem,
     answer: Answer,
-    names: Sequence[str] = (),
     *,
+    minimizer: Minimizer | None = None,
     budget: Budget | None = None,
     seed: int = 0,
-) -> Alternative | None:
-    """The best answer that differs in at least one site of each variable named, else in any."""
-    if answer.values is None or answer.status not in CHECKED:
+) -> bool | None:
+    """Whether no other values are as good as these, which are proved least; None: not decided."""
+    finite = list(problem.finite)
+    if answer.values is None or answer.energy is None or len(finite) < len(problem.variables):
         return None
-    groups = [[v] for v in problem.finite if v.name in names] or [list(problem.finite)]
-    return _next(problem, [(g, answer.values) for g in groups], 1, budget, seed)
+    other = next_best(
+        problem, [(finite, answer.values)], minimizer=minimizer, budget=budget, seed=seed
+    )
+    gap = GAP * max(1.0, abs(answer.energy))
+    if other.status is Status.INFEASIBLE:
+        return True
+    if other.status in FOUND and other.energy is not None and other.energy <= answer.energy + gap:
+        return False
+    return True if other.bound is not None and other.bound > answer.energy + gap else None
 
 
-def _next(
+def next_best(
     problem: Problem,
-    apart: Sequence[tuple[list[Variable], Mapping[str, Any]]],
-    distance: int,
-    budget: Budget | None,
-    seed: int,
-) -> Alternative | None:
+    apart: Sequence[tuple[Sequence[Variable], Mapping[str, Any]]],
+    *,
+    distance: int = 1,
+    minimizer: Minimizer | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+) -> Answer:
+    """The best answer of a one-row problem that differs from each of these values in at least
+    `distance` sites of the variables beside them."""
     energy = problem.energy
     for variables, values in apart:
         energy = energy + Apart(
             *variables, values=[values[v.name] for v in variables], distance=distance
         )
     further = replace(problem, energy=energy)
-    found = verify(further, last(solve(further, budget=budget, seed=seed)))[0]
-    if found.status not in CHECKED or found.values is None:
-        return None
-    return Alternative(found.values, found.energy or 0.0)
+    return verify(further, last(solve(further, minimizer, budget=budget, seed=seed)))[0]
+
+
+def _spread(answer: Answer, finite: Sequence[Variable], distance: int) -> list[Alternative]:
+    """Those alternatives of an answer that are far enough from it and from each other."""
+    kept: list[Alternative] = []
+    for other in sorted(answer.alternatives, key=lambda a: a.energy):
+        before = [answer.values or {}, *(a.values for a in kept)]
+        if all(len(differing(finite, other.values, old)) >= distance for old in before):
+            kept.append(other)
+    return kept
+
+
+def differing(
+    variables: Sequence[Variable], new: Mapping[str, Any], old: Mapping[str, Any]
+) -> list[tuple[Variable, int, Any, Any]]:
+    """The sites at which two plain values of the variables differ: variable, flat place, both."""
+    found = []
+    for variable in variables:
+        shape = variable.domain.shape
+        pairs = zip(
+            flatten(new[variable.name], shape), flatten(old[variable.name], shape), strict=True
+        )
+        found += [(variable, k, a, b) for k, (a, b) in enumerate(pairs) if a != b]
+    return found

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from engine.domain import State
+from engine.domain import State, Variable
 from engine.energy import Part as Summand
 from engine.energy import plain_scope
 from engine.minimizer import GAP, NOT_UNIQUE, UNIQUE, UNKNOWN
@@ -70,7 +71,7 @@ class RunnerUp:
 
     values: dict[str, Any]
     energy: float
-    terms: tuple[TermEnergy, ...] = ()
+    terms: tuple[TermEnergy, ...] = ()  # its own shares, to compare with those of the answer
     text: str = ""
 
 
@@ -81,6 +82,23 @@ class Place:
     variable: str
     site: tuple[int, ...]
     value: Any
+
+    @staticmethod
+    def at(variable: Variable, place: int, value: Any) -> "Place":
+        """The entry at a flat, row-major place."""
+        shape = variable.domain.shape
+        site = tuple(int(k) for k in np.unravel_index(place, shape)) if shape else ()
+        return Place(variable.name, site, value)
+
+    @property
+    def where(self) -> str:
+        """The site in words: `grid[0, 2]`."""
+        return f"{self.variable}{[*self.site] if self.site else ''}"
+
+    @property
+    def text(self) -> str:
+        """The entry in words: `grid[0, 2] = 5`."""
+        return f"{self.where} = {self.value!r}"
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,7 @@ class Answer:
     steps: int = 0
     seconds: float = 0.0
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
+    proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
 
     @property
     def holds(self) -> bool | None:

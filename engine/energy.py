@@ -256,6 +256,10 @@ class Term(Energy):
         """Which parts fail, in words; empty when everything holds."""
         return [f"{self.label} does not hold"] if self.holds(*values) is False else []
 
+    def says(self, part: int) -> str:
+        """What one part of this term asks for, in words; the default can only number it."""
+        return f"part {part}"
+
     def parts(self) -> tuple[Part, ...]:
         return (Part(self, None if self.required_by_default else 1.0),)
 

@@ -6,19 +6,22 @@ hitting sets (Moreno-Centeno and Karp, Operations Research 2013): the least set 
 conflict found so far, until dropping it makes the rest feasible.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.answer import Conflict, Part, Place, term_names
 from engine.domain import Finite
-from engine.encode import Boolean, encode
+from engine.encode import Boolean, NotEncodable, encode
 from engine.factors import Clauses, Counted, Factors, Table, _concatenated, _conditioned, ints
 from engine.kernels import clauses as learning
 from engine.problem import Problem
+from engine.solve import Budget
 
-CONFLICTS = 20_000  # the learning search may spend in one test before the explanation gives up
+CONFLICTS = 1_000_000  # the learning search may spend in one test before the explanation gives up
+SLICE = 500  # conflicts between two looks at the budget
+SPELLED = 12  # entries and parts that the words of a conflict name
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,8 @@ class _Undecided(Exception):
 class _Tester:
     """Decides whether assumptions can hold together; keeps what it learns between tests."""
 
-    def __init__(self, boolean: Boolean):
+    def __init__(self, boolean: Boolean, over: Callable[[], bool]):
+        self.over = over
         formula = learning.Formula(
             boolean.variables,
             boolean.clauses.start,
@@ -56,12 +60,15 @@ class _Tester:
 
     def core(self, assumptions: Sequence[int]) -> list[int] | None:
         """None when the assumptions can hold together, else those that cannot."""
-        status, self.state = learning.search(self.state, assumptions, CONFLICTS)
-        if status == learning.SATISFIED:
-            return None
-        if status != learning.REFUTED:
-            raise _Undecided
-        return learning.core(self.state).tolist()
+        limit = learning.conflicts(self.state) + CONFLICTS
+        while True:
+            status, self.state = learning.search(self.state, assumptions, SLICE)
+            if status == learning.SATISFIED:
+                return None
+            if status == learning.REFUTED:
+                return learning.core(self.state).tolist()
+            if self.over() or learning.conflicts(self.state) >= limit:
+                raise _Undecided
 
     def minimal(self, candidates: Sequence[int], kept: Sequence[int]) -> list[int]:
         """A minimal subset of the candidates that cannot hold together with `kept`.
@@ -84,29 +91,31 @@ class _Tester:
         return needed
 
 
-def conflict(problem: Problem, row: int = 0) -> Conflict | None:
-    """Why one row is infeasible. None when it is feasible, or when a test takes too long.
+def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Conflict | None:
+    """Why one row is infeasible. None when its explicit structure is feasible, or time ran out.
 
     The evidence is minimal with all rules kept; the parts of rules are minimal with that evidence.
     """
     one = problem.select([row])
     try:
-        return _conflict(one, evidence_entries(one))
-    except _Undecided:
+        return _conflict(one, evidence_entries(one), (budget or Budget()).clock())
+    except (_Undecided, NotEncodable):
         return None
 
 
-def _conflict(problem: Problem, entries: list[tuple[Place, int]]) -> Conflict | None:
-    factors, _ = problem.factored()
+def _conflict(
+    problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
+) -> Conflict | None:
+    factors, _ = Problem(problem.energy, problem.variables).factored()  # without the evidence
     whole = encode(factors)
     literals = {int(whole.literal[c]): place for place, c in entries}
-    tester = _Tester(whole)
+    tester = _Tester(whole, over)
     if tester.core(list(literals)) is None:
         return None
     clash = tester.minimal(list(literals), [])
     repair = _repair(tester, list(literals), clash) if clash else []
     places = tuple(literals[x] for x in clash)
-    parts = _rules(factors, [c for place, c in entries if place in places])
+    parts = _rules(factors, [c for place, c in entries if place in places], over)
     names = term_names(problem)
     named = tuple(Part(names[term], part) for term, part in parts)
     mended = tuple(literals[x] for x in repair)
@@ -126,13 +135,8 @@ def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:
         pinned = ((now.sum(1) == 1) & (before.sum(1) > 1)).nonzero().reshape(-1).tolist()
         for site in pinned:
             value = int(now[site].int().argmax())
-            where = tuple(int(i) for i in np.unravel_index(site, domain.shape or (1,)))
-            entries.append(
-                (
-                    Place(variable.name, where if domain.shape else (), domain.values[value]),
-                    column + site * k + value,
-                )
-            )
+            place = Place.at(variable, site, domain.values[value])
+            entries.append((place, column + site * k + value))
         column += domain.sites * k
     return entries
 
@@ -187,10 +191,12 @@ def smallest_hitting_set(clashes: list[list[int]]) -> set[int]:
     return best
 
 
-def _rules(factors: Factors, pinned: list[int]) -> tuple[tuple[int, int], ...]:
+def _rules(
+    factors: Factors, pinned: list[int], over: Callable[[], bool]
+) -> tuple[tuple[int, int], ...]:
     """A minimal set of parts of rules that clashes with these pinned literals."""
     chosen = selectable(factors)
-    tester = _Tester(chosen.boolean)
+    tester = _Tester(chosen.boolean, over)
     fixed = [int(chosen.boolean.literal[c]) for c in pinned]
     switches = chosen.switches.tolist()
     needed = tester.minimal(switches, fixed)
@@ -285,17 +291,18 @@ def _words(
     repair: tuple[Place, ...],
 ) -> str:
     names = term_names(problem)
-    given = ", ".join(f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}" for p in places)
-    rules = ", ".join(f"{names[t]} part {p}" for t, p in parts)
+    rules = [f"{names[t]}: {problem.parts[t].term.says(p)}" for t, p in parts[:SPELLED]]
     said = []
-    if given:
-        said.append(f"given {given}")
-    if rules:
-        said.append(f"the rules {rules}")
+    if places:
+        said.append(f"given {_listed([p.text for p in places[:SPELLED]], len(places))}")
+    if parts:
+        said.append(f"the rules {_listed(rules, len(parts))}")
     text = " and ".join(said) + " cannot hold together; without any one of them the others can"
     if repair:
-        give_up = ", ".join(
-            f"{p.variable}{list(p.site) if p.site else ''} = {p.value!r}" for p in repair
-        )
+        give_up = _listed([p.text for p in repair[:SPELLED]], len(repair))
         text += f"; the smallest repair gives up {give_up}"
     return text
+
+
+def _listed(said: list[str], count: int) -> str:
+    return ", ".join(said) + (f" and {count - len(said)} more" if count > len(said) else "")

@@ -106,6 +106,12 @@ class Minimizer(ABC, Generic[S]):
         del s
         return 0
 
+    def asked(self, unique: bool, alternatives: int) -> "Minimizer[S]":
+        """The same minimizer, told to decide uniqueness or to look for further solutions too. The
+        default can do neither."""
+        del unique, alternatives
+        return self
+
     def select(self, s: S, rows: Sequence[int], total: int) -> S:
         """The state of some of the `total` rows; the default takes every tensor that leads with
         rows or with rows times particles, and every tuple of `total` entries."""

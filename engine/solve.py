@@ -4,6 +4,7 @@ Deadlines, progress, cancelling and streaming all come from this being a generat
 depend on counts; seconds only end the loop.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise BadQuery(Mistake(f"budget.{name}", f"{value!r}", "give a number >= 0"))
+
+    def clock(self) -> Callable[[], bool]:
+        """Starts to count the seconds: whether they are over, or the caller wants an end."""
+        end = math.inf if self.seconds is None else time.monotonic() + self.seconds
+        return lambda: self.stop() or time.monotonic() >= end
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,6 +33,10 @@ class Pairs(OverSites):
         first, second = (get(flat) for get in self._ends)
         return list(map(eq, first, second))
 
+    def ends(self, pair: int) -> str:
+        """Both ends of a pair in words."""
+        return self.layout.names([int(self.a[pair]), int(self.b[pair])])
+
     def floor(self) -> float:
         return 0.0
 
@@ -42,6 +46,9 @@ class Unequal(Pairs):
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         return self.agreement(*tensors).sum(-1)
+
+    def says(self, part: int) -> str:
+        return f"{self.ends(part)} differ"
 
     def holds(self, *values: Any) -> bool:
         return True not in self.agreeing(*values)

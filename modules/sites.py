@@ -14,6 +14,7 @@ from engine.errors import BadQuery, Mistake
 from engine.factors import Counted, Different, Factors, Ints, ints
 
 MISTAKES = 20  # told at once by one constructor
+NAMED = 8  # literals that words spell out
 
 
 class Layout:
@@ -107,9 +108,9 @@ class Layout:
         said = [self.name(site) for site in sites]
         return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
 
-    def at(self, site: int, value: Any) -> str:
-        """What stands at a site, in words: `[0, 2] is 5`."""
-        return f"{self.name(site)} is {self.shown(value)}"
+    def at(self, site: int, value: Any, sign: bool = True) -> str:
+        """What stands at a site, or does not, in words: `[0, 2] is 5`."""
+        return f"{self.name(site)} is {'' if sign else 'not '}{self.shown(value)}"
 
 
 class OverSites(Term):

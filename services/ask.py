@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -24,7 +25,7 @@ from services import formats, show
 from services.document import parse_json
 from services.formats import Asked
 from services.query import Options, Query, options_of, query_of
-from services.reason import Reasoner, Stop, Watch, unwatched
+from services.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
 
 ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
 
@@ -54,6 +55,10 @@ class Wishes:
     explain: bool = False
     score: bool = False
     json: bool = False
+    distance: int = 1
+    differ: Sequence[str] = ()
+    minimizer: str | None = None
+    proof: str | None = None  # the file to write it to
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Settings:
     given: Any
     budget: dict[str, Any]  # laid over that of a query file
     options: Options
+    proof: Path | None
 
 
 def ask(wishes: Wishes) -> int:
@@ -116,6 +122,13 @@ class _Session:
         for source in sources:
             with self._telling(source):
                 read.append((source, self._read(source)))
+        if (
+            self.settings.proof
+            and sum(asked.query.rows for _, every in read for asked in every) > 1
+        ):
+            tell("", BadQuery(Mistake("--proof", "takes one instance", "ask the others apart")))
+            self.code = REFUSED
+            return
         for source, every in read:
             with self._telling(source):
                 self._answer(every)
@@ -143,7 +156,20 @@ class _Session:
     def _solve(self, asked: Asked) -> list[Answer]:
         query = budgeted(asked.query, self.settings.budget)
         with _progress(asked.source, query.rows) as watch:
-            return self.solver(query, self.settings.options, watch, self.stopped)
+            answers = self.solver(query, self.settings.options, watch, self.stopped)
+        if self.settings.proof:
+            self._keep_proof(self.settings.proof, answers[0].proof)
+        return answers
+
+    def _keep_proof(self, path: Path, proof: str | None) -> None:
+        if proof is None:
+            print(f"{path}: not written, as nothing was refuted", file=sys.stderr)
+            return
+        try:
+            path.write_text(proof)
+        except OSError as error:
+            said = error.strerror or "cannot be written"
+            raise BadQuery(Mistake("--proof", f"{path}: {said}", "name another file")) from None
 
     @contextlib.contextmanager
     def _telling(self, source: str) -> Iterator[None]:
@@ -169,7 +195,9 @@ def _settings(wishes: Wishes) -> Settings:
     mistakes: list[Mistake] = []
     names = ("seconds", "particles", "seed")
     budget = {n: getattr(wishes, n) for n in names if getattr(wishes, n) is not None}
-    asked = {n: getattr(wishes, n) for n in ("prove", "alternatives", "explain", "score")}
+    wished = ("prove", "alternatives", "explain", "score", "distance", "minimizer")
+    asked = {n: getattr(wishes, n) for n in wished}
+    asked |= {"differ": tuple(wishes.differ), "proof": wishes.proof is not None}
     given, options = None, Options()
     try:
         query_of({"variables": {"x": {"values": [0]}}, "terms": [], "budget": budget})
@@ -177,6 +205,8 @@ def _settings(wishes: Wishes) -> Settings:
         mistakes += [_flag(m, "budget.") for m in error.mistakes]
     try:
         options = options_of(asked)
+        if wishes.server is None:
+            minimizer_of(options)
     except BadQuery as error:
         mistakes += [_flag(m, "options.") for m in error.mistakes]
     try:
@@ -191,7 +221,8 @@ def _settings(wishes: Wishes) -> Settings:
         mistakes += error.mistakes
     if mistakes:
         raise BadQuery(*mistakes)
-    return Settings(wishes.format, given, budget, options)
+    proof = None if wishes.proof is None else Path(wishes.proof)
+    return Settings(wishes.format, given, budget, options, proof)
 
 
 def _flag(mistake: Mistake, prefix: str) -> Mistake:

@@ -60,8 +60,31 @@ def ask(
         int, typer.Option(help="How many next best answers to find.", metavar="K")
     ] = 0,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Where there is no answer: what conflicts.")
+        bool,
+        typer.Option(
+            "--explain", help="Where there is no answer, what conflicts; else the runner-up."
+        ),
     ] = False,
+    differ: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A variable in which the runner-up of --explain must differ; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
+    distance: Annotated[
+        int, typer.Option(help="Sites in which alternatives must differ.", metavar="D")
+    ] = 1,
+    minimizer: Annotated[
+        str | None,
+        typer.Option(help="Such as branch_and_bound, annealing, cadical, cp_sat.", metavar="NAME"),
+    ] = None,
+    proof: Annotated[
+        str | None,
+        typer.Option(
+            help="Where clauses cannot hold: write the proof here, as DRAT.", metavar="FILE"
+        ),
+    ] = None,
     score: Annotated[
         bool, typer.Option("--score", help="No search: judge the values given.")
     ] = False,
@@ -85,6 +108,10 @@ def ask(
         explain,
         score,
         json,
+        distance,
+        differ or (),
+        minimizer,
+        proof,
     )
     raise typer.Exit(answered(wishes))
 

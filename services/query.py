@@ -114,12 +114,21 @@ class Options(Spec):
 
     prove: Truth = Field(False, description="Go on until proved least, and unique or not.")
     alternatives: Annotated[Whole, Field(ge=0)] = 0
+    distance: Annotated[Whole, Field(ge=1)] = Field(
+        1, description="Sites in which alternatives differ, from the answer and from each other."
+    )
     explain: Truth = Field(
         False, description="When infeasible the conflict and its repair, else the runner-up."
     )
     score: Truth = Field(False, description="No search: judge the values given.")
     differ: tuple[Text, ...] = Field(
         (), description="Variables in which the runner-up differs; none: in any."
+    )
+    proof: Truth = Field(
+        False, description="When infeasible, and only clauses are asked for: the proof, as DRAT."
+    )
+    minimizer: Text | None = Field(
+        None, description="By name, such as cp_sat; null: the portfolio picks."
     )
 
     @model_validator(mode="after")

@@ -8,18 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from engine.alternatives import alternatives
-from engine.answer import Answer, Status, score_plain, verify
+from engine.alternatives import alternatives, unique
+from engine.answer import Answer, Flag, Status, score_plain, verify
 from engine.domain import flatten
 from engine.explain import conflict
 from engine.minimizer import Minimizer
 from engine.minimizers.portfolio import Portfolio
 from engine.partial import partial
 from engine.problem import Problem
+from engine.proof import check_provable, refutation
+from engine.runner_up import check_differ, runner_up
 from engine.solve import Budget, Solution, never, solve
 from modules.catalogue import Catalogue
 from services.compile import Compiler
 from services.limits import DEFAULT, Limits
+from services.minimizers import minimizer_named
 from services.query import Options, Query
 
 Watch = Callable[[Problem, Solution], None]  # told of every better solution
@@ -58,18 +61,13 @@ def answered(
     budget = Budget(query.budget.seconds, query.budget.steps, stop)
     for solution in solve(
         problem,
-        minimizer_of(options),
+        minimizer_for(problem, options),
         particles=query.budget.particles,
         budget=budget,
         seed=query.budget.seed,
     ):
         watch(problem, solution)
     return finished(problem, query, options, budget, solution)
-
-
-def minimizer_of(options: Options) -> Minimizer:
-    """What searches for the best values."""
-    return Portfolio(unique=options.prove, alternatives=options.alternatives)
 
 
 def finished(
@@ -82,17 +80,75 @@ def finished(
     ]
 
 
+def minimizer_for(problem: Problem, options: Options) -> Minimizer:
+    """The minimizer that is asked for. Raises BadQuery for what this problem does not allow."""
+    if options.proof:
+        check_provable(problem)
+    check_differ(problem, options.differ)
+    return minimizer_of(options)
+
+
+def minimizer_of(options: Options) -> Minimizer:
+    """The minimizer that is asked for, told what to find out. Raises BadQuery for other names."""
+    named = Portfolio() if options.minimizer is None else minimizer_named(options.minimizer)
+    return named.asked(options.prove, options.alternatives)
+
+
 def furthered(
     problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
 ) -> Answer:
     """What was asked for beside the best values: other answers, or why there is none."""
-    if options.alternatives and answer.values is not None:
-        one = problem.select([row])
-        others = alternatives(one, answer, options.alternatives, budget=budget, seed=seed)
+    one = problem.select([row])
+    budget = _left(budget, answer)
+    if answer.status is Status.INFEASIBLE:
+        answer = _explained(one, answer, budget) if options.explain else answer
+        return _proved(one, answer, budget) if options.proof else answer
+    own = minimizer_of(options.model_copy(update={"prove": False, "alternatives": 0}))
+    if options.alternatives:
+        others = alternatives(
+            one,
+            answer,
+            options.alternatives,
+            distance=options.distance,
+            minimizer=own,
+            budget=budget,
+            seed=seed,
+        )
         answer = replace(answer, alternatives=others)
-    if options.explain and answer.status is Status.INFEASIBLE:
-        answer = replace(answer, conflict=conflict(problem, row) or answer.conflict)
+    if options.prove and answer.status is Status.OPTIMAL and answer.unique is None:
+        known = unique(one, answer, minimizer=own, budget=budget, seed=seed)
+        answer = replace(answer, unique=known)
+    if options.explain:
+        other = runner_up(one, answer, options.differ, minimizer=own, budget=budget, seed=seed)
+        answer = replace(answer, runner_up=other)
     return answer
+
+
+def _left(budget: Budget, answer: Answer) -> Budget:
+    """What the search of a row left of its time, for all that is asked beside it."""
+    if budget.seconds is None:
+        return budget
+    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds))
+    return Budget(steps=budget.steps, stop=left.clock())
+
+
+def _explained(problem: Problem, answer: Answer, budget: Budget) -> Answer:
+    """The answer with what conflicts; DEADLINE where time ended before that was minimal."""
+    over = budget.clock()
+    why = conflict(problem, 0, budget)
+    if why is None and over():
+        return _late(answer)
+    return replace(answer, conflict=why or answer.conflict)
+
+
+def _proved(problem: Problem, answer: Answer, budget: Budget) -> Answer:
+    """The answer with a proof that it is infeasible; DEADLINE where time ended before."""
+    proof = refutation(problem, budget)
+    return _late(answer) if proof is None else replace(answer, proof=proof)
+
+
+def _late(answer: Answer) -> Answer:
+    return replace(answer, flags=tuple(dict.fromkeys((*answer.flags, Flag.DEADLINE))))
 
 
 def scored(problem: Problem, query: Query) -> list[Answer]:

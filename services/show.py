@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from engine.answer import Answer, Place, Status
+from engine.answer import Answer, Place, RunnerUp, Status
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
@@ -56,6 +56,19 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "evidence_conflict": [_place(place) for place in answer.conflict.evidence],
         "rule_conflict": [{"term": p.term, "part": p.part} for p in answer.conflict.rules],
         "repair": [_place(place) for place in answer.conflict.repair],
+        "explanation": answer.conflict.text,
+        "runner_up": _runner_up(asked, answer.runner_up),
+    }
+
+
+def _runner_up(asked: Asked, other: RunnerUp | None) -> dict[str, Any] | None:
+    if other is None:
+        return None
+    return {
+        "solution": asked.solution(other.values),
+        "energy": other.energy,
+        "terms": [{"term": share.term, "energy": share.energy} for share in other.terms],
+        "text": other.text,
     }
 
 
@@ -115,6 +128,9 @@ def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
             yield Text(f"  {rule}: {finding.term}: {finding.text}", "red")
     if answer.conflict.text:
         yield Text(f"  {answer.conflict.text}", "yellow")
+    if answer.runner_up is not None:
+        yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
+        yield _indented(draw(answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
         yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
         yield _indented(draw(other.values))

@@ -22,7 +22,7 @@ from services.dial import STOP
 from services.limits import Limits
 from services.query import Options
 from services.reading import Read, Reader
-from services.reason import Reasoner, answered, finished, minimizer_of
+from services.reason import Reasoner, answered, finished, minimizer_for
 from services.scheduler import Aside, Scheduler, Wanted
 from services.tenant import tenant_of
 from services.v1 import query_pb2
@@ -135,13 +135,13 @@ def _wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", ma
 
     return Wanted(
         problem,
-        minimizer_of(options),
+        minimizer_for(problem, options),
         query.budget.particles,
         query.budget.seed,
         budget,
         end,
         watch,
-        lengthy=bool(options.alternatives or options.explain),
+        lengthy=bool(options.alternatives or options.explain or options.prove or options.proof),
     )
 
 

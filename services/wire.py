@@ -133,7 +133,10 @@ def options_to_proto(options: Options) -> query_pb2.Options:
 def options_from_proto(message: query_pb2.Options, limits: Limits = DEFAULT) -> Options:
     """The options of a message. Raises BadQuery or TooLarge."""
     fields = {name: getattr(message, name) for name in Options.model_fields}
-    return options_of(fields | {"differ": tuple(message.differ)}, limits)
+    optional = ("distance", "minimizer")
+    fields = {name: value for name, value in fields.items() if name not in optional}
+    fields |= _present(message, *optional) | {"differ": tuple(message.differ)}
+    return options_of(fields, limits)
 
 
 def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
@@ -155,6 +158,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         steps=answer.steps,
         seconds=answer.seconds,
         runner_up=None if answer.runner_up is None else _runner_up_to_proto(answer.runner_up),
+        proof=answer.proof,
     )
     put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
     if answer.values is not None:
@@ -192,6 +196,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         steps=message.steps,
         seconds=message.seconds,
         runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
+        proof=_optional(message, "proof"),
     )
 
 

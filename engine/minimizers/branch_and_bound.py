@@ -225,6 +225,9 @@ class BranchAndBound(Minimizer[BranchState]):
         """How many solutions end the search of a row where nothing is soft."""
         return max(1 + self.alternatives, 2 if self.unique else 1)
 
+    def asked(self, unique: bool, alternatives: int) -> "BranchAndBound":
+        return replace(self, unique=unique, alternatives=alternatives)
+
     def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
         del rng
         _, rest = problem.factored()

@@ -44,6 +44,9 @@ class Portfolio(Minimizer[PortfolioState]):
     alternatives: int = 0
     patience: int = 400
 
+    def asked(self, unique: bool, alternatives: int) -> "Portfolio":
+        return replace(self, unique=unique, alternatives=alternatives)
+
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         members = self._members(problem)
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]

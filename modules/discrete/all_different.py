@@ -68,6 +68,9 @@ class AllDifferent(OverSites):
     def floor(self) -> float:
         return 0.0
 
+    def says(self, part: int) -> str:
+        return f"line {part}: {self.layout.names(self.lines[part])} all differ"
+
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
         said = []

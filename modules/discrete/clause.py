@@ -11,7 +11,7 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors, Ints
 from modules.discrete.literals import Literals, Masses
 from modules.parameters import SignedLiteral, Strict
-from modules.sites import OverSites
+from modules.sites import NAMED, OverSites
 
 
 class Parameters(Strict):
@@ -95,6 +95,12 @@ class Clause(OverSites):
     def floor(self) -> float:
         return float(self.empty)
 
+    def says(self, part: int) -> str:
+        every = self.plain[part]
+        literals = [f"{self.layout.at(s, v, sign)}" for s, v, sign in every[:NAMED]]
+        more = f" or {len(every) - NAMED} others" if len(every) > NAMED else ""
+        return f"clause {part}: {' or '.join(literals) or 'none, so it cannot hold'}{more}"
+
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
         said = []
@@ -105,7 +111,7 @@ class Clause(OverSites):
                 f"{self.layout.at(s, flat[s])}, not {self.layout.shown(v)}"
                 if sign
                 else f"{self.layout.at(s, v)}"
-                for s, v, sign in clause[:8]
+                for s, v, sign in clause[:NAMED]
             )
             why = f"no literal holds ({there})" if clause else "is empty, so it cannot hold"
             said.append(f"clause {k}: {why}")

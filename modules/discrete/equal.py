@@ -81,6 +81,9 @@ class Equal(Pairs):
                 )
         return bunches
 
+    def says(self, part: int) -> str:
+        return f"{self.ends(part)} are equal"
+
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
         return [

@@ -16,7 +16,7 @@ from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors, Sums, floats
 from modules.discrete.literals import read_literals
 from modules.parameters import Number, Strict, WeighedLiteral
-from modules.sites import OverSites, finite, read_lists
+from modules.sites import NAMED, OverSites, finite, read_lists
 
 COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
 DIGITS = 2**40  # a larger common denominator than this is compared with a tolerance
@@ -126,6 +126,12 @@ class Linear(OverSites):
     def floor(self) -> float:
         return 0.0
 
+    def says(self, part: int) -> str:
+        del part
+        terms = [f"{float(c):g} if {self.layout.at(s, v)}" for s, v, c in self.plain[:NAMED]]
+        more = f" + {len(self.plain) - NAMED} others" if len(self.plain) > NAMED else ""
+        return f"{' + '.join(terms)}{more} {COMPARE[self.compare]} {self.constant:g}"
+
     def explain(self, *values: Any) -> list[str]:
         total = self._sum(values)
         if self._miss(total) <= Fraction(self.tolerance):
@@ -133,7 +139,7 @@ class Linear(OverSites):
         asked = f"{COMPARE[self.compare]} {self.constant:g}"
         flat = self.layout.flat(values)
         counted = [self.layout.at(s, v) for s, v, c in self.plain if flat[s] == v and c]
-        terms = "; ".join(counted[:8]) + ("; ..." if len(counted) > 8 else "")
+        terms = "; ".join(counted[:NAMED]) + ("; ..." if len(counted) > NAMED else "")
         return [f"the sum is {float(total):g}, not {asked} ({terms or 'no literal holds'})"]
 
     @classmethod

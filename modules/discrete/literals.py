@@ -17,6 +17,7 @@ from engine.domain import Domain, Variable, View
 from engine.errors import BadQuery
 from engine.factors import Counted, Factors, Floats, Ints, ints
 from modules.sites import (
+    NAMED,
     Complaints,
     Layout,
     OverSites,
@@ -225,13 +226,19 @@ class Counting(OverSites):
     def floor(self) -> float:
         return 0.0
 
+    def says(self, part: int) -> str:
+        group = self.plain[part]
+        of = "; ".join(self.layout.at(s, v) for s, v in group[:NAMED])
+        more = f"; {len(group) - NAMED} others" if len(group) > NAMED else ""
+        return f"group {part}: {self._words()} of: {of}{more}"
+
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
         said = []
         for k, group in enumerate(self.plain):
             true = [(s, v) for s, v in group if flat[s] == v]
             if not self._fits(len(true)):
-                which = "; ".join(self.layout.at(s, v) for s, v in (true or group)[:8])
+                which = "; ".join(self.layout.at(s, v) for s, v in (true or group)[:NAMED])
                 truth = f"{len(true)} hold ({which})" if true else f"none holds of {len(group)}"
                 said.append(f"group {k}: {self._words()}, but {truth}")
         return said

@@ -291,6 +291,9 @@ class Table(OverSites):
     def floor(self) -> float:
         return len(self.scopes) * self.least
 
+    def says(self, part: int) -> str:
+        return f"what is forbidden of {self.layout.names(self.scopes[part].tolist())}"
+
     def explain(self, *values: Any) -> list[str]:
         if self._listed is None:
             return []

@@ -285,6 +285,7 @@ class Answer(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     RUNNER_UP_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     energy: _builtins.float
     bound: _builtins.float
@@ -292,6 +293,8 @@ class Answer(_message.Message):
     """left out: not known"""
     steps: _builtins.int
     seconds: _builtins.float
+    proof: _builtins.str
+    """that it is infeasible, in the DRAT format; left out: not asked for"""
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
         """left out when infeasible"""
@@ -326,21 +329,26 @@ class Answer(_message.Message):
         steps: _builtins.int = ...,
         seconds: _builtins.float = ...,
         runner_up: Global___RunnerUp | None = ...,
+        proof: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "findings", b"findings", "flags", b"flags", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
     _WhichOneofReturnType__energy: _TypeAlias = _typing.Literal["energy"]  # noqa: Y015
     _WhichOneofArgType__energy: _TypeAlias = _typing.Literal["_energy", b"_energy"]  # noqa: Y015
+    _WhichOneofReturnType__proof: _TypeAlias = _typing.Literal["proof"]  # noqa: Y015
+    _WhichOneofArgType__proof: _TypeAlias = _typing.Literal["_proof", b"_proof"]  # noqa: Y015
     _WhichOneofReturnType__unique: _TypeAlias = _typing.Literal["unique"]  # noqa: Y015
     _WhichOneofArgType__unique: _TypeAlias = _typing.Literal["_unique", b"_unique"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__energy) -> _WhichOneofReturnType__energy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__proof) -> _WhichOneofReturnType__proof | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__unique) -> _WhichOneofReturnType__unique | None: ...
 

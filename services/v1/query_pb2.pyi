@@ -252,6 +252,9 @@ class Options(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DIFFER_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    MINIMIZER_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     prove: _builtins.bool
     """go on until the answer is proved least, and unique or not"""
     alternatives: _builtins.int
@@ -262,6 +265,12 @@ class Options(_message.Message):
     """else the runner-up
     no search: energy, findings and bound of the values given
     """
+    distance: _builtins.int
+    """sites in which alternatives differ, from all others; left out: 1"""
+    minimizer: _builtins.str
+    """by name, such as "cp_sat"; left out: the portfolio picks"""
+    proof: _builtins.bool
+    """when infeasible, and only clauses are asked for: the proof, as DRAT"""
     @_builtins.property
     def differ(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """variables in which the runner-up of explain differs; none: in any"""
@@ -274,11 +283,21 @@ class Options(_message.Message):
         explain: _builtins.bool = ...,
         score: _builtins.bool = ...,
         differ: _abc.Iterable[_builtins.str] | None = ...,
+        distance: _builtins.int | None = ...,
+        minimizer: _builtins.str | None = ...,
+        proof: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "distance", b"distance", "minimizer", b"minimizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "differ", b"differ", "explain", b"explain", "prove", b"prove", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "alternatives", b"alternatives", "differ", b"differ", "distance", b"distance", "explain", b"explain", "minimizer", b"minimizer", "proof", b"proof", "prove", b"prove", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
+    _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015
+    _WhichOneofReturnType__minimizer: _TypeAlias = _typing.Literal["minimizer"]  # noqa: Y015
+    _WhichOneofArgType__minimizer: _TypeAlias = _typing.Literal["_minimizer", b"_minimizer"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimizer) -> _WhichOneofReturnType__minimizer | None: ...
 
 Global___Options: _TypeAlias = Options  # noqa: Y015

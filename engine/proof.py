@@ -1,0 +1,51 @@
+"""A proof that clauses cannot hold together, which others can check: DRAT, in text.
+
+The search of a proof is one of its own, over exactly the clauses that were given, so that the
+proof is about them and about nothing that was made of them.
+"""
+
+from engine.encode import encode
+from engine.errors import BadQuery, Mistake
+from engine.kernels import clauses as learning
+from engine.kernels.rup import drat_text
+from engine.problem import Problem
+from engine.solve import Budget
+
+SLICE = 500  # conflicts between two looks at the budget
+
+
+def check_provable(problem: Problem) -> None:
+    """Raises BadQuery unless the problem is clauses over sites of two values, without evidence."""
+    factors, rest = problem.factored()
+    clausal = (
+        rest is None
+        and not (factors.counted.count or factors.sums.count or factors.different.count)
+        and not factors.tables
+        and bool((factors.sizes == 2).all())
+        and len(problem.finite) == len(problem.variables)
+    )
+    if not clausal:
+        said = "is written for clauses over sites of two values alone"
+        raise BadQuery(
+            Mistake("options.proof", said, "ask without it; --explain says what clashes")
+        )
+    if not problem.allowed.all():
+        said = "cannot take evidence: it is about the clauses alone"
+        raise BadQuery(Mistake("options.proof", said, "give evidence as clauses of one literal"))
+
+
+def refutation(problem: Problem, budget: Budget | None = None) -> str | None:
+    """The proof that the clauses of a problem cannot hold together, in the DRAT format: site k is
+    variable k + 1. None: they can, or time ran out. Raises BadQuery as `check_provable`."""
+    check_provable(problem)
+    b = encode(problem.factored()[0])
+    none = learning.formula(b.variables)
+    clauses = none._replace(clause_ptr=b.clauses.start, clause_lit=b.clauses.literal)
+    state = learning.load(clauses, log=True)
+    over = (budget or Budget()).clock()
+    status = learning.LIMIT
+    while status == learning.LIMIT:
+        status, state = learning.search(state, (), SLICE)
+        if status == learning.LIMIT and over():
+            return None
+    return drat_text(learning.proof(state).tolist()) if status == learning.REFUTED else None
