@@ -199,7 +199,7 @@ class _Encoder:
         s = self.factors.sums
         for k in range(s.count):
             a, b = s.start[k], s.start[k + 1]
-            scale = _scale([*s.coefficient[a:b], s.low[k], s.high[k]])
+            scale = scale_of([*s.coefficient[a:b], s.low[k], s.high[k]])
             factors = ints([_scaled(x, scale) for x in s.coefficient[a:b]])
             if math.isfinite(s.high[k]):
                 self._site_sum(s.site[a:b], s.value[a:b], factors, _scaled(s.high[k], scale))
@@ -311,7 +311,7 @@ class _Encoder:
                 self.clauses.add([np.append(partners, own)])
 
 
-def _scale(numbers: list[float]) -> int:
+def scale_of(numbers: list[float]) -> int:
     """The least common denominator of decimal numbers; infinite ones do not count."""
     scale = 1
     for x in numbers:

@@ -1,0 +1,156 @@
+"""Exact solvers of others as minimizers: each row is a Boolean formula that they are handed.
+
+They run only where a user asks for one by name. An attempt begins afresh under a limit that
+doubles from step to step, in the solver's own count of work, so that a step stays pure and the
+whole costs at most twice the last attempt.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.encode import NotEncodable
+from engine.errors import BadQuery, Mistake
+from engine.kernels.clauses import Formula, objective
+from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
+from engine.minimizers.branch_and_bound import Placed, PlacedOthers, Plan, plan_of
+from engine.problem import Problem
+from engine.random import Stream
+
+
+def refused(why: str) -> BadQuery:
+    """The error of a finisher that cannot take a problem."""
+    return BadQuery(Mistake("options.minimizer", why, "leave it to the portfolio"))
+
+
+class Attempt(NamedTuple):
+    """What came of one call of a solver."""
+
+    model: np.ndarray | None  # (V,) uint8; the best one found
+    exhausted: bool  # nothing is left but what is known; never beside a model where only rules are
+    bound: float  # no model costs less than this
+
+
+class FinisherState(NamedTuple):
+    """Where every row stands."""
+
+    plan: Plan
+    places: Tensor  # (R, n) the best solution
+    energy: Tensor  # (R,) of it, infinite while there is none
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+    unique: Tensor  # (R,) int8
+    effort: Tensor  # (R,) int64 doublings of the limit
+    others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
+
+
+@dataclass(frozen=True)
+class Finisher(Minimizer[FinisherState]):
+    """Abstract: complete search on the factored form by somebody else's solver.
+
+    unique: decide uniqueness where nothing is soft; alternatives: further solutions, likewise.
+    Raises BadQuery where part of the energy has no explicit structure.
+    """
+
+    unique: bool = False
+    alternatives: int = 0
+
+    @abstractmethod
+    def attempt(self, formula: Formula, clauses: Sequence[np.ndarray], effort: int) -> Attempt:
+        """One call of the solver on a formula and more clauses; its limit doubles with effort."""
+
+    def asked(self, unique: bool, alternatives: int) -> Self:
+        return replace(self, unique=unique, alternatives=alternatives)
+
+    @property
+    def wanted(self) -> int:
+        """How many solutions end the search of a row where nothing is soft."""
+        return max(1 + self.alternatives, 2 if self.unique else 1)
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> FinisherState:
+        del x, rng
+        plan, rows = plan_of(problem), problem.rows
+        if plan.rest is not None or len(problem.finite) < len(problem.variables):
+            raise refused("takes explicit rules and tables over finite variables only")
+        try:
+            _ = plan.boolean
+        except NotEncodable as error:
+            raise refused(f"has no form for {error}") from None
+        return FinisherState(
+            plan,
+            torch.zeros(rows, plan.factors.visible, dtype=torch.int64),
+            torch.full((rows,), math.inf, dtype=torch.float64),
+            torch.full((rows,), -math.inf, dtype=torch.float64),
+            torch.zeros(rows, dtype=torch.bool),
+            torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            torch.zeros(rows, dtype=torch.int64),
+            ((),) * rows,
+        )
+
+    def step(self, problem: Problem, s: FinisherState, rng: Stream) -> FinisherState:
+        del rng
+        open_rows = (~s.done).nonzero().reshape(-1)
+        if not len(open_rows):
+            return s
+        r = int(open_rows[s.effort[open_rows].argmin()])
+        formula, b = s.plan.formula_of(r), s.plan.boolean
+        closed = b.literal[np.flatnonzero(problem.allowed[r] == 0)] ^ 1
+        found = [s.places[r].numpy(), *s.others[r]] if s.energy[r] < math.inf else []
+        known = [] if s.plan.soft else found
+        clauses = [closed[k : k + 1] for k in range(len(closed))]
+        clauses += [b.model_literals(places) ^ 1 for places in known]
+        return self._taken(s, r, formula, self.attempt(formula, clauses, int(s.effort[r])))
+
+    def report(self, problem: Problem, s: FinisherState) -> Report:
+        violation = torch.where(s.energy < math.inf, 0.0, math.inf).double()
+        return Report(
+            Placed(problem, s.places.numpy(), {}),
+            s.energy,
+            violation,
+            s.bound,
+            s.done,
+            s.unique,
+            PlacedOthers(problem, s.others, {}),
+        )
+
+    def _taken(self, s: FinisherState, r: int, formula: Formula, got: Attempt) -> FinisherState:
+        """The state with what came of an attempt on row r."""
+        places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
+        done, unique, effort = s.done.clone(), s.unique.clone(), s.effort.clone()
+        others = list(s.others)
+        if got.model is not None:
+            at = torch.from_numpy(s.plan.boolean.places(got.model))
+            cost = s.plan.boolean.constant + objective(formula, got.model)
+            if s.energy[r] < math.inf and not s.plan.soft:
+                others[r] = (*others[r], at.numpy())
+                unique[r] = NOT_UNIQUE
+            elif cost < s.energy[r]:
+                places[r], energy[r] = at, cost
+        least = s.plan.boolean.constant + got.bound
+        bound[r] = min(max(float(bound[r]), least), float(energy[r]))
+        if got.exhausted:
+            done[r] = True
+            if energy[r] == math.inf:
+                bound[r] = math.inf  # infeasible
+            elif not s.plan.soft and unique[r] == UNKNOWN:
+                unique[r] = UNIQUE
+        elif got.model is not None and not s.plan.soft:
+            done[r] = 1 + len(others[r]) >= self.wanted
+        else:
+            effort[r] += 1
+        return s._replace(
+            places=places,
+            energy=energy,
+            bound=bound,
+            done=done,
+            unique=unique,
+            effort=effort,
+            others=tuple(others),
+        )

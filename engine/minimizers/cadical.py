@@ -1,0 +1,44 @@
+"""CaDiCaL (extra `exact`): rules as clauses for a solver of others, asked for by name.
+
+Counts and sums become clauses; weighted terms are refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pysat.solvers import Cadical153
+
+from engine.clausal import signed_clauses
+from engine.encode import NotEncodable
+from engine.finisher import Attempt, Finisher, refused
+from engine.kernels.clauses import Formula
+
+CONFLICTS = 2_000  # of the first attempt
+
+
+@dataclass(frozen=True)
+class Cadical(Finisher):
+    """Finds, proves unique and proves infeasible, by CaDiCaL 1.5.3 (Biere et al., "CaDiCaL,
+    Kissat, Paracooba, Plingeling and Treengeling entering the SAT Competition 2020")."""
+
+    def attempt(self, formula: Formula, clauses: Sequence[np.ndarray], effort: int) -> Attempt:
+        if len(formula.cost):
+            raise refused("decides rules, and cannot take weighted terms; cp_sat can")
+        try:
+            every, variables = signed_clauses(formula, clauses)
+        except NotEncodable as error:
+            raise refused(f"cannot take {error}; cp_sat can") from None
+        if [] in every:
+            return Attempt(None, True, np.inf)
+        with Cadical153(bootstrap_with=every) as solver:
+            solver.conf_budget(CONFLICTS << effort)
+            decided = solver.solve_limited()
+            if decided is None:
+                return Attempt(None, False, 0.0)
+            if not decided:
+                return Attempt(None, True, 0.0)
+            model = np.zeros(variables, np.uint8)
+            true = np.array([x for x in solver.get_model() if 0 < x <= variables], int)
+            model[true - 1] = 1
+            return Attempt(model[: formula.variables], False, 0.0)
