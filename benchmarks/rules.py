@@ -181,9 +181,9 @@ def _conflicts(seed: int, count: int) -> list[Row]:
             if answer.status is not Status.INFEASIBLE or not conflict.evidence:
                 continue
             told += bool(conflict.text)
-            given = [_entry(query, place) for place in conflict.evidence]
+            given = [flat_entry(query, place) for place in conflict.evidence]
             minimal_evidence += minimal(given, lambda some, query=query: feasible(query, some))
-            names = _term_names(query)
+            names = term_names(query)
             parts = [(names.index(part.term), part.part) for part in conflict.rules]
             minimal_rules += minimal(
                 parts, lambda some, query=query, given=given: feasible(
@@ -191,7 +191,7 @@ def _conflicts(seed: int, count: int) -> list[Row]:
                 )
             )  # fmt: skip
             _, least, _ = Judge(hard(query), soft_evidence=True).solve()
-            repair = [_entry(query, place) for place in conflict.repair]
+            repair = [flat_entry(query, place) for place in conflict.repair]
             left = [e for e in entries(query["evidence"]) if e not in repair]
             cheapest += least == len(repair) and feasible(query, left) is True
         title = f"conflicts planted in {count} {name}"
@@ -261,7 +261,7 @@ def _clashing_timetable(rng: random.Random, k: int) -> Query:
             return changed
 
 
-def _entry(query: Query, place: Any) -> tuple[str, int, Any]:
+def flat_entry(query: Query, place: Any) -> tuple[str, int, Any]:
     shape = query["variables"][place.variable].get("shape", ())
     flat = 0
     for n, k in zip(shape, place.site, strict=True):
@@ -269,7 +269,7 @@ def _entry(query: Query, place: Any) -> tuple[str, int, Any]:
     return place.variable, flat, place.value
 
 
-def _term_names(query: Query) -> list[str]:
+def term_names(query: Query) -> list[str]:
     return [term.get("name", term["kind"]) for term in query["terms"]]
 
 
