@@ -20,7 +20,7 @@ from engine.encode import NotEncodable
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula, objective
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
-from engine.minimizers.branch_and_bound import Placed, PlacedOthers, Plan, plan_of
+from engine.minimizers.branch_and_bound import Placed, PlacedOthers, Plan, first_places, plan_of
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -42,6 +42,8 @@ class FinisherState(NamedTuple):
     """Where every row stands."""
 
     plan: Plan
+    row: Tensor  # (R,) the row of the problem, where costs differ by row
+    allowed: Tensor  # (R, C) uint8 literals that the evidence leaves
     places: Tensor  # (R, n) the best solution
     energy: Tensor  # (R,) of it, infinite while there is none
     bound: Tensor  # (R,)
@@ -85,7 +87,9 @@ class Finisher(Minimizer[FinisherState]):
             raise refused(f"has no form for {error}") from None
         return FinisherState(
             plan,
-            torch.zeros(rows, plan.factors.visible, dtype=torch.int64),
+            torch.arange(rows),
+            torch.from_numpy(problem.allowed),
+            first_places(problem),
             torch.full((rows,), math.inf, dtype=torch.float64),
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
@@ -95,17 +99,24 @@ class Finisher(Minimizer[FinisherState]):
         )
 
     def step(self, problem: Problem, s: FinisherState, rng: Stream) -> FinisherState:
-        del rng
-        open_rows = (~s.done).nonzero().reshape(-1)
-        if not len(open_rows):
-            return s
-        r = int(open_rows[s.effort[open_rows].argmin()])
-        formula, b = s.plan.formula_of(r), s.plan.boolean
-        closed = b.literal[np.flatnonzero(problem.allowed[r] == 0)] ^ 1
-        found = [s.places[r].numpy(), *s.others[r]] if s.energy[r] < math.inf else []
-        known = [] if s.plan.soft else found
+        del problem, rng
+        for r in (~s.done).nonzero().reshape(-1).tolist():
+            s = self._attempted(s, r)
+        return s
+
+    def width(self, s: FinisherState) -> int:
+        del s
+        return 1
+
+    def _attempted(self, s: FinisherState, r: int) -> FinisherState:
+        """The state after one attempt on row r."""
+        plan, b = s.plan, s.plan.boolean
+        closed = b.literal[np.flatnonzero(s.allowed[r].numpy() == 0)] ^ 1
+        known = [s.places[r].numpy(), *s.others[r]] if s.energy[r] < math.inf else []
         clauses = [closed[k : k + 1] for k in range(len(closed))]
-        clauses += [b.model_literals(places) ^ 1 for places in known]
+        if not plan.soft:
+            clauses += [b.model_literals(places) ^ 1 for places in known]
+        formula = plan.formula_of(int(s.row[r]))
         return self._taken(s, r, formula, self.attempt(formula, clauses, int(s.effort[r])))
 
     def report(self, problem: Problem, s: FinisherState) -> Report:

@@ -135,7 +135,7 @@ def options_from_proto(message: query_pb2.Options, limits: Limits = DEFAULT) -> 
     fields = {name: getattr(message, name) for name in Options.model_fields}
     optional = ("distance", "minimizer")
     fields = {name: value for name, value in fields.items() if name not in optional}
-    fields |= _present(message, *optional) | {"differ": tuple(message.differ)}
+    fields |= present(message, *optional) | {"differ": tuple(message.differ)}
     return options_of(fields, limits)
 
 

@@ -20,6 +20,8 @@ from engine.kernels import sweeps
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.cadical import Cadical
+from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
@@ -437,6 +439,11 @@ def soft_problem() -> Problem:
     return Problem(energy).given_rows([{"x": [k % 3, *[None] * 4]} for k in range(7)])
 
 
+def rigid_problem() -> Problem:
+    x = sites(3, 3)
+    return Problem(required(Distinct(x))).given_rows([{"x": [k % 3, None, None]} for k in range(7)])
+
+
 def opaque_problem() -> Problem:
     x = sites(5, 3)
     energy = 1.0 * pairwise(x, 2, explicit=False) + required(Opaque(x))
@@ -465,6 +472,8 @@ CASES = {
     "descent": (Descent(), real_problem),
     "descent-mixed": (Descent(every=3), mixed_problem),
     "complete": (BranchAndBound(conflicts=3), soft_problem),
+    "cp_sat": (CpSat(), soft_problem),
+    "cadical": (Cadical(unique=True), rigid_problem),
     "portfolio": (Portfolio(), soft_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),
     "restarts-annealing": (Restarts(Annealing(sweeps=5), after=3), soft_problem),

@@ -8,7 +8,7 @@ cannot be made explicit is evaluated at each solution found, and its floor enter
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -241,7 +241,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.arange(rows),
             torch.from_numpy(problem.allowed),
             {v.name: x[v.name][:: _particles(x, v, rows)] for v in free},
-            _first_places(problem),
+            first_places(problem),
             torch.full((rows,), math.inf, dtype=torch.float64),
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
@@ -457,7 +457,7 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> li
     return []
 
 
-def _first_places(problem: Problem) -> Tensor:
+def first_places(problem: Problem) -> Tensor:
     """The first allowed value of every visible site. -> (R, n) int64"""
     finite = [problem.domain(v.name) for v in problem.finite]
     columns = [d.allowed.int().argmax(-1).reshape(d.rows, -1) for d in finite]  # type: ignore[attr-defined]
