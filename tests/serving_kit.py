@@ -31,6 +31,23 @@ class Pull(Term):
         return ((x - 0.3) ** 2).flatten(1).sum(-1)
 
 
+class Hinted(Term):
+    """Squared distance from 0.3, which it proposes, or something wrong of your choice."""
+
+    def __init__(self, x: Variable, how: str = ""):
+        super().__init__(x)
+        self.how = how
+
+    def energy(self, x):
+        return ((x - 0.3) ** 2).flatten(1).sum(-1)
+
+    def propose(self, particles, rng, domain):
+        if self.how == "raise":
+            raise ValueError("secret text")
+        x = 0.3 + 1e-3 * rng.normal(particles, *domain.event)
+        return (x[:1] if self.how == "shape" else x * float("nan") if self.how == "nan" else x,)
+
+
 class Pairs(Term):
     """Neighbours that are alike cost one each; never explicit."""
 

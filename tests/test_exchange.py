@@ -1,0 +1,637 @@
+"""Exchanges with hosts: frames, shared memory, batches side by side, replicas, what hosts see."""
+
+import mmap
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import torch
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import BadQuery, Budget, Finite, Problem, Real, Variable, answers
+from engine.energy import Sum
+from engine.errors import Cancelled, ModuleFault, ModuleUnavailable
+from engine.minimizers.descent import Descent
+from engine.random import Stream as Draws
+from engine.solve import solve
+from modules.catalogue import Catalogue
+from services import region
+from services.bindings import binding_to_proto
+from services.dial import STOP, Dialing
+from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
+from services.exchange import SHARED, Exchanges
+from services.frames import Frame, load
+from services.host import NAME, Host, add_host, build_host, make_workers
+from services.limits import DEFAULT
+from services.query import query_of
+from services.reason import Reasoner
+from services.region import Regions, attach
+from services.remote import Remote, RemoteKinds
+from services.serving import Service, start
+from services.tensors import share, take, within
+from services.v1 import module_pb2 as pb
+from services.v1 import module_pb2_grpc as rpc
+from services.v1 import tensor_pb2
+from tests.serving_kit import Loop, Process, soft
+
+pytest_plugins = ["tests.serving_fixtures"]
+
+WIDE = SHARED // 4 // 64 + 1  # floats in each of 64 states from which memory is shared
+
+
+class Running:
+    """Hosts in this process, with their insides in reach."""
+
+    def __init__(self, loop: Loop, catalogue: Catalogue):
+        self.loop, self.catalogue = loop, catalogue
+        self.services: list[Service] = []
+
+    def host(self, **options: Any) -> tuple[Host, str]:
+        """A host of every kind, and its address."""
+        host = build_host(self.catalogue, self.catalogue.names(), **options)
+        made: Service = self.loop.do(
+            start(
+                lambda server: add_host(host, server),
+                [NAME],
+                "127.0.0.1:0",
+                workers=[host.workers],
+            )
+        )
+        self.services.append(made)
+        return host, f"127.0.0.1:{made.port}"
+
+    def kinds(self, *addresses: str, **dialing: Any) -> RemoteKinds:
+        """A catalogue whose every kind is hosted there."""
+        return RemoteKinds(
+            self.catalogue,
+            {name: addresses for name in self.catalogue.names()},
+            Dialing(**dialing),
+        )
+
+
+@pytest.fixture
+def running(loop: Loop, catalogue: Catalogue) -> Iterator[Running]:
+    made = Running(loop, catalogue)
+    yield made
+    for service in made.services:
+        loop.do(service.drain(0))
+
+
+def pull(kinds: RemoteKinds, sites: int = 3, seconds: float = 0.0, name: str = "x") -> Remote:
+    """A hosted squared distance from 0.3."""
+    return kinds.kind("kinds.Pull").build(  # type: ignore[return-value]
+        [Variable(name, Real((sites,), -1.0, 1.0))], {"seconds": seconds}
+    )
+
+
+def check_pull(term: Remote, x: torch.Tensor) -> None:
+    """Energies and slopes against their formulas."""
+    x = x.detach().requires_grad_()
+    energy = term({"x": x})
+    torch.testing.assert_close(energy, ((x.detach() - 0.3) ** 2).sum(-1).double())
+    (slope,) = torch.autograd.grad(energy.sum(), x)
+    torch.testing.assert_close(slope, 2 * (x.detach() - 0.3))
+    torch.testing.assert_close(term({"x": x.detach()}), energy.detach())
+
+
+def soon(true: Callable[[], bool], seconds: float = 2.0) -> float:
+    """Seconds until something is so."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.001)
+    return time.monotonic() - began
+
+
+# ---------------------------------------------------------------- frames
+
+contents = st.lists(st.binary(max_size=300), max_size=4)
+
+
+@given(st.integers(0, 2**64 - 1), st.booleans(), contents)
+def test_a_frame_is_the_plain_message(sequence: int, want: bool, raw: list[bytes]) -> None:
+    head = pb.EvaluateRequest(batch=pb.Batch(sequence=sequence, want_gradient=want))
+    plain = pb.EvaluateRequest()
+    plain.CopyFrom(head)
+    plain.raw_contents.extend(raw)
+    data = Frame(head, raw).dump()
+    assert pb.EvaluateRequest.FromString(data) == plain
+    for sent in (data, plain.SerializeToString()):
+        got = load(pb.EvaluateRequest, sent)
+        assert got.head == head and [bytes(c) for c in got.raw] == raw
+
+
+@given(st.binary(max_size=60))
+def test_frames_of_any_bytes_agree_with_protobuf(data: bytes) -> None:
+    """What protobuf refuses is refused, and nothing else goes wrong."""
+    try:
+        got = load(pb.EvaluateRequest, data)
+    except DecodeError:
+        return
+    plain = pb.EvaluateRequest.FromString(data)
+    assert [bytes(c) for c in got.raw] == list(plain.raw_contents)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=3), st.integers(1, 30))
+def test_a_frame_cut_short_is_refused(raw: list[bytes], cut: int) -> None:
+    data = Frame(pb.EvaluateRequest(), raw).dump()
+    cut = min(cut, len(raw[-1]))  # inside the last tensor
+    with pytest.raises(DecodeError):
+        load(pb.EvaluateRequest, data[:-cut])
+
+
+# ---------------------------------------------------------------- shared memory
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_no_slice_leaves_its_region(offset: int, size: int) -> None:
+    memory = memoryview(bytearray(1024))
+    place = tensor_pb2.SharedSlice(offset=offset, bytes=size)
+    if offset % 64 == 0 and offset + size <= 1024:
+        assert len(within(place, memory)) == size
+        return
+    with pytest.raises(BadQuery, match="slice"):
+        within(place, memory)
+
+
+def test_a_tensor_in_shared_memory_is_checked_like_any_other() -> None:
+    memory = memoryview(bytearray(1024))
+    spec = tensor_pb2.TensorSpec()
+    x = torch.rand(3, 5)
+    assert share(x, spec, memory, 64) == 128
+    view = take(spec, [], region=memory)
+    assert torch.equal(view, x)
+    view[0, 0] = 7.0
+    assert float(take(spec, [], region=memory)[0, 0]) == 7.0  # a view, no copy
+    with pytest.raises(BadQuery, match="slice"):
+        take(spec, [])
+    spec.shape[:] = [3, 6]
+    with pytest.raises(BadQuery, match="needs 72 bytes, not 60"):
+        take(spec, [], region=memory)
+    with pytest.raises(ValueError, match="of 1024"):
+        share(torch.rand(300), spec, memory, 0)
+
+
+def test_regions_are_bounded_and_given_back() -> None:
+    regions = Regions(each=1 << 20, every=(1 << 20) + 4096)
+    assert regions.open((1 << 20) + 1) is None
+    one = regions.open(1 << 20)
+    assert one is not None and regions.open(8192) is None
+    one.close()
+    assert regions.used == 0 and regions.open(8192) is not None
+
+
+def test_a_caller_trusts_only_the_region_it_was_told_of() -> None:
+    one = Regions(1 << 20, 1 << 20).open(4096)
+    assert one is not None
+    told = one.told()
+    memory = attach(told)
+    assert memory is not None and len(memory) == 4096
+    memory[:3] = b"abc"
+    assert bytes(one.memory[:3]) == b"abc"
+    for wrong in (
+        {"token": bytes(32)},
+        {"descriptor": told.descriptor + 500},
+        {"process": 2**40},
+        {"bytes": 8192},  # more than there is
+        {"bytes": 0},
+    ):
+        other = pb.Region()
+        other.CopyFrom(told)
+        for field, value in wrong.items():
+            setattr(other, field, value)
+        assert attach(other) is None, wrong
+    loose = os.memfd_create("basin-region", os.MFD_ALLOW_SEALING)  # could shrink under its reader
+    os.ftruncate(loose, 8192)
+    mmap.mmap(loose, 8192)[:32] = told.token
+    assert attach(pb.Region(process=os.getpid(), descriptor=loose, bytes=4096,
+                            token=told.token)) is None  # fmt: skip
+    os.close(loose)
+    with pytest.raises(PermissionError):  # and a caller cannot shrink it under the host
+        descriptor = os.open(f"/proc/{told.process}/fd/{told.descriptor}", os.O_RDWR)
+        try:
+            os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+    one.close()
+    assert bytes(memory[:3]) == b"abc"  # what is mapped stays
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_way_gives_the_same(running: Running, dtype: torch.dtype) -> None:
+    host, address = running.host(shared_memory=True)
+    x = torch.rand(64, WIDE, dtype=dtype)
+    found = []
+    for sharing in (True, False):
+        kinds = running.kinds(address, shared_memory=sharing)
+        term = pull(kinds, WIDE)
+        leaf = x.clone().requires_grad_()
+        energy = term({"x": leaf})
+        (slope,) = torch.autograd.grad(energy.sum(), leaf)
+        found.append((energy.detach(), slope))
+        assert (host.regions.used > 0) == sharing
+        assert torch.equal(term({"x": x[:4]}), energy.detach()[:4])  # a small one, in line
+        term.close()
+        soon(lambda: host.regions.used == 0)
+        kinds.close()
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(found[0][0], ((x - 0.3) ** 2).sum(-1).double())
+
+
+def test_a_batch_that_grows_gets_a_larger_region(running: Running) -> None:
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    term = pull(kinds, WIDE)
+    sizes = []
+    for rows in (64, 300, 64):
+        check_pull(term, torch.rand(rows, WIDE))
+        sizes.append(host.regions.used)
+    assert sizes[0] < sizes[1] == sizes[2]
+    kinds.close()
+
+
+def test_without_shared_memory_tensors_go_in_line(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that has too little, and a caller that cannot attach: the answers are the same."""
+    small = replace(DEFAULT, region_bytes=4096)
+    host, address = running.host(shared_memory=True, limits=small)
+    other, elsewhere = running.host(shared_memory=True)
+    for at, attaching in ((address, region.attach), (elsewhere, lambda told: None)):
+        monkeypatch.setattr("services.exchange.attach", attaching)
+        kinds = running.kinds(at)
+        check_pull(pull(kinds, WIDE), torch.rand(64, WIDE))
+        kinds.close()
+    assert host.regions.used == 0
+    off, plain = running.host()
+    assert not off.modules["kinds.Pull"].shared_memory
+    kinds = running.kinds(plain)
+    check_pull(pull(kinds, WIDE), torch.rand(64, WIDE))
+    kinds.close()
+
+
+def test_a_caller_cannot_have_a_host_read_elsewhere(running: Running) -> None:
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    term = pull(kinds)
+    raw: list[bytes] = []
+    bound = pb.EvaluateRequest(binding=binding_to_proto(term.binding, raw), raw_contents=raw)
+    for offset, size, room in (
+        (4096, 12, (0, 0)),
+        (4032, 120, (0, 0)),
+        (2**64 - 64, 128, (0, 0)),
+        (1, 12, (0, 0)),
+        (0, 12, (4096, 64)),
+        (0, 12, (0, 2**63)),
+    ):
+        batch = pb.EvaluateRequest()
+        spec = batch.batch.states.add(data_type=tensor_pb2.DATA_TYPE_FLOAT32, shape=[1, 3])
+        spec.slice.offset, spec.slice.bytes = offset, size
+        if room != (0, 0):
+            batch.batch.room.offset, batch.batch.room.bytes = room
+        asked = pb.EvaluateRequest(region=pb.RegionRequest(bytes=4096))
+        with grpc.insecure_channel(address) as channel:
+            replies = rpc.ModuleServiceStub(channel).Evaluate(iter([bound, asked, batch]))
+            assert next(replies).HasField("ready")
+            assert next(replies).region.bytes == 4096
+            with pytest.raises(grpc.RpcError) as caught:
+                next(replies)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "region of 4096" in caught.value.details()
+    soon(lambda: host.regions.used == 0)
+    check_pull(term, torch.rand(2, 3))  # and the host goes on
+    kinds.close()
+
+
+def test_nothing_is_left_when_a_host_is_killed(
+    started: Callable[..., Process], kinds_file: Path, catalogue: Catalogue
+) -> None:
+    """The region of a killed host has no name anywhere; another host takes the batch."""
+    with ThreadPoolExecutor(2) as pool:
+        command = ("host", f"{kinds_file}:Pull", "--shared-memory")
+        hosts = list(pool.map(lambda _: started(*command), range(2)))
+    before = set(os.listdir("/dev/shm"))
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host.address for host in hosts]})
+    term = pull(kinds, WIDE)
+    x = torch.rand(64, WIDE)
+    check_pull(term, x)
+    stream = term._exchanges._stream
+    assert stream is not None and term._exchanges._memory is not None
+    (mine,) = [host for host in hosts if host.address == stream.line.address]
+    mine.process.send_signal(signal.SIGKILL)
+    mine.process.wait()
+    check_pull(term, x)
+    assert term._exchanges._memory is not None  # shared with the other one now
+    assert set(os.listdir("/dev/shm")) == before
+    kinds.close()
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def test_modules_of_a_step_compute_side_by_side(running: Running) -> None:
+    """Six modules of a tenth of a second each: one exchange each a step, all under way at once."""
+    host, address = running.host(workers=make_workers(8))
+    kinds = running.kinds(address)
+    terms = [pull(kinds, 3, 0.1) for _ in range(6)]
+    variable = terms[0].scope[0].variable
+    for term in terms[1:]:
+        term.scope = (variable.view,)
+    problem = Problem(Sum(*(part for term in terms for part in term.parts())))
+    began = time.monotonic()
+    found = list(solve(problem, Descent(), particles=2, budget=Budget(steps=3)))
+    wall = time.monotonic() - began
+    assert found[-1].steps == (3,)
+    assert [term._exchanges._count for term in terms] == [1 + 3] * 6  # one where it starts
+    assert wall < 4 * 0.1 * 6 / 2  # one after the other: 2.4 s
+    kinds.close()
+
+
+def test_rules_and_wishes_and_branches_are_under_way_together(running: Running) -> None:
+    host, address = running.host(workers=make_workers(8))
+    kinds = running.kinds(address)
+    a, b = pull(kinds, 3, 0.15), pull(kinds, 3, 0.15)
+    b.scope = a.scope
+    x = torch.rand(2, 3)
+    began = time.monotonic()
+    energy, violation = (a | b).totals({"x": x})
+    assert time.monotonic() - began < 0.28
+    torch.testing.assert_close(energy, ((x - 0.3) ** 2).sum(-1).double())
+    assert not violation.any()
+    kinds.close()
+
+
+def test_batches_of_one_term_may_be_awaited_in_any_order(running: Running) -> None:
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    term = pull(kinds, WIDE)
+    batches = [torch.rand(rows, WIDE) for rows in (64, 3, 70, 1, 2, 5, 6, 7)]
+    waits = [term.begin(x) for x in batches]
+    for x, energy in reversed(list(zip(batches, waits, strict=True))):
+        torch.testing.assert_close(energy(), ((x - 0.3) ** 2).sum(-1).double())
+    term.begin(batches[0])  # never awaited
+    check_pull(term, batches[1])
+    kinds.close()
+
+
+def test_a_fault_of_one_leaves_the_others_right(running: Running) -> None:
+    host, address = running.host()
+    kinds = running.kinds(address)
+    fine = pull(kinds)
+    broken = kinds.kind("kinds.Broken").build([fine.scope[0].variable], {"how": "raise"})
+    x = torch.rand(2, 3)
+    for _ in range(2):
+        with pytest.raises(ModuleFault, match=r"kinds\.Broken"):
+            (1.0 * broken + 1.0 * fine)({"x": x})
+        x = x / 2
+        check_pull(fine, x)
+    closed = fine.begin(x)
+    fine.close()
+    with pytest.raises(ModuleFault, match="closed"):
+        closed()
+    check_pull(fine, x)
+    kinds.close()
+
+
+@pytest.mark.parametrize("how", ["sequence", "bytes", "field", "shape", "outside"])
+def test_a_host_that_answers_wrongly_is_named(
+    running: Running, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    truly = Evaluation.answer
+
+    def wrongly(self: Evaluation, data: bytes) -> bytes:
+        answer = pb.EvaluateResponse.FromString(truly(self, data))
+        if answer.HasField("energies"):
+            if how == "bytes":
+                return b"\xff"
+            if how == "field":
+                answer.ready.floor = 0
+            elif how == "sequence":
+                answer.energies.sequence += 1
+            elif how == "shape":
+                answer.energies.energy.shape[:] = [2, 1]
+            else:
+                answer.energies.energy.slice.offset = 64
+        return answer.SerializeToString()
+
+    host, address = running.host()
+    kinds = running.kinds(address)
+    term = pull(kinds)
+    monkeypatch.setattr(Evaluation, "answer", wrongly)
+    with pytest.raises(ModuleFault) as caught:
+        term({"x": torch.rand(2, 3)})
+    assert caught.value.module == "kinds.Pull"
+    monkeypatch.undo()
+    check_pull(term, torch.rand(2, 3))
+    kinds.close()
+
+
+# ---------------------------------------------------------------- replicas, health, stopping
+
+
+def test_streams_are_spread_over_replicas(running: Running) -> None:
+    (one, a), (two, b) = running.host(), running.host()
+    kinds = running.kinds(a, b)
+    terms = [pull(kinds) for _ in range(6)]
+    for term in terms:
+        check_pull(term, torch.rand(2, 3))
+    assert (len(one.streams), len(two.streams)) == (3, 3)
+    for term in terms[:3]:
+        term.close()
+    for term in terms[:3]:
+        check_pull(term, torch.rand(2, 3))
+    soon(lambda: (len(one.streams), len(two.streams)) == (3, 3))
+    kinds.close()
+
+
+def test_a_host_that_does_not_serve_gets_nothing_new(running: Running) -> None:
+    (one, a), (two, b) = running.host(), running.host()
+    kinds = running.kinds(a, b)
+    health = running.services[0].health
+    not_now = health_pb2.HealthCheckResponse.NOT_SERVING
+    running.loop.do(health.set(NAME, not_now))
+    terms = [pull(kinds) for _ in range(4)]
+    for term in terms:
+        check_pull(term, torch.rand(2, 3))
+    assert (len(one.streams), len(two.streams)) == (0, 4)
+    running.loop.do(health.set(NAME, health_pb2.HealthCheckResponse.SERVING))
+    time.sleep(1.1)  # it rests for a second
+    more = [pull(kinds) for _ in range(2)]
+    for term in more:
+        check_pull(term, torch.rand(2, 3))
+    assert len(one.streams) == 2
+    kinds.close()
+
+
+def test_a_replica_that_hangs_is_left_for_another(running: Running) -> None:
+    """The batch is asked again elsewhere; where every replica hangs, both are named."""
+    (_, a), (_, b) = running.host(), running.host()
+    kinds = running.kinds(a, b, exchange_seconds=0.3)
+    term = pull(kinds, seconds=0.6)
+    with pytest.raises(ModuleUnavailable, match="no answer within"):
+        term({"x": torch.rand(2, 3)})
+    kinds.close()
+
+
+def test_hosts_see_that_a_solve_stops(running: Running) -> None:
+    """Between exchanges and in the middle of one: the stream is cancelled, the memory given up."""
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    for seconds in (0.0, 1.0):
+        term = pull(kinds, WIDE, seconds)
+        stop = threading.Event()
+        ended: list[float] = []
+
+        def run(term: Remote = term, stop: threading.Event = stop, ended: list = ended) -> None:
+            STOP.set(stop.is_set)
+            problem = Problem(term)
+            with pytest.raises(Cancelled) if term.params["seconds"] else nullcontext():
+                answers(problem, Descent(), particles=64, budget=Budget(stop=stop.is_set))
+            term.close()
+            ended.append(time.monotonic())
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        soon(lambda: len(host.streams) == 1)
+        time.sleep(0.2)
+        stop.set()
+        at = time.monotonic()
+        assert soon(lambda: not host.streams) < 0.2
+        thread.join()
+        assert ended[0] - at < 0.2 and host.regions.used == 0
+    kinds.close()
+
+
+def test_a_solve_that_stops_does_not_wait_for_lost_replicas(catalogue: Catalogue) -> None:
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": ["127.0.0.1:1"]}, Dialing(return_seconds=30))
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    token = STOP.set(stop.is_set)
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        kinds.kind("kinds.Pull").about  # noqa: B018
+    assert time.monotonic() - began < 1.0
+    STOP.reset(token)
+    kinds.close()
+
+
+def test_which_answers_are_made_on_the_loop() -> None:
+    pace = Pace()
+    for _ in range(STEADY):
+        assert not pace.light(10)
+        pace.told(10, LIGHT / 2)
+    assert pace.light(10) and not pace.light(SMALL + 1)
+    pace.told(10, 2 * LIGHT)  # trusted in vain
+    for _ in range(2 * STEADY):
+        assert not pace.light(10)
+        pace.told(10, LIGHT / 2)
+    assert pace.light(10)
+
+
+# ---------------------------------------------------------------- proposals
+
+
+def test_hosted_proposals_are_those_of_this_process(running: Running) -> None:
+    host, address = running.host()
+    kinds = running.kinds(address)
+    x = Variable("x", Real((3,), -1.0, 1.0))
+    here, there = (
+        source.kind("kinds.Hinted").build([x], {}) for source in (running.catalogue, kinds)
+    )
+    given = Problem(here).given_rows([{}, {"x": [0.5, None, None]}])
+    steps = torch.tensor([3, 8])
+    for rng in (Draws(2**63 - 1, given.keys), Draws(5, given.keys, steps).fork(9)):
+        proposed = [t.propose(4, rng, given.domain("x")) for t in (here, there)]
+        assert torch.equal(*(p[0] for p in proposed if p is not None))
+    assert pull(kinds).propose(4, Draws(1, given.keys[:1]), x.domain) is None
+    query = query_of(
+        {
+            "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [3]}},
+            "terms": [{"kind": "kinds.Hinted", "scope": ["x"], "params": {}}],
+            "evidence": [{}, {"x": [0.5, None, None]}],
+            "budget": {"seed": 4, "steps": 2, "particles": 3},
+        }
+    )
+    found = [Reasoner(source).reason(query) for source in (running.catalogue, kinds)]  # type: ignore
+    assert [a.values for a in found[0]] == [a.values for a in found[1]]
+    assert found[0][0].energy is not None and found[0][0].energy < 0.01
+    kinds.close()
+
+
+def test_wrong_proposals_are_faults_and_bad_requests_are_told(running: Running) -> None:
+    host, address = running.host()
+    kinds = running.kinds(address)
+    x = Variable("x", Real((3,)))
+    for how in ("shape", "nan", "raise"):
+        term = kinds.kind("kinds.Hinted").build([x], {"how": how})
+        with pytest.raises(ModuleFault, match="propose") as caught:
+            term.propose(2, Draws(1, torch.tensor([1])), x.domain)
+        assert caught.value.module == "kinds.Hinted"
+    term = kinds.kind("kinds.Hinted").build([x], {})
+    with pytest.raises(ModuleFault, match="particles"):
+        _told(lambda: term.propose(10**6, Draws(1, torch.tensor([1])), x.domain))
+    with pytest.raises(ModuleFault, match="keys"):
+        _told(lambda: term.propose(2, Draws(1, torch.tensor([1, 2])), x.domain))
+    kinds.close()
+
+
+def _told(call: Callable[[], Any]) -> None:
+    """A host that refuses a request of ours says so; here as one kind of error."""
+    try:
+        call()
+    except BadQuery as error:
+        raise ModuleFault("kinds.Hinted", str(error)) from None
+
+
+# ---------------------------------------------------------------- real processes
+
+
+def test_a_solve_outlives_its_replicas(
+    started: Callable[..., Process], kinds_file: Path, catalogue: Catalogue
+) -> None:
+    """One of two replicas is killed, and comes back, while solves go on: all are right."""
+    command = ("host", f"{kinds_file}:Pull")
+    query = query_of(soft("kinds.Pull", 6, 0.002, budget={"particles": 4, "steps": 60, "seed": 3}))
+    (want,) = Reasoner(catalogue).reason(query)
+    with ThreadPoolExecutor(2) as pool:
+        hosts = list(pool.map(lambda _: started(*command), range(2)))
+        kinds = RemoteKinds(catalogue, {"kinds.Pull": [host.address for host in hosts]})
+        reasoner = Reasoner(kinds)  # type: ignore[arg-type]
+        back = None
+        for victim in hosts:
+            if back is not None:
+                back.result()
+            threading.Timer(0.1, victim.process.kill).start()
+            for _ in range(3):
+                (got,) = reasoner.reason(query)
+                assert (got.values, got.energy) == (want.values, want.energy)
+                assert got.status == want.status
+            victim.process.wait()
+            back = pool.submit(started, *command, "--listen", victim.address)
+    kinds.close()
+
+
+def test_one_of_two_variables(running: Running) -> None:
+    """Finite scopes go through shared memory too."""
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    x = Variable("x", Finite((0, 1), (3000,)))
+    here, there = (s.kind("kinds.Pairs").build([x], {}) for s in (running.catalogue, kinds))
+    hot = x.domain.sample(8, Draws(0, torch.tensor([1])))
+    assert torch.equal(there({"x": hot}), here({"x": hot}).double())
+    assert host.regions.used > 0
+    assert isinstance(there, Remote) and isinstance(there._exchanges, Exchanges)
+    kinds.close()
