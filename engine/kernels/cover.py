@@ -265,14 +265,15 @@ def _alike(structure: Cover, allowed: np.ndarray) -> np.ndarray:
     """
     kinds = structure.label_class
     alike = np.full((len(allowed), len(kinds)), -1, np.int32)
+    order = np.argsort(structure.label, kind="stable")
+    starts = np.searchsorted(structure.label[order], np.arange(len(kinds) + 1))
     for kind in np.unique(kinds[kinds >= 0]):
         members = np.flatnonzero(kinds == kind)
-        pattern = {a: allowed[:, structure.label == a] for a in members}
-        for j, b in enumerate(members):
-            for a in members[:j]:
-                same = (alike[:, b] < 0) & (pattern[a] == pattern[b]).all(1)
-                alike[same, a] = a
-                alike[same, b] = a
+        places = np.stack([order[starts[a] : starts[a + 1]] for a in members])  # (k, sites)
+        pattern = allowed[:, places]  # (R, k, sites)
+        same = (pattern[:, :, None] == pattern[:, None]).all(-1)  # (R, k, k)
+        first = members[same.argmax(-1)]
+        alike[:, members] = np.where(same.sum(-1) > 1, first, -1)
     return alike
 
 
