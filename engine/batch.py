@@ -21,7 +21,7 @@ from engine.random import Stream
 
 K = TypeVar("K")  # an owner of rows
 
-STEP = 0.02  # seconds that a step should take at most
+STEP = 0.03  # seconds of this thread that a step should take at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +92,13 @@ class Batch(Generic[K]):
         if chunk is None:
             return None
         rng = chunk.rng.at(chunk.rng.step + 1)
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             state = self.minimizer.step(chunk.problem, chunk.state, rng)
             report = self.minimizer.report(chunk.problem, state)
         except Exception as error:
             return self._failed(chunk, error)
-        self._pace = (time.perf_counter() - began) / chunk.rows
+        self._pace = (time.thread_time() - began) / chunk.rows
         before = replace(report, energy=chunk.energy, violation=chunk.violation, bound=chunk.bound)
         better = report.better(before) | (report.bound > chunk.bound)
         stands = {name: getattr(report, name) for name in ("energy", "violation", "bound")}
@@ -125,18 +125,14 @@ class Batch(Generic[K]):
         """With the rows of others that may be stepped in the same call."""
         if chunk.apart or not self._chunks:
             return chunk
-        phase, total = self.minimizer.phase(chunk.state), chunk.rows
+        total = chunk.rows
         beside, others = [chunk], deque[_Chunk[K]]()
         for waiting in self._chunks:
             other = self._staying(waiting)
             if other is None:
                 continue
             width = min(width, self._width(other))
-            if (
-                not other.apart
-                and total + other.rows <= width
-                and self.minimizer.phase(other.state) == phase
-            ):
+            if not other.apart and total + other.rows <= width:
                 beside.append(other)
                 total += other.rows
             else:

@@ -101,11 +101,6 @@ class Minimizer(ABC, Generic[S]):
         del s
         return WIDE
 
-    def phase(self, s: S) -> int:
-        """States of one phase may be stacked; others come into one after some steps."""
-        del s
-        return 0
-
     def asked(self, unique: bool, alternatives: int) -> "Minimizer[S]":
         """The same minimizer, told to decide uniqueness or to look for further solutions too. The
         default can do neither."""
@@ -118,7 +113,7 @@ class Minimizer(ABC, Generic[S]):
         return select_rows(s, rows, total)
 
     def stack(self, states: Sequence[S], totals: Sequence[int]) -> S:
-        """The rows of several states of one problem and one phase, side by side; what does not
+        """The rows of several states of one problem, side by side; what does not
         lead with rows is taken from the first."""
         return stack_rows(states, totals)
 

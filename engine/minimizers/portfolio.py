@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.domain import Finite, State
 from engine.factors import Factors
-from engine.minimizer import GAP, Minimizer, Report, select_rows
+from engine.minimizer import GAP, WIDE, Minimizer, Report, put_rows, select_rows
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -18,14 +18,17 @@ from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
 
+RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
+
 
 class PortfolioState(NamedTuple):
-    """The states of the members, whose turn it is, and what they found together."""
+    """The states of the members, and how far their work has come."""
 
     members: tuple[Minimizer, ...]
     states: list[Any]
-    turn: int
-    waits: Tensor  # (R,) int64 turns since every heuristic member had nothing left to do
+    every: int  # the first member moves a row at every so many of its steps
+    turn: Tensor  # (R,) int64 steps done
+    waits: Tensor  # (R,) int64 visits of the first member since the others had nothing left to do
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,19 @@ class Portfolio(Minimizer[PortfolioState]):
     Real variables only: descent. Anything else: gradient-informed sampling, beside complete search
     over the explicit part where all variables are finite.
 
+    A step moves every member, but for complete search over solutions that have to be evaluated one
+    by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
+    the company of rows and sampling does.
+
     unique: decide uniqueness of rule-only problems, whatever it takes.
     alternatives: further solutions to look for in rule-only problems.
-    patience: turns that complete search still gets on a soft problem after the heuristics ended;
+    patience: visits that complete search still gets on a soft problem after the others ended;
     on rules alone it goes on until it has decided.
     """
 
     unique: bool = False
     alternatives: int = 0
-    patience: int = 400
+    patience: int = 200
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
         return replace(self, unique=unique, alternatives=alternatives)
@@ -50,8 +57,9 @@ class Portfolio(Minimizer[PortfolioState]):
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         members = self._members(problem)
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
-        waits = torch.zeros(problem.rows, dtype=torch.int64)
-        return PortfolioState(members, states, 0, waits)
+        zero = torch.zeros(problem.rows, dtype=torch.int64)
+        opaque = len(members) > 1 and problem.factored()[1] is not None
+        return PortfolioState(members, states, RARE if opaque else 1, zero, zero)
 
     def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
@@ -67,13 +75,26 @@ class Portfolio(Minimizer[PortfolioState]):
         return (Gibbs(),)
 
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
-        k = s.turn % len(s.members)
-        states = list(s.states)
-        states[k] = s.members[k].step(problem, states[k], rng.fork(k))
+        place = rng.words[:, 0] % s.every if s.every > 1 else 0
+        due = (s.turn + place) % s.every == 0  # (R,)
+        rows = due.nonzero().reshape(-1)
+        first = s.states[0]
+        if len(rows) == problem.rows:
+            first = s.members[0].step(problem, first, rng.fork(0))
+        elif len(rows):
+            chosen, total = rows.tolist(), problem.rows
+            some = s.members[0].select(first, chosen, total)
+            some = s.members[0].step(problem.select(chosen), some, rng.select(rows).fork(0))
+            first = put_rows(first, some, chosen, total)
+        others = [
+            m.step(problem, state, rng.fork(k))
+            for k, (m, state) in enumerate(zip(s.members, s.states, strict=True))
+            if k
+        ]
         waits = s.waits
-        if len(s.members) > 1:
-            waits = waits + s.members[1].report(problem, states[1]).done
-        return PortfolioState(s.members, states, s.turn + 1, waits)
+        if others:
+            waits = waits + (due & s.members[1].report(problem, others[0]).done)
+        return s._replace(states=[first, *others], turn=s.turn + 1, waits=waits)
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
         """The best of all members. Done: the first member is, or the bound of one meets the
@@ -89,23 +110,22 @@ class Portfolio(Minimizer[PortfolioState]):
         return replace(whole, done=reports[0].done | met | (s.waits >= self.patience))
 
     def width(self, s: PortfolioState) -> int:
-        k = s.turn % len(s.members)
-        return s.members[k].width(s.states[k])
-
-    def phase(self, s: PortfolioState) -> int:
-        return s.turn % len(s.members)
+        widths = [m.width(state) for m, state in zip(s.members, s.states, strict=True)]
+        return min(widths[0] * s.every, *widths[1:], WIDE)
 
     def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
         states = [
             m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=True)
         ]
-        return PortfolioState(s.members, states, s.turn, select_rows(s.waits, rows, total))
+        turn, waits = (select_rows(t, rows, total) for t in (s.turn, s.waits))
+        return s._replace(states=states, turn=turn, waits=waits)
 
     def stack(self, states: Sequence[PortfolioState], totals: Sequence[int]) -> PortfolioState:
-        members, turn = states[0].members, states[0].turn
+        first = states[0]
         each = zip(*(s.states for s in states), strict=True)
-        inner = [m.stack(own, totals) for m, own in zip(members, each, strict=True)]
-        return PortfolioState(members, inner, turn, torch.cat([s.waits for s in states]))
+        inner = [m.stack(own, totals) for m, own in zip(first.members, each, strict=True)]
+        turn, waits = (torch.cat([getattr(s, n) for s in states]) for n in ("turn", "waits"))
+        return first._replace(states=inner, turn=turn, waits=waits)
 
 
 def _annealed(factors: Factors) -> bool:

@@ -81,9 +81,6 @@ class Restarts(Minimizer[RestartsState]):
     def width(self, s: RestartsState) -> int:
         return self.inner.width(s.inner)
 
-    def phase(self, s: RestartsState) -> int:
-        return self.inner.phase(s.inner)
-
     def select(self, s: RestartsState, rows: Sequence[int], total: int) -> RestartsState:
         inner = self.inner.select(s.inner, rows, total)
         return select_rows(s._replace(inner=None), rows, total)._replace(inner=inner)
