@@ -74,10 +74,18 @@ def finished(
     problem: Problem, query: Query, options: Options, budget: Budget, solution: Solution
 ) -> list[Answer]:
     """Verified answers, and what was asked for beside them."""
+    answers = verify(problem, solution)
+    if not asks_further(options):
+        return answers
     return [
         furthered(problem, row, answer, options, budget, query.budget.seed)
-        for row, answer in enumerate(verify(problem, solution))
+        for row, answer in enumerate(answers)
     ]
+
+
+def asks_further(options: Options) -> bool:
+    """Something is asked for beside the best values, which may take a search of its own."""
+    return bool(options.alternatives or options.prove or options.explain or options.proof)
 
 
 def minimizer_for(problem: Problem, options: Options) -> Minimizer:

@@ -22,7 +22,7 @@ from services.dial import STOP
 from services.limits import Limits
 from services.query import Options
 from services.reading import Read, Reader
-from services.reason import Reasoner, answered, finished, minimizer_for
+from services.reason import Reasoner, answered, asks_further, finished, minimizer_for
 from services.scheduler import Aside, Scheduler, Wanted
 from services.tenant import tenant_of
 from services.v1 import query_pb2
