@@ -141,7 +141,7 @@ def _wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", ma
         budget,
         end,
         watch,
-        lengthy=bool(options.alternatives or options.explain or options.prove or options.proof),
+        lengthy=asks_further(options),
     )
 
 
