@@ -1,15 +1,17 @@
 """Gradient-informed sampling of decided states, for energies that can only be evaluated.
 
-One site at a time: with d(i, v) the change that the gradient foretells for site i taking value v,
-a move is drawn with probability proportional to exp(-beta d / 2) and taken with probability
-min(1, exp(-beta (L(x') - L(x))) q(x | x') / q(x' | x)), so that a gradient that misleads costs
-speed, never truth. Real variables take Langevin steps in the same manner; where a problem has both
-kinds, a coin says which of the two a particle moves. L = energy + multiplier * violation.
-Every step evaluates energy and gradient once, at the proposed states; beta rises geometrically
-over an anneal, and multipliers grow after it where rules fail.
+With d(i, v) the change that the gradient foretells for site i taking value v, `flips` draws a move
+of one site, of a path of sites or of all sites from exp(-beta d / 2), and it is taken with
+probability min(1, exp(-beta (L(x') - L(x))) q(x | x') / q(x' | x)), so that a gradient that
+misleads costs speed, never truth. Real variables take Langevin steps in the same manner; where a
+problem has both kinds, a coin says which of the two a particle moves. L = energy + multiplier *
+violation. Every step evaluates energy and gradient once, at the proposed states; as a minimizer,
+beta rises geometrically over an anneal, and multipliers grow after it where rules fail; as a
+sampler, beta stands and no move may raise the violation.
 Sources: Grathwohl, Swersky, Hashemi, Duvenaud, Maddison, "Oops I took a gradient", ICML 2021;
-Zanella, JASA 2020 (locally informed proposals); Roberts and Tweedie, Bernoulli 1996 (Langevin).
-At the edges of a box, where a step is projected, the Langevin correction is approximate.
+Zanella, JASA 2020 (locally informed proposals); Roberts and Tweedie, Bernoulli 1996 (Langevin);
+those of `engine.flips`. At the edges of a box, where a step is projected, the Langevin correction
+is approximate.
 """
 
 import math
@@ -22,14 +24,16 @@ from torch import Tensor
 
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
+from engine.flips import Flips, Single
 from engine.minimizer import Minimizer, Report, put_rows, select_rows
 from engine.minimizers.descent import GAP, floor
 from engine.problem import Problem
 from engine.random import Stream
+from engine.sampler import Sampler
 
 ELEMENTS = 4_000_000  # literals and real sites of all particles evaluated in one step
 ROWS = 8  # rows moved in one step, however large
-WORD, NOISE = 301, 302  # lanes of the stream
+WORD, NOISE, FLIP = 301, 302, 303  # lanes of the stream
 
 
 class Seen(NamedTuple):
@@ -82,9 +86,11 @@ class GibbsState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gibbs(Minimizer[GibbsState]):
+class Gibbs(Minimizer[GibbsState], Sampler):
     """One evaluation with gradient a step, for every particle.
 
+    flips: how finite sites move. pace: Langevin step in squared widths of a box; None: adapted to
+    the moves that are taken (while minimizing), 0.01 (while sampling).
     steps: length of one anneal; None: from the number of sites.
     hot, cold: inverse temperatures of its ends; None: from the scale of the energy, row by row.
     patience: anneals without a better state after which a row is done; None: only at the floor.
@@ -94,10 +100,35 @@ class Gibbs(Minimizer[GibbsState]):
     hot: float | None = None
     cold: float | None = None
     patience: int | None = 20
+    flips: Flips = Single()
+    pace: float | None = None
 
     def __post_init__(self):
         if self.steps is not None and self.steps < 1:
             raise BadQuery(Mistake("steps", f"{self.steps!r}", "give at least 1"))
+        if self.pace is not None and not self.pace > 0:
+            raise BadQuery(Mistake("pace", f"{self.pace!r}", "give a number above 0"))
+
+    def walk(
+        self, problem: Problem, x: State, steps: int, rng: Stream, beta: float = 1.0
+    ) -> dict[str, Tensor]:
+        frame = _frame(problem)
+        batch = len(next(iter(x.values())))
+        now = _evaluate(
+            problem,
+            frame,
+            _side([x[n] for n, _ in frame.finite], batch),
+            _side([x[n] for n, _ in frame.real], batch),
+        )
+        one = torch.ones(batch, dtype=torch.float64)
+        move = _Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
+        for k in range(steps):
+            here, ratio, _ = move.propose(now, rng.fork(k))
+            u = rng.fork(k).fork(WORD).uniform(batch // problem.rows, 2, dtype=torch.float64)
+            worse = here.violation > now.violation + 1e-9
+            taken = (u[:, 1].log() <= ratio) & ~worse
+            now = Seen(*(_where(taken, a, b) for a, b in zip(here, now, strict=True)))
+        return {**x, **{n: t.to(x[n].dtype) for n, t in frame.state(now.hot, now.real).items()}}
 
     def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
         frame = _frame(problem)
@@ -158,41 +189,15 @@ class Gibbs(Minimizer[GibbsState]):
         rng = rng.at(s.age)
         beta = self._beta(s).repeat_interleave(particles)
         multiplier = s.multiplier.repeat_interleave(particles)
-        u = rng.fork(WORD).uniform(particles, 3, dtype=torch.float64)
-        mask = _movable(problem, s.frame, particles)
         there = s.now
-        flips = _coin(s.frame, mask & (there.hot < 0.5), u[:, 2])
-        logits = _logits(there, multiplier, beta, mask, s.frame.owner)
-        hot, picked = _flip(there.hot, logits, s.frame.owner, u[:, 0], flips)
-        width = _widths(problem, s.frame, particles)
-        drift = _drift(there, multiplier, s.pace, width)
-        moved = there.real.double() + drift
-        if len(s.frame.real):
-            noise = rng.fork(NOISE).normal(particles, moved.shape[1], dtype=torch.float64)
-            moved = moved + width * (2 * s.pace / beta).sqrt()[:, None] * noise
-        low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, s.frame))
-        moved = torch.clamp(moved, low, high).to(there.real.dtype)
-        real = torch.where(flips[:, None], there.real, moved)
-        here = _evaluate(problem, s.frame, hot, real)
-        change = _objective(here, multiplier) - _objective(there, multiplier)
-        log = -beta * change.nan_to_num(0.0)
-        log = log + torch.where(
-            flips,
-            _hastings(
-                logits, _logits(here, multiplier, beta, mask, s.frame.owner), there.hot, hot, picked
-            ),
-            _langevin(
-                there.real,
-                real,
-                drift,
-                _drift(here, multiplier, s.pace, width),
-                beta / s.pace,
-                width,
-            ),
-        )
-        taken = u[:, 1].log() <= log
+        move = _Move(problem, s.frame, self.flips, multiplier, beta, s.pace)
+        here, ratio, flips = move.propose(there, rng)
+        u = rng.fork(WORD).uniform(particles, 2, dtype=torch.float64)
+        taken = u[:, 1].log() <= ratio
         s = self._kept(problem, s, here)
-        pace = torch.where(flips, s.pace, s.pace * torch.where(taken, 1.15, 0.8))
+        pace = s.pace
+        if self.pace is None:
+            pace = torch.where(flips, pace, pace * torch.where(taken, 1.15, 0.8))
         now = Seen(*(_where(taken, a, b) for a, b in zip(here, there, strict=True)))
         s = s._replace(now=now, pace=pace, age=s.age + 1)
         return self._settled(problem, s)
@@ -225,6 +230,8 @@ class Gibbs(Minimizer[GibbsState]):
         if self.cold is not None:
             beta[:, 1] = self.cold
         pace = (0.05 / both).repeat_interleave(len(s.pace) // rows)
+        if self.pace is not None:
+            pace = torch.full_like(pace, self.pace)
         return s._replace(multiplier=multiplier, beta=beta, pace=pace)
 
     def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
@@ -268,6 +275,49 @@ class Gibbs(Minimizer[GibbsState]):
         if not len(s.frame.finite) and not len(s.frame.real):
             done = torch.ones_like(done)
         return s._replace(done=done)
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """One proposal for every particle, and the logarithm of its Metropolis ratio."""
+
+    problem: Problem
+    frame: Frame
+    flips: Flips
+    multiplier: Tensor  # (B,)
+    beta: Tensor  # (B,)
+    pace: Tensor  # (B,)
+
+    def propose(self, there: Seen, rng: Stream) -> tuple[Seen, Tensor, Tensor]:
+        """-> the proposed states, ln of the ratio (B,), which particles moved finite sites (B,)"""
+        problem, frame, beta, multiplier = self.problem, self.frame, self.beta, self.multiplier
+        particles = len(beta) // problem.rows
+        mask = _movable(problem, frame, particles)
+        u = rng.fork(WORD).uniform(particles, 1, dtype=torch.float64)
+        flips = _coin(frame, mask & (there.hot < 0.5), u[:, 0])
+        hot, flipped = there.hot, None
+        if len(frame.finite):
+            tilt = _tilt(there, multiplier, beta, mask, frame.owner)
+            flipped = self.flips.propose(tilt, there.hot, frame.owner, particles, rng.fork(FLIP))
+            hot = _where(flips, flipped.hot, there.hot)
+        width = _widths(problem, frame, particles)
+        drift = _drift(there, multiplier, self.pace, width)
+        real = there.real
+        if len(frame.real):
+            noise = rng.fork(NOISE).normal(particles, real.shape[1], dtype=torch.float64)
+            moved = real.double() + drift + width * (2 * self.pace / beta).sqrt()[:, None] * noise
+            low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, frame))
+            real = _where(flips, real, torch.clamp(moved, low, high).to(real.dtype))
+        here = _evaluate(problem, frame, hot, real)
+        change = _objective(here, multiplier) - _objective(there, multiplier)
+        log = -beta * change.nan_to_num(0.0)
+        back = _drift(here, multiplier, self.pace, width)
+        chance = _langevin(there.real, here.real, drift, back, beta / self.pace, width)
+        if flipped is not None:
+            tilt = _tilt(here, multiplier, beta, mask, frame.owner)
+            way = self.flips.return_log(flipped, tilt, frame.owner) - flipped.log
+            chance = torch.where(flips, way.nan_to_num(-math.inf, math.inf, -math.inf), chance)
+        return here, log + chance, flips
 
 
 # ---------------------------------------------------------------- states
@@ -359,34 +409,13 @@ def _present(slope: Tensor, hot: Tensor, owner: Tensor) -> Tensor:
     return sites[:, owner]
 
 
-def _logits(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: Tensor) -> Tensor:
-    """ln q of every move of one site, normalized. -> (B, C); -inf: no move"""
-    g = seen.hot_slope.double() + multiplier[:, None] * seen.hot_force.double()
+def _tilt(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: Tensor) -> Tensor:
+    """Half of what the gradient foretells of ln p, for every literal. -> (B, C) float64"""
+    g = seen.hot_slope.double()
+    if bool((multiplier != 0).any()):
+        g = g + multiplier[:, None] * seen.hot_force.double()
     d = g - _present(g, seen.hot, owner)
-    closed = ~mask | (seen.hot > 0.5)
-    return torch.log_softmax((-beta[:, None] / 2 * d).masked_fill(closed, -math.inf), 1)
-
-
-def _flip(
-    hot: Tensor, logits: Tensor, owner: Tensor, u: Tensor, flips: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Draws a move for each particle. -> states (B, C), literals (B,)"""
-    if not hot.shape[1]:
-        return hot, torch.zeros(len(hot), dtype=torch.long)
-    heap = logits.exp().nan_to_num(0.0).cumsum(1)
-    picked = torch.searchsorted(heap, (u * heap[:, -1])[:, None], right=True)[:, 0]
-    picked = picked.clamp(max=hot.shape[1] - 1)
-    moved = hot.masked_fill(owner == owner[picked][:, None], 0.0).scatter(1, picked[:, None], 1.0)
-    return torch.where(flips[:, None], moved, hot), picked
-
-
-def _hastings(there: Tensor, here: Tensor, hot: Tensor, moved: Tensor, picked: Tensor) -> Tensor:
-    """ln q(x | x') - ln q(x' | x). -> (B,)"""
-    if not hot.shape[1]:
-        return torch.zeros(len(hot), dtype=torch.float64)
-    back = (hot - moved).argmax(1)  # the literal that was true before
-    out = here.gather(1, back[:, None]) - there.gather(1, picked[:, None])
-    return out[:, 0].nan_to_num(-math.inf, math.inf, -math.inf)
+    return (-beta[:, None] / 2 * d).masked_fill(~mask, -math.inf)
 
 
 def _coin(frame: Frame, moves: Tensor, u: Tensor) -> Tensor:

@@ -119,43 +119,42 @@ def hide(energy: Energy, x: State, holes: int, rng: Stream) -> dict[str, Tensor]
 
 
 def single_site_losses(energy: Energy, x: State, sites: int | None, rng: Stream) -> Tensor:
-    """- ln p of some sites of each row, each by evaluating the energy at all its values. -> (B, m)
+    """- ln p of some sites of each row, by evaluating the energy at all their values. -> (B, m)
 
-    `sites` are drawn for each row without repetition; None: all of them in order.
+    `sites` are drawn for each row without repetition; None: all of them in order. Equal to
+    ln(1 + sum of exp(E(x) - E(x')) over the x' that differ in the one site).
     """
     names = finite_names(energy)
     batch = len(x[names[0]])
     counts = [x[n][0, ..., 0].numel() for n in names]
     total = sum(counts)
-    most = max(x[n].shape[-1] for n in names)
     if sites is None or sites >= total:
         picked = torch.arange(total).expand(batch, total)
     else:
         picked = rng.uniform(batch, total).topk(sites, -1).indices  # (B, m)
-    m = picked.shape[1]
-    changed = {}
-    valid = torch.zeros(batch, m, most, dtype=torch.bool)
-    present = torch.zeros(batch, m, dtype=torch.long)
-    start = 0
+    picked = picked.to(x[names[0]].device)
+    m, others = picked.shape[1], max(x[n].shape[-1] for n in names) - 1
+    both, closed, start = {}, [], 0
     for n, count in zip(names, counts, strict=True):
-        k = x[n].shape[-1]
-        flat = x[n].reshape(batch, count, k)
-        wide = flat[:, None, None].expand(batch, m, most, count, k)
-        local = picked - start  # (B, m)
-        mine = (local >= 0) & (local < count)
-        at = local.clamp(0, count - 1)
-        values = torch.eye(most, k, dtype=flat.dtype)  # (most, k)
-        hot = torch.nn.functional.one_hot(at, count).bool() & mine[..., None]  # (B, m, count)
-        wide = torch.where(hot[:, :, None, :, None], values[None, None, :, None, :], wide)
-        changed[n] = wide.reshape(batch * m * most, *x[n].shape[1:])
-        row = torch.arange(batch)[:, None].expand(batch, m)
-        present = torch.where(mine, flat.argmax(-1)[row, at], present)
-        valid |= mine[..., None] & (torch.arange(most) < k)
+        flat = x[n].reshape(batch, count, -1)
+        k = flat.shape[-1]
+        mine = (picked >= start) & (picked < start + count)  # (B, m)
+        at = (picked - start).clamp(0, count - 1)
+        step = torch.arange(1, others + 1, device=flat.device)
+        place = (flat.argmax(-1).gather(1, at)[..., None] + step) % k  # (B, m, others)
+        value = torch.eye(k, dtype=flat.dtype, device=flat.device)[place]
+        wide = flat[:, None, None].repeat(1, m, others, 1, 1)  # (B, m, others, count, k)
+        row, col = mine.nonzero(as_tuple=True)
+        wide[row, col, :, at[row, col]] = value[row, col]
+        both[n] = torch.cat([x[n], wide.reshape(-1, *x[n].shape[1:])])
+        closed.append(mine[..., None] & (step >= k))
         start += count
-    rest = {n: t.repeat_interleave(m * most, 0) for n, t in x.items() if n not in changed}
-    energies = energy({**rest, **changed}).reshape(batch, m, most)
-    logs = torch.log_softmax((-energies).masked_fill(~valid, -torch.inf), -1)
-    return -logs.gather(-1, present[..., None])[..., 0]
+    for n in x.keys() - both.keys():
+        both[n] = torch.cat([x[n], x[n].repeat_interleave(m * others, 0)])
+    energies = energy(both)
+    rise = energies[:batch, None, None] - energies[batch:].reshape(batch, m, others)
+    rise = rise.masked_fill(torch.stack(closed).any(0), -torch.inf)
+    return torch.cat([torch.zeros_like(rise[..., :1]), rise], -1).logsumexp(-1)
 
 
 def _some(each: Tensor, sites: int | None, rng: Stream) -> Tensor:
