@@ -209,6 +209,7 @@ def train(
             enable_checkpointing=False,
             enable_progress_bar=shows,
             enable_model_summary=False,
+            log_every_n_steps=1,
         )
         path = None if saved is None or work is None else str(work / CHECKPOINT)
         trainer.fit(run, range(recipe.steps), ckpt_path=path, weights_only=True)

@@ -92,7 +92,7 @@ class ContrastiveDivergence(Objective[Buffer]):
         yield Update("energy", loss, self.clip, shown)
         if places is None:
             return s
-        return Buffer({n: t.index_copy(0, places, negative[n]) for n, t in s.x.items()})
+        return Buffer({n: t.index_copy(0, places, negative[n].to(t)) for n, t in s.x.items()})
 
     def _start(
         self, problem: Problem, batch: State, s: Buffer, size: int, rng: Stream

@@ -43,10 +43,8 @@ class PseudoSpherical(Objective[tuple[()]]):
         self, nets: Nets, batch: State, s: tuple[()], rng: Stream
     ) -> Generator[Update, None, tuple[()]]:
         energy = energy_of(nets)
-        share = min(1.0, rng.step / self.warm) if self.warm else 1.0
-        loss = pseudo_spherical(
-            energy(batch), energy(self.states()), share * self.gamma, self.log_cell
-        )
+        gamma = float(self.gamma * (min(1.0, rng.step / self.warm) if self.warm else 1.0))
+        loss = pseudo_spherical(energy(batch), energy(self.states()), gamma, self.log_cell)
         yield Update("energy", loss, self.clip)
         return s
 
