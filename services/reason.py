@@ -67,25 +67,27 @@ def answered(
         seed=query.budget.seed,
     ):
         watch(problem, solution)
-    return finished(problem, query, options, budget, solution)
+    return finished(problem, verify(problem, solution), options, budget, query.budget.seed)
 
 
 def finished(
-    problem: Problem, query: Query, options: Options, budget: Budget, solution: Solution
+    problem: Problem, answers: list[Answer], options: Options, budget: Budget, seed: int
 ) -> list[Answer]:
-    """Verified answers, and what was asked for beside them."""
-    answers = verify(problem, solution)
-    if not asks_further(options):
-        return answers
+    """Verified answers with what was asked for beside them."""
     return [
-        furthered(problem, row, answer, options, budget, query.budget.seed)
+        furthered(problem, row, answer, options, budget, seed)
+        if asks_further(answer, options)
+        else answer
         for row, answer in enumerate(answers)
     ]
 
 
-def asks_further(options: Options) -> bool:
-    """Something is asked for beside the best values, which may take a search of its own."""
-    return bool(options.alternatives or options.prove or options.explain or options.proof)
+def asks_further(answer: Answer, options: Options) -> bool:
+    """Something is asked for beside the answer, which may take a search of its own."""
+    if answer.status is Status.INFEASIBLE:
+        return options.explain or options.proof
+    undecided = answer.status is Status.OPTIMAL and answer.unique is None
+    return bool(options.alternatives or options.explain or (options.prove and undecided))
 
 
 def minimizer_for(problem: Problem, options: Options) -> Minimizer:

@@ -42,9 +42,8 @@ class Wanted:
     particles: int
     seed: int
     budget: Budget
-    end: Callable[[Solution], Any]  # gives the result of the call
+    end: Callable[[Solution], Any]  # gives the result of the call, or an Aside that will
     look: Callable[[Problem, Solution], None] | None = None  # told of every better solution
-    lengthy: bool = False  # `end` may search on: it gets a thread of its own
 
     @property
     def key(self) -> Hashable:
@@ -68,6 +67,7 @@ class _Call:
         self.ask, self.stop, self.future = ask, stop, Future[Any]()
         self.wanted: Wanted
         self.tally: Tally
+        self.begun = False
         self.since = 0.0  # when its clock was last looked at
 
     def fail(self, error: BaseException) -> None:
@@ -79,16 +79,6 @@ class _Call:
         gone = "the caller left" if self.stop.cancelled else "the deadline passed"
         text = f"{gone} while the call waited for its turn"
         self.fail(Cancelled(text) if self.stop.cancelled else OutOfTime(text))
-
-    def end(self, stopped: bool) -> None:
-        """Make the result of where its rows stand."""
-        if stopped and self.stop.cancelled:
-            self.fail(Cancelled("the caller left"))
-            return
-        try:
-            self.future.set_result(self.wanted.end(self.tally.solution(True, stopped)))
-        except Exception as error:
-            self.fail(error)
 
 
 class _Line:
@@ -151,7 +141,7 @@ class _Line:
         for call in calls:
             count = call.wanted.problem.rows
             first = [(report, place + row) for row in range(count)]
-            call.tally, call.since = Tally(first, call.wanted.budget), began
+            call.tally, call.since, call.begun = Tally(first, call.wanted.budget), began, True
             self.running[call] = None
             self._leave(call, set(range(count)) - call.tally.running)
             place += count
@@ -268,7 +258,7 @@ class Scheduler:
                     self._read(name, tenant)
                 else:
                     for call, stopped in line.turn():
-                        self._end(call, stopped)
+                        self._end(name, call, stopped)
             except Exception:
                 log.exception("a turn failed")
             self._turned(name, line, time.perf_counter() - began)
@@ -294,18 +284,25 @@ class Scheduler:
                 if not tenant.asked:
                     return
                 call = tenant.asked.popleft()
-            self._take(name, call, call.ask)
+            if call.stop():
+                call.late()
+            else:
+                self._take(name, call, call.ask)
+
+    def _apart(self, name: str, call: _Call, work: Callable[[], Any]) -> None:
+        """Work that has waited for its thread."""
+        if call.stop.cancelled or (call.stop() and not call.begun):
+            call.late()
+        else:
+            self._take(name, call, work)
 
     def _take(self, name: str, call: _Call, ask: Callable[[], Any]) -> None:
         """A call goes where what it asks for is done."""
-        if call.stop():
-            call.late()
-            return
         try:
             got = ask()
             if isinstance(got, Aside):
                 context = contextvars.copy_context()
-                self.aside.submit(context.run, self._take, name, call, got.work)
+                self.aside.submit(context.run, self._apart, name, call, got.work)
             elif isinstance(got, Wanted):
                 call.wanted = got
                 self._line_up(name, call, got.key)
@@ -324,11 +321,12 @@ class Scheduler:
             line.waiting.append(call)
         self.wake()
 
-    def _end(self, call: _Call, stopped: bool) -> None:
-        if call.wanted.lengthy:
-            self.aside.submit(call.end, stopped)
+    def _end(self, name: str, call: _Call, stopped: bool) -> None:
+        """Make the result of where its rows stand."""
+        if stopped and call.stop.cancelled:
+            call.fail(Cancelled("the caller left"))
         else:
-            call.end(stopped)
+            self._take(name, call, lambda: call.wanted.end(call.tally.solution(True, stopped)))
 
     def _turned(self, name: str, line: _Line | None, seconds: float) -> None:
         """The time is booked, and who has nothing left goes."""

@@ -125,23 +125,28 @@ class Solving:
 def _wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", made: Made) -> Wanted:
     """A call over local terms, for the scheduler."""
     query, problem = read
+    seed = query.budget.seed
     budget = Budget(query.budget.seconds, query.budget.steps, stop)
 
     def end(solution: Solution) -> Any:
         if watch is not None:
             watch(problem, solution)
-        answers = finished(problem, query, options, budget, solution)
+        answers = verify(problem, solution)
+        if any(asks_further(answer, options) for answer in answers):
+            return Aside(lambda: sent(finished(problem, answers, options, budget, seed)))
+        return sent(answers)
+
+    def sent(answers: list[Answer]) -> Any:
         return made([reflagged(answer) for answer in answers])
 
     return Wanted(
         problem,
         minimizer_for(problem, options),
         query.budget.particles,
-        query.budget.seed,
+        seed,
         budget,
         end,
         watch,
-        lengthy=asks_further(options),
     )
 
 
