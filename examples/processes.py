@@ -6,7 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,14 +15,23 @@ SAYS = "listening on "
 
 @contextlib.contextmanager
 def service(*arguments: str, folder: Path = ROOT, patience: float = 60.0) -> Iterator[str]:
-    """Runs `basin ARGUMENTS --listen 127.0.0.1:0` in `folder`; gives its address.
+    """Runs `basin ARGUMENTS --listen 127.0.0.1:0` in `folder`; gives its address."""
+    command = ["services.cli", *arguments, "--listen", "127.0.0.1:0"]
+    with started(command, folder, patience) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str], folder: Path = ROOT, patience: float = 60.0
+) -> Iterator[tuple[str, int]]:
+    """Runs `python -m COMMAND` in `folder`; gives the address it says it listens on, and its id.
 
     Raises RuntimeError with what it wrote where it ends early or does not say in time.
     """
-    command = [sys.executable, "-m", "services.cli", *arguments, "--listen", "127.0.0.1:0"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", *command],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
@@ -31,7 +40,7 @@ def service(*arguments: str, folder: Path = ROOT, patience: float = 60.0) -> Ite
         start_new_session=True,  # Ctrl-C reaches this process first, which then stops the others
     )
     try:
-        yield _address(process, " ".join(arguments), patience)
+        yield _address(process, " ".join(command), patience), process.pid
     finally:
         stop(process)
 
@@ -63,9 +72,9 @@ def _address(process: subprocess.Popen[str], name: str, patience: float) -> str:
         try:
             line = lines.get(timeout=patience)
         except queue.Empty:
-            raise RuntimeError(f"basin {name} did not start in {patience:g} s: {said}") from None
+            raise RuntimeError(f"{name} did not start in {patience:g} s: {said}") from None
         if line is None:
-            raise RuntimeError(f"basin {name} ended: {said}")
+            raise RuntimeError(f"{name} ended: {said}")
         if line.startswith(SAYS):
             return line.removeprefix(SAYS).strip()
         said += line

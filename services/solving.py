@@ -102,14 +102,14 @@ class Solving:
         def ask() -> Wanted | Aside:
             read = self.reader.again(tenant, query) if query.ByteSize() <= INLINE else None
             if read is None:
-                return Aside(lambda: wanted(self.reader.read(tenant, query)))
-            return wanted(read)
+                return Aside(lambda: placed(self.reader.read(tenant, query)))
+            return placed(read)
 
-        def wanted(read: Read) -> Wanted | Aside:
+        def placed(read: Read) -> Wanted | Aside:
             options = options_from_proto(wishes, self.limits)
             if options.score or remotes_of(read.problem):
                 return Aside(lambda: made(_apart(read, options, stop, watch or _Watch())))
-            return _wanted(read, options, stop, watch, made)
+            return wanted(read, options, stop, watch, made)
 
         done = self.workers.admit(stop)
         future = self.scheduler.ask(tenant, ask, stop)
@@ -122,7 +122,7 @@ class Solving:
             raise
 
 
-def _wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", made: Made) -> Wanted:
+def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", made: Made) -> Wanted:
     """A call over local terms, for the scheduler."""
     query, problem = read
     seed = query.budget.seed

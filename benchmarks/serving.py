@@ -1,0 +1,332 @@
+"""Serving: many callers share batches, long solves beside short ones, one call alone, cancelling.
+
+The service runs in a process of its own; the callers are tasks of this one, so that both together
+have the two cores. Ratios are taken in one run, between shares of it that alternate; the machine
+may be busy with other things, so CPU stands beside the clock.
+"""
+
+import asyncio
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from benchmarks._learned import catalogue
+from benchmarks.common import Row, at_least, at_most, clock, data_folder, missing, percentile
+from benchmarks.sudoku import puzzles
+from engine.errors import Cancelled
+from examples.processes import started
+from services.client import Client
+from services.formats.sudoku import sudoku_query
+from services.query import Options, Query, query_of
+from services.reading import Reader
+from services.reason import Reasoner
+from services.scheduler import Scheduler
+from services.solving import wanted
+from services.v1 import reasoner_pb2 as pb
+from services.v1 import reasoner_pb2_grpc as rpc
+from services.wire import answer_from_proto, query_to_proto
+from services.workers import Stop
+
+CALLERS = 32
+SITES, PARTICLES, STEPS = 20, 64, 300  # of a learned solve
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row]:
+    """All rows. `share` below 1 takes less time for each, for a quick look."""
+    folder = data_folder(data)
+    if folder is None:
+        return [missing("Serving", None, "", "no data; set BASIN_DATA")]
+    every = puzzles(folder / "sudoku" / "forum_hardest_1905_11plus_shared.txt.gz")
+    every = random.Random(seed).sample(every, 800)
+    with started(["benchmarks._learned"]) as (address, process):
+        rows = _alone(address, every[: max(50, int(400 * share))])
+        rows += asyncio.run(_together(address, process, every, seed, max(0.1, share)))
+    return rows + list(_cancelled(max(20, int(200 * share))))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What some callers saw: the seconds of each call, and what all of them took."""
+
+    seconds: list[float]
+    wall: float
+    cpu: float  # of callers and service
+
+    def each(self, total: float) -> float:
+        return total / len(self.seconds)
+
+
+def _alone(address: str, every: Sequence[str]) -> list[Row]:
+    """One caller; the clock runs from the text of a puzzle to its answer."""
+    milliseconds = []
+    with Client(address) as client:
+        for k, puzzle in enumerate(every):
+            began = time.perf_counter()
+            answer = client.solve(sudoku_query(9, [puzzle]), Options(prove=True))[0]
+            if k >= 20:  # the first ones warm the process
+                milliseconds.append(1000 * (time.perf_counter() - began))
+            assert answer.unique is True, answer
+    note = f"{len(milliseconds)} calls of one thread, uniqueness proved"
+    title = "one hardest Sudoku, warm, through gRPC"
+    return [
+        at_most(f"{title}: p50", percentile(milliseconds, 0.5), 3, "ms", note=note),
+        at_most(f"{title}: p99", percentile(milliseconds, 0.99), 15, "ms", note=note),
+    ]
+
+
+async def _together(
+    address: str, process: int, every: Sequence[str], seed: int, share: float
+) -> list[Row]:
+    """Everything that many callers do at once."""
+    options = [("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        service = Service(rpc.ReasonerServiceStub(channel), process)
+        boards = [sudoku_query(9, [puzzle]) for puzzle in every]
+        nets = [learned(k, seed) for k in range(CALLERS)]
+        rows = await _crowd(service, boards, share)
+        rows += await _batched(service, nets)
+        rows += await _identical(service, boards[:200], nets[:8])
+        for what, query in (("annealing", cut(seed)), ("learned", learned(0, seed, 10**9))):
+            rows += await _beside(service, boards, what, query, share)
+        return rows
+
+
+class Service:
+    """A service in another process, as many callers see it."""
+
+    def __init__(self, stub: Any, process: int):
+        self.stub, self.process = stub, process
+
+    async def load(self, queries: Sequence[Query], callers: int, seconds: float) -> Load:
+        """Each caller asks one query after the other, for some seconds."""
+        requests = [pb.SolveRequest(query=query_to_proto(query)) for query in queries]
+        until = time.perf_counter() + seconds
+
+        async def caller(k: int) -> list[float]:
+            spent, place = [], k * len(requests) // callers
+            while (began := time.perf_counter()) < until:
+                await self.stub.Solve(requests[place % len(requests)])
+                spent.append(time.perf_counter() - began)
+                place += 1
+            return spent
+
+        return await self._measured(*(caller(k) for k in range(callers)))
+
+    async def once(self, queries: Sequence[Query], callers: int) -> Load:
+        """Every query once, so many at a time."""
+        waiting = iter([pb.SolveRequest(query=query_to_proto(query)) for query in queries])
+
+        async def caller() -> list[float]:
+            spent = []
+            for request in waiting:
+                began = time.perf_counter()
+                await self.stub.Solve(request)
+                spent.append(time.perf_counter() - began)
+            return spent
+
+        return await self._measured(*(caller() for _ in range(callers)))
+
+    async def _measured(self, *callers: Awaitable[list[float]]) -> Load:
+        before = self._cpu()
+        with clock() as spent:
+            every = await asyncio.gather(*callers)
+        cpu = spent.cpu + self._cpu() - before
+        return Load([s for own in every for s in own], spent.wall, cpu)
+
+    def _cpu(self) -> float:
+        """Seconds of CPU that the service has had."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    @asynccontextmanager
+    async def busy(self, query: Query) -> AsyncIterator[None]:
+        """Beside a solve that does not end by itself."""
+        call = self.stub.Solve(pb.SolveRequest(query=query_to_proto(query)))
+        await asyncio.sleep(1.0)
+        try:
+            yield
+            assert not call.done(), "the long solve has ended"
+        finally:
+            call.cancel()
+            await asyncio.sleep(0.2)
+
+
+def learned(k: int, seed: int, steps: int = STEPS, rows: int = 1) -> Query:
+    """A learned energy over real sites, one of them given in each row."""
+    given: list[list[float | None]] = [[None] * SITES for _ in range(rows)]
+    for row, sites in enumerate(given, start=k):
+        sites[row % SITES] = (row % 7) / 7 - 0.5
+    return query_of(
+        {
+            "variables": {"x": {"low": -2.0, "high": 2.0, "shape": [SITES]}},
+            "terms": [{"kind": "_learned.Learned", "scope": ["x"]}],
+            "evidence": [{"x": sites} for sites in given],
+            "budget": {"particles": PARTICLES, "seed": seed + k, "steps": steps},
+        }
+    )
+
+
+def cut(seed: int, nodes: int = 400, edges: int = 4000) -> Query:
+    """The largest cut of a random graph: annealing and complete search, far from a proof."""
+    rng = random.Random(seed)
+    pairs = [rng.sample(range(nodes), 2) for _ in range(edges)]
+    return query_of(
+        {
+            "variables": {"x": {"values": [0, 1], "shape": [nodes]}},
+            "terms": [
+                {"kind": "graph.cut", "scope": ["x"], "params": {"edges": [[*p, 1] for p in pairs]}}
+            ],
+        }
+    )
+
+
+async def _crowd(service: Service, boards: Sequence[Query], share: float) -> list[Row]:
+    """Many callers of the same structure."""
+    await service.load(boards, 4, 1.0)  # warms the process
+    loads = [await service.load(boards, CALLERS, 5 * share) for _ in range(3)]
+    best = max(loads, key=lambda load: len(load.seconds) / load.wall)
+    rates = [len(load.seconds) / load.wall for load in loads]
+    ratio = [percentile(x.seconds, 0.99) / percentile(x.seconds, 0.5) for x in loads]
+    cpu = statistics.median(1000 * load.each(load.cpu) for load in loads)
+    title = f"{CALLERS} callers, hardest Sudoku, through gRPC"
+    p50, p99 = (1000 * percentile(best.seconds, q) for q in (0.5, 0.99))
+    return [
+        at_least(
+            f"{title}: solves a second on two cores",
+            statistics.median(rates), 400, "1/s",
+            note=f"three runs: {', '.join(f'{rate:.0f}' for rate in rates)}; {cpu:.2f} ms of CPU a "
+            "solve, callers included",
+        ),
+        at_most(
+            f"{title}: p99 over p50",
+            statistics.median(ratio), 10, "",
+            note=f"best run: p50 {p50:.0f} ms, p99 {p99:.0f} ms",
+        ),
+    ]  # fmt: skip
+
+
+async def _batched(service: Service, nets: Sequence[Query]) -> list[Row]:
+    """The learned energy one at a time, and all at once."""
+    await service.once(nets[:2], 1)
+    walls, cpus = [], []
+    for _ in range(3):
+        one = await service.once(nets[:6], 1)
+        many = await service.once(nets, CALLERS)
+        walls.append(one.each(one.wall) / many.each(many.wall))
+        cpus.append(one.each(one.cpu) / many.each(many.cpu))
+    return [
+        at_least(
+            f"learned energy, {PARTICLES} particles, {CALLERS} callers: batched throughput over "
+            "one at a time",
+            statistics.median(walls), 5, "",
+            peer="the same in CPU", peer_value=statistics.median(cpus),
+            note=f"median of 3 runs in turns; {1000 * one.each(one.wall):.0f} ms a solve alone",
+        )
+    ]  # fmt: skip
+
+
+async def _identical(service: Service, boards: Sequence[Query], nets: Sequence[Query]) -> list[Row]:
+    """Answers of calls that shared batches against the same calls alone in this process."""
+    queries = [*boards, *nets]
+    requests = [pb.SolveRequest(query=query_to_proto(query)) for query in queries]
+    responses = await asyncio.gather(*(_admitted(service, request) for request in requests))
+    reasoner, other = Reasoner(catalogue()), 0
+    for query, response in zip(queries, responses, strict=True):
+        found = [answer_from_proto(answer) for answer in response.answers]
+        for a, b in zip(found, reasoner.reason(query), strict=True):
+            same = (a.status, a.values, a.energy, a.bound, a.unique, a.steps)
+            other += same != (b.status, b.values, b.energy, b.bound, b.unique, b.steps)
+    return [
+        at_most(
+            "answers of batched calls that differ from the same calls alone, same seed",
+            other, 0, "", note=f"{len(boards)} Sudokus and {len(nets)} learned, compared exactly",
+        )
+    ]  # fmt: skip
+
+
+async def _admitted(service: Service, request: pb.SolveRequest) -> Any:
+    """The answer, asked for again where the queue was full."""
+    while True:
+        try:
+            return await service.stub.Solve(request)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            await asyncio.sleep(0.01)
+
+
+async def _beside(
+    service: Service, boards: Sequence[Query], what: str, long: Query, share: float
+) -> list[Row]:
+    """Short calls with and without a long soft solve beside them."""
+    rows = []
+    for callers in (CALLERS, 1):
+        quiet, loud = [], []
+        for _ in range(3):
+            quiet.append(await service.load(boards, callers, 3 * share))
+            async with service.busy(long):
+                loud.append(await service.load(boards, callers, 3 * share))
+        before, after = (
+            statistics.median(statistics.median(load.seconds) for load in loads)
+            for loads in (quiet, loud)
+        )
+        rows.append(
+            at_most(
+                f"{callers} caller{'s' * (callers > 1)} of hardest Sudoku: p50 beside a long soft "
+                f"solve ({what}) over p50 without",
+                after / before, 2, "",
+                note=f"{1000 * before:.1f} ms and {1000 * after:.1f} ms, medians of 3 runs in "
+                "turns",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _cancelled(tries: int) -> Iterator[Row]:
+    """How long after its caller left a row is out of the batch that others go on in."""
+    reader = Reader(Reasoner(catalogue()).compiler)
+    spent = []
+    with ThreadPoolExecutor(1) as aside:
+        scheduler = Scheduler(2, aside)
+
+        def ask(k: int, steps: int) -> tuple[Any, Stop]:
+            stop = Stop(3600)
+            message = query_to_proto(learned(k, k, steps))
+
+            def made() -> Any:
+                read = reader.again("", message) or reader.read("", message)
+                return wanted(read, Options(), stop, None, list)
+
+            return scheduler.ask("", made, stop), stop
+
+        others = [ask(k, 10**9) for k in range(8)]
+        for k in range(tries):
+            future, stop = ask(k, 10**9)
+            time.sleep(0.02 + 0.01 * random.Random(k).random())
+            began = time.perf_counter()
+            stop.cancel()
+            scheduler.wake()
+            try:
+                future.result(10)
+            except Cancelled:
+                spent.append(1000 * (time.perf_counter() - began))
+        assert not any(future.done() for future, _ in others)
+        for _, stop in others:
+            stop.cancel()
+        scheduler.wake()
+        scheduler.pool.shutdown()
+    title = f"a cancelled caller's row leaves a batch of 8 others, {tries} tries"
+    whole = spent if len(spent) == tries else [math.inf]
+    yield at_most(f"{title}: p50", percentile(whole, 0.5), 50, "ms")
+    yield at_most(f"{title}: p99", percentile(whole, 0.99), 100, "ms")
