@@ -76,6 +76,7 @@ def board() -> Problem:
     return Compiler(Catalogue()).problem(query_of(sudoku(evidence={}))).root or pytest.fail()
 
 
+PATIENCE = 120  # seconds: kernels may have to be compiled first
 BASES = {"wells": wells(), "chain": chain(), "board": board()}
 
 
@@ -155,7 +156,7 @@ def test_arrivals_and_departures_change_no_answer(arrivals: list[Any]) -> None:
             asked.append((problem, seed, steps, leaves, future))
         for problem, seed, steps, leaves, future in asked:
             try:
-                found = future.result(30)
+                found = future.result(PATIENCE)
             except Cancelled:
                 assert leaves
                 continue
@@ -182,7 +183,7 @@ def test_one_batch_for_equal_structure_and_none_across_tenants(
         tenants[problem] = "ab"[k % 2]
         futures.append(ask(scheduler, problem, tenant="ab"[k % 2], steps=300)[0])
     for future in futures:
-        future.result(30)
+        future.result(PATIENCE)
     owners: dict[int, set[str]] = {}
     for batch, names in joined:
         owners[batch] = owners.get(batch, set()) | names
@@ -200,10 +201,10 @@ def test_a_fault_reaches_its_own_call_only(scheduler: Scheduler, at: str) -> Non
     for k, (future, problem) in enumerate(zip(futures, problems, strict=True)):
         if k == 6:
             with pytest.raises(ValueError, match="no energy here"):
-                future.result(30)
+                future.result(PATIENCE)
         else:
             alone = answers(problem, particles=40, seed=3, budget=Budget(steps=40))
-            assert gist(future.result(30)) == gist(alone)
+            assert gist(future.result(PATIENCE)) == gist(alone)
 
 
 def test_a_cancelled_row_leaves_and_the_others_go_on(scheduler: Scheduler) -> None:
@@ -219,7 +220,10 @@ def test_a_cancelled_row_leaves_and_the_others_go_on(scheduler: Scheduler) -> No
         endless.result(5)
     assert time.monotonic() - began < 1.0
     for future in others:
-        assert future.result(30)[0].steps == 400 or Flag.CANCELLED not in future.result()[0].flags
+        assert (
+            future.result(PATIENCE)[0].steps == 400
+            or Flag.CANCELLED not in future.result()[0].flags
+        )
 
 
 def test_the_time_of_a_call_ends_it_with_its_best(scheduler: Scheduler) -> None:
@@ -242,7 +246,7 @@ def test_a_long_call_does_not_starve_short_ones() -> None:
         time.sleep(0.2)
         for k in range(5):
             before = Slow.calls
-            ask(scheduler, BASES["board"].given_rows([evidence("board", k)]))[0].result(30)
+            ask(scheduler, BASES["board"].given_rows([evidence("board", k)]))[0].result(PATIENCE)
             assert Slow.calls - before < 40
         assert not long.done()
         stop.cancel()
@@ -298,7 +302,7 @@ def test_what_is_not_to_be_batched_gets_a_thread_of_its_own(scheduler: Scheduler
     wanted = Wanted(
         problem, Portfolio(), 1, 0, Budget(), lambda solution: verify(problem, solution)
     )
-    later = scheduler.ask("", lambda: Aside(lambda: wanted), Stop(5)).result(30)
+    later = scheduler.ask("", lambda: Aside(lambda: wanted), Stop(5)).result(PATIENCE)
     assert gist(later) == gist(answers(problem, particles=1))
     assert not own[0].startswith("step")
     with pytest.raises(BadQuery, match="wrong"):
