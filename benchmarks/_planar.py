@@ -279,14 +279,17 @@ def discrepancy(a: Tensor, b: Tensor) -> float:
     (n, m), (n, m) of 0 and 1
     """
 
-    def kernel(p: Tensor, q: Tensor) -> Tensor:
-        apart = p.sum(1)[:, None] + q.sum(1)[None, :] - 2 * p @ q.T
-        return torch.exp(-0.1 * apart)
+    def total(p: Tensor, q: Tensor) -> float:
+        ones = q.sum(1)[None, :]
+        parts = (
+            torch.exp(-0.1 * (c.sum(1)[:, None] + ones - 2 * c @ q.T)).sum(dtype=torch.float64)
+            for c in p.split(2000)
+        )
+        return float(sum(parts))
 
     n, m = len(a), len(b)
-    within = (kernel(a, a).double().sum() - n) / (n * (n - 1))
-    other = (kernel(b, b).double().sum() - m) / (m * (m - 1))
-    return float(within + other - 2 * kernel(a, b).double().mean())
+    within = (total(a, a) - n) / (n * (n - 1)) + (total(b, b) - m) / (m * (m - 1))
+    return within - 2 * total(a, b) / (n * m)
 
 
 def gibbs(energy: Callable[[Tensor], Tensor], bits: int, count: int, rounds: int, seed: int):
@@ -308,7 +311,7 @@ def gibbs(energy: Callable[[Tensor], Tensor], bits: int, count: int, rounds: int
 # ---------------------------------------------------------------- one run
 
 
-WIDTH, BATCH, RUNS, SAMPLES = 128, 128, 4, 4000
+WIDTH, BATCH, SAMPLES = 128, 128, 16_000
 
 
 def fresh(planar: Planar, seed: int, width: int = WIDTH) -> BitEnergy:
@@ -328,19 +331,22 @@ def fit(
     return time.process_time() - began
 
 
-def judged(term: BitEnergy, planar: Planar, runs: int, seed: int) -> dict[str, float]:
-    """Gap of the likelihood to its floor, and the mean discrepancy of Gibbs samples, x 1e-4."""
-    log_z, share = log_partition(term, Cover.of(planar), 1_000_000, seed)
-    found = []
-    for run in range(runs):
-        x = gibbs(term.of_bits, 2 * planar.bits, SAMPLES, 20, seed + run)
-        rng = Stream(seed + run, torch.ones(1, dtype=torch.int64))
-        found.append(1e4 * discrepancy(x, planar.encode(points(planar.name, SAMPLES, rng))))
+def judged(term: BitEnergy, planar: Planar, seed: int, samples: int = SAMPLES) -> dict[str, float]:
+    """Gap of the likelihood to its floor, and the discrepancy of Gibbs samples, x 1e-4.
+
+    The published scores are means over ten runs of 4,000 samples; the estimate is unbiased at any
+    size, and `samples` at once have less noise than as many in separate runs.
+    """
+    log_z, share = log_partition(term, Cover.of(planar), 500_000, seed)
+    bits = 2 * planar.bits
+    x = torch.cat([gibbs(term.of_bits, bits, 4000, 20, seed + k) for k in range(samples // 4000)])
+    data = planar.encode(
+        points(planar.name, len(x), Stream(seed, torch.ones(1, dtype=torch.int64)))
+    )
     nll = likelihood(term, planar, log_z)
     return {
         "nll": nll,
         "gap": nll - planar.floor(),
         "effective": share,
-        "mmd": sum(found) / len(found),
-        "spread": float(torch.tensor(found).std()),
+        "mmd": 1e4 * discrepancy(x, data),
     }

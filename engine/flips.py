@@ -72,7 +72,7 @@ class Single(Flips):
 @dataclass(frozen=True)
 class Path(Flips):
     """A path of different sites, one after the other with probability proportional to exp(tilt);
-    the way back is the path reversed. Its length is even on 1 ... 2 length - 1.
+    the way back is the path reversed. Its length is even on length / 2 ... 3 length / 2.
 
     Source: Sun, Dai, Xia, Ramamurthy, "Path auxiliary proposal for MCMC in discrete space", ICLR
     2022 (the fast sampler: one gradient at each end).
@@ -88,22 +88,25 @@ class Path(Flips):
         self, tilt: Tensor, hot: Tensor, owner: Tensor, particles: int, rng: Stream
     ) -> Flipped:
         sites = int(owner[-1]) + 1
-        most = min(2 * self.length - 1, sites)
-        weight = _moves(tilt, hot)
-        noise = rng.fork(0).uniform(particles, weight.shape[1]).to(weight.device)
-        keys = weight - torch.log(-torch.log(noise.double()))  # Gumbel: the order is a path
-        best, literal = _best(keys, owner, sites)
-        chosen = best.topk(most, 1).indices  # (B, m) sites in order
-        to, back = literal.gather(1, chosen), _true(hot, owner).gather(1, chosen)
-        length = 1 + rng.fork(1).integers(particles, 1, high=2 * self.length - 1)
+        half = self.length // 2
+        most = min(self.length + half, sites)
+        weight, mass = _weights(tilt, hot, owner)
+        # an exponential race: sites finish in the order of a path
+        noise = rng.fork(0).uniform(particles, sites).to(mass)
+        finish = noise.log() / mass
+        chosen = finish.topk(most, 1).indices  # (B, m) sites in order
+        u = rng.fork(1).uniform(particles, most).to(mass)
+        back = _true(hot, owner).gather(1, chosen)
+        to = back ^ 1 if weight is None else _within(weight, owner, chosen, u)
+        length = self.length - half + rng.fork(2).integers(particles, 1, high=2 * half + 1)
         rank = torch.arange(most, device=hot.device)
-        used = (rank < length.to(hot.device)) & best.gather(1, chosen).isfinite()
-        log = _path_log(weight, owner, to, used, False)
+        used = (rank < length.to(hot.device)) & (mass.gather(1, chosen) > 0)
+        log = _path_log(weight, mass, owner, to, used, False)
         return Flipped(_moved(hot, to, back, used), to, back, used, log)
 
     def return_log(self, flipped: Flipped, tilt: Tensor, owner: Tensor) -> Tensor:
-        weight = _moves(tilt, flipped.hot)
-        return _path_log(weight, owner, flipped.back, flipped.used, True)
+        weight, mass = _weights(tilt, flipped.hot, owner)
+        return _path_log(weight, mass, owner, flipped.back, flipped.used, True)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class Parallel(Flips):
 
     def _log(self, tilt: Tensor, hot: Tensor, owner: Tensor, to: Tensor) -> Tensor:
         keys = tilt - (hot < 0.5) / self.step
-        whole = _site_sum(keys.exp(), owner).log().sum(1)
+        whole = site_sum(keys.exp(), owner).log().sum(1)
         return keys.gather(1, to).sum(1) - whole
 
 
@@ -146,15 +149,48 @@ def _moves(tilt: Tensor, hot: Tensor) -> Tensor:
     return tilt.masked_fill(hot > 0.5, -torch.inf)
 
 
+def _weights(tilt: Tensor, hot: Tensor, owner: Tensor) -> tuple[Tensor | None, Tensor]:
+    """exp(tilt) of literals that would change something, over the largest, and its sum at each
+    site. -> (B, C), (B, n); at sites of two values there is one such literal: None, (B, n)"""
+    two = _width(owner) == 2
+    moves = tilt[:, ::2] + tilt[:, 1::2] if two else _moves(tilt, hot)
+    top = moves.max(1, keepdim=True).values.nan_to_num(0.0, 0.0, 0.0)
+    weight = (moves - top).exp_()
+    return (None, weight) if two else (weight, site_sum(weight, owner))
+
+
+def _width(owner: Tensor) -> int:
+    """How many literals each site has, 0 where they differ."""
+    width, rest = divmod(len(owner), int(owner[-1]) + 1)
+    return width if not rest and bool((owner[width - 1 :: width] == owner[::width]).all()) else 0
+
+
+def _within(weight: Tensor, owner: Tensor, chosen: Tensor, u: Tensor) -> Tensor:
+    """A literal of each chosen site, in proportion to its weight. (B, C), (B, m) -> (B, m)"""
+    size = torch.bincount(owner)
+    start = (size.cumsum(0) - size)[chosen]
+    wide = int(size.max())
+    step = torch.arange(wide, device=owner.device)
+    inside = step < size[chosen][..., None]  # (B, m, k)
+    at = (start[..., None] + step).clamp(max=len(owner) - 1)
+    mine = weight.gather(1, at.flatten(1)).reshape(at.shape).masked_fill(~inside, 0.0)
+    heap = mine.cumsum(-1)
+    place = (heap <= u[..., None] * heap[..., -1:]).sum(-1)
+    return start + torch.minimum(place, size[chosen] - 1)
+
+
 def _true(hot: Tensor, owner: Tensor) -> Tensor:
     """The literal that is true at each site. (B, C) -> (B, n)"""
-    return _best(hot, owner, int(owner[-1]) + 1)[1]
+    width, sites = _width(owner), int(owner[-1]) + 1
+    if width == 2:
+        return (hot[:, 1::2] > 0.5).long() + 2 * torch.arange(sites, device=hot.device)
+    return _best(hot, owner, sites)[1]
 
 
 def _best(keys: Tensor, owner: Tensor, sites: int) -> tuple[Tensor, Tensor]:
     """The largest key of each site, and its literal. (B, C) -> (B, n), (B, n)"""
-    width, rest = divmod(len(owner), sites)
-    if not rest and bool((owner[::width] == torch.arange(sites, device=owner.device)).all()):
+    width = _width(owner)
+    if width:
         best, place = keys.reshape(len(keys), sites, width).max(-1)
         return best, place + width * torch.arange(sites, device=keys.device)
     wide = owner.expand(keys.shape)
@@ -165,32 +201,41 @@ def _best(keys: Tensor, owner: Tensor, sites: int) -> tuple[Tensor, Tensor]:
     return best, none.scatter_reduce(1, wide, tie, "amax")
 
 
-def _site_sum(values: Tensor, owner: Tensor) -> Tensor:
+def spread(values: Tensor, owner: Tensor) -> Tensor:
+    """What stands at each site, at each of its literals. (B, n) -> (B, C)"""
+    width = _width(owner)
+    if width:
+        return values[..., None].expand(*values.shape, width).flatten(1)
+    return values[:, owner]
+
+
+def site_sum(values: Tensor, owner: Tensor) -> Tensor:
     """(B, C) -> (B, n)"""
-    width = int(owner[-1]) + 1
-    return values.new_zeros(len(values), width).index_add(1, owner, values)
+    width, sites = _width(owner), int(owner[-1]) + 1
+    if width == 2:
+        return values[:, ::2] + values[:, 1::2]
+    if width:
+        return values.reshape(len(values), sites, width).sum(-1)
+    return values.new_zeros(len(values), sites).index_add(1, owner, values)
 
 
 def _moved(hot: Tensor, to: Tensor, back: Tensor, used: Tensor) -> Tensor:
     """The state in which the used moves are made."""
-    off = torch.zeros_like(hot).scatter(1, back, used.to(hot.dtype))
-    on = torch.zeros_like(hot).scatter(1, to, used.to(hot.dtype))
-    return hot - off + on
+    change = used.to(hot.dtype)
+    return hot.scatter_add(1, back, -change).scatter_add_(1, to, change)
 
 
 def _path_log(
-    weight: Tensor, owner: Tensor, literal: Tensor, used: Tensor, reverse: bool
+    weight: Tensor | None, mass: Tensor, owner: Tensor, literal: Tensor, used: Tensor, reverse: bool
 ) -> Tensor:
-    """ln of the chance of a path: sum_k ln(w_k / what is left before k). -> (B,)
+    """ln of the chance of a path: sum_k ln(w_k / what is left before k). -> (B,) float64
 
     Sites leave as they are taken, in order, or from the last used one back.
     """
-    top = weight.max(1, keepdim=True).values.nan_to_num(0.0, 0.0, 0.0)
-    mass = _site_sum((weight - top).exp(), owner)  # (B, n)
-    site = owner[literal]
-    each = torch.where(used, mass.gather(1, site), 0.0)
-    rest = mass.sum(1, keepdim=True) - each.sum(1, keepdim=True)
-    rest = rest.clamp(min=0.0)
+    own = mass.gather(1, owner[literal]).double()
+    each = torch.where(used, own, 0.0)
+    rest = (mass.sum(1, dtype=torch.float64) - each.sum(1)).clamp(min=0.0)[:, None]
     left = each.cumsum(1) if reverse else each.flip(1).cumsum(1).flip(1)
-    log = weight.gather(1, literal) - top - (rest + left).log()
+    taken = own if weight is None else weight.gather(1, literal).double()
+    log = taken.log() - (rest + left).log()
     return torch.where(used, log, 0.0).sum(1)

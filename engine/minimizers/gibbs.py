@@ -17,6 +17,7 @@ is approximate.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.flips import Flips, Single
+from engine.flips import Flips, Single, site_sum, spread
 from engine.minimizer import Minimizer, Report, put_rows, select_rows
 from engine.minimizers.descent import GAP, floor
 from engine.problem import Problem
@@ -122,12 +123,14 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         )
         one = torch.ones(batch, dtype=torch.float64)
         move = _Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
+        tilt = move.tilt(now)
         for k in range(steps):
-            here, ratio, _ = move.propose(now, rng.fork(k))
+            here, there, ratio, _ = move.propose(now, tilt, rng.fork(k))
             u = rng.fork(k).fork(WORD).uniform(batch // problem.rows, 2, dtype=torch.float64)
             worse = here.violation > now.violation + 1e-9
             taken = (u[:, 1].log() <= ratio) & ~worse
             now = Seen(*(_where(taken, a, b) for a, b in zip(here, now, strict=True)))
+            tilt = _where(taken, there, tilt)
         return {**x, **{n: t.to(x[n].dtype) for n, t in frame.state(now.hot, now.real).items()}}
 
     def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
@@ -191,7 +194,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         multiplier = s.multiplier.repeat_interleave(particles)
         there = s.now
         move = _Move(problem, s.frame, self.flips, multiplier, beta, s.pace)
-        here, ratio, flips = move.propose(there, rng)
+        here, _, ratio, flips = move.propose(there, move.tilt(there), rng)
         u = rng.fork(WORD).uniform(particles, 2, dtype=torch.float64)
         taken = u[:, 1].log() <= ratio
         s = self._kept(problem, s, here)
@@ -288,18 +291,45 @@ class _Move:
     beta: Tensor  # (B,)
     pace: Tensor  # (B,)
 
-    def propose(self, there: Seen, rng: Stream) -> tuple[Seen, Tensor, Tensor]:
-        """-> the proposed states, ln of the ratio (B,), which particles moved finite sites (B,)"""
+    @cached_property
+    def movable(self) -> Tensor:
+        """Literals that evidence leaves open. -> (B, C)"""
+        return _movable(self.problem, self.frame, len(self.beta) // self.problem.rows)
+
+    @cached_property
+    def open(self) -> Tensor:
+        """Particles that have a finite site to move: one with two values left. -> (B,) bool"""
+        if not len(self.frame.finite):
+            return torch.zeros(len(self.beta), dtype=torch.bool)
+        return (site_sum(self.movable.int(), self.frame.owner) > 1).any(1)
+
+    @cached_property
+    def free(self) -> bool:
+        """Evidence leaves every literal open."""
+        return bool(self.movable.all())
+
+    def tilt(self, seen: Seen) -> Tensor:
+        """Half of what the gradient foretells of ln p, for every literal; -inf where evidence
+        closes it. -> (B, C)"""
+        g = seen.hot_slope
+        if bool((self.multiplier != 0).any()):
+            g = g + self.multiplier.to(g)[:, None] * seen.hot_force
+        tilt = (g - _present(g, seen.hot, self.frame.owner)) * (-self.beta / 2).to(g)[:, None]
+        return tilt if self.free else tilt.masked_fill(~self.movable, -math.inf)
+
+    def propose(
+        self, there: Seen, tilt: Tensor, rng: Stream
+    ) -> tuple[Seen, Tensor, Tensor, Tensor]:
+        """-> the proposed states, their tilt, ln of the ratio (B,), which particles moved finite
+        sites (B,)"""
         problem, frame, beta, multiplier = self.problem, self.frame, self.beta, self.multiplier
         particles = len(beta) // problem.rows
-        mask = _movable(problem, frame, particles)
         u = rng.fork(WORD).uniform(particles, 1, dtype=torch.float64)
-        flips = _coin(frame, mask & (there.hot < 0.5), u[:, 0])
+        flips = self.open & (u[:, 0] < (0.5 if frame.real else 2.0))
         hot, flipped = there.hot, None
         if len(frame.finite):
-            tilt = _tilt(there, multiplier, beta, mask, frame.owner)
             flipped = self.flips.propose(tilt, there.hot, frame.owner, particles, rng.fork(FLIP))
-            hot = _where(flips, flipped.hot, there.hot)
+            hot = _where(flips, flipped.hot, there.hot) if len(frame.real) else flipped.hot
         width = _widths(problem, frame, particles)
         drift = _drift(there, multiplier, self.pace, width)
         real = there.real
@@ -313,11 +343,11 @@ class _Move:
         log = -beta * change.nan_to_num(0.0)
         back = _drift(here, multiplier, self.pace, width)
         chance = _langevin(there.real, here.real, drift, back, beta / self.pace, width)
+        tilt = self.tilt(here)
         if flipped is not None:
-            tilt = _tilt(here, multiplier, beta, mask, frame.owner)
             way = self.flips.return_log(flipped, tilt, frame.owner) - flipped.log
             chance = torch.where(flips, way.nan_to_num(-math.inf, math.inf, -math.inf), chance)
-        return here, log + chance, flips
+        return here, tilt, log + chance, flips
 
 
 # ---------------------------------------------------------------- states
@@ -405,22 +435,7 @@ def _present(slope: Tensor, hot: Tensor, owner: Tensor) -> Tensor:
     """The slope of the literal that is true at each literal's site. (B, C) -> (B, C)"""
     if not len(owner):
         return slope
-    sites = slope.new_zeros(len(slope), int(owner[-1]) + 1).index_add(1, owner, slope * hot)
-    return sites[:, owner]
-
-
-def _tilt(seen: Seen, multiplier: Tensor, beta: Tensor, mask: Tensor, owner: Tensor) -> Tensor:
-    """Half of what the gradient foretells of ln p, for every literal. -> (B, C) float64"""
-    g = seen.hot_slope.double()
-    if bool((multiplier != 0).any()):
-        g = g + multiplier[:, None] * seen.hot_force.double()
-    d = g - _present(g, seen.hot, owner)
-    return (-beta[:, None] / 2 * d).masked_fill(~mask, -math.inf)
-
-
-def _coin(frame: Frame, moves: Tensor, u: Tensor) -> Tensor:
-    """Which particles move a finite site; the others take a Langevin step. -> (B,) bool"""
-    return moves.any(1) & (u < (0.5 if frame.real else 2.0))
+    return spread(site_sum(slope * hot, owner), owner)
 
 
 # ---------------------------------------------------------------- moves of real sites

@@ -1,0 +1,166 @@
+"""Spins on a lattice, or on any graph: couplings of pairs and fields of sites, given or learned."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from engine.domain import Domain, Finite, Variable, View
+from engine.errors import BadQuery, Mistake
+from engine.factors import Factors, Ints, Table
+from modules.pairs import read_pairs
+from modules.parameters import Number, Site, Strict
+from modules.sites import OverSites
+from modules.weights import Weights, read_weights
+
+KIND = "discrete.lattice"
+
+
+class Parameters(Strict):
+    """Which pairs are coupled, and how strongly."""
+
+    pairs: Literal["neighbours", "torus", "all"] | list[tuple[Site, Site]] = Field(
+        "neighbours",
+        description="Coupled pairs of sites: neighbours in the shape of the variable, the same "
+        "with opposite edges joined, all pairs, or a list [[a, b], ...].",
+    )
+    couplings: Number | list[Number] = Field(
+        0.0, description="J of all pairs, or one a pair in order; above 0 both ends like to agree."
+    )
+    fields: Number | list[Number] = Field(
+        0.0, description="h of all sites, or one a site; above 0 the second value is liked."
+    )
+    weights: str | None = Field(
+        None, description="A file of learned pairs, couplings and fields, instead of these."
+    )
+
+
+class Lattice(OverSites):
+    """Spins with pair couplings: E = - sum over pairs of J_ab s_a s_b - sum over sites of h_a s_a.
+
+    s = -1 at the first of the two values of a site, +1 at the second. Affine in each site; in nats
+    where learned: exp(-E) / Z is the chance of a state. All structure is explicit, so that search
+    proves what it finds where the graph allows. Parameters `couplings` (m,) and `fields` (n,) are
+    trained by any objective (`engine.objectives`). BadQuery: a site with other than two values, a
+    wrong number of couplings or fields, weights of another size.
+    """
+
+    calibrated = True
+
+    def __init__(
+        self,
+        *scope: Variable | View,
+        pairs: str | Sequence[Sequence[int]] = "neighbours",
+        couplings: float | Sequence[float] = 0.0,
+        fields: float | Sequence[float] = 0.0,
+        weights: str | None = None,
+    ):
+        super().__init__(*scope)
+        for k, domain in enumerate(self.layout.domains):
+            if len(domain.values) != 2:
+                problem = f"has {len(domain.values)} values"
+                raise BadQuery(Mistake(f"scope[{k}]", problem, "a spin has two"))
+        learned = None if weights is None else _learned(weights, self.layout.sites)
+        if learned is not None:
+            pairs = learned.tensors["pairs"].tolist()
+        self.a, self.b = _read(self, pairs)
+        one, other = torch.from_numpy(self.a), torch.from_numpy(self.b)
+        self.register_buffer("one", one, persistent=False)
+        self.register_buffer("other", other, persistent=False)
+        self.one: Tensor
+        self.other: Tensor
+        if learned is not None:
+            couplings = learned.tensors["couplings"].tolist()
+            fields = learned.tensors["fields"].tolist()
+        self.couplings = nn.Parameter(_each(couplings, len(self.a), "couplings"))
+        self.fields = nn.Parameter(_each(fields, self.layout.sites, "fields"))
+
+    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, 2) -> (B,)
+        x = self.layout.columns(tensors).reshape(len(tensors[0]), -1, 2)
+        s = x[..., 1] - x[..., 0]  # (B, n)
+        both = s.index_select(1, self.one) * s.index_select(1, self.other)  # (B, m)
+        return -(both @ self.couplings.to(s.dtype)) - s @ self.fields.to(s.dtype)
+
+    def factors(self, *domains: Domain) -> Factors:
+        """One table for all pairs of one coupling, one for all sites of one field."""
+        with torch.no_grad():
+            j, h = self.couplings.double().numpy(), self.fields.double().numpy()
+        two = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+        tables = []
+        for value in np.unique(j[j != 0]):
+            at = np.flatnonzero(j == value)
+            scopes = np.stack([self.a[at], self.b[at]], 1)
+            tables.append(_table(scopes, two, value * np.array([-1.0, 1.0, 1.0, -1.0])))
+        for value in np.unique(h[h != 0]):
+            at = np.flatnonzero(h == value)
+            tables.append(_table(at[:, None], np.array([[0], [1]]), value * np.array([1.0, -1.0])))
+        return self.made(domains, tables=tuple(tables))
+
+    def floor(self) -> float:
+        with torch.no_grad():
+            total = self.couplings.double().abs().sum() + self.fields.double().abs().sum()
+        return -float(total) * (1 + 1e-6)
+
+    def weights(self, made: str) -> Weights:
+        """What `write_weights` keeps; `made` is the command that made it."""
+        pairs = torch.stack([self.one, self.other], 1)
+        tensors = {"pairs": pairs, "couplings": self.couplings, "fields": self.fields}
+        return Weights(tensors, {"made": made, "sites": self.layout.sites})
+
+    @classmethod
+    def example(cls) -> "Lattice":
+        spin = Variable("spin", Finite((-1, 1), (2, 3)))
+        return cls(spin, couplings=[0.5, -1.0, 0.25, 2.0, 0.5, 0.5, 1.5], fields=0.3)
+
+
+def _table(scopes: Ints, tuples: Ints, costs: np.ndarray) -> Table:
+    none = np.zeros(len(scopes), dtype=np.int64)
+    return Table(scopes, tuples, costs, term=none, part=none)
+
+
+def _read(term: Lattice, pairs: str | Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    """Both ends of each coupled pair."""
+    if not isinstance(pairs, str):
+        return read_pairs(term.layout, pairs, "pairs")
+    if pairs == "all":
+        every = list(combinations(range(term.layout.sites), 2))
+        return read_pairs(term.layout, every, "pairs")
+    if len(term.scope) != 1 or not term.scope[0].shape:
+        raise BadQuery(
+            Mistake("pairs", f"{pairs!r} needs one variable with a shape", 'give a list, or "all"')
+        )
+    return read_pairs(term.layout, _adjacent(term.scope[0].shape, pairs == "torus"), "pairs")
+
+
+def _adjacent(shape: tuple[int, ...], joined: bool) -> list[tuple[int, int]]:
+    """Neighbours along each axis; on a torus an axis of two joins its ends once."""
+    place = np.arange(int(np.prod(shape))).reshape(shape)
+    found: list[tuple[int, int]] = []
+    for axis, length in enumerate(shape):
+        ahead = np.roll(place, -1, axis)
+        keep = length if joined and length > 2 else length - 1
+        one, other = (np.take(t, range(keep), axis).reshape(-1) for t in (place, ahead))
+        found += zip(one.tolist(), other.tolist(), strict=True)
+    return found
+
+
+def _each(value: float | Sequence[float], count: int, path: str) -> Tensor:
+    """One number for each of `count`."""
+    if isinstance(value, (int, float)):
+        return torch.full((count,), float(value))
+    if len(value) != count:
+        raise BadQuery(Mistake(path, f"has {len(value)} numbers", f"give {count}, or one for all"))
+    return torch.tensor([float(v) for v in value])
+
+
+def _learned(path: str, sites: int) -> Weights:
+    learned = read_weights(path, KIND, Path(__file__).parent)
+    if learned.settings["sites"] != sites:
+        problem = f"{path} was learned on {learned.settings['sites']} sites"
+        raise BadQuery(Mistake("weights", problem, f"the scope has {sites}"))
+    return learned
