@@ -224,10 +224,12 @@ class Scheduler:
             self._tenants[name] = _Tenant(used)
         return self._tenants[name]
 
-    def wake(self) -> None:
-        """One more thread goes to work where there is some: a call came, or was cancelled."""
+    def wake(self, own: int = 0) -> None:
+        """One more thread goes to work where there is some: a call came, or was cancelled. `own`
+        of what there is will be done by the caller, in turn."""
         with self._lock:
-            if self._pumps >= self.threads or self._pick() is None:
+            ready = sum(bool(t.asked) + len(t.ready()) for t in self._tenants.values())
+            if self._pumps >= self.threads or ready <= own:
                 return
             self._pumps += 1
         try:
@@ -287,7 +289,7 @@ class Scheduler:
             if call.stop():
                 call.late()
             else:
-                self._take(name, call, call.ask)
+                self._take(name, call, call.ask, 1)
 
     def _apart(self, name: str, call: _Call, work: Callable[[], Any]) -> None:
         """Work that has waited for its thread."""
@@ -296,7 +298,7 @@ class Scheduler:
         else:
             self._take(name, call, work)
 
-    def _take(self, name: str, call: _Call, ask: Callable[[], Any]) -> None:
+    def _take(self, name: str, call: _Call, ask: Callable[[], Any], own: int = 0) -> None:
         """A call goes where what it asks for is done."""
         try:
             got = ask()
@@ -305,13 +307,13 @@ class Scheduler:
                 self.aside.submit(context.run, self._apart, name, call, got.work)
             elif isinstance(got, Wanted):
                 call.wanted = got
-                self._line_up(name, call, got.key)
+                self._line_up(name, call, got.key, own)
             else:
                 call.future.set_result(got)
         except Exception as error:
             call.fail(error)
 
-    def _line_up(self, name: str, call: _Call, key: Hashable) -> None:
+    def _line_up(self, name: str, call: _Call, key: Hashable, own: int) -> None:
         with self._lock:
             tenant = self._tenant(name)
             line = tenant.lines.get(key)
@@ -319,7 +321,7 @@ class Scheduler:
                 used = min((other.used for other in tenant.lines.values()), default=0.0)
                 line = tenant.lines[key] = _Line(call.wanted.minimizer, used)
             line.waiting.append(call)
-        self.wake()
+        self.wake(own)
 
     def _end(self, name: str, call: _Call, stopped: bool) -> None:
         """Make the result of where its rows stand."""

@@ -252,18 +252,15 @@ class BranchAndBound(Minimizer[BranchState]):
         )
 
     def step(self, problem: Problem, s: BranchState, rng: Stream) -> BranchState:
-        open_rows = (~s.done).nonzero().reshape(-1)
-        if not len(open_rows):
-            return s
-        if s.plan.cover is not None:
-            visits = s.visits[open_rows]
-            for k, (nodes, _) in enumerate(COVER_ROUNDS):
-                rows = open_rows[visits == k].tolist()
-                if rows:
-                    s = self._cover(s, rows, nodes)
-            open_rows = open_rows[visits >= len(COVER_ROUNDS)]
-        for r in open_rows.tolist():
-            s = self._learn(problem, s, r)
+        done, visits = s.done.tolist(), s.visits.tolist()
+        rounds = [] if s.plan.cover is None else [nodes for nodes, _ in COVER_ROUNDS]
+        for k, nodes in enumerate(rounds):
+            rows = [r for r, visit in enumerate(visits) if visit == k and not done[r]]
+            if rows:
+                s = self._cover(s, rows, nodes)
+        for r, visit in enumerate(visits):
+            if visit >= len(rounds) and not done[r]:
+                s = self._learn(problem, s, r)
         return s
 
     def width(self, s: BranchState) -> int:
@@ -292,37 +289,30 @@ class BranchAndBound(Minimizer[BranchState]):
         allowed = s.allowed.numpy()
         result = covering.search(cover, allowed[rows], nodes, max(2, self.wanted), symmetric)
         status, found, solutions = result.status, result.found, result.solutions
-        places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
-        done, unique, visits = s.done.clone(), s.unique.clone(), s.visits.clone()
+        names = ("places", "energy", "bound", "done", "unique", "visits")
+        new = {name: getattr(s, name).clone() for name in names}
+        at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
         others = list(s.others)
+        at["visits"][rows] += 1
         for k, r in enumerate(rows):
-            visits[r] += 1
             exhausted = status[k] == covering.EXHAUSTED
             if found[k] == 0:
                 if exhausted:
-                    bound[r], done[r] = math.inf, True
+                    at["bound"][r], at["done"][r] = math.inf, True
                 continue
             visible = solutions[k, :, : s.plan.factors.visible].astype(np.int64)
-            places[r] = torch.from_numpy(visible[0])
-            energy[r] = bound[r] = 0.0
+            at["places"][r] = visible[0]
+            at["energy"][r] = at["bound"][r] = 0.0
             more = list(visible[1 : found[k]])
             if not more and symmetric and not result.counted[k]:
                 more = _recoloured(visible[0], s.plan.factors, allowed[r])
             others[r] = tuple(more)
             if more:
-                unique[r] = NOT_UNIQUE
+                at["unique"][r] = NOT_UNIQUE
             elif result.counted[k]:
-                unique[r] = UNIQUE
-            done[r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
-        return s._replace(
-            places=places,
-            energy=energy,
-            bound=bound,
-            done=done,
-            unique=unique,
-            visits=visits,
-            others=tuple(others),
-        )
+                at["unique"][r] = UNIQUE
+            at["done"][r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
+        return s._replace(others=tuple(others), **new)
 
     def _learn(self, problem: Problem, s: BranchState, r: int) -> BranchState:
         """A visit by the clause-learning search."""
