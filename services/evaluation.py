@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+import torch
 from google.protobuf.message import DecodeError
-from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from services.frames import Frame, load
 from services.hosted import Hosted
 from services.limits import Limits
 from services.region import HostRegion, Regions
-from services.tensors import Content, aligned, lay, share, take_list, within
+from services.tensors import Content, aligned, array_of, lay, share, view_list, within
 from services.v1 import module_pb2 as pb
 
 Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
@@ -98,7 +98,7 @@ class Evaluation:
         batch = request.head.batch
         memory = None if self._region is None else self._region.memory
         try:
-            states = take_list(batch.states, request.raw, self.limits, memory)
+            arrays = view_list(batch.states, request.raw, self.limits, memory)
         except BadQuery as error:
             raise error.under("states") from None
         try:
@@ -106,27 +106,26 @@ class Evaluation:
         except BadQuery as error:
             raise error.under("room") from None
         began = perf_counter()
+        states = [
+            torch.from_numpy(x if spec.HasField("slice") else x.copy())
+            for x, spec in zip(arrays, batch.states, strict=True)
+        ]
         energy, slopes = hosted.evaluate(states, batch.want_gradient)
         head = pb.EvaluateResponse()
         head.energies.sequence, head.energies.seconds = batch.sequence, perf_counter() - began
         specs = [head.energies.energy, *(head.energies.gradients.add() for _ in slopes)]
-        tensors = (energy, *slopes)
+        results = [array_of(x) for x in (energy, *slopes)]
         raw: list[Content] = []
-        if memory is not None and _size(tensors) <= room:
+        if memory is not None and sum(aligned(x.nbytes) for x in results) <= room:
             offset = batch.room.offset
-            for tensor, spec in zip(tensors, specs, strict=True):
-                offset = share(tensor, spec, memory, offset)
+            for result, spec in zip(results, specs, strict=True):
+                offset = share(result, spec, memory, offset)
         else:
-            for tensor, spec in zip(tensors, specs, strict=True):
-                lay(tensor, spec, raw)
+            for result, spec in zip(results, specs, strict=True):
+                lay(result, spec, raw)
         return Frame(head, raw)
 
 
 def ready(hosted: Hosted) -> pb.Ready:
     """What a binding is answered with."""
     return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine))
-
-
-def _size(tensors: Sequence[Tensor]) -> int:
-    """Bytes of shared memory that tensors take, side by side."""
-    return sum(aligned(x.numel() * x.element_size()) for x in tensors)

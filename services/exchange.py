@@ -5,11 +5,13 @@ replica and the solve goes on. Large batches travel in chunks: in line, or throu
 host shares.
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 from torch import Tensor
@@ -19,7 +21,7 @@ from services.bindings import Binding, binding_to_proto
 from services.dial import Line, Lost, Replicas, Stream
 from services.frames import Frame, load
 from services.region import attach
-from services.tensors import Content, aligned, lay, share, take, take_list
+from services.tensors import Array, Content, aligned, array_of, lay, share, view, view_list
 from services.v1 import module_pb2 as pb
 
 WINDOW = 4  # chunks under way at once, in line
@@ -32,7 +34,7 @@ class Pending:
     """One batch: what is known of its answer so far."""
 
     chunks: int
-    answers: list[tuple[Tensor, tuple[Tensor, ...]]] = field(default_factory=list)
+    answers: list[list[Array]] = field(default_factory=list)  # energies, slopes
     error: BasinError | None = None  # why there will be no answer
 
 
@@ -42,7 +44,7 @@ class _Chunk:
 
     pending: Pending
     sequence: int
-    states: tuple[Tensor, ...]
+    states: Sequence[Array]
     want_gradient: bool
 
     @property
@@ -53,7 +55,7 @@ class _Chunk:
     @property
     def size(self) -> int:
         """Bytes of shared memory that the states take."""
-        return sum(aligned(x.numel() * x.element_size()) for x in self.states)
+        return sum(aligned(x.nbytes) for x in self.states)
 
     def message(self, memory: memoryview | None) -> bytes:
         """The request, its states in line or in shared memory with room for the answer."""
@@ -83,20 +85,18 @@ class Exchanges:
         self._refused = False  # the host shares none on this stream
         self._waiting: deque[_Chunk] = deque()  # not answered yet, in order
         self._sent = 0  # so many of them are under way on this stream
-        self._count = 0
+        self.count = 0  # messages with states so far
         self._lock = threading.RLock()
 
     def send(self, tensors: Sequence[Tensor], want_gradient: bool) -> Pending:
         """Put a batch on its way. Raises what `wait` raises."""
-        states = [
-            (x if x.dtype in WIRE else x.float()).detach().contiguous().cpu() for x in tensors
-        ]
+        states = [array_of(x if x.dtype in WIRE else x.float()) for x in tensors]
         with self._lock:
             chunks = list(_split(states, self._most(states)))
             pending = Pending(len(chunks))
             for chunk in chunks:
-                self._waiting.append(_Chunk(pending, self._count, chunk, want_gradient))
-                self._count += 1
+                self._waiting.append(_Chunk(pending, self.count, chunk, want_gradient))
+                self.count += 1
             self._through(self._pump)
         return pending
 
@@ -108,10 +108,11 @@ class Exchanges:
                 if pending.error is not None:
                     raise pending.error
                 self._through(self._receive)
-        if len(pending.answers) == 1:
-            return pending.answers[0]
-        energies, slopes = zip(*pending.answers, strict=True)
-        return torch.cat(energies), tuple(torch.cat(s) for s in zip(*slopes, strict=True))
+        parts = list(zip(*pending.answers, strict=True))  # of energies, and of each slope
+        energy, *slopes = (
+            torch.from_numpy(part[0] if len(part) == 1 else np.concatenate(part)) for part in parts
+        )
+        return energy, tuple(slopes)
 
     def close(self) -> None:
         """End the stream; the next batch opens another. What was not answered never will be."""
@@ -119,9 +120,9 @@ class Exchanges:
             self._end()
             self._drop(ModuleFault(self.binding.kind, "its stream was closed"))
 
-    def _most(self, states: Sequence[Tensor]) -> int:
+    def _most(self, states: Sequence[Array]) -> int:
         """States in one chunk, the larger of states out and slopes back."""
-        row = sum(x[:1].numel() * x.element_size() for x in states) + 8
+        row = sum(math.prod(x.shape[1:]) * x.itemsize for x in states) + 8
         limits = self.replicas.dialing.limits
         # through shared memory too, a chunk must fit into a message: the next host may share none
         room = limits.message_bytes * 3 // 4 if self.sharing else limits.chunk_bytes
@@ -232,35 +233,33 @@ class Exchanges:
             raise self._fault(f"its answer has no {field}")
         return answer
 
-    def _answer(
-        self, answer: Frame[pb.EvaluateResponse], chunk: _Chunk
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Energies and slopes of an answer, checked against what was sent."""
+    def _answer(self, answer: Frame[pb.EvaluateResponse], chunk: _Chunk) -> list[Array]:
+        """Energies and slopes of an answer, checked against what was sent, in their own memory."""
         energies, limits = answer.head.energies, self.replicas.dialing.limits
         try:
-            energy = take(energies.energy, answer.raw, limits, self._memory)
-            slopes = take_list(energies.gradients, answer.raw, limits, self._memory)
+            energy = view(energies.energy, answer.raw, limits, self._memory).copy()
+            slopes = view_list(energies.gradients, answer.raw, limits, self._memory)
         except BadQuery as error:
             raise self._fault(f"its answer: {error}") from None
         if energies.sequence != chunk.sequence:
             raise self._fault(f"answered batch {energies.sequence}, not {chunk.sequence}")
-        batch = len(chunk.states[0])
-        if tuple(energy.shape) != (batch,) or energy.dtype != torch.float64:
+        if energy.shape != (len(chunk.states[0]),) or energy.dtype != np.float64:
             raise self._fault(f"{energy.dtype} energies of shape {[*energy.shape]}")
         wanted = [x.shape for x in chunk.states] if chunk.want_gradient else []
         if [x.shape for x in slopes] != wanted:
             raise self._fault(f"gradients of shapes {[[*x.shape] for x in slopes]}")
-        if self._memory is not None:  # which the next chunk overwrites
-            energy, slopes = energy.clone(), [slope.clone() for slope in slopes]
-        if energy.isnan().any():
+        if np.isnan(energy).any():
             raise self._fault("an energy is nan")
-        return energy, tuple(slopes)
+        return [energy, *(slope.copy() for slope in slopes)]
 
     def _fault(self, why: str) -> ModuleFault:
         return ModuleFault(self.binding.kind, why)
 
 
-def _split(states: Sequence[Tensor], most: int) -> Iterator[tuple[Tensor, ...]]:
+def _split(states: Sequence[Array], most: int) -> Iterator[Sequence[Array]]:
     """Chunks of at most so many states; one at least."""
-    for at in range(0, max(len(states[0]), 1), most):
-        yield tuple(x[at : at + most] for x in states)
+    if len(states[0]) <= most:
+        yield states
+        return
+    for at in range(0, len(states[0]), most):
+        yield [x[at : at + most] for x in states]

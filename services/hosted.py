@@ -125,7 +125,7 @@ class Hosted:
             for leaf, slope in zip(leaves, slopes, strict=True)
         )
         for slope in whole:
-            if math.isnan(float(slope.sum())):  # one is nan, or infinities of both signs
+            if math.isnan(slope.numpy(force=True).sum()):  # one is nan, or infinities of both signs
                 fine = energy.detach().isfinite()  # elsewhere there is no slope to speak of
                 if slope[fine].isnan().any():
                     raise ModuleFault(self.kind, "its gradient is nan where its energy is finite")
@@ -167,7 +167,7 @@ class Hosted:
             why = f"gave {type(energy).__name__}, not a tensor"
         elif tuple(energy.shape) != (batch,):
             why = f"gave shape {[*energy.shape]}, not [{batch}]"
-        elif not _finite(energy.detach()):
+        elif not _finite(energy):
             if energy.isnan().any():
                 why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
             elif (energy == -math.inf).any():
@@ -178,7 +178,7 @@ class Hosted:
 
 def _finite(x: Tensor) -> bool:
     """Whether all are finite; one pass where the sum is, and it mostly is."""
-    return math.isfinite(float(x.sum())) or bool(x.isfinite().all())
+    return math.isfinite(x.numpy(force=True).sum()) or bool(x.isfinite().all())
 
 
 def guarded(kind: str, method: str, work: Callable[[], R]) -> R:

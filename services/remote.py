@@ -127,6 +127,11 @@ class Remote(Term):
             self._verdicts |= dict(zip(fresh, said, strict=True))
         return [self._verdicts[key] for key in keys]
 
+    @property
+    def exchanges(self) -> int:
+        """Messages with states that went to the host so far."""
+        return self._exchanges.count
+
     def close(self) -> None:
         """End the stream; the next evaluation opens another."""
         self._exchanges.close()

@@ -25,30 +25,36 @@ _TYPES: dict[torch.dtype, tuple[pb.DataType.ValueType, np.dtype[Any]]] = {
     torch.uint8: (pb.DATA_TYPE_UINT8, np.dtype("u1")),
 }
 _BACK = {number: dtype for number, dtype in _TYPES.values()}
-_DTYPES = {number: kind for kind, (number, _) in _TYPES.items()}
+_NUMBERS = {dtype.newbyteorder("="): number for number, dtype in _TYPES.values()}
 ALIGNED = 64  # what offsets in shared memory are multiples of
 
 Content = bytes | memoryview
+Array = npt.NDArray[Any]
 
 
 def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[bytes], name: str = "") -> None:
     """Describe one tensor in `spec` and append its bytes to `raw`."""
+    spec.name, spec.raw_index = name, len(raw)
+    raw.append(_described(array_of(tensor), spec).tobytes())
+
+
+def array_of(tensor: Tensor) -> Array:
+    """The numbers of a tensor, side by side in the memory of this machine."""
+    return np.ascontiguousarray(tensor.numpy(force=True))
+
+
+def lay(array: Array, spec: pb.TensorSpec, raw: MutableSequence[Content]) -> None:
+    """Describe numbers in `spec` and append a view of their memory to `raw`: nothing is copied."""
     spec.raw_index = len(raw)
-    raw.append(_described(tensor, spec, name).tobytes())
+    raw.append(_described(array, spec).reshape(-1).view(np.uint8).data)
 
 
-def lay(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[Content]) -> None:
-    """The same without a copy: what is appended is a view of the tensor's memory."""
-    spec.raw_index = len(raw)
-    raw.append(_bytes(_described(tensor, spec, "")))
+def share(array: Array, spec: pb.TensorSpec, region: memoryview, offset: int) -> int:
+    """Describe numbers in `spec`, write them into shared memory, and give the next free offset.
 
-
-def share(tensor: Tensor, spec: pb.TensorSpec, region: memoryview, offset: int) -> int:
-    """Describe one tensor in `spec`, write it into shared memory, and give the next free offset.
-
-    Raises ValueError where it does not fit.
+    Raises ValueError where they do not fit.
     """
-    content = _bytes(_described(tensor, spec, ""))
+    content = _described(array, spec).reshape(-1).view(np.uint8)
     end = offset + content.nbytes
     if end > region.nbytes:
         raise ValueError(f"{content.nbytes} bytes at {offset} of {region.nbytes}")
@@ -76,17 +82,13 @@ def within(place: pb.SharedSlice, region: memoryview | None) -> memoryview:
     return region[place.offset : place.offset + place.bytes]
 
 
-def _described(tensor: Tensor, spec: pb.TensorSpec, name: str) -> npt.NDArray[Any]:
-    if tensor.dtype not in _TYPES:
-        raise TypeError(f"tensors of {tensor.dtype} do not travel; use {[*_TYPES]}")
-    number, dtype = _TYPES[tensor.dtype]
-    spec.name, spec.data_type = name, number
-    spec.shape[:] = tensor.shape
-    return tensor.detach().cpu().numpy().astype(dtype, copy=False)
-
-
-def _bytes(array: npt.NDArray[Any]) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+def _described(array: Array, spec: pb.TensorSpec) -> Array:
+    """The same numbers, little-endian, and what `spec` says of them."""
+    if array.dtype not in _NUMBERS:
+        raise TypeError(f"tensors of {array.dtype} do not travel; use {[*_TYPES]}")
+    spec.data_type = _NUMBERS[array.dtype]
+    spec.shape[:] = array.shape
+    return array.astype(_BACK[spec.data_type], copy=False)
 
 
 def put_all(tensors: Mapping[str, Tensor], specs: Any, raw: MutableSequence[bytes]) -> None:
@@ -95,23 +97,25 @@ def put_all(tensors: Mapping[str, Tensor], specs: Any, raw: MutableSequence[byte
         put(tensor, specs.add(), raw, name)
 
 
-def take(
+def take(spec: pb.TensorSpec, raw: Sequence[Content], limits: Limits = DEFAULT) -> Tensor:
+    """One tensor, in memory of its own. Raises BadQuery as `view` does."""
+    return torch.from_numpy(view(spec, raw, limits).copy())
+
+
+def view(
     spec: pb.TensorSpec,
     raw: Sequence[Content],
     limits: Limits = DEFAULT,
     region: memoryview | None = None,
-) -> Tensor:
-    """One tensor. Raises BadQuery unless type, place and byte length fit the description.
-
-    What stands in shared memory comes as a view of it, what stands in line as a copy.
-    """
+) -> Array:
+    """The numbers of one tensor where they stand. Raises BadQuery unless type, place and byte
+    length fit the description."""
     shape = tuple(spec.shape)
     if spec.data_type not in _BACK:
         raise BadQuery(Mistake("data_type", f"{spec.data_type} is no type", "give 1 to 6"))
     if len(shape) > limits.rank + 2:  # rows and values come on top of a shape
         raise TooLarge(Mistake("shape", f"{len(shape)} axes", f"the limit is {limits.rank + 2}"))
-    shared = spec.HasField("slice")
-    content = within(spec.slice, region) if shared else _content(spec, raw)
+    content = within(spec.slice, region) if spec.HasField("slice") else _content(spec, raw)
     dtype = _BACK[spec.data_type]
     if any(size >= 2**40 for size in shape):  # beside a 0 no byte count would tell
         raise TooLarge(Mistake("shape", f"{[*shape]}", "the limit of an axis is 2**40"))
@@ -125,11 +129,7 @@ def take(
     array = np.frombuffer(content, dtype=dtype).reshape(shape)
     if spec.data_type == pb.DATA_TYPE_BOOL and (array.view(np.uint8) > 1).any():
         raise BadQuery(Mistake("", "a truth value other than 0 and 1", "send one byte, 0 or 1"))
-    if shared:
-        return torch.from_numpy(array.astype(dtype.newbyteorder("="), copy=False))
-    own = torch.empty(shape, dtype=_DTYPES[spec.data_type])
-    own.numpy()[...] = array
-    return own
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _content(spec: pb.TensorSpec, raw: Sequence[Content]) -> Content:
@@ -159,18 +159,25 @@ def take_all(
 
 
 def take_list(
+    specs: Iterable[pb.TensorSpec], raw: Sequence[Content], limits: Limits = DEFAULT
+) -> list[Tensor]:
+    """Tensors in order, names aside."""
+    return [torch.from_numpy(array.copy()) for array in view_list(specs, raw, limits)]
+
+
+def view_list(
     specs: Iterable[pb.TensorSpec],
     raw: Sequence[Content],
     limits: Limits = DEFAULT,
     region: memoryview | None = None,
-) -> list[Tensor]:
-    """Tensors in order, names aside."""
-    tensors = []
+) -> list[Array]:
+    """The numbers of tensors where they stand, in order, names aside."""
+    arrays = []
     for k, spec in enumerate(specs):
         if k >= limits.tensors:
             raise TooLarge(Mistake("", "too many tensors", f"the limit is {limits.tensors}"))
         try:
-            tensors.append(take(spec, raw, limits, region))
+            arrays.append(view(spec, raw, limits, region))
         except BadQuery as error:
             raise error.under(f"[{k}]") from None
-    return tensors
+    return arrays

@@ -1,0 +1,70 @@
+"""Terms that benchmarks host; run as a program, a bare gRPC stream that sends bytes back."""
+
+import asyncio
+import time
+
+import torch
+from torch import nn
+
+from engine.domain import Variable
+from engine.energy import Term
+
+
+class First(Term):
+    """The first number of each state: what remains of an exchange is the exchange."""
+
+    def energy(self, x):
+        return x.flatten(1)[:, 0]
+
+
+class Pull(Term):
+    """Squared distance from 0.3, after some seconds of waiting."""
+
+    def __init__(self, x: Variable, seconds: float = 0.0):
+        super().__init__(x)
+        self.seconds = seconds
+
+    def energy(self, x):
+        time.sleep(self.seconds)
+        return ((x - 0.3) ** 2).flatten(1).sum(-1)
+
+
+class Network(Term):
+    """A small energy network with fixed random weights: so many hidden units in two layers."""
+
+    def __init__(self, x: Variable, width: int = 256):
+        super().__init__(x)
+        rng = torch.Generator().manual_seed(0)
+        sizes = (x.domain.sites, width, width, 1)
+        self.layers = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=rng)
+
+    def energy(self, x):
+        for layer in self.layers[:-1]:
+            x = torch.tanh(layer(x))
+        return self.layers[-1](x)[:, 0]
+
+
+async def _echo() -> None:
+    import grpc
+
+    async def back(requests, context):
+        while (data := await context.read()) is not grpc.aio.EOF:
+            await context.write(data)
+
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 << 20)])
+    handler = grpc.stream_stream_rpc_method_handler(back)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("Echo", {"Back": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(_echo())
