@@ -11,7 +11,7 @@ import torch
 
 from engine.domain import State, Variable
 from engine.energy import Part as Summand
-from engine.energy import plain_scope
+from engine.energy import Term, plain_scope, scope_domains
 from engine.minimizer import GAP, NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.problem import Problem
 
@@ -162,6 +162,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     shares = judge.shares(report.x)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
+    outside = abstaining(problem, report.x)
     answers = []
     for row in range(problem.rows):
         common: dict[str, Any] = {
@@ -176,6 +177,8 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
         status, energy, findings = judge.grade(plain, shares[row], bounds[row])
         checked = status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
+        if outside[row]:
+            common["flags"] = (*common["flags"], Flag.ABSTAIN)
         answers.append(
             Answer(
                 status,
@@ -199,11 +202,29 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
         for v in problem.variables
     }
     judge = _Judge(problem)
+    outside = abstaining(problem.given_rows(values), x)
     answers = []
-    for plain, shares in zip(values, judge.shares(x), strict=True):
+    for plain, shares, out in zip(values, judge.shares(x), outside, strict=True):
         status, energy, findings = judge.grade(dict(plain), shares, -math.inf)
-        answers.append(Answer(status, dict(plain), energy, None, judge.terms(shares), findings))
+        flags = (Flag.ABSTAIN,) if out else ()
+        answers.append(
+            Answer(status, dict(plain), energy, None, judge.terms(shares), findings, flags)
+        )
     return answers
+
+
+def abstaining(problem: Problem, x: State) -> list[bool]:
+    """Whether some module does not stand by the decided states of its row. x (R, *event)"""
+    out = torch.zeros(problem.rows, dtype=torch.bool)
+    for part in problem.parts:
+        term = part.term
+        if type(term).accepts is Term.accepts:
+            continue
+        domains = scope_domains(term, {n: problem.domain(n) for n in problem.domains})
+        accepted = term.accepts(domains, term.views(x))
+        if accepted is not None:
+            out |= ~accepted.cpu()
+    return out.tolist()
 
 
 def term_names(problem: Problem) -> list[str]:

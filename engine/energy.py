@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from engine.domain import Domain, Finite, State, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
+from engine.lesson import Lesson
 from engine.random import Stream
 
 ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
@@ -211,6 +212,24 @@ class Term(Energy):
 
         Any other instance is checked from Python: `engine.testing.check_term(term)`.
         """
+        return None
+
+    @classmethod
+    def learn(cls, lesson: Lesson) -> list[str]:
+        """Learns from examples, writes the weights, and says in words what was learned.
+
+        The default cannot. Raises BadQuery where the examples or parameters make no sense.
+        """
+        problem = f"{cls.__name__} does not learn from {lesson.data}"
+        raise BadQuery(Mistake("KIND", problem, "name a kind that does"))
+
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """Which of R answers lie inside this module's acceptance band; None: it has none.
+
+        domains: of the scope under the evidence, R rows. tensors: the decided answers, (R, *event).
+        An answer outside is flagged ABSTAIN. -> (R,) bool
+        """
+        del domains, tensors
         return None
 
     def floor(self) -> float:

@@ -89,30 +89,7 @@ class Kind:
 
     def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
-        if not isinstance(params, Mapping):
-            raise BadQuery(
-                Mistake("params", f"{_shown(params)} is no mapping", "write name: value")
-            )
-        names = _names(self.Parameters)
-        mistakes = [
-            Mistake(
-                f"params.{name}",
-                f"unknown field, with the value {_shown(value)}",
-                known(name, names) if names else f"{self.name} takes no parameters",
-            )
-            for name, value in params.items()
-            if name not in names
-        ]
-        try:
-            model = self.Parameters.model_validate(
-                {name: value for name, value in params.items() if name in names}
-            )
-        except ValidationError as error:
-            details = error.errors(include_url=False)[:MISTAKES]
-            raise BadQuery(*mistakes, *(_mistake(detail) for detail in details)) from None
-        if mistakes:
-            raise BadQuery(*mistakes)
-        return {name: getattr(model, name) for name in type(model).model_fields}
+        return validated(self.Parameters, params, self.name)
 
     def _check_scope(self, count: int) -> None:
         """The number of scope entries that the term takes."""
@@ -245,6 +222,32 @@ class Catalogue:
             for info in pkgutil.iter_modules(folders)
             if not info.name.startswith("_")
         ]
+
+
+def validated(model: type[BaseModel], params: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Parameters checked against a model, complete with defaults. BadQuery under `params`."""
+    if not isinstance(params, Mapping):
+        raise BadQuery(Mistake("params", f"{_shown(params)} is no mapping", "write name: value"))
+    names = _names(model)
+    mistakes = [
+        Mistake(
+            f"params.{name}",
+            f"unknown field, with the value {_shown(value)}",
+            known(name, names) if names else f"{owner} takes no parameters",
+        )
+        for name, value in params.items()
+        if name not in names
+    ]
+    try:
+        read = model.model_validate(
+            {name: value for name, value in params.items() if name in names}
+        )
+    except ValidationError as error:
+        details = error.errors(include_url=False)[:MISTAKES]
+        raise BadQuery(*mistakes, *(_mistake(detail) for detail in details)) from None
+    if mistakes:
+        raise BadQuery(*mistakes)
+    return {name: getattr(read, name) for name in model.model_fields}
 
 
 def parameters(term: type[Term]) -> type[BaseModel]:

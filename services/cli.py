@@ -211,6 +211,28 @@ def check(
 
 
 @app.command()
+def train(
+    kind: Annotated[str, typer.Argument(help="A kind that learns, such as discrete.tabular.")],
+    data: Annotated[str, typer.Option(help="Examples; a .gz is read too.", metavar="FILE")],
+    out: Annotated[str, typer.Option(help="Where the weights go.", metavar="W.safetensors")],
+    seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps; without it, the kind's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    work: Annotated[
+        str | None,
+        typer.Option(help="Checkpoints and logs; the same again goes on.", metavar="DIR"),
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="JSON: what the kind asks beside.", metavar="JSON")
+    ] = None,
+) -> None:
+    """Let a kind learn from examples, and write its weights."""
+    from services.train import train as trained
+
+    raise typer.Exit(trained(kind, data, out, seconds, steps, seed, work, params))
+
+
+@app.command()
 def bench(
     name: Annotated[str | None, typer.Argument(help="Of a benchmark, such as sudoku.")] = None,
     docs: Annotated[

@@ -43,11 +43,11 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "flags": [flag.value for flag in answer.flags],
         "energy": answer.energy,
         "bound": answer.bound,
-        "solution": asked.solution(answer.values) if solved and answer.values else None,
+        "solution": asked.written(row, answer.values) if solved and answer.values else None,
         "seconds": answer.seconds,
         "steps": answer.steps,
         "unique": answer.unique,
-        "alternatives": [asked.solution(other.values) for other in answer.alternatives],
+        "alternatives": [asked.written(row, other.values) for other in answer.alternatives],
         "terms": [{"term": share.term, "energy": share.energy} for share in answer.terms],
         "findings": [
             {"term": f.term, "holds": f.holds, "required": f.required, "text": f.text}
@@ -57,15 +57,16 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "rule_conflict": [{"term": p.term, "part": p.part} for p in answer.conflict.rules],
         "repair": [_place(place) for place in answer.conflict.repair],
         "explanation": answer.conflict.text,
-        "runner_up": _runner_up(asked, answer.runner_up),
+        "runner_up": _runner_up(asked, row, answer.runner_up),
+        **(asked.more(row) if asked.more else {}),
     }
 
 
-def _runner_up(asked: Asked, other: RunnerUp | None) -> dict[str, Any] | None:
+def _runner_up(asked: Asked, row: int, other: RunnerUp | None) -> dict[str, Any] | None:
     if other is None:
         return None
     return {
-        "solution": asked.solution(other.values),
+        "solution": asked.written(row, other.values),
         "energy": other.energy,
         "terms": [{"term": share.term, "energy": share.energy} for share in other.terms],
         "text": other.text,

@@ -21,6 +21,8 @@ BUILT_IN = {
     "discrete.linear",
     "discrete.not_equal",
     "discrete.table",
+    "discrete.tabular",
+    "discrete.tabular_label",
     "graph.coloring",
     "graph.cut",
 }

@@ -13,6 +13,7 @@ from engine.minimizer import GAP, WIDE, Minimizer, Report, put_rows, select_rows
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
+from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -34,8 +35,9 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules and small soft problems: complete search, beside annealing where something is soft.
-    Real variables only: descent. Anything else: gradient-informed sampling, beside complete search
-    over the explicit part where all variables are finite.
+    What is not explicit: enumeration where the open sites of every row have few combinations; real
+    variables only: descent; anything else: gradient-informed sampling, beside complete search over
+    the explicit part where all variables are finite.
 
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
@@ -67,6 +69,8 @@ class Portfolio(Minimizer[PortfolioState]):
         complete = BranchAndBound(unique=self.unique, alternatives=self.alternatives)
         if rest is None:
             return (complete, Annealing()) if _annealed(factors) else (complete,)
+        if enumerable(problem):
+            return (Enumeration(self.alternatives),)
         if not any(finite):
             return (Restarts(Descent()),)
         used = {v.name for v in rest.variables()}
@@ -112,6 +116,10 @@ class Portfolio(Minimizer[PortfolioState]):
     def width(self, s: PortfolioState) -> int:
         widths = [m.width(state) for m, state in zip(s.members, s.states, strict=True)]
         return min(widths[0] * s.every, *widths[1:], WIDE)
+
+    def phase(self, s: PortfolioState) -> int:
+        """Rows that are enumerated are a phase of their own, whatever others do."""
+        return int(isinstance(s.members[0], Enumeration))
 
     def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
         states = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from examples.generators import VARIANTS
 from examples.generators.documents import written
+from examples.generators.loans import loans, open_table, table_of
 from examples.generators.sudoku import line_of, sudoku
 from examples.generators.zebra import einstein
 
@@ -86,6 +87,8 @@ def main() -> None:
     for stem in FILES:
         (FOLDER / f"{stem}.yaml").write_text(query_file(stem))
     (FOLDER / "sudoku.txt").write_text(puzzle_file())
+    (FOLDER / "loans.csv").write_text(table_of(loans(SEED, 3000)))
+    (FOLDER / "loans_open.csv").write_text(open_table(SEED + 1))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,13 @@ class Asked:
     numbers: tuple[int, ...]  # one a row, counted from 1 within the file
     solution: Callable[[Values], Any]  # as the format writes it, in JSON's types
     picture: Callable[[Values], str] | None = None  # for people; None: the values as tables
+    restored: Callable[[int, Any], Any] | None = None  # (row, solution) -> with what the file held
+    more: Callable[[int], dict[str, Any]] | None = None  # further fields of the answer of a row
+
+    def written(self, row: int, values: Values) -> Any:
+        """The solution of a row, as the format writes it."""
+        found = self.solution(values)
+        return found if self.restored is None else self.restored(row, found)
 
     @property
     def instances(self) -> tuple[str, ...]:

@@ -1,0 +1,169 @@
+"""Every combination of the open sites, evaluated: complete wherever these are few.
+
+Takes any energy, as it only evaluates it, such as a learned one under nearly complete evidence.
+The least energy found is a proved bound, because nothing was left out; the next best ones are
+alternatives for free.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import Finite, Real, State
+from engine.errors import BadQuery
+from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
+from engine.problem import Problem
+from engine.random import Stream
+
+MOST = 16_384  # combinations of one row
+ELEMENTS = 2_000_000  # literals evaluated in one call
+HOLDS = 1e-6  # violation that counts as none
+LEVEL = 1e-9  # energies nearer than this are level, relative
+
+
+class EnumerationState(NamedTuple):
+    """The result of every row."""
+
+    x: dict[str, Tensor]  # (R, *event)
+    energy: Tensor  # (R,)
+    violation: Tensor  # (R,)
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+    unique: Tensor  # (R,) int8
+    others: tuple[tuple[State, ...], ...]
+
+
+@dataclass(frozen=True)
+class Enumeration(Minimizer[EnumerationState]):
+    """One step settles a row.
+
+    alternatives: next best states to report.
+    """
+
+    alternatives: int = 0
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> EnumerationState:
+        if not enumerable(problem):
+            raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
+        rows = problem.rows
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        every = {n: problem.domain(n) for n in problem.domains}
+        first = {n: d.decide(torch.zeros(rows, *d.event)) for n, d in every.items()}
+        return EnumerationState(
+            first,
+            infinite,
+            infinite.clone(),
+            -infinite,
+            torch.zeros(rows, dtype=torch.bool),
+            torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            ((),) * rows,
+        )
+
+    def step(self, problem: Problem, s: EnumerationState, rng: Stream) -> EnumerationState:
+        open_rows = (~s.done).nonzero().reshape(-1).tolist()
+        spaces = {row: _Space(problem, row) for row in open_rows}
+        literals = sum(math.prod(d.event) for d in problem.domains.values())
+        most = max(1, ELEMENTS // max(1, literals))
+        bunch: list[int] = []
+        for row in open_rows:
+            if bunch and sum(spaces[r].count for r in (*bunch, row)) > most:
+                s = self._settled(problem, s, [spaces[r] for r in bunch])
+                bunch = []
+            bunch.append(row)
+        return self._settled(problem, s, [spaces[r] for r in bunch]) if bunch else s
+
+    def report(self, problem: Problem, s: EnumerationState) -> Report:
+        return Report(s.x, s.energy, s.violation, s.bound, s.done, s.unique, s.others)
+
+    def _settled(
+        self, problem: Problem, s: EnumerationState, spaces: list["_Space"]
+    ) -> EnumerationState:
+        """Evaluates all combinations of some rows in one call."""
+        counts = [space.count for space in spaces]
+        states = [space.states() for space in spaces]
+        together = {n: torch.cat([state[n] for state in states]) for n in problem.domains}
+        got = score(problem, together)
+        out = {
+            name: getattr(s, name).clone()
+            for name in ("energy", "violation", "bound", "done", "unique")
+        }
+        x, others = {n: t.clone() for n, t in s.x.items()}, list(s.others)
+        pieces = zip(
+            spaces, states, got.energy.split(counts), got.violation.split(counts), strict=True
+        )
+        for space, state, energy, violation in pieces:
+            r = space.row
+            holds = violation <= HOLDS
+            key = torch.where(holds, energy.nan_to_num(math.inf), math.inf)
+            order = torch.sort(key, stable=True).indices
+            best = int(order[0]) if key[order[0]] < math.inf else int(violation.argmin())
+            for name, t in state.items():
+                x[name][r] = t[best]
+            out["energy"][r], out["violation"][r] = energy[best], violation[best]
+            out["violation"][r] = 0.0 if bool(holds[best]) else violation[best]
+            out["bound"][r], out["done"][r] = key[best], True
+            if key[best] == math.inf:
+                out["bound"][r] = -math.inf if bool(holds.any()) else math.inf
+                continue
+            next_best = [int(k) for k in order[1:] if key[k] < math.inf]
+            room = LEVEL * max(1.0, abs(float(key[best])))
+            level = bool(next_best) and float(key[next_best[0]] - key[best]) <= room
+            out["unique"][r] = NOT_UNIQUE if level else UNIQUE
+            others[r] = tuple(
+                {n: t[k : k + 1] for n, t in state.items()} for k in next_best[: self.alternatives]
+            )
+        return s._replace(x=x, others=tuple(others), **out)
+
+
+class _Space:
+    """The combinations of the open sites of one row."""
+
+    def __init__(self, problem: Problem, row: int):
+        self.problem, self.row = problem, row
+        self.choices: dict[str, list[Tensor]] = {}
+        for v in problem.finite:
+            domain = problem.domain(v.name)
+            assert isinstance(domain, Finite)
+            flat = domain.allowed[row].reshape(domain.sites, -1)
+            self.choices[v.name] = [site.nonzero().reshape(-1) for site in flat]
+        every = [c for sites in self.choices.values() for c in sites]
+        self.count = math.prod(len(c) for c in every)
+
+    def states(self) -> dict[str, Tensor]:
+        """All of them. -> {name: (count, *event)}"""
+        every = [c.numpy() for sites in self.choices.values() for c in sites]
+        index = np.indices([len(c) for c in every]).reshape(len(every), -1) if every else None
+        out, site = {}, 0
+        for name, domain in self.problem.domains.items():
+            if name not in self.choices:
+                assert isinstance(domain, Real)
+                low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
+                out[name] = low.float().expand(self.count, *domain.shape).clone()
+                continue
+            assert index is not None
+            width = domain.sites
+            places = [every[site + j][index[site + j]] for j in range(width)]
+            stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
+            hot = torch.nn.functional.one_hot(torch.from_numpy(stacked), domain.event[-1])
+            out[name] = hot.float().reshape(self.count, *domain.event)
+            site += width
+        return out
+
+
+def enumerable(problem: Problem) -> bool:
+    """Whether the open sites of every row have at most `MOST` combinations, and no real site of
+    the energy is open."""
+    bits = torch.zeros(problem.rows, dtype=torch.float64)
+    for domain in problem.domains.values():
+        if isinstance(domain, Finite):
+            counts = domain.allowed.reshape(domain.rows, domain.sites, -1).sum(-1)
+            bits = bits + counts.double().log2().sum(-1)
+        else:
+            assert isinstance(domain, Real)
+            if not bool((domain.low == domain.high).all()):
+                return False
+    return bool((bits <= math.log2(MOST) + 1e-9).all())

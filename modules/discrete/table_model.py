@@ -1,0 +1,229 @@
+"""A trained table: its schema and network in one safetensors file, with exact conditional chances.
+
+Nothing in the file is code: tensors, and the schema as JSON in the header.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.errors import BadQuery, Mistake
+from engine.random import Stream
+from modules.discrete.schema import Schema
+from modules.discrete.table_net import TableNet
+
+FORMAT = "basin.tabular.1"
+REMEDY = "make it with `basin train discrete.tabular --data FILE.csv --out W.safetensors`"
+COMBINATIONS = 65_536  # of open cells up to which chances are exact
+CHUNK = 8_192  # rows evaluated together
+ROUNDS, CHAINS, SETTLED = 60, 64, 20  # of sampled chances: sweeps, chains a row, sweeps let go
+DRAW = 611  # lane of the stream
+
+
+@dataclass(frozen=True, eq=False)
+class TableModel:
+    """schema: of the table. net: energies in nats. target: the column it was tuned for, if any.
+
+    band: the highest energy of rows it takes for ordinary: a quantile of held-out rows, infinite
+    where there were too few. made: the command that made it.
+    """
+
+    schema: Schema
+    net: TableNet
+    target: str | None = None
+    band: float = math.inf
+    made: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file; it is whole, or the one before."""
+        about = {
+            "schema": self.schema.plain(),
+            "hidden": self.net.hidden,
+            "target": self.target,
+            "band": self.band if math.isfinite(self.band) else None,
+            "made": self.made,
+        }
+        tensors = {n: t.detach().contiguous() for n, t in self.net.state_dict().items()}
+        beside = Path(f"{path}.part")
+        save_file(tensors, beside, metadata={"format": FORMAT, "about": json.dumps(about)})
+        os.replace(beside, path)
+
+
+def load_model(path: str) -> TableModel:
+    """What a file holds; a bare name is also looked for beside the kinds that ship with Basin.
+
+    Raises BadQuery under `weights`.
+    """
+    beside = Path(__file__).parent / path
+    file = beside if not Path(path).exists() and Path(path).name == path else Path(path)
+    try:
+        return _load(str(file), os.stat(file).st_mtime_ns)
+    except OSError as error:
+        raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", REMEDY)) from None
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError):
+        raise BadQuery(Mistake("weights", f"{path} holds no trained table", REMEDY)) from None
+
+
+@lru_cache(maxsize=8)
+def _load(path: str, changed: int) -> TableModel:
+    del changed
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata["format"] != FORMAT:
+            raise ValueError(metadata["format"])
+        about: dict[str, Any] = json.loads(metadata["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    schema = Schema.of(about["schema"])
+    net = TableNet(schema.sizes, int(about["hidden"]))
+    net.load_state_dict(tensors)
+    net.requires_grad_(False)
+    band = math.inf if about["band"] is None else float(about["band"])
+    return TableModel(schema, net, about["target"], band, about["made"])
+
+
+@torch.no_grad()
+def chances(net: TableNet, codes: Tensor, allowed: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    """p(x_d = v | what is given), for every column of every row. -> D of (N, K_d) float64
+
+    codes (N, D): what is given. allowed: D of (N, K_d) bool, all but one value false where a cell
+    is given. Exact where the open cells of a row have at most `COMBINATIONS` combinations; beyond,
+    the mean of the exact conditionals along sampled chains.
+    """
+    out = [a.double() / a.sum(-1, keepdim=True).clamp(min=1) for a in allowed]
+    groups: dict[tuple[bytes, ...], list[int]] = {}
+    for n in range(len(codes)):
+        opened = tuple(a[n].numpy().tobytes() if int(a[n].sum()) > 1 else b"" for a in allowed)
+        groups.setdefault(opened, []).append(n)
+    for opened, members in groups.items():
+        columns = [d for d, mark in enumerate(opened) if mark]
+        if not columns:
+            continue
+        rows = torch.tensor(members)
+        values = [allowed[d][members[0]].nonzero()[:, 0] for d in columns]
+        known = codes[rows].clone()
+        if math.prod(len(v) for v in values) <= COMBINATIONS:
+            found = _enumerated(net, known, columns, values)
+        else:
+            found = _sampled(net, known, columns, values, seed)
+        for d, own, p in zip(columns, values, found, strict=True):
+            full = torch.zeros(len(rows), net.sizes[d], dtype=torch.float64)
+            full[:, own] = p
+            out[d][rows] = full
+    return out
+
+
+def _enumerated(
+    net: TableNet, codes: Tensor, columns: Sequence[int], values: Sequence[Tensor]
+) -> list[Tensor]:
+    """Marginals over all combinations of the open cells; one column is taken in one go."""
+    *outer, last = columns
+    combos = torch.cartesian_prod(*values[:-1]).reshape(-1, len(outer)) if outer else None
+    count = 1 if combos is None else len(combos)
+    parts: list[list[Tensor]] = []
+    for chunk in codes.split(max(1, CHUNK // count)):
+        full = chunk.repeat_interleave(count, 0)
+        if combos is not None:
+            full[:, outer] = combos.repeat(len(chunk), 1)
+        logs = _with_each_value(net, full, last)[:, values[-1]]
+        p = logs.double().reshape(len(chunk), -1).softmax(-1)
+        joint = p.reshape(len(chunk), *(len(v) for v in values))
+        axes = range(1, joint.dim())
+        parts.append([joint.sum([a for a in axes if a != k]) if outer else joint for k in axes])
+    return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+
+def _with_each_value(net: TableNet, codes: Tensor, column: int) -> Tensor:
+    """-energy of the rows with each value in a column. (B, D) -> (B, K)"""
+    first = codes.clone()
+    first[:, column] = 0
+    x = net.hot(first)
+    logits = net.column(x, column)
+    return logits - (net.energy(x) + logits[:, 0])[:, None]
+
+
+def _sampled(
+    net: TableNet, codes: Tensor, columns: Sequence[int], values: Sequence[Tensor], seed: int
+) -> list[Tensor]:
+    """Means of the conditionals along chains of exact single-column draws."""
+    rng = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(DRAW)
+    chains = codes.repeat_interleave(CHAINS, 0)
+    mask = _mask(net, columns, values)
+    totals = [torch.zeros(len(codes), len(v), dtype=torch.float64) for v in values]
+    for t in range(ROUNDS):
+        u = rng.at(t).uniform(len(chains), len(columns), dtype=torch.float64)
+        chains, seen = swept(net, chains, columns, mask, u, keep=t >= SETTLED)
+        for total, p, own in zip(totals, seen, values, strict=False):
+            total += p[:, own].double().reshape(len(codes), CHAINS, -1).mean(1)
+    return [total / (ROUNDS - SETTLED) for total in totals]
+
+
+def _mask(net: TableNet, columns: Sequence[int], values: Sequence[Tensor]) -> dict[int, Tensor]:
+    """The values of each open column. -> {column: (K,) bool}"""
+    mask = {}
+    for d, own in zip(columns, values, strict=True):
+        mask[d] = torch.zeros(net.sizes[d], dtype=torch.bool)
+        mask[d][own] = True
+    return mask
+
+
+@torch.no_grad()
+def swept(
+    net: TableNet,
+    codes: Tensor,
+    columns: Sequence[int],
+    mask: dict[int, Tensor],
+    u: Tensor,
+    keep: bool = False,
+) -> tuple[Tensor, list[Tensor]]:
+    """One Gibbs sweep: every open column drawn from its exact conditional, in order.
+
+    codes (B, D); mask: what each column may be, (K,) or (B, K); u (B, open) uniform.
+    -> codes, and with `keep` the conditionals that were drawn from, (B, K) each
+    """
+    codes = codes.clone()
+    x = net.hot(codes)
+    seen = []
+    for j, d in enumerate(columns):
+        p = net.column(x, d).masked_fill(~mask[d], -math.inf).softmax(-1)
+        heap = p.double().cumsum(-1)
+        drawn = torch.searchsorted(heap, (u[:, j] * heap[:, -1])[:, None], right=True)[:, 0]
+        codes[:, d] = drawn.clamp(max=p.shape[1] - 1)
+        start = net.starts[d]
+        x[:, start : net.starts[d + 1]] = 0
+        x.scatter_(1, (start + codes[:, d])[:, None], 1.0)
+        if keep:
+            seen.append(p)
+    return codes, seen
+
+
+def generated(
+    model: TableModel, rows: int, rounds: int = 40, seed: int = 0, start: Tensor | None = None
+) -> Tensor:
+    """Rows drawn from exp(-energy): `rounds` Gibbs sweeps from random cells. -> (rows, D)
+
+    start: codes to begin at, such as independent draws of each column.
+    """
+    net = model.net
+    rng = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(DRAW)
+    if start is None:
+        u = rng.at(0).uniform(rows, len(net.sizes), dtype=torch.float64)
+        start = (u * torch.tensor(net.sizes)).long()
+    columns = list(range(len(net.sizes)))
+    mask = {d: torch.ones(size, dtype=torch.bool) for d, size in enumerate(net.sizes)}
+    out = []
+    for k, chunk in enumerate(start.split(CHUNK // 4)):
+        for t in range(rounds):
+            u = rng.fork(k).at(t + 1).uniform(*chunk.shape, dtype=torch.float64)
+            chunk, _ = swept(net, chunk, columns, mask, u)
+        out.append(chunk)
+    return torch.cat(out)

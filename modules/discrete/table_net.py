@@ -1,0 +1,112 @@
+"""The energy of a row of a table as a network: single values, pairs of values, hidden units.
+
+    U(x) = - sum_d a[x_d] - sum_(d<e) W[x_d, x_e] - sum_h v_h silu(b_h + sum_d A[x_d, h])
+
+A missing cell is one more value of its column, which nothing is ever predicted to have.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from engine.objectives.erasure import Conditionals
+
+WIDTH = 0.3  # standard deviation of the hidden units' first weights
+
+
+class TableNet(Conditionals):
+    """Over columns of the given sizes. `temperature` divides the energy; it is fitted afterwards,
+    on held-out rows (Guo, Pleiss, Sun, Weinberger, ICML 2017)."""
+
+    temperature: Tensor
+    across: Tensor
+    first: Tensor
+
+    def __init__(self, sizes: Sequence[int], hidden: int, generator: torch.Generator | None = None):
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.hidden = hidden
+        width = sum(self.sizes) + len(self.sizes)  # one literal more a column: missing
+        starts = [0]
+        for size in self.sizes:
+            starts.append(starts[-1] + size + 1)
+        self.starts = starts
+        self.single = nn.Parameter(torch.zeros(width))
+        self.pairs = nn.Parameter(torch.zeros(width, width))
+        self.inward = nn.Parameter(WIDTH * torch.randn(width, hidden, generator=generator))
+        self.shift = nn.Parameter(torch.zeros(hidden))
+        self.outward = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("temperature", torch.ones(()))
+        owner = torch.repeat_interleave(
+            torch.arange(len(self.sizes)), torch.tensor(self.sizes, dtype=torch.long) + 1
+        )
+        across = (owner[:, None] != owner[None, :]).float()
+        self.register_buffer("across", across, persistent=False)
+        self.register_buffer("first", torch.tensor(starts[:-1]), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Literals of all columns, missing cells among them."""
+        return self.starts[-1]
+
+    def hot(self, codes: Tensor) -> Tensor:
+        """Rows of codes as literals; -1 is missing. (B, D) -> (B, width)"""
+        sizes = torch.tensor(self.sizes, device=codes.device)
+        place = torch.where(codes < 0, sizes, codes) + self.first
+        return self.single.new_zeros(len(codes), self.width).scatter_(1, place, 1.0)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """U / temperature of literals, or of distributions over them. (B, width) -> (B,)"""
+        linear = x @ self.single
+        paired = ((x @ self._couplings()) * x).sum(-1) / 2
+        hidden = silu(x @ self.inward + self.shift) @ self.outward
+        return -(linear + paired + hidden) / self.temperature
+
+    def logits(self, codes: Tensor, column: int) -> Tensor:
+        return self.column(self.hot(codes), column)
+
+    def column(self, x: Tensor, column: int) -> Tensor:
+        """-energy of the rows with each value in a column, without what is the same for all of
+        them. (B, width) -> (B, K)"""
+        start, end = self.starts[column], self.starts[column + 1]
+        own = slice(start, end - 1)
+        couplings = self._couplings(own)
+        out = self.single[own] + x @ couplings
+        rest = x @ self.inward - x[:, start:end] @ self.inward[start:end] + self.shift
+        hidden = silu(rest[:, None] + self.inward[own]) @ self.outward
+        return (out + hidden) / self.temperature
+
+    def _couplings(self, own: slice | None = None) -> Tensor:
+        """What pairs of literals of different columns add; symmetric. -> (width, width or K)"""
+        if own is None:
+            return (self.pairs + self.pairs.T) / 2 * self.across
+        return (self.pairs[:, own] + self.pairs[own].T) / 2 * self.across[:, own]
+
+
+def fitted_temperature(logits: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The temperature of least -ln p on held-out cells: [((N, K) logits, (N,) codes), ...]."""
+    low, high = math.log(0.2), math.log(5.0)
+
+    def loss(log: float) -> float:
+        losses = [
+            nn.functional.cross_entropy(z.double() / math.exp(log), y, reduction="sum")
+            for z, y in logits
+        ]
+        return float(sum(losses))
+
+    ratio = (math.sqrt(5) - 1) / 2  # golden section: the loss is convex in 1 / temperature
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    left, right = loss(a), loss(b)
+    for _ in range(30):
+        if left < right:
+            high, b, right = b, a, left
+            a = high - ratio * (high - low)
+            left = loss(a)
+        else:
+            low, a, left = a, b, right
+            b = low + ratio * (high - low)
+            right = loss(b)
+    return math.exp((low + high) / 2)

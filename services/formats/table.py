@@ -1,0 +1,277 @@
+"""CSV tables with a header under a trained energy: an empty cell is asked, the others are given.
+
+Inputs by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
+an asked cell below which an answer is flagged ABSTAIN; `terms`: terms of the user's own over the
+columns, as in a query file; `flip`: `{column: value}`, for the smallest change of each row that
+makes the energy prefer that value; `keep`: columns that such a change must leave as they are.
+`?` and `NA` count as empty. The solution is the whole row, `{column: text}`; `probabilities` holds
+the chance of every value of each asked cell, given the cells that are not empty (terms of the
+user's own do not enter it).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+
+from engine.errors import BadQuery, Mistake, join
+from modules.discrete.schema import Column, Grid, read_grid
+from modules.discrete.table_model import TableModel, chances, load_model
+from modules.discrete.tabular import identifier
+from services.formats.base import Asked, Format, Values, inputs
+from services.query import Query, query_of
+from services.views import shown
+
+INPUTS = ("weights", "confidence", "terms", "flip", "keep")
+KIND, CHANGE, FLIP = "discrete.tabular", "discrete.clause", "discrete.tabular_label"
+BATCH = 512  # rows of one query
+REMEDY = """name the weights, such as --given '{"weights": "W.safetensors"}'"""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A table as it is asked: its cells, and what they are under the model."""
+
+    grid: Grid
+    model: TableModel
+    path: str  # of the weights
+    codes: torch.Tensor  # (N, D); -1 is asked
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.model.schema.modelled
+
+
+class Table(Format):
+    name: ClassVar[str] = "table"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+
+    def sniff(self, text: str) -> bool:
+        del text  # any text may be a CSV: its name or --format says so
+        return False
+
+    def read(self, text: str, source: str, given: Any) -> list[Asked]:
+        wrong: list[Mistake] = []
+        sheet: Sheet | None = None
+        try:
+            given = _checked(inputs(given, INPUTS))
+            model = load_model(given["weights"])
+        except BadQuery as error:
+            wrong += [Mistake(_given(m.path), m.problem, m.remedy) for m in error.mistakes]
+        try:
+            grid = read_grid(text)
+            if not wrong:
+                codes = torch.from_numpy(model.schema.codes(grid))
+                sheet = Sheet(grid, model, given["weights"], codes)
+        except BadQuery as error:
+            wrong += error.mistakes
+        if sheet is None:
+            raise BadQuery(*wrong)
+        if "flip" in given:
+            return _flips(sheet, source, given)
+        return [_asked(sheet, source, given, numbers) for numbers in _bunches(sheet.codes)]
+
+
+def _given(path: str) -> str:
+    return path if path.startswith("--given") else join("--given", path)
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """The inputs, each of its type."""
+    types: dict[str, tuple[tuple[type, ...], str]] = {
+        "weights": ((str,), REMEDY),
+        "confidence": ((int, float), "give a chance, 0 to 1"),
+        "terms": ((list,), "give a list of terms, as in a query file"),
+        "flip": ((Mapping,), "give one column and its value: {column: value}"),
+        "keep": ((list,), "give a list of columns"),
+    }
+    wrong = [
+        Mistake(name, f"{shown(value)} does not fit", types[name][1])
+        for name, value in given.items()
+        if not isinstance(value, types[name][0]) or isinstance(value, bool)
+    ]
+    if "weights" not in given:
+        wrong.append(Mistake("weights", "the weights are missing", REMEDY))
+    if "keep" in given and "flip" not in given:
+        wrong.append(Mistake("keep", "says what a flip must leave alone", "give flip as well"))
+    if wrong:
+        raise BadQuery(*wrong)
+    return given
+
+
+def _bunches(codes: torch.Tensor) -> list[list[int]]:
+    """Rows with the same cells empty side by side, in bunches of at most `BATCH`."""
+    groups: dict[bytes, list[int]] = {}
+    for n, marks in enumerate((codes < 0).numpy()):
+        groups.setdefault(marks.tobytes(), []).append(n)
+    return [g[k : k + BATCH] for g in groups.values() for k in range(0, len(g), BATCH)]
+
+
+def variables(model: TableModel) -> dict[str, Any]:
+    """One variable a column, named by it and with its values."""
+    return {identifier(c.name): {"values": list(c.plain)} for c in model.schema.modelled}
+
+
+def evidence(model: TableModel, codes: Sequence[int]) -> dict[str, Any]:
+    """What is given of a row: the value of each cell that is not empty."""
+    return {
+        identifier(c.name): c.plain[code]
+        for c, code in zip(model.schema.modelled, codes, strict=True)
+        if code >= 0
+    }
+
+
+def _query(
+    sheet: Sheet, given: Mapping[str, Any], terms: Sequence[Any], rows: Sequence[Any]
+) -> Query:
+    """Terms over the columns, and the user's own. Mistakes of those are told under `--given`."""
+    own = list(given.get("terms", ()))
+    try:
+        return query_of(
+            {
+                "variables": variables(sheet.model),
+                "terms": [*own, *terms],
+                "evidence": rows,
+            }
+        )
+    except BadQuery as error:
+        raise BadQuery(
+            *(Mistake(_given(m.path), m.problem, m.remedy) for m in error.mistakes)
+        ) from None
+
+
+def _energy(sheet: Sheet, given: Mapping[str, Any]) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "weights": sheet.path,
+        "columns": [c.name for c in sheet.columns],
+    }
+    if "confidence" in given:
+        params["confidence"] = float(given["confidence"])
+    return {"kind": KIND, "scope": list(variables(sheet.model)), "params": params}
+
+
+def _asked(sheet: Sheet, source: str, given: Mapping[str, Any], numbers: list[int]) -> Asked:
+    rows = [evidence(sheet.model, sheet.codes[n].tolist()) for n in numbers]
+    return Asked(
+        _query(sheet, given, [_energy(sheet, given)], rows),
+        source,
+        tuple(n + 1 for n in numbers),
+        partial(_solution, sheet),
+        restored=partial(_restored, sheet, numbers),
+        more=_Chances(sheet, numbers),
+    )
+
+
+def _solution(sheet: Sheet, values: Values) -> dict[str, str]:
+    """The modelled columns as texts."""
+    return {
+        column.name: column.values[column.code(values[identifier(column.name)])]
+        for column in sheet.columns
+    }
+
+
+def _restored(
+    sheet: Sheet, numbers: Sequence[int], row: int, solution: dict[str, str]
+) -> dict[str, str | None]:
+    """The whole row, in the order of its file: a cell that means the same stays as it stands."""
+    n = numbers[row]
+    cells = dict(zip(sheet.grid.header, sheet.grid.rows[n], strict=True))
+    for d, column in enumerate(sheet.columns):
+        said = solution[column.name]
+        if cells[column.name] is None or column.code(said) != int(sheet.codes[n, d]):
+            cells[column.name] = said
+    return cells
+
+
+class _Chances:
+    """The field `probabilities` of the answers of one bunch of rows, computed together."""
+
+    def __init__(self, sheet: Sheet, numbers: Sequence[int]):
+        self.sheet, self.numbers = sheet, numbers
+        self._found: list[torch.Tensor] | None = None
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        if self._found is None:
+            codes = self.sheet.codes[torch.tensor(self.numbers)]
+            allowed = [
+                torch.where(
+                    codes[:, d, None] < 0,
+                    torch.ones(len(codes), len(column.values), dtype=torch.bool),
+                    torch.arange(len(column.values)) == codes[:, d, None],
+                )
+                for d, column in enumerate(self.sheet.columns)
+            ]
+            self._found = chances(self.sheet.model.net, codes, allowed)
+        codes = self.sheet.codes[self.numbers[row]]
+        return {
+            "probabilities": {
+                column.name: dict(zip(column.values, self._found[d][row].tolist(), strict=True))
+                for d, column in enumerate(self.sheet.columns)
+                if codes[d] < 0
+            }
+        }
+
+
+def _flips(sheet: Sheet, source: str, given: Mapping[str, Any]) -> list[Asked]:
+    """One query a row: how few cells must change for the energy to prefer another label."""
+    wrong: list[Mistake] = []
+    target, label = "", 0
+    if len(given["flip"]) != 1:
+        wrong.append(Mistake("flip", f"{shown(given['flip'])}", "give one column and its value"))
+    for name, value in given["flip"].items():
+        try:
+            target, label = name, sheet.columns[sheet.model.schema.place(name)].code(value)
+        except BadQuery as error:
+            wrong += error.under(join("flip", name)).mistakes
+    for k, name in enumerate(given.get("keep", ())):
+        try:
+            sheet.model.schema.place(name)
+        except BadQuery as error:
+            wrong += error.under(f"keep[{k}]").mistakes
+    if wrong:
+        raise BadQuery(*(Mistake(_given(m.path), m.problem, m.remedy) for m in wrong))
+    place = sheet.model.schema.place(target)
+    kept = {sheet.model.schema.place(name) for name in given.get("keep", ())}
+    return [_flip(sheet, source, given, n, place, label, kept) for n in range(len(sheet.codes))]
+
+
+def _flip(
+    sheet: Sheet,
+    source: str,
+    given: Mapping[str, Any],
+    n: int,
+    target: int,
+    label: int,
+    kept: set[int],
+) -> Asked:
+    """Cells that are empty stay open at no cost; each other cell costs 1 where it changes."""
+    codes = sheet.codes[n].tolist()
+    names = [identifier(c.name) for c in sheet.columns]
+    rule = {
+        "kind": FLIP,
+        "scope": names,
+        "params": {
+            "weights": sheet.path,
+            "columns": [c.name for c in sheet.columns],
+            "target": sheet.columns[target].name,
+        },
+    }
+    changed = [
+        [[d, column.plain[codes[d]], True]]
+        for d, column in enumerate(sheet.columns)
+        if d != target and d not in kept and codes[d] >= 0
+    ]
+    change = {"kind": CHANGE, "scope": names, "required": False, "name": "changed cells"}
+    change["params"] = {"clauses": changed}
+    given_cells = {names[d]: sheet.columns[d].plain[codes[d]] for d in kept if codes[d] >= 0}
+    given_cells[names[target]] = sheet.columns[target].plain[label]
+    query = _query(sheet, given, [rule, change], [given_cells])
+    return Asked(
+        query,
+        source,
+        (n + 1,),
+        partial(_solution, sheet),
+        restored=partial(_restored, sheet, [n]),
+    )
