@@ -40,7 +40,7 @@ def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[bytes], name: 
 
 def array_of(tensor: Tensor) -> Array:
     """The numbers of a tensor, side by side in the memory of this machine."""
-    return np.ascontiguousarray(tensor.numpy(force=True))
+    return np.asarray(tensor.numpy(force=True), order="C")  # keeps a tensor without axes as it is
 
 
 def lay(array: Array, spec: pb.TensorSpec, raw: MutableSequence[Content]) -> None:
