@@ -55,6 +55,10 @@ class Domain(ABC):
         """The rows of this domain, then those of the others."""
 
     @abstractmethod
+    def inside(self, other: Self) -> bool:
+        """Whether every row allows nothing that the same row of another domain rules out."""
+
+    @abstractmethod
     def sample(self, particles: int, rng: Stream) -> Tensor:
         """Random states inside the domain. -> (R * particles, *event)"""
 
@@ -177,6 +181,9 @@ class Finite(Domain):
     def join(self, others: Sequence["Finite"]) -> "Finite":
         return replace(self, allowed=torch.cat([self.allowed, *(o.allowed for o in others)]))
 
+    def inside(self, other: "Finite") -> bool:
+        return bool((self.allowed <= other.allowed).all())
+
     def sample(self, particles: int, rng: Stream) -> Tensor:
         noise = rng.uniform(particles, *self.event)
         return self.decide(noise)
@@ -292,6 +299,9 @@ class Real(Domain):
             torch.cat([d.low.expand(d.rows, *d.shape) for d in every]),
             torch.cat([d.high.expand(d.rows, *d.shape) for d in every]),
         )
+
+    def inside(self, other: "Real") -> bool:
+        return bool((self.low >= other.low).all() and (self.high <= other.high).all())
 
     def sample(self, particles: int, rng: Stream) -> Tensor:
         """Uniform where both edges are finite, else a standard normal moved inside."""

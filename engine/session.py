@@ -1,27 +1,30 @@
 """A conversation with one problem: add or drop terms, change evidence, ask again from where it
 stood.
 
-For explicit rules one clause-learning search stays alive: evidence is assumed, every added rule
-hangs on a switch that is assumed while the rule stands, so all that was learned remains true.
-Whatever has no such form is answered by a new solve over the kept structure.
+What was proved stays known as long as changes only restrict: then the last answer, where it still
+holds, is the answer, and what was infeasible stays so. For explicit rules one clause-learning
+search stays alive: evidence is assumed, every added rule hangs on a switch that is assumed while
+the rule stands, so all that was learned remains true. Whatever has no such form is answered by a
+new solve that starts from the last answer.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from engine.answer import Answer, verify
+from engine.answer import Answer, Status, verify
 from engine.domain import Finite, State
 from engine.encode import Boolean, NotEncodable
 from engine.energy import Energy, Part, Sum, named, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.kernels import clauses as learning
-from engine.minimizer import UNKNOWN, Minimizer, Report
+from engine.minimizer import NOT_UNIQUE, UNKNOWN, Minimizer, Report
 from engine.minimizers.branch_and_bound import Placed, plan_of
 from engine.problem import Problem
 from engine.random import Stream
@@ -31,6 +34,17 @@ from engine.solve import Budget, Solution, solve
 SWITCHES = 64  # rules added and dropped before the living search is built anew
 TUPLES = 4_096  # combinations of a table that become clauses
 CONFLICTS = 2_000  # the living search may spend on one question; then a full solve takes over
+
+
+class _Known(NamedTuple):
+    """What the last answer leaves behind for the next question."""
+
+    x: State  # its values, (1, *event) each; empty where there is none
+    bound: float  # no values have less energy now; infinite: there are none
+    unique: int
+
+
+NOTHING = _Known({}, -math.inf, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +74,7 @@ class Session:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
         self.minimizer, self.particles, self.seed = minimizer, particles, seed
-        self._before: State = {}  # the last answer, (1, *event) each
+        self._known = NOTHING
         self._base = problem.root or problem
         self._problem = problem
         self._added: dict[str, tuple[tuple[Part, ...], int | None]] = {}  # parts, switch literal
@@ -78,48 +92,82 @@ class Session:
         parts = named(name, energy).parts()
         self._rebuild((*self._base.parts, *parts))
         self._added[name] = (parts, self._switched(parts))
+        weighted = [p for p in parts if p.weight is not None]
+        least = sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
+        kept = UNKNOWN if weighted or self._known.unique == NOT_UNIQUE else self._known.unique
+        self._known = self._known._replace(bound=self._known.bound + least, unique=kept)
 
     def drop(self, name: str) -> None:
         """Take a summand out by its name."""
         if name not in self._names():
             raise BadQuery(Mistake("name", f"{name!r} is no term", known(name, self._names())))
         self._rebuild(tuple(p for p in self._base.parts if p.label != name))
+        self._known = NOTHING._replace(x=self._known.x)
         switched = self._added.pop(name, None) is not None
         if not switched or self._live is None:  # a term of the first query has no switch
             self._live = self._opened()
 
     def given(self, evidence: Mapping[str, Any]) -> None:
         """Other evidence in place of all that was given before."""
+        before = self._problem.domains
         self._problem = self._base.given_rows([evidence])
+        narrower = all(d.inside(before[n]) for n, d in self._problem.domains.items())
+        known = self._known if narrower else NOTHING._replace(x=self._known.x)
+        unique = UNKNOWN if known.unique == NOT_UNIQUE else known.unique
+        self._known = known._replace(unique=unique)
 
     def answer(self, budget: Budget | None = None) -> Answer:
         """The verified answer to the problem as it stands."""
-        quick = self._resolve()
-        if quick is not None:
-            return verify(self._problem, quick)[0]
-        found = last(
-            solve(
-                self._problem,
-                self.minimizer,
-                particles=self.particles,
-                budget=budget,
-                seed=self.seed,
-                start=self._start(),
+        standing = self._standing()
+        if standing is not None:
+            return standing
+        found = self._resolve()
+        if found is None:
+            found = last(
+                solve(
+                    self._problem,
+                    self.minimizer,
+                    particles=self.particles,
+                    budget=budget,
+                    seed=self.seed,
+                    start=self._start(),
+                )
             )
-        )
-        if not bool(found.report.bound[0] == math.inf):
-            self._before = found.report.x
+        report = found.report
+        infeasible = float(report.bound[0]) == math.inf
+        x = self._known.x if infeasible else report.x
+        self._known = _Known(x, float(report.bound[0]), int(report.unique[0]))
         return verify(self._problem, found)[0]
+
+    def _standing(self) -> Answer | None:
+        """The last answer, where it is proved to be the answer still."""
+        x, bound, unique = self._known
+        bound = max(bound, self._problem.energy.floor())
+        if bound == math.inf:
+            return verify(self._problem, _solution(x or self._any(), bound, UNKNOWN, 0))[0]
+        domains = self._problem.domains
+        if not x or any(
+            not torch.equal(d.decide(d.project(x[n])), x[n]) for n, d in domains.items()
+        ):
+            return None
+        answer = verify(self._problem, _solution(x, bound, unique, 0))[0]
+        return answer if answer.status is Status.OPTIMAL else None
+
+    def _any(self) -> State:
+        """Some state, where it does not matter which."""
+        rng = Stream(self.seed, self._problem.keys).at(0)
+        names = self._problem.domains
+        return {n: self._problem.domain(n).sample(1, rng.fork(k)) for k, n in enumerate(names)}
 
     def _start(self) -> State | None:
         """States as a fresh solve would draw them, the first of them the last answer."""
-        if not self._before:
+        if not self._known.x:
             return None
         rng = Stream(self.seed, self._problem.keys).at(0)
         states = {}
         for lane, name in enumerate(self._problem.domains):
             drawn = self._problem.domain(name).sample(self.particles, rng.fork(lane))
-            drawn[0] = self._before[name][0]
+            drawn[0] = self._known.x[name][0]
             states[name] = drawn
         return states
 
@@ -131,6 +179,12 @@ class Session:
             assert isinstance(domain, Finite)
             columns.append(domain.allowed[0].reshape(-1).numpy())
         return np.concatenate(columns)
+
+    @cached_property
+    def _owner(self) -> np.ndarray:
+        """The site of each literal. -> (C,)"""
+        sizes = Factors.sizes_of([v.domain for v in self._base.finite])
+        return np.repeat(np.arange(len(sizes)), sizes)
 
     def _names(self) -> list[str]:
         return [part.label for part in self._base.parts]
@@ -208,30 +262,45 @@ class Session:
         if live is None:
             return None
         b = live.boolean
-        closed = b.literal[: b.offset[b.visible]][~self._possible()] ^ 1
         switches = [switch for _, switch in self._added.values() if switch is not None]
-        assumed = np.concatenate([np.unique(closed), switches]).astype(np.int32)
+        assumed = np.concatenate([self._assumed(b), switches]).astype(np.int32)
         before = learning.conflicts(live.state)
         status, state = learning.search(live.state, assumed, CONFLICTS)
         self._live = replace(live, state=state)
         if status == learning.LIMIT:
             return None
-        refuted = status == learning.REFUTED
-        model = learning.model(state)
-        places = b.places(model) if not refuted else np.zeros(b.visible, dtype=np.int64)
-        value = np.inf if refuted else 0.0
-        report = Report(
-            Placed(self._problem, places[None], {}),
-            torch.tensor([value], dtype=torch.float64),
-            torch.tensor([value], dtype=torch.float64),
-            torch.tensor([value], dtype=torch.float64),
-            torch.tensor([True]),
-            torch.tensor([UNKNOWN], dtype=torch.int8),
-            ((),),
-        )
         steps = learning.conflicts(state) - before
-        none = torch.zeros(1, dtype=torch.float64)
-        return Solution(report, (steps,), 0.0, none, torch.tensor([False]), False, True)
+        if status == learning.REFUTED:
+            return _solution(self._known.x or self._any(), math.inf, UNKNOWN, steps)
+        places = b.places(learning.model(state))
+        return _solution(Placed(self._problem, places[None], {}), 0.0, UNKNOWN, steps)
+
+    def _assumed(self, b: Boolean) -> np.ndarray:
+        """The evidence as literals: the value of a pinned site, else what is ruled out."""
+        possible, ends = self._possible(), b.offset[: b.visible]
+        pinned = (np.add.reduceat(possible, ends) == 1)[self._owner]
+        literal = b.literal[: len(possible)]
+        return np.concatenate([literal[possible & pinned], literal[~possible & ~pinned] ^ 1])
+
+
+def _solution(x: State, bound: float, unique: int, steps: int) -> Solution:
+    """A final solution of one row of explicit rules, or of what was known before."""
+
+    def one(value: float | bool | int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.tensor([value], dtype=dtype)
+
+    number = torch.float64
+    value = 0.0 if bound < math.inf else math.inf
+    report = Report(
+        x,
+        one(value, number),
+        one(value, number),
+        one(bound, number),
+        one(True, torch.bool),
+        one(unique, torch.int8),
+        ((),),
+    )
+    return Solution(report, (steps,), 0.0, one(0.0, number), one(False, torch.bool), False, True)
 
 
 def _clausal(factors: Factors, boolean: Boolean) -> tuple[np.ndarray, np.ndarray] | None:
