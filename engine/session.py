@@ -143,6 +143,8 @@ class Session:
         """The last answer, where it is proved to be the answer still."""
         x, bound, unique = self._known
         bound = max(bound, self._problem.energy.floor())
+        if bound == -math.inf:
+            return None
         if bound == math.inf:
             return verify(self._problem, _solution(x or self._any(), bound, UNKNOWN, 0))[0]
         domains = self._problem.domains
