@@ -6,9 +6,11 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.sample import Samples
 from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.query import Options, Query, options_of, query_of
+from services.sampling import sampling_of
 from services.serving import options_of as channel_options
 from services.session import CallLine, Metadata, Session, StreamLine
 from services.tenant import TENANT_KEY, checked
@@ -24,6 +26,7 @@ from services.wire import (
     options_to_proto,
     query_to_proto,
 )
+from services.wire_sample import samples_from_proto, sampling_to_proto
 
 Asked = Query | Mapping[str, Any]
 Wished = Options | Mapping[str, Any] | None
@@ -92,6 +95,21 @@ class Client:
         request = pb.ExplainRequest(query=self._query(query), differ=options.differ)
         response = self._ask(self._stub.Explain, request, deadline)
         return [answer_from_proto(answer, self.limits) for answer in response.answers]
+
+    def sample(
+        self,
+        query: Asked,
+        count: int,
+        temperature: float = 1.0,
+        *,
+        deadline: float | None = None,
+    ) -> list[Samples]:
+        """Draws from the Boltzmann distribution of each row; see `engine.sample.samples`."""
+        wishes = sampling_of({"count": count, "temperature": temperature}, self.limits)
+        request = sampling_to_proto(wishes)
+        request.query.CopyFrom(self._query(query))
+        response = self._ask(self._stub.Sample, request, deadline)
+        return [samples_from_proto(row, self.limits) for row in response.rows]
 
     def session(
         self, query: Asked, *, stream: bool = True, deadline: float | None = None

@@ -13,6 +13,7 @@ import torch
 
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue
+from services.drawing import Drawing
 from services.limits import DEFAULT, Limits
 from services.reason import Reasoner
 from services.remote import RemoteKinds
@@ -22,7 +23,7 @@ from services.solving import Solving
 from services.talking import Talking
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
-from services.v1 import session_pb2
+from services.v1 import sample_pb2, session_pb2
 from services.wire import Kind, kind_to_proto
 from services.workers import POLICY, Policy, Workers
 
@@ -36,6 +37,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
         self.reasoner = reasoner
         self.solving = Solving(reasoner, workers, limits)
         self.talking = Talking(reasoner.compiler, workers, limits)
+        self.drawing = Drawing(reasoner.compiler, workers, limits)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
@@ -54,6 +56,12 @@ class Reasoning(rpc.ReasonerServiceServicer):
     ) -> AsyncIterator[pb.SolveStreamResponse]:
         """Progress while it searches, then each row's result."""
         return self.solving.stream(request, context)
+
+    async def Sample(
+        self, request: sample_pb2.SampleRequest, context: Any
+    ) -> sample_pb2.SampleResponse:
+        """Draws from the Boltzmann distribution of each row."""
+        return await self.drawing.sample(request, context)
 
     def Session(
         self, requests: AsyncIterator[session_pb2.SessionRequest], context: Any

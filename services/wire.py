@@ -142,9 +142,9 @@ def options_from_proto(message: query_pb2.Options, limits: Limits = DEFAULT) -> 
 def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
     """An answer as a message."""
     message = answer_pb2.Answer(
-        status=answer_pb2.Status.Value(f"STATUS_{answer.status}"),
+        status=status_to_proto(answer.status),
         terms=_terms_to_proto(answer.terms),
-        flags=[answer_pb2.Flag.Value(f"FLAG_{flag}") for flag in answer.flags],
+        flags=flags_to_proto(answer.flags),
         alternatives=[
             answer_pb2.Alternative(values=to_assignment(other.values), energy=other.energy)
             for other in answer.alternatives
@@ -173,16 +173,16 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
     """The answer of a message. Raises BasinError when the service speaks another version."""
     conflict = message.conflict
     return Answer(
-        status=_named(Status, answer_pb2.Status, message.status, "STATUS_"),
+        status=status_from_proto(message.status),
         values=from_assignment(message.values, limits) if message.HasField("values") else None,
-        energy=_optional(message, "energy"),
-        bound=_optional(message, "bound"),
+        energy=optional(message, "energy"),
+        bound=optional(message, "bound"),
         terms=_terms(message.terms),
         findings=tuple(
-            Finding(f.term, _optional(f, "holds"), f.required, f.text) for f in message.findings
+            Finding(f.term, optional(f, "holds"), f.required, f.text) for f in message.findings
         ),
-        flags=tuple(_named(Flag, answer_pb2.Flag, flag, "FLAG_") for flag in message.flags),
-        unique=_optional(message, "unique"),
+        flags=flags_from_proto(message.flags),
+        unique=optional(message, "unique"),
         alternatives=tuple(
             Alternative(from_assignment(other.values, limits), other.energy)
             for other in message.alternatives
@@ -196,8 +196,28 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         steps=message.steps,
         seconds=message.seconds,
         runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
-        proof=_optional(message, "proof"),
+        proof=optional(message, "proof"),
     )
+
+
+def status_to_proto(status: Status) -> answer_pb2.Status.ValueType:
+    """A status as a number."""
+    return answer_pb2.Status.Value(f"STATUS_{status}")
+
+
+def status_from_proto(number: int) -> Status:
+    """The status of a number. Raises BasinError when the service speaks another version."""
+    return _named(Status, answer_pb2.Status, number, "STATUS_")
+
+
+def flags_to_proto(flags: Iterable[Flag]) -> list[answer_pb2.Flag.ValueType]:
+    """Flags as numbers."""
+    return [answer_pb2.Flag.Value(f"FLAG_{flag}") for flag in flags]
+
+
+def flags_from_proto(numbers: Iterable[int]) -> tuple[Flag, ...]:
+    """The flags of numbers. Raises BasinError when the service speaks another version."""
+    return tuple(_named(Flag, answer_pb2.Flag, number, "FLAG_") for number in numbers)
 
 
 def event_to_proto(event: Progress | Result) -> reasoner_pb2.SolveStreamResponse:
@@ -230,8 +250,8 @@ def event_from_proto(
         row=event.row,
         steps=event.steps,
         seconds=event.seconds,
-        energy=_optional(event, "energy"),
-        bound=_optional(event, "bound"),
+        energy=optional(event, "energy"),
+        bound=optional(event, "bound"),
         terms=_terms(event.terms),
         values=from_assignment(event.values, limits) if event.HasField("values") else None,
     )
@@ -305,7 +325,7 @@ def _terms_to_proto(terms: Iterable[TermEnergy]) -> list[answer_pb2.TermEnergy]:
 
 
 def _terms(messages: Iterable[answer_pb2.TermEnergy]) -> tuple[TermEnergy, ...]:
-    return tuple(TermEnergy(term.term, _optional(term, "energy")) for term in messages)
+    return tuple(TermEnergy(term.term, optional(term, "energy")) for term in messages)
 
 
 def _places_to_proto(places: Iterable[Place]) -> list[answer_pb2.Place]:
@@ -340,7 +360,7 @@ def present(message: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
-def _optional(message: Any, name: str) -> Any:
+def optional(message: Any, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 
 

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from engine.answer import Answer, Flag
 from engine.errors import OutOfTime, Overloaded
+from engine.sample import Samples
 
 T = TypeVar("T")
+A = TypeVar("A", Answer, Samples)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Workers:
             raise
 
 
-def reflagged(answer: Answer) -> Answer:
+def reflagged(answer: A) -> A:
     """What was stopped was stopped for want of time: a caller that cancels gets no answer."""
     flags = (Flag.DEADLINE if flag is Flag.CANCELLED else flag for flag in answer.flags)
     return replace(answer, flags=tuple(dict.fromkeys(flags)))

@@ -116,7 +116,7 @@ class Annealing(Minimizer[AnnealingState]):
         rows, n = problem.rows, len(factors.sizes)
         particles = _particles(problem, x)
         plan = Plan(layout, particles)
-        left = _left(problem, layout)
+        left = left_of(problem, layout)
         places = torch.zeros(rows * particles, n, dtype=torch.int16)
         if problem.finite:
             visible = problem.places({v.name: x[v.name] for v in problem.finite})
@@ -187,7 +187,9 @@ class Annealing(Minimizer[AnnealingState]):
         lane = rng.at(0).fork(SWEEP).lane
         arrays = (s.places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
         blame = np.zeros(plan.layout.rules)
-        _run(plan, origin, left, s.multiplier[r].numpy(), betas, key, lane, done, arrays, blame)
+        run_sweeps(
+            plan, origin, left, s.multiplier[r].numpy(), betas, key, lane, done, arrays, blame
+        )
         s.sweep[r] += count
         if position + count == self.sweeps and len(blame):
             share = torch.from_numpy(blame / plan.particles)
@@ -288,7 +290,9 @@ class Annealing(Minimizer[AnnealingState]):
         return s._replace(done=done, improved=improved, stale=stale)
 
 
-def _run(plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame) -> None:
+def run_sweeps(
+    plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame
+) -> None:
     """The kernel that fits the structure."""
     layout = plan.layout
     x, best, scores = arrays
@@ -328,7 +332,7 @@ def _run(plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arra
         )
 
 
-def _left(problem: Problem, layout: Layout) -> Left:
+def left_of(problem: Problem, layout: Layout) -> Left:
     """The allowed values of every site, packed, and how many; what a table over one site forbids
     is left out, unless nothing else is left."""
     offset = layout.structure.offset.astype(np.int64)

@@ -109,19 +109,14 @@ class Mixing(_message.Message):
         *,
         variable: _builtins.str = ...,
         r_hat: _builtins.float | None = ...,
-        effective: _builtins.float | None = ...,
+        effective: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_effective", b"_effective", "_r_hat", b"_r_hat", "effective", b"effective", "r_hat", b"r_hat"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_r_hat", b"_r_hat", "r_hat", b"r_hat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective", b"_effective", "_r_hat", b"_r_hat", "effective", b"effective", "r_hat", b"r_hat", "variable", b"variable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_r_hat", b"_r_hat", "effective", b"effective", "r_hat", b"r_hat", "variable", b"variable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__effective: _TypeAlias = _typing.Literal["effective"]  # noqa: Y015
-    _WhichOneofArgType__effective: _TypeAlias = _typing.Literal["_effective", b"_effective"]  # noqa: Y015
     _WhichOneofReturnType__r_hat: _TypeAlias = _typing.Literal["r_hat"]  # noqa: Y015
     _WhichOneofArgType__r_hat: _TypeAlias = _typing.Literal["_r_hat", b"_r_hat"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective) -> _WhichOneofReturnType__effective | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__r_hat) -> _WhichOneofReturnType__r_hat | None: ...
 
 Global___Mixing: _TypeAlias = Mixing  # noqa: Y015

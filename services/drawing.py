@@ -1,0 +1,42 @@
+"""The rpc that draws samples: in a thread of its own, under the deadline of its call."""
+
+from typing import Any
+
+from engine.errors import Cancelled, OutOfTime
+from services.agreement import close_remotes
+from services.compile import Compiler
+from services.dial import STOP
+from services.limits import Limits
+from services.sampling import sampled
+from services.v1 import sample_pb2 as pb
+from services.wire import query_from_proto
+from services.wire_sample import samples_to_proto, sampling_from_proto
+from services.workers import Workers, reflagged
+
+
+class Drawing:
+    """Reads a request, draws, and makes what is sent."""
+
+    def __init__(self, compiler: Compiler, workers: Workers, limits: Limits):
+        self.compiler, self.workers, self.limits = compiler, workers, limits
+
+    async def sample(self, request: pb.SampleRequest, context: Any) -> pb.SampleResponse:
+        """Draws from the Boltzmann distribution of each row."""
+        stop = self.workers.stop(context)
+
+        def work() -> pb.SampleResponse:
+            wishes = sampling_from_proto(request, self.limits)
+            query = query_from_proto(request.query, self.limits)
+            problem = self.compiler.problem(query)
+            STOP.set(stop.gives_up)
+            try:
+                rows = sampled(problem, query.budget, wishes, self.limits, stop)
+            except Cancelled:
+                if stop.cancelled:
+                    raise
+                raise OutOfTime("a module did not answer before the deadline") from None
+            finally:
+                close_remotes(problem)
+            return pb.SampleResponse(rows=[samples_to_proto(reflagged(row)) for row in rows])
+
+        return await self.workers.run(work, stop)
