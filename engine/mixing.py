@@ -21,15 +21,18 @@ class Mixing:
 
     variable: str
     r_hat: float | None  # 1 is best, above 1.05 is poor; None: the chains stand still, apart
-    effective: float  # independent draws that those recorded are worth, at most their number
+    effective: float  # independent draws that those recorded are worth, at most their number; 0
+    # where nothing can be told
 
 
 def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:
     """How the chains mixed. records {name: (K, P, *event)}, valid (K, P) bool: what counts"""
     half = len(valid) // 2
+    if half == 0:
+        return tuple(Mixing(name, None, 0.0) for name in records)
     out = []
     for name, record in records.items():
-        flat = record[: 2 * half].double().flatten(2)  # (2 half, P, F)
+        flat = record[: 2 * half].double().reshape(*valid[: 2 * half].shape, -1)  # (2 half, P, F)
         halves = flat.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)  # (2P, half, F)
         counts = valid[: 2 * half].unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)
         out.append(Mixing(name, *_worst(halves, counts)))
@@ -55,5 +58,6 @@ def _worst(halves: Tensor, valid: Tensor) -> tuple[float | None, float]:
         return 1.0, total
     inside, between, whole = inside[moves], between[moves], whole[moves]
     r_hat = float((whole / inside).sqrt().max())
-    worth = float((len(n) * whole / between).min())
-    return (r_hat if math.isfinite(r_hat) else None), min(total, worth)
+    if not math.isfinite(r_hat):
+        return None, 0.0
+    return r_hat, min(total, float((len(n) * whole / between).min()))
