@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
+from engine.flips import Single
 from engine.kernels import sweeps as kernel
 from engine.minimizer import score
 from engine.minimizers import gibbs
@@ -30,7 +31,7 @@ MORE = 24  # further ones at most, until the rules hold often enough
 HOT = 0.1  # of beta, at the start
 OFTEN = 0.5  # share of the chains in which all rules should hold
 GROWTH = 1.5  # of the multipliers of rules that fail
-SWEEP, FREE = 402, 410  # lanes of the stream; free variables count on from theirs
+SWEEP, TAKE, FREE = 402, 403, 410  # lanes of the stream; free variables count on from theirs
 
 
 class Now(NamedTuple):
@@ -212,12 +213,18 @@ class SlopeChains(Chains[SlopeState]):
     ) -> SlopeState:
         """One move of every chain; `adapt` sets the step length by what is taken."""
         rng = rng.at(s.steps)
-        full = torch.full_like(s.pace, 1.0)
-        move = gibbs.moved(
-            problem, s.frame, s.seen, s.multiplier * full, beta * full, s.pace, rng, walls=True
+        full = torch.ones_like(s.pace)
+        move = gibbs.Move(
+            problem, s.frame, Single(), s.multiplier * full, beta * full, s.pace, walls=True
         )
-        pace = move.paced(s.pace) if adapt else s.pace
+        seen, _, ratio, flips = move.propose(s.seen, move.tilt(s.seen), rng)
+        u = rng.fork(TAKE).uniform(len(full), dtype=torch.float64)
+        taken = u.log() <= ratio
+        pace = s.pace
+        if adapt:  # to about 6 in 10 that are taken
+            pace = torch.where(flips, pace, pace * torch.where(taken, 1.15, 0.8))
+        seen = gibbs.Seen(*(gibbs.where(taken, a, b) for a, b in zip(seen, s.seen, strict=True)))
         free = {
             n: problem.domain(n).sample(len(full), rng.fork(FREE + k)) for k, n in enumerate(s.free)
         }
-        return s._replace(free=free, seen=move.after(s.seen), pace=pace, steps=s.steps + 1)
+        return s._replace(free=free, seen=seen, pace=pace, steps=s.steps + 1)

@@ -113,34 +113,34 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     def walk(
         self, problem: Problem, x: State, steps: int, rng: Stream, beta: float = 1.0
     ) -> dict[str, Tensor]:
-        frame = _frame(problem)
+        frame = frame_of(problem)
         batch = len(next(iter(x.values())))
-        now = _evaluate(
+        now = evaluate(
             problem,
             frame,
-            _side([x[n] for n, _ in frame.finite], batch),
-            _side([x[n] for n, _ in frame.real], batch),
+            side([x[n] for n, _ in frame.finite], batch),
+            side([x[n] for n, _ in frame.real], batch),
         )
         one = torch.ones(batch, dtype=torch.float64)
-        move = _Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
+        move = Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
         tilt = move.tilt(now)
         for k in range(steps):
             here, there, ratio, _ = move.propose(now, tilt, rng.fork(k))
             u = rng.fork(k).fork(WORD).uniform(batch // problem.rows, 2, dtype=torch.float64)
             worse = here.violation > now.violation + 1e-9
             taken = (u[:, 1].log() <= ratio) & ~worse
-            now = Seen(*(_where(taken, a, b) for a, b in zip(here, now, strict=True)))
-            tilt = _where(taken, there, tilt)
+            now = Seen(*(where(taken, a, b) for a, b in zip(here, now, strict=True)))
+            tilt = where(taken, there, tilt)
         return {**x, **{n: t.to(x[n].dtype) for n, t in frame.state(now.hot, now.real).items()}}
 
     def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
-        frame = _frame(problem)
+        frame = frame_of(problem)
         rows = problem.rows
         x = {n: x[n] for n in problem.domains}
         particles = next(iter(x.values())).shape[0] // rows
-        hot = _side([x[n] for n, _ in frame.finite], rows * particles)
-        real = _side([x[n] for n, _ in frame.real], rows * particles)
-        now = _evaluate(problem, frame, hot, real)
+        hot = side([x[n] for n, _ in frame.finite], rows * particles)
+        real = side([x[n] for n, _ in frame.real], rows * particles)
+        now = evaluate(problem, frame, hot, real)
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
         s = GibbsState(
             frame,
@@ -193,7 +193,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         beta = self._beta(s).repeat_interleave(particles)
         multiplier = s.multiplier.repeat_interleave(particles)
         there = s.now
-        move = _Move(problem, s.frame, self.flips, multiplier, beta, s.pace)
+        move = Move(problem, s.frame, self.flips, multiplier, beta, s.pace)
         here, _, ratio, flips = move.propose(there, move.tilt(there), rng)
         u = rng.fork(WORD).uniform(particles, 2, dtype=torch.float64)
         taken = u[:, 1].log() <= ratio
@@ -201,7 +201,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         pace = s.pace
         if self.pace is None:
             pace = torch.where(flips, pace, pace * torch.where(taken, 1.15, 0.8))
-        now = Seen(*(_where(taken, a, b) for a, b in zip(here, there, strict=True)))
+        now = Seen(*(where(taken, a, b) for a, b in zip(here, there, strict=True)))
         s = s._replace(now=now, pace=pace, age=s.age + 1)
         return self._settled(problem, s)
 
@@ -281,8 +281,12 @@ class Gibbs(Minimizer[GibbsState], Sampler):
 
 
 @dataclass(frozen=True, eq=False)
-class _Move:
-    """One proposal for every particle, and the logarithm of its Metropolis ratio."""
+class Move:
+    """One proposal for every particle, and the logarithm of its Metropolis ratio.
+
+    walls: a Langevin step that leaves its box is refused, which is exact; without them it is
+    projected, which is quicker.
+    """
 
     problem: Problem
     frame: Frame
@@ -290,6 +294,7 @@ class _Move:
     multiplier: Tensor  # (B,)
     beta: Tensor  # (B,)
     pace: Tensor  # (B,)
+    walls: bool = False
 
     @cached_property
     def movable(self) -> Tensor:
@@ -329,18 +334,21 @@ class _Move:
         hot, flipped = there.hot, None
         if len(frame.finite):
             flipped = self.flips.propose(tilt, there.hot, frame.owner, particles, rng.fork(FLIP))
-            hot = _where(flips, flipped.hot, there.hot) if len(frame.real) else flipped.hot
+            hot = where(flips, flipped.hot, there.hot) if len(frame.real) else flipped.hot
         width = _widths(problem, frame, particles)
         drift = _drift(there, multiplier, self.pace, width)
-        real = there.real
+        real, left = there.real, torch.zeros_like(flips)
         if len(frame.real):
             noise = rng.fork(NOISE).normal(particles, real.shape[1], dtype=torch.float64)
             moved = real.double() + drift + width * (2 * self.pace / beta).sqrt()[:, None] * noise
             low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, frame))
-            real = _where(flips, real, torch.clamp(moved, low, high).to(real.dtype))
-        here = _evaluate(problem, frame, hot, real)
+            inside = torch.clamp(moved, low, high)
+            real = where(flips, real, inside.to(real.dtype))
+            if self.walls:
+                left = ~flips & (inside != moved).any(1)
+        here = evaluate(problem, frame, hot, real)
         change = _objective(here, multiplier) - _objective(there, multiplier)
-        log = -beta * change.nan_to_num(0.0)
+        log = (-beta * change.nan_to_num(0.0)).masked_fill(left, -math.inf)
         back = _drift(here, multiplier, self.pace, width)
         chance = _langevin(there.real, here.real, drift, back, beta / self.pace, width)
         tilt = self.tilt(here)
@@ -353,7 +361,7 @@ class _Move:
 # ---------------------------------------------------------------- states
 
 
-def _frame(problem: Problem) -> Frame:
+def frame_of(problem: Problem) -> Frame:
     used = {v.name for v in problem.energy.variables()}
     finite, real, owner, site = [], [], [torch.zeros(0, dtype=torch.long)], 0
     for name, domain in problem.domains.items():
@@ -368,13 +376,13 @@ def _frame(problem: Problem) -> Frame:
     return Frame(tuple(finite), tuple(real), torch.cat(owner))
 
 
-def _side(tensors: Sequence[Tensor], batch: int) -> Tensor:
+def side(tensors: Sequence[Tensor], batch: int) -> Tensor:
     """Tensors side by side. -> (B, total)"""
     flat = [t.reshape(batch, -1) for t in tensors]
     return torch.cat(flat, 1) if flat else torch.zeros(batch, 0)
 
 
-def _evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
+def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
     """Energy, violation and the slopes of both, in one call of every term."""
     hot, real = hot.detach().requires_grad_(), real.detach().requires_grad_()
     state = frame.state(hot, real)
@@ -412,7 +420,7 @@ def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
     return seen.energy + broken
 
 
-def _where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(taken.view(-1, *[1] * (a.dim() - 1)), a, b)
 
 
