@@ -5,6 +5,7 @@ own. A mistake costs its message, not the session.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -149,7 +150,7 @@ class Talking:
         return pb.ResolveResponse(answer=answer, terms=talk.terms)
 
     def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
-        STOP.set(stop.gives_up)
+        STOP.set(_Patience(stop, resolve.seconds))
         try:
             answer = talk.answer(resolve, stop)
             check_answers(talk.problem, [answer])
@@ -160,6 +161,24 @@ class Talking:
         finally:
             close_remotes(talk.problem)
         return reflagged(answer)
+
+
+class _Patience:
+    """When to wait no more for a module: once at the cut, so that the best so far can be judged in
+    what is left of the tick; for good when that is over, or the caller left."""
+
+    def __init__(self, stop: Stop, seconds: float | None):
+        self.stop = stop
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+        self.lost = False
+
+    def __call__(self) -> bool:
+        if self.stop.cancelled or time.monotonic() >= self.end:
+            return True
+        if self.lost:
+            return False
+        self.lost = self.stop.gives_up()
+        return self.lost
 
 
 def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:

@@ -208,13 +208,13 @@ def test_every_tick_has_its_deadline_and_starts_from_the_last(client: Client, st
         energies = []
         for _ in range(4):
             began = time.monotonic()
-            answer = session.answer(seconds=0.2)
-            assert time.monotonic() - began < 0.5  # 0.2 where the machine is idle
+            answer = session.answer(seconds=0.4)
+            assert time.monotonic() - began < 1.5  # 0.4 where the machine is idle
             assert answer.flags == (Flag.DEADLINE,) and answer.values is not None
             energies.append(answer.energy)
         assert energies == sorted(energies, reverse=True)
         session.given({"x": [0.5, *[None] * 39]})  # the plant moves on
-        moved = session.answer(seconds=0.2)
+        moved = session.answer(seconds=0.4)
         assert moved.values is not None and moved.values["x"][0] == 0.5
         assert moved.energy == pytest.approx(energies[-1] + 0.04, abs=0.02)
 
