@@ -9,7 +9,7 @@ new solve that starts from the last answer.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from engine.answer import Answer, Status, verify
 from engine.domain import Finite, State
 from engine.encode import Boolean, NotEncodable
 from engine.energy import Energy, Part, Sum, named, scope_domains
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Cancelled, Mistake, known
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.minimizer import NOT_UNIQUE, UNKNOWN, Minimizer, Report
@@ -123,16 +123,7 @@ class Session:
             return standing
         found = self._resolve()
         if found is None:
-            found = last(
-                solve(
-                    self._problem,
-                    self.minimizer,
-                    particles=self.particles,
-                    budget=budget,
-                    seed=self.seed,
-                    start=self._start(),
-                )
-            )
+            found = self._searched(budget)
         report = found.report
         infeasible = float(report.bound[0]) == math.inf
         x = self._known.x if infeasible else report.x
@@ -160,6 +151,36 @@ class Session:
         rng = Stream(self.seed, self._problem.keys).at(0)
         names = self._problem.domains
         return {n: self._problem.domain(n).sample(1, rng.fork(k)) for k, n in enumerate(names)}
+
+    def best(self) -> Answer | None:
+        """The best values known so far under the problem as it stands, without a search; None
+        where none are known. For a caller whose search was broken off by `Cancelled`."""
+        if self._start() is None:
+            return None
+        found = last(self._solve(Budget(steps=0)))
+        return verify(self._problem, replace(found, cancelled=True))[0]
+
+    def _searched(self, budget: Budget | None) -> Solution:
+        """A full solve; what it found stays known when a module breaks it off."""
+        seen: list[Solution] = []
+        try:
+            for found in self._solve(budget):
+                seen[:] = [found]
+        except Cancelled:
+            if seen:
+                self._known = self._known._replace(x=seen[0].report.x)
+            raise
+        return seen[0]
+
+    def _solve(self, budget: Budget | None) -> Iterator[Solution]:
+        return solve(
+            self._problem,
+            self.minimizer,
+            particles=self.particles,
+            budget=budget,
+            seed=self.seed,
+            start=self._start(),
+        )
 
     def _start(self) -> State | None:
         """States as a fresh solve would draw them, the first of them the last answer."""

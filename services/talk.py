@@ -89,6 +89,10 @@ class Talk:
             answer = self._session.answer(budget)
         return furthered(self.problem, 0, answer, options, budget, mine.seed)
 
+    def best(self) -> Answer | None:
+        """The best values known so far, without a search; None where none are known."""
+        return self._session.best()
+
     def _opened(self, problem: Problem) -> Session:
         budget = self.query.budget
         return Session(problem, particles=budget.particles, seed=budget.seed)

@@ -25,6 +25,8 @@ from services.wire import answer_to_proto, query_from_proto
 from services.wire_session import change_from_proto, fault_to_proto, resolve_from_proto
 from services.workers import Stop, Workers, reflagged
 
+LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
+
 
 class Talking:
     """The rpcs of sessions."""
@@ -150,9 +152,19 @@ class Talking:
         return pb.ResolveResponse(answer=answer, terms=talk.terms)
 
     def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
-        STOP.set(_Patience(stop, resolve.seconds))
+        patience = resolve.seconds and resolve.seconds + max(LATE, resolve.seconds / 4)
+        end = math.inf if patience is None else time.monotonic() + patience
+        STOP.set(stop.gives_up)
         try:
-            answer = talk.answer(resolve, stop)
+            try:
+                answer: Answer | None = talk.answer(resolve, stop)
+            except Cancelled:  # a module is late: the best so far is worth a little more time
+                if stop.cancelled:
+                    raise
+                STOP.set(lambda: stop.cancelled or time.monotonic() >= end)
+                answer = talk.best()
+            if answer is None:
+                raise OutOfTime("a module did not answer before the deadline, nothing is known yet")
             check_answers(talk.problem, [answer])
         except Cancelled:
             if stop.cancelled:
@@ -161,24 +173,6 @@ class Talking:
         finally:
             close_remotes(talk.problem)
         return reflagged(answer)
-
-
-class _Patience:
-    """When to wait no more for a module: once at the cut, so that the best so far can be judged in
-    what is left of the tick; for good when that is over, or the caller left."""
-
-    def __init__(self, stop: Stop, seconds: float | None):
-        self.stop = stop
-        self.end = math.inf if seconds is None else time.monotonic() + seconds
-        self.lost = False
-
-    def __call__(self) -> bool:
-        if self.stop.cancelled or time.monotonic() >= self.end:
-            return True
-        if self.lost:
-            return False
-        self.lost = self.stop.gives_up()
-        return self.lost
 
 
 def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import BadQuery, Budget, Finite, Problem, Real, Status, Term, Variable, answers
+from engine import BadQuery, Budget, Finite, Flag, Problem, Real, Status, Term, Variable, answers
+from engine.errors import Cancelled
 from engine.session import Session
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.clause import Clause
@@ -108,3 +109,34 @@ def test_a_full_solve_starts_from_the_last_answer() -> None:
     session.add("near", Valley(x, 0.31))
     again = session.answer(Budget(steps=0))
     assert again.values == settled.values and again.energy < settled.energy - 0.9
+
+
+class Late(Valley):
+    """Answers until it is told to be late; a caller gives up on it then."""
+
+    late = False
+
+    def energy(self, x):
+        if Late.late:
+            raise Cancelled("the caller gave up")
+        return super().energy(x)
+
+
+def test_a_module_that_is_late_does_not_cost_the_last_answer() -> None:
+    x = Variable("x", Real((4,), -1.0, 1.0))
+    session = Session(Problem(Late(x, 0.3)), particles=4)
+    settled = session.answer(Budget(steps=100))
+
+    def stop() -> bool:
+        stops.append(1)
+        Late.late = len(stops) == 20  # once, in the middle of a step
+        return False
+
+    stops: list[int] = []
+    with pytest.raises(Cancelled):
+        session.answer(Budget(steps=30, stop=stop))
+    Late.late = False
+    best = session.best()
+    assert len(stops) == 20 and best is not None and Flag.CANCELLED in best.flags
+    assert best.energy is not None and best.energy <= settled.energy
+    assert Session(Problem(Late(x, 0.3))).best() is None
