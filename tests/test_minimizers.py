@@ -23,6 +23,7 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
+from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
@@ -444,10 +445,14 @@ def rigid_problem() -> Problem:
     return Problem(required(Distinct(x))).given_rows([{"x": [k % 3, None, None]} for k in range(7)])
 
 
-def opaque_problem() -> Problem:
-    x = sites(5, 3)
+def opaque_problem(count: int = 5) -> Problem:
+    x = sites(count, 3)
     energy = 1.0 * pairwise(x, 2, explicit=False) + required(Opaque(x))
-    return Problem(energy).given_rows([{"x": [k % 3, *[None] * 4]} for k in range(7)])
+    return Problem(energy).given_rows([{"x": [k % 3, *[None] * (count - 1)]} for k in range(7)])
+
+
+def wide_problem() -> Problem:
+    return opaque_problem(11)  # more combinations than are enumerated
 
 
 def real_problem() -> Problem:
@@ -475,7 +480,9 @@ CASES = {
     "cp_sat": (CpSat(), soft_problem),
     "cadical": (Cadical(unique=True), rigid_problem),
     "portfolio": (Portfolio(), soft_problem),
+    "enumeration": (Enumeration(alternatives=2), opaque_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),
+    "portfolio-wide": (Portfolio(), wide_problem),
     "restarts-annealing": (Restarts(Annealing(sweeps=5), after=3), soft_problem),
     "restarts-gibbs": (Restarts(Gibbs(steps=5), after=4), opaque_problem),
     "restarts-descent": (Restarts(Descent(patience=2, smallest=1e-2), after=9), real_problem),
