@@ -28,8 +28,8 @@ from modules.discrete.table_net import fitted_temperature
 from modules.discrete.table_training import Options, Split, fitted, one_thread, prepared
 from services.formats.files import read_text
 
-STEPS = 4_000
-MADE, ROUNDS = 12_000, 40  # rows, Gibbs sweeps
+STEPS = 3_000
+MADE, ROUNDS = 6_000, 25  # rows, Gibbs sweeps
 SEEDS = 5
 BINS = 15  # of the calibration error
 
