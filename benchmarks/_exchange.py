@@ -34,7 +34,7 @@ from services.query import query_of
 from services.reason import Reasoner
 from services.remote import Remote, RemoteKinds
 from services.server import create_server
-from services.serving import start
+from services.serving import start, tune_malloc
 from services.v1 import reasoner_pb2
 from services.wire import query_to_proto
 from tests.serving_kit import Loop, Process
@@ -47,6 +47,7 @@ def rows(tries: int = 200) -> Iterator[Row]:
     """Every row; `tries` solves under faults, and so many cancels and deadlines."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    tune_malloc()  # as a reasoner's service does
     try:
         yield from exchange_rows()
         yield from solve_rows()
