@@ -20,9 +20,11 @@ from typing import Any
 
 import grpc
 
+from benchmarks import _exchange
 from benchmarks._learned import catalogue
 from benchmarks.common import Row, at_least, at_most, clock, data_folder, missing, percentile
 from benchmarks.sudoku import puzzles
+from engine.answer import Flag
 from engine.errors import Cancelled
 from examples.processes import started
 from services.client import Client
@@ -52,7 +54,8 @@ def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row
     with started(["benchmarks._learned"]) as (address, process):
         rows = _alone(address, every[: max(50, int(400 * share))])
         rows += asyncio.run(_together(address, process, every, seed, max(0.1, share)))
-    return rows + list(_cancelled(max(20, int(200 * share))))
+    tries = max(20, int(200 * share))
+    return [*rows, *_cancelled(tries), *_exchange.rows(tries)]
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ async def _together(
         boards = [sudoku_query(9, [puzzle]) for puzzle in every]
         nets = [learned(k, seed) for k in range(CALLERS)]
         rows = await _crowd(service, boards, share)
-        rows += await _batched(service, nets)
+        rows += await _batched(service, "real sites", nets)
+        choices = [learned(k, seed, values=[-1, 0, 1]) for k in range(CALLERS)]
+        rows += await _batched(service, "choices, beside complete search", choices)
         rows += await _identical(service, boards[:200], nets[:8])
         for what, query in (("annealing", cut(seed)), ("learned", learned(0, seed, 10**9))):
             rows += await _beside(service, boards, what, query, share)
-        return rows
+        return rows + await _timely(service, boards, seed, max(20, int(200 * share)))
 
 
 class Service:
@@ -162,14 +167,17 @@ class Service:
             await asyncio.sleep(0.2)
 
 
-def learned(k: int, seed: int, steps: int = STEPS, rows: int = 1) -> Query:
-    """A learned energy over real sites, one of them given in each row."""
+def learned(
+    k: int, seed: int, steps: int = STEPS, rows: int = 1, values: Sequence[int] = ()
+) -> Query:
+    """A learned energy over real sites, or over choices, one of them given in each row."""
     given: list[list[float | None]] = [[None] * SITES for _ in range(rows)]
     for row, sites in enumerate(given, start=k):
-        sites[row % SITES] = (row % 7) / 7 - 0.5
+        sites[row % SITES] = values[row % len(values)] if values else (row % 7) / 7 - 0.5
+    domain = {"values": values} if values else {"low": -2.0, "high": 2.0}
     return query_of(
         {
-            "variables": {"x": {"low": -2.0, "high": 2.0, "shape": [SITES]}},
+            "variables": {"x": {**domain, "shape": [SITES]}},
             "terms": [{"kind": "_learned.Learned", "scope": ["x"]}],
             "evidence": [{"x": sites} for sites in given],
             "budget": {"particles": PARTICLES, "seed": seed + k, "steps": steps},
@@ -216,7 +224,7 @@ async def _crowd(service: Service, boards: Sequence[Query], share: float) -> lis
     ]  # fmt: skip
 
 
-async def _batched(service: Service, nets: Sequence[Query]) -> list[Row]:
+async def _batched(service: Service, over: str, nets: Sequence[Query]) -> list[Row]:
     """The learned energy one at a time, and all at once."""
     await service.once(nets[:2], 1)
     walls, cpus = [], []
@@ -227,8 +235,8 @@ async def _batched(service: Service, nets: Sequence[Query]) -> list[Row]:
         cpus.append(one.each(one.cpu) / many.each(many.cpu))
     return [
         at_least(
-            f"learned energy, {PARTICLES} particles, {CALLERS} callers: batched throughput over "
-            "one at a time",
+            f"learned energy over {over}, {PARTICLES} particles, {CALLERS} callers: batched "
+            "throughput over one at a time",
             statistics.median(walls), 5, "",
             peer="the same in CPU", peer_value=statistics.median(cpus),
             note=f"median of 3 runs in turns; {1000 * one.each(one.wall):.0f} ms a solve alone",
@@ -291,6 +299,42 @@ async def _beside(
             )
         )  # fmt: skip
     return rows
+
+
+async def _timely(service: Service, boards: Sequence[Query], seed: int, tries: int) -> list[Row]:
+    """Endless searches under a deadline, beside callers that keep the service busy."""
+    seconds, late, spent = 0.5, 0, []
+    stub = service.stub
+    requests = [
+        pb.SolveRequest(query=query_to_proto(learned(k, seed, 10**9))) for k in range(tries)
+    ]
+
+    async def endless(request: pb.SolveRequest) -> None:
+        nonlocal late
+        began = time.perf_counter()
+        try:
+            (answer,) = (await stub.Solve(request, timeout=seconds)).answers
+            assert answer_from_proto(answer).flags == (Flag.DEADLINE,), answer
+        except grpc.aio.AioRpcError:
+            late += 1
+        spent.append(1000 * (time.perf_counter() - began))
+
+    async def four(every: Sequence[pb.SolveRequest]) -> None:
+        for request in every:
+            await endless(request)
+
+    busy = asyncio.ensure_future(service.load(boards, 8, seconds * tries / 4))
+    await asyncio.gather(*(four(requests[k::4]) for k in range(4)))
+    await busy
+    return [
+        at_least(
+            f"an endless search under a deadline of {1000 * seconds:g} ms brings its best in time, "
+            f"{tries} tries",
+            100 * (tries - late) / tries, 100, "%",
+            note=f"beside 8 callers of Sudoku; p50 {percentile(spent, 0.5):.0f} ms, p99 "
+            f"{percentile(spent, 0.99):.0f} ms",
+        )
+    ]  # fmt: skip
 
 
 def _cancelled(tries: int) -> Iterator[Row]:

@@ -30,7 +30,6 @@ from services.workers import Stop
 log = logging.getLogger(__name__)
 
 ASKED = 16  # calls read in one turn
-SOON = 0.03  # seconds before its time is up in which a call comes first
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +99,8 @@ class _Line:
         fresh = [self.waiting.popleft() for _ in range(len(self.waiting))]
         self._begin(fresh)
         ended = [(call, True) for call in self._stopped()]
+        if ended:
+            return ended  # their time is up: no step comes before their answers
         stepped = self.batch.step()
         if isinstance(stepped, Failed):
             self._fail(stepped.owner, stepped.error)
@@ -108,7 +109,7 @@ class _Line:
         over = [call for call in self.running if not call.tally.running]
         for call in over:
             del self.running[call]
-        return ended + [(call, False) for call in over]
+        return [(call, False) for call in over]
 
     def _begin(self, calls: Sequence[_Call]) -> None:
         """Rows of all these calls join together; where that fails, each call by itself."""
@@ -267,11 +268,11 @@ class Scheduler:
 
     def _pick(self) -> tuple[str, _Line | None] | None:
         """Whose turn it is: None for a line means the calls that were not read yet."""
-        soon = time.monotonic() + SOON
+        now = time.monotonic()
         waiting = [(n, t, t.ready()) for n, t in self._tenants.items()]
         for name, _, lines in waiting:
             for line in lines:
-                if line.due() <= soon:
+                if line.due() <= now:
                     return name, line
         waiting = [entry for entry in waiting if entry[1].asked or entry[2]]
         if not waiting:
