@@ -20,6 +20,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,6 +118,7 @@ class Catalogue:
     groups: tuple[str, ...] | None = None
     failures: dict[str, str] = field(default_factory=dict, init=False)  # why, by name
     _kinds: dict[str, Kind | None] = field(default_factory=dict, init=False, repr=False)
+    _loading: Any = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for spec in self.also:
@@ -169,15 +171,17 @@ class Catalogue:
         return sources
 
     def _load(self, name: str, source: Callable[[], type[Term] | None]) -> Kind | None:
-        if name not in self._kinds:
-            self._kinds[name] = None
-            # the door to other people's code: whatever it raises is told under its name
-            try:
-                term = source()
-                self._kinds[name] = None if term is None else Kind(name, term, parameters(term))
-            except Exception as error:
-                self.failures[name] = f"{type(error).__name__}: {error}"
-        return self._kinds[name]
+        with self._loading:  # who asks meanwhile waits, but for a file that asks for its own kind
+            if name not in self._kinds:
+                self._kinds[name] = None
+                # the door to other people's code: whatever it raises is told under its name
+                try:
+                    term = source()
+                    found = None if term is None else Kind(name, term, parameters(term))
+                    self._kinds[name] = found
+                except Exception as error:
+                    self.failures[name] = f"{type(error).__name__}: {error}"
+            return self._kinds[name]
 
     def _package(self, package: str) -> list[tuple[str, Callable[[], type[Term] | None]]]:
         """The files of the groups of a package."""

@@ -104,7 +104,7 @@ def run(make: Callable[[], Awaitable[Service]], address: str, grace: float = GRA
     Says `listening on HOST:PORT` on stdout as soon as calls are answered.
     """
     tune_malloc()
-    tune_collector()
+    tune_python()
     service = asyncio.run(_serve(make, address, grace))
     sys.stdout.flush()
     ending = time.monotonic() + 0.5
@@ -171,12 +171,13 @@ def tune_malloc() -> None:
         log.debug("this C library has no mallopt")
 
 
-def tune_collector() -> None:
+def tune_python() -> None:
     """Leave what was loaded so far out of garbage collection, and collect less often: a look at
-    every object of torch takes longer than a small query."""
+    every object of torch takes longer than a small query. Let threads take turns sooner."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    sys.setswitchinterval(0.001)  # a call waits for no more than this until a search lets go
 
 
 def _is_loopback(host: str) -> bool:

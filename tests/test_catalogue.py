@@ -3,6 +3,8 @@
 import importlib.metadata
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -295,3 +297,16 @@ def test_what_a_user_names_wrongly_is_told(spec, why, monkeypatch):
 def test_what_names_no_term_at_all_is_a_mistake():
     with pytest.raises(BadQuery, match="write module:Class, or a FILE.py"):
         Catalogue(also=("what is this",))
+
+
+def test_threads_that_ask_at_once_find_the_same_kind(tmp_path: Path) -> None:
+    """A file that takes long to load is not unknown meanwhile."""
+    file = tmp_path / "slow.py"
+    file.write_text(
+        "import time\ntime.sleep(0.2)\nfrom engine import Term\n"
+        "class Slow(Term):\n    def energy(self, x):\n        return x.sum(-1)\n"
+    )
+    catalogue = Catalogue(also=(f"{file}:Slow",))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(catalogue.kind, ["slow.Slow"] * 4))
+    assert len(set(map(id, found))) == 1
