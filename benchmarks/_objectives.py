@@ -144,7 +144,7 @@ class Plane(Term):
         return self.net(x)[:, 0]
 
 
-SIDE, CELLS = 5.0, 50
+SIDE, CELLS = 5.0, 40
 
 
 def square() -> Tensor:
@@ -154,7 +154,7 @@ def square() -> Tensor:
     return torch.cartesian_prod(middle, middle)
 
 
-def outliers(seed: int, seeds: int = 5, steps: int = 1200) -> list[Row]:
+def outliers(seed: int, seeds: int = 5, steps: int = 800) -> list[Row]:
     """8gaussians with a fifth of even noise: KL of the clean cells from what each order learns."""
     cells = square()
     clean = points("8gaussians", 400_000, Stream(seed, torch.zeros(1, dtype=torch.int64))).float()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,8 +47,8 @@ def run(data: Path | None = None, seed: int = 0) -> list[Row]:
         rows += planes(work, seed)
     for name in ("_tables", "_learned"):
         if find_spec(f"benchmarks.{name}") is not None:
-            module = __import__(f"benchmarks.{name}", fromlist=["rows"])
-            rows += module.rows(data_folder(data), seed)
+            more = getattr(import_module(f"benchmarks.{name}"), "rows", None)
+            rows += more(data_folder(data), seed) if more else []
     return rows
 
 
