@@ -82,6 +82,12 @@ class Judge:
             return True, None, found
         return True, cost, found
 
+    def cheaper_than(self, energy: float) -> None:
+        """Rules out everything that costs as much."""
+        self.model.clear_objective()
+        self.model.add(sum(self.costs) <= round(UNITS * energy) - 1)
+        self.costs = []
+
     def other_than(self, found: Mapping[tuple[str, int], Any]) -> None:
         """Rules these values out."""
         self.model.add_bool_or([~self.at(site, value) for site, value in found.items()])
