@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
+from examples.generators import VARIANTS
 from modules.catalogue import Catalogue
 from services.reason import Reasoner
 
@@ -138,3 +140,9 @@ def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
         total += wins * (below + losses / 2)
         below, at = below + losses, end
     return total / (len(good) * len(bad))
+
+
+@cache
+def variant(name: str, seed: int) -> dict[str, Any]:
+    """One generated query of a variant of the examples."""
+    return VARIANTS[name](seed)

@@ -77,7 +77,8 @@ class Session:
         self._known = NOTHING
         self._base = problem.root or problem
         self._problem = problem
-        self._added: dict[str, tuple[tuple[Part, ...], int | None]] = {}  # parts, switch literal
+        self._added: dict[str, tuple[Part, ...]] = {}
+        self._switches: dict[str, int] = {}  # of the added rules that the living search knows
         self._live = self._opened()
 
     @property
@@ -91,7 +92,7 @@ class Session:
             raise BadQuery(Mistake("name", f"{name!r} is taken", "choose another name"))
         parts = named(name, energy).parts()
         self._rebuild((*self._base.parts, *parts))
-        self._added[name] = (parts, self._switched(parts))
+        self._added[name] = parts
         weighted = [p for p in parts if p.weight is not None]
         least = sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
         kept = UNKNOWN if weighted or self._known.unique == NOT_UNIQUE else self._known.unique
@@ -103,8 +104,9 @@ class Session:
             raise BadQuery(Mistake("name", f"{name!r} is no term", known(name, self._names())))
         self._rebuild(tuple(p for p in self._base.parts if p.label != name))
         self._known = NOTHING._replace(x=self._known.x)
-        switched = self._added.pop(name, None) is not None
-        if not switched or self._live is None:  # a term of the first query has no switch
+        added = self._added.pop(name, None) is not None
+        self._switches.pop(name, None)
+        if not added or self._live is None:  # a term of the first query has no switch
             self._live = self._opened()
 
     def given(self, evidence: Mapping[str, Any]) -> None:
@@ -220,8 +222,10 @@ class Session:
 
     def _opened(self) -> _Live | None:
         """A living search over the rules of the first query; None where they have no such form."""
-        plan = plan_of(self._base)
-        fixed = all(part.term.fixed_structure for part in self._base.parts)
+        self._switches.clear()
+        first = [part for part in self._base.parts if part.label not in self._added]
+        plan = plan_of(Problem(Sum(*first), self._base.variables))
+        fixed = all(part.term.fixed_structure for part in first)
         if (
             plan.factors.soft
             or not fixed
@@ -234,15 +238,7 @@ class Session:
         except NotEncodable:
             return None
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
-        state = learning.load(formula)
-        live = _Live(boolean, state, boolean.variables)
-        for name, (parts, _) in self._added.items():
-            self._live = live
-            self._added[name] = (parts, self._switched(parts))
-            if self._live is None:
-                return None
-            live = self._live
-        return live
+        return _Live(boolean, learning.load(formula), boolean.variables)
 
     def _switched(self, parts: tuple[Part, ...]) -> int | None:
         """Clauses of new rules behind a fresh switch. Without a clausal form the living search
@@ -251,8 +247,6 @@ class Session:
         if live is None:
             return None
         self._live = None
-        if live.free == live.boolean.variables + SWITCHES:
-            return None
         pieces = []
         for part in parts:
             domains = scope_domains(part.term, dict(self._base.domains))
@@ -279,13 +273,27 @@ class Session:
         self._live = replace(live, state=state, free=live.free + 1)
         return switch
 
+    def _switched_all(self) -> _Live | None:
+        """The living search with every added rule in it; None where one has no clausal form."""
+        new = [name for name in self._added if name not in self._switches]
+        live = self._live
+        if live is not None and live.free + len(new) > live.boolean.variables + SWITCHES:
+            self._live = self._opened() if len(self._added) <= SWITCHES else None
+            new = [*self._added]
+        for name in new:
+            switch = self._switched(self._added[name])
+            if switch is None:
+                return None
+            self._switches[name] = switch
+        return self._live
+
     def _resolve(self) -> Solution | None:
         """An answer of the living search, or None where a full solve is needed."""
-        live = self._live
+        live = self._switched_all()
         if live is None:
             return None
         b = live.boolean
-        switches = [switch for _, switch in self._added.values() if switch is not None]
+        switches = [*self._switches.values()]
         assumed = np.concatenate([self._assumed(b), switches]).astype(np.int32)
         before = learning.conflicts(live.state)
         status, state = learning.search(live.state, assumed, CONFLICTS)

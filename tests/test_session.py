@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import BadQuery, Budget, Finite, Flag, Problem, Real, Status, Term, Variable, answers
+from engine.energy import named
 from engine.errors import Cancelled
-from engine.session import Session
+from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.session import SWITCHES, Session
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
@@ -51,8 +53,8 @@ change = st.one_of(
 @settings(max_examples=60)
 @given(first=rule(X), changes=st.lists(change, min_size=1, max_size=6))
 def test_a_session_says_what_a_fresh_solve_says(first, changes) -> None:
-    session = Session(Problem(first))
-    added: list[str] = []
+    session = Session(Problem(named("first", first)))
+    added: list[str] = ["first"]
     for k, (what, argument) in enumerate(changes):
         if what == "add":
             added.append(f"rule{k}")
@@ -65,6 +67,29 @@ def test_a_session_says_what_a_fresh_solve_says(first, changes) -> None:
         (fresh,) = answers(session.problem)
         assert (answer.status, answer.energy) == (fresh.status, fresh.energy)
         assert answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
+        if answer.unique is not None and all(p.required for p in session.problem.parts):
+            (proved,) = answers(session.problem, BranchAndBound(unique=True))
+            assert answer.unique == proved.unique
+
+
+def test_a_rule_dropped_after_a_first_term_binds_no_more() -> None:
+    session = Session(Problem(named("first", NotEqual(X, pairs=[[0, 1]]))))
+    session.add("line", AllDifferent(X, lines=[[0, 1, 2]]))
+    session.drop("first")
+    session.given({"x": [1, 1, 1, None, None]})
+    assert session.answer().status is Status.INFEASIBLE
+    session.drop("line")
+    assert session.answer().status is Status.OPTIMAL
+
+
+def test_more_rules_than_switches() -> None:
+    session = Session(Problem(NotEqual(X, pairs=[[0, 1]])))
+    for k in range(SWITCHES + 6):
+        session.add(f"rule {k}", Clause(X, clauses=[[[k % 2, 1 + k % 3, False], [3, 2, True]]]))
+        session.given({"x": [None, None, None, 2 if k % 5 else 1, None]})
+        assert session.answer().status is (Status.OPTIMAL if k % 5 or k < 5 else Status.INFEASIBLE)
+        if k % 2:
+            session.drop(f"rule {k - 1}")
 
 
 def test_terms_of_the_first_query_can_be_dropped() -> None:
