@@ -16,6 +16,9 @@ The result is a function of (formula, seed, sequence of calls). Nothing here rea
 Taking an array out of the state counts a reference with an atomic instruction, so what runs often
 takes its arrays once and loops over them; a function of one variable that was handed the whole
 state cost half of the time.
+
+Tried and rejected: shortening learned clauses by unit propagation (Luo et al., IJCAI 2017), with a
+fifth of the propagations: as many conflicts on 25 x 25 Sudokus (-5 % over six boards), no gain.
 """
 
 from collections.abc import Iterable, Sequence

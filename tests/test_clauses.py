@@ -1,0 +1,172 @@
+"""Clause learning equals enumeration: models, least costs, cores, and what may be forgotten."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from engine.kernels import clauses as learning
+from engine.simplify import simplified
+
+VARIABLES = 9
+
+
+def drawn(seed: int, hard: bool = False) -> learning.Formula:
+    """Clauses, groups, sums and cost groups over nine variables; `hard` means nearly too many."""
+    rng = random.Random(f"formula {seed}")
+
+    def some(most: int) -> list[int]:
+        return [
+            2 * v + rng.randrange(2) for v in rng.sample(range(VARIABLES), rng.randint(1, most))
+        ]
+
+    clauses = [some(4) for _ in range(rng.randint(0, 24 if hard else 12))]
+    groups = [some(5) for _ in range(rng.randint(0, 4))]
+    sums = []
+    for _ in range(rng.randint(0, 3)):
+        row = some(6)
+        coefficients = [rng.randint(1, 5) for _ in row]
+        sums.append((row, coefficients, rng.randint(0, sum(coefficients))))
+    costs = []
+    free = list(range(VARIABLES))
+    rng.shuffle(free)
+    while len(free) >= 3 and rng.random() < 0.7:  # disjoint groups of which exactly one is true
+        row = [2 * free.pop() for _ in range(3)]
+        clauses.append(row)
+        groups.append(row)
+        costs.append((row, [rng.randint(-4, 9) / 2 for _ in row]))
+    return learning.formula(VARIABLES, clauses, groups, sums, costs)
+
+
+def models(formula: learning.Formula) -> set[bytes]:
+    return {model.tobytes() for model in learning.reference_models(formula)}
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_finds_a_model_exactly_where_there_is_one(hard: bool) -> None:
+    refuted = 0
+    for seed in range(300):
+        formula = drawn(seed, hard)
+        expected = models(formula)
+        status, state = learning.search(learning.load(formula, seed))
+        assert status == (learning.SATISFIED if expected else learning.REFUTED), seed
+        refuted += not expected
+        if expected:
+            assert learning.model(state).tobytes() in expected, seed
+    assert 5 < refuted < 295  # both answers were asked for
+
+
+def test_a_damaged_model_is_seen() -> None:
+    """The oracle itself: a model with one literal of a unit clause turned is no model."""
+    formula = learning.formula(3, [[0], [2, 4]])
+    status, state = learning.search(learning.load(formula))
+    model = learning.model(state)
+    assert status == learning.SATISFIED and model.tobytes() in models(formula)
+    model[0] ^= 1
+    assert model.tobytes() not in models(formula)
+
+
+def test_every_model_is_found_once() -> None:
+    for seed in range(60):
+        formula = drawn(seed)
+        expected, found = models(formula), set()
+        status, state = learning.search(learning.load(formula))
+        while status == learning.SATISFIED:
+            model = learning.model(state)
+            assert model.tobytes() not in found
+            found.add(model.tobytes())
+            block = [2 * v + int(model[v]) for v in range(VARIABLES)]
+            status, state = learning.search(learning.add_clause(state, block))
+        assert found == expected, seed
+
+
+def test_the_last_model_below_an_ever_lower_limit_costs_least() -> None:
+    asked = 0
+    for seed in range(300):
+        formula = drawn(seed)
+        every = learning.reference_models(formula)
+        if not len(formula.cost) or not len(every):
+            continue
+        asked += 1
+        least = min(learning.objective(formula, model) for model in every)
+        state, best, status = learning.load(formula), math.inf, learning.SATISFIED
+        while True:
+            status, state = learning.search(state, upper=best)
+            if status != learning.SATISFIED:
+                break
+            cost = learning.objective(formula, learning.model(state))
+            assert cost < best
+            assert learning.lower_bound(state) <= least + 1e-9
+            best = cost
+        assert status == learning.REFUTED
+        assert best == pytest.approx(least), seed
+    assert asked > 50
+
+
+def test_cores_are_assumptions_that_cannot_hold_together() -> None:
+    refuted = 0
+    for seed in range(200):
+        formula, rng = drawn(seed), random.Random(seed)
+        assumed = [2 * v + rng.randrange(2) for v in rng.sample(range(VARIABLES), 4)]
+        every = learning.reference_models(formula)
+
+        def holding(literals: list[int], every: np.ndarray = every) -> int:
+            keep = np.ones(len(every), bool)
+            for o in literals:
+                keep &= every[:, o >> 1] != (o & 1)
+            return int(keep.sum())
+
+        status, state = learning.search(learning.load(formula), assumed)
+        assert (status == learning.SATISFIED) == (holding(assumed) > 0), seed
+        if status == learning.REFUTED:
+            core = learning.core(state).tolist()
+            assert set(core) <= set(assumed) and holding(core) == 0, seed
+            refuted += 1
+            again, state = learning.search(state)  # what was learned holds without them
+            assert (again == learning.SATISFIED) == (len(every) > 0), seed
+    assert refuted > 20
+
+
+def test_a_smaller_formula_has_the_same_models() -> None:
+    for seed in range(100):
+        formula, rng = drawn(seed), random.Random(seed)
+        given = [2 * v + rng.randrange(2) for v in rng.sample(range(VARIABLES), 2)]
+        state = learning.load(formula)
+        for o in given:
+            state = learning.add_clause(state, [o])
+        status, state = learning.search(state, (), 0)
+        if status == learning.REFUTED:
+            continue
+        small = simplified(formula, state.value)
+        mine = {small.model(model).tobytes() for model in learning.reference_models(small.formula)}
+        keep = [m for m in learning.reference_models(formula)
+                if all(m[o >> 1] != (o & 1) for o in given)]  # fmt: skip
+        assert mine == {model.tobytes() for model in keep}, seed
+
+
+def pigeons(holes: int) -> learning.Formula:
+    """One pigeon more than there are holes; at most one in each."""
+    place = np.arange((holes + 1) * holes).reshape(holes + 1, holes) * 2
+    return learning.formula((holes + 1) * holes, place.tolist(), place.T.tolist())
+
+
+def test_interrupted_as_often_as_one_likes_and_forgetting_meanwhile() -> None:
+    formula = pigeons(7)
+    state, status = learning.load(formula), learning.LIMIT
+    while status == learning.LIMIT:
+        status, state = learning.search(learning.copy(state), (), 300)
+    assert status == learning.REFUTED
+    assert state.ints[learning.REDUCTIONS] > 0
+
+
+def test_a_fork_goes_its_own_way_and_equals_the_original() -> None:
+    state = learning.load(pigeons(7))
+    _, state = learning.search(state, (), 200)
+    fork = learning.copy(state)
+    ends = []
+    for one in (state, fork):
+        status, one = learning.search(one)
+        assert status == learning.REFUTED
+        ends.append((learning.conflicts(one), int(one.ints[learning.PROPAGATIONS])))
+    assert ends[0] == ends[1]
