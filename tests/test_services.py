@@ -30,7 +30,13 @@ from services.structure import digest_of
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.v1 import reasoner_pb2
-from services.wire import Progress, Result, query_to_proto
+from services.wire import (
+    Progress,
+    Result,
+    answer_from_proto,
+    query_from_proto,
+    query_to_proto,
+)
 from services.workers import Policy
 from tests.serving_kit import GRID, ROWS, Loop, soft, sudoku
 
@@ -375,8 +381,12 @@ def test_overload_is_refused_at_once(
     loop.do(made.drain(0))
 
 
-def test_draining_answers_with_the_best_so_far(loop: Loop, remote: RemoteKinds) -> None:
-    made: Service = loop.do(create_server(Reasoner(remote)))  # type: ignore[arg-type]
+@pytest.mark.parametrize("where", ["hosted", "local"])
+def test_draining_answers_with_the_best_so_far(
+    loop: Loop, remote: RemoteKinds, catalogue: Catalogue, where: str
+) -> None:
+    kinds = remote if where == "hosted" else catalogue
+    made: Service = loop.do(create_server(Reasoner(kinds)))  # type: ignore[arg-type]
     found: list[Any] = []
     query = soft("kinds.Pull", seconds=0.01, budget={"particles": 4})
 
@@ -390,6 +400,45 @@ def test_draining_answers_with_the_best_so_far(loop: Loop, remote: RemoteKinds) 
     loop.do(made.drain(2.0))
     thread.join()
     assert Flag.DEADLINE in found[0].flags and found[0].values is not None
+
+
+def test_callers_that_share_a_batch_get_what_they_would_alone(
+    loop: Loop, catalogue: Catalogue
+) -> None:
+    """Puzzles, a contradiction and a mistake, of two tenants, all at once."""
+    made: Service = loop.do(create_server(Reasoner(catalogue)))
+    asked = []
+    for k in range(16):
+        grid = [list(row) for row in GRID]
+        grid[k % 9] = [None] * 9
+        if k == 5:
+            grid[0] = [1, 1, *[None] * 7]
+        query = query_to_proto(query_of(sudoku(evidence={"grid": grid}, budget={"seed": k})))
+        if k == 9:
+            query.evidence[0].entries[0].value.array.integers[80] = 77
+        asked.append(query)
+    with Client(f"127.0.0.1:{made.port}") as asking:
+        calls = [
+            asking._stub.Solve.future(
+                reasoner_pb2.SolveRequest(query=query),
+                metadata=[("x-basin-tenant", "ab"[k % 2])],
+            )
+            for k, query in enumerate(asked)
+        ]
+        for k, (call, query) in enumerate(zip(calls, asked, strict=True)):
+            if k == 9:
+                with pytest.raises(grpc.RpcError, match="77 is none of the values"):
+                    call.result(120)
+                continue
+            (answer,) = (answer_from_proto(a) for a in call.result(120).answers)
+            (alone,) = Reasoner(catalogue).reason(query_from_proto(query))
+            assert (answer.status is Status.INFEASIBLE) == (k == 5)
+            assert replace(answer, seconds=0.0) == replace(alone, seconds=0.0)
+        with pytest.raises(grpc.RpcError, match="is no tenant"):
+            asking._stub.Solve(
+                reasoner_pb2.SolveRequest(query=asked[0]), metadata=[("x-basin-tenant", "a b")]
+            )
+    loop.do(made.drain(0))
 
 
 def test_health_and_reflection(service: Service, host: str) -> None:
