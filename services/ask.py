@@ -31,11 +31,11 @@ ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
 
 
 class Solver(Protocol):
-    """What answers a query: a reasoner in this process, or a service."""
+    """What answers a query, row by row: a reasoner in this process, or a service."""
 
     def __call__(
         self, query: Query, options: Options, watch: Watch, stop: Stop, /
-    ) -> list[Answer]: ...
+    ) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,18 @@ class Settings:
 def ask(wishes: Wishes) -> int:
     """Ask everything, and return the exit code."""
     try:
-        settings = _settings(wishes)
+        settings = settings_of(wishes)
     except BadQuery as error:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
+    return run(wishes, settings, _solver(wishes.server), writer)
+
+
+def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") -> int:
+    """Every file read, asked and written, and the exit code."""
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Session(settings, _solver(wishes.server), _kinds(wishes.server), writer, stopped)
+        session = _Session(settings, solver, _kinds(wishes.server), writer, stopped)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -109,7 +114,7 @@ class _Session:
         settings: Settings,
         solver: Solver,
         kinds: Catalogue | None,  # what files are checked against; None: the service does it
-        writer: "_Writer",
+        writer: "Writer",
         stopped: Callable[[], bool],
     ):
         self.settings, self.solver, self.kinds = settings, solver, kinds
@@ -138,7 +143,7 @@ class _Session:
 
     def _answer(self, every: list[Asked]) -> None:
         """The queries of one file; its answers are written as soon as their turn comes."""
-        waiting: dict[int, tuple[Asked, int, Answer]] = {}
+        waiting: dict[int, tuple[Asked, int, Any]] = {}
         turn = 1
         try:
             for asked in every:
@@ -153,7 +158,7 @@ class _Session:
             for number in sorted(waiting):
                 self.writer.write(*waiting[number])
 
-    def _solve(self, asked: Asked) -> list[Answer]:
+    def _solve(self, asked: Asked) -> Sequence[Any]:
         query = budgeted(asked.query, self.settings.budget)
         with _progress(asked.source, query.rows) as watch:
             answers = self.solver(query, self.settings.options, watch, self.stopped)
@@ -190,7 +195,7 @@ def budgeted(query: Query, budget: dict[str, Any]) -> Query:
     return query.model_copy(update={"budget": changed})
 
 
-def _settings(wishes: Wishes) -> Settings:
+def settings_of(wishes: Wishes) -> Settings:
     """Everything the flags say, checked. Raises BadQuery with every mistake."""
     mistakes: list[Mistake] = []
     names = ("seconds", "particles", "seed")
@@ -242,8 +247,10 @@ def _solver(server: str | None) -> Solver:
     return lambda query, options, *_: client.solve(query, options)
 
 
-class _Writer(Protocol):
-    def write(self, asked: Asked, row: int, answer: Answer) -> None: ...
+class Writer(Protocol):
+    """What becomes of what was found for a row."""
+
+    def write(self, asked: Asked, row: int, answer: Any, /) -> None: ...
 
 
 class _Lines:

@@ -134,6 +134,28 @@ def score(
 
 
 @app.command()
+def sample(
+    files: Files,
+    count: Annotated[int, typer.Option(help="Draws for each instance.", metavar="N")] = 1,
+    temperature: Annotated[float, typer.Option(help="In units of the energy.", metavar="T")] = 1.0,
+    format: Format = None,
+    given: Given = None,
+    seconds: Annotated[float | None, typer.Option(help="Time limit for each instance.")] = None,
+    particles: Annotated[int | None, typer.Option(help="Chains that run side by side.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    device: Device = "cpu",
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Draw values in proportion to exp(-energy / temperature), among those that keep the rules."""
+    from services.ask import Wishes
+    from services.sample import sample as drawn
+
+    wishes = Wishes(files, format, given, seconds, particles, seed, device, server, json=json)
+    raise typer.Exit(drawn(wishes, count, temperature))
+
+
+@app.command()
 def serve(
     listen: Listen = "127.0.0.1:7777",
     modules: Annotated[

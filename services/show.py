@@ -27,7 +27,11 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 def line(asked: Asked, row: int, answer: Answer) -> str:
     """One answer as a line of JSON. Numbers that are not finite become null."""
-    made = record(asked, row, answer)
+    return encoded(record(asked, row, answer))
+
+
+def encoded(made: dict[str, Any]) -> str:
+    """A record as a line of JSON. Numbers that are not finite become null."""
     try:
         return _encode(made)
     except ValueError:
@@ -116,7 +120,7 @@ def _facts(answer: Answer) -> Iterator[str]:
 def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
     draw = asked.picture or tabled
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
-        yield _indented(draw(answer.values))
+        yield indented(draw(answer.values))
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
         table = Table("term", "energy", box=None, padding=(0, 2), header_style="dim")
@@ -131,14 +135,15 @@ def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
         yield Text(f"  {answer.conflict.text}", "yellow")
     if answer.runner_up is not None:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
-        yield _indented(draw(answer.runner_up.values))
+        yield indented(draw(answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
         yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
-        yield _indented(draw(other.values))
+        yield indented(draw(other.values))
     yield Text()
 
 
-def _indented(text: str) -> Text:
+def indented(text: str) -> Text:
+    """A picture below its headline."""
     return Text("\n".join(f"  {row}" for row in text.splitlines()), no_wrap=True)
 
 

@@ -44,6 +44,7 @@ class Stop:
             margin = min(1.0, max(0.1, 0.1 * seconds), seconds / 2)
         self.due = time.monotonic() + seconds - margin
         self.cut = self.due + 0.3 * margin
+        self.end = self.due + 0.9 * margin
         self._cancelled = threading.Event()
 
     def __call__(self) -> bool:
@@ -52,6 +53,10 @@ class Stop:
     def gives_up(self) -> bool:
         """No more waiting for a module."""
         return self._cancelled.is_set() or time.monotonic() >= self.cut
+
+    def over(self) -> bool:
+        """No more judging of what was found."""
+        return self._cancelled.is_set() or time.monotonic() >= self.end
 
     @property
     def cancelled(self) -> bool:
@@ -66,6 +71,7 @@ class Stop:
         """Have it due in so many seconds, if not earlier."""
         sooner = Stop(seconds, margin)
         self.due, self.cut = min(self.due, sooner.due), min(self.cut, sooner.cut)
+        self.end = min(self.end, sooner.end)
 
 
 class Workers:

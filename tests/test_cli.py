@@ -550,3 +550,45 @@ def test_shared_sudokus_are_solved(basin, shared_data):
         solved = [line.split()[0] for line in file if line[0] != "#"]
     assert [a["solution"] for a in done.answers] == solved
     assert {a["status"] for a in done.answers} == {"OPTIMAL"}
+
+
+# --- samples -----------------------------------------------------------------------------------
+
+SPIN = """
+variables: {x: {values: [0, 1], shape: [3]}}
+terms:
+  - {kind: discrete.table, scope: [x], required: false,
+     params: {sites: [0, 1], costs: [[0, 1], [1, 0]]}}
+  - {kind: discrete.not_equal, scope: [x], params: {pairs: [[1, 2]]}}
+evidence: [{x: [0, null, null]}, {x: [null, 1, 1]}]
+"""
+
+
+def test_sample(basin):
+    path = write("spin.yaml", SPIN)
+    arguments = ("sample", str(path), "--count", "40", "--temperature", "0.5", "--json")
+    result = basin(*arguments, "--seed", "3")
+    assert result.code == 0
+    first, second = result.answers
+    assert (first["instance"], first["exact"], first["temperature"]) == (f"{path}#1", True, 0.5)
+    assert first["status"] == "SATISFIED" and len(first["samples"]) == 40
+    for drawn in first["samples"]:
+        x = drawn["solution"]["x"]
+        assert x[0] == 0 and x[1] != x[2] and drawn["holds"] is True
+        assert drawn["energy"] == float(x[1])
+    assert 0 < sum(drawn["energy"] for drawn in first["samples"]) < 20  # 1 in 1 + e^2
+    assert (second["status"], second["samples"]) == ("INFEASIBLE", [])
+    again = basin(*arguments, "--seed", "3")
+    assert [r["samples"] for r in again.answers] == [first["samples"], []]
+    shown = basin("sample", str(path), "--count", "2")
+    assert "elimination, exact" in shown.out and "  2: energy " in shown.out
+
+
+def test_sample_tells_mistakes(basin):
+    path = write("spin.yaml", SPIN.replace("not_equal", "not_equl"))
+    result = basin("sample", str(path))
+    assert result.code == 2 and f"{path}: terms[1].kind" in result.err
+    result = basin("sample", str(path), "--count", "0", "--temperature", "-1", "--seed", "-2")
+    assert result.code == 2
+    for said in ("--count: 0", "--temperature: -1.0", "--seed: -2"):
+        assert said in result.err
