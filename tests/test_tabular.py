@@ -25,8 +25,8 @@ from engine.objectives.erasure import Erasure, column_losses
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
-from examples.generators.__main__ import SEED
-from examples.generators.loans import chance_repaid, loan, loans, open_table, table_of
+from examples.generators.__main__ import SEED, query_file
+from examples.generators.loans import chance_repaid, loans, open_table, table_of
 from modules.discrete import table_model, table_training
 from modules.discrete.clause import Clause
 from modules.discrete.schema import Schema, Type, Wanted, infer, read_grid
@@ -399,7 +399,7 @@ def test_the_file_holds_no_code_and_says_how_it_was_made():
     assert width == sum(len(c["values"]) + 1 for c in about["schema"])
     assert (ROOT / "examples" / "loans.csv").read_text() == table_of(loans(SEED, 3000))
     assert (ROOT / "examples" / "loans_open.csv").read_text() == open_table(SEED + 1)
-    assert loan.__doc__
+    assert (ROOT / "examples" / "loans.yaml").read_text() == query_file("loans")
 
 
 def command(tmp_path, work, steps):

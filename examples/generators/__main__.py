@@ -7,7 +7,7 @@ from typing import Any
 
 from examples.generators import VARIANTS
 from examples.generators.documents import written
-from examples.generators.loans import loans, open_table, table_of
+from examples.generators.loans import loan_query, loans, open_table, table_of
 from examples.generators.sudoku import line_of, sudoku
 from examples.generators.zebra import einstein
 
@@ -60,6 +60,10 @@ FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "map_coloring": (
         partial(VARIANTS["map colouring"], SEED),
         "A map of 24 countries in four colours: neighbours differ.",
+    ),
+    "loans": (
+        loan_query,
+        "The likeliest loan that was not repaid, at 41.5 years, in May, with little debt.",
     ),
 }
 

@@ -4,6 +4,11 @@ import csv
 import io
 import math
 import random
+from typing import Any
+
+from modules.discrete.table_model import load_model
+
+WEIGHTS = "loans.safetensors"
 
 HEADER = ("age", "job", "income", "debt", "late", "month", "repaid")
 JOBS = ("student", "worker", "clerk", "engineer", "retired")
@@ -55,3 +60,29 @@ def open_table(seed: int) -> str:
         rows[k][column] = ""
     rows[4]["debt"] = ""
     return table_of(rows)
+
+
+def loan_query() -> dict[str, Any]:
+    """A learned energy, evidence on a real variable, and a rule that the data never showed."""
+    columns = {c.name: c for c in load_model(WEIGHTS).schema.modelled}
+    variables: dict[str, Any] = {n: {"values": list(c.plain)} for n, c in columns.items()}
+    variables["age"] = {"low": 18, "high": 80}
+    dear = [value for value in columns["debt"].plain if value > 20]
+    rule = [[[0, value, False]] for value in dear]
+    return {
+        "variables": variables,
+        "terms": [
+            {
+                "kind": "discrete.tabular",
+                "scope": list(variables),
+                "params": {"weights": WEIGHTS},
+            },
+            {
+                "kind": "discrete.clause",
+                "scope": ["debt"],
+                "name": "debt at most 20",
+                "params": {"clauses": rule},
+            },
+        ],
+        "evidence": {"age": 41.5, "month": "may", "repaid": "no"},
+    }
