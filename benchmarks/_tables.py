@@ -162,7 +162,10 @@ def _features(schema: Schema, grid: Grid, target: Column) -> tuple[np.ndarray, n
         named = isinstance(column.plain[0], str) or column is target
         if column is target and column.type is Type.NUMERIC:
             named = False
-        made = [np.nan if c is None else float(column.code(c) if named else c) for c in cells]
+        code = {value: float(k) for k, value in enumerate(column.values)}
+        made = [
+            np.nan if c is None else code.get(c, np.nan) if named else float(c) for c in cells
+        ]  # a name that was not learned from is unknown to the classifier as well
         if column is target:
             wanted = np.array(made)
         else:
