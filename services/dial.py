@@ -71,7 +71,7 @@ class Line:
 
     def __init__(self, kind: str, address: str, dialing: Dialing):
         self.kind, self.address, self.dialing = kind, address, dialing
-        self.streams = 0  # open ones: what balances the load
+        self.streams: set[Stream] = set()  # open ones: what balances the load
         self.rests = 0.0  # until then it is asked last
         patience = int(dialing.connect_seconds * 1000)
         self.channel = grpc.insecure_channel(
@@ -119,8 +119,7 @@ class Stream:
         self.line = line
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._call = line.evaluate(iter(self._outbox.get, None))
-        self._closed = False
-        line.streams += 1
+        line.streams.add(self)
 
     def send(self, message: bytes) -> None:
         """Put one message on its way."""
@@ -142,11 +141,9 @@ class Stream:
 
     def close(self) -> None:
         """End the stream; more than once does no harm."""
-        if not self._closed:
-            self._closed = True
-            self.line.streams -= 1
-            self._outbox.put(None)
-            self._call.cancel()
+        self.line.streams.discard(self)
+        self._outbox.put(None)
+        self._call.cancel()
 
 
 class Replicas:
@@ -197,7 +194,7 @@ class Replicas:
         turn = next(self._turn) % len(self.lines)
         now = time.monotonic()
         turned = self.lines[turn:] + self.lines[:turn]
-        return sorted(turned, key=lambda line: (line.rests > now, line.streams))
+        return sorted(turned, key=lambda line: (line.rests > now, len(line.streams)))
 
 
 def _every(kind: str, errors: Sequence[ModuleUnavailable]) -> ModuleUnavailable:

@@ -23,18 +23,19 @@ from hypothesis import strategies as st
 
 from engine import BadQuery, Budget, Finite, Problem, Real, Variable, answers
 from engine.energy import Sum
-from engine.errors import Cancelled, ModuleFault, ModuleUnavailable
+from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable
 from engine.minimizers.descent import Descent
 from engine.random import Stream as Draws
 from engine.solve import solve
 from modules.catalogue import Catalogue
 from services import region
-from services.bindings import binding_to_proto
+from services.bindings import Binding, binding_to_proto
 from services.dial import STOP, Dialing
 from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
 from services.exchange import SHARED, Exchanges
 from services.frames import Frame, load
 from services.host import NAME, Host, add_host, build_host, make_workers
+from services.hosted import Hosted
 from services.limits import DEFAULT
 from services.query import query_of
 from services.reason import Reasoner
@@ -315,6 +316,38 @@ def test_a_caller_cannot_have_a_host_read_elsewhere(running: Running) -> None:
     soon(lambda: host.regions.used == 0)
     check_pull(term, torch.rand(2, 3))  # and the host goes on
     kinds.close()
+
+
+def bound(catalogue: Catalogue) -> tuple[Evaluation, bytes]:
+    """A stream at its host that shares memory, and a batch that lies there."""
+    x = Variable("x", Real((3,)))
+    hosted = Hosted.of(catalogue.kind("kinds.Pull"), Binding("kinds.Pull", {}, (x.domain,)))
+    made = Evaluation(lambda message, raw: hosted, Regions(1 << 20, 1 << 20), DEFAULT)
+    raw: list[bytes] = []
+    message = binding_to_proto(Binding("kinds.Pull", {}, (x.domain,)), raw)
+    made.answer(pb.EvaluateRequest(binding=message, raw_contents=raw).SerializeToString())
+    made.answer(pb.EvaluateRequest(region=pb.RegionRequest(bytes=4096)).SerializeToString())
+    batch = pb.EvaluateRequest()
+    batch.batch.want_gradient = True
+    for place in (batch.batch.states.add(data_type=1, shape=[4, 3]).slice, batch.batch.room):
+        place.offset, place.bytes = 64 * (place is not batch.batch.room), 48
+    return made, batch.SerializeToString()
+
+
+@given(data=st.data())
+def test_no_message_harms_a_host(catalogue: Catalogue, data: st.DataObject) -> None:
+    """Any bytes, and a sound batch with some bytes changed: an answer, or a mistake told."""
+    evaluation, sound = bound(catalogue)
+    assert pb.EvaluateResponse.FromString(evaluation.answer(sound)).HasField("energies")
+    bent = bytearray(sound)
+    for place in data.draw(st.lists(st.integers(0, len(sound) - 1), max_size=3)):
+        bent[place] = data.draw(st.integers(0, 255))
+    for message in (bytes(bent), data.draw(st.binary(max_size=40))):
+        try:
+            assert isinstance(evaluation.answer(message), bytes)
+        except BasinError as error:
+            assert str(error)
+    evaluation.close()
 
 
 def test_nothing_is_left_when_a_host_is_killed(
