@@ -19,12 +19,13 @@ Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
 
 LIGHT = 0.5e-3  # seconds of an answer that may be made on the event loop
 SMALL = 64 << 10  # bytes of a message that may be
-STEADY = 8  # light answers in a row after which the next is made there
+STEADY, MOST = 8, 64  # light answers in a row after which the next is made there, at first and ever
 
 
 class Pace:
     """Which answers of a stream are light enough for the event loop: a thread costs a fifth of a
-    small exchange. A stream trusted in vain has to be light for twice as long the next time."""
+    small exchange. A stream trusted in vain has to be light for twice as long the next time, within
+    a limit: a light answer may have waited for a core."""
 
     def __init__(self) -> None:
         self._wanted, self._seen = STEADY, 0
@@ -39,7 +40,7 @@ class Pace:
             self._seen += 1
             return
         if self.light(size):
-            self._wanted *= 2
+            self._wanted = min(2 * self._wanted, MOST)
         self._seen = 0
 
 
