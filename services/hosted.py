@@ -118,7 +118,9 @@ class Hosted:
             slopes = guarded(
                 self.kind,
                 "energy",
-                lambda: torch.autograd.grad(energy.sum(), leaves, allow_unused=True),
+                lambda: torch.autograd.grad(
+                    energy, leaves, torch.ones_like(energy), allow_unused=True
+                ),
             )
         whole = tuple(
             torch.zeros_like(leaf) if slope is None else slope.detach()
