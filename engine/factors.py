@@ -363,7 +363,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
             sizes=np.append(rigid.sizes, len(branches)).astype(np.int64),
             tables=tuple(_selected(t, n, b, rigid.sizes) for t in rigid.tables),
         )
-        bound, offset = _parts_after(bound, offset)
+        bound, offset = parts_after(bound, offset)
         # the selector is the last hidden site of the branch: bring it to its common place
         hidden = n - branch.visible
         order = [
@@ -382,9 +382,9 @@ def conditional(branches: Sequence[Factors]) -> Factors:
     return replace(merged, visible=selector, interchangeable=False)
 
 
-def _parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
+def parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
     """The same structure with its part numbers moved behind `offset`, and the next free number."""
-    parts = [factors.counted.part, factors.clauses.part, factors.sums.part]
+    parts = [factors.counted.part, factors.clauses.part, factors.sums.part, factors.different.part]
     parts += [table.part for table in factors.tables]
     top = max([int(part.max()) for part in parts if len(part)], default=-1)
     moved = replace(
@@ -392,6 +392,7 @@ def _parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
         counted=replace(factors.counted, part=factors.counted.part + offset),
         clauses=replace(factors.clauses, part=factors.clauses.part + offset),
         sums=replace(factors.sums, part=factors.sums.part + offset),
+        different=replace(factors.different, part=factors.different.part + offset),
         tables=tuple(replace(t, part=t.part + offset) for t in factors.tables),
     )
     return moved, offset + top + 1

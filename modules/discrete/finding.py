@@ -48,7 +48,7 @@ class Rules:
 
 
 def find_rules(
-    solved: Solved, confidence: float = 0.99, noise: float = 0.05, alike: bool | None = None
+    solved: Solved, confidence: float = 0.99, noise: float = 0.1, alike: bool | None = None
 ) -> Rules:
     """The rules that examples speak for.
 
