@@ -4,15 +4,12 @@
     red,green,red                           or split at commas or blanks
     0120 edge=0-1,1-2,2-3                   lines of a relation that differ from example to example
 
-`#` begins a comment; `.gz` is read. Examples over the same lines form one board.
+`#` begins a comment. Examples over the same lines form one board.
 """
 
-import gzip
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +29,7 @@ class Board:
 
     places: Ints  # (N, n) the place of the value at each site
     lines: Mapping[str, Lines]  # of each relation
-    numbers: Ints  # (N,) where each example stands in its file
+    numbers: Ints  # (N,) where each example stands in its text
 
     @property
     def sites(self) -> int:
@@ -54,7 +51,7 @@ class Solved:
 
     @property
     def numbers(self) -> Ints:
-        """Where each example stands in its file, board by board. -> (N,)"""
+        """Where each example stands in its text, board by board. -> (N,)"""
         return np.concatenate([board.numbers for board in self.boards])
 
     def kept(self, keep: np.ndarray) -> "Solved":
@@ -69,9 +66,9 @@ class Solved:
 
 
 def read_solved(
-    path: str | Path, relations: Sequence[str] = (), values: Sequence[str] | None = None
+    text: str, relations: Sequence[str] = (), values: Sequence[str] | None = None
 ) -> Solved:
-    """The examples of a file.
+    """The examples of a text.
 
     relations: their names; those that `GEOMETRY` lacks are given on each line. values: what may
     stand at a site; None: whatever does. Raises BadQuery with the line of each mistake: a blank, an
@@ -80,7 +77,7 @@ def read_solved(
     relations = check_names(relations, "relations")
     wrong = Complaints()
     read: list[tuple[int, list[str], dict[str, Lines]]] = []
-    for number, line in enumerate(_text(Path(path)).splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if words:
             symbols = _symbols([word for word in words if "=" not in word])
@@ -111,16 +108,6 @@ def read_solved(
             for lines, numbers, places in boards.values()
         ),
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except UnicodeDecodeError:
-        raise BadQuery(Mistake("", "is no text", FORM)) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadQuery(Mistake("", f"cannot be read: {error}", "name a readable file")) from None
 
 
 def _symbols(words: list[str]) -> list[str]:
