@@ -3,8 +3,8 @@
     loss = loss of the other + strength * sum over parameters of |w|      (L1, the lasso)
 
 A parameter whose gain per unit is below `strength` ends near 0: the steps of a falling rate swing
-around 0 with its size. Source: Tibshirani, "Regression shrinkage and selection via the lasso", 1996;
-for couplings: Ravikumar, Wainwright, Lafferty, "High-dimensional Ising model selection using
+around 0 with its size. Sources: Tibshirani, "Regression shrinkage and selection via the lasso",
+1996; for couplings: Ravikumar, Wainwright, Lafferty, "High-dimensional Ising model selection using
 l1-regularized logistic regression", 2010.
 """
 

@@ -2,8 +2,8 @@
 
 Two kinds of examples: with relations (any pair of sites in a line of the relation counts alike), or
 without (every pair of sites is a relation of its own). Possible rules of a relation, by code:
-DIFFERENT (the two sites never agree), EQUAL (they always agree), or a cell a * k + b (value a at the
-one and b at the other never stand together; in a line the order does not matter).
+DIFFERENT (the two sites never agree), EQUAL (they always agree), or a cell a * k + b (value a at
+the one and b at the other never stand together; in a line the order does not matter).
 """
 
 from collections.abc import Sequence
@@ -171,9 +171,10 @@ class PairCounts:
         one, other = self.pairs[known].T
         near[one, other] = near[other, one] = True
         shared = near.astype(np.float32) @ near
-        asked, means = [], []
-        for pair in np.flatnonzero(~known & (shared[tuple(self.pairs.T)] >= self.k // 2)):
-            a, b = self.pairs[pair]
+        asked: list[int] = []
+        means: list[float] = []
+        for pair in np.flatnonzero(~known & (shared[tuple(self.pairs.T)] >= self.k // 2)).tolist():
+            a, b = self.pairs[pair].tolist()
             group = _clique(near, np.flatnonzero(near[a] & near[b]))
             if len(group) >= self.k // 2:
                 asked.append(pair)

@@ -143,8 +143,10 @@ class _Search:
         told = {(int(c), int(code)) for c, code in shapes.label[sure]}
         rest = strong(cells, self.limit(cells.count))
         rest = rest[cells.observed[rest] == 0]
-        own = [(c, EQUAL if code % (k + 1) else DIFFERENT) not in told for c, code in
-               cells.label[rest].tolist()]
+        own = [
+            (c, EQUAL if code % (k + 1) else DIFFERENT) not in told
+            for c, code in cells.label[rest].tolist()
+        ]
         evidence = -shapes.surprise()[sure].sum()
         other = -cells.surprise()[rest][own].sum()
         alike = bool(evidence > ALIKE * (evidence + other))
@@ -152,7 +154,7 @@ class _Search:
         return alike
 
     def _complete(self, counts: PairCounts) -> None:
-        """Pairs that chance seldom brings together, judged inside their group, until none is new."""
+        """Pairs that chance seldom brings together, judged in their group, until none is new."""
         while True:
             known = np.zeros(len(counts.pairs), dtype=bool)
             known[[c for c, code in self.found if code == DIFFERENT]] = True

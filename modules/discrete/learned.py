@@ -131,7 +131,9 @@ def fit(
     """
     rules = learned.rules
     if not layout.uniform:
-        raise BadQuery(Mistake("scope", "names variables of different values", "give them the same"))
+        raise BadQuery(
+            Mistake("scope", "names variables of different values", "give them the same")
+        )
     if not rules.relations and layout.sites != rules.sites:
         raise BadQuery(
             Mistake(
@@ -174,4 +176,3 @@ def _lines(
     shape = scope[0].shape if len(scope) == 1 else (layout.sites,)
     lines = geometric(rules.relations, shape)
     return {**lines, **{n: read_sites(layout, given[n], f"relations.{n}") for n in asked}}
-

@@ -1,11 +1,9 @@
 """Couplings between pairs of sites that were learned from solved examples, as a preference."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable, View
@@ -39,7 +37,9 @@ class LearnedCouplings(OverSites):
         super().__init__(*scope)
         learned = load_learned(weights)
         if learned.couplings is None:
-            raise BadQuery(Mistake("weights", f"{weights} holds rules alone", "train it for longer"))
+            raise BadQuery(
+                Mistake("weights", f"{weights} holds rules alone", "train it for longer")
+            )
         fitted = fit(learned, self.layout, self.scope, dict(relations) if relations else None)
         k = len(self.layout.domains[0].values)
         there = np.flatnonzero(fitted.places >= 0)

@@ -15,6 +15,7 @@ from modules.discrete.at_least_one import AtLeastOne
 from modules.discrete.at_most_one import AtMostOne
 from modules.discrete.exactly_one import ExactlyOne
 from modules.discrete.learned import Fitted, fit, load_learned
+from modules.discrete.literals import Counting
 from modules.discrete.relations import Lines, pairs_of
 from modules.parameters import Site, Strict
 from modules.sites import OverSites
@@ -26,8 +27,8 @@ class Parameters(Strict):
     """Where the rules are, and what stands in the learned relations."""
 
     weights: str = Field(
-        description="A file of `basin train discrete.learned_rules`; a bare name is also looked for "
-        "among those that ship with Basin."
+        description="A file of `basin train discrete.learned_rules`; a bare name is also looked "
+        "for among those that ship with Basin."
     )
     relations: dict[str, list[list[Site]]] | None = Field(
         None,
@@ -108,7 +109,7 @@ def _terms(scope: Sequence[View], fitted: Fitted, values: list[Any]) -> list[Ter
         _of_relations(fitted, values, most, exact, least)
     asked = [line for line in lines if len(line) > 1]
     terms: list[Term] = [AllDifferent(*scope, lines=asked)] if asked else []
-    kinds: list[tuple[type[Term], Groups]] = [
+    kinds: list[tuple[type[Counting], Groups]] = [
         (AtMostOne, [group for group in most if len(group) > 1]),
         (ExactlyOne, exact),
         (AtLeastOne, least),
@@ -133,4 +134,3 @@ def _of_relations(
             pairs = pairs_of(fitted.lines[rules.relations[c]])
             most += [[(i, values[a]), (j, values[b])] for i, j in pairs.tolist()]
             most += [[(i, values[b]), (j, values[a])] for i, j in pairs.tolist()]
-

@@ -82,9 +82,7 @@ def check_names(names: Sequence[str], path: str) -> tuple[str, ...]:
 
 def pairs_of(lines: Lines) -> Ints:
     """Every pair of sites that share a line, once, the lower site first. -> (M, 2)"""
-    found = {
-        (min(pair), max(pair)) for line in lines for pair in itertools.combinations(line, 2)
-    }
+    found = {(min(pair), max(pair)) for line in lines for pair in itertools.combinations(line, 2)}
     return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.errors import BadQuery, Mistake, known
 from engine.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.objectives.sparse import Sparse
@@ -43,7 +45,9 @@ class Options:
         """Checked. Raises BadQuery under `params`."""
         names = [f.name for f in fields(Options)]
         wrong = [
-            Mistake(f"params.{name}", f"unknown field, with the value {value!r}", known(name, names))
+            Mistake(
+                f"params.{name}", f"unknown field, with the value {value!r}", known(name, names)
+            )
             for name, value in params.items()
             if name not in names
         ]
@@ -102,11 +106,14 @@ def _couplings(
     # half of the sites hidden: so a rule that others imply still shows (Emmental)
     inner = PseudoLikelihood(holes=sites // 2)
     strength = STRENGTH * math.sqrt(math.log(1 + count) / solved.count) / sites
-    recipe = Recipe(
-        steps=steps, batch=BATCH, rate=RATE, average=None, seconds=seconds, seed=seed
-    )
+    recipe = Recipe(steps=steps, batch=BATCH, rate=RATE, average=None, seconds=seconds, seed=seed)
     examples = Stored(states(solved))
-    train(Sparse(inner, strength), {"energy": energy}, examples, recipe, work=work)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these matrices are small: more threads only wait for each other
+    try:
+        train(Sparse(inner, strength), {"energy": energy}, examples, recipe, work=work)
+    finally:
+        torch.set_num_threads(threads)
     return energy.couplings()
 
 
@@ -123,9 +130,13 @@ def report(rules: Rules) -> list[str]:
         said += _of_pairs(rules)
     if rules.suspects:
         listed = ", ".join(map(str, rules.suspects[:SHOWN]))
-        said.append(f"{len(rules.suspects)} examples break these rules and were set aside: lines {listed}")
+        said.append(
+            f"{len(rules.suspects)} examples break these rules and were set aside: lines {listed}"
+        )
     if rules.open:
-        said.append(f"{rules.open} more rules are never broken, but {rules.examples} examples are too few")
+        said.append(
+            f"{rules.open} more rules are never broken, but {rules.examples} examples are too few"
+        )
     if rules.left_out:
         said.append(
             f"{rules.left_out} rules on single values were left out, as no value seems special; "
@@ -150,7 +161,7 @@ def _of_pairs(rules: Rules) -> list[str]:
         said += _short([f"  {name_of(line, rules.sites)}" for line in rules.lines])
     if len(rules.forbidden):
         said.append(f"{len(rules.forbidden)} pairs of values exclude each other:")
-        for (c, a, b), (i, j) in zip(
+        for (_, a, b), (i, j) in zip(
             rules.forbidden[:SHOWN], all_pairs(rules.sites)[rules.forbidden[:SHOWN, 0]], strict=True
         ):
             said.append(f"  site {i} is {rules.values[a]} and site {j} is {rules.values[b]}")

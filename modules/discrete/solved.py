@@ -1,4 +1,4 @@
-"""Solved examples: one a line of a text file, with the lines of sites that the example itself gives.
+"""Solved examples: one a line of a text, with the lines of sites that the example itself gives.
 
     534678912672195348...                   one character a site
     red,green,red                           or split at commas or blanks
@@ -143,8 +143,11 @@ def _given(
             remedy = known(name, asked) if asked else "name it in `relations`"
             wrong.add(path, f"{name!r} is no relation of these examples", remedy)
             continue
-        lines = [[int(s) if s.isdecimal() else -1 for s in line.split("-")]
-                 for line in rest.split(",") if line]
+        lines = [
+            [int(s) if s.isdecimal() else -1 for s in line.split("-")]
+            for line in rest.split(",")
+            if line
+        ]
         for k, line in enumerate(lines):
             if len(set(line)) < max(2, len(line)) or not 0 <= min(line) <= max(line) < sites:
                 wrong.add(
@@ -187,4 +190,6 @@ def _geometry(relations: Sequence[str], sites: int, number: int) -> dict[str, Li
 
 def _ordered(symbols: set[str]) -> tuple[str, ...]:
     """Whole numbers by size, before all else by spelling."""
-    return tuple(sorted(symbols, key=lambda s: (not s.isdecimal(), int(s) if s.isdecimal() else 0, s)))
+    return tuple(
+        sorted(symbols, key=lambda s: (not s.isdecimal(), int(s) if s.isdecimal() else 0, s))
+    )
