@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import BadQuery, Mistake
 from engine.factors import Floats, Ints, floats, ints
-from modules.discrete.evidence import Bools, Tests
+from modules.discrete.evidence import Bools, Candidates
 from modules.discrete.relations import Lines, all_pairs, pairs_of
 from modules.discrete.solved import Board, Solved
 
@@ -64,26 +64,26 @@ class LineCounts:
                 self.absent_expected[c, a] += _none(counts[:, a], n, len(line)).sum()
         self.absent_cover[c] = max(self.absent_cover[c], _overlap(lines, n))
 
-    def shapes(self) -> Tests:
+    def shapes(self) -> Candidates:
         """DIFFERENT and EQUAL of each relation."""
         eye = np.eye(self.k, dtype=bool)
         seen = np.stack([self.seen[..., eye].sum(-1), self.seen[..., ~eye].sum(-1)], -1)
         mean = np.stack([self.expected[..., eye].sum(-1), self.expected[..., ~eye].sum(-1)], -1)
         return self._tests(seen, mean, ints([DIFFERENT, EQUAL]), self.cover)
 
-    def cells(self) -> Tests:
+    def cells(self) -> Candidates:
         """Each pair of values of each relation."""
         upper = np.flatnonzero(np.triu(np.ones((self.k, self.k))))
         seen = self.seen.reshape(*self.seen.shape[:2], -1)[..., upper]
         mean = self.expected.reshape(len(self.expected), -1)[:, upper]
         return self._tests(seen, mean, upper, self.cover)
 
-    def presences(self) -> Tests:
+    def presences(self) -> Candidates:
         """Each value of each relation: that it stands in every line."""
         codes = np.arange(self.k)
         return self._tests(self.absent, self.absent_expected, codes, self.absent_cover)
 
-    def _tests(self, seen: Floats, mean: Floats, codes: Ints, cover: Floats) -> Tests:
+    def _tests(self, seen: Floats, mean: Floats, codes: Ints, cover: Floats) -> Candidates:
         """seen: (N, C, T), mean: (C, T)"""
         classes, width = mean.shape
         label = np.stack([np.repeat(np.arange(classes), width), np.tile(codes, classes)], 1)
@@ -92,7 +92,7 @@ class LineCounts:
         def exceptions(tests: Ints) -> Bools:
             return flat[:, tests].T > 0
 
-        return Tests(label, flat.sum(0), mean.ravel(), np.repeat(cover, width), exceptions)
+        return Candidates(label, flat.sum(0), mean.ravel(), np.repeat(cover, width), exceptions)
 
 
 class PairCounts:
@@ -119,7 +119,7 @@ class PairCounts:
         shares = self.share.reshape(n, self.k)
         self.expected = len(self.x) * shares[one][:, :, None] * shares[other][:, None]
 
-    def shapes(self) -> Tests:
+    def shapes(self) -> Candidates:
         """DIFFERENT and EQUAL of each pair of sites."""
         label, means, counts = [], [], []
         for code in (DIFFERENT, EQUAL):
@@ -134,9 +134,11 @@ class PairCounts:
             agree = (self.x[:, one] == self.x[:, other]).T  # (m, N)
             return agree ^ (names[tests, 1] == EQUAL)[:, None]
 
-        return Tests(names, np.concatenate(counts), np.concatenate(means), np.ones(1), exceptions)
+        return Candidates(
+            names, np.concatenate(counts), np.concatenate(means), np.ones(1), exceptions
+        )
 
-    def even_shapes(self) -> Tests:
+    def even_shapes(self) -> Candidates:
         """DIFFERENT and EQUAL where no value is special: then any renaming of the values turns
         examples into examples, and chance is even, whatever a collection of them favours. Pairs
         that had no exception to expect by their shares are left open all the same."""
@@ -144,7 +146,7 @@ class PairCounts:
         chance = np.where(tests.label[:, 1] == DIFFERENT, 1 / self.k, 1 - 1 / self.k)
         return replace(tests, expected=np.where(tests.expected >= 1, n * chance, 0.0))
 
-    def cells(self) -> Tests:
+    def cells(self) -> Candidates:
         """Each pair of values of each pair of sites."""
         size = self.k * self.k
         pair = np.repeat(np.arange(len(self.pairs)), size)
@@ -155,9 +157,9 @@ class PairCounts:
             left, right = one * self.k + code // self.k, other * self.k + code % self.k
             return (self.hot[:, left] * self.hot[:, right]).T > 0
 
-        return Tests(label, self.seen.ravel(), self.expected.ravel(), np.ones(1), exceptions)
+        return Candidates(label, self.seen.ravel(), self.expected.ravel(), np.ones(1), exceptions)
 
-    def given_known(self, known: Bools, alike: bool) -> Tests:
+    def given_known(self, known: Bools, alike: bool) -> Candidates:
         """DIFFERENT of further pairs, beside rules already known. known: (P,) bool
 
         Asked of the pairs that share a clique of known rules with at least half as many sites as
@@ -182,7 +184,7 @@ class PairCounts:
         chosen = self.pairs[ints(asked)]
         agree = (self.x[:, chosen[:, 0]] == self.x[:, chosen[:, 1]]).T
         label = np.stack([ints(asked), np.full(len(asked), DIFFERENT)], 1)
-        return Tests(
+        return Candidates(
             label, agree.sum(1).astype(float), floats(means), np.ones(1), lambda tests: agree[tests]
         )
 
@@ -197,13 +199,13 @@ class PairCounts:
         meet = (first * second).sum(1)
         return float(np.divide(meet, whole, out=np.zeros_like(meet), where=whole > 0).sum())
 
-    def presences(self, groups: Sequence[Sequence[tuple[int, int]]]) -> Tests:
+    def presences(self, groups: Sequence[Sequence[tuple[int, int]]]) -> Candidates:
         """Each group of literals (site, place): that one of them is true in every example."""
         rows = [[site * self.k + place for site, place in group] for group in groups]
         none = np.array([(self.hot[:, row].sum(1) == 0) for row in rows]).reshape(len(rows), -1)
         mean = floats(len(self.x) * np.prod(1 - self.share[row]) for row in rows)
         label = np.stack([np.arange(len(rows)), np.zeros(len(rows))], 1).astype(np.int64)
-        return Tests(label, none.sum(1).astype(float), mean, np.ones(1), lambda t: none[t])
+        return Candidates(label, none.sum(1).astype(float), mean, np.ones(1), lambda t: none[t])
 
 
 def _none(count: Ints, sites: int, drawn: int) -> Floats:

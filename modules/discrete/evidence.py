@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from engine.factors import Floats, Ints
 
+RARE = 0.25  # of what chance would give: more exceptions are a habit of the examples, no rule
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Tests:
+class Candidates:
     """A family of possible rules, and how often each has an exception."""
 
     label: Ints  # (T, 2) what each is about, as its maker says
@@ -36,7 +37,7 @@ class Tests:
 
     @property
     def count(self) -> int:
-        """Tests that could speak for a rule at all."""
+        """Candidates that could speak for a rule at all."""
         return int((self.expected > 0).sum())
 
     def surprise(self) -> Floats:
@@ -57,9 +58,9 @@ def threshold(alpha: float, tests: int) -> float:
     return math.log(alpha / max(1, tests))
 
 
-def strong(tests: Tests, limit: float) -> Ints:
+def strong(tests: Candidates, limit: float) -> Ints:
     """The tests with evidence enough, leaving out what is merely rarer than chance."""
-    rare = tests.observed <= 0.5 * tests.expected
+    rare = tests.observed <= RARE * tests.expected
     return np.flatnonzero(rare & (tests.surprise() <= limit))
 
 
@@ -84,7 +85,7 @@ def blamed(exceptions: Bools, worth: Floats, price: float, allowance: int) -> Bo
     return blame & exceptions[freed].any(0)
 
 
-def needed(tests: Tests, limit: float, examples: int) -> int | None:
+def needed(tests: Candidates, limit: float, examples: int) -> int | None:
     """How many examples would do for the never broken rule that needs fewest more; None where
     there is no such rule."""
     open_tests = (tests.observed == 0) & (tests.expected > 0) & (tests.surprise() > limit)

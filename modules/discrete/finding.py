@@ -9,7 +9,7 @@ from engine.deduction import deduced
 from engine.errors import BadQuery, Mistake
 from engine.factors import Different, Factors, Ints, ints
 from modules.discrete.counting import DIFFERENT, EQUAL, LineCounts, PairCounts
-from modules.discrete.evidence import Bools, Tests, blamed, needed, strong, threshold
+from modules.discrete.evidence import Bools, Candidates, blamed, needed, strong, threshold
 from modules.discrete.relations import Lines, all_pairs
 from modules.discrete.solved import Solved
 
@@ -84,13 +84,13 @@ class _Search:
         self.kept = np.arange(solved.count)  # the examples that this look is at
         self.found: set[Label] = set()
         self.present: set[Label] = set()
-        self.families: tuple[Tests, ...] = ()
+        self.families: tuple[Candidates, ...] = ()
 
     def limit(self, tests: int) -> float:
         """What ln P must not exceed in a family of so many tests."""
         return threshold(self.alpha / LOOKS, tests)
 
-    def take(self, *families: Tests) -> list[set[Label]]:
+    def take(self, *families: Candidates) -> list[set[Label]]:
         """The labels of the accepted tests of each family. Examples that break an accepted rule are
         marked: they are wrong, as the rule is worth more than they are."""
         before = self.broken[self.kept]
@@ -142,7 +142,6 @@ class _Search:
         sure = strong(shapes, self.limit(shapes.count))
         told = {(int(c), int(code)) for c, code in shapes.label[sure]}
         rest = strong(cells, self.limit(cells.count))
-        rest = rest[cells.observed[rest] == 0]
         own = [
             (c, EQUAL if code % (k + 1) else DIFFERENT) not in told
             for c, code in cells.label[rest].tolist()
