@@ -5,9 +5,14 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
+from engine.answer import Answer, Status
 from engine.kernels import clauses as learning
 from engine.simplify import simplified
+from modules.catalogue import Catalogue
+from services.query import Options, query_of
+from services.reason import Reasoner
 
 VARIABLES = 9
 
@@ -170,3 +175,32 @@ def test_a_fork_goes_its_own_way_and_equals_the_original() -> None:
         assert status == learning.REFUTED
         ends.append((learning.conflicts(one), int(one.ints[learning.PROPAGATIONS])))
     assert ends[0] == ends[1]
+
+
+def rows_answered(threads: int) -> list[Answer]:
+    """Random 3-SAT under eight kinds of evidence, as the rows of one query."""
+    rng, count = random.Random("rows"), 40
+    clauses = [
+        [[s, 1, rng.random() < 0.5] for s in rng.sample(range(count), 3)] for _ in range(165)
+    ]
+    given = [[k >> 2 & 1, k >> 1 & 1, k & 1, *[None] * (count - 3)] for k in range(8)]
+    query = query_of(
+        {
+            "variables": {"x": {"values": [0, 1], "shape": [count]}},
+            "terms": [{"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": clauses}}],
+            "evidence": [{"x": row} for row in given],
+        }
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return Reasoner(Catalogue(entry_points=False)).reason(query, Options(prove=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_change_no_answer() -> None:
+    one, three = rows_answered(1), rows_answered(3)
+    assert {a.status for a in one} == {Status.OPTIMAL, Status.INFEASIBLE}
+    for a, b in zip(one, three, strict=True):
+        assert (a.status, a.unique, a.values) == (b.status, b.unique, b.values)

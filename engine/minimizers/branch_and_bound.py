@@ -4,10 +4,14 @@ Two searches share the work, both with deduction at every node. `cover` is a dep
 with incremental counts for problems that are groups only (puzzles, colourings); it is tried first
 with a small limit of nodes. `clauses` learns from every conflict and takes everything else. What
 cannot be made explicit is evaluated at each solution found, and its floor enters the bound.
+
+Rows that learn are shared among as many threads as torch may use; what a row comes to depends on
+that row alone, so the number of threads changes no answer.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -258,15 +262,13 @@ class BranchAndBound(Minimizer[BranchState]):
             rows = [r for r, visit in enumerate(visits) if visit == k and not done[r]]
             if rows:
                 s = self._cover(s, rows, nodes)
-        for r, visit in enumerate(visits):
-            if visit >= len(rounds) and not done[r]:
-                s = self._learn(problem, s, r)
-        return s
+        rows = [r for r, visit in enumerate(visits) if visit >= len(rounds) and not done[r]]
+        return self._learn(problem, s, rows) if rows else s
 
     def width(self, s: BranchState) -> int:
         last = int(s.visits.max())
         if s.plan.cover is None or last >= len(COVER_ROUNDS):
-            return 1
+            return torch.get_num_threads()
         return COVER_ROUNDS[last][1]
 
     def report(self, problem: Problem, s: BranchState) -> Report:
@@ -314,20 +316,27 @@ class BranchAndBound(Minimizer[BranchState]):
             at["done"][r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
         return s._replace(others=tuple(others), **new)
 
-    def _learn(self, problem: Problem, s: BranchState, r: int) -> BranchState:
-        """A visit by the clause-learning search."""
-        row = _Visit(self, problem, s, r)
-        row.run()
+    def _learn(self, problem: Problem, s: BranchState, rows: list[int]) -> BranchState:
+        """A visit of each row by the clause-learning search, each in a thread of its own."""
+        visited = [_Visit(self, problem, s, r) for r in rows]
+        threads = min(len(rows), torch.get_num_threads())
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(_Visit.run, visited))
+        else:
+            for row in visited:
+                row.run()
         learners, others = list(s.learners), list(s.others)
-        learners[r], others[r] = row.learner, row.others
         out = {
             name: getattr(s, name).clone()
             for name in ("places", "energy", "bound", "done", "unique", "visits")
         }
-        out["places"][r] = torch.from_numpy(row.places)
-        out["energy"][r], out["bound"][r] = row.energy, row.bound
-        out["done"][r], out["unique"][r] = row.done, row.unique
-        out["visits"][r] += 1
+        for r, row in zip(rows, visited, strict=True):
+            learners[r], others[r] = row.learner, row.others
+            out["places"][r] = torch.from_numpy(row.places)
+            out["energy"][r], out["bound"][r] = row.energy, row.bound
+            out["done"][r], out["unique"][r] = row.done, row.unique
+            out["visits"][r] += 1
         return s._replace(learners=tuple(learners), others=tuple(others), **out)
 
 
