@@ -1,4 +1,8 @@
-"""Sudoku: 17 clues, the hardest list, large boards, several solutions, one puzzle through gRPC."""
+"""Sudoku: 17 clues, the hardest list, large boards, several solutions, one puzzle through gRPC.
+
+Seconds are those of the CPU, ours and the peer's: they hold on a machine that others use too. Only
+through gRPC, where the caller waits for two processes, they are seconds of the clock.
+"""
 
 import gzip
 import random
@@ -74,10 +78,10 @@ def _list(name: str, path: Path, count: int, target: float, factor: float, seed:
         a.status is Status.OPTIMAL and a.unique is True and written(a) == solution
         for a, solution in zip(answers, known, strict=True)
     )
-    mean = 1000 * time_taken.wall / len(every)
+    mean = 1000 * time_taken.cpu / len(every)
     sample = random.Random(seed).sample(range(len(every)), min(100, len(every)))
     peer, agree = _cp_sat([every[k] for k in sample], [known[k] for k in sample])
-    cpu = 1000 * time_taken.cpu / len(every)
+    wall = 1000 * time_taken.wall / len(every)
     tdoku = {"peer": "tdoku, published", "peer_value": TDOKU} if name == "forum-hardest" else {}
     title = f"{name}, {len(every):,} puzzles"
     rows = [
@@ -88,9 +92,9 @@ def _list(name: str, path: Path, count: int, target: float, factor: float, seed:
             "%",
         ),
         at_most(
-            f"{title}: mean, end to end in a batch, one core", mean, target, "ms a puzzle",
+            f"{title}: mean CPU, end to end in a batch, one core", mean, target, "ms a puzzle",
             peer="CP-SAT, int + alldifferent, model building included", peer_value=peer,
-            note=f"CPU {cpu:.3g} ms; the peer solved {agree} of {len(sample)} sampled in this run",
+            note=f"wall {wall:.3g} ms; the peer solved {agree} of {len(sample)} sampled in this run",
         ),
         at_least(
             f"{title}: times as fast as CP-SAT with model building, same run",
@@ -113,7 +117,7 @@ def _cp_sat(every: Sequence[str], known: Sequence[str]) -> tuple[float, int]:
     with clock() as time_taken:
         for puzzle, solution in zip(every, known, strict=True):
             right += cp_sat(puzzle) == solution
-    return 1000 * time_taken.wall / len(every), right
+    return 1000 * time_taken.cpu / len(every), right
 
 
 def cp_sat(puzzle: str) -> str | None:
@@ -143,20 +147,22 @@ def written(answer: Answer) -> str:
 
 def _large(name: str, path: Path, limit: float | None) -> list[Row]:
     every, known = puzzles(path, 1), puzzles(path, 2)
-    seconds, right, cpu = [], 0, 0.0
+    seconds, right, wall = [], 0, 0.0
     _answers(every[:1])
     for puzzle, solution in zip(every, known, strict=True):
         with clock() as time_taken:
             answer = _answers([puzzle])[0]
-        seconds.append(time_taken.wall)
-        cpu += time_taken.cpu
+        seconds.append(time_taken.cpu)
+        wall += time_taken.wall
         right += answer.status is Status.OPTIMAL and answer.unique is True
         right -= answer.unique is True and written(answer) != solution
     title = f"{name}, {len(every)} puzzles"
-    note = f"median {statistics.median(seconds):.3g} s, CPU in all {cpu:.3g} s"
+    note = (
+        f"median {statistics.median(seconds):.3g} s, in all {sum(seconds):.3g} s, wall {wall:.3g} s"
+    )
     return [
         at_least(f"{title}: proved unique and right", 100 * right / len(every), 100, "%"),
-        at_most(f"{title}: slowest, asked one by one", max(seconds), limit, "s", note=note),
+        at_most(f"{title}: slowest, CPU, asked one by one", max(seconds), limit, "s", note=note),
     ]
 
 
