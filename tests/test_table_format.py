@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 
 from examples.generators.loans import loans, open_table, table_of
 from modules.discrete.schema import read_grid
+from modules.discrete.table_changes import smallest_change
 from modules.discrete.table_model import load_model
+from modules.discrete.table_net import TableNet
 from services.cli import app
 
 WEIGHTS = {"weights": "loans.safetensors"}
@@ -88,6 +91,30 @@ def test_the_smallest_change_of_each_row(table):
         assert answer["status"] == "OPTIMAL" and answer["solution"]["repaid"] == "no"
         changed = [n for n in row if row[n] and row[n] != answer["solution"][n] and n != "repaid"]
         assert len(changed) == answer["energy"] and "age" not in changed
+        assert answer["smallest"] or not all(row[n] for n in row if n != "repaid")
+
+
+def test_the_fewest_changes_are_those_of_a_plain_loop_over_all_rows():
+    net = TableNet((2, 3, 2, 2), 4, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for k, p in enumerate(net.parameters()):
+            p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(k)))
+    every = torch.tensor(list(itertools.product(*(range(k) for k in net.sizes))))
+    labels = net.logits(every, 3).argmax(-1)
+    sizes = set()
+    for row in every[every[:, 3] == 0]:
+        for label in (0, 1):
+            changes = (every[:, :3] != row[:3]).sum(-1)[labels == label]
+            found = smallest_change(net, row, 3, label, [0, 1, 2])
+            if not len(changes):
+                assert found is None
+                continue
+            least = int(changes.min())
+            assert found is not None and len(found.columns) >= least
+            if found.smallest:
+                assert len(found.columns) == least
+            sizes.add((least, found.smallest))
+    assert {(0, True), (1, True)} <= sizes and (1, False) not in sizes
 
 
 def test_scores_tell_odd_rows(tmp_path):

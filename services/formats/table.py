@@ -3,7 +3,8 @@
 Inputs by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
 an asked cell below which an answer is flagged ABSTAIN; `terms`: terms of the user's own over the
 columns, as in a query file; `flip`: `{column: value}`, for the smallest change of each row that
-makes the energy prefer that value; `keep`: columns that such a change must leave as they are.
+makes the energy prefer that value; `keep`: columns that such a change must leave as they are; the
+field `smallest` tells whether fewer changes were ruled out.
 `?` and `NA` count as empty. The solution is the whole row, `{column: text}`; `probabilities` holds
 the chance of every value of each asked cell, given the cells that are not empty (terms of the
 user's own do not enter it).
@@ -18,6 +19,7 @@ import torch
 
 from engine.errors import BadQuery, Mistake, join
 from modules.discrete.schema import Column, Grid, read_grid
+from modules.discrete.table_changes import smallest_change
 from modules.discrete.table_model import TableModel, chances, load_model
 from modules.discrete.tabular import identifier
 from services.formats.base import Asked, Format, Values, inputs
@@ -246,7 +248,9 @@ def _flip(
     label: int,
     kept: set[int],
 ) -> Asked:
-    """Cells that are empty stay open at no cost; each other cell costs 1 where it changes."""
+    """Of a full row the cells that the fewest changes need are open, at a price of 1 each; where
+    cells are empty (these cost nothing), or with terms of the user's own, all that are not kept.
+    """
     codes = sheet.codes[n].tolist()
     names = [identifier(c.name) for c in sheet.columns]
     rule = {
@@ -258,14 +262,19 @@ def _flip(
             "target": sheet.columns[target].name,
         },
     }
-    changed = [
-        [[d, column.plain[codes[d]], True]]
-        for d, column in enumerate(sheet.columns)
-        if d != target and d not in kept and codes[d] >= 0
-    ]
+    free = [d for d in range(len(codes)) if d not in {target, *kept} and codes[d] >= 0]
+    plain = "terms" not in given and all(c >= 0 for d, c in enumerate(codes) if d != target)
+    found = smallest_change(sheet.model.net, sheet.codes[n], target, label, free) if plain else None
+    if found is not None:
+        free = list(found.columns)
+    changed = [[[d, sheet.columns[d].plain[codes[d]], True]] for d in free]
     change = {"kind": CHANGE, "scope": names, "required": False, "name": "changed cells"}
     change["params"] = {"clauses": changed}
-    given_cells = {names[d]: sheet.columns[d].plain[codes[d]] for d in kept if codes[d] >= 0}
+    given_cells = {
+        names[d]: column.plain[codes[d]]
+        for d, column in enumerate(sheet.columns)
+        if codes[d] >= 0 and d not in free and d != target
+    }
     given_cells[names[target]] = sheet.columns[target].plain[label]
     query = _query(sheet, given, [rule, change], [given_cells])
     return Asked(
@@ -274,4 +283,11 @@ def _flip(
         (n + 1,),
         partial(_solution, sheet),
         restored=partial(_restored, sheet, [n]),
+        more=partial(_smallest, found is not None and found.smallest),
     )
+
+
+def _smallest(smallest: bool, row: int) -> dict[str, Any]:
+    """The field `smallest`; a flip is a query of one row."""
+    del row
+    return {"smallest": smallest}
