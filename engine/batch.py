@@ -65,12 +65,11 @@ class Batch(Generic[K]):
 
     def __init__(self, minimizer: Minimizer):
         self.minimizer = minimizer
-        self._chunks: deque[_Chunk[K]] = deque()
+        self._chunks: deque[_Chunk[K]] = deque()  # in turn
+        self._fresh: deque[_Chunk[K]] = deque()  # not stepped yet: every second turn is theirs
+        self._welcomed = False  # the last turn was
         self._gone: set[tuple[K, int]] = set()  # left, and not taken out yet
         self._pace = 0.0  # seconds a row of the last step
-
-    def __len__(self) -> int:
-        return sum(chunk.rows for chunk in self._chunks) - len(self._gone)
 
     def join(
         self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
@@ -79,7 +78,7 @@ class Batch(Generic[K]):
         state = self.minimizer.init(problem, x, rng.at(0))
         report = self.minimizer.report(problem, state)
         stands = (report.energy, report.violation, report.bound)
-        self._chunks.append(_Chunk(problem, state, rng.at(0), tuple(tickets), *stands))
+        self._fresh.append(_Chunk(problem, state, rng.at(0), tuple(tickets), *stands))
         return report
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
@@ -107,9 +106,12 @@ class Batch(Generic[K]):
         return Stepped(chunk.tickets, report, steps, better.tolist(), report.done.tolist())
 
     def _next(self) -> _Chunk[K] | None:
-        """The rows whose turn it is, no more than a step should move."""
-        while self._chunks:
-            chunk = self._staying(self._chunks.popleft())
+        """The rows whose turn it is, no more than a step should move. Rows that join do not wait
+        for all that run, nor do these for all that join."""
+        while self._chunks or self._fresh:
+            self._welcomed = bool(self._fresh) and not (self._welcomed and self._chunks)
+            queue = self._fresh if self._welcomed else self._chunks
+            chunk = self._staying(queue.popleft())
             if chunk is None:
                 continue
             width = self._width(chunk)
@@ -118,26 +120,23 @@ class Batch(Generic[K]):
                 pieces = [self._select(chunk, range(chunk.rows)[at : at + width]) for at in starts]
                 self._chunks.extendleft(reversed(pieces[1:]))
                 return pieces[0]
-            return self._grown(chunk, width)
+            return chunk if chunk.apart else self._grown(chunk, width)
         return None
 
     def _grown(self, chunk: _Chunk[K], width: int) -> _Chunk[K]:
         """With the rows of others that may be stepped in the same call."""
-        if chunk.apart or not self._chunks:
-            return chunk
-        total = chunk.rows
-        beside, others = [chunk], deque[_Chunk[K]]()
-        for waiting in self._chunks:
-            other = self._staying(waiting)
-            if other is None:
-                continue
-            width = min(width, self._width(other))
-            if not other.apart and total + other.rows <= width:
+        total, beside = chunk.rows, [chunk]
+        for queue in (self._chunks, self._fresh):
+            for _ in range(len(queue)):
+                other = self._staying(queue.popleft())
+                if other is None:
+                    continue
+                both = min(width, self._width(other))
+                if other.apart or total + other.rows > both:
+                    queue.append(other)
+                    continue
                 beside.append(other)
-                total += other.rows
-            else:
-                others.append(other)
-        self._chunks = others
+                total, width = total + other.rows, both
         return self._stack(beside) if len(beside) > 1 else chunk
 
     def _width(self, chunk: _Chunk[K]) -> int:
@@ -156,7 +155,8 @@ class Batch(Generic[K]):
         """Nothing has moved, as steps are pure: the owners go on apart, or the only one fails."""
         owners = list(dict.fromkeys(owner for owner, _ in chunk.tickets))
         if len(owners) == 1:
-            every = (ticket for other in self._chunks for ticket in other.tickets)
+            others = (*self._chunks, *self._fresh)
+            every = (ticket for other in others for ticket in other.tickets)
             self.leave(ticket for ticket in every if ticket[0] == owners[0])
             return Failed(owners[0], error)
         for owner in reversed(owners):

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from engine import Budget, Finite, Problem, Real, Term, Variable
 from engine.answer import Answer, Flag, verify
-from engine.batch import Batch
+from engine.batch import Batch, Stepped
 from engine.errors import BadQuery, Cancelled, OutOfTime
 from engine.minimizers.portfolio import Portfolio
+from engine.random import Stream
 from engine.settle import answers
+from engine.solve import Start
 from modules.catalogue import Catalogue
 from services.compile import Compiler
 from services.query import query_of
@@ -254,6 +256,24 @@ def test_a_long_call_does_not_starve_short_ones() -> None:
         with pytest.raises(Cancelled):
             long.result(5)
         scheduler.pool.shutdown()
+
+
+def test_one_row_does_not_wait_for_thousands_of_the_same_structure() -> None:
+    """A batch takes in who joins at every second turn."""
+    base = BASES["board"]
+    batch: Batch[str] = Batch(Portfolio())
+    for owner, count in (("many", 1000), ("one", 1)):
+        problem = base.given_rows([evidence("board", k % 10) for k in range(count)])
+        rng = Stream(0, problem.keys)
+        batch.join(problem, Start(problem, 1, rng, {}), rng, [(owner, k) for k in range(count)])
+        if owner == "many":
+            batch.step()
+    moved: list[str] = []
+    for _ in range(2):
+        stepped = batch.step()
+        assert isinstance(stepped, Stepped)
+        moved += [owner for owner, _ in stepped.tickets]
+    assert "one" in moved and "many" in moved
 
 
 def test_tenants_share_the_time_not_by_their_calls() -> None:
