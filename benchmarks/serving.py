@@ -20,7 +20,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks import _exchange
+from benchmarks import _exchange, _talk
 from benchmarks._learned import catalogue
 from benchmarks.common import Row, at_least, at_most, clock, data_folder, missing, percentile
 from benchmarks.sudoku import puzzles
@@ -55,7 +55,7 @@ def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row
         rows = _alone(address, every[: max(50, int(400 * share))])
         rows += asyncio.run(_together(address, process, every, seed, max(0.1, share)))
     tries = max(20, int(200 * share))
-    return [*rows, *_cancelled(tries), *_exchange.rows(tries)]
+    return [*rows, *_cancelled(tries), *_exchange.rows(tries), *_talk.rows(max(10, tries // 4))]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue
+from services.compile import Compiler
 from services.drawing import Drawing
 from services.limits import DEFAULT, Limits
 from services.reason import Reasoner
@@ -36,8 +37,9 @@ class Reasoning(rpc.ReasonerServiceServicer):
     def __init__(self, reasoner: Reasoner, workers: Workers, limits: Limits):
         self.reasoner = reasoner
         self.solving = Solving(reasoner, workers, limits)
-        self.talking = Talking(reasoner.compiler, workers, limits)
-        self.drawing = Drawing(reasoner.compiler, workers, limits)
+        compiler = Compiler(reasoner.catalogue, limits, kept=0)  # keeps nothing across tenants
+        self.talking = Talking(compiler, workers, limits)
+        self.drawing = Drawing(compiler, workers, limits)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""

@@ -175,8 +175,8 @@ def test_the_service_draws_what_the_engine_draws(client: Client) -> None:
 
 
 def test_a_hosted_energy_is_sampled_before_its_deadline(client: Client) -> None:
-    query = soft("kinds.Pull", sites=3, seconds=0.002, budget={"particles": 8})
-    (row,) = client.sample(query, 8, 0.1, deadline=3.0)
+    query = soft("kinds.Pull", sites=3, seconds=0.02, budget={"particles": 8})
+    (row,) = client.sample(query, 8, 0.1, deadline=2.0)
     assert row.flags == (Flag.DEADLINE,) and not row.exact and len(row.samples) == 8
     assert row.mixing[0].variable == "x" and row.status is Status.SCORED
 
