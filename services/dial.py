@@ -42,7 +42,7 @@ class Dialing:
 
     exchange_seconds: float = 60.0  # for one answer of a host; longer, and it counts as lost
     connect_seconds: float = 1.5
-    return_seconds: float = 1.4  # for which a call tries again when every replica is lost
+    return_seconds: float = 1.0  # for which a call tries again when every replica is lost
     shared_memory: bool = True  # used where a host on this machine offers it
     limits: Limits = DEFAULT
 
