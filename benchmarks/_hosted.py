@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from engine.domain import Variable
 from engine.energy import Term
+from modules.catalogue import Catalogue
+
+KINDS = str(Path(__file__).resolve())
 
 
 class First(Term):
@@ -46,6 +50,12 @@ class Network(Term):
         for layer in self.layers[:-1]:
             x = torch.tanh(layer(x))
         return self.layers[-1](x)[:, 0]
+
+
+def catalogue() -> Catalogue:
+    """The kinds of this file."""
+    names = ("First", "Pull", "Network")
+    return Catalogue(entry_points=False, also=tuple(f"{KINDS}:{name}" for name in names))
 
 
 async def _echo() -> None:

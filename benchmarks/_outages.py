@@ -1,0 +1,146 @@
+"""What faults cost: replicas that are killed while solves go on, callers that leave, deadlines. Rows
+of `basin bench serving`."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from benchmarks._hosted import KINDS, catalogue
+from benchmarks.common import Row, at_least, at_most, percentile
+from engine.errors import BasinError
+from services.client import Client
+from services.host import NAME, add_host, build_host, make_workers
+from services.query import query_of
+from services.reason import Reasoner
+from services.remote import RemoteKinds
+from services.server import create_server
+from services.serving import start
+from services.v1 import reasoner_pb2
+from services.wire import query_to_proto
+from tests.serving_kit import Loop, Process
+
+
+def replica_rows(tries: int, every: float = 2.0) -> Iterator[Row]:
+    """Solves over two replicas, one of which is killed every two seconds and started anew."""
+    command = ("host", f"{KINDS}:Pull")
+    query = query_of(
+        {
+            "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
+            "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.002}}],
+            "budget": {"particles": 4, "steps": 60, "seed": 1},
+        }
+    )
+    (want,) = Reasoner(catalogue()).reason(query)
+    with ThreadPoolExecutor(2) as pool:
+        hosts = list(pool.map(lambda _: Process(*command), range(2)))
+        kinds = RemoteKinds(catalogue(), {"_hosted.Pull": [host.address for host in hosts]})
+        reasoner = Reasoner(kinds)  # type: ignore[arg-type]
+        done = threading.Event()
+        killed = [0]
+
+        def killing() -> None:
+            """The other one each time, and not before its fellow is back."""
+            back: Future[Process] | None = None
+            while not done.wait(every):
+                if back is not None:
+                    hosts[(killed[0] - 1) % 2] = back.result()
+                victim = hosts[killed[0] % 2]
+                victim.process.kill()
+                victim.process.communicate()
+                killed[0] += 1
+                back = pool.submit(Process, *command, "--listen", victim.address)
+            if back is not None:
+                hosts[(killed[0] - 1) % 2] = back.result()
+
+        killer = threading.Thread(target=killing)
+        killer.start()
+        right, failed = 0, []
+        began = time.perf_counter()
+        for _ in range(tries):
+            try:
+                (got,) = reasoner.reason(query)
+                right += (got.values, got.energy) == (want.values, want.energy)
+            except BasinError as error:
+                failed.append(str(error))
+        took = time.perf_counter() - began
+        done.set()
+        killer.join()
+        kinds.close()
+        for host in hosts:
+            host.end()
+    yield at_least(
+        "solves that finish and are right while one of two replicas is killed every 2 s",
+        100.0 * right / tries,
+        100.0,
+        "%",
+        note=f"{tries} solves in {took:.0f} s, {killed[0]} kills, at 2 s or as soon as the other"
+        f" replica is back; right: the same as in this process{'; ' + failed[0] if failed else ''}",
+    )
+
+
+def stop_rows(tries: int) -> Iterator[Row]:
+    """From a caller's cancel, and from its deadline, to the end of the stream at the host."""
+    loop = Loop()
+    host = build_host(catalogue(), ["_hosted.Pull"], make_workers(4))
+    running = loop.do(
+        start(lambda server: add_host(host, server), [NAME], "127.0.0.1:0", workers=[host.workers])
+    )
+    kinds = RemoteKinds(catalogue(), {"_hosted.Pull": [f"127.0.0.1:{running.port}"]})
+    service = loop.do(create_server(Reasoner(kinds)))  # type: ignore[arg-type]
+    query = query_of(
+        {
+            "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
+            "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.005}}],
+            "budget": {"particles": 4},
+        }
+    )
+    request = reasoner_pb2.SolveRequest(query=query_to_proto(query))
+    with Client(f"127.0.0.1:{service.port}") as client:
+        for what, late in (
+            ("cancel", [cancelled(client, request, host.streams) for _ in range(tries)]),
+            ("deadline", [expired(client, request, host.streams) for _ in range(tries)]),
+        ):
+            for share, name, target in ((0.5, "median", 50.0), (0.99, "p99", 100.0)):
+                yield at_most(
+                    f"from {what} to the end of the search and of the stream at its host: {name}",
+                    1e3 * percentile(late, share),
+                    target,
+                    "ms",
+                    note=f"{tries} tries, from {1e3 * min(late):.1f} to {1e3 * max(late):.1f} ms"
+                    + ("; below 0: before the deadline" if what == "deadline" else ""),
+                )
+    loop.do(service.drain(0))
+    kinds.close()
+    loop.do(running.drain(0))
+
+
+def cancelled(client: Client, request: Any, streams: set[Any]) -> float:
+    """Seconds from a cancel until the host has no stream."""
+    call = client._stub.Solve.future(request)
+    until(lambda: bool(streams))
+    time.sleep(0.05)
+    call.cancel()
+    return until(lambda: not streams)
+
+
+def expired(client: Client, request: Any, streams: set[Any], seconds: float = 0.25) -> float:
+    """Seconds from a deadline until the host has no stream."""
+    ends = time.perf_counter() + seconds
+    call = client._stub.Solve.future(request, timeout=seconds)
+    until(lambda: bool(streams))
+    until(lambda: not streams)
+    over = time.perf_counter() - ends
+    call.cancel()
+    return over
+
+
+def until(true: Callable[[], bool], seconds: float = 10.0) -> float:
+    """Seconds until something is so."""
+    began = time.perf_counter()
+    while not true():
+        if time.perf_counter() - began > seconds:
+            raise TimeoutError("nothing happened")
+        time.sleep(0.0005)
+    return time.perf_counter() - began
