@@ -301,11 +301,11 @@ def rings(seed: int) -> Iterator[Row]:
         tuple(range(count)),
     )
     with clock() as time:
-        chosen = Options(bins=64, hidden=256)
+        chosen = Options(bins=64)
         split = prepared(_text(grid), chosen, seed)
-        model = fitted(split, chosen, _lesson(seed, 2 * STEPS))[0]
+        model = fitted(split, chosen, _lesson(seed))[0]
     with clock() as making:
-        made = _grid(model, generated(model, 4_000, 60, seed))
+        made = _grid(model, generated(model, 4_000, ROUNDS, seed))
     g, c, x, y = (np.array([float(row[k].lstrip("gc")) for row in made.rows]) for k in range(4))  # type: ignore[union-attr]
     off = np.abs(np.hypot(x, y) - 1.5)
     legal = (_octant(np.arctan2(y, x)) + 4 * g) % 16 == c
