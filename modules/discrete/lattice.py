@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Ints, Table
+from engine.lesson import Lesson
+from modules.catalogue import validated
+from modules.discrete.bits import read_bits, taught
 from modules.pairs import read_pairs
 from modules.parameters import Number, Site, Strict
 from modules.sites import OverSites
@@ -38,6 +41,13 @@ class Parameters(Strict):
     weights: str | None = Field(
         None, description="A file of learned pairs, couplings and fields, instead of these."
     )
+
+
+class Options(Strict):
+    """What may be given as `params` of `basin train`."""
+
+    shape: list[Annotated[int, Field(ge=1)]]
+    pairs: Literal["neighbours", "torus", "all"] | list[tuple[Site, Site]] = "neighbours"
 
 
 class Lattice(OverSites):
@@ -111,6 +121,20 @@ class Lattice(OverSites):
         pairs = torch.stack([self.one, self.other], 1)
         tensors = {"pairs": pairs, "couplings": self.couplings, "fields": self.fields}
         return Weights(tensors, {"made": made, "sites": self.layout.sites})
+
+    @classmethod
+    def learn(cls, lesson: Lesson) -> list[str]:
+        """Params: the shape of the lattice, and which pairs may be coupled."""
+        from engine.objectives.pseudo_likelihood import PseudoLikelihood
+
+        options = Options(**validated(Options, lesson.params, KIND))
+        spin = Variable("spin", Finite((0, 1), tuple(options.shape)))
+        try:
+            term = cls(spin, pairs=options.pairs)
+        except BadQuery as error:
+            raise error.under("params") from None
+        examples = read_bits(lesson.text, options.shape)
+        return taught(lesson, KIND, term, examples, PseudoLikelihood(), term.weights, 1e-2)
 
     @classmethod
     def example(cls) -> "Lattice":
