@@ -187,7 +187,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
                 bounds[row] if math.isfinite(bounds[row]) else None,
                 judge.terms(shares[row]),
                 findings,
-                unique=WHETHER[uniques[row]] if checked else None,
+                unique=judge.unique(uniques[row]) if checked else None,
                 alternatives=judge.alternatives(others),
                 **common,
             )
@@ -260,6 +260,11 @@ class _Judge:
             else:
                 columns.append((part.weight * part.term(x).double()).tolist())
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+
+    def unique(self, known: int) -> bool | None:
+        """What a search over finite sites says of uniqueness: real variables may still move."""
+        movable = len(self.problem.finite) < len(self.problem.variables)
+        return None if known == UNIQUE and movable else WHETHER[known]
 
     def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
         """What every term says of plain values."""

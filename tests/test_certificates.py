@@ -141,3 +141,8 @@ def test_minimizers_that_cannot_be_asked_for(name: str, said: str) -> None:
 def test_cadical_refuses_costs() -> None:
     with pytest.raises(Exception, match="cp_sat can"):
         ask(small_query(0), minimizer="cadical")
+
+
+def test_nothing_is_called_unique_where_real_variables_may_move() -> None:
+    query = {"variables": {"a": {"low": -1, "high": 1}, "x": {"values": [1]}}, "terms": []}
+    assert ask(query, prove=True).unique is None
