@@ -144,7 +144,8 @@ def _approximate(
             cut = clock() or (limit is not None and chains.moves(s) >= limit)
             if cut and (found or kept is not None):
                 break
-            s = chains.moved(problem, s, rng, pause)
+            if not cut:  # out of time: what stands is the only record
+                s = chains.moved(problem, s, rng, pause)
             found.append(chains.now(problem, s))
             good += int((found[-1].violation <= HELD).sum())
         if len(found) < each and kept is not None:
