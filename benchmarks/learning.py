@@ -45,7 +45,7 @@ def run(data: Path | None = None, seed: int = 0) -> list[Row]:
         rows += kept(work, "resumed", exact.resumed)
         rows += kept(work, f"twin {seed}", lambda: twin(seed))
         rows += planes(work, seed)
-    for name in ("_tables", "_learned"):
+    for name in ("_tables", "_learned_rules"):
         if find_spec(f"benchmarks.{name}") is not None:
             more = getattr(import_module(f"benchmarks.{name}"), "rows", None)
             rows += more(data_folder(data), seed) if more else []

@@ -1,8 +1,12 @@
 """Rules learned from solved examples, against planted rules, exact solution sets and games."""
 
 import itertools
+import json
 import math
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import BadQuery, Finite, Problem, Status, Variable, answers
+from engine.lesson import Lesson
 from engine.testing import check_term
 from examples.generators.grids import grids
 from modules.discrete.all_different import AllDifferent
@@ -20,7 +25,7 @@ from modules.discrete.learned import Learned, load_learned
 from modules.discrete.learned_couplings import LearnedCouplings
 from modules.discrete.learned_rules import LearnedRules
 from modules.discrete.relations import all_pairs, geometric, pairs_of
-from modules.discrete.rule_training import Options, learn, report
+from modules.discrete.rule_training import Options, learned_from, report
 from modules.discrete.solved import read_solved
 
 SHIPPED = "learned_sudoku.safetensors"
@@ -265,7 +270,7 @@ def queens(n):
 
 def test_small_boards_of_queens_teach_large_ones(tmp_path):
     boards = [board for n in (4, 5, 6, 7) for board in queens(n)]
-    learned = learn("\n".join(boards), Options(("row", "column", "diagonal")), steps=0)
+    learned = learned_from("\n".join(boards), Options(("row", "column", "diagonal")))
     said = report(learned.rules)
     assert {"row: never 1 twice", "column: 1 stands in every line"} <= set(said)
     assert not any("diagonal: 1 stands" in line for line in said)
@@ -300,7 +305,9 @@ def test_an_edge_rule_colours_other_graphs(tmp_path):
     lines = [
         text([colour]) + " edge=" + ",".join(f"{a}-{b}" for a, b in edges) for edges, colour in made
     ]
-    learned = learn("\n".join(lines), Options(("edge",)), steps=40)
+    learned = learned_from(
+        "\n".join(lines), Options(("edge",)), Lesson("", "", Path("w"), steps=40)
+    )
     assert report(learned.rules)[2] == "edge: all values differ"
     assert learned.couplings is not None and learned.couplings[0, 0] > 0.3
     learned.save(tmp_path / "w.safetensors")
@@ -318,7 +325,7 @@ def test_an_edge_rule_colours_other_graphs(tmp_path):
 
 def test_couplings_tell_the_rules_apart(sudokus):
     pytest.importorskip("pytorch_lightning")
-    learned = learn("\n".join(sudokus), Options(), steps=150)
+    learned = learned_from("\n".join(sudokus), Options(), Lesson("", "", Path("w"), steps=150))
     weights = learned.couplings[:, 0]
     rules = np.zeros(len(weights), dtype=bool)
     rules[learned.rules.different] = True
@@ -329,7 +336,7 @@ def test_a_file_keeps_what_was_learned(tmp_path):
     rng = random.Random(0)
     _, space, _ = planted(rng, 5, 3, 6)
     examples = space[[rng.randrange(len(space)) for _ in range(1000)]]
-    learned = learn(text(examples), Options(), steps=20)
+    learned = learned_from(text(examples), Options(), Lesson("", "", Path("w"), steps=20))
     learned.save(tmp_path / "w.safetensors")
     again = load_learned(str(tmp_path / "w.safetensors"))
     assert report(again.rules) == report(learned.rules)
@@ -397,7 +404,7 @@ def test_mistakes_in_queries(tmp_path):
             LearnedRules(scope, **params)
         assert said in str(error.value)
     examples = [e for e in itertools.product("01", repeat=4) if e[0] != "1" or e[1] != "1"] * 30
-    learned = learn(text(examples), Options(), steps=0)
+    learned = learned_from(text(examples), Options())
     learned.save(tmp_path / "w.safetensors")
     for values in ((0, 2), (0, 1, 2), (0,)):
         with pytest.raises(BadQuery, match="values of the examples"):
@@ -439,3 +446,31 @@ def test_saving_without_couplings_leaves_none(tmp_path):
         LearnedCouplings(
             Variable("grid", Finite(DIGITS, (9, 9))), weights=str(tmp_path / "w.safetensors")
         )
+
+
+def basin(*words):
+    command = [sys.executable, "-m", "services.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_from_the_command_line(tmp_path, sudokus):
+    pytest.importorskip("pytorch_lightning")
+    data, out = tmp_path / "grids.txt", tmp_path / "w.safetensors"
+    data.write_text("# solved boards\n" + "\n".join(sudokus))
+    words = ("train", "discrete.learned_rules", "--data", str(data), "--out", str(out))
+    done = basin(*words, "--steps", "5")
+    assert done.returncode == 0 and "27 groups" in done.stderr
+    query = {
+        "variables": {"grid": {"values": list(DIGITS), "shape": [9, 9]}},
+        "terms": [
+            {"kind": "discrete.learned_rules", "scope": ["grid"], "params": {"weights": str(out)}}
+        ],
+        "evidence": {"grid": [[8, *[None] * 8], *[[None] * 9] * 8]},
+    }
+    (tmp_path / "q.json").write_text(json.dumps(query))
+    asked = basin("ask", str(tmp_path / "q.json"), "--json")
+    board = np.array(json.loads(asked.stdout)["solution"]["grid"])
+    assert all(len(set(board.ravel()[line])) == 9 for line in UNITS)
+    data.write_text("\n".join(sudokus[:30]))
+    done = basin(*words)
+    assert done.returncode == 2 and "too few" in done.stderr and "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, parts_after
+from engine.lesson import Lesson
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.at_least_one import AtLeastOne
 from modules.discrete.at_most_one import AtMostOne
@@ -87,6 +88,12 @@ class LearnedRules(OverSites):
 
     def explain(self, *values: Any) -> list[str]:
         return [said for term in self.rules for said in term.explain(*values)]
+
+    @classmethod
+    def learn(cls, lesson: Lesson) -> list[str]:
+        from modules.discrete.rule_training import learn  # not needed to ask
+
+        return learn(lesson)
 
     @classmethod
     def example(cls) -> "LearnedRules":

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from engine.errors import BadQuery, Mistake, known
+from engine.factors import Floats
+from engine.lesson import Lesson
 from engine.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.objectives.sparse import Sparse
 from modules.discrete.finding import Rules, find_rules
@@ -71,49 +70,52 @@ class Options:
         return Options(**given)
 
 
-def learn(
-    text: str,
-    options: Options,
-    *,
-    steps: int | None = None,
-    seconds: float | None = None,
-    seed: int = 0,
-    work: Path | None = None,
-) -> Learned:
-    """Rules and couplings from a text of solved examples.
+def learn(lesson: Lesson) -> list[str]:
+    """Rules and couplings from a text of solved examples; what was found, in words.
 
-    steps, seconds, seed, work: of the training of the couplings (engine/train.py); steps 0: only
-    rules. Raises BadQuery where the text is wrong, or too short to be sure of any rule.
+    steps, seconds, seed, work: of the training of the couplings (engine/train.py). Raises BadQuery
+    where the text is wrong, or too short to be sure of any rule; nothing is written then.
     """
+    learned = learned_from(lesson.text, Options.of(lesson.params), lesson)
+    learned.save(lesson.out)
+    return report(learned.rules)
+
+
+def learned_from(text: str, options: Options, lesson: Lesson | None = None) -> Learned:
+    """The same as an object; without a lesson the rules alone."""
     solved = read_solved(text, options.relations, options.values)
     rules = find_rules(solved, options.confidence, options.noise, options.alike)
-    if steps == 0:
-        return Learned(rules, None)
-    return Learned(rules, _couplings(solved, rules, steps or STEPS, seconds, seed, work))
+    return Learned(rules, None if lesson is None else _couplings(solved, rules, lesson))
 
 
-def _couplings(
-    solved: Solved, rules: Rules, steps: int, seconds: float | None, seed: int, work: Path | None
-):
-    from engine.train import Recipe, Stored, train  # Lightning is loaded to train only
-
+def _couplings(solved: Solved, rules: Rules, lesson: Lesson) -> Floats | None:
+    """Trained couplings; None where there would be more than `TABLES`."""
     energy = couplings_of(solved, rules.alike)
-    sites, count = states(solved)["x"].shape[1], energy.weights.numel()
+    count = energy.weights.numel()
     if count > TABLES:
-        raise BadQuery(
-            Mistake("params.relations", f"{count} couplings are too many", "name relations")
-        )
-    # half of the sites hidden: so a rule that others imply still shows (Emmental)
-    inner = PseudoLikelihood(holes=sites // 2)
-    strength = STRENGTH * math.sqrt(math.log(1 + count) / solved.count) / sites
-    recipe = Recipe(steps=steps, batch=BATCH, rate=RATE, average=None, seconds=seconds, seed=seed)
+        return None
+    try:  # Lightning is loaded to train, not to ask
+        from engine.train import Recipe, Stored, train
+    except ImportError as error:
+        raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
+    from modules.discrete.table_training import one_thread
+
     examples = Stored(states(solved))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # these matrices are small: more threads only wait for each other
-    try:
-        train(Sparse(inner, strength), {"energy": energy}, examples, recipe, work=work)
-    finally:
-        torch.set_num_threads(threads)
+    sites = examples.x["x"].shape[1]
+    # half of the sites hidden: so a rule that others imply still shows (Emmental)
+    strength = STRENGTH * math.sqrt(math.log(1 + count) / solved.count) / sites
+    objective = Sparse(PseudoLikelihood(holes=sites // 2), strength)
+    recipe = Recipe(
+        steps=lesson.steps or STEPS,
+        batch=BATCH,
+        rate=RATE,
+        average=None,
+        every=100,
+        seconds=lesson.seconds,
+        seed=lesson.seed,
+    )
+    with one_thread():
+        train(objective, {"energy": energy}, examples, recipe, work=lesson.work)
     return energy.couplings()
 
 
