@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from engine.domain import State, Variable
+from engine.domain import Real, State, Variable
 from engine.energy import Part as Summand
 from engine.energy import Term, plain_scope, scope_domains
 from engine.minimizer import GAP, NOT_UNIQUE, UNIQUE, UNKNOWN
@@ -187,7 +187,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
                 bounds[row] if math.isfinite(bounds[row]) else None,
                 judge.terms(shares[row]),
                 findings,
-                unique=judge.unique(uniques[row]) if checked else None,
+                unique=judge.unique(uniques[row], row) if checked else None,
                 alternatives=judge.alternatives(others),
                 **common,
             )
@@ -261,10 +261,14 @@ class _Judge:
                 columns.append((part.weight * part.term(x).double()).tolist())
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
 
-    def unique(self, known: int) -> bool | None:
-        """What a search over finite sites says of uniqueness: real variables may still move."""
-        movable = len(self.problem.finite) < len(self.problem.variables)
-        return None if known == UNIQUE and movable else WHETHER[known]
+    def unique(self, known: int, row: int) -> bool | None:
+        """What a search over finite sites says of uniqueness: real sites may still move."""
+        return None if known == UNIQUE and self._movable(row) else WHETHER[known]
+
+    def _movable(self, row: int) -> bool:
+        """Whether some real site of a row has more than one number left."""
+        real = (d for d in self.problem.domains.values() if isinstance(d, Real))
+        return any(bool((d.low < d.high)[row if d.rows > 1 else 0].any()) for d in real)
 
     def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
         """What every term says of plain values."""
