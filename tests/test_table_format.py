@@ -209,7 +209,8 @@ def test_wrong_kinds_and_places_of_a_training(tmp_path):
     data = tmp_path / "t.csv"
     data.write_text("a,b\n" + "x,1\ny,2\n" * 30)
     done = basin("train", "discrete.clause", "--data", str(data), "--out", "w.safetensors")
-    assert done.exit_code == 2 and "does not learn; did you mean discrete.tabular?" in done.stderr
+    assert done.exit_code == 2 and "discrete.clause does not learn; did you mean" in done.stderr
+    assert "known: " in done.stderr and "discrete.tabular" in done.stderr
     assert "did you mean discrete.tabular" in basin(
         "train", "discrete.tabulr", "--data", str(data), "--out", "w.safetensors"
     ).stderr  # fmt: skip
