@@ -8,10 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks import _learned_rules, _tables
 from benchmarks import _objectives as exact
 from benchmarks import _planar as planar
 from benchmarks.common import ROOT, Row, at_least, at_most, data_folder, one_core
@@ -34,7 +33,7 @@ PUBLISHED = {
 
 
 def run(data: Path | None = None, seed: int = 0) -> list[Row]:
-    """All rows; those of the tables and of learned rules where their benchmarks are there."""
+    """All rows."""
     work = Path(os.environ.get("BASIN_BENCH_WORK") or ROOT / "build" / "bench" / "learning")
     with one_core():
         rows = kept(work, f"kernels {seed}", exact.kernels)
@@ -45,10 +44,9 @@ def run(data: Path | None = None, seed: int = 0) -> list[Row]:
         rows += kept(work, "resumed", exact.resumed)
         rows += kept(work, f"twin {seed}", lambda: twin(seed))
         rows += planes(work, seed)
-    for name in ("_tables", "_learned_rules"):
-        if find_spec(f"benchmarks.{name}") is not None:
-            more = getattr(import_module(f"benchmarks.{name}"), "rows", None)
-            rows += more(data_folder(data), seed) if more else []
+    folder = data_folder(data)
+    rows += _tables.rows(folder, seed)
+    rows += _learned_rules.rows(folder, seed)
     return rows
 
 

@@ -1,16 +1,19 @@
 """Trained weights in one safetensors file: of which kind, with which settings, and the tensors."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +26,9 @@ class Weights:
 
 def write_weights(path: Path, kind: str, weights: Weights) -> None:
     """Writes the weights of a kind."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in weights.tensors.items()}
     about = {"kind": kind, "settings": json.dumps(dict(weights.settings), sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(path), metadata=about)
+    save(path, weights.tensors, about)
 
 
 def read_weights(path: str, kind: str, beside: Path) -> Weights:
@@ -35,18 +37,45 @@ def read_weights(path: str, kind: str, beside: Path) -> Weights:
     Raises BadQuery under `weights`.
     """
     remedy = f"make it with `basin train {kind} --data FILE --out W.safetensors`"
+
+    def made(raw: bytes) -> Weights:
+        about, tensors = parsed(raw)
+        if about.get("kind") != kind:
+            problem = f"{path} holds weights of {about.get('kind', 'another program')}"
+            raise BadQuery(Mistake("weights", problem, remedy))
+        return Weights(tensors, json.loads(about["settings"]))
+
+    return loaded(path, beside, made, "weights", remedy)
+
+
+def save(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Writes a safetensors file; it is whole, or the one before."""
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    part = Path(f"{path}.part")
+    save_file(plain, part, metadata=dict(about))
+    os.replace(part, path)
+
+
+def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remedy: str) -> T:
+    """What `made` makes of the contents of a file; a bare name is also looked for in `beside`.
+
+    Raises BadQuery under `weights`: there is no such file, or it does not hold `what`.
+    """
     there = beside / path
     file = there if not Path(path).exists() and Path(path).name == path else Path(path)
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            about = opened.metadata() or {}
-            if about.get("kind") != kind:
-                problem = f"{path} holds weights of {about.get('kind', 'another program')}"
-                raise BadQuery(Mistake("weights", problem, remedy))
-            names = opened.keys()
-            tensors = {name: opened.get_tensor(name) for name in names}
-        return Weights(tensors, json.loads(about["settings"]))
+        return made(file.read_bytes())
     except OSError as error:
         raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", remedy)) from None
-    except (SafetensorError, KeyError, ValueError):
-        raise BadQuery(Mistake("weights", f"{path} holds no weights", remedy)) from None
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError):
+        raise BadQuery(Mistake("weights", f"{path} holds no {what}", remedy)) from None
+
+
+def parsed(raw: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The texts of a safetensors header, and the tensors; nothing in it is code.
+
+    The format: eight bytes tell the length of a JSON header, tensors follow it.
+    """
+    tensors = load(raw)  # checks that the header is one
+    size = int.from_bytes(raw[:8], "little")
+    return json.loads(raw[8 : 8 + size]).get("__metadata__", {}), tensors

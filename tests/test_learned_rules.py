@@ -3,9 +3,11 @@
 import itertools
 import json
 import math
+import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -474,3 +476,16 @@ def test_from_the_command_line(tmp_path, sudokus):
     data.write_text("\n".join(sudokus[:30]))
     done = basin(*words)
     assert done.returncode == 2 and "too few" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_file_written_anew_is_read_anew(tmp_path):
+    file = tmp_path / "w.safetensors"
+    first = load_learned(SHIPPED)
+    first.save(file)
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    assert load_learned(str(file)).rules.suspects == first.rules.suspects
+    changed = replace(first, rules=replace(first.rules, suspects=(7,)))
+    changed.save(file)
+    os.utime(file, ns=times)  # within one tick of the clock
+    assert load_learned(str(file)).rules.suspects == (7,)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

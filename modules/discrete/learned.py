@@ -1,15 +1,13 @@
 """What was learned from solved examples, as one safetensors file: rules, couplings, where from."""
 
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+import torch
 
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
@@ -17,6 +15,7 @@ from engine.factors import Floats, Ints
 from modules.discrete.finding import Rules
 from modules.discrete.relations import GEOMETRY, Lines, all_pairs, geometric, pairs_of
 from modules.sites import Layout, read_sites
+from modules.weights import loaded, parsed, save
 
 FORMAT = "basin.learned_rules.1"
 PLAIN = (
@@ -58,7 +57,8 @@ class Learned:
         if self.couplings is not None:
             tensors["couplings"] = self.couplings.astype(np.float32)
         about = {name: getattr(r, name) for name in PLAIN}
-        save_file(tensors, path, metadata={"format": FORMAT, "rules": json.dumps(about)})
+        whole = {name: torch.from_numpy(np.ascontiguousarray(t)) for name, t in tensors.items()}
+        save(path, whole, {"format": FORMAT, "rules": json.dumps(about)})
 
 
 def load_learned(path: str) -> Learned:
@@ -66,25 +66,16 @@ def load_learned(path: str) -> Learned:
 
     Raises BadQuery under `weights`.
     """
-    beside = Path(__file__).parent / path
-    file = beside if not Path(path).exists() and Path(path).name == path else Path(path)
-    try:
-        return _load(str(file), os.stat(file).st_mtime_ns)
-    except OSError as error:
-        raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", REMEDY)) from None
-    except (SafetensorError, KeyError, ValueError, TypeError):
-        raise BadQuery(Mistake("weights", f"{path} holds no learned rules", REMEDY)) from None
+    return loaded(path, Path(__file__).parent, _learned, "learned rules", REMEDY)
 
 
 @lru_cache(maxsize=8)
-def _load(path: str, changed: int) -> Learned:
-    del changed  # only tells versions of the file apart
-    with safe_open(path, framework="numpy") as file:
-        about = file.metadata() or {}
-        if about.get("format") != FORMAT:
-            raise ValueError(path)
-        plain: dict[str, Any] = json.loads(about["rules"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+def _learned(raw: bytes) -> Learned:
+    about, held = parsed(raw)
+    if about.get("format") != FORMAT:
+        raise ValueError(about.get("format"))
+    plain: dict[str, Any] = json.loads(about["rules"])
+    tensors: dict[str, Any] = {name: tensor.numpy() for name, tensor in held.items()}
     rows = tensors["groups"].astype(np.int64)
     groups = tuple(
         tuple((int(site), int(place)) for _, site, place in rows[rows[:, 0] == g])

@@ -5,7 +5,6 @@ Nothing in the file is code: tensors, and the schema as JSON in the header.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.errors import BadQuery, Mistake
 from engine.random import Stream
 from modules.discrete.schema import Schema
 from modules.discrete.table_net import TableNet
+from modules.weights import loaded, parsed, save
 
 FORMAT = "basin.tabular.1"
 REMEDY = "make it with `basin train discrete.tabular --data FILE.csv --out W.safetensors`"
@@ -53,10 +50,7 @@ class TableModel:
             "band": self.band if math.isfinite(self.band) else None,
             "made": self.made,
         }
-        tensors = {n: t.detach().contiguous() for n, t in self.net.state_dict().items()}
-        beside = Path(f"{path}.part")
-        save_file(tensors, beside, metadata={"format": FORMAT, "about": json.dumps(about)})
-        os.replace(beside, path)
+        save(path, self.net.state_dict(), {"format": FORMAT, "about": json.dumps(about)})
 
 
 def load_model(path: str) -> TableModel:
@@ -64,25 +58,15 @@ def load_model(path: str) -> TableModel:
 
     Raises BadQuery under `weights`.
     """
-    beside = Path(__file__).parent / path
-    file = beside if not Path(path).exists() and Path(path).name == path else Path(path)
-    try:
-        return _load(str(file), os.stat(file).st_mtime_ns)
-    except OSError as error:
-        raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", REMEDY)) from None
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError):
-        raise BadQuery(Mistake("weights", f"{path} holds no trained table", REMEDY)) from None
+    return loaded(path, Path(__file__).parent, _model, "trained table", REMEDY)
 
 
 @lru_cache(maxsize=8)
-def _load(path: str, changed: int) -> TableModel:
-    del changed
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata["format"] != FORMAT:
-            raise ValueError(metadata["format"])
-        about: dict[str, Any] = json.loads(metadata["about"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+def _model(raw: bytes) -> TableModel:
+    metadata, tensors = parsed(raw)
+    if metadata["format"] != FORMAT:
+        raise ValueError(metadata["format"])
+    about: dict[str, Any] = json.loads(metadata["about"])
     schema = Schema.of(about["schema"])
     net = TableNet(schema.sizes, int(about["hidden"]))
     net.load_state_dict(tensors)
