@@ -1,5 +1,5 @@
-"""What a hosted module costs: one exchange, a whole solve, several modules at once. Rows of
-`basin bench serving`, with those of `_outages`.
+"""What a hosted module costs: one exchange, a whole solve, several modules at once. Sections
+of `basin bench serving`.
 
 Hosts are processes of their own on this machine. Times are medians; CPU is that of both ends.
 """
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -19,7 +20,6 @@ import torch
 from torch import Tensor
 
 from benchmarks._hosted import KINDS, catalogue
-from benchmarks._outages import replica_rows, stop_rows
 from benchmarks.common import Clock, Row, at_least, at_most, clock
 from engine import Budget, Problem, Real, Term, Variable
 from engine.energy import Energy, Sum
@@ -33,24 +33,27 @@ from tests.serving_kit import Process
 STEPS = 40  # of one solve
 
 
-def rows(tries: int = 200) -> Iterator[Row]:
-    """Every row; `tries` solves under faults, and so many cancels and deadlines."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    tune_malloc()  # as a reasoner's service does
-    try:
-        yield from exchange_rows()
-        yield from solve_rows()
-        yield from together_rows()
-        yield from replica_rows(tries)
-        yield from stop_rows(tries)
-    finally:
-        torch.set_num_threads(threads)
+def section(work: Callable[[], Iterator[Row]]) -> Callable[..., list[Row]]:
+    """Rows with torch in one thread, and memory kept, as a reasoner's service has it."""
+
+    @wraps(work)
+    def rows(seed: int = 0) -> list[Row]:
+        del seed  # networks have fixed weights, and nothing else is drawn
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        tune_malloc()
+        try:
+            return list(work())
+        finally:
+            torch.set_num_threads(threads)
+
+    return rows
 
 
 # ---------------------------------------------------------------- one exchange
 
 
+@section
 def exchange_rows() -> Iterator[Row]:
     """Small and large batches, in line and through shared memory."""
     with hosted("First", "--shared-memory") as make:
@@ -181,6 +184,7 @@ def bare_stream(size: int, count: int) -> tuple[float, float]:
 # ---------------------------------------------------------------- whole solves
 
 
+@section
 def solve_rows() -> Iterator[Row]:
     """The same search with its module in this process and in another."""
     for size, sites, width, target, ways in (
@@ -240,6 +244,7 @@ def solved_in(term: Energy) -> None:
         pass
 
 
+@section
 def together_rows() -> Iterator[Row]:
     """Six modules that wait 20 ms each."""
     count, wait = 6, 0.02

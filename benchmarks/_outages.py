@@ -1,5 +1,5 @@
-"""What faults cost: replicas that are killed while solves go on, callers that leave, deadlines. Rows
-of `basin bench serving`."""
+"""What faults cost: replicas that are killed while solves go on, callers that leave, deadlines.
+Sections of `basin bench serving`."""
 
 import threading
 import time
@@ -22,14 +22,14 @@ from services.wire import query_to_proto
 from tests.serving_kit import Loop, Process
 
 
-def replica_rows(tries: int, every: float = 2.0) -> Iterator[Row]:
+def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterator[Row]:
     """Solves over two replicas, one of which is killed every two seconds and started anew."""
     command = ("host", f"{KINDS}:Pull")
     query = query_of(
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
             "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.002}}],
-            "budget": {"particles": 4, "steps": 60, "seed": 1},
+            "budget": {"particles": 4, "steps": 60, "seed": seed},
         }
     )
     (want,) = Reasoner(catalogue()).reason(query)
@@ -80,7 +80,7 @@ def replica_rows(tries: int, every: float = 2.0) -> Iterator[Row]:
     )
 
 
-def stop_rows(tries: int) -> Iterator[Row]:
+def stop_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:
     """From a caller's cancel, and from its deadline, to the end of the stream at the host."""
     loop = Loop()
     host = build_host(catalogue(), ["_hosted.Pull"], make_workers(4))
@@ -93,7 +93,7 @@ def stop_rows(tries: int) -> Iterator[Row]:
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
             "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.005}}],
-            "budget": {"particles": 4},
+            "budget": {"particles": 4, "seed": seed},
         }
     )
     request = reasoner_pb2.SolveRequest(query=query_to_proto(query))

@@ -29,7 +29,7 @@ BOARDS = (
 NUMBERS = itertools.count()
 
 
-def rows(tries: int = 60, seed: int = 0) -> list[Row]:
+def rows(seed: int = 0, tries: int = 40) -> list[Row]:
     """A row for each board, change and kind of line."""
     out: list[Row] = []
     command = ["services.cli", "serve", "--listen", "127.0.0.1:0"]
@@ -162,8 +162,3 @@ def _given(grid: Sequence[Sequence[int]], clues: set[int]) -> list[list[int | No
     return [
         [grid[r][c] if size * r + c in clues else None for c in range(size)] for r in range(size)
     ]
-
-
-if __name__ == "__main__":
-    for row in rows():
-        print(row)

@@ -6,12 +6,13 @@ may be busy with other things, so CPU stands beside the clock.
 """
 
 import asyncio
+import itertools
 import math
 import os
 import random
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from typing import Any
 
 import grpc
 
-from benchmarks import _exchange, _talk
+from benchmarks import _exchange, _outages, _talk
 from benchmarks._learned import catalogue
-from benchmarks.common import Row, at_least, at_most, clock, data_folder, missing, percentile
+from benchmarks.common import Row, at_least, at_most, clock, data_folder, percentile
 from benchmarks.sudoku import puzzles
 from engine.answer import Flag
 from engine.errors import Cancelled
@@ -39,23 +40,41 @@ from services.v1 import reasoner_pb2_grpc as rpc
 from services.wire import answer_from_proto, query_to_proto
 from services.workers import Stop
 
+Section = Callable[..., Iterable[Row]]  # rows, of a seed
+
 CALLERS = 32
 SITES, PARTICLES, STEPS = 20, 64, 300  # of a learned solve
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row]:
-    """All rows. `share` below 1 takes less time for each, for a quick look."""
-    folder = data_folder(data)
+def run(seed: int = 0) -> list[Row]:
+    """All rows."""
+    return [row for section in SECTIONS.values() for row in section(seed=seed)]
+
+
+def _boards(seed: int) -> list[str]:
+    """Hardest Sudokus. Raises FileNotFoundError without the folder of public instances."""
+    folder = data_folder(None)
     if folder is None:
-        return [missing("Serving", None, "", "no data; set BASIN_DATA")]
+        raise FileNotFoundError("no data; set BASIN_DATA")
     every = puzzles(folder / "sudoku" / "forum_hardest_1905_11plus_shared.txt.gz")
-    every = random.Random(seed).sample(every, 800)
-    with started(["benchmarks._learned"]) as (address, process):
-        rows = _alone(address, every[: max(50, int(400 * share))])
-        rows += asyncio.run(_together(address, process, every, seed, max(0.1, share)))
-    tries = max(20, int(200 * share))
-    return [*rows, *_cancelled(tries), *_exchange.rows(tries), *_talk.rows(max(10, tries // 4))]
+    return random.Random(seed).sample(every, 800)
+
+
+def _served(work: Callable[["Service", Sequence[Query], int], Awaitable[list[Row]]]) -> Section:
+    """A section: some work with a service in a process of its own, and with hardest Sudokus."""
+
+    async def connected(address: str, process: int, boards: Sequence[Query], seed: int) -> Any:
+        options = [("grpc.enable_http_proxy", 0)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            return await work(Service(rpc.ReasonerServiceStub(channel), process), boards, seed)
+
+    def section(seed: int) -> list[Row]:
+        boards = [sudoku_query(9, [puzzle]) for puzzle in _boards(seed)]
+        with started(["benchmarks._learned"]) as (address, process):
+            return asyncio.run(connected(address, process, boards, seed))
+
+    return section
 
 
 @dataclass(frozen=True)
@@ -70,11 +89,11 @@ class Load:
         return total / len(self.seconds)
 
 
-def _alone(address: str, every: Sequence[str]) -> list[Row]:
+def _alone(seed: int) -> list[Row]:
     """One caller; the clock runs from the text of a puzzle to its answer."""
     milliseconds = []
-    with Client(address) as client:
-        for k, puzzle in enumerate(every):
+    with started(["benchmarks._learned"]) as (address, _), Client(address) as client:
+        for k, puzzle in enumerate(_boards(seed)[:400]):
             began = time.perf_counter()
             answer = client.solve(sudoku_query(9, [puzzle]), Options(prove=True))[0]
             if k >= 20:  # the first ones warm the process
@@ -86,25 +105,6 @@ def _alone(address: str, every: Sequence[str]) -> list[Row]:
         at_most(f"{title}: p50", percentile(milliseconds, 0.5), 3, "ms", note=note),
         at_most(f"{title}: p99", percentile(milliseconds, 0.99), 15, "ms", note=note),
     ]
-
-
-async def _together(
-    address: str, process: int, every: Sequence[str], seed: int, share: float
-) -> list[Row]:
-    """Everything that many callers do at once."""
-    options = [("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
-        service = Service(rpc.ReasonerServiceStub(channel), process)
-        boards = [sudoku_query(9, [puzzle]) for puzzle in every]
-        nets = [learned(k, seed) for k in range(CALLERS)]
-        rows = await _crowd(service, boards, share)
-        rows += await _batched(service, "real sites", nets)
-        choices = [learned(k, seed, values=[-1, 0, 1]) for k in range(CALLERS)]
-        rows += await _batched(service, "choices, beside complete search", choices)
-        rows += await _identical(service, boards[:200], nets[:8])
-        for what, query in (("annealing", cut(seed)), ("learned", learned(0, seed, 10**9))):
-            rows += await _beside(service, boards, what, query, share)
-        return rows + await _timely(service, boards, seed, max(20, int(200 * share)))
 
 
 class Service:
@@ -199,10 +199,11 @@ def cut(seed: int, nodes: int = 400, edges: int = 4000) -> Query:
     )
 
 
-async def _crowd(service: Service, boards: Sequence[Query], share: float) -> list[Row]:
+async def _crowd(service: Service, boards: Sequence[Query], seed: int) -> list[Row]:
     """Many callers of the same structure."""
+    del seed
     await service.load(boards, 4, 1.0)  # warms the process
-    loads = [await service.load(boards, CALLERS, 5 * share) for _ in range(3)]
+    loads = [await service.load(boards, CALLERS, 4.0) for _ in range(3)]
     best = max(loads, key=lambda load: len(load.seconds) / load.wall)
     rates = [len(load.seconds) / load.wall for load in loads]
     ratio = [percentile(x.seconds, 0.99) / percentile(x.seconds, 0.5) for x in loads]
@@ -222,6 +223,17 @@ async def _crowd(service: Service, boards: Sequence[Query], share: float) -> lis
             note=f"best run: p50 {p50:.0f} ms, p99 {p99:.0f} ms",
         ),
     ]  # fmt: skip
+
+
+async def _batches(service: Service, boards: Sequence[Query], seed: int) -> list[Row]:
+    """Learned energies over real sites and over choices."""
+    del boards
+    nets = [learned(k, seed) for k in range(CALLERS)]
+    choices = [learned(k, seed, values=[-1, 0, 1]) for k in range(CALLERS)]
+    return [
+        *await _batched(service, "real sites", nets),
+        *await _batched(service, "choices, beside complete search", choices),
+    ]
 
 
 async def _batched(service: Service, over: str, nets: Sequence[Query]) -> list[Row]:
@@ -244,8 +256,9 @@ async def _batched(service: Service, over: str, nets: Sequence[Query]) -> list[R
     ]  # fmt: skip
 
 
-async def _identical(service: Service, boards: Sequence[Query], nets: Sequence[Query]) -> list[Row]:
+async def _identical(service: Service, boards: Sequence[Query], seed: int) -> list[Row]:
     """Answers of calls that shared batches against the same calls alone in this process."""
+    boards, nets = boards[:200], [learned(k, seed) for k in range(8)]
     queries = [*boards, *nets]
     requests = [pb.SolveRequest(query=query_to_proto(query)) for query in queries]
     responses = await asyncio.gather(*(_admitted(service, request) for request in requests))
@@ -274,17 +287,16 @@ async def _admitted(service: Service, request: pb.SolveRequest) -> Any:
             await asyncio.sleep(0.01)
 
 
-async def _beside(
-    service: Service, boards: Sequence[Query], what: str, long: Query, share: float
-) -> list[Row]:
+async def _beside(service: Service, boards: Sequence[Query], seed: int) -> list[Row]:
     """Short calls with and without a long soft solve beside them."""
     rows = []
-    for callers in (CALLERS, 1):
+    longs = (("annealing", cut(seed)), ("learned", learned(0, seed, 10**9)))
+    for (what, long), callers in itertools.product(longs, (CALLERS, 1)):
         quiet, loud = [], []
         for _ in range(3):
-            quiet.append(await service.load(boards, callers, 3 * share))
+            quiet.append(await service.load(boards, callers, 2.0))
             async with service.busy(long):
-                loud.append(await service.load(boards, callers, 3 * share))
+                loud.append(await service.load(boards, callers, 2.0))
         before, after = (
             statistics.median(statistics.median(load.seconds) for load in loads)
             for loads in (quiet, loud)
@@ -301,7 +313,9 @@ async def _beside(
     return rows
 
 
-async def _timely(service: Service, boards: Sequence[Query], seed: int, tries: int) -> list[Row]:
+async def _timely(
+    service: Service, boards: Sequence[Query], seed: int, tries: int = 200
+) -> list[Row]:
     """Endless searches under a deadline, beside callers that keep the service busy."""
     seconds, late, spent = 0.5, 0, []
     stub = service.stub
@@ -337,7 +351,7 @@ async def _timely(service: Service, boards: Sequence[Query], seed: int, tries: i
     ]  # fmt: skip
 
 
-def _cancelled(tries: int) -> Iterator[Row]:
+def _cancelled(seed: int, tries: int = 200) -> Iterator[Row]:
     """How long after its caller left a row is out of the batch that others go on in."""
     reader = Reader(Reasoner(catalogue()).compiler)
     spent = []
@@ -346,7 +360,7 @@ def _cancelled(tries: int) -> Iterator[Row]:
 
         def ask(k: int, steps: int) -> tuple[Any, Stop]:
             stop = Stop(3600)
-            message = query_to_proto(learned(k, k, steps))
+            message = query_to_proto(learned(k, seed + k, steps))
 
             def made() -> Any:
                 read = reader.again("", message) or reader.read("", message)
@@ -374,3 +388,20 @@ def _cancelled(tries: int) -> Iterator[Row]:
     whole = spent if len(spent) == tries else [math.inf]
     yield at_most(f"{title}: p50", percentile(whole, 0.5), 50, "ms")
     yield at_most(f"{title}: p99", percentile(whole, 0.99), 100, "ms")
+
+
+SECTIONS: dict[str, Section] = {
+    "alone": _alone,
+    "callers": _served(_crowd),
+    "batches": _served(_batches),
+    "identical": _served(_identical),
+    "beside": _served(_beside),
+    "timely": _served(_timely),
+    "cancelled": _cancelled,
+    "exchange": _exchange.exchange_rows,
+    "solves": _exchange.solve_rows,
+    "together": _exchange.together_rows,
+    "replicas": _outages.replica_rows,
+    "stops": _outages.stop_rows,
+    "sessions": _talk.rows,
+}

@@ -1,4 +1,9 @@
-"""`basin bench`: runs benchmarks/NAME.py, prints its figures, and keeps them with the machine's."""
+"""`basin bench`: runs benchmarks/NAME.py, prints its figures, and keeps them with the machine's.
+
+A benchmark is a file with `run(seed=...)` that makes rows. One that takes long may have `SECTIONS`
+beside it, functions of a seed by name: each can be run alone, and its rows then take the place of
+those it made before.
+"""
 
 import importlib.util
 import json
@@ -6,7 +11,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,15 +25,20 @@ from engine.errors import BadQuery, Mistake, known
 from services.ask import ANSWERED, REFUSED, tell
 from services.figures import write_page
 
+Row = dict[str, Any]
+
 COLUMNS = ("name", "value", "target", "unit", "peer", "peer_value")
 PACKAGES = ("torch", "numba", "numpy", "ortools", "python-sat")
 
 
-def bench(name: str | None, as_json: bool, docs: bool, seed: int) -> int:
-    """Run one benchmark, if one is named, and write the page of all figures, if asked to."""
+def bench(
+    name: str | None, as_json: bool, docs: bool, seed: int, sections: Sequence[str] = ()
+) -> int:
+    """Run one benchmark, or some sections of it, if one is named, and write the page of all
+    figures, if asked to."""
     try:
         if name is not None:
-            _measured(find(name), as_json, seed)
+            _measured(find(name), as_json, seed, sections)
         elif not docs:
             raise BadQuery(Mistake("NAME", "is missing", f"known: {', '.join(benchmarks())}"))
         if docs:
@@ -38,16 +49,42 @@ def bench(name: str | None, as_json: bool, docs: bool, seed: int) -> int:
     return ANSWERED
 
 
-def _measured(path: Path, as_json: bool, seed: int) -> None:
-    rows = [_row(row) for row in _loaded(path).run(seed=seed)]
-    done = {"rows": rows, "machine": machine(seed)}
-    results = path.parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / path.with_suffix(".json").name).write_text(json.dumps(done, indent=1) + "\n")
+def _measured(path: Path, as_json: bool, seed: int, sections: Sequence[str]) -> None:
+    """Runs a benchmark; what a section measured is kept before the next begins."""
+    every = _sections(_loaded(path))
+    if wrong := [name for name in sections if name not in every]:
+        raise BadQuery(
+            *(Mistake("--section", f"{name!r} is none", known(name, every)) for name in wrong)
+        )
+    kept = path.parent / "results" / path.with_suffix(".json").name
+    kept.parent.mkdir(exist_ok=True)
+    before = _rows_of(kept) if sections else []
+    rows = [row for row in before if row.get("section", "") in every]
+    for name in sections or every:
+        began = time.monotonic()
+        own = [_row(row, name) for row in every[name](seed=seed)]
+        rows = sorted(
+            [*(row for row in rows if row.get("section", "") != name), *own],
+            key=lambda row: [*every].index(row.get("section", "")),
+        )
+        done = {"rows": rows, "machine": machine(seed)}
+        kept.write_text(json.dumps(done, indent=1) + "\n")
+        if name and sys.stderr.isatty():
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     if as_json:
         print(json.dumps(done))
     else:
         _show(path.stem, rows)
+
+
+def _sections(module: Any) -> Mapping[str, Callable[..., Sequence[Row]]]:
+    """What a benchmark runs, in order; one without sections is one, without a name."""
+    return vars(module).get("SECTIONS", {"": module.run})
+
+
+def _rows_of(path: Path) -> list[Row]:
+    """The rows that a benchmark made before."""
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def find(name: str) -> Path:
@@ -81,8 +118,9 @@ def _loaded(path: Path) -> Any:
     return module
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return {column: row.get(column) for column in COLUMNS} | row
+def _row(row: Row, section: str) -> Row:
+    """A row with every column, and with its section where that has a name."""
+    return {c: row.get(c) for c in COLUMNS} | row | ({"section": section} if section else {})
 
 
 def machine(seed: int) -> dict[str, Any]:
@@ -116,7 +154,7 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def _show(name: str, rows: list[dict[str, Any]]) -> None:
+def _show(name: str, rows: Sequence[Row]) -> None:
     table = Table(*COLUMNS, title=name, title_justify="left")
     for row in rows:
         table.add_row(*(_text(row[column]) for column in COLUMNS))

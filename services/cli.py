@@ -261,12 +261,16 @@ def bench(
         bool, typer.Option("--docs", help="Write docs/benchmarks.md from all figures.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    section: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this part, of a benchmark that has parts; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a benchmark, and write its figures to benchmarks/results/NAME.json."""
     from services.bench import bench as measured
 
-    raise typer.Exit(measured(name, json, docs, seed))
+    raise typer.Exit(measured(name, json, docs, seed, section or ()))
 
 
 def main() -> None:

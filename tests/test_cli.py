@@ -487,6 +487,31 @@ def test_bench_runs_and_keeps_its_figures(basin):
     assert done.code == 2 and "did you mean adding?" in done.err
 
 
+def test_a_section_of_a_bench_leaves_the_others_as_they_were(basin):
+    Path("benchmarks").mkdir()
+    source = """
+def made(name, value):
+    return lambda seed: [{"name": name, "value": value + seed}]
+
+SECTIONS = {"left": made("one", 1), "right": made("two", 2)}
+
+def run(seed):
+    return [row for section in SECTIONS.values() for row in section(seed)]
+"""
+    write("benchmarks/adding.py", source)
+
+    def values(*arguments):
+        (figures,) = basin("bench", "adding", "--json", *arguments).answers
+        assert json.loads(Path("benchmarks/results/adding.json").read_text()) == figures
+        return [(row["section"], row["value"]) for row in figures["rows"]]
+
+    assert values("--section", "right") == [("right", 2)]
+    assert values("--seed", "5") == [("left", 6), ("right", 7)]
+    assert values("--section", "left", "--seed", "7") == [("left", 8), ("right", 7)]
+    done = basin("bench", "adding", "--section", "lefd")
+    assert done.code == 2 and "did you mean left?" in done.err
+
+
 # --- the process ----------------------------------------------------------------------------------
 
 
