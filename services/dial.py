@@ -102,14 +102,17 @@ class Line:
         """The exception of a failed call."""
         error = error_of_call(call, self.address, self.kind)
         if isinstance(error, (OutOfTime, Cancelled)):
-            seconds = self.dialing.exchange_seconds
-            why = f"{self.address}: no answer within {seconds:g} s"
-            return Lost(ModuleUnavailable(self.kind, why), hung=True)
+            return self.overdue()
         if isinstance(error, ModuleUnavailable) and error.module == self.kind:
             return Lost(error, hung=False)
         if type(error) is BasinError:
             return ModuleFault(self.kind, f"{self.address}: {error}")
         return error
+
+    def overdue(self) -> Lost:
+        """The exception of an answer that did not come in time."""
+        why = f"{self.address}: no answer within {self.dialing.exchange_seconds:g} s"
+        return Lost(ModuleUnavailable(self.kind, why), hung=True)
 
 
 class Stream:
@@ -136,8 +139,15 @@ class Stream:
             raise Lost(ModuleUnavailable(self.line.kind, why), hung=False) from None
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.CANCELLED and stop():
-                raise Cancelled(f"stopped while module {self.line.kind} computed") from None
+                raise self.given_up(True) from None
             raise self.line.said(error) from None
+
+    def given_up(self, stopped: bool) -> Cancelled | Lost:
+        """The exception of an answer that nobody waits for any longer: the solve was stopped, or
+        the host is overdue."""
+        if stopped:
+            return Cancelled(f"stopped while module {self.line.kind} computed")
+        return self.line.overdue()
 
     def close(self) -> None:
         """End the stream; more than once does no harm."""

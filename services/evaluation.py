@@ -90,7 +90,7 @@ class Evaluation:
 
     def _share(self, size: int) -> pb.Region:
         self.close()
-        self._region = self.regions.open(size)
+        self._region = self.regions.open(size, self.answer)
         return pb.Region() if self._region is None else self._region.told()
 
     def _evaluated(

@@ -2,7 +2,8 @@
 
 A batch asks the same whenever it is sent, so what a lost stream left unanswered goes to another
 replica and the solve goes on. Large batches travel in chunks: in line, or through memory that the
-host shares.
+host shares. Where it shares pipes too, they carry the messages about that memory, and the stream
+is asked for what they cannot carry.
 """
 
 import math
@@ -17,15 +18,17 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from engine.errors import BadQuery, BasinError, ModuleFault
+from services.bell import Bell
 from services.bindings import Binding, binding_to_proto
-from services.dial import Line, Lost, Replicas, Stream
+from services.dial import STOP, Line, Lost, Replicas, Stream
 from services.frames import Frame, load
-from services.region import attach
+from services.region import attach, bell_of
 from services.tensors import Array, Content, aligned, array_of, lay, share, view, view_list
 from services.v1 import module_pb2 as pb
 
 WINDOW = 4  # chunks under way at once, in line
-SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way
+SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way at once
+LASTING = 4  # chunks after which it is for any: a stream that lasts repays the pipes beside it
 WIRE = (torch.float32, torch.float64)  # state types that travel; others go as float32
 
 
@@ -83,8 +86,11 @@ class Exchanges:
         self._stream: Stream | None = None
         self._memory: memoryview | None = None  # shared on this stream
         self._refused = False  # the host shares none on this stream
+        self._bell: Bell | None = None  # beside that memory
+        self._rung = False  # the chunk under way went through it
         self._waiting: deque[_Chunk] = deque()  # not answered yet, in order
         self._sent = 0  # so many of them are under way on this stream
+        self._lasted = 0  # so many were answered on it
         self.count = 0  # messages with states so far
         self._lock = threading.RLock()
 
@@ -182,7 +188,15 @@ class Exchanges:
         """The stream and its memory are gone; nothing is under way."""
         if self._stream is not None:
             self._stream.close()
+        self._hush()
         self._stream, self._memory, self._refused, self._sent = None, None, False, 0
+        self._lasted = 0
+
+    def _hush(self) -> None:
+        """No more through pipes."""
+        if self._bell is not None:
+            self._bell.close()
+        self._bell, self._rung = None, False
 
     def _drop(self, error: BasinError) -> None:
         """What waits will not be answered."""
@@ -195,34 +209,61 @@ class Exchanges:
         assert self._stream is not None
         while self._sent < min(WINDOW, len(self._waiting)):
             chunk = self._waiting[self._sent]
-            shared = self.sharing and chunk.size + chunk.room >= SHARED and not self._refused
-            if shared and self._sent:
+            shared = self._shares(chunk)
+            if self._sent and (shared or self._rung):
                 return
             memory = self._memory_for(chunk, self._stream) if shared else None
-            self._stream.send(chunk.message(memory))
+            message = chunk.message(memory)
+            self._rung = memory is not None and self._bell is not None and self._bell.send(message)
+            if not self._rung:
+                self._stream.send(message)
             self._sent += 1
+
+    def _shares(self, chunk: _Chunk) -> bool:
+        """Whether the states of a chunk should lie in shared memory."""
+        if not self.sharing or self._refused:
+            return False
+        return chunk.size + chunk.room >= SHARED or self._lasted >= LASTING
 
     def _memory_for(self, chunk: _Chunk, stream: Stream) -> memoryview | None:
         """Shared memory that holds a chunk and its answer; None where the host gives none."""
         size = chunk.size + chunk.room
         if self._memory is None or len(self._memory) < size:
+            self._hush()
             head = pb.EvaluateRequest()
             head.region.bytes = size
             stream.send(head.SerializeToString())
             told = self._read(stream.receive(), "region").head.region
             self._memory = attach(told) if told.bytes >= size else None
             self._refused = self._memory is None
+            if self._memory is not None:
+                self._bell = bell_of(told)
         return self._memory
 
     def _receive(self) -> None:
         """The answer of the first chunk that waits."""
-        assert self._stream is not None
         chunk = self._waiting[0]
-        answer = self._answer(self._read(self._stream.receive(), "energies"), chunk)
+        answer = self._answer(self._read(self._next(chunk), "energies"), chunk)
         self._waiting.popleft()
         self._sent -= 1
+        self._lasted += 1
         self._pump()
         chunk.pending.answers.append(answer)
+
+    def _next(self, chunk: _Chunk) -> bytes:
+        """The next message of the host, which answers this chunk."""
+        assert self._stream is not None
+        if self._rung:
+            assert self._bell is not None
+            seconds, stop = self.replicas.dialing.exchange_seconds, STOP.get()
+            data = self._bell.receive(seconds, stop)
+            if data:
+                return data
+            if data is None:
+                raise self._stream.given_up(stop())
+            self._hush()
+            self._stream.send(chunk.message(self._memory))
+        return self._stream.receive()
 
     def _read(self, data: bytes, field: str) -> Frame[pb.EvaluateResponse]:
         try:

@@ -57,7 +57,8 @@ class Host(rpc.ModuleServiceServicer):
         self.kinds = {kind.name: kind for kind in kinds}
         self.modules = {kind.name: describe(kind, shared_memory) for kind in kinds}
         self.workers, self.limits = workers, limits
-        self.regions = Regions(limits.region_bytes if shared_memory else 0, limits.regions_bytes)
+        each = limits.region_bytes if shared_memory else 0
+        self.regions = Regions(each, limits.regions_bytes, limits.bells)
         self.streams: set[Evaluation] = set()  # open ones
         self._kept: OrderedDict[bytes, Hosted] = OrderedDict()
         self._lock = threading.Lock()

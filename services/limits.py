@@ -29,6 +29,7 @@ class Limits:
     chunk_bytes: int = 1 << 20  # of one exchange with a module, in line
     region_bytes: int = 256 << 20  # of memory shared on one stream, where a host shares any
     regions_bytes: int = 1 << 30  # of all streams of a host
+    bells: int = 64  # streams of a host that are answered through pipes too, each by a thread
     tensors: int = 1_024  # in one message
     details_bytes: int = 4_096  # of an error; gRPC drops what exceeds 8 KiB of metadata
     mistakes: int = 100  # told at once

@@ -13,7 +13,9 @@ import os
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 
+from services.bell import Bell, HostBell
 from services.v1 import module_pb2 as pb
 
 HEAD = 64  # bytes of the file before the region: the token stands there
@@ -25,11 +27,12 @@ _SEALS = (
 
 
 class Regions:
-    """What one host may share, in bytes: each stream, and all of them together."""
+    """What one host may share, in bytes: each stream, and all of them together; and how many
+    streams it answers through pipes."""
 
-    def __init__(self, each: int, every: int):
-        self.each, self.every = each, every
-        self._used = 0
+    def __init__(self, each: int, every: int, bells: int):
+        self.each, self.every, self.bells = each, every, bells
+        self._used = self._rung = 0
         self._lock = threading.Lock()
 
     @property
@@ -37,28 +40,44 @@ class Regions:
         """Bytes of all regions of open streams."""
         return self._used
 
-    def open(self, size: int) -> "HostRegion | None":
-        """A new region; None where it would be too large, or the system has none."""
+    def open(self, size: int, answer: Callable[[bytes], bytes]) -> "HostRegion | None":
+        """A new region; None where it would be too large, or the system has none.
+
+        answer: of a message that comes through its pipes, where it gets any.
+        """
         with self._lock:
             if sys.platform != "linux" or size > self.each or self._used + size > self.every:
                 return None
             self._used += size
         try:
-            return HostRegion(size, self)
+            return HostRegion(size, self, answer)
         except OSError:
             self.give_back(size)
             return None
 
-    def give_back(self, size: int) -> None:
-        """A region of this size is closed."""
+    def bell(self, answer: Callable[[bytes], bytes]) -> HostBell | None:
+        """Pipes for a region; None where there are as many as may be."""
+        with self._lock:
+            if self._rung >= self.bells:
+                return None
+            self._rung += 1
+        try:
+            return HostBell(answer)
+        except OSError:
+            self.give_back(0, True)
+            return None
+
+    def give_back(self, size: int, rung: bool = False) -> None:
+        """A region of this size is closed, and its pipes if it had any."""
         with self._lock:
             self._used -= size
+            self._rung -= rung
 
 
 class HostRegion:
     """The host's end of a region."""
 
-    def __init__(self, size: int, home: Regions):
+    def __init__(self, size: int, home: Regions, answer: Callable[[bytes], bytes]):
         self.size, self.home = size, home
         self.token = secrets.token_bytes(_TOKEN_BYTES)
         self._descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -71,17 +90,33 @@ class HostRegion:
             raise
         memory[:_TOKEN_BYTES] = self.token
         self.memory = memoryview(memory)[HEAD:]
+        self._bell = home.bell(answer)
 
     def told(self) -> pb.Region:
         """Where a caller finds it."""
-        return pb.Region(
+        told = pb.Region(
             process=os.getpid(), descriptor=self._descriptor, bytes=self.size, token=self.token
         )
+        if self._bell is not None:
+            told.asks, told.tells = self._bell.asks, self._bell.tells
+        return told
 
     def close(self) -> None:
         """Give it up; views of it that a term still holds stay valid."""
         os.close(self._descriptor)
-        self.home.give_back(self.size)
+        if self._bell is not None:
+            self._bell.close()
+        self.home.give_back(self.size, self._bell is not None)
+
+
+def bell_of(told: pb.Region) -> Bell | None:
+    """The pipes beside the memory that a host told of and that could be attached; None where there
+    are none."""
+    if not (told.HasField("asks") and told.HasField("tells")):
+        return None
+    with contextlib.suppress(OSError, OverflowError):
+        return Bell(told.process, told.asks, told.tells)
+    return None
 
 
 def attach(told: pb.Region) -> memoryview | None:

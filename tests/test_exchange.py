@@ -1,5 +1,6 @@
 """Exchanges with hosts: frames, shared memory, batches side by side, replicas, what hosts see."""
 
+import math
 import mmap
 import os
 import signal
@@ -29,17 +30,18 @@ from engine.random import Stream as Draws
 from engine.solve import solve
 from modules.catalogue import Catalogue
 from services import region
+from services.bell import MOST, Bell, HostBell
 from services.bindings import Binding, binding_to_proto
 from services.dial import STOP, Dialing
 from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
-from services.exchange import SHARED, Exchanges
+from services.exchange import LASTING, SHARED, Exchanges
 from services.frames import Frame, load
 from services.host import NAME, Host, add_host, build_host, make_workers
 from services.hosted import Hosted
 from services.limits import DEFAULT
 from services.query import query_of
 from services.reason import Reasoner
-from services.region import Regions, attach
+from services.region import Regions, attach, bell_of
 from services.remote import Remote, RemoteKinds
 from services.serving import Service, start
 from services.tensors import share, view, within
@@ -186,17 +188,29 @@ def test_numbers_in_shared_memory_are_checked_like_any_other() -> None:
         share(np.zeros(300), spec, memory, 0)
 
 
+def echo(data: bytes) -> bytes:
+    """What a bell is asked."""
+    return data
+
+
 def test_regions_are_bounded_and_given_back() -> None:
-    regions = Regions(each=1 << 20, every=(1 << 20) + 4096)
-    assert regions.open((1 << 20) + 1) is None
-    one = regions.open(1 << 20)
-    assert one is not None and regions.open(8192) is None
+    regions = Regions(each=1 << 20, every=(1 << 20) + 4096, bells=1)
+    assert regions.open((1 << 20) + 1, echo) is None
+    one = regions.open(1 << 20, echo)
+    assert one is not None and regions.open(8192, echo) is None
+    other = regions.open(4096, echo)
+    assert other is not None
+    assert bell_of(one.told()) is not None and bell_of(other.told()) is None  # one bell at most
     one.close()
-    assert regions.used == 0 and regions.open(8192) is not None
+    other.close()
+    assert regions.used == 0
+    again = regions.open(8192, echo)
+    assert again is not None and bell_of(again.told()) is not None
+    again.close()
 
 
 def test_a_caller_trusts_only_the_region_it_was_told_of() -> None:
-    one = Regions(1 << 20, 1 << 20).open(4096)
+    one = Regions(1 << 20, 1 << 20, 1).open(4096, echo)
     assert one is not None
     told = one.told()
     memory = attach(told)
@@ -229,6 +243,85 @@ def test_a_caller_trusts_only_the_region_it_was_told_of() -> None:
             os.close(descriptor)
     one.close()
     assert bytes(memory[:3]) == b"abc"  # what is mapped stays
+
+
+@given(st.lists(st.binary(min_size=1, max_size=MOST), min_size=1, max_size=5))
+def test_a_bell_carries_what_fits(messages: list[bytes]) -> None:
+    """And says, of what its host cannot answer, that the stream has to be asked."""
+
+    def answer(data: bytes) -> bytes:
+        if data.startswith(b"a"):
+            raise BadQuery("no")
+        return data if data.startswith(b"b") else data + bytes(MOST)
+
+    host = HostBell(answer)
+    bell = Bell(os.getpid(), host.asks, host.tells)
+    for message in messages:
+        assert bell.send(message)
+        wanted = message if message.startswith(b"b") else b""
+        assert bell.receive(10.0, lambda: False) == wanted
+    assert not bell.send(bytes(MOST + 1))
+    bell.close()
+    host.close()
+
+
+def test_a_bell_waits_no_longer_than_it_should() -> None:
+    free = threading.Event()
+    host = HostBell(lambda data: data if free.wait(10) else b"")
+    bell = Bell(os.getpid(), host.asks, host.tells)
+    assert bell.send(b"b")
+    assert bell.receive(0.05, lambda: False) is None
+    assert bell.receive(10.0, lambda: True) is None
+    free.set()
+    assert bell.receive(10.0, lambda: False) == b"b"
+    host.close()
+    assert bell.receive(10.0, lambda: False) == b""  # nobody is left who could answer
+    soon(lambda: not host._ends)
+    assert not bell.send(b"b")
+    bell.close()
+
+
+def test_a_caller_that_does_not_read_loses_its_bell() -> None:
+    host = HostBell(echo)
+    bell = Bell(os.getpid(), host.asks, host.tells)
+    soon(lambda: not bell.send(bytes(MOST)))
+    soon(lambda: not host._ends)
+    bell.close()
+
+
+def test_pipes_that_are_none_are_not_opened(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "wb") as file:
+        with pytest.raises(OSError, match="no pipe"):
+            Bell(os.getpid(), file.fileno(), file.fileno())
+        told = pb.Region(process=os.getpid(), asks=file.fileno(), tells=2**40)
+        assert bell_of(told) is None
+        assert bell_of(pb.Region(process=2**40, asks=0, tells=1)) is None
+
+
+def test_a_stream_that_lasts_goes_through_pipes(running: Running) -> None:
+    """Small batches too; faults are told as ever, and a bell that ends is done without."""
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    term, x = pull(kinds), torch.rand(2, 3)
+    exchanges = term._exchanges
+    for _ in range(LASTING):
+        assert exchanges._memory is None
+        term({"x": x})
+    check_pull(term, x)
+    assert exchanges._bell is not None and exchanges._rung
+    with pytest.raises(ModuleFault, match="refused a batch.*finite"):
+        term({"x": x * math.nan})
+    for _ in range(LASTING + 1):
+        check_pull(term, x)
+    assert exchanges._rung
+    (evaluation,) = host.streams
+    assert evaluation._region is not None and evaluation._region._bell is not None
+    evaluation._region._bell.close()
+    check_pull(term, x)
+    assert not exchanges._rung and exchanges._memory is not None
+    term.close()
+    soon(lambda: host.regions.used == 0)
+    kinds.close()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -322,7 +415,7 @@ def bound(catalogue: Catalogue) -> tuple[Evaluation, bytes]:
     """A stream at its host that shares memory, and a batch that lies there."""
     x = Variable("x", Real((3,)))
     hosted = Hosted.of(catalogue.kind("kinds.Pull"), Binding("kinds.Pull", {}, (x.domain,)))
-    made = Evaluation(lambda message, raw: hosted, Regions(1 << 20, 1 << 20), DEFAULT)
+    made = Evaluation(lambda message, raw: hosted, Regions(1 << 20, 1 << 20, 1), DEFAULT)
     raw: list[bytes] = []
     message = binding_to_proto(Binding("kinds.Pull", {}, (x.domain,)), raw)
     made.answer(pb.EvaluateRequest(binding=message, raw_contents=raw).SerializeToString())

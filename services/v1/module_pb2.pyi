@@ -506,11 +506,19 @@ class Region(_message.Message):
     DESCRIPTOR_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    ASKS_FIELD_NUMBER: _builtins.int
+    TELLS_FIELD_NUMBER: _builtins.int
     process: _builtins.int
     descriptor: _builtins.int
     bytes: _builtins.int
     """0: the host shares no memory, or none of this size; tensors go in line"""
     token: _builtins.bytes
+    asks: _builtins.int
+    """Pipes of the host, beside the memory: a batch written into `asks` is answered in `tells`, one at
+    a time, in messages of at most 4096 bytes. One byte 0 says: ask the same on the stream.
+    descriptors, opened as that of the memory is; left out: none
+    """
+    tells: _builtins.int
     def __init__(
         self,
         *,
@@ -518,12 +526,21 @@ class Region(_message.Message):
         descriptor: _builtins.int = ...,
         bytes: _builtins.int = ...,
         token: _builtins.bytes = ...,
+        asks: _builtins.int | None = ...,
+        tells: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_asks", b"_asks", "_tells", b"_tells", "asks", b"asks", "tells", b"tells"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "descriptor", b"descriptor", "process", b"process", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_asks", b"_asks", "_tells", b"_tells", "asks", b"asks", "bytes", b"bytes", "descriptor", b"descriptor", "process", b"process", "tells", b"tells", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__asks: _TypeAlias = _typing.Literal["asks"]  # noqa: Y015
+    _WhichOneofArgType__asks: _TypeAlias = _typing.Literal["_asks", b"_asks"]  # noqa: Y015
+    _WhichOneofReturnType__tells: _TypeAlias = _typing.Literal["tells"]  # noqa: Y015
+    _WhichOneofArgType__tells: _TypeAlias = _typing.Literal["_tells", b"_tells"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__asks) -> _WhichOneofReturnType__asks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tells) -> _WhichOneofReturnType__tells | None: ...
 
 Global___Region: _TypeAlias = Region  # noqa: Y015
 
