@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import torch
 
 from benchmarks import _exchange, _outages, _talk
 from benchmarks._learned import catalogue
@@ -43,7 +44,7 @@ from services.workers import Stop
 Section = Callable[..., Iterable[Row]]  # rows, of a seed
 
 CALLERS = 32
-SITES, PARTICLES, STEPS = 20, 64, 300  # of a learned solve
+SITES, PARTICLES, STEPS = 20, 64, 150  # of a learned solve
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -262,6 +263,7 @@ async def _identical(service: Service, boards: Sequence[Query], seed: int) -> li
     queries = [*boards, *nets]
     requests = [pb.SolveRequest(query=query_to_proto(query)) for query in queries]
     responses = await asyncio.gather(*(_admitted(service, request) for request in requests))
+    torch.set_num_threads(1)  # as the service has it
     reasoner, other = Reasoner(catalogue()), 0
     for query, response in zip(queries, responses, strict=True):
         found = [answer_from_proto(answer) for answer in response.answers]

@@ -8,6 +8,7 @@ is asked for what they cannot carry.
 
 import math
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from services.v1 import module_pb2 as pb
 WINDOW = 4  # chunks under way at once, in line
 SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way at once
 LASTING = 4  # chunks after which it is for any: a stream that lasts repays the pipes beside it
+LENT = 1 << 20  # bytes of slopes that are worth not being copied
 WIRE = (torch.float32, torch.float64)  # state types that travel; others go as float32
 
 
@@ -88,6 +90,8 @@ class Exchanges:
         self._refused = False  # the host shares none on this stream
         self._bell: Bell | None = None  # beside that memory
         self._rung = False  # the chunk under way went through it
+        self._lending = True  # large slopes are left where they lie in that memory
+        self._lent: list[weakref.ref[Array]] = []
         self._waiting: deque[_Chunk] = deque()  # not answered yet, in order
         self._sent = 0  # so many of them are under way on this stream
         self._lasted = 0  # so many were answered on it
@@ -228,7 +232,11 @@ class Exchanges:
     def _memory_for(self, chunk: _Chunk, stream: Stream) -> memoryview | None:
         """Shared memory that holds a chunk and its answer; None where the host gives none."""
         size = chunk.size + chunk.room
-        if self._memory is None or len(self._memory) < size:
+        kept = any(slope() is not None for slope in self._lent)
+        if kept:  # by a caller who would see them change; what is mapped stays as long as that
+            self._lending = False
+        self._lent.clear()
+        if kept or self._memory is None or len(self._memory) < size:
             self._hush()
             head = pb.EvaluateRequest()
             head.region.bytes = size
@@ -275,7 +283,8 @@ class Exchanges:
         return answer
 
     def _answer(self, answer: Frame[pb.EvaluateResponse], chunk: _Chunk) -> list[Array]:
-        """Energies and slopes of an answer, checked against what was sent, in their own memory."""
+        """Energies and slopes of an answer, checked against what was sent: large slopes may be lent
+        from shared memory, everything else is in memory of its own."""
         energies, limits = answer.head.energies, self.replicas.dialing.limits
         try:
             energy = view(energies.energy, answer.raw, limits, self._memory).copy()
@@ -291,7 +300,16 @@ class Exchanges:
             raise self._fault(f"gradients of shapes {[[*x.shape] for x in slopes]}")
         if np.isnan(energy).any():
             raise self._fault("an energy is nan")
-        return [energy, *(slope.copy() for slope in slopes)]
+        if not self._lends(energies):
+            return [energy, *(slope.copy() for slope in slopes)]
+        self._lent = [weakref.ref(slope) for slope in slopes]
+        return [energy, *slopes]
+
+    def _lends(self, energies: pb.Energies) -> bool:
+        """Whether slopes may stay in shared memory: large ones, until that is needed again."""
+        slices = [spec.slice.bytes for spec in energies.gradients if spec.HasField("slice")]
+        free = self._lending and len(self._waiting) == 1
+        return free and len(slices) == len(energies.gradients) and sum(slices) >= LENT
 
     def _fault(self, why: str) -> ModuleFault:
         return ModuleFault(self.binding.kind, why)

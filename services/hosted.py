@@ -127,7 +127,7 @@ class Hosted:
             for leaf, slope in zip(leaves, slopes, strict=True)
         )
         for slope in whole:
-            if math.isnan(slope.numpy(force=True).sum()):  # one is nan, or infinities of both signs
+            if math.isnan(slope.sum()):  # one is nan, or infinities of both signs
                 fine = energy.detach().isfinite()  # elsewhere there is no slope to speak of
                 if slope[fine].isnan().any():
                     raise ModuleFault(self.kind, "its gradient is nan where its energy is finite")
@@ -180,7 +180,7 @@ class Hosted:
 
 def _finite(x: Tensor) -> bool:
     """Whether all are finite; one pass where the sum is, and it mostly is."""
-    return math.isfinite(x.numpy(force=True).sum()) or bool(x.isfinite().all())
+    return math.isfinite(x.detach().sum()) or bool(x.isfinite().all())
 
 
 def guarded(kind: str, method: str, work: Callable[[], R]) -> R:

@@ -34,7 +34,7 @@ from services.bell import MOST, Bell, HostBell
 from services.bindings import Binding, binding_to_proto
 from services.dial import STOP, Dialing
 from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
-from services.exchange import LASTING, SHARED, Exchanges
+from services.exchange import LASTING, LENT, SHARED, Exchanges
 from services.frames import Frame, load
 from services.host import NAME, Host, add_host, build_host, make_workers
 from services.hosted import Hosted
@@ -321,6 +321,28 @@ def test_a_stream_that_lasts_goes_through_pipes(running: Running) -> None:
     assert not exchanges._rung and exchanges._memory is not None
     term.close()
     soon(lambda: host.regions.used == 0)
+    kinds.close()
+
+
+def test_large_slopes_are_lent_and_never_change(running: Running) -> None:
+    """A caller that keeps a graph keeps its slopes, whatever is asked after it."""
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    term = pull(kinds, WIDE)
+    exchanges = term._exchanges
+    first, second = (torch.rand(LENT // 4 // WIDE + 1, WIDE) for _ in range(2))
+    check_pull(term, first)  # the graph is gone, and so is what was lent
+    check_pull(term, second)
+    assert exchanges._lending
+    leaf = first.clone().requires_grad_()
+    energy = term({"x": leaf}).sum()
+    assert [slope() is not None for slope in exchanges._lent] == [True]
+    check_pull(term, second)
+    assert not exchanges._lending  # from now on they are copied
+    (slope,) = torch.autograd.grad(energy, leaf)
+    torch.testing.assert_close(slope, 2 * (first - 0.3))
+    check_pull(term, second)
+    assert not exchanges._lent
     kinds.close()
 
 
