@@ -151,22 +151,17 @@ class _Exchange(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, exchanges: Exchanges, pending: Pending, *tensors: Tensor) -> Tensor:
         energy, slopes = exchanges.wait(pending)
-        ctx.save_for_backward(
-            *(s.to(x.device, x.dtype) for s, x in zip(slopes, tensors, strict=True))
-        )
+        pairs = zip(slopes, tensors, strict=True)
+        ctx.save_for_backward(*(s.to(x.device, x.dtype) for s, x in pairs))
         return energy.to(tensors[0].device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return (
-            None,
-            None,
-            *(
-                slope * upstream.to(slope.dtype).view(-1, *[1] * (slope.dim() - 1))
-                for slope in ctx.saved_tensors
-            ),
-        )
+        slopes = ctx.saved_tensors
+        if not bool((upstream == 1).all()):  # as a rule it is 1: large slopes are left in place
+            slopes = [s * upstream.to(s.dtype).view(-1, *[1] * (s.dim() - 1)) for s in slopes]
+        return None, None, *slopes
 
 
 class RemoteKind:
