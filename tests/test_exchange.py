@@ -324,22 +324,29 @@ def test_a_stream_that_lasts_goes_through_pipes(running: Running) -> None:
     kinds.close()
 
 
-def test_large_slopes_are_lent_and_never_change(running: Running) -> None:
-    """A caller that keeps a graph keeps its slopes, whatever is asked after it."""
+@pytest.mark.parametrize("kept", ["graph", "slope"])
+def test_large_slopes_are_lent_and_never_change(running: Running, kept: str) -> None:
+    """A caller that keeps a graph, or slopes, finds them as they were whatever it asks after."""
     host, address = running.host(shared_memory=True)
     kinds = running.kinds(address)
     term = pull(kinds, WIDE)
     exchanges = term._exchanges
     first, second = (torch.rand(LENT // 4 // WIDE + 1, WIDE) for _ in range(2))
-    check_pull(term, first)  # the graph is gone, and so is what was lent
-    check_pull(term, second)
+
+    def energy() -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = first.clone().requires_grad_()
+        return term({"x": leaf}).sum(), leaf
+
+    for _ in range(3):  # nothing is kept
+        torch.testing.assert_close(torch.autograd.grad(*energy())[0], 2 * (first - 0.3))
     assert exchanges._lending
-    leaf = first.clone().requires_grad_()
-    energy = term({"x": leaf}).sum()
-    assert [slope() is not None for slope in exchanges._lent] == [True]
+    total, leaf = energy()
+    slope = torch.autograd.grad(total, leaf)[0] if kept == "slope" else None
+    assert [lent() is not None for lent in exchanges._lent] == [True]
     check_pull(term, second)
     assert not exchanges._lending  # from now on they are copied
-    (slope,) = torch.autograd.grad(energy, leaf)
+    if slope is None:
+        (slope,) = torch.autograd.grad(total, leaf)
     torch.testing.assert_close(slope, 2 * (first - 0.3))
     check_pull(term, second)
     assert not exchanges._lent
