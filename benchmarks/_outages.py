@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from benchmarks._hosted import KINDS, catalogue
-from benchmarks.common import Row, at_least, at_most, percentile
+from benchmarks.common import Row, at_least, at_most, clock, percentile
 from engine.errors import BasinError
 from services.client import Client
 from services.host import NAME, add_host, build_host, make_workers
@@ -29,7 +29,7 @@ def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterato
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
             "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.002}}],
-            "budget": {"particles": 4, "steps": 60, "seed": seed},
+            "budget": {"particles": 4, "steps": 80, "seed": seed},
         }
     )
     (want,) = Reasoner(catalogue()).reason(query)
@@ -37,22 +37,29 @@ def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterato
         hosts = list(pool.map(lambda _: Process(*command), range(2)))
         kinds = RemoteKinds(catalogue(), {"_hosted.Pull": [host.address for host in hosts]})
         reasoner = Reasoner(kinds)  # type: ignore[arg-type]
-        done = threading.Event()
-        killed = [0]
+        done, starts, kills = threading.Event(), list[float](), list[float]()
+
+        def started(address: str) -> Process:
+            with clock() as spent:
+                process = Process(*command, "--listen", address)
+            starts.append(spent.wall)
+            return process
 
         def killing() -> None:
-            """The other one each time, and not before its fellow is back."""
-            back: Future[Process] | None = None
-            while not done.wait(every):
-                if back is not None:
-                    hosts[(killed[0] - 1) % 2] = back.result()
-                victim = hosts[killed[0] % 2]
-                victim.process.kill()
-                victim.process.communicate()
-                killed[0] += 1
-                back = pool.submit(Process, *command, "--listen", victim.address)
-            if back is not None:
-                hosts[(killed[0] - 1) % 2] = back.result()
+            """One after the other, by the clock, whether or not its fellow is back."""
+            back: list[Future[Process] | None] = [None, None]
+            began = time.monotonic()
+            while not done.wait(began + every * (len(kills) + 1) - time.monotonic()):
+                turn = len(kills) % 2
+                if (again := back[turn]) is not None:
+                    hosts[turn] = again.result()
+                hosts[turn].process.kill()
+                hosts[turn].process.communicate()
+                kills.append(time.monotonic() - began)
+                back[turn] = pool.submit(started, hosts[turn].address)
+            for turn, again in enumerate(back):
+                if again is not None:
+                    hosts[turn] = again.result()
 
         killer = threading.Thread(target=killing)
         killer.start()
@@ -75,8 +82,9 @@ def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterato
         100.0 * right / tries,
         100.0,
         "%",
-        note=f"{tries} solves in {took:.0f} s, {killed[0]} kills, at 2 s or as soon as the other"
-        f" replica is back; right: the same as in this process{'; ' + failed[0] if failed else ''}",
+        note=f"{tries} solves in {took:.0f} s, {len(kills)} kills, {kills[-1] / len(kills):.2f} s"
+        f" apart, a host is back after {percentile(starts, 0.5):.1f} to {max(starts):.1f} s; right:"
+        f" the same as in this process{'; ' + failed[0] if failed else ''}",
     )
 
 
