@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails
 from engine.domain import Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known
+from modules.weights import confined
 
 GROUP = "basin.modules"  # of entry points
 SHOWN = 80  # characters of a value in a mistake
@@ -47,6 +48,7 @@ class Kind:
     name: str
     term: type[Term]
     Parameters: type[BaseModel]
+    weights: Path | None = None  # the folder of what the parameter of this name may name; None: any
 
     @property
     def about(self) -> str:
@@ -90,7 +92,14 @@ class Kind:
 
     def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
-        return validated(self.Parameters, params, self.name)
+        fields = validated(self.Parameters, params, self.name)
+        if self.weights is not None and isinstance(named := fields.get("weights"), str):
+            beside = Path(inspect.getfile(self.term)).parent
+            try:
+                fields["weights"] = confined(named, self.weights, beside)
+            except BadQuery as error:
+                raise error.under("params") from None
+        return fields
 
     def _check_scope(self, count: int) -> None:
         """The number of scope entries that the term takes."""
@@ -106,7 +115,8 @@ class Catalogue:
 
     packages: names of packages with one folder a group and one file a kind. entry_points: also
     what installed distributions offer. also: `module:Class`, `FILE.py` or `FILE.py:Class`.
-    groups: only kinds whose name begins with one of these (None: all).
+    groups: only kinds whose name begins with one of these (None: all). weights: the folder that
+    files named by a parameter `weights` must lie in, for callers elsewhere (None: any folder).
 
     A kind is imported when it is asked for. What cannot be loaded stands in `failures`, by name,
     and leaves the others alone.
@@ -116,6 +126,7 @@ class Catalogue:
     entry_points: bool = True
     also: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    weights: Path | None = None
     failures: dict[str, str] = field(default_factory=dict, init=False)  # why, by name
     _kinds: dict[str, Kind | None] = field(default_factory=dict, init=False, repr=False)
     _loading: Any = field(default_factory=threading.RLock, init=False, repr=False)
@@ -177,7 +188,9 @@ class Catalogue:
                 # the door to other people's code: whatever it raises is told under its name
                 try:
                     term = source()
-                    found = None if term is None else Kind(name, term, parameters(term))
+                    found = (
+                        None if term is None else Kind(name, term, parameters(term), self.weights)
+                    )
                     self._kinds[name] = found
                 except Exception as error:
                     self.failures[name] = f"{type(error).__name__}: {error}"

@@ -71,6 +71,23 @@ def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remed
         raise BadQuery(Mistake("weights", f"{path} holds no {what}", remedy)) from None
 
 
+def confined(path: str, folder: Path, beside: Path) -> str:
+    """The file that a caller elsewhere may mean: one in a folder, or by its bare name one in
+    `beside`. Raises BadQuery under `weights` for any other, links out of the folder too."""
+    home = folder.resolve()
+    try:
+        inside = (home / path).resolve()
+        if not inside.is_relative_to(home):
+            told = f"{path!r} lies outside the folder of weights"
+            raise BadQuery(Mistake("weights", told, "name a file inside it"))
+        shipped = beside / path
+        if inside.is_file() or Path(path).name != path or not shipped.is_file():
+            return str(inside)
+        return str(shipped)
+    except (OSError, RuntimeError, ValueError):  # a name that no file can have, links in a circle
+        raise BadQuery(Mistake("weights", "names no file", "name a file of weights")) from None
+
+
 def parsed(raw: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The texts of a safetensors header, and the tensors; nothing in it is code.
 

@@ -42,6 +42,11 @@ Insecure = Annotated[
 ]
 Reflection = Annotated[bool, typer.Option("--reflection", help="Let gRPC tools list the services.")]
 
+WeightsFolder = Annotated[
+    str | None,
+    typer.Option(help="Where weights that callers name must lie; without it, here.", metavar="DIR"),
+]
+
 
 @app.command()
 def ask(
@@ -173,11 +178,18 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="A YAML file with the same settings.")] = None,
     reflection: Reflection = False,
     insecure_listen: Insecure = False,
+    no_shared_memory: Annotated[
+        bool,
+        typer.Option("--no-shared-memory", help="Use none, even where a host offers it."),
+    ] = False,
+    weights: WeightsFolder = None,
 ) -> None:
     """Serve a reasoner over gRPC until SIGTERM."""
     from services.served import serve as served
 
-    raise typer.Exit(served(listen, modules, remote or [], config, reflection, insecure_listen))
+    shared = not no_shared_memory
+    told = (listen, modules, remote or [], config, reflection, insecure_listen, shared, weights)
+    raise typer.Exit(served(*told))
 
 
 @app.command()
@@ -194,11 +206,13 @@ def host(
             "--shared-memory", help="Share memory with reasoners on this machine: no copying."
         ),
     ] = False,
+    weights: WeightsFolder = None,
 ) -> None:
     """Host energy terms in a process of their own until SIGTERM."""
     from services.served import host as hosted
 
-    raise typer.Exit(hosted(kinds, listen, reflection, insecure_listen, shared_memory))
+    told = (kinds, listen, reflection, insecure_listen, shared_memory, weights or ".")
+    raise typer.Exit(hosted(*told))
 
 
 @app.command()

@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
@@ -253,15 +254,17 @@ def run(
     reflection: bool = False,
     insecure_listen: bool = False,
     shared_memory: bool = False,
+    weights: Path | None = None,
 ) -> int:
-    """Host kinds until SIGTERM, and return the exit code.
+    """Host kinds until SIGTERM, and return the exit code. weights: the folder of files that callers
+    may name, None for the current one.
 
     A kind may also be `module:Class` of an importable Term, or a FILE.py. Says
     `listening on HOST:PORT` on stdout.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
     spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
-    catalogue = Catalogue(also=spoken)
+    catalogue = Catalogue(also=spoken, weights=weights or Path.cwd())
     return serve(
         lambda: create_host(
             catalogue,

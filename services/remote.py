@@ -6,11 +6,13 @@ judgement of an answer disagree, `agreement.check_answers` raises `ModuleFault`.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -42,6 +44,7 @@ from services.values import to_value
 log = logging.getLogger(__name__)
 
 KEPT = 256  # structures of one kind kept between solves
+ASKED = 32  # hosts asked at once what they offer
 VERDICTS = 20_000  # judgements one term remembers
 
 
@@ -278,16 +281,23 @@ class RemoteKinds:
             ) from None
 
     def kinds(self) -> list[Kind | RemoteKind]:
-        """Every kind, by name, that can be asked now."""
+        """Every kind, by name, that can be asked now; hosts are asked side by side."""
         every: list[Kind | RemoteKind] = [
             kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
         ]
-        for remote in self.remotes.values():
+
+        def there(remote: RemoteKind) -> bool:
             try:
                 remote.described()
-                every.append(remote)
             except ModuleUnavailable as error:
                 log.warning("left out of the list: %s", error)
+                return False
+            return True
+
+        if remotes := list(self.remotes.values()):
+            with ThreadPoolExecutor(min(len(remotes), ASKED)) as pool:
+                answered = list(pool.map(there, remotes))
+            every += itertools.compress(remotes, answered)
         return sorted(every, key=lambda kind: kind.name)
 
     def names(self) -> list[str]:

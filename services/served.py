@@ -23,6 +23,8 @@ class Settings(BaseModel):
     remote: dict[str, list[str]] = {}  # addresses of the replicas of each hosted kind
     reflection: bool = False
     insecure_listen: bool = False
+    shared_memory: bool = True  # used where a host on this machine offers it
+    weights: str = "."  # the folder of weights that callers may name
 
 
 def serve(
@@ -32,6 +34,8 @@ def serve(
     config: Path | None,
     reflection: bool,
     insecure_listen: bool,
+    shared_memory: bool = True,
+    weights: str | None = None,
 ) -> int:
     """Serve a reasoner until SIGTERM; the exit code. Flags count more than the settings file."""
     try:
@@ -41,6 +45,8 @@ def serve(
         flags |= {"listen": listen} if listen != Settings().listen or config is None else {}
         flags |= {"reflection": True} if reflection else {}
         flags |= {"insecure_listen": True} if insecure_listen else {}
+        flags |= {} if shared_memory else {"shared_memory": False}
+        flags |= {} if weights is None else {"weights": weights}
         settings = _settings(config, flags)
     except BadQuery as error:
         tell("" if config is None else str(config), error)
@@ -58,6 +64,8 @@ def _run(settings: Settings) -> int:
             remotes=settings.remote,
             reflection=settings.reflection,
             insecure_listen=settings.insecure_listen,
+            shared_memory=settings.shared_memory,
+            weights=_folder(settings.weights),
         )
     except BadQuery as error:
         tell("", error)
@@ -73,18 +81,27 @@ def host(
     reflection: bool,
     insecure_listen: bool,
     shared_memory: bool = False,
+    weights: str = ".",
 ) -> int:
     """Host kinds until SIGTERM; the exit code."""
     from services.host import run
 
     try:
-        return run(kinds, listen, reflection, insecure_listen, shared_memory)
+        return run(kinds, listen, reflection, insecure_listen, shared_memory, _folder(weights))
     except BadQuery as error:
         tell("", error)
         return REFUSED
     except BasinError as error:
         tell("", error)
         return FAILED
+
+
+def _folder(name: str) -> Path:
+    """A folder that is there. Raises BadQuery."""
+    folder = Path(name).resolve()
+    if not folder.is_dir():
+        raise BadQuery(Mistake("weights", f"{name} is no folder", "name one that is there"))
+    return folder
 
 
 def _remotes(pairs: Sequence[str]) -> dict[str, list[str]]:

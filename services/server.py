@@ -7,6 +7,7 @@ the flag DEADLINE. Cancelling a call stops its search before the next step.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue
 from services.compile import Compiler
+from services.dial import Dialing
 from services.drawing import Drawing
 from services.limits import DEFAULT, Limits
 from services.reason import Reasoner
@@ -146,19 +148,25 @@ def run(
     remotes: Mapping[str, Sequence[str]] | None = None,
     reflection: bool = False,
     insecure_listen: bool = False,
+    shared_memory: bool = True,
+    weights: Path | None = None,
 ) -> int:
     """Serve until SIGTERM, and return the exit code. Says `listening on HOST:PORT` on stdout.
 
     modules: groups of kinds to offer, None for all. remotes: addresses of the hosts of a kind.
+    shared_memory: used where a host on this machine offers it. weights: the folder of files that
+    callers may name, None for the current one.
     """
     torch.set_num_threads(1)  # solves run beside one another
-    catalogue = Catalogue(groups=None if modules is None else tuple(modules))
+    offered = None if modules is None else tuple(modules)
+    catalogue = Catalogue(groups=offered, weights=weights or Path.cwd())
     groups = {name.split(".")[0] for name in Catalogue().names()}
     if wrong := [name for name in modules or () if name not in groups]:
         raise BadQuery(
             *(Mistake("modules", f"{name!r} is no group", known(name, groups)) for name in wrong)
         )
-    kinds = RemoteKinds(catalogue, remotes) if remotes else catalogue
+    dialing = Dialing(shared_memory=shared_memory)
+    kinds = RemoteKinds(catalogue, remotes, dialing) if remotes else catalogue
     reasoner = Reasoner(kinds)  # type: ignore[arg-type]
     return serve(
         lambda: create_server(reasoner, listen, reflection=reflection, insecure=insecure_listen),

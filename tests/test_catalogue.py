@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import modules.discrete
 from engine.domain import Finite, Variable
 from engine.errors import BadQuery, ModuleFault, UnknownKind
 from engine.testing import check_term
 from modules.catalogue import Catalogue
+from modules.weights import confined
 
 BUILT_IN = {
     "discrete.all_different",
@@ -310,3 +314,52 @@ def test_threads_that_ask_at_once_find_the_same_kind(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(catalogue.kind, ["slow.Slow"] * 4))
     assert len(set(map(id, found))) == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of weights beside a secret, with a link to that."""
+    shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
+    home = tmp_path / "weights"
+    (home / "deep").mkdir(parents=True)
+    for path in (tmp_path / "secret", home / "own", home / "deep" / "other"):
+        path.write_bytes(shipped.read_bytes())
+    (home / "link").symlink_to(tmp_path / "secret")
+    return home
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "link", "deep/../../secret", "/etc/passwd", "\0", "x" * 5000]
+)
+def test_callers_elsewhere_reach_no_file_outside_the_folder(folder: Path, name: str) -> None:
+    kind = Catalogue(weights=folder).kind("discrete.tabular")
+    with pytest.raises(BadQuery) as caught:
+        kind.build([], {"weights": name})
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == "params.weights" and str(folder) not in str(mistake)
+
+
+@given(st.lists(st.sampled_from(["..", ".", "deep", "own", "other", "link", "secret", "/"])))
+def test_a_confined_name_is_inside_or_shipped(tmp_path_factory, parts: list[str]) -> None:
+    home = tmp_path_factory.getbasetemp() / "confined"
+    beside = home.parent / "shipped"
+    for path in (home / "deep" / "other", home.parent / "secret", beside / "own"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    try:
+        found = Path(confined("/".join(parts), home, beside))
+    except BadQuery:
+        return
+    assert found.is_relative_to(home) or found == beside / "own"
+
+
+def test_weights_inside_the_folder_and_shipped_ones_are_found(folder: Path) -> None:
+    kind = Catalogue(weights=folder).kind("discrete.tabular")
+    shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
+    for name, file in (
+        ("own", folder / "own"),
+        ("deep/other", folder / "deep" / "other"),
+        ("loans.safetensors", shipped),
+    ):
+        assert kind.validated({"weights": name})["weights"] == str(file)
+    assert Catalogue().kind("discrete.tabular").validated({"weights": "/any"})["weights"] == "/any"

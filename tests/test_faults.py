@@ -192,6 +192,7 @@ def test_a_broken_module_is_named(client: Client, how: str) -> None:
 # ---------------------------------------------------------------- processes of their own
 
 
+@pytest.mark.timeout(400)  # starts three processes
 def test_three_hosts_equal_one_process(
     started: Callable[..., Process], catalogue: Catalogue
 ) -> None:

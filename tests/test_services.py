@@ -1,9 +1,14 @@
 """The services over real servers on port 0: hosts, hosted terms, the reasoner, its client."""
 
+import json
 import queue
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,7 +43,7 @@ from services.wire import (
     query_to_proto,
 )
 from services.workers import Policy
-from tests.serving_kit import GRID, ROWS, Loop, soft, sudoku
+from tests.serving_kit import GRID, ROWS, Loop, Process, soft, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]  # its fixtures
 
@@ -262,6 +267,48 @@ def test_kinds_over_the_wire(client: Client, catalogue: Catalogue) -> None:
     assert one.required_by_default and "terms" in one.parameters["properties"]
     with pytest.raises(UnknownKind, match="did you mean discrete.linear"):
         client.kind("discrete.lineal")
+
+
+def test_kinds_that_cannot_be_reached_are_left_out_at_once(catalogue: Catalogue) -> None:
+    """Six hosts that are not there take the time of one."""
+    gone = {f"far.kind{k}": [f"127.0.0.1:{k + 1}"] for k in range(6)}
+    kinds = RemoteKinds(catalogue, gone, Dialing(return_seconds=0.5))
+    began = time.monotonic()
+    assert [kind.name for kind in kinds.kinds()] == catalogue.names()
+    assert time.monotonic() - began < 2.5
+    kinds.close()
+
+
+def test_a_served_reasoner_reads_weights_of_its_folder_alone(
+    started: Callable[..., Process], tmp_path: Path
+) -> None:
+    """And draws samples for a command line elsewhere."""
+    (tmp_path / "weights").mkdir()
+    process = started("serve", "--listen", "127.0.0.1:0", "--weights", str(tmp_path / "weights"))
+    secret = tmp_path / "secret.safetensors"
+    secret.write_bytes(b"")
+    bits = {"values": [0, 1], "shape": [4]}
+    asked = {
+        "variables": {"x": bits},
+        "terms": [{"kind": "discrete.lattice", "scope": ["x"], "params": {"weights": str(secret)}}],
+    }
+    outside = pytest.raises(BadQuery, match="outside the folder of weights")
+    with Client(process.address) as client, outside:
+        client.solve(asked)
+    file = tmp_path / "wish.json"
+    wish = {"kind": "discrete.table", "scope": ["x"], "required": False}
+    wish["params"] = {"sites": [0], "costs": [0, 1]}
+    file.write_text(json.dumps({"variables": {"x": bits}, "terms": [wish]}))
+    command = ["sample", str(file), "--count", "8", "--seed", "3", "--json"]
+    here, there = (
+        subprocess.run(
+            [sys.executable, "-m", "services.cli", *command, *server],
+            cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
+        ).stdout
+        for server in ((), ("--server", process.address))
+    )  # fmt: skip
+    assert len(json.loads(there)["samples"]) == 8
+    assert json.loads(here)["samples"] == json.loads(there)["samples"]
 
 
 def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
