@@ -317,7 +317,7 @@ def test_threads_that_ask_at_once_find_the_same_kind(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def home(tmp_path: Path) -> Path:
     """A folder of weights beside a secret, with a link to that."""
     shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
     home = tmp_path / "weights"
@@ -331,12 +331,12 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["../secret", "link", "deep/../../secret", "/etc/passwd", "\0", "x" * 5000]
 )
-def test_callers_elsewhere_reach_no_file_outside_the_folder(folder: Path, name: str) -> None:
-    kind = Catalogue(weights=folder).kind("discrete.tabular")
+def test_callers_elsewhere_reach_no_file_outside_the_folder(home: Path, name: str) -> None:
+    kind = Catalogue(weights=home).kind("discrete.tabular")
     with pytest.raises(BadQuery) as caught:
         kind.build([], {"weights": name})
     (mistake,) = caught.value.mistakes
-    assert mistake.path == "params.weights" and str(folder) not in str(mistake)
+    assert mistake.path == "params.weights" and str(home) not in str(mistake)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "deep", "own", "other", "link", "secret", "/"])))
@@ -353,12 +353,12 @@ def test_a_confined_name_is_inside_or_shipped(tmp_path_factory, parts: list[str]
     assert found.is_relative_to(home) or found == beside / "own"
 
 
-def test_weights_inside_the_folder_and_shipped_ones_are_found(folder: Path) -> None:
-    kind = Catalogue(weights=folder).kind("discrete.tabular")
+def test_weights_inside_the_folder_and_shipped_ones_are_found(home: Path) -> None:
+    kind = Catalogue(weights=home).kind("discrete.tabular")
     shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
     for name, file in (
-        ("own", folder / "own"),
-        ("deep/other", folder / "deep" / "other"),
+        ("own", home / "own"),
+        ("deep/other", home / "deep" / "other"),
         ("loans.safetensors", shipped),
     ):
         assert kind.validated({"weights": name})["weights"] == str(file)
