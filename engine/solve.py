@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.answer import Flag
-from engine.batch import Batch, Failed, Stepped, gathered
+from engine.batch import Batch, Failed, Standing, Stepped
 from engine.domain import State
 from engine.energy import scope_domains
 from engine.errors import BadQuery, Mistake
@@ -192,7 +192,7 @@ class Tally:
         rows = len(first)
         self.budget = budget
         self.running = set(range(rows))
-        self._sources = [*first]
+        self._standing = Standing(first)
         self._steps, self._late = [0] * rows, [False] * rows
         self._share = 0.0  # seconds of each row that still runs
         self._clock = [0.0] * rows  # of those that do not
@@ -202,7 +202,7 @@ class Tally:
 
     def take(self, row: int, stepped: Stepped[Any], place: int) -> None:
         """A row was moved: its entry of the step."""
-        self._sources[row] = stepped.report, place
+        self._standing.take(row, stepped.report, place)
         self._steps[row] = stepped.steps[place]
         limit = self.budget.steps
         if stepped.done[place] or (limit is not None and stepped.steps[place] >= limit):
@@ -230,7 +230,7 @@ class Tally:
             self._share if row in self.running else spent for row, spent in enumerate(self._clock)
         ]
         return Solution(
-            gathered(self._sources),
+            self._standing.report(),
             tuple(self._steps),
             time.perf_counter() - self._began,
             torch.tensor(clock, dtype=torch.float64),

@@ -93,7 +93,8 @@ class Talking:
     async def _next(self, requests: AsyncIterator[pb.SessionRequest]) -> pb.SessionRequest | None:
         idle = self.limits.idle_seconds
         try:
-            return await asyncio.wait_for(anext(requests, None), idle)
+            async with asyncio.timeout(idle):
+                return await anext(requests, None)
         except TimeoutError:
             raise SessionNotFound(f"nothing was asked for {idle:g} s: it has expired") from None
 
