@@ -161,6 +161,17 @@ def sample(
 
 
 @app.command()
+def session(
+    file: Annotated[str, typer.Argument(help="The query it begins with.", metavar="FILE")],
+    server: Server = None,
+) -> None:
+    """Answer a query that changes: one JSON object a line on stdin, one a line on stdout."""
+    from services.dialogue import session as talked
+
+    raise typer.Exit(talked(file, server))
+
+
+@app.command()
 def serve(
     listen: Listen = "127.0.0.1:7777",
     modules: Annotated[

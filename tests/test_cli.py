@@ -532,7 +532,10 @@ def test_help_is_fast_and_loads_nothing_heavy():
     out, _ = process.communicate()
     seconds = time.perf_counter() - began
     assert process.returncode == 0 and seconds < 2, "about 0.3 s on an idle machine"
-    assert all(name in out for name in ("ask", "score", "serve", "host", "kinds", "new", "bench"))
+    assert all(
+        name in out
+        for name in ("ask", "score", "session", "serve", "host", "kinds", "new", "bench")
+    )
     code = "import sys, services.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert not {"torch", "pydantic", "grpc", "engine"} & set(loaded.stdout.split())
