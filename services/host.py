@@ -157,13 +157,17 @@ class Host(rpc.ModuleServiceServicer):
     def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
         hosted = self._cached(request.binding, request.raw_contents)
         response = pb.JudgeResponse(ready=ready(hosted))
+        candidates = []
         for k, candidate in enumerate(request.candidates):
             try:
-                values = [from_value(value, self.limits) for value in candidate.values]
-                holds, parts = hosted.judge(values)
+                candidates.append([from_value(value, self.limits) for value in candidate.values])
+                holds, parts = hosted.judge(candidates[-1])
             except BadQuery as error:
                 raise error.under(f"candidates[{k}]") from None
             response.verdicts.add(holds=holds, parts=parts)
+        inside = hosted.accepts(candidates) if request.accepts and candidates else None
+        for verdict, accepted in zip(response.verdicts, inside or (), strict=False):
+            verdict.accepted = accepted
         return response
 
     def _propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
@@ -296,4 +300,5 @@ def describe(kind: Kind, shared_memory: bool) -> pb.Module:
         decides=kind.term.holds is not Term.holds,
         proposes=kind.term.propose is not Term.propose,
         shared_memory=shared_memory,
+        accepts=kind.term.accepts is not Term.accepts,
     )

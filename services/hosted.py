@@ -81,6 +81,23 @@ class Hosted:
             raise ModuleFault(self.kind, f"holds gave {holds!r}, not True, False or None")
         return (None if holds is None else bool(holds)), parts
 
+    def accepts(self, candidates: Sequence[Sequence[Any]]) -> list[bool] | None:
+        """Which candidates, one for each row of the domains, lie inside the acceptance band; None
+        where there is none."""
+        for values in candidates:
+            self._check_values(values)
+        columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
+        states = [torch.stack([d.encode(v).float() for v in column]) for d, column in columns]
+        with self.lock:
+            inside = guarded(self.kind, "accepts", lambda: self.term.accepts(self.domains, states))
+        if inside is None:
+            return None
+        if not isinstance(inside, Tensor) or tuple(inside.shape) != (len(candidates),):
+            raise ModuleFault(
+                self.kind, f"accepts gave no truth for each of {len(candidates)} rows"
+            )
+        return inside.bool().tolist()
+
     def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """States worth starting from, (rows * particles, *event) each; None when it has none."""
         with self.lock:

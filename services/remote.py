@@ -109,6 +109,20 @@ class Remote(Term):
             self._structures[key] = self.home.structure(binding, key)
         return self._structures[key]
 
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """What the host says of the rows, in one call."""
+        if not self.home.described().accepts:
+            return None
+        columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
+        asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
+        binding = Binding(self.home.name, self.params, tuple(domains))
+        said = self.home.judge(binding, asked, accepts=True).verdicts
+        if len(said) != len(asked):
+            raise ModuleFault(self.home.name, f"judged {len(said)} of {len(asked)} candidates")
+        if not all(verdict.HasField("accepted") for verdict in said):
+            return None
+        return torch.tensor([verdict.accepted for verdict in said])
+
     def explain(self, *values: Any) -> list[str]:
         return list(self.verdict(values).parts)
 
@@ -211,9 +225,12 @@ class RemoteKind:
         made = RemoteRule if self.described().decides else Remote
         return made(self, scope, params)
 
-    def judge(self, binding: Binding, arguments: Iterable[pb.Arguments]) -> pb.JudgeResponse:
-        """One Judge call."""
-        return self._ask("Judge", pb.JudgeRequest(candidates=arguments), binding, [])
+    def judge(
+        self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
+    ) -> pb.JudgeResponse:
+        """One Judge call; `accepts`: whether candidates lie in the acceptance band, too."""
+        request = pb.JudgeRequest(candidates=arguments, accepts=accepts)
+        return self._ask("Judge", request, binding, [])
 
     def propose(self, binding: Binding, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """One Propose call."""

@@ -48,6 +48,18 @@ class Hinted(Term):
         return (x[:1] if self.how == "shape" else x * float("nan") if self.how == "nan" else x,)
 
 
+class Banded(Term):
+    """The sum; it stands by sums up to 1, or up to 2 where the evidence says nothing."""
+
+    def energy(self, x):
+        return x.flatten(1).sum(-1)
+
+    def accepts(self, domains, tensors):
+        (domain,), (x,) = domains, tensors
+        free = (domain.high > domain.low).flatten(1).all(-1).expand(len(x))
+        return x.flatten(1).sum(-1) <= 1.0 + free.float()
+
+
 class Pairs(Term):
     """Neighbours that are alike cost one each; never explicit."""
 

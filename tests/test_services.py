@@ -88,6 +88,21 @@ def test_hosted_equals_local(remote: RemoteKinds, catalogue: Catalogue) -> None:
     there.close()
 
 
+def test_a_hosted_term_abstains_as_one_of_this_process(
+    remote: RemoteKinds, catalogue: Catalogue
+) -> None:
+    """Under the evidence of each row, as far as the term looks at that."""
+    x = Variable("x", Real((2,), 0.0, 3.0))
+    given = [{}, {"x": [0.5, None]}, {"x": [1.5, None]}, {"x": [1.5, 1.0]}]
+    flags = []
+    for source in (catalogue, remote):
+        term = source.kind("kinds.Banded").build([x], {})
+        problem = Problem(term).given_rows(given)
+        told = answers(problem, particles=4, budget=Budget(steps=60), seed=1)
+        flags.append([Flag.ABSTAIN in answer.flags for answer in told])
+    assert flags[0] == flags[1] == [False, False, True, True]
+
+
 def test_views_and_several_scope_entries(remote: RemoteKinds, catalogue: Catalogue) -> None:
     a = Variable("a", Finite((1, 2, 3), (2, 2)))
     b = Variable("b", Finite((1, 2, 3), (2,)))

@@ -57,6 +57,7 @@ class Module(_message.Message):
     DECIDES_FIELD_NUMBER: _builtins.int
     PROPOSES_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
+    ACCEPTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     about: _builtins.str
     required_by_default: _builtins.bool
@@ -75,6 +76,8 @@ class Module(_message.Message):
     """may know states worth starting from"""
     shared_memory: _builtins.bool
     """its host shares memory with callers on the same machine"""
+    accepts: _builtins.bool
+    """has an acceptance band: an answer outside is not stood by"""
     def __init__(
         self,
         *,
@@ -89,10 +92,11 @@ class Module(_message.Message):
         decides: _builtins.bool = ...,
         proposes: _builtins.bool = ...,
         shared_memory: _builtins.bool = ...,
+        accepts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "accepts", b"accepts", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -606,7 +610,12 @@ class JudgeRequest(_message.Message):
 
     BINDING_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    ACCEPTS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    accepts: _builtins.bool
+    """Say too which candidates lie inside the acceptance band: one candidate for each row of the
+    domains, which are those under the evidence.
+    """
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
@@ -620,11 +629,12 @@ class JudgeRequest(_message.Message):
         *,
         binding: Global___Binding | None = ...,
         candidates: _abc.Iterable[Global___Arguments] | None = ...,
+        accepts: _builtins.bool = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "candidates", b"candidates", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "binding", b"binding", "candidates", b"candidates", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,8 +648,11 @@ class Verdict(_message.Message):
 
     HOLDS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
     holds: _builtins.bool
     """left out: the term can only be scored"""
+    accepted: _builtins.bool
+    """inside the acceptance band; left out: not asked, or there is none"""
     @_builtins.property
     def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """which parts fail, in words"""
@@ -649,13 +662,19 @@ class Verdict(_message.Message):
         *,
         holds: _builtins.bool | None = ...,
         parts: _abc.Iterable[_builtins.str] | None = ...,
+        accepted: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "holds", b"holds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accepted", b"_accepted", "_holds", b"_holds", "accepted", b"accepted", "holds", b"holds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_holds", b"_holds", "holds", b"holds", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted", b"_accepted", "_holds", b"_holds", "accepted", b"accepted", "holds", b"holds", "parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accepted: _TypeAlias = _typing.Literal["accepted"]  # noqa: Y015
+    _WhichOneofArgType__accepted: _TypeAlias = _typing.Literal["_accepted", b"_accepted"]  # noqa: Y015
     _WhichOneofReturnType__holds: _TypeAlias = _typing.Literal["holds"]  # noqa: Y015
     _WhichOneofArgType__holds: _TypeAlias = _typing.Literal["_holds", b"_holds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accepted) -> _WhichOneofReturnType__accepted | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__holds) -> _WhichOneofReturnType__holds | None: ...
 
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
