@@ -194,6 +194,8 @@ class _Tenant:
         self.asked: deque[_Call] = deque()  # not read yet
         self.lines: dict[Hashable, _Line] = {}
         self.turns = 0  # under way now
+        self.apart: deque[tuple[contextvars.Context, _Call, Callable[[], Any]]] = deque()
+        self.threads = 0  # at work apart now
 
     def ready(self) -> list[_Line]:
         """Lines that nobody works on."""
@@ -292,6 +294,20 @@ class Scheduler:
             else:
                 self._take(name, call, call.ask, 1)
 
+    def _next_apart(self) -> None:
+        """Work of the tenant that has the fewest threads, and of those the least time so far."""
+        with self._lock:
+            waiting = [(name, tenant) for name, tenant in self._tenants.items() if tenant.apart]
+            name, tenant = min(waiting, key=lambda entry: (entry[1].threads, entry[1].used))
+            context, call, work = tenant.apart.popleft()
+            tenant.threads += 1
+        began = time.thread_time()  # hosts that are waited for take nobody's time
+        context.run(self._apart, name, call, work)
+        with self._lock:
+            tenant.threads -= 1
+            tenant.used += time.thread_time() - began
+            self._forget(name, tenant)
+
     def _apart(self, name: str, call: _Call, work: Callable[[], Any]) -> None:
         """Work that has waited for its thread."""
         if call.stop.cancelled or (call.stop() and not call.begun):
@@ -304,8 +320,10 @@ class Scheduler:
         try:
             got = ask()
             if isinstance(got, Aside):
-                context = contextvars.copy_context()
-                self.aside.submit(context.run, self._apart, name, call, got.work)
+                with self._lock:
+                    waiting = self._tenant(name).apart
+                    waiting.append((contextvars.copy_context(), call, got.work))
+                self.aside.submit(self._next_apart)
             elif isinstance(got, Wanted):
                 call.wanted = got
                 self._line_up(name, call, got.key, own)
@@ -343,5 +361,10 @@ class Scheduler:
             for key, one in list(tenant.lines.items()):
                 if not (one.busy or one.running or one.waiting):
                     del tenant.lines[key]
-            if not (tenant.turns or tenant.asked or tenant.lines):
-                del self._tenants[name]
+            self._forget(name, tenant)
+
+    def _forget(self, name: str, tenant: _Tenant) -> None:
+        """A tenant of whom nothing is left goes."""
+        left = tenant.turns or tenant.asked or tenant.lines or tenant.apart or tenant.threads
+        if not left and self._tenants.get(name) is tenant:
+            del self._tenants[name]

@@ -342,6 +342,32 @@ def message(**fields: Any) -> query_pb2.Query:
     return query_to_proto(query_of(sudoku(**fields)))
 
 
+def test_threads_of_their_own_are_shared_among_tenants() -> None:
+    """A tenant that asks for much waits behind another, not before it."""
+    with ThreadPoolExecutor(2) as aside:
+        scheduler, order, go = Scheduler(1, aside), [], threading.Event()
+
+        def work(name: str) -> str:
+            go.wait(PATIENCE)
+            order.append(name)
+            return name
+
+        def asked(name: str) -> Any:
+            return scheduler.ask(name, lambda: Aside(lambda: work(name)), Stop(PATIENCE))
+
+        many = [asked("many") for _ in range(12)]
+        while sum(t.threads for t in scheduler._tenants.values()) < 2:
+            time.sleep(0.001)  # both threads are theirs
+        few = [asked("few") for _ in range(2)]
+        while len(scheduler._tenants["few"].apart) < 2:
+            time.sleep(0.001)
+        go.set()
+        assert [f.result(PATIENCE) for f in (*many, *few)] == ["many"] * 12 + ["few"] * 2
+        assert [k for k, name in enumerate(order) if name == "few"][-1] <= 5
+        scheduler.pool.shutdown()
+    assert not scheduler._tenants
+
+
 def test_a_structure_is_read_once_and_for_one_tenant() -> None:
     reader = Reader(Compiler(Catalogue()))
     first = message(budget={"seed": 3})
