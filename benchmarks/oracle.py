@@ -20,6 +20,7 @@ PARTS = {
     "graph.coloring": "edges",
 }
 UNITS = 1000  # costs are counted in thousandths
+Solved = tuple[bool | None, float | None, dict | None]
 
 
 class Judge:
@@ -57,10 +58,12 @@ class Judge:
         """The literal that a site has a value."""
         return self.literal[site][self.values[site[0]].index(value)]
 
-    def solve(self, seconds: float = 60.0) -> tuple[bool | None, float | None, dict | None]:
+    def solve(self, seconds: float = 60.0) -> Solved:
         """Whether it can hold (None: not known in time), the least cost, and the values."""
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
+        if self.costs:  # the default level takes 100 times as long for a timetable
+            solver.parameters.linearization_level = 2
         solver.parameters.max_time_in_seconds = seconds
         status = solver.solve(self.model)
         if status == cp_model.INFEASIBLE:
@@ -81,12 +84,6 @@ class Judge:
         if (self.costs or self.kept) and status != cp_model.OPTIMAL:
             return True, None, found
         return True, cost, found
-
-    def cheaper_than(self, energy: float) -> None:
-        """Rules out everything that costs as much."""
-        self.model.clear_objective()
-        self.model.add(sum(self.costs) <= round(UNITS * energy) - 1)
-        self.costs = []
 
     def other_than(self, found: Mapping[tuple[str, int], Any]) -> None:
         """Rules these values out."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,9 @@ class Answer:
         return None if None in verdicts or not verdicts else True
 
 
+Said = Mapping[Summand, tuple[Finding, float]]  # what terms said of values, and their shares
+
+
 def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     """Re-scores and judges the best states of a solution on plain values: one answer a row.
 
@@ -159,40 +162,43 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
-    shares = judge.shares(report.x)
+    shares = judge.shares(report.x, problem.rows)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
     answers = []
     for row in range(problem.rows):
-        common: dict[str, Any] = {
-            "flags": solution.flags(row),
-            "steps": solution.steps[row],
-            "seconds": seconds[row],
-        }
+        flags = solution.flags(row)
+        spent: dict[str, Any] = {"steps": solution.steps[row], "seconds": seconds[row]}
         if bounds[row] == math.inf:
-            answers.append(Answer(Status.INFEASIBLE, None, None, None, **common))
+            answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
             continue
-        plain = plains[row]
-        status, energy, findings = judge.grade(plain, shares[row], bounds[row])
-        checked = status in (Status.OPTIMAL, Status.SATISFIED)
-        others = report.others[row] if checked and report.others else ()
         if outside[row]:
-            common["flags"] = (*common["flags"], Flag.ABSTAIN)
-        answers.append(
-            Answer(
-                status,
-                plain,
-                energy,
-                bounds[row] if math.isfinite(bounds[row]) else None,
-                judge.terms(shares[row]),
-                findings,
-                unique=judge.unique(uniques[row], row) if checked else None,
-                alternatives=judge.alternatives(others),
-                **common,
-            )
-        )
+            flags = (*flags, Flag.ABSTAIN)
+        answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
+        checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
+        others = report.others[row] if checked and report.others else ()
+        more = {"flags": flags, "alternatives": judge.alternatives(others), **spent}
+        answers.append(replace(answer, **more))
     return answers
+
+
+def judged(
+    problem: Problem, x: State, plain: dict[str, Any], bound: float, unique: int, said: Said
+) -> Answer:
+    """The answer that one state makes, x (1, *event) and its plain values: as `verify` would say.
+
+    said: of terms that were asked about these very values before; they are not asked again.
+    """
+    judge = _Judge(problem, said)
+    answer = judge.answer(plain, judge.shares(x, 1)[0], bound, unique, 0)
+    return replace(answer, flags=(Flag.ABSTAIN,)) if abstaining(problem, x)[0] else answer
+
+
+def said_of(problem: Problem, answer: Answer) -> Said:
+    """What each summand of a problem said of the values of its answer."""
+    every = zip(problem.parts, answer.findings, answer.terms, strict=True)
+    return {part: (told, share.energy) for part, told, share in every if share.energy is not None}
 
 
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -204,7 +210,7 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
     judge = _Judge(problem)
     outside = abstaining(problem.given_rows(values), x)
     answers = []
-    for plain, shares, out in zip(values, judge.shares(x), outside, strict=True):
+    for plain, shares, out in zip(values, judge.shares(x, len(values)), outside, strict=True):
         status, energy, findings = judge.grade(dict(plain), shares, -math.inf)
         flags = (Flag.ABSTAIN,) if out else ()
         answers.append(
@@ -239,27 +245,34 @@ WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
 class _Judge:
     """Judges plain values of one problem: every term by itself, apart from the search."""
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
+    def __init__(self, problem: Problem, said: Said | None = None):
+        self.problem, self.said = problem, said or {}
         self.named = list(zip(problem.parts, term_names(problem), strict=True))
-        self.fine = {  # what is said of a term that holds, or cannot be decided
-            (name, verdict): Finding(name, verdict, part.required)
-            for part, name in self.named
-            for verdict in (True, None)
-        }
+        self.fine: dict[tuple[str, bool | None], Finding] = {}  # where a term does not fail
         self.rules = tuple(TermEnergy(name, 0.0) for _, name in self.named)
 
     @torch.no_grad()
-    def shares(self, x: State) -> list[list[float]]:
-        """Weighted energy of each term, 0 for required ones. -> [row][term]"""
-        count = next(iter(x.values())).shape[0]
+    def shares(self, x: State, count: int) -> list[list[float]]:
+        """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]"""
         columns = []
         for part, _ in self.named:
             if part.weight is None:
                 columns.append([0.0] * count)
+            elif part in self.said:
+                columns.append([self.said[part][1]] * count)
             else:
                 columns.append((part.weight * part.term(x).double()).tolist())
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+
+    def answer(
+        self, plain: dict[str, Any], shares: Sequence[float], bound: float, unique: int, row: int
+    ) -> Answer:
+        """The answer that the values of one row make, with what is proved of them."""
+        status, energy, findings = self.grade(plain, shares, bound)
+        checked = status in (Status.OPTIMAL, Status.SATISFIED)
+        known = bound if math.isfinite(bound) else None
+        only = self.unique(unique, row) if checked else None
+        return Answer(status, plain, energy, known, self.terms(shares), findings, unique=only)
 
     def unique(self, known: int, row: int) -> bool | None:
         """What a search over finite sites says of uniqueness: real sites may still move."""
@@ -275,9 +288,14 @@ class _Judge:
         return tuple(self._finding(part, name, plain) for part, name in self.named)
 
     def _finding(self, part: Summand, name: str, plain: dict[str, Any]) -> Finding:
+        if part in self.said:
+            finding = self.said[part][0]
+            return finding if finding.term == name else replace(finding, term=name)
         values = plain_scope(part.term, plain)
         verdict = part.term.holds(*values)
         if verdict is not False:
+            if (name, verdict) not in self.fine:
+                self.fine[name, verdict] = Finding(name, verdict, part.required)
             return self.fine[name, verdict]
         said = part.term.explain(*values)
         more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
@@ -314,7 +332,7 @@ class _Judge:
         kept = []
         for state in states:
             plain = self.problem.plain(state)[0]
-            status, energy, _ = self.grade(plain, self.shares(state)[0], -math.inf)
+            status, energy, _ = self.grade(plain, self.shares(state, 1)[0], -math.inf)
             if status is not Status.UNSATISFIED and energy is not None:
                 kept.append(Alternative(plain, energy))
         return tuple(kept)

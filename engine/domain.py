@@ -218,11 +218,19 @@ class Finite(Domain):
         return hot.reshape(self.event).float()
 
     def decode(self, x: Tensor) -> list[Any]:
-        index = x.argmax(-1).reshape(x.shape[0], -1)
+        return self.named(x.argmax(-1).reshape(x.shape[0], -1).cpu().numpy())
+
+    def named(self, places: np.ndarray) -> list[Any]:
+        """Places of values as people's values, nested as the shape. (B, sites) -> B of them"""
+        return self._values[places].reshape(len(places), *self.shape).tolist()
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """The values as an array of objects. -> (k,)"""
         values = np.empty(len(self.values), dtype=object)
         for k, value in enumerate(self.values):
             values[k] = value
-        return values[index.cpu().numpy()].reshape(x.shape[0], *self.shape).tolist()
+        return values
 
     @cached_property
     def fingerprints(self) -> list[bytes]:

@@ -179,7 +179,7 @@ class Factors:
         )
 
     @staticmethod
-    def merge(sizes: Ints, pieces: Sequence[tuple["Factors", Sequence[int]]]) -> "Factors":
+    def merge(sizes: Ints, pieces: Sequence[tuple["Factors", Sequence[int] | Ints]]) -> "Factors":
         """Several structures over common sites: each with the place of its visible sites.
 
         Hidden sites are renumbered behind the common ones.

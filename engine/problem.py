@@ -142,13 +142,14 @@ class Problem:
             if own is None:
                 rest.append(part)
                 continue
-            sites = [
-                self.starts[view.variable.name] + int(k)
-                for view in part.term.scope
-                for k in view.places.reshape(-1)
-            ]
-            pieces.append((own.owned_by(place), sites))
+            pieces.append((own.owned_by(place), self.sites_of(part.term)))
         return Factors.merge(sizes, pieces), Sum(*rest) if rest else None
+
+    def sites_of(self, term: Term) -> np.ndarray:
+        """The number of each finite site in the scope of a term, in its order. -> (n,)"""
+        starts = self.starts
+        every = [starts[view.variable.name] + view.places.reshape(-1) for view in term.scope]
+        return np.concatenate([np.zeros(0, np.int64), *every])
 
     def _structure(self, part: Part) -> Factors | None:
         domains = scope_domains(part.term, dict(self.domains))
@@ -172,14 +173,19 @@ class Problem:
     def allowed(self) -> np.ndarray:
         """Which literals are possible, sites in order, hidden ones free. -> (R, C) uint8"""
         factors, _ = self.factored()
-        columns = []
+        hidden = int(factors.sizes[factors.visible :].sum())
+        columns = [self.possible, np.ones((self.rows, hidden), dtype=bool)]
+        return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.uint8)
+
+    @cached_property
+    def possible(self) -> np.ndarray:
+        """Which literals the evidence leaves to the sites of variables, in order. -> (R, C) bool"""
+        columns = [np.zeros((self.rows, 0), dtype=bool)]
         for v in self.finite:
             domain = self.domain(v.name)
             assert isinstance(domain, Finite)
             columns.append(domain.allowed.reshape(self.rows, -1).numpy())
-        hidden = int(factors.sizes[factors.visible :].sum())
-        columns.append(np.ones((self.rows, hidden), dtype=bool))
-        return np.ascontiguousarray(np.concatenate(columns, axis=1), dtype=np.uint8)
+        return np.concatenate(columns, axis=1)
 
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
         """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""
@@ -201,6 +207,16 @@ class Problem:
             state[v.name].argmax(-1).reshape(state[v.name].shape[0], -1) for v in self.finite
         ]
         return torch.cat(columns, 1).cpu().numpy() if columns else np.zeros((self.rows, 0), int)
+
+    def named(self, places: np.ndarray) -> list[dict[str, Any]]:
+        """Places of values as people's values: for each, nested lists by variable; every variable
+        finite. (B, n) -> B of them"""
+        columns = []
+        for v in self.finite:
+            assert isinstance(v.domain, Finite)
+            mine = places[:, self.starts[v.name] : self.starts[v.name] + v.domain.sites]
+            columns.append((v.name, v.domain.named(mine)))
+        return [{name: values[k] for name, values in columns} for k in range(len(places))]
 
     def project(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest states inside the domains."""

@@ -106,9 +106,10 @@ def solve(
         if isinstance(stepped, Failed):
             raise stepped.error
         assert stepped is not None
+        tally.spend(time.perf_counter() - before)
         for place, (_, row) in enumerate(stepped.tickets):
             tally.take(row, stepped, place)
-        tally.tick(time.perf_counter() - before)
+        tally.expire()
         batch.leave(ticket for ticket in stepped.tickets if ticket[1] not in tally.running)
         if any(stepped.better):
             yield tally.solution()
@@ -208,11 +209,13 @@ class Tally:
         if stepped.done[place] or (limit is not None and stepped.steps[place] >= limit):
             self.end([row])
 
-    def tick(self, seconds: float) -> None:
-        """Time has passed, shared by the rows that run; those out of it end."""
-        if not self.running:
-            return
-        self._share += seconds / len(self.running)
+    def spend(self, seconds: float) -> None:
+        """Time has passed, shared by the rows that run."""
+        if self.running:
+            self._share += seconds / len(self.running)
+
+    def expire(self) -> None:
+        """Rows that are out of time end."""
         if self.budget.seconds is not None and self._share >= self.budget.seconds:
             for row in self.running:
                 self._late[row] = True

@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -149,11 +149,11 @@ class _Line:
 
     def _stopped(self) -> list[_Call]:
         """The clocks go on; calls whose time is up, or whose callers left, leave now."""
-        now, stopped = time.monotonic(), []
+        self._clocked(list(self.running))
+        stopped = []
         for call in list(self.running):
             before = set(call.tally.running)
-            call.tally.tick(now - call.since)
-            call.since = now
+            call.tally.expire()
             if call.stop():
                 del self.running[call]
                 self._leave(call, before)
@@ -162,8 +162,16 @@ class _Line:
                 self._leave(call, before - call.tally.running)
         return stopped
 
+    def _clocked(self, calls: Iterable[_Call]) -> None:
+        """The time since these calls were last looked at is booked on their rows."""
+        now = time.monotonic()
+        for call in calls:
+            call.tally.spend(now - call.since)
+            call.since = now
+
     def _moved(self, stepped: Stepped[_Call]) -> None:
         """What a step came to, for each of the calls that took part."""
+        self._clocked({call for call, _ in stepped.tickets})
         better: dict[_Call, bool] = {}
         for place, (call, row) in enumerate(stepped.tickets):
             call.tally.take(row, stepped, place)

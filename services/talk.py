@@ -9,7 +9,6 @@ from typing import Any
 
 from engine.answer import Answer
 from engine.errors import BadQuery, Mistake, TooLarge, known
-from engine.minimizers.portfolio import Portfolio
 from engine.problem import Problem
 from engine.session import Session
 from engine.settle import answers
@@ -17,7 +16,7 @@ from engine.solve import Budget, never
 from services.change import Change, Resolve
 from services.compile import Compiler, compile_terms, narrowed
 from services.query import Query
-from services.reason import Stop, furthered
+from services.reason import Stop, finished, minimizer_for
 from services.views import shown
 
 AS_IS = Resolve()
@@ -79,15 +78,14 @@ class Talk:
         if resolve.seconds is not None:
             seconds = max(resolve.seconds - MARGIN, resolve.seconds / 2)
         budget = Budget(seconds, mine.steps if resolve.steps is None else resolve.steps, stop)
-        if options.prove:
-            search = Portfolio(unique=True, alternatives=options.alternatives)
-            particles = mine.particles
-            (answer,) = answers(
+        if options.prove or options.minimizer is not None:
+            search, particles = minimizer_for(self.problem, options), mine.particles
+            every = answers(
                 self.problem, search, particles=particles, budget=budget, seed=mine.seed
             )
         else:
-            answer = self._session.answer(budget)
-        return furthered(self.problem, 0, answer, options, budget, mine.seed)
+            every = [self._session.answer(budget)]
+        return finished(self.problem, every, options, budget, mine.seed)[0]
 
     def best(self) -> Answer | None:
         """The best values known so far, without a search; None where none are known."""

@@ -111,6 +111,10 @@ def test_options_of_an_answer(client: Client, stream: bool) -> None:
         assert len(session.answer(options={"alternatives": 9}).alternatives) == 5
         session.given({"x": [0, 1, None]})
         assert session.answer(options={"prove": True}).unique is True
+        named = session.answer(options={"prove": True, "minimizer": "branch_and_bound"})
+        assert named.unique is True
+        with pytest.raises(BadQuery, match="minimizer"):
+            session.answer(options={"minimizer": "branch_and_bond"})
         with pytest.raises(BadQuery, match="options.score: a session searches"):
             session.answer(options={"score": True})
 

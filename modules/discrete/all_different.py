@@ -1,6 +1,7 @@
 """The sites of each line take pairwise different values."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -38,11 +39,13 @@ class AllDifferent(OverSites):
     def __init__(self, *scope: Variable | View, lines: Sequence[Sequence[int]]):
         super().__init__(*scope)
         self.lines = read_sites(self.layout, lines, "lines")
-        self.bunches = [
-            torch.tensor([self.lines[k] for k in rows]) for rows in by_length(self.lengths())
-        ]
         long = [line for line in self.lines if len(line) > 1]
         self._getters = [(itemgetter(*line), len(line)) for line in long]
+
+    @cached_property
+    def _bunches(self) -> list[torch.Tensor]:
+        """The lines of each length together."""
+        return [torch.tensor([self.lines[k] for k in rows]) for rows in by_length(self.lengths())]
 
     def lengths(self) -> Ints:
         """The number of sites of each line."""
@@ -51,7 +54,7 @@ class AllDifferent(OverSites):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(tensors)  # (B, n, U)
         total = x.new_zeros(x.shape[0])
-        for lines in self.bunches:
+        for lines in self._bunches:
             none, one = first_two(x[:, lines.to(x.device)].transpose(-1, -2))  # (B, m, U)
             total = total + (1 - (none + one).prod(-1)).sum(-1)
         return total

@@ -1,7 +1,8 @@
 """At least one literal of each clause is as its sign says."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +23,17 @@ class Parameters(Strict):
     )
 
 
+class _Kept(NamedTuple):
+    """The literals that matter, clause by clause, and the clauses that are always true."""
+
+    owner: Ints  # (L,) the clause
+    site: Ints
+    place: Ints
+    column: Ints
+    sign: np.ndarray  # (L,) bool
+    always: np.ndarray  # (m,) bool
+
+
 class Clause(OverSites):
     """Each clause has a literal that is as its sign says: conjunctive normal form.
 
@@ -34,22 +46,24 @@ class Clause(OverSites):
     def __init__(self, *scope: Variable | View, clauses: Sequence[Sequence[Any]]):
         super().__init__(*scope)
         read = Literals(self.layout, clauses, "clauses", bool)
-        sign = np.array(read.third, dtype=bool)
         values = self.layout.values_at(read.site, read.place)
         plain = list(zip(read.site.tolist(), values, read.third, strict=True))
         ends = read.start.tolist()
         self.plain = [plain[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
         self.count = read.count
         self.empty = int((np.diff(read.start) == 0).sum())
-        self._simplify(read.owner(), read.site, read.place, sign)
+        self._read = read
 
-    def _simplify(self, owner: Ints, site: Ints, place: Ints, sign: np.ndarray) -> None:
-        """Keep each literal once, no literal that another implies, and no tautology."""
+    @cached_property
+    def _kept(self) -> "_Kept":
+        """Each literal once, no literal that another implies, and no tautology."""
+        read = self._read
+        owner, site, place = read.owner(), read.site, read.place
+        sign = np.array(read.third, dtype=bool)
         width = self.layout.offset[-1]
-        column = self.layout.offset[site] + place
-        literal = (owner * width + column) * 2 + sign
-        _, kept = np.unique(literal, return_index=True)
-        owner, site, place, sign, column = (a[kept] for a in (owner, site, place, sign, column))
+        _, kept = np.unique((owner * width + read.column) * 2 + sign, return_index=True)
+        owner, site, place, sign = (a[kept] for a in (owner, site, place, sign))
+        column = read.column[kept]
         # both signs of one literal, or two values forbidden at one site: always true
         signs = _totals(owner * width + column, np.ones(len(owner)))
         negatives = _totals(owner * self.layout.sites + site, ~sign)
@@ -57,21 +71,20 @@ class Clause(OverSites):
         always[owner[(negatives > 1) | (signs > 1)]] = True
         # "not v" holds wherever another value of the same site is asked for
         useful = ~always[owner] & (~sign | (negatives == 0))
-        self.owner, self.site, self.place = owner[useful], site[useful], place[useful]
-        self.sign, self.always = sign[useful], always
-        # mass that fails: 1 - sum of the values asked for, or the mass of the one forbidden
-        self.masses = Masses(
-            self.owner,
-            self.site,
-            column[useful],
-            np.where(self.sign, -1.0, 1.0),
-            self.sign.astype(np.float64),
-        )
+        owner, site, place, column, sign = (a[useful] for a in (owner, site, place, column, sign))
+        return _Kept(owner, site, place, column, sign, always)
+
+    @cached_property
+    def _masses(self) -> Masses:
+        """Mass that fails: 1 - sum of the values asked for, or the mass of the one forbidden."""
+        k = self._kept
+        factor = np.where(k.sign, -1.0, 1.0)
+        return Masses(k.owner, k.site, k.column, factor, k.sign.astype(np.float64))
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.columns(tensors)
         total = x.new_full((x.shape[0],), float(self.empty))
-        for failing in self.masses(x):
+        for failing in self._masses(x):
             total = total + failing.prod(-1).sum(-1)
         return total
 
@@ -80,15 +93,16 @@ class Clause(OverSites):
         return all(any((flat[s] == v) is sign for s, v, sign in c) for c in self.plain)
 
     def factors(self, *domains: Domain) -> Factors:
-        kept = np.flatnonzero(~self.always)  # an empty clause stays
-        lengths = np.bincount(self.owner, minlength=self.count)[kept]
+        kept = self._kept
+        part = np.flatnonzero(~kept.always)  # an empty clause stays
+        lengths = np.bincount(kept.owner, minlength=self.count)[part]
         clauses = Clauses(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            self.site,
-            self.place,
-            np.zeros(len(kept), dtype=np.int64),
-            kept,
-            self.sign,
+            kept.site,
+            kept.place,
+            np.zeros(len(part), dtype=np.int64),
+            part,
+            kept.sign,
         )
         return self.made(domains, clauses=clauses)
 

@@ -6,6 +6,7 @@ the independent events.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -179,13 +180,17 @@ class Counting(OverSites):
         super().__init__(*scope)
         self.literals = literals = Literals(self.layout, groups, "groups")
         self._check()
-        owner = literals.owner()
-        ones = np.ones(len(owner))
-        self.masses = Masses(owner, literals.site, literals.column, ones, 0 * ones)
         values = self.layout.values_at(literals.site, literals.place)
         plain = list(zip(literals.site.tolist(), values, strict=True))
         ends = literals.start.tolist()
         self.plain = [plain[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    @cached_property
+    def _masses(self) -> Masses:
+        """The mass of each group at each of its sites."""
+        read = self.literals
+        ones = np.ones(len(read.site))
+        return Masses(read.owner(), read.site, read.column, ones, 0 * ones)
 
     def _check(self) -> None:
         """A group without literals, or with one twice, is a mistake."""
@@ -194,8 +199,9 @@ class Counting(OverSites):
         for k in np.flatnonzero(np.diff(literals.start) == 0):
             wrong.add(f"groups[{k}]", "is empty", "name at least one literal, or leave it out")
         key = owner * self.layout.offset[-1] + literals.column
-        _, first = np.unique(key, return_index=True)
-        for k in np.setdiff1d(np.arange(len(key)), first):
+        order = np.argsort(key, kind="stable")
+        again = order[1:][key[order[1:]] == key[order[:-1]]]
+        for k in np.sort(again):
             place = k - literals.start[owner[k]]
             wrong.add(f"groups[{owner[k]}][{place}]", "stands twice", "name every literal once")
         wrong.done()
@@ -215,7 +221,7 @@ class Counting(OverSites):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.columns(tensors)
         total = x.new_zeros(x.shape[0])
-        for s in self.masses(x):
+        for s in self._masses(x):
             total = total + (1 - self._chance(*first_two(s))).sum(-1)
         return total
 
