@@ -22,7 +22,7 @@ class First(Term):
 
 
 class Pull(Term):
-    """Squared distance from 0.3, after some seconds of waiting."""
+    """Squared distance from 0.3, as slow as asked for; no floor, so no search ever ends."""
 
     def __init__(self, x: Variable, seconds: float = 0.0):
         super().__init__(x)

@@ -16,19 +16,8 @@ import time
 
 import torch
 
+from benchmarks._hosted import Pull as Pull
 from engine import Factors, Term, Variable
-
-
-class Pull(Term):
-    """Squared distance from 0.3, as slow as asked for; no floor, so no search ever ends."""
-
-    def __init__(self, x: Variable, seconds: float = 0.0):
-        super().__init__(x)
-        self.seconds = seconds
-
-    def energy(self, x):
-        time.sleep(self.seconds)
-        return ((x - 0.3) ** 2).flatten(1).sum(-1)
 
 
 class Hinted(Term):
