@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,12 @@ from torch import Tensor, nn
 from engine import Term, Variable
 from engine.domain import Domain
 from modules.catalogue import Catalogue
+from services.query import Query, query_of
 from services.reason import Reasoner
 from services.server import create_server
 from services.serving import run
+
+SITES, PARTICLES, STEPS = 20, 64, 300  # of a learned solve
 
 
 class Learned(Term):
@@ -43,6 +47,24 @@ class Learned(Term):
 def catalogue() -> Catalogue:
     """The kinds of Basin and this one, as `_learned.Learned`."""
     return Catalogue(entry_points=False, also=(f"{__file__}:Learned",))
+
+
+def learned(
+    k: int, seed: int, steps: int = STEPS, rows: int = 1, values: Sequence[int] = ()
+) -> Query:
+    """A learned energy over real sites, or over choices, one of them given in each row."""
+    given: list[list[float | None]] = [[None] * SITES for _ in range(rows)]
+    for row, sites in enumerate(given, start=k):
+        sites[row % SITES] = values[row % len(values)] if values else (row % 7) / 7 - 0.5
+    domain = {"values": values} if values else {"low": -2.0, "high": 2.0}
+    return query_of(
+        {
+            "variables": {"x": {**domain, "shape": [SITES]}},
+            "terms": [{"kind": "_learned.Learned", "scope": ["x"]}],
+            "evidence": [{"x": sites} for sites in given],
+            "budget": {"particles": PARTICLES, "seed": seed + k, "steps": steps},
+        }
+    )
 
 
 def main() -> int:

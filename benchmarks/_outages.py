@@ -1,25 +1,71 @@
 """What faults cost: replicas that are killed while solves go on, callers that leave, deadlines.
 Sections of `basin bench serving`."""
 
+import math
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from benchmarks import _learned
 from benchmarks._hosted import KINDS, catalogue
 from benchmarks.common import Row, at_least, at_most, clock, percentile
-from engine.errors import BasinError
+from engine.errors import BasinError, Cancelled
 from services.client import Client
 from services.host import NAME, add_host, build_host, make_workers
-from services.query import query_of
+from services.query import Options, query_of
+from services.reading import Reader
 from services.reason import Reasoner
 from services.remote import RemoteKinds
+from services.scheduler import Scheduler
 from services.server import create_server
 from services.serving import start
+from services.solving import wanted
 from services.v1 import reasoner_pb2
 from services.wire import query_to_proto
+from services.workers import Stop
 from tests.serving_kit import Loop, Process
+
+
+def cancelled_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:
+    """How long after its caller left a row is out of the batch that others go on in."""
+    reader = Reader(Reasoner(_learned.catalogue()).compiler)
+    spent = []
+    with ThreadPoolExecutor(1) as aside:
+        scheduler = Scheduler(2, aside)
+
+        def ask(k: int, steps: int) -> tuple[Any, Stop]:
+            stop = Stop(3600)
+            message = query_to_proto(_learned.learned(k, seed + k, steps))
+
+            def made() -> Any:
+                read = reader.again("", message) or reader.read("", message)
+                return wanted(read, Options(), stop, None, list)
+
+            return scheduler.ask("", made, stop), stop
+
+        others = [ask(k, 10**9) for k in range(8)]
+        for k in range(tries):
+            future, stop = ask(k, 10**9)
+            time.sleep(0.02 + 0.01 * random.Random(k).random())
+            began = time.perf_counter()
+            stop.cancel()
+            scheduler.wake()
+            try:
+                future.result(10)
+            except Cancelled:
+                spent.append(1000 * (time.perf_counter() - began))
+        assert not any(future.done() for future, _ in others)
+        for _, stop in others:
+            stop.cancel()
+        scheduler.wake()
+        scheduler.pool.shutdown()
+    title = f"a cancelled caller's row leaves a batch of 8 others, {tries} tries"
+    whole = spent if len(spent) == tries else [math.inf]
+    yield at_most(f"{title}: p50", percentile(whole, 0.5), 50, "ms")
+    yield at_most(f"{title}: p99", percentile(whole, 0.99), 100, "ms")
 
 
 def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterator[Row]:
