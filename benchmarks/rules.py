@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks._graded import partial_rows
 from benchmarks.common import (
     Row,
     at_least,
     at_most,
-    auroc,
     clock,
     data_folder,
     missing,
@@ -37,14 +37,20 @@ Query = dict[str, Any]
 
 def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row]:
     """All rows. `share` below 1 takes that part of each count, for a quick look."""
-    with one_core():
-        rows = _variants(seed, max(1, int(20 * share)))
-        rows += session_rows(seed, max(2, int(6 * share)))
-        rows += _conflicts(seed, max(2, int(50 * share)))
-        rows += _cores(data_folder(data), max(1, int(50 * share)))
-        rows += _partial(seed, max(20, int(1000 * share)))
-        rows += _bounds(seed, max(5, int(100 * share)))
-    return rows
+    return [row for make in SECTIONS.values() for row in make(seed=seed, share=share, data=data)]
+
+
+Made = Callable[[int, float, Path | None], list[Row]]
+
+
+def _section(made: Made) -> Callable[..., list[Row]]:
+    """Rows that are made on one core."""
+
+    def section(seed: int = 0, share: float = 1.0, data: Path | None = None) -> list[Row]:
+        with one_core():
+            return made(seed, share, data)
+
+    return section
 
 
 def ask(query: Mapping[str, Any], **options: bool) -> Answer:
@@ -251,78 +257,6 @@ def satisfiable(clauses: Sequence[Sequence[int]]) -> bool:
         return solver.solve()
 
 
-# --- partial values -------------------------------------------------------------------------------
-
-
-def _partial(seed: int, count: int) -> list[Row]:
-    """Fillings of a solution, and the same with one cell changed to a value no peer shows."""
-    rng = random.Random(f"partial {seed}")
-    empty = {**sudoku(seed), "evidence": {}}
-    lines = rows_and_columns(9) + boxes(9)
-    peers = [sorted({t for line in lines if s in line for t in line} - {s}) for s in range(81)]
-    right, wrong = [], []
-    solutions = [_solution(seed + k) for k in range(max(1, count // 50))]
-    for k in range(count):
-        full = solutions[k % len(solutions)]
-        cells = rng.sample(range(81), rng.randint(25, 60))
-        filled = {s: full[s] for s in cells}
-        right.append(filled)
-        changes = [
-            (s, v)
-            for s in cells
-            for v in range(1, 10)
-            if v != full[s] and all(filled.get(p) != v for p in peers[s])
-        ]
-        if changes:
-            site, value = rng.choice(changes)
-            wrong.append({**filled, site: value})
-    problem = problem_of(empty)
-
-    def scores(every: list[dict[int, int]]) -> tuple[list[float], float]:
-        told, worst = [], 0.0
-        for filled in every:
-            grid = [[filled.get(9 * r + c) for c in range(9)] for r in range(9)]
-            with clock() as taken:
-                answer = partial(problem.given(grid=grid))[0]
-            worst = max(worst, taken.wall)
-            told.append(0.0 if answer.status is Status.INFEASIBLE else 1.0)
-        return told, worst
-
-    scores(right[:5])
-    with clock() as taken:
-        good, slow = scores(right)
-        bad, slower = scores(wrong)
-    mean = 1000 * taken.wall / (len(right) + len(wrong))
-    places = [[("grid", s, v) for s, v in filled.items()] for filled in wrong]
-    alive = [bool(feasible(empty, some)) for some in places]
-    open_ones = [score for score, can in zip(bad, alive, strict=True) if can]
-    dead = [score for score, can in zip(bad, alive, strict=True) if not can]
-    title = f"partial score, {len(right):,} fillings of a solution and {len(wrong):,} changed ones"
-    return [
-        at_least(
-            f"{title}: AUROC", auroc(good, bad), 0.99, "",
-            note=f"ruled out: {good.count(0)} right ones, {bad.count(0)} changed ones; "
-            f"{len(open_ones)} changed ones can be completed, says CP-SAT: no score tells them apart",
-        ),
-        at_least(
-            f"{title}: AUROC for what can be completed, by CP-SAT",
-            auroc(good + open_ones, dead), 0.99, "",
-            note=f"of {len(dead)} that cannot be completed {dead.count(0)} were ruled out",
-        ),
-        at_most(
-            f"{title}: ruled out wrongly", (good + open_ones).count(0), 0, "fillings",
-        ),
-        at_most(f"{title}: mean, one by one", mean, 10, "ms"),
-        at_most(f"{title}: slowest", 1000 * max(slow, slower), 10, "ms"),
-    ]  # fmt: skip
-
-
-def _solution(seed: int) -> list[int]:
-    found = Judge(sudoku(seed)).solve()[2]
-    assert found is not None
-    return [found["grid", s] for s in range(81)]
-
-
 def _bounds(seed: int, count: int) -> list[Row]:
     """Small soft problems: the bound of partial values against the best completion, enumerated."""
     rng = random.Random(f"bounds {seed}")
@@ -380,3 +314,13 @@ def _least(
                 energy += table["params"]["costs"][x[a]][x[b]]
             best = energy if best is None else min(best, energy)
     return best
+
+
+SECTIONS = {
+    "variants": _section(lambda seed, share, _: _variants(seed, max(1, int(20 * share)))),
+    "sessions": _section(lambda seed, share, _: session_rows(seed, max(2, int(6 * share)))),
+    "conflicts": _section(lambda seed, share, _: _conflicts(seed, max(2, int(50 * share)))),
+    "cores": _section(lambda _, share, data: _cores(data_folder(data), max(1, int(50 * share)))),
+    "partial": _section(lambda seed, share, _: partial_rows(seed, max(20, int(1000 * share)))),
+    "bounds": _section(lambda seed, share, _: _bounds(seed, max(5, int(100 * share)))),
+}
