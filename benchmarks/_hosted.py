@@ -1,6 +1,9 @@
-"""Terms that benchmarks host; run as a program, a bare gRPC stream that sends bytes back."""
+"""Terms that benchmarks host; run as a program, a bare gRPC stream that sends bytes
+back, or with an address a host that comes back at once."""
 
 import asyncio
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -76,5 +79,19 @@ async def _echo() -> None:
     await server.wait_for_termination()
 
 
+def _keep(address: str) -> None:
+    """Host `Pull` in a process of its own, and when that ends in another: all code is loaded."""
+    from services.host import run
+
+    while True:
+        number = os.fork()  # before anything of gRPC runs
+        if not number:
+            print(f"process {os.getpid()}", flush=True)
+            os._exit(run([f"{KINDS}:Pull"], address))
+        os.waitpid(number, 0)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        _keep(sys.argv[1])
     asyncio.run(_echo())

@@ -162,7 +162,7 @@ class Service:
     async def busy(self, query: Query) -> AsyncIterator[None]:
         """Beside a solve that does not end by itself."""
         call = self.stub.Solve(pb.SolveRequest(query=query_to_proto(query)))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         try:
             yield
             assert not call.done(), "the long solve has ended"
@@ -227,7 +227,7 @@ async def _batched(service: Service, over: str, nets: Sequence[Query]) -> list[R
     await service.once(nets[:2], 1)
     walls, cpus = [], []
     for _ in range(3):
-        one = await service.once(nets[:6], 1)
+        one = await service.once(nets[:4], 1)
         many = await service.once(nets, CALLERS)
         walls.append(one.each(one.wall) / many.each(many.wall))
         cpus.append(one.each(one.cpu) / many.each(many.cpu))
@@ -281,9 +281,9 @@ async def _beside(service: Service, boards: Sequence[Query], seed: int) -> list[
     for (what, long), callers in itertools.product(longs, (CALLERS, 1)):
         quiet, loud = [], []
         for _ in range(3):
-            quiet.append(await service.load(boards, callers, 2.0))
+            quiet.append(await service.load(boards, callers, 1.6))
             async with service.busy(long):
-                loud.append(await service.load(boards, callers, 2.0))
+                loud.append(await service.load(boards, callers, 1.6))
         before, after = (
             statistics.median(statistics.median(load.seconds) for load in loads)
             for loads in (quiet, loud)
