@@ -38,6 +38,7 @@ class Found(NamedTuple):
     places: np.ndarray | None  # (n,) of the values; None: there are none
     bound: float  # proved: nothing costs less
     conflicts: int
+    proved: bool = True  # False: time was up, and something may cost less
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,8 @@ class Living:
             left = DESCENT - learning.conflicts(state)
             status, state = _searched(state, assumed, left, least, over)
             if status == learning.LIMIT:
-                return None
+                spent += learning.conflicts(state)
+                return None if best is None or not over() else Found(best, bound, spent, False)
             if status == learning.REFUTED:
                 bound = constant + least
                 break

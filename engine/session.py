@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from engine.answer import Answer, Said, Status, judged, said_of, verify
+from engine.answer import Answer, Flag, Said, Status, judged, said_of, verify
 from engine.domain import Domain, State
 from engine.energy import Energy, Part, Sum, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
@@ -172,7 +172,10 @@ class Session:
             x = Placed(self._problem, found.places[None], {})
             plain = self._problem.named(found.places[None])[0]
             answer = judged(self._problem, x, plain, found.bound, UNKNOWN, {})
-            answer = replace(answer, steps=found.conflicts)
+            late = Flag.CANCELLED if budget.stop() else Flag.DEADLINE
+            proved = found.proved or answer.status is Status.OPTIMAL
+            flags = answer.flags if proved else (late, *answer.flags)
+            answer = replace(answer, steps=found.conflicts, flags=flags)
         self._learn(answer, x, found.bound, UNKNOWN)
         return answer
 

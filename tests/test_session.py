@@ -136,6 +136,33 @@ def test_an_answer_of_one_step_tells_its_seconds() -> None:
     assert session.answer().seconds > 0 and session.answer().seconds > 0
 
 
+def test_a_weighted_search_that_is_out_of_time_gives_the_best_it_found() -> None:
+    """Its bound and its flag are as honest as those of a full solve."""
+    y = Variable("y", Finite(tuple(range(5)), (5,)))
+    costs = [[(7 * a + 3 * b) % 11 for b in range(5)] for a in range(5)]
+    pairs = [[a, b] for a in range(5) for b in range(a)]
+    first = Problem(
+        AllDifferent(y, lines=[list(range(5))]) + 0.3 * Table(y, sites=pairs[:4], costs=costs)
+    )
+    session = Session(first)
+    settled = session.answer()
+    assert settled.status is Status.OPTIMAL and settled.energy is not None
+    session.add("more", 0.2 * Table(y, sites=pairs[4:], costs=costs))
+    looks: list[int] = []
+
+    def stop() -> bool:
+        looks.append(1)
+        return len(looks) > 3
+
+    late = session.answer(Budget(stop=stop))
+    (least,) = answers(session.problem)
+    assert late.values is not None and late.energy is not None and late.bound is not None
+    assert late.bound <= least.energy + 1e-6 <= late.energy + 2e-6
+    assert (late.status is Status.OPTIMAL) == (late.flags == ())
+    assert late.flags in ((), (Flag.CANCELLED,))
+    assert session.answer().energy == pytest.approx(least.energy)
+
+
 def test_mistakes_are_told() -> None:
     session = Session(Problem(NotEqual(X, pairs=[[0, 1]])))
     session.add("line", AllDifferent(X, lines=[[0, 1, 2]]))
