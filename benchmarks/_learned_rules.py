@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Row, at_least, at_most, clock, missing, one_core
+from benchmarks.common import Row, at_least, at_most, clock, kept, missing, one_core
 from benchmarks.sudoku import puzzles, written
 from engine import Answer, BadQuery, Budget, Finite, Problem, Status, Variable, answers
 from engine.lesson import Lesson
@@ -30,14 +30,21 @@ MORE = "forum_hardest_1905_11plus_shared.txt.gz"
 CLUES = "sudoku17_shared.txt"
 
 
-def rows(folder: Path | None, seed: int) -> list[Row]:
-    """All rows, on one core."""
+def rows(folder: Path | None, work: Path, seed: int) -> list[Row]:
+    """All rows, on one core; `work` keeps what is done."""
     with tempfile.TemporaryDirectory() as place, one_core():
         weights = Path(place) / "w.safetensors"
-        found = planted(seed) + queens(weights) + colourings(weights, seed)
+        found = kept(work, f"planted {seed}", lambda: planted(seed))
+        found += kept(work, "queens", lambda: queens(weights))
+        found += kept(work, f"colourings {seed}", lambda: colourings(weights, seed))
         if folder is None:
             return [*found, missing("rules from 200 solved grids", None, "", "set BASIN_DATA")]
-        return sudoku(folder / "sudoku", weights) + noisy(folder / "sudoku", seed) + found
+        boards = folder / "sudoku"
+        return (
+            kept(work, "learned sudoku", lambda: sudoku(boards, weights))
+            + kept(work, f"noisy sudoku {seed}", lambda: noisy(boards, seed))
+            + found
+        )
 
 
 def taught(text: str, out: Path, **params: Any) -> Rules:

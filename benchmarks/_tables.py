@@ -8,6 +8,7 @@ as its hours are so alike that a random split tests memory; the random split is 
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from benchmarks.common import Row, at_least, at_most, clock, missing
+from benchmarks.common import Row, at_least, at_most, clock, kept, missing
 from engine.lesson import Lesson
 from engine.objective import Nets, Objective, Update
 from engine.random import Stream
@@ -53,24 +54,28 @@ TABLES = {
 }
 
 
-def rows(data: Path | None, seed: int = 0) -> Iterator[Row]:
-    """Every figure about tables; `data` is the folder of public files."""
+def rows(data: Path | None, work: Path, seed: int = 0) -> Iterator[Row]:
+    """Every figure about tables; `data` is the folder of public files, `work` keeps what is done."""
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        yield from rings(seed)
+        yield from kept(work, f"rings {seed}", lambda: rings(seed))
         if data is None or not (data / "tabular").is_dir():
             yield missing("tables: made rows against real ones", 0.9, "ratio", "no data folder")
             return
         folder = data / "tabular"
-        yield from calibration(folder)
+        yield from kept(work, "calibration", lambda: calibration(folder))
         for name, table in TABLES.items():
-            yield made_against_real(name, table, folder, seed)
+            yield from kept(
+                work,
+                f"table {name} {seed}",
+                partial(made_against_real, name, table, folder, seed),
+            )
 
 
 # ---------------------------------------------------------------- made rows against real ones
 
 
-def made_against_real(name: str, table: Table, folder: Path, seed: int) -> Row:
+def made_against_real(name: str, table: Table, folder: Path, seed: int) -> list[Row]:
     """How well a classifier does that has only seen made rows, against one that has seen real."""
     grid = _with_target(read_grid(read_text(str(folder / table.file))), table.target)
     learn, test = _halves(grid, table, seed)
@@ -92,10 +97,11 @@ def made_against_real(name: str, table: Table, folder: Path, seed: int) -> Row:
     peer = {"peer": "trained on all real rows", "peer_value": real, "note": note}
     if numeric:
         label = f"{name}: RMSE of {table.target} from made rows, over that from real rows"
-        return at_most(label, fake / real, 1.15, "ratio", **{**peer, "peer_value": 1.0})
+        return [at_most(label, fake / real, 1.15, "ratio", **{**peer, "peer_value": 1.0})]
     label = f"{name}: AUC of {table.target} from made rows, over that from real rows"
     note = f"AUC {fake:.4f} against {real:.4f}; {note}"
-    return at_least(label, fake / real, 0.9, "ratio", **{**peer, "peer_value": 1.0, "note": note})
+    made_row = {**peer, "peer_value": 1.0, "note": note}
+    return [at_least(label, fake / real, 0.9, "ratio", **made_row)]
 
 
 def _with_target(grid: Grid, target: str) -> Grid:

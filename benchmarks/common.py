@@ -4,9 +4,11 @@ A row that could not be measured has value None and says why in `note`.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,6 +74,19 @@ def _row(
         reached=reached,
         note=note,
     )
+
+
+def kept(work: Path, name: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of one measurement, from the folder if it was made before."""
+    path = work / f"{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}.json"
+    if path.exists():
+        return json.loads(path.read_text())["rows"]
+    rows = list(make())
+    work.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"name": name, "rows": rows}, indent=1))
+    os.replace(part, path)
+    return rows
 
 
 def data_folder(data: Path | None) -> Path | None:

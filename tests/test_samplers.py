@@ -4,13 +4,16 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from engine.coloring import colors_of
 from engine.domain import Finite, Real, Variable
 from engine.energy import Term, required
 from engine.errors import BadQuery
-from engine.flips import Parallel, Path, Single
-from engine.minimizers.gibbs import Gibbs
+from engine.flips import Colored, Parallel, Path, Single
+from engine.minimizers.gibbs import Gibbs, Move, evaluate, frame_of
 from engine.minimizers.langevin import Langevin
 from engine.problem import Problem
 from engine.sampler import HeatBath, InTurn
@@ -70,6 +73,8 @@ SAMPLERS = [
     Gibbs(flips=Path(2)),
     Gibbs(flips=Parallel(0.5)),
     Gibbs(flips=Parallel(5.0)),
+    Gibbs(flips=Colored((0, 1, 2))),
+    Gibbs(flips=Colored((0, 0, 0))),  # sites that meet: Metropolis makes up for it
     HeatBath(),
     InTurn((HeatBath(), Gibbs(flips=Path(2))), (1, 2)),
 ]
@@ -125,7 +130,8 @@ def test_evidence_is_never_left():
     with torch.no_grad():
         energy = problem.energy(states)
     p = torch.softmax((-energy).masked_fill(~inside, -torch.inf), 0)
-    for sampler in (Gibbs(), Gibbs(flips=Path(2)), Gibbs(flips=Parallel(1.0)), HeatBath()):
+    flips = (Single(), Path(2), Parallel(1.0), Colored((0, 1, 0)))
+    for sampler in (*(Gibbs(flips=f) for f in flips), HeatBath()):
         assert surprise(sampler, problem, p) < 6  # 2 degrees of freedom
 
 
@@ -146,8 +152,59 @@ def test_required_rules_stay_kept():
     with torch.no_grad():
         energy = problem.energy(states)
     p = torch.softmax((-energy).masked_fill(~inside, -torch.inf), 0)
-    for sampler in (Gibbs(flips=Path(2)), HeatBath()):
+    for sampler in (Gibbs(flips=Path(2)), Gibbs(flips=Colored((0, 0, 1))), HeatBath()):
         assert surprise(sampler, problem, p) < 2
+
+
+# ---------------------------------------------------------------- colours
+
+
+class Chained(Term):
+    """E = sum over pairs of x_i' W x_j: affine, and sites meet along the pairs alone."""
+
+    def __init__(self, x: Variable, pairs: list[tuple[int, int]], seed: int = 0):
+        super().__init__(x)
+        self.pairs = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+        k = x.domain.event[-1]
+        self.table = torch.randn(k, k, generator=torch.Generator().manual_seed(seed))
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, n, k) -> (B,)
+        one, other = x[:, self.pairs[:, 0]], x[:, self.pairs[:, 1]]
+        return torch.einsum("bmi,ij,bmj->b", one, self.table, other)
+
+
+@given(st.integers(2, 4), st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_sites_that_meet_differ_in_colour(k, drawn):
+    pairs = [(a, b) for a, b in drawn if a != b]
+    x = Variable("x", Finite(tuple(range(k)), (7,)))
+    colors = colors_of(Problem(Chained(x, pairs), (x,)), stream(), probes=4)
+    assert all(colors[a] != colors[b] for a, b in pairs)
+    most = max(sum(i in pair for pair in {frozenset(p) for p in pairs}) for i in range(7))
+    assert max(colors) <= most  # the greedy rule
+
+
+def test_foretold_conditionals_are_true_where_colours_are():
+    """Affine, and no two sites of a colour meet: every proposal is taken."""
+    x = Variable("x", Finite((0, 1, 2), (5,)))
+    problem = Problem(Chained(x, [(0, 1), (1, 2), (2, 3), (3, 4)]))
+    colors = colors_of(problem, stream())
+    assert max(colors) == 1
+    start = {"x": x.domain.sample(400, stream(1))}
+    frame = frame_of(problem)
+    seen = evaluate(problem, frame, start["x"].flatten(1), torch.zeros(400, 0))
+    one = torch.ones(400, dtype=torch.float64)
+    move = Move(problem, frame, Colored(colors), 0 * one, 0.7 * one, 0.01 * one)
+    _, _, ratio, _ = move.propose(seen, move.tilt(seen), stream(2))
+    assert ratio.abs().max() < 1e-5
+
+
+def test_colours_are_those_of_the_energy():
+    with pytest.raises(BadQuery, match="3 finite sites"):
+        Gibbs(flips=Colored((0, 1))).walk(Problem(Mixed(A, B)), every(), 1, stream())
+    with pytest.raises(BadQuery, match="from 0 up"):
+        Colored(())
+    assert len(set(colors_of(Problem(Mixed(A, B)), stream()))) == 3  # all meet
+    assert len(set(colors_of(Problem(required(Differ(A)), (A,)), stream()))) == 2  # rules count
 
 
 # ---------------------------------------------------------------- real variables
