@@ -5,8 +5,9 @@ with incremental counts for problems that are groups only (puzzles, colourings);
 with a small limit of nodes. `clauses` learns from every conflict and takes everything else. What
 cannot be made explicit is evaluated at each solution found, and its floor enters the bound.
 
-Rows that learn are shared among as many threads as torch may use; what a row comes to depends on
-that row alone, so the number of threads changes no answer.
+Rows that learn, and the subtrees of rows that are long (`subtrees`), are shared among as many
+threads as torch may use; what a row comes to depends on that row alone, so the number of threads
+changes no answer.
 """
 
 import math
@@ -29,9 +30,10 @@ from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
+from engine.minimizers.subtrees import Learner, Learners, remaining, searched, told
 from engine.problem import Problem
 from engine.random import Stream
-from engine.simplify import Simplified, simplified
+from engine.simplify import simplified
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
@@ -141,7 +143,7 @@ class Plan:
     def loaded(self) -> learning.State:
         return learning.load(self.formula)
 
-    def learner(self, allowed: np.ndarray, row: int) -> "Learner":
+    def learner(self, allowed: np.ndarray, row: int) -> Learner:
         """The learning search of one row, narrowed to its evidence. allowed (C,) uint8"""
         b = self.boolean
         if len(b.cost) > 1:
@@ -173,26 +175,6 @@ def plan_of(problem: Problem) -> Plan:
     return plan
 
 
-class Learner(NamedTuple):
-    """The clause-learning search of one row."""
-
-    formula: learning.Formula
-    state: learning.State
-    upper: float  # cost of the formula that the next solution must beat
-    constant: float  # explicit cost that the formula does not count
-    small: Simplified | None  # where the formula is a smaller one
-
-    def model(self) -> np.ndarray:
-        """The last model found, over all variables."""
-        found = learning.model(self.state)
-        return self.small.model(found) if self.small else found
-
-    def without(self, clause: np.ndarray) -> "Learner":
-        """The search with one more clause; no literal of it may be fixed true."""
-        own = self.small.literals(clause) if self.small else clause
-        return self._replace(state=learning.add_clause(self.state, own))
-
-
 class BranchState(NamedTuple):
     """Where every row stands."""
 
@@ -206,7 +188,7 @@ class BranchState(NamedTuple):
     done: Tensor  # (R,) bool
     unique: Tensor  # (R,) int8
     visits: Tensor  # (R,) int64
-    learners: tuple[Learner | None, ...]
+    learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
 
 
@@ -251,7 +233,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.zeros(rows, dtype=torch.bool),
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
             torch.zeros(rows, dtype=torch.int64),
-            (None,) * rows,
+            ((),) * rows,
             ((),) * rows,
         )
 
@@ -317,22 +299,22 @@ class BranchAndBound(Minimizer[BranchState]):
         return s._replace(others=tuple(others), **new)
 
     def _learn(self, problem: Problem, s: BranchState, rows: list[int]) -> BranchState:
-        """A visit of each row by the clause-learning search, each in a thread of its own."""
+        """A visit of each row by the clause-learning search, in threads over rows and subtrees."""
         visited = [_Visit(self, problem, s, r) for r in rows]
-        threads = min(len(rows), torch.get_num_threads())
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(_Visit.run, visited))
+        threads = torch.get_num_threads()
+        if min(len(rows), threads) > 1:
+            with ThreadPoolExecutor(min(len(rows), threads)) as pool:
+                list(pool.map(_Visit.run, visited, [threads // len(rows)] * len(rows)))
         else:
             for row in visited:
-                row.run()
+                row.run(threads)
         learners, others = list(s.learners), list(s.others)
         out = {
             name: getattr(s, name).clone()
             for name in ("places", "energy", "bound", "done", "unique", "visits")
         }
         for r, row in zip(rows, visited, strict=True):
-            learners[r], others[r] = row.learner, row.others
+            learners[r], others[r] = row.learners, row.others
             out["places"][r] = torch.from_numpy(row.places)
             out["energy"][r], out["bound"][r] = row.energy, row.bound
             out["done"][r], out["unique"][r] = row.done, row.unique
@@ -351,53 +333,55 @@ class _Visit:
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
         self.others = s.others[r]
-        self.learner = s.learners[r] or self._fresh()
-        if s.learners[r] is not None:
-            self.learner = self.learner._replace(state=learning.copy(self.learner.state))
+        self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(),)
 
     def _fresh(self) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what was found."""
         learner = self.plan.learner(self.allowed, self.origin)
         known = [self.places, *self.others] if self.energy < math.inf else []
         for places in known:  # found by the other search
-            learner = self._blocked(learner, places)
+            learner = learner.without(self._block(places))
         return learner
 
-    def run(self) -> None:
-        limit = learning.conflicts(self.learner.state) + self._conflicts()
+    def run(self, threads: int) -> None:
+        """One step; at most so many of its subtrees at once."""
+        limits = [one.conflicts() + self._conflicts() for one in self.learners]
         leaves: list[np.ndarray] = []
-        while True:
-            budget = limit - learning.conflicts(self.learner.state)
-            if budget <= 0:
+        while len(leaves) < LEAVES:
+            budgets = [
+                limit - x.conflicts() for x, limit in zip(self.learners, limits, strict=True)
+            ]
+            if max(budgets) <= 0:
+                self.learners = told(self.learners)
                 break
-            status, state = learning.search(self.learner.state, (), budget, self.learner.upper)
-            self.learner = self.learner._replace(state=state)
-            if status == learning.REFUTED:
-                self._leaves(leaves)
-                self._exhausted()
-                return
-            if status != learning.SATISFIED:
+            statuses, self.learners = searched(self.learners, budgets, threads)
+            for k, status in enumerate(statuses):
+                if status == learning.SATISFIED:
+                    found = self.plan.boolean.places(self.learners[k].model())
+                    if self.plan.rest is not None:
+                        leaves.append(found)
+                        self._shut_out(found)
+                    elif self._solution(found, self.learners[k]):
+                        return
+            if learning.REFUTED in statuses:
+                self.learners = remaining(self.learners, statuses)
+                if not self.learners:
+                    self._leaves(leaves)
+                    self._exhausted()
+                    return
                 break
-            found = self.plan.boolean.places(self.learner.model())
-            if self.plan.rest is not None:
-                leaves.append(found)
-                self.learner = self._blocked(self.learner, found)
-                if len(leaves) == LEAVES:
-                    break
-            elif self._solution(found):
-                return
         self._leaves(leaves)
         if self.plan.soft:  # what is learned holds for everything better than the best
-            least = self.learner.constant + learning.lower_bound(self.learner.state)
+            least = max(x.constant + learning.lower_bound(x.state) for x in self.learners)
             self.bound = max(self.bound, min(least + self.plan.rest_floor, self.energy))
 
     def _conflicts(self) -> int:
         """How many conflicts make a step of the usual length."""
-        f = self.learner.formula
+        f = self.learners[0].formula
         size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
         return min(self.minimizer.conflicts, max(8, WORK // max(size, 1)))
 
-    def _solution(self, found: np.ndarray) -> bool:
+    def _solution(self, found: np.ndarray, learner: Learner) -> bool:
         """Take in a solution of a wholly explicit problem; True when the visit is over."""
         if not self.plan.soft:
             if self.energy < math.inf:
@@ -405,15 +389,19 @@ class _Visit:
             else:
                 self.places, self.energy, self.bound = found, 0.0, 0.0
             self.done = 1 + len(self.others) >= self.minimizer.wanted
-            self.learner = self._blocked(self.learner, found)
+            self._shut_out(found)
             return self.done
-        formula, state = self.learner.formula, self.learner.state
-        cost = learning.objective(formula, learning.model(state))
-        self.places, self.energy = found, self.learner.constant + cost
-        self.learner = self.learner._replace(upper=cost)
-        if cost <= learning.lower_bound(state) + 1e-9:  # as where evidence leaves nothing to pay
-            self._exhausted()
+        cost = learning.objective(learner.formula, learning.model(learner.state))
+        if cost < self.learners[0].upper:  # another subtree may have found a better one
+            self.places, self.energy = found, learner.constant + cost
+            self._beat(cost)
+        if self.energy <= learner.constant + learning.lower_bound(learner.state) + 1e-9:
+            self._exhausted()  # as where evidence leaves nothing to pay
         return self.done
+
+    def _beat(self, cost: float) -> None:
+        """Solutions must cost less from now on."""
+        self.learners = tuple(one._replace(upper=cost) for one in self.learners)
 
     def _leaves(self, leaves: list[np.ndarray]) -> None:
         """Evaluate what is not explicit at the solutions found, all in one call."""
@@ -425,8 +413,7 @@ class _Visit:
         best = int(energies.argmin())
         if float(energies[best]) < self.energy:
             self.places, self.energy = leaves[best], float(energies[best])
-            slack = self.energy - self.plan.rest_floor - self.learner.constant
-            self.learner = self.learner._replace(upper=slack)
+            self._beat(self.energy - self.plan.rest_floor - self.learners[0].constant)
 
     def _exhausted(self) -> None:
         """Nothing better is left."""
@@ -438,9 +425,13 @@ class _Visit:
         if not self.plan.soft and self.unique == UNKNOWN:
             self.unique = UNIQUE
 
-    def _blocked(self, learner: Learner, places: np.ndarray) -> Learner:
-        """The search without one solution."""
-        return learner.without(self.plan.boolean.model_literals(places) ^ 1)
+    def _block(self, places: np.ndarray) -> np.ndarray:
+        """The clause that shuts out one solution."""
+        return self.plan.boolean.model_literals(places) ^ 1
+
+    def _shut_out(self, places: np.ndarray) -> None:
+        clause = self._block(places)
+        self.learners = tuple(one.without(clause) for one in self.learners)
 
 
 def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:
