@@ -334,6 +334,19 @@ def test_couplings_tell_the_rules_apart(sudokus):
     assert weights[rules].min() > weights[~rules].max() + 0.1
 
 
+def test_a_lesson_cut_off_goes_on_from_its_folder(tmp_path):
+    pytest.importorskip("pytorch_lightning")
+    rng = random.Random(0)
+    _, space, _ = planted(rng, 5, 3, 6)
+    solved = text(space[[rng.randrange(len(space)) for _ in range(1000)]])
+    lesson = Lesson("", "", Path("w"), steps=20)
+    whole = learned_from(solved, Options(), lesson)
+    kept = replace(lesson, work=tmp_path)
+    cut = learned_from(solved, Options(), replace(kept, seconds=1e-9))
+    assert not np.array_equal(cut.couplings, whole.couplings)
+    assert np.array_equal(learned_from(solved, Options(), kept).couplings, whole.couplings)
+
+
 def test_a_file_keeps_what_was_learned(tmp_path):
     rng = random.Random(0)
     _, space, _ = planted(rng, 5, 3, 6)
