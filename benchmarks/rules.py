@@ -1,4 +1,4 @@
-"""Rules at run time, conflicts and repairs, scores of partial values, warm sessions."""
+"""Rules at run time, short limits, conflicts and repairs, partial values, warm sessions."""
 
 import itertools
 import random
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._graded import partial_rows
+from benchmarks._limits import limit_rows
 from benchmarks.common import (
     Row,
     at_least,
@@ -319,6 +320,7 @@ def _least(
 SECTIONS = {
     "variants": _section(lambda seed, share, _: _variants(seed, max(1, int(20 * share)))),
     "sessions": _section(lambda seed, share, _: session_rows(seed, max(2, int(6 * share)))),
+    "limits": _section(lambda seed, share, _: limit_rows(seed, max(2, int(20 * share)))),
     "conflicts": _section(lambda seed, share, _: _conflicts(seed, max(2, int(50 * share)))),
     "cores": _section(lambda _, share, data: _cores(data_folder(data), max(1, int(50 * share)))),
     "partial": _section(lambda seed, share, _: partial_rows(seed, max(20, int(1000 * share)))),
