@@ -1,7 +1,7 @@
 """Sudoku: 17 clues, the hardest list, large boards, several solutions, one puzzle through gRPC.
 
 Seconds are those of the CPU, ours and the peer's: they hold on a machine that others use too. Only
-through gRPC, where the caller waits for two processes, they are seconds of the clock.
+through gRPC, where the caller waits for two processes, and on two cores, they are seconds of the clock.
 """
 
 import gzip
@@ -10,6 +10,8 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
 
 from benchmarks.common import (
     Row,
@@ -45,6 +47,7 @@ def run(data: Path | None = None, seed: int = 0, share: float = 1.0) -> list[Row
         rows += _large("16x16", folder / "sudoku16x16_shared.txt", None)
         rows += _large("25x25", folder / "sudoku25x25_gecode_shared.txt", 20.0)
         rows += _several(folder / "serg_benchmark_shared.txt", int(500 * share))
+    rows += _two_cores("25x25", folder / "sudoku25x25_gecode_shared.txt", 20.0)
     return rows + _through_grpc(puzzles(hard)[: max(50, int(400 * share))])
 
 
@@ -164,6 +167,22 @@ def _large(name: str, path: Path, limit: float | None) -> list[Row]:
         at_least(f"{title}: proved unique and right", 100 * right / len(every), 100, "%"),
         at_most(f"{title}: slowest, CPU, asked one by one", max(seconds), limit, "s", note=note),
     ]
+
+
+def _two_cores(name: str, path: Path, limit: float) -> list[Row]:
+    """Every board again, where a long search may use both cores."""
+    every, before = puzzles(path, 1), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        slowest = 0.0
+        for puzzle in every:
+            with clock() as time_taken:
+                _answers([puzzle])
+            slowest = max(slowest, time_taken.wall)
+    finally:
+        torch.set_num_threads(before)
+    title = f"{name}, {len(every)} puzzles: slowest, seconds of the clock, two cores"
+    return [at_most(title, slowest, limit, "s")]
 
 
 def _several(path: Path, count: int) -> list[Row]:

@@ -121,7 +121,7 @@ SHARED, SHARE = range(32, 34)
 INCREMENT, FAST, SLOW, BOUND, MUST_BEAT, DECAY, P0, P1, P2, P3, P4, P5 = range(12)
 
 SETTINGS = dict(
-    first=[2000, 1000, 1000, 2], decay=0.92, phase=1, p=[1024, 0.95, 1000, 1000, 1.1, 1000]
+    first=[2000, 1000, 1000, 2], decay=0.92, phase=1, p=[1024, 0.95, 600, 1000, 1.1, 1000]
 )
 NONE = -1
 CLAUSE, LITERAL, SUM, COST = range(4)  # kinds of reasons

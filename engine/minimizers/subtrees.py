@@ -19,7 +19,7 @@ from engine.kernels import clauses as learning
 from engine.simplify import Simplified
 
 SPLIT = 8_000  # conflicts of a tree before it is split
-LEVELS = 5  # decision levels of the clauses that are told
+LEVELS = 4  # decision levels of the clauses that are told
 
 
 class Learner(NamedTuple):
