@@ -190,14 +190,14 @@ def _clausal(factors: Factors, where: np.ndarray, boolean: Boolean) -> list[np.n
     rows: list[np.ndarray] = []
     first = boolean.offset[where]  # of the literals of each site
     literal, lengths = boolean.literal[first[c.site] + c.value], c.lengths()
-    for length in np.unique(lengths):
+    for length in sorted(set(lengths.tolist())):
         which = np.flatnonzero(lengths == length)
         members = literal[c.start[which][:, None] + np.arange(length)]  # (m, length)
-        rows.append(members[:, _pairs(int(length))].reshape(-1, 2) ^ 1)
+        rows.append(members[:, _pairs(length)].reshape(-1, 2) ^ 1)
         rows.append(members[c.low[which] == 1])
     literal = boolean.literal[first[f.clauses.site] + f.clauses.value] ^ ~f.clauses.sign
     lengths = f.clauses.lengths()
-    for length in np.unique(lengths):
+    for length in sorted(set(lengths.tolist())):
         which = np.flatnonzero(lengths == length)
         rows.append(literal[f.clauses.start[which][:, None] + np.arange(length)])
     for table in f.tables:
@@ -219,8 +219,12 @@ def _pairs(length: int) -> np.ndarray:
 
 def _guarded(rows: Sequence[np.ndarray], literal: int) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of clauses as compressed rows, each with one more literal."""
-    blocks = [np.pad(block, ((0, 0), (0, 1)), constant_values=literal) for block in rows]
-    lengths = [np.full(len(block), block.shape[1]) for block in blocks]
-    start = np.cumsum(np.concatenate([[0], *lengths]))
-    flat = np.concatenate([np.zeros(0, np.int32), *(block.reshape(-1) for block in blocks)])
-    return start, flat.astype(np.int32)
+    count, width = [len(block) for block in rows], [block.shape[1] + 1 for block in rows]
+    start = np.zeros(sum(count) + 1, np.int64)
+    np.cumsum(np.repeat(width, count), out=start[1:])
+    flat = np.full(start[-1], literal, np.int32)
+    end = 0
+    for block, size in zip(rows, width, strict=True):  # the last of each row stays the literal
+        begin, end = end, end + len(block) * size
+        flat[begin:end].reshape(len(block), size)[:, :-1] = block
+    return start, flat

@@ -23,7 +23,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -287,6 +288,7 @@ def parameters(term: type[Term]) -> type[BaseModel]:
     return create_model("Parameters", __config__=config, **fields)
 
 
+@lru_cache(1024)
 def _signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter]]:
     """Names of the scope entries, whether there may be more of them, and all other parameters."""
     entries, many, rest = [], False, []
@@ -361,12 +363,21 @@ def _required(term: type[Term] | None, path: str) -> type[Term]:
     return term
 
 
+class _Source(SourceFileLoader):
+    """Reads the text each time: bytecode is kept by size and whole seconds, which an edit of a
+    moment ago may share."""
+
+    def path_stats(self, path: Any) -> Mapping[str, Any]:
+        raise OSError(f"nothing is kept of {path}")
+
+
 def _file(path: str) -> ModuleType:
     """A file as a module, under a name of its own."""
     where = Path(path).resolve()
     if not where.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"basin_file_{where.stem}", where)
+    name = f"basin_file_{where.stem}"
+    spec = importlib.util.spec_from_file_location(name, where, loader=_Source(name, str(where)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its classes are looked up by this name
