@@ -23,7 +23,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -102,9 +102,15 @@ class Kind:
                 raise error.under("params") from None
         return fields
 
+    @cached_property
+    def _scope(self) -> tuple[list[str], bool]:
+        """Names of the scope entries, and whether there may be more of them."""
+        entries, many, _ = _signature(self.term)
+        return entries, many
+
     def _check_scope(self, count: int) -> None:
         """The number of scope entries that the term takes."""
-        entries, many, _ = _signature(self.term)
+        entries, many = self._scope
         if count < len(entries) or (count > len(entries) and not many):
             asked = ", ".join(entries) or "nothing"
             raise BadQuery(Mistake("scope", f"has {count} entries", f"name {asked}, in order"))
@@ -288,7 +294,6 @@ def parameters(term: type[Term]) -> type[BaseModel]:
     return create_model("Parameters", __config__=config, **fields)
 
 
-@lru_cache(1024)
 def _signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter]]:
     """Names of the scope entries, whether there may be more of them, and all other parameters."""
     entries, many, rest = [], False, []
