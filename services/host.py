@@ -103,8 +103,8 @@ class Host(rpc.ModuleServiceServicer):
                 pace.told(len(data), evaluation.seconds)
                 await context.write(answer)
         finally:  # also when the caller has cancelled the stream
-            self.streams.discard(evaluation)
             evaluation.close()
+            self.streams.discard(evaluation)  # who sees that it is gone finds its memory given up
 
     async def _off(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The same call, off the loop."""
