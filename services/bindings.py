@@ -41,10 +41,7 @@ def binding_from_proto(
     message: pb.Binding, raw: Sequence[Content], limits: Limits = DEFAULT
 ) -> Binding:
     """The binding of a message. Raises BadQuery with the path inside the binding."""
-    try:
-        params = from_assignment(message.params, limits)
-    except BadQuery as error:
-        raise error.under("params") from None
+    params = params_from_proto(message, limits)
     domains = []
     for k, domain in enumerate(message.domains):
         try:
@@ -52,6 +49,14 @@ def binding_from_proto(
         except BadQuery as error:
             raise error.under(f"domains[{k}]") from None
     return Binding(message.kind, params, tuple(domains))
+
+
+def params_from_proto(message: pb.Binding, limits: Limits = DEFAULT) -> dict[str, Any]:
+    """The parameters of a binding. Raises BadQuery under `params`."""
+    try:
+        return from_assignment(message.params, limits)
+    except BadQuery as error:
+        raise error.under("params") from None
 
 
 def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:

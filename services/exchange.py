@@ -19,9 +19,10 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from engine.errors import BadQuery, BasinError, ModuleFault
+from services.agreement import STOP
 from services.bell import Bell
 from services.bindings import Binding, binding_to_proto
-from services.dial import STOP, Line, Lost, Replicas, Stream
+from services.dial import Line, Lost, Replicas, Stream
 from services.frames import Frame, load
 from services.region import attach, bell_of
 from services.tensors import Array, Content, aligned, array_of, lay, share, view, view_list

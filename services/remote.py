@@ -1,8 +1,8 @@
 """A term whose energy lives in another process, value and gradient, and the kinds that do so.
 
 One bidirectional stream for each `Remote` carries batches of states out and energies back; the
-structure is fetched once for each set of domains; judgement is the host's. Where structure and
-judgement of an answer disagree, `agreement.check_answers` raises `ModuleFault`.
+structure is fetched once for each set of domains; judgement is the host's. `agreement` holds
+structure and judgement of an answer against each other.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from engine.domain import Domain, Finite, Variable, View
-from engine.energy import Term
 from engine.errors import (
     BadQuery,
     Mistake,
@@ -31,7 +30,8 @@ from engine.errors import (
 )
 from engine.factors import Factors
 from engine.random import Stream
-from modules.catalogue import Catalogue, Kind
+from modules.kinds import AnyKind, Kinds
+from services.agreement import HostedTerm
 from services.bindings import Binding, binding_to_proto
 from services.dial import PATIENT, Dialing, Replicas
 from services.exchange import Exchanges, Pending
@@ -48,7 +48,7 @@ ASKED = 32  # hosts asked at once what they offer
 VERDICTS = 20_000  # judgements one term remembers
 
 
-class Remote(Term):
+class Remote(HostedTerm):
     """A hosted term over local variables; final but for `RemoteRule`, which decides too."""
 
     reusable = False  # its stream belongs to one solve
@@ -225,6 +225,10 @@ class RemoteKind:
         made = RemoteRule if self.described().decides else Remote
         return made(self, scope, params)
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Whether parameters make sense, as the host says. Raises BadQuery under `params`."""
+        self.judge(Binding(self.name, params, ()), [])
+
     def judge(
         self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
     ) -> pb.JudgeResponse:
@@ -276,7 +280,7 @@ class RemoteKinds:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: Kinds,
         remotes: Mapping[str, Sequence[str]],
         dialing: Dialing = PATIENT,
     ):
@@ -286,7 +290,7 @@ class RemoteKinds:
             for kind, addresses in remotes.items()
         }
 
-    def kind(self, name: str) -> Kind | RemoteKind:
+    def kind(self, name: str) -> AnyKind:
         """The kind of this name. Raises UnknownKind with a near miss."""
         if remote := self.remotes.get(spelled(name)):
             return remote
@@ -297,9 +301,9 @@ class RemoteKinds:
                 *(Mistake(m.path, m.problem, known(name, self.names())) for m in error.mistakes)
             ) from None
 
-    def kinds(self) -> list[Kind | RemoteKind]:
+    def kinds(self) -> list[AnyKind]:
         """Every kind, by name, that can be asked now; hosts are asked side by side."""
-        every: list[Kind | RemoteKind] = [
+        every: list[AnyKind] = [
             kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
         ]
 
@@ -321,7 +325,7 @@ class RemoteKinds:
         """The names of all kinds."""
         return sorted({*self.catalogue.names(), *self.remotes})
 
-    def __iter__(self) -> Iterator[Kind | RemoteKind]:
+    def __iter__(self) -> Iterator[AnyKind]:
         return iter(self.kinds())
 
     def close(self) -> None:

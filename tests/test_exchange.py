@@ -30,9 +30,10 @@ from engine.random import Stream as Draws
 from engine.solve import solve
 from modules.catalogue import Catalogue
 from services import region
+from services.agreement import STOP
 from services.bell import MOST, Bell, HostBell
 from services.bindings import Binding, binding_to_proto
-from services.dial import STOP, Dialing
+from services.dial import Dialing
 from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
 from services.exchange import LASTING, LENT, SHARED, Exchanges
 from services.frames import Frame, load

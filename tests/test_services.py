@@ -22,7 +22,7 @@ from engine.answer import Flag, Status
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, Overloaded, UnknownKind
 from modules.catalogue import Catalogue
-from services import solving
+from services import agreement
 from services.agreement import check_answers, remotes_of
 from services.client import Client
 from services.dial import Dialing
@@ -375,13 +375,13 @@ def test_the_deadline_brings_the_best_so_far(client: Client) -> None:
 def ended(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[float]:
     """When searches that wait for hosts have ended."""
     told: queue.Queue[float] = queue.Queue()
-    close = solving.close_remotes
+    close = agreement.close_remotes
 
     def closing(problem: Problem) -> None:
         close(problem)
         told.put(time.monotonic())
 
-    monkeypatch.setattr(solving, "close_remotes", closing)
+    monkeypatch.setattr(agreement, "close_remotes", closing)
     return told
 
 

@@ -620,7 +620,7 @@ class JudgeRequest(_message.Message):
     def binding(self) -> Global___Binding: ...
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arguments]:
-        """none: only whether the binding makes sense"""
+        """None: only whether the binding makes sense; without domains too, only whether its parameters do."""
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
