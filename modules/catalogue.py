@@ -77,7 +77,7 @@ class Kind:
 
         Raises BadQuery with every mistake; paths begin with `params` or `scope`.
         """
-        fields = self._validated(params)
+        fields = self.validated(params)
         self._check_scope(len(scope))
         try:
             return self.term(*scope, **fields)
@@ -93,9 +93,9 @@ class Kind:
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Whether parameters make sense, whatever the scope. Raises BadQuery under `params`."""
-        self._validated(params)
+        self.validated(params)
 
-    def _validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
         fields = validated(self.Parameters, params, self.name)
         if self.weights is not None and isinstance(named := fields.get("weights"), str):

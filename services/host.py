@@ -143,7 +143,7 @@ class Host(rpc.ModuleServiceServicer):
 
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
         hosted = self._cached(request.binding, request.raw_contents)
-        response = pb.StructureResponse(floor=hosted.floor())
+        response = pb.StructureResponse()
         factors = hosted.factors(self.limits)
         if factors is None:
             return response

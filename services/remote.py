@@ -56,9 +56,7 @@ class Remote(HostedTerm):
     def __init__(self, home: "RemoteKind", scope: Sequence[Variable | View], params: Mapping):
         super().__init__(*scope)
         self.home, self.params = home, dict(params)
-        self.binding = Binding(
-            home.name, self.params, tuple(v.of(v.variable.domain) for v in self.scope)
-        )
+        self.binding = self._bound(tuple(v.of(v.variable.domain) for v in self.scope))
         ready = home.judge(self.binding, []).ready
         described = home.described()
         self.affine = ready.affine  # type: ignore[misc]
@@ -67,9 +65,7 @@ class Remote(HostedTerm):
         self._floor = ready.floor
         self._structures: dict[bytes, Factors | None] = {}
         self._verdicts: dict[bytes, pb.Verdict] = {}
-        self._exchanges = Exchanges(
-            home.replicas, self.binding, described.max_batch, described.shared_memory
-        )
+        self._exchanges = Exchanges(home.replicas, self.binding, described.shared_memory)
         weakref.finalize(self, self._exchanges.close).atexit = False
 
     @property
@@ -93,7 +89,7 @@ class Remote(HostedTerm):
         would propose in this process."""
         if not self.home.described().proposes:
             return None
-        binding = Binding(self.home.name, self.params, domains)
+        binding = self._bound(domains)
         return self.home.propose(binding, particles, rng)
 
     def floor(self) -> float:
@@ -103,7 +99,7 @@ class Remote(HostedTerm):
         """The host's explicit structure; None when it has none. Nothing is enumerated here."""
         if not all(isinstance(domain, Finite) for domain in domains):
             return None
-        binding = Binding(self.home.name, self.params, domains)
+        binding = self._bound(domains)
         key = _key(binding)
         if key not in self._structures:
             self._structures[key] = self.home.structure(binding, key)
@@ -115,7 +111,7 @@ class Remote(HostedTerm):
             return None
         columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
-        binding = Binding(self.home.name, self.params, tuple(domains))
+        binding = self._bound(tuple(domains))
         said = self.home.judge(binding, asked, accepts=True).verdicts
         if len(said) != len(asked):
             raise ModuleFault(self.home.name, f"judged {len(said)} of {len(asked)} candidates")
@@ -143,6 +139,10 @@ class Remote(HostedTerm):
                 raise ModuleFault(self.home.name, f"judged {len(said)} of {len(fresh)} candidates")
             self._verdicts |= dict(zip(fresh, said, strict=True))
         return [self._verdicts[key] for key in keys]
+
+    def _bound(self, domains: tuple[Domain, ...]) -> Binding:
+        names = tuple(view.variable.name for view in self.scope)
+        return Binding(self.home.name, self.params, domains, names)
 
     @property
     def exchanges(self) -> int:
