@@ -15,7 +15,7 @@ from engine.lesson import Lesson
 from engine.random import Stream
 from modules.discrete.schema import Column, Type
 from modules.discrete.table_model import TableModel, chances, load_model, swept
-from modules.parameters import Number, Strict
+from modules.parameters import File, Number, Strict
 
 PROPOSED = 30  # Gibbs sweeps of a proposal
 
@@ -23,7 +23,7 @@ PROPOSED = 30  # Gibbs sweeps of a proposal
 class Parameters(Strict):
     """Where the weights lie, and when an answer is not stood by."""
 
-    weights: str = Field(
+    weights: File = Field(
         description="A file of `basin train discrete.tabular`; a bare name is also looked for "
         "beside the kinds that ship with Basin."
     )
