@@ -27,8 +27,11 @@ MANY = 50_000  # numbers that are read one by one
 
 
 def decimal(number: float) -> Fraction:
-    """The shortest decimal of a float, exactly; whole numbers are what they are."""
-    return Fraction(number) if isinstance(number, int) else Fraction(repr(float(number)))
+    """The shortest decimal of a float, exactly; whole numbers, as all floats from 2^53 on are, are
+    what they are."""
+    if isinstance(number, int) or abs(number) >= 2**53:
+        return Fraction(number)
+    return Fraction(repr(float(number)))
 
 
 @dataclass(frozen=True)

@@ -292,10 +292,10 @@ class _Encoder:
         open_ = np.isfinite(costs).any(0)
         if (np.isfinite(costs) != open_).any():
             raise NotEncodable("forbidden combinations that differ by row")
-        tuples, costs = tuples[open_], self.scale.units(costs[:, open_])
-        soft = bool((costs != costs[:, :1]).any())
+        tuples, units = tuples[open_], self.scale.units(costs[:, open_])
+        soft = bool((units != units[:, :1]).any())
         if len(shape) == 2 and not soft:
-            self.constant += int(costs[0, 0]) if costs.size else 0
+            self.constant += int(units[0, 0]) if units.size else 0
             self._supports(scope, shape, tuples)
             return
         selector = self._selectors(len(tuples))
@@ -308,8 +308,8 @@ class _Encoder:
             for value in range(shape[column]):
                 mine = selector[tuples[:, column] == value]
                 self.clauses.add([np.append(mine, self.literal[self.offset[site] + value] ^ 1)])
-        if soft or (costs != 0).any():
-            self.extra_costs.append((selector, costs))
+        if soft or (units != 0).any():
+            self.extra_costs.append((selector, units))
 
     def _priced(self, table: Table, scope: Ints) -> None:
         """The default paid always, and a selector for each listed combination that pays the

@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from engine.decimals import (
     DIGITS,
-    Floats,
-    Ints,
     Scale,
     denominator,
     minus,
@@ -25,6 +23,8 @@ from engine.decimals import (
     times,
     whole,
 )
+from engine.decimals import Floats as Floats
+from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
 
 DENSE = 65_536  # combinations up to which a table under a condition is written out

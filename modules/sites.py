@@ -184,12 +184,18 @@ def whole(value: Any) -> bool:
 
 
 def finite(value: Any) -> bool:
-    """True for finite numbers, but not for booleans."""
-    return (
-        isinstance(value, (int, float, np.integer, np.floating))
-        and not isinstance(value, bool)
-        and bool(np.isfinite(value))
-    )
+    """True for finite numbers that float64 can hold the size of, but not for booleans."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return abs(int(value)) < 2**1023
+    return isinstance(value, (float, np.floating)) and bool(np.isfinite(value))
+
+
+def rounds(value: Any) -> bool:
+    """True for a finite whole number that float64 holds only rounded."""
+    return isinstance(value, (int, np.integer)) and int(float(value)) != int(value)
+
+
+ROUNDS = "give it with at most 15 digits, or give all costs in a larger unit"
 
 
 def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:

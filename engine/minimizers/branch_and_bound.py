@@ -160,8 +160,8 @@ class Plan:
         if status == learning.LIMIT and opened < SHRUNK * b.variables:
             small = simplified(formula, state.value)
             constant = b.constant + small.constant
-            opened = learning.load(small.formula)
-            return Learner(small.formula, opened, learning.NEVER, constant, small)
+            begun = learning.load(small.formula)
+            return Learner(small.formula, begun, learning.NEVER, constant, small)
         return Learner(formula, state, learning.NEVER, b.constant, None)
 
     @property
