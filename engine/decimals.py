@@ -73,7 +73,7 @@ class Scale:
 
     def value(self, units: int) -> float:
         """A number of units as a cost: the nearest float64."""
-        return float(Fraction(int(units)) / self.unit)
+        return _nearest(Fraction(int(units)) / self.unit)
 
     def values(self, units: Ints) -> Floats:
         """Numbers of units as costs, each the nearest float64."""
@@ -161,7 +161,7 @@ def _tens(values: Floats) -> tuple[Ints, int] | None:
 
 def whole(values: Floats, unit: int) -> list[int]:
     """Finite decimals times `unit`, where that makes them whole, exactly."""
-    if float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:
+    if unit < FINE and float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:
         return np.rint(values * float(unit)).astype(np.int64).tolist()
     return [int(decimal(x) * unit) for x in values.tolist()]
 
@@ -219,7 +219,8 @@ def arithmetic_error(costs: Floats, single: bool) -> float:
 
 
 def _nearest(number: Fraction) -> float:
+    """The nearest float64; the largest one beyond it."""
     try:
         return float(number)
     except OverflowError:
-        return math.copysign(LARGEST_FLOAT, number)
+        return LARGEST_FLOAT if number > 0 else -LARGEST_FLOAT

@@ -187,7 +187,7 @@ class _Space:
     def states(self) -> dict[str, Tensor]:
         """All of them. -> {name: (count, *event)}"""
         every = [c.numpy() for sites in self.choices.values() for c in sites]
-        index = np.indices([len(c) for c in every]).reshape(len(every), -1) if every else None
+        index = _digits([len(c) for c in every])
         out, site = {}, 0
         for name, domain in self.problem.domains.items():
             if name not in self.choices:
@@ -195,7 +195,6 @@ class _Space:
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
                 out[name] = low.float().expand(self.count, *domain.shape).clone()
                 continue
-            assert index is not None
             width = domain.sites
             places = [every[site + j][index[site + j]] for j in range(width)]
             stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
@@ -203,6 +202,15 @@ class _Space:
             out[name] = hot.float().reshape(self.count, *domain.event)
             site += width
         return out
+
+
+def _digits(sizes: list[int]) -> np.ndarray:
+    """Every combination of places, the last one counting fastest. -> (sites, combinations)"""
+    out = np.zeros((len(sizes), math.prod(sizes)), dtype=np.int64)
+    number = np.arange(out.shape[1])
+    for site in range(len(sizes) - 1, -1, -1):
+        number, out[site] = np.divmod(number, sizes[site])
+    return out
 
 
 def enumerable(problem: Problem) -> bool:
