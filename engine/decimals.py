@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 LARGEST = 2**61  # of a total, in units
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
+LONGEST = 1000  # a unit is less than 2^1000 and so a float64
 LARGEST_FLOAT = sys.float_info.max
 TENS = 22  # powers of ten up to 10^22 are exact in float64
 MANY = 50_000  # numbers that are read one by one
@@ -64,8 +65,8 @@ class Scale:
             power = self.unit.numerator.bit_length() - self.unit.denominator.bit_length()
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
         unit = int(self.unit)
-        whole = np.abs(costs).max(initial=0.0) * float(unit)
-        if unit <= 10**TENS and whole < FINE / 2:
+        most = np.abs(costs).max(initial=0.0)
+        if unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
         read = [int(decimal(x) * unit) for x in distinct.tolist()]
@@ -119,9 +120,9 @@ def scale_of(costs: Iterable[tuple[int, Floats, float]]) -> Scale:
         own = None if error else denominator(distinct)
         exact = exact and own is not None
         unit = math.lcm(unit, own or 1)
-    if exact and total * unit < LARGEST:
+    if exact and total * unit < LARGEST and unit < 2**LONGEST:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
-    power = math.floor(math.log2(LARGEST / 4)) - _log2(total)
+    power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
     # a half for rounding, and what the float lies from its decimal
