@@ -301,8 +301,9 @@ class _Judge:
                 units, cost = direct[k]
                 near = share == cost or abs(share - cost) <= SOUND * explicit.reach[k]
                 sound = sound and near
-                share = cost if near else share
-                if near and math.isfinite(cost):
+                exact = near and not explicit.scale.error
+                share = cost if exact else share
+                if exact and math.isfinite(cost):
                     total += units
                 else:
                     loose += share

@@ -23,6 +23,7 @@ COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
 LARGEST = 2**61  # of the sum of magnitudes, as whole numbers; above, a tolerance compares
 ALLOWED = 1e-9  # of the sum of all magnitudes, then
 PLACES = 10**12  # a larger common denominator comes from computed numbers
+SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
 LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
 
 
@@ -83,13 +84,14 @@ class Linear(OverSites):
         self.scale = Fraction(scale) if exact else _power_below(size)
         self._column = torch.from_numpy(self.layout.offset[site] + place)
         whole = [round(x * self.scale) for x in every]
-        self._goal, *self._factor = (_split(x) for x in whole)
+        parts = _split if size * self.scale >= SINGLE else _single
+        self._goal, *self._factor = (parts(x) for x in whole)
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,) float64
         x = self.layout.columns(tensors).double()
         factor = torch.tensor(self._factor, dtype=torch.float64, device=x.device)  # (m, 2)
         goal = torch.tensor(self._goal, dtype=torch.float64, device=x.device)
-        # whole numbers in two halves, so that decided states are compared exactly
+        # whole numbers, long ones in two halves, so that decided states are compared exactly
         miss = (x[:, self._column.to(x.device)] @ factor - goal).sum(-1)
         if self.compare != "<=":
             miss = -miss if self.compare == ">=" else miss.abs()
@@ -166,7 +168,12 @@ class Linear(OverSites):
         return cls(x, terms=terms, compare="<=", constant=1.5)
 
 
-def _split(number: int) -> tuple[float, float]:
+def _single(number: int) -> tuple[float, ...]:
+    """A whole number whose sums float64 holds."""
+    return (float(number),)
+
+
+def _split(number: int) -> tuple[float, ...]:
     """A whole number as a multiple of LOW and what is left over; sums of either are exact."""
     left = number % LOW
     return float(number - left), float(left)
