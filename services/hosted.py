@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Variable
+from engine.domain import Domain, Finite
 from engine.energy import Term
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
@@ -42,7 +42,7 @@ class Hosted:
         """The term of a binding. Raises BadQuery as the kind does."""
         if not binding.domains:
             raise BadQuery(Mistake("domains", "are missing", "give one for each scope entry"))
-        scope = [Variable(f"v{k}", domain) for k, domain in enumerate(binding.domains)]
+        scope = binding.scope()
         term = guarded(kind.name, "__init__", lambda: kind.build(scope, binding.params))
         return Hosted(kind.name, term, binding.domains)
 

@@ -1,8 +1,8 @@
 """A term whose energy lives in another process, value and gradient, and the kinds that do so.
 
 One bidirectional stream for each `Remote` carries batches of states out and energies back; the
-structure is fetched once for each set of domains; judgement is the host's. Where structure and
-judgement of an answer disagree, `agreement.check_answers` raises `ModuleFault`.
+structure is fetched once for each set of domains; judgement is the host's. `agreement` holds
+structure and judgement of an answer against each other.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from engine.domain import Domain, Finite, Variable, View
-from engine.energy import Term
 from engine.errors import (
     BadQuery,
     Mistake,
@@ -31,7 +30,8 @@ from engine.errors import (
 )
 from engine.factors import Factors
 from engine.random import Stream
-from modules.catalogue import Catalogue, Kind
+from modules.kinds import AnyKind, Kinds
+from services.agreement import HostedTerm
 from services.bindings import Binding, binding_to_proto
 from services.dial import PATIENT, Dialing, Replicas
 from services.exchange import Exchanges, Pending
@@ -48,7 +48,7 @@ ASKED = 32  # hosts asked at once what they offer
 VERDICTS = 20_000  # judgements one term remembers
 
 
-class Remote(Term):
+class Remote(HostedTerm):
     """A hosted term over local variables; final but for `RemoteRule`, which decides too."""
 
     reusable = False  # its stream belongs to one solve
@@ -56,9 +56,7 @@ class Remote(Term):
     def __init__(self, home: "RemoteKind", scope: Sequence[Variable | View], params: Mapping):
         super().__init__(*scope)
         self.home, self.params = home, dict(params)
-        self.binding = Binding(
-            home.name, self.params, tuple(v.of(v.variable.domain) for v in self.scope)
-        )
+        self.binding = self._bound(tuple(v.of(v.variable.domain) for v in self.scope))
         ready = home.judge(self.binding, []).ready
         described = home.described()
         self.affine = ready.affine  # type: ignore[misc]
@@ -67,9 +65,7 @@ class Remote(Term):
         self._floor = ready.floor
         self._structures: dict[bytes, Factors | None] = {}
         self._verdicts: dict[bytes, pb.Verdict] = {}
-        self._exchanges = Exchanges(
-            home.replicas, self.binding, described.max_batch, described.shared_memory
-        )
+        self._exchanges = Exchanges(home.replicas, self.binding, described.shared_memory)
         weakref.finalize(self, self._exchanges.close).atexit = False
 
     @property
@@ -93,7 +89,7 @@ class Remote(Term):
         would propose in this process."""
         if not self.home.described().proposes:
             return None
-        binding = Binding(self.home.name, self.params, domains)
+        binding = self._bound(domains)
         return self.home.propose(binding, particles, rng)
 
     def floor(self) -> float:
@@ -103,7 +99,7 @@ class Remote(Term):
         """The host's explicit structure; None when it has none. Nothing is enumerated here."""
         if not all(isinstance(domain, Finite) for domain in domains):
             return None
-        binding = Binding(self.home.name, self.params, domains)
+        binding = self._bound(domains)
         key = _key(binding)
         if key not in self._structures:
             self._structures[key] = self.home.structure(binding, key)
@@ -115,7 +111,7 @@ class Remote(Term):
             return None
         columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
-        binding = Binding(self.home.name, self.params, tuple(domains))
+        binding = self._bound(tuple(domains))
         said = self.home.judge(binding, asked, accepts=True).verdicts
         if len(said) != len(asked):
             raise ModuleFault(self.home.name, f"judged {len(said)} of {len(asked)} candidates")
@@ -143,6 +139,10 @@ class Remote(Term):
                 raise ModuleFault(self.home.name, f"judged {len(said)} of {len(fresh)} candidates")
             self._verdicts |= dict(zip(fresh, said, strict=True))
         return [self._verdicts[key] for key in keys]
+
+    def _bound(self, domains: tuple[Domain, ...]) -> Binding:
+        names = tuple(view.variable.name for view in self.scope)
+        return Binding(self.home.name, self.params, domains, names)
 
     @property
     def exchanges(self) -> int:
@@ -225,6 +225,10 @@ class RemoteKind:
         made = RemoteRule if self.described().decides else Remote
         return made(self, scope, params)
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Whether parameters make sense, as the host says. Raises BadQuery under `params`."""
+        self.judge(Binding(self.name, params, ()), [])
+
     def judge(
         self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
     ) -> pb.JudgeResponse:
@@ -276,7 +280,7 @@ class RemoteKinds:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: Kinds,
         remotes: Mapping[str, Sequence[str]],
         dialing: Dialing = PATIENT,
     ):
@@ -286,7 +290,7 @@ class RemoteKinds:
             for kind, addresses in remotes.items()
         }
 
-    def kind(self, name: str) -> Kind | RemoteKind:
+    def kind(self, name: str) -> AnyKind:
         """The kind of this name. Raises UnknownKind with a near miss."""
         if remote := self.remotes.get(spelled(name)):
             return remote
@@ -297,9 +301,9 @@ class RemoteKinds:
                 *(Mistake(m.path, m.problem, known(name, self.names())) for m in error.mistakes)
             ) from None
 
-    def kinds(self) -> list[Kind | RemoteKind]:
+    def kinds(self) -> list[AnyKind]:
         """Every kind, by name, that can be asked now; hosts are asked side by side."""
-        every: list[Kind | RemoteKind] = [
+        every: list[AnyKind] = [
             kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
         ]
 
@@ -321,7 +325,7 @@ class RemoteKinds:
         """The names of all kinds."""
         return sorted({*self.catalogue.names(), *self.remotes})
 
-    def __iter__(self) -> Iterator[Kind | RemoteKind]:
+    def __iter__(self) -> Iterator[AnyKind]:
         return iter(self.kinds())
 
     def close(self) -> None:

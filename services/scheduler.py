@@ -42,7 +42,8 @@ class Wanted:
     seed: int
     budget: Budget
     end: Callable[[Solution], Any]  # gives the result of the call, or an Aside that will
-    look: Callable[[Problem, Solution], None] | None = None  # told of every better solution
+    # told of every better solution, and of rows that have ended before others
+    look: Callable[[Problem, Solution], None] | None = None
 
     @property
     def key(self) -> Hashable:
@@ -175,8 +176,9 @@ class _Line:
         better: dict[_Call, bool] = {}
         for place, (call, row) in enumerate(stepped.tickets):
             call.tally.take(row, stepped, place)
-            better[call] = better.get(call, False) or stepped.better[place]
-            if row not in call.tally.running:
+            ended = row not in call.tally.running
+            better[call] = better.get(call, False) or stepped.better[place] or ended
+            if ended:
                 self._leave(call, [row])
         for call, seen in better.items():
             if seen and call.wanted.look is not None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.formats.base import Asked, Format
 from services.formats.files import read_text
 
@@ -42,7 +42,7 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
 
 
 def read(
-    source: str, asked: str | None = None, given: Any = None, catalogue: Catalogue | None = None
+    source: str, asked: str | None = None, given: Any = None, catalogue: Kinds | None = None
 ) -> list[Asked]:
     """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake.
 

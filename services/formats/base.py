@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.query import Query
 from services.views import shown
 
@@ -56,7 +56,7 @@ class Format(ABC):
         Raises BadQuery with every mistake; paths are lines or fields, without the file's name.
         """
 
-    def mistakes_apart(self, text: str, catalogue: Catalogue) -> list[Mistake]:
+    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
         """What else is wrong with a text that `read` refused, part by part.
 
         The default: instances of a standard format are told whole by `read`.

@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.compile import mistakes_apart
 from services.document import parse_document
 from services.formats.base import Asked, Format
@@ -33,7 +33,7 @@ class QueryFile(Format):
         query = _with(parse_query(raw, source.removesuffix(".gz")), given)
         return [Asked(query, source, tuple(range(1, query.rows + 1)), dict)]
 
-    def mistakes_apart(self, text: str, catalogue: Catalogue) -> list[Mistake]:
+    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
         try:
             data = parse_document(text.encode("utf-8", "surrogateescape"))
         except BadQuery:
