@@ -30,6 +30,7 @@ from engine.random import Stream
 
 NEAR = 1e-5  # relative; states are float32
 SLOPE = 1e-4  # relative; differences in float64
+COARSE = 1e-2  # relative; differences in float32
 ENUMERATED = 512  # states up to which a rule is judged at all of them
 HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 
@@ -111,7 +112,7 @@ class _Draws:
 
     def tensors(self, state: State) -> list[Tensor]:
         """The tensors of the scope."""
-        return [view.tensor(state[view.variable.name]) for view in self.term.scope]
+        return self.term.views(state)
 
     def plain(self, state: State, row: int) -> list[Any]:
         """The plain values of the scope."""
@@ -154,18 +155,33 @@ def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
         )
 
 
-def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
-    """The slope along random directions against differences, in float64."""
+def _precise(term: Term, tensors: Sequence[Tensor]) -> tuple[Term, float, float]:
+    """A copy that computes in float64, a step of differences for it and what these may miss; the
+    term itself and a longer step where its own numbers cannot be widened."""
     exact = copy.deepcopy(term).double()
-    xs = [x.double().requires_grad_() for x in tensors]
+    for part in exact.modules():
+        if isinstance(part, Term):
+            part.dtype = torch.float64  # type: ignore[misc]
+    try:
+        _energy(exact, [x.double() for x in tensors])
+    except Exception:  # a user's code may raise anything; in its own dtype it has run
+        return term, 1e-3, COARSE
+    return exact, 1e-6, SLOPE
+
+
+def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
+    """The slope along random directions against differences."""
+    exact, h, slack = _precise(term, tensors)
+    xs = [x.to(exact.dtype).requires_grad_() for x in tensors]
     energy = exact.energy(*xs)
     slopes: Sequence[Tensor | None] = [None] * len(xs)
     if energy.requires_grad:
         finite = torch.where(energy.isfinite(), energy, 0.0)
         slopes = torch.autograd.grad(finite.sum(), xs, allow_unused=True)
-    rng, h = Stream(1, torch.tensor([1])), 1e-6
+    rng = Stream(1, torch.tensor([1]))
     ways = [
-        rng.fork(k).normal(x.shape[0], *x.shape[1:], dtype=torch.float64) for k, x in enumerate(xs)
+        rng.fork(k).normal(x.shape[0], *x.shape[1:], dtype=torch.float64).to(x.dtype)
+        for k, x in enumerate(xs)
     ]
     predicted = torch.zeros(xs[0].shape[0], dtype=torch.float64)
     for slope, way in zip(slopes, ways, strict=True):
@@ -177,7 +193,8 @@ def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
     below = _energy(exact, [x.detach() - h * w for x, w in zip(xs, ways, strict=True)])
     one, other = (above.double() - middle) / h, (middle - below.double()) / h
     low, high = torch.minimum(one, other), torch.maximum(one, other)  # they differ at a kink
-    room = SLOPE * (1 + torch.maximum(low.abs(), high.abs()))
+    room = slack * (1 + torch.maximum(low.abs(), high.abs()))
+    room = room + 8 * torch.finfo(xs[0].dtype).eps * middle.abs() / h  # rounding
     known = low.isfinite() & high.isfinite()
     wrong = known & ((predicted < low - room) | (predicted > high + room))
     assert not wrong.any(), (
@@ -195,8 +212,12 @@ def _check_residual(term: Term, tensors: Sequence[Tensor]) -> None:
 
 def _check_affine(term: Term, draws: _Draws) -> None:
     """Along a line between two distributions at one site the energy is straight."""
-    a, b = ([x.double() for x in draws.tensors(draws.relaxed(4, step))] for step in (1, 2))
-    exact = copy.deepcopy(term).double()
+    first = draws.tensors(draws.relaxed(4, 1))
+    exact, _, _ = _precise(term, first)
+    a, b = (
+        [x.to(exact.dtype) for x in tensors]
+        for tensors in (first, draws.tensors(draws.relaxed(4, 2)))
+    )
     share = 0.3
     for k, view in enumerate(term.scope):
         if not isinstance(view.variable.domain, Finite):

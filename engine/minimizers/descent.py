@@ -158,7 +158,8 @@ class Descent(Minimizer[DescentState]):
             m = mean[name] / (1 - FAST**age).to(x.dtype)
             v = square[name] / (1 - SLOW**age).to(x.dtype)
             pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
-            moved = problem.domain(name).project(x - pace * m / (v.sqrt() + TINY))
+            moved = problem.rounded(name, x - pace * m / (v.sqrt() + TINY))
+            moved = problem.domain(name).project(moved)
             free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
         return s._replace(free=free, mean=mean, square=square, age=ages)
 

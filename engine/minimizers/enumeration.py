@@ -142,7 +142,7 @@ class _Space:
             if name not in self.choices:
                 assert isinstance(domain, Real)
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
-                out[name] = low.float().expand(self.count, *domain.shape).clone()
+                out[name] = low.expand(self.count, *domain.shape).clone()
                 continue
             assert index is not None
             width = domain.sites

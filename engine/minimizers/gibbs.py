@@ -342,8 +342,9 @@ class Move:
             noise = rng.fork(NOISE).normal(particles, real.shape[1], dtype=torch.float64)
             moved = real.double() + drift + width * (2 * self.pace / beta).sqrt()[:, None] * noise
             low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, frame))
-            inside = torch.clamp(moved, low, high)
-            real = where(flips, real, inside.to(real.dtype))
+            moved = torch.where(low == high, low, _rounded(problem, frame, moved))
+            inside = torch.where(low == high, low, torch.clamp(moved, low, high))
+            real = where(flips, real, inside)
             if self.walls:
                 left = ~flips & (inside != moved).any(1)
         here = evaluate(problem, frame, hot, real)
@@ -460,6 +461,13 @@ def _edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
             out.append(edge.expand(problem.rows, *domain.shape).reshape(problem.rows, -1))
     none = torch.zeros(problem.rows, 0, dtype=torch.float64)
     return (torch.cat(low, 1), torch.cat(high, 1)) if low else (none, none)
+
+
+def _rounded(problem: Problem, frame: Frame, real: Tensor) -> Tensor:
+    """Real sites as the terms see them: `Problem.rounded` of each variable. (B, D) -> same"""
+    sizes = [math.prod(event) for _, event in frame.real]
+    columns = zip(frame.real, real.split(sizes, 1), strict=True)
+    return torch.cat([problem.rounded(name, x) for (name, _), x in columns], 1)
 
 
 def _widths(problem: Problem, frame: Frame, particles: int) -> Tensor:
