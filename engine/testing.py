@@ -20,13 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import score_plain
 from engine.batch import Batch, Failed, gathered
-from engine.domain import Domain, Finite, State, Variable
+from engine.domain import Domain, Finite, Real, State, Variable
 from engine.energy import Term, plain_scope
 from engine.factors import Factors, Ints
 from engine.minimizer import Minimizer, Report, score
+from engine.minimizers.descent import Descent
+from engine.minimizers.gibbs import Gibbs
 from engine.problem import Problem
 from engine.random import Stream
+from engine.sample import samples
+from engine.solve import Budget, solve
 
 NEAR = 1e-5  # relative; states are float32
 SLOPE = 1e-4  # relative; differences in float64
@@ -41,7 +46,7 @@ HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor, proposals; of a rule also that the energy is
+    Shape and rows, purity, gradient, affinity, floor, proposals, the dtype it is handed; of a rule also that the energy is
     zero exactly where it holds, that it explains itself, and that its structure agrees.
     """
     draws = _Draws(term, seed)
@@ -60,6 +65,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_verdicts(term, draws, states)
     _check_factors(term, draws, states)
     _check_proposals(term, seed)
+    _check_doors(term, draws, states)
 
 
 class _Draws:
@@ -293,6 +299,38 @@ def _check_proposals(term: Term, seed: int) -> None:
         assert torch.equal(x[particles:], y), (
             f"{term.label}: propose gives other states to the same row in another batch"
         )
+
+
+class Watched(Term):
+    """Another term, which fails where it is handed tensors that are not of its dtype."""
+
+    def __init__(self, term: Term):
+        super().__init__(*term.scope)
+        self.term, self.affine, self.dtype = term, term.affine, term.dtype  # type: ignore[misc]
+
+    def energy(self, *tensors: Tensor) -> Tensor:
+        for k, x in enumerate(tensors):
+            assert x.dtype == self.dtype, (
+                f"{self.term.label}: is handed {x.dtype} for scope entry {k}, not {self.dtype}"
+            )
+        return self.term.energy(*tensors)
+
+    def factors(self, *domains: Domain) -> None:
+        del domains  # so that every search evaluates
+
+    def floor(self) -> float:
+        return self.term.floor()
+
+
+def _check_doors(term: Term, draws: _Draws, states: State) -> None:
+    """It computes, in its own dtype, in a score, in each kind of search and in a draw."""
+    problem = Problem(1.0 * Watched(term))
+    one = {n: v.domain.decode(states[n][:1])[0] for n, v in draws.variables.items()}
+    score_plain(problem, [one])
+    for minimizer in (Descent(), Gibbs()):
+        for _ in solve(problem, minimizer, particles=2, budget=Budget(steps=1)):
+            pass
+    samples(problem, 1, particles=2, budget=Budget(stop=lambda: True))
 
 
 def _check_factors(term: Term, draws: _Draws, states: State) -> None:
@@ -633,6 +671,10 @@ def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> No
             assert torch.allclose(settled, x.to(settled.dtype), atol=1e-5), (
                 f"{name}: after step {k} {n} is undecided, or has left its narrowed domain"
             )
+            if isinstance(problem.domain(n), Real):
+                assert x.dtype == settled.dtype and torch.equal(_bits(settled), _bits(x)), (
+                    f"{name}: after step {k} {n} has given numbers changed, or lies past an edge"
+                )
         found = report.energy.isfinite() & (report.bound < torch.inf)
         told = score(problem, report.x)
         for what in ("energy", "violation"):
@@ -710,6 +752,11 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | (near & a.isfinite() & b.isfinite())).all())
 
 
+def _bits(x: Tensor) -> Tensor:
+    """Float64 numbers as whole ones: -0.0 is not 0.0."""
+    return x.contiguous().view(torch.int64)
+
+
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isfinite(a + b) and abs(a - b) <= NEAR * (1 + abs(b)))
 
@@ -719,4 +766,4 @@ def _at(mask: Tensor) -> int:
     return int(mask.nonzero()[0, 0]) if mask.any() else 0
 
 
-__all__ = ["check_domain", "check_minimizer", "check_term", "evaluate_factors"]
+__all__ = ["Watched", "check_domain", "check_minimizer", "check_term", "evaluate_factors"]

@@ -46,8 +46,7 @@ def number_of(dtype: torch.dtype) -> pb.DataType.ValueType:
 
 def dtype_of(number: pb.DataType.ValueType) -> torch.dtype:
     """The type that states of a term travel in, by its number; none is float32."""
-    dtype = _BACK.get(number, torch.float32)
-    return dtype if dtype in FLOATS else torch.float32
+    return torch.float64 if number == pb.DATA_TYPE_FLOAT64 else torch.float32
 
 
 def array_of(tensor: Tensor) -> Array:
