@@ -46,8 +46,9 @@ HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor, proposals, the dtype it is handed; of a rule also that the energy is
-    zero exactly where it holds, that it explains itself, and that its structure agrees.
+    Shape and rows, purity, gradient, affinity, floor, proposals, the dtype it is handed; of a rule
+    also that the energy is zero exactly where it holds, that it explains itself, and that its
+    structure agrees.
     """
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
