@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, score
+from engine.minimizer import Minimizer, Report, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -133,7 +133,7 @@ class Descent(Minimizer[DescentState]):
 
     def _paced(self, s: DescentState, got: Slopes) -> DescentState:
         """The step of each particle, halved where the objective has not fallen for a while."""
-        objective = (got.energy + s.multiplier * got.violation).nan_to_num(math.inf)
+        objective = sound(got.energy + s.multiplier * got.violation)
         close = 1e-9 * s.lowest.abs().nan_to_num(0, 0, 0)
         fell = objective < s.lowest - close
         waited = torch.where(fell, 0, s.waited + 1)
@@ -193,10 +193,11 @@ class Descent(Minimizer[DescentState]):
         violation: Tensor,
         due: Tensor,
     ) -> DescentState:
-        """The best of the rows so far and of their particles, by violation, then energy."""
+        """The best of the rows so far and of their particles, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = energy.nan_to_num(math.inf).view(shape)
-        v = violation.nan_to_num(math.inf).view(shape)
+        e = sound(energy).view(shape)
+        v = sound(violation).view(shape).masked_fill(e == math.inf, math.inf)
         level = v <= v.min(1, keepdim=True).values + 1e-9
         pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
@@ -218,7 +219,7 @@ class Descent(Minimizer[DescentState]):
         """Rows whose particles all stand still, or whose best is at the floor, are done."""
         still = (s.rate.view(problem.rows, -1) == 0).all(1)
         near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
-        done = s.done | still | (near & (s.violation <= 1e-9))
+        done = s.done | still | (near & (s.violation <= 1e-9) & s.energy.isfinite())
         if not (done & ~s.done).any():
             return s
         asleep = done.repeat_interleave(len(s.rate) // problem.rows)

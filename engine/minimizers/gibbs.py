@@ -26,7 +26,7 @@ from torch import Tensor
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
 from engine.flips import Flips, Single, site_sum, spread
-from engine.minimizer import Minimizer, Report, put_rows, select_rows
+from engine.minimizer import Minimizer, Report, put_rows, select_rows, sound
 from engine.minimizers.descent import GAP, floor
 from engine.problem import Problem
 from engine.random import Stream
@@ -238,10 +238,11 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         return s._replace(multiplier=multiplier, beta=beta, pace=pace)
 
     def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
-        """The best of the rows so far and of these states, by violation, then energy."""
+        """The best of the rows so far and of these states, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = seen.energy.nan_to_num(math.inf).view(shape)
-        v = seen.violation.nan_to_num(math.inf).view(shape)
+        e = sound(seen.energy).view(shape)
+        v = sound(seen.violation).view(shape).masked_fill(e == math.inf, math.inf)
         level = v <= v.min(1, keepdim=True).values + 1e-9
         pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
@@ -272,7 +273,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             stale = torch.where(ends, torch.where(s.improved, 0, s.stale + 1), s.stale)
             s = s._replace(multiplier=multiplier, stale=stale, improved=s.improved & ~ends)
         near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
-        done = s.done | (near & (s.violation <= 1e-9))
+        done = s.done | (near & (s.violation <= 1e-9) & s.energy.isfinite())
         if self.patience is not None:
             done = done | (s.stale >= self.patience)
         if not len(s.frame.finite) and not len(s.frame.real):
@@ -417,8 +418,8 @@ def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
 
 
 def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
-    broken = torch.where(seen.violation > 0, multiplier * seen.violation, 0.0)
-    return seen.energy + broken
+    broken = torch.where(seen.violation == 0, 0.0, multiplier * seen.violation)
+    return sound(seen.energy + broken)
 
 
 def where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:

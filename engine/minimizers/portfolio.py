@@ -111,6 +111,7 @@ class Portfolio(Minimizer[PortfolioState]):
             whole = whole.joined(report)
         gap = GAP * whole.energy.abs().clamp(min=1.0)
         met = (whole.violation == 0) & (whole.energy - whole.bound <= gap)
+        met = met & whole.energy.isfinite()
         return replace(whole, done=reports[0].done | met | (s.waits >= self.patience))
 
     def width(self, s: PortfolioState) -> int:

@@ -92,7 +92,8 @@ class Restarts(Minimizer[RestartsState]):
     def _seen(self, report: Report, done: Tensor) -> Report:
         """A report whose rows are done where something is proved, or `done` says so."""
         near = report.energy - report.bound <= GAP * report.energy.abs().clamp(min=1)
-        proved = (report.bound == math.inf) | (near & (report.violation <= 1e-9))
+        met = near & (report.violation <= 1e-9) & report.energy.isfinite()
+        proved = (report.bound == math.inf) | met
         return replace(report, done=done | proved)
 
     def _afresh(
