@@ -10,7 +10,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from engine.compare import better
 from engine.domain import State
+from engine.energy import begin_shares, begin_violations
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -19,7 +21,6 @@ T = TypeVar("T")
 
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
 WIDE = 256  # rows of a step, where a minimizer says nothing else
-GAP = 1e-6  # an answer is optimal when energy - bound <= GAP * max(1, |energy|)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,7 @@ class Report:
 
     def better(self, other: "Report") -> Tensor:
         """Rows in which this report has the better state: violation first, then energy. -> (R,)"""
-        lower = self.energy < other.energy - 1e-12 * other.energy.abs().nan_to_num(0, 0, 0)
-        level = (self.violation - other.violation).abs().nan_to_num(0) <= 1e-9
-        level = level | (self.violation == other.violation)
-        return (self.violation < other.violation - 1e-9) | (level & lower)
+        return better(self.energy, self.violation, other.energy, other.violation)
 
     def joined(self, other: "Report") -> "Report":
         """The best of two reports about the same rows, and everything that either proved."""
@@ -192,5 +190,24 @@ class Scored(NamedTuple):
 
 @torch.no_grad()
 def score(problem: Problem, x: State) -> Scored:
-    """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)"""
-    return Scored(*problem.energy.totals(x))
+    """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)
+
+    What is explicit is looked up and summed in whole units; its terms are not asked.
+    """
+    explicit = problem.explicit
+    asked = [
+        (k, part)
+        for k, part in enumerate(problem.parts)
+        if part.weight is not None and k not in explicit.direct
+    ]
+    required = [part for part in problem.parts if part.weight is None]
+    shares = begin_shares([part for _, part in asked], x)
+    violations = begin_violations(required, x)
+    first = next(iter(x.values()))
+    energy = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+    told = {k: share for (k, _), share in zip(asked, shares(), strict=True)}
+    if explicit.direct or explicit.hidden:
+        hidden = {k: told.pop(k) for k in explicit.hidden}
+        energy = explicit.energy(problem.places(x), hidden).to(first.device)
+    energy = sum(told.values(), energy)
+    return Scored(energy, sum(violations(), torch.zeros_like(energy)))

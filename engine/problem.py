@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import surely_below
 from engine.domain import Domain, Finite, Real, Variable
 from engine.energy import Energy, Part, Sum, Term, scope_domains
 from engine.errors import BadQuery, Mistake, known
+from engine.explicit import Explicit
 from engine.factors import Factors
 from engine.random import Stream
 
@@ -162,6 +164,21 @@ class Problem:
         """The explicit structure over the finite sites of all variables, and the rest of the
         energy that could not be made explicit (None when nothing is left)."""
         return self._factored
+
+    @cached_property
+    def explicit(self) -> Explicit:
+        """What the explicit summands cost, exactly."""
+        if self.shared:
+            assert self.root is not None
+            return self.root.explicit
+        return Explicit.of(self.factored()[0])
+
+    @cached_property
+    def floor(self) -> float:
+        """A proved lower bound of the energy: the weighted floors of its terms."""
+        factors, rest = self.factored()
+        least = self.energy.floor()
+        return factors.scale.sum_below(least) if rest is None else surely_below(least)
 
     def reduced(self) -> "Problem":
         """The problem without the variables that a term defines from others.

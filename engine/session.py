@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.answer import Answer, Flag, Said, Status, judged, said_of, verify
+from engine.decimals import surely_below
 from engine.domain import Domain, State
 from engine.energy import Energy, Part, Sum, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
@@ -82,8 +83,9 @@ class Session:
         self._fresh[name] = parts
         weighted = [p for p in parts if p.weight is not None]
         bound, unique = self._known.bound, self._known.unique
-        if bound < math.inf:
-            bound += sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
+        least = sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
+        if bound < math.inf and least != 0:
+            bound = surely_below(bound + least)
         kept = UNKNOWN if weighted or unique == NOT_UNIQUE else unique
         self._known = self._known._replace(bound=bound, unique=kept)
 
@@ -140,7 +142,7 @@ class Session:
         """The last answer, where it is proved to be the answer still: what its terms said of it
         stands, and only new ones are asked."""
         known = self._known
-        bound = max(known.bound, self._problem.energy.floor())
+        bound = max(known.bound, self._problem.floor)
         if bound == math.inf:
             return Answer(Status.INFEASIBLE, None, None, None)
         if bound == -math.inf or known.plain is None:
@@ -160,7 +162,7 @@ class Session:
         if live is None or (live.weighs and (budget.steps is not None or not self._known.x)):
             return None
         last = self._problem.places(self._known.x)[0] if live.weighs else None
-        bound = max(self._known.bound, self._problem.energy.floor())
+        bound = max(self._known.bound, self._problem.floor)
         switches = [*self._switches.values()]
         self._live, found = live.answer(switches, last, bound, budget.clock())
         if found is None:

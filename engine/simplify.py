@@ -13,7 +13,7 @@ class Simplified(NamedTuple):
     formula: Formula
     open: np.ndarray  # (V',) the old variable of each new one
     fixed: np.ndarray  # (V,) uint8: values of the fixed variables, 0 where open
-    constant: float  # cost of what is fixed
+    constant: int  # cost of what is fixed
 
     def model(self, model: np.ndarray) -> np.ndarray:
         """A model of the smaller formula in the old numbering. (V',) -> (V,) uint8"""
@@ -80,4 +80,4 @@ def simplified(formula: Formula, value: np.ndarray) -> Simplified:
         moved(f.cost_lit[cost_at]),
         f.cost[cost_at],
     )
-    return Simplified(smaller, opened, fixed, float(f.cost[value[f.cost_lit] > 0].sum()))
+    return Simplified(smaller, opened, fixed, int(f.cost[value[f.cost_lit] > 0].sum()))

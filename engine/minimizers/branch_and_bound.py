@@ -11,6 +11,7 @@ changes no answer.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import verdicts
 from engine.deduction import deduced
 from engine.domain import State
 from engine.encode import Boolean, encode
@@ -38,7 +40,7 @@ from engine.simplify import simplified
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
-HOLDS = 1e-9  # violation that counts as none
+MOST = sys.float_info.max  # in place of an infinite energy that proves nothing
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -159,8 +161,9 @@ class Plan:
         if status == learning.LIMIT and opened < SHRUNK * b.variables:
             small = simplified(formula, state.value)
             constant = b.constant + small.constant
-            return Learner(small.formula, learning.load(small.formula), math.inf, constant, small)
-        return Learner(formula, state, math.inf, b.constant, None)
+            opened = learning.load(small.formula)
+            return Learner(small.formula, opened, learning.NEVER, constant, small)
+        return Learner(formula, state, learning.NEVER, b.constant, None)
 
     @property
     def soft(self) -> bool:
@@ -188,6 +191,8 @@ class BranchState(NamedTuple):
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
     unique: Tensor  # (R,) int8
+    doubt: Tensor  # (R,) the least energy of states that no rule could refute or confirm; infinite
+    # while there is none
     visits: Tensor  # (R,) int64
     learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
@@ -233,6 +238,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            torch.full((rows,), math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.int64),
             ((),) * rows,
             ((),) * rows,
@@ -312,13 +318,14 @@ class BranchAndBound(Minimizer[BranchState]):
         learners, others = list(s.learners), list(s.others)
         out = {
             name: getattr(s, name).clone()
-            for name in ("places", "energy", "bound", "done", "unique", "visits")
+            for name in ("places", "energy", "bound", "done", "unique", "doubt", "visits")
         }
         for r, row in zip(rows, visited, strict=True):
             learners[r], others[r] = row.learners, row.others
             out["places"][r] = torch.from_numpy(row.places)
             out["energy"][r], out["bound"][r] = row.energy, row.bound
             out["done"][r], out["unique"][r] = row.done, row.unique
+            out["doubt"][r] = row.doubt
             out["visits"][r] += 1
         return s._replace(learners=tuple(learners), others=tuple(others), **out)
 
@@ -333,8 +340,12 @@ class _Visit:
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
+        self.doubt = float(s.doubt[r])
+        self.scale = s.plan.factors.scale
         self.others = s.others[r]
         self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(),)
+        self.constant = self.learners[0].constant
+        self.paid = self.learners[0].upper + self.constant  # of the best solution, in units
 
     def _fresh(self) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what was found."""
@@ -374,7 +385,8 @@ class _Visit:
         self._leaves(leaves)
         if self.plan.soft:  # what is learned holds for everything better than the best
             least = max(x.constant + learning.lower_bound(x.state) for x in self.learners)
-            self.bound = max(self.bound, min(least + self.plan.rest_floor, self.energy))
+            below = self.scale.below(least) + self.plan.rest_floor
+            self.bound = max(self.bound, min(below, self.energy, self.doubt))
 
     def _conflicts(self) -> int:
         """How many conflicts make a step of the usual length."""
@@ -394,35 +406,64 @@ class _Visit:
             return self.done
         cost = learning.objective(learner.formula, learning.model(learner.state))
         if cost < self.learners[0].upper:  # another subtree may have found a better one
-            self.places, self.energy = found, learner.constant + cost
+            self.places, self.energy = found, self.scale.value(learner.constant + cost)
             self._beat(cost)
-        if self.energy <= learner.constant + learning.lower_bound(learner.state) + 1e-9:
+        if self.learners[0].upper <= learning.lower_bound(learner.state):
             self._exhausted()  # as where evidence leaves nothing to pay
         return self.done
 
-    def _beat(self, cost: float) -> None:
-        """Solutions must cost less from now on."""
+    def _beat(self, cost: int) -> None:
+        """Solutions must cost less from now on, in units."""
+        cost = max(-learning.NEVER, min(cost, learning.NEVER))
+        self.paid = cost + self.constant
         self.learners = tuple(one._replace(upper=cost) for one in self.learners)
 
     def _leaves(self, leaves: list[np.ndarray]) -> None:
-        """Evaluate what is not explicit at the solutions found, all in one call."""
-        if not leaves or self.plan.rest is None:
+        """Evaluate what is not explicit at the solutions found, all in one call.
+
+        A solution counts where `holds` says so, whatever the violation; it is refuted only where
+        `holds` is False. What no rule can decide stays in doubt, and so does every energy that is
+        no number: nothing is proved beyond it.
+        """
+        rest = self.plan.rest
+        if not leaves or rest is None:
             return
         state = Placed(self.problem, np.stack(leaves), _repeated(self.fixed, len(leaves)))
-        got = score(self.problem, state)
-        energies = torch.where(got.violation <= HOLDS, got.energy, math.inf)
-        best = int(energies.argmin())
-        if float(energies[best]) < self.energy:
-            self.places, self.energy = leaves[best], float(energies[best])
-            self._beat(self.energy - self.plan.rest_floor - self.learners[0].constant)
+        energy = score(self.problem, state).energy.numpy()
+        plain = self.problem.plain(state)
+        rules = [part for part in rest.parts() if part.required]
+        for k in np.argsort(energy, kind="stable").tolist():  # what is no number comes last
+            cost = float(energy[k])
+            if cost >= self.energy and self.energy < math.inf:
+                continue
+            (holds,) = verdicts(rules, [plain[k]])
+            if holds is False:
+                continue
+            if holds is None or not math.isfinite(cost):
+                if self.energy == math.inf and self.doubt == math.inf:
+                    self.places = leaves[k]
+                self.doubt = min(self.doubt, MOST if cost == math.inf else cost)
+                if math.isnan(cost):
+                    self.doubt = -math.inf
+                continue
+            self.places, self.energy = leaves[k], cost
+            if math.isfinite(self.plan.rest_floor):
+                least = self.scale.from_on(cost - self.plan.rest_floor)
+                self._beat(least - self.constant)
 
     def _exhausted(self) -> None:
         """Nothing better is left."""
         self.done = True
         if self.energy == math.inf:
-            self.bound = math.inf
+            if self.doubt == math.inf:
+                self.bound = math.inf
             return
-        self.bound = self.energy
+        least = self.energy
+        if self.scale.error and self.plan.rest is None:
+            least = self.scale.below(self.paid)
+        self.bound = max(self.bound, min(least, self.doubt))
+        if self.doubt < math.inf:
+            return
         if not self.plan.soft and self.unique == UNKNOWN:
             self.unique = UNIQUE
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
@@ -21,8 +22,7 @@ from engine.random import Stream
 
 MOST = 16_384  # combinations of one row
 ELEMENTS = 2_000_000  # literals evaluated in one call
-HOLDS = 1e-6  # violation that counts as none
-LEVEL = 1e-9  # energies nearer than this are level, relative
+JUDGED = 256  # combinations judged in one call
 
 
 class EnumerationState(NamedTuple):
@@ -97,26 +97,77 @@ class Enumeration(Minimizer[EnumerationState]):
         )
         for space, state, energy, violation in pieces:
             r = space.row
-            holds = violation <= HOLDS
-            key = torch.where(holds, energy.nan_to_num(math.inf), math.inf)
-            order = torch.sort(key, stable=True).indices
-            best = int(order[0]) if key[order[0]] < math.inf else int(violation.argmin())
+            found = _ranked(problem, state, energy, violation, self.alternatives)
             for name, t in state.items():
-                x[name][r] = t[best]
-            out["energy"][r], out["violation"][r] = energy[best], violation[best]
-            out["violation"][r] = 0.0 if bool(holds[best]) else violation[best]
-            out["bound"][r], out["done"][r] = key[best], True
-            if key[best] == math.inf:
-                out["bound"][r] = -math.inf if bool(holds.any()) else math.inf
-                continue
-            next_best = [int(k) for k in order[1:] if key[k] < math.inf]
-            room = LEVEL * max(1.0, abs(float(key[best])))
-            level = bool(next_best) and float(key[next_best[0]] - key[best]) <= room
-            out["unique"][r] = NOT_UNIQUE if level else UNIQUE
+                x[name][r] = t[found.best]
+            out["energy"][r] = energy[found.best]
+            out["violation"][r] = 0.0 if found.good else violation[found.best]
+            out["bound"][r], out["unique"][r] = found.bound, found.unique
+            out["done"][r] = True
             others[r] = tuple(
-                {n: t[k : k + 1] for n, t in state.items()} for k in next_best[: self.alternatives]
+                {n: t[k : k + 1] for n, t in state.items()}
+                for k in found.good[1 : 1 + self.alternatives]
             )
         return s._replace(x=x, others=tuple(others), **out)
+
+
+class _Ranked(NamedTuple):
+    """What is known of all combinations of one row."""
+
+    best: int  # the best one
+    good: list[int]  # those that satisfy every required rule, cheapest first, as many as are needed
+    bound: float
+    unique: int
+
+
+def _ranked(
+    problem: Problem, state: State, energy: Tensor, violation: Tensor, alternatives: int
+) -> _Ranked:
+    """The best combinations. `holds` says which count, whatever their violation, and only those it
+    refutes are left out of the bound."""
+    rules = [part for part in problem.parts if part.required]
+    cost = energy.numpy()
+    shut = np.isinf(cost) & np.isinf(problem.explicit.energy(problem.places(state), {}).numpy())
+    clean = ~shut & (violation == 0).numpy()
+    order = np.argsort(cost, kind="stable")  # what is no number comes last
+    good: list[int] = []
+    doubt: list[int] = []
+
+    def judge(places: np.ndarray, wanted: int) -> None:
+        for first in range(0, len(places), JUDGED):
+            block = places[first : first + JUDGED]
+            some = {n: t[torch.from_numpy(block)] for n, t in state.items()}
+            for k, holds in zip(block.tolist(), verdicts(rules, problem.plain(some)), strict=True):
+                if holds and math.isfinite(cost[k]):
+                    good.append(k)
+                elif holds is not False:
+                    doubt.append(k)
+            if len(good) >= wanted:
+                return
+
+    judge(order[clean[order]], max(2, 1 + alternatives))
+    least = float(cost[good[0]]) if good else math.inf
+    left = order[~clean[order] & ~shut[order]]
+    judge(left[~(cost[left] >= least)] if good else left, len(cost) + 1)
+    good.sort(key=lambda k: (cost[k], k))
+    low = min((float(cost[k]) for k in doubt if cost[k] < math.inf), default=math.inf)
+    if any(math.isnan(cost[k]) for k in doubt):
+        low = -math.inf
+    if not good:
+        best = min(doubt, key=lambda k: (float(violation[k]), cost[k]), default=None)
+        nothing = int(violation.nan_to_num(math.inf).argmin())
+        return _Ranked(
+            nothing if best is None else best, [], -math.inf if doubt else math.inf, UNKNOWN
+        )
+    least, unique = float(cost[good[0]]), UNKNOWN
+    if not doubt:
+        soft = problem.factored()[1] is not None and any(
+            not part.required for part in problem.parts
+        )
+        room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+        gap = float(cost[good[1]]) - least if len(good) > 1 else math.inf
+        unique = NOT_UNIQUE if gap == 0.0 else UNIQUE if gap > room else UNKNOWN
+    return _Ranked(good[0], good, min(least, low), unique)
 
 
 class _Space:

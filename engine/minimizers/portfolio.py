@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.compare import proved
 from engine.domain import Finite, State
 from engine.factors import Factors
-from engine.minimizer import GAP, WIDE, Minimizer, Report, put_rows, select_rows
+from engine.minimizer import WIDE, Minimizer, Report, put_rows, select_rows
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -109,9 +110,7 @@ class Portfolio(Minimizer[PortfolioState]):
         whole = reports[0]
         for report in reports[1:]:
             whole = whole.joined(report)
-        gap = GAP * whole.energy.abs().clamp(min=1.0)
-        met = (whole.violation == 0) & (whole.energy - whole.bound <= gap)
-        met = met & whole.energy.isfinite()
+        met = proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         return replace(whole, done=reports[0].done | met | (s.waits >= self.patience))
 
     def width(self, s: PortfolioState) -> int:

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Report, put_rows, select_rows, stack_rows
 from engine.problem import Problem
 from engine.random import Stream
 
-GAP = 1e-6  # of a proof, relative: as for an answer
 START, INNER = 211, 212  # lanes of the stream
 
 
@@ -52,7 +52,9 @@ class Restarts(Minimizer[RestartsState]):
         first = problem.variables[0].name
         return RestartsState(
             inner,
-            self._seen(self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)),
+            self._seen(
+                problem, self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)
+            ),
             torch.zeros(rows, dtype=torch.int64),
             torch.ones(rows, dtype=torch.int64),
             x[first].shape[0] // rows,
@@ -67,7 +69,7 @@ class Restarts(Minimizer[RestartsState]):
         over = ((age >= self.after) | report.done) & ~s.kept.done
         spent = torch.zeros_like(over) if self.starts is None else s.starts >= self.starts
         joined = s.kept.joined(replace(report, done=s.kept.done))
-        kept = self._seen(joined, s.kept.done | over & spent)
+        kept = self._seen(problem, joined, s.kept.done | over & spent)
         again = (over & ~kept.done).nonzero().reshape(-1).tolist()
         if again:
             inner = self._afresh(problem, s, inner, again, rng)
@@ -89,12 +91,11 @@ class Restarts(Minimizer[RestartsState]):
         inner = self.inner.stack([s.inner for s in states], totals)
         return stack_rows([s._replace(inner=None) for s in states], totals)._replace(inner=inner)
 
-    def _seen(self, report: Report, done: Tensor) -> Report:
+    def _seen(self, problem: Problem, report: Report, done: Tensor) -> Report:
         """A report whose rows are done where something is proved, or `done` says so."""
-        near = report.energy - report.bound <= GAP * report.energy.abs().clamp(min=1)
-        met = near & (report.violation <= 1e-9) & report.energy.isfinite()
-        proved = (report.bound == math.inf) | met
-        return replace(report, done=done | proved)
+        met = proved(problem, report.x, report.energy, report.violation, report.bound)
+        ended = (report.bound == math.inf) | met
+        return replace(report, done=done | ended)
 
     def _afresh(
         self, problem: Problem, s: RestartsState, inner: Any, rows: list[int], rng: Stream
