@@ -213,11 +213,12 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
     judge = _Judge(problem)
     outside = abstaining(problem.given_rows(values), x)
     answers = []
-    for plain, shares, out in zip(values, judge.shares(x, len(values)), outside, strict=True):
-        status, energy, findings = judge.grade(dict(plain), shares, -math.inf)
+    plains = problem.plain(x)  # 3 given for a real is 3.0
+    for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
+        status, energy, findings = judge.grade(plain, shares, -math.inf)
         flags = (Flag.ABSTAIN,) if out else ()
         terms = judge.terms(shares.terms)
-        answers.append(Answer(status, dict(plain), energy, None, terms, findings, flags))
+        answers.append(Answer(status, plain, energy, None, terms, findings, flags))
     return answers
 
 

@@ -169,6 +169,7 @@ class Term(Energy):
 
     affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
     # single changes. False where it is not.
+    dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door
     tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
@@ -315,8 +316,8 @@ class Term(Energy):
         return self.energy(*self.views(state))
 
     def views(self, state: State) -> list[Tensor]:
-        """The tensors of the scope, out of the state of all variables."""
-        return [view.tensor(state[view.variable.name]) for view in self.scope]
+        """The tensors of the scope, out of the state of all variables, in the dtype of the term."""
+        return [view.tensor(state[view.variable.name]).to(self.dtype) for view in self.scope]
 
     def _weighed(self, weight: float) -> Iterator[Part]:
         yield Part(self, weight)  # a bare rule times a number is a weighted rule
@@ -360,6 +361,10 @@ class Choice(Term):
         )
         self.reusable = all(  # type: ignore[misc]
             part.term.reusable for branch in branches for part in branch.parts()
+        )
+        self.dtype = functools.reduce(  # type: ignore[misc]  # the widest: each narrows it again
+            torch.promote_types,
+            (part.term.dtype for branch in branches for part in branch.parts()),
         )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
@@ -499,7 +504,7 @@ def enumerate_table(
     for domain in domains:
         assert isinstance(domain, Finite)
         index = tuples[:, start : start + domain.sites]
-        hot = torch.nn.functional.one_hot(index, len(domain.values)).float()
+        hot = torch.nn.functional.one_hot(index, len(domain.values)).to(term.dtype)
         tensors.append(hot.reshape(-1, *domain.event))
         start += domain.sites
     with torch.no_grad():

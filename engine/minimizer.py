@@ -1,5 +1,6 @@
 """What a minimizer is: frozen hyper-parameters, an explicit state, pure steps, a report."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -172,6 +173,12 @@ def _combined(
     if isinstance(first, tuple) and type(first) is not tuple:  # a record
         return type(first)(*(whole(values) for values in zip(*fields, strict=True)))
     return first
+
+
+def sound(x: Tensor) -> Tensor:
+    """Energies to compare by: infinite where a term gave no finite number, so that such a state is
+    never the better one. (B,) -> (B,)"""
+    return torch.where(x.isfinite(), x, math.inf)
 
 
 class Scored(NamedTuple):

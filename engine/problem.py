@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from engine.decimals import surely_below
-from engine.domain import Domain, Finite, Variable
+from engine.domain import Domain, Finite, Real, Variable
 from engine.energy import Energy, Part, Sum, Term, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.explicit import Explicit
 from engine.factors import Factors
+from engine.random import Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +243,33 @@ class Problem:
     def decide(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest definite states inside the domains."""
         return {n: self.domain(n).decide(state[n]) for n in self.domains}
+
+    def sample(self, name: str, particles: int, rng: Stream) -> Tensor:
+        """Random states of a variable inside its domain. -> (R * P, *event)"""
+        domain = self.domain(name)
+        return domain.project(self.rounded(name, domain.sample(particles, rng)))
+
+    def rounded(self, name: str, x: Tensor) -> Tensor:
+        """Reals as the terms see them, so that an energy is that of the very numbers: float32,
+        unless a float64 term looks at the variable. Edges and given numbers are restored by
+        `project`. (B, *event) -> same"""
+        if name not in self.coarse:
+            return x
+        near = x.float().double()
+        return torch.where(near.isfinite(), near, x)
+
+    @cached_property
+    def coarse(self) -> frozenset[str]:
+        """The real variables that no float64 term looks at."""
+        wide = {
+            view.variable.name
+            for part in self.parts
+            if part.term.dtype == torch.float64
+            for view in part.term.scope
+        }
+        return frozenset(
+            n for n, d in self.domains.items() if isinstance(d, Real) and n not in wide
+        )
 
     def domain(self, name: str) -> Domain:
         """The domain of a variable, with all R rows."""

@@ -232,7 +232,7 @@ class Session:
         rng = Stream(self.seed, self._problem.keys).at(0)
         states = {}
         for lane, name in enumerate(self._problem.domains):
-            drawn = self._problem.domain(name).sample(self.particles, rng.fork(lane))
+            drawn = self._problem.sample(name, self.particles, rng.fork(lane))
             drawn[0] = self._known.x[name][0]
             states[name] = drawn
         return states

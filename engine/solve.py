@@ -146,7 +146,7 @@ class Start(Mapping[str, Tensor]):
                 )
             return domain.decide(domain.project(given))
         lane = list(self.problem.domains).index(name)
-        x = domain.sample(self.particles, self.rng.fork(lane))
+        x = self.problem.sample(name, self.particles, self.rng.fork(lane))
         proposed = list(self._proposals(name, x))
         if not proposed:
             return x

@@ -37,7 +37,7 @@ from services.dial import PATIENT, Dialing, Replicas
 from services.exchange import Exchanges, Pending
 from services.hosted import spelled
 from services.structure import check_fit, factors_from_proto
-from services.tensors import put, take_list
+from services.tensors import dtype_of, put, take_list
 from services.v1 import module_pb2 as pb
 from services.values import to_value
 
@@ -60,6 +60,7 @@ class Remote(HostedTerm):
         ready = home.judge(self.binding, []).ready
         described = home.described()
         self.affine = ready.affine  # type: ignore[misc]
+        self.dtype = dtype_of(ready.dtype)  # type: ignore[misc]
         self.calibrated = described.calibrated  # type: ignore[misc]
         self.required_by_default = described.required_by_default  # type: ignore[misc]
         self._floor = ready.floor

@@ -73,7 +73,8 @@ class PlacedOthers(Sequence[tuple[State, ...]]):
         return len(self.others)
 
     def __getitem__(self, row):
-        return tuple(Placed(self.problem, p[None], self.fixed) for p in self.others[row])
+        fixed = {name: x[row : row + 1] for name, x in self.fixed.items()}
+        return tuple(Placed(self.problem, p[None], fixed) for p in self.others[row])
 
 
 def exchangeable(factors: Factors) -> bool:

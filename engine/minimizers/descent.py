@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.compare import best_of, better, proved
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, score
+from engine.minimizer import Minimizer, Report, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -132,7 +132,7 @@ class Descent(Minimizer[DescentState]):
 
     def _paced(self, s: DescentState, got: Slopes) -> DescentState:
         """The step of each particle, halved where the objective has not fallen for a while."""
-        objective = (got.energy + s.multiplier * got.violation).nan_to_num(math.inf)
+        objective = sound(got.energy + s.multiplier * got.violation)
         close = 1e-9 * s.lowest.abs().nan_to_num(0, 0, 0)
         fell = objective < s.lowest - close
         waited = torch.where(fell, 0, s.waited + 1)
@@ -157,7 +157,8 @@ class Descent(Minimizer[DescentState]):
             m = mean[name] / (1 - FAST**age).to(x.dtype)
             v = square[name] / (1 - SLOW**age).to(x.dtype)
             pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
-            moved = problem.domain(name).project(x - pace * m / (v.sqrt() + TINY))
+            moved = problem.rounded(name, x - pace * m / (v.sqrt() + TINY))
+            moved = problem.domain(name).project(moved)
             free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
         return s._replace(free=free, mean=mean, square=square, age=ages)
 
@@ -191,10 +192,11 @@ class Descent(Minimizer[DescentState]):
         violation: Tensor,
         due: Tensor,
     ) -> DescentState:
-        """The best of the rows so far and of their particles, by violation, then energy."""
+        """The best of the rows so far and of their particles, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = energy.nan_to_num(math.inf, math.inf, -math.inf).view(shape)
-        v = violation.nan_to_num(math.inf, math.inf).view(shape)
+        e = sound(energy).view(shape)
+        v = sound(violation).view(shape).masked_fill(e == math.inf, math.inf)
         pick = best_of(e, v)[:, None]
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
         at = (better(e, v, s.energy, s.violation) & due).nonzero().reshape(-1)

@@ -193,7 +193,7 @@ class _Space:
             if name not in self.choices:
                 assert isinstance(domain, Real)
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
-                out[name] = low.float().expand(self.count, *domain.shape).clone()
+                out[name] = low.expand(self.count, *domain.shape).clone()
                 continue
             width = domain.sites
             places = [every[site + j][index[site + j]] for j in range(width)]

@@ -27,7 +27,7 @@ from engine.compare import LEVEL, best_of, better, proved
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
 from engine.flips import Flips, Single, site_sum, spread
-from engine.minimizer import Minimizer, Report, put_rows, select_rows
+from engine.minimizer import Minimizer, Report, put_rows, select_rows, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sampler import Sampler
@@ -238,10 +238,11 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         return s._replace(multiplier=multiplier, beta=beta, pace=pace)
 
     def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
-        """The best of the rows so far and of these states, by violation, then energy."""
+        """The best of the rows so far and of these states, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = seen.energy.nan_to_num(math.inf, math.inf, -math.inf).view(shape)
-        v = seen.violation.nan_to_num(math.inf, math.inf).view(shape)
+        e = sound(seen.energy).view(shape)
+        v = sound(seen.violation).view(shape).masked_fill(e == math.inf, math.inf)
         pick = best_of(e, v)[:, None]
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
         at = better(e, v, s.energy, s.violation).nonzero().reshape(-1)
@@ -341,8 +342,9 @@ class Move:
             noise = rng.fork(NOISE).normal(particles, real.shape[1], dtype=torch.float64)
             moved = real.double() + drift + width * (2 * self.pace / beta).sqrt()[:, None] * noise
             low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, frame))
-            inside = torch.clamp(moved, low, high)
-            real = where(flips, real, inside.to(real.dtype))
+            moved = torch.where(low == high, low, _rounded(problem, frame, moved))
+            inside = torch.where(low == high, low, torch.clamp(moved, low, high))
+            real = where(flips, real, inside)
             if self.walls:
                 left = ~flips & (inside != moved).any(1)
         here = evaluate(problem, frame, hot, real)
@@ -415,8 +417,8 @@ def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
 
 
 def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
-    broken = torch.where(seen.violation > 0, multiplier * seen.violation, 0.0)
-    return seen.energy + broken
+    broken = torch.where(seen.violation == 0, 0.0, multiplier * seen.violation)
+    return sound(seen.energy + broken)
 
 
 def where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -459,6 +461,13 @@ def _edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
             out.append(edge.expand(problem.rows, *domain.shape).reshape(problem.rows, -1))
     none = torch.zeros(problem.rows, 0, dtype=torch.float64)
     return (torch.cat(low, 1), torch.cat(high, 1)) if low else (none, none)
+
+
+def _rounded(problem: Problem, frame: Frame, real: Tensor) -> Tensor:
+    """Real sites as the terms see them: `Problem.rounded` of each variable. (B, D) -> same"""
+    sizes = [math.prod(event) for _, event in frame.real]
+    columns = zip(frame.real, real.split(sizes, 1), strict=True)
+    return torch.cat([problem.rounded(name, x) for (name, _), x in columns], 1)
 
 
 def _widths(problem: Problem, frame: Frame, particles: int) -> Tensor:

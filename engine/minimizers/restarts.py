@@ -102,7 +102,7 @@ class Restarts(Minimizer[RestartsState]):
     ) -> Any:
         start = rng.fork(START)
         x = {
-            name: problem.domain(name).sample(s.particles, start.fork(lane))
+            name: problem.sample(name, s.particles, start.fork(lane))
             for lane, name in enumerate(problem.domains)
         }
         fresh = self.inner.init(problem, x, rng.fork(START).fork(INNER))

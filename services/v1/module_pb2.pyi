@@ -440,19 +440,23 @@ class Ready(_message.Message):
 
     FLOOR_FIELD_NUMBER: _builtins.int
     AFFINE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
     floor: _builtins.float
     """proved lower bound of the energy"""
     affine: _builtins.bool
     """as in Module, for these parameters and domains"""
+    dtype: _tensor_pb2.DataType.ValueType
+    """of the states it is handed; left out: float32"""
     def __init__(
         self,
         *,
         floor: _builtins.float = ...,
         affine: _builtins.bool = ...,
+        dtype: _tensor_pb2.DataType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affine", b"affine", "floor", b"floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affine", b"affine", "dtype", b"dtype", "floor", b"floor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
