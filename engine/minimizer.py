@@ -1,7 +1,7 @@
 """What a minimizer is: frozen hyper-parameters, an explicit state, pure steps, a report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -95,6 +95,11 @@ class Minimizer(ABC, Generic[S]):
     @abstractmethod
     def report(self, problem: Problem, s: S) -> Report:
         """The best decided states so far, and what is proved."""
+
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        """What decides how each row is searched, apart from the structure: only rows of equal kin
+        are begun and stepped together. The default searches all rows alike. -> R entries"""
+        return (None,) * problem.rows
 
     def width(self, s: S) -> int:
         """How many rows one step should move at most, so that it ends within about 20 ms."""

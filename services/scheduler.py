@@ -8,6 +8,7 @@ owed what it did not ask for. Seconds of a budget are those of the clock, divide
 the call alone, so that an answer comes as soon as if nobody else had asked.
 """
 
+import contextlib
 import contextvars
 import logging
 import math
@@ -15,13 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from engine.batch import Batch, Failed, Stepped
 from engine.errors import Cancelled, OutOfTime, Overloaded
-from engine.minimizer import Minimizer
+from engine.minimizer import Minimizer, Report
 from engine.problem import Problem
 from engine.random import Stream
 from engine.solve import Budget, Solution, Start, Tally
@@ -67,10 +68,15 @@ class _Call:
         self.wanted: Wanted
         self.tally: Tally
         self.begun = False
-        self.since = 0.0  # when its clock was last looked at
+        self.since = time.monotonic()  # when its clock was last looked at
 
     def fail(self, error: BaseException) -> None:
-        if not self.future.done():
+        """The call raises this; what would end a thread or a process ends the call alone."""
+        if not isinstance(error, Exception):
+            fault = RuntimeError(f"a module raised {error!r}")
+            fault.__cause__ = error
+            error = fault
+        with contextlib.suppress(InvalidStateError):  # its caller has left
             self.future.set_exception(error)
 
     def late(self) -> None:
@@ -106,6 +112,8 @@ class _Line:
             self._fail(stepped.owner, stepped.error)
         elif stepped is not None:
             self._moved(stepped)
+        elif self.running:
+            raise RuntimeError("a batch has lost the rows of calls that run")
         over = [call for call in self.running if not call.tally.running]
         for call in over:
             del self.running[call]
@@ -119,33 +127,41 @@ class _Line:
                 call.late()
             else:
                 timely.append(call)
+        if not timely:
+            return
         try:
-            self._join(timely)
-        except Exception as error:
+            report = self._joined(timely)
+        except BaseException as error:
             if len(timely) == 1:
                 timely[0].fail(error)
                 return
             for call in timely:
                 self._begin([call])
-
-    def _join(self, calls: Sequence[_Call]) -> None:
-        if not calls:
             return
+        place = 0
+        for call in timely:
+            rows = range(place, place + call.wanted.problem.rows)
+            try:
+                self._enter(call, [(report, row) for row in rows])
+            except BaseException as error:
+                self._leave(call, range(len(rows)))
+                call.fail(error)
+            place += len(rows)
+
+    def _joined(self, calls: Sequence[_Call]) -> Report:
+        """The rows of these calls in the batch, side by side, and how they stand."""
         wanted = [call.wanted for call in calls]
         rows = [(call, row) for call in calls for row in range(call.wanted.problem.rows)]
         problem = Problem.stack([w.problem for w in wanted])
         rng = Stream.join([Stream(w.seed, w.problem.keys) for w in wanted])
-        report = self.batch.join(
-            problem, Start(problem, wanted[0].particles, rng.at(0), {}), rng, rows
-        )
-        began, place = time.monotonic(), 0
-        for call in calls:
-            count = call.wanted.problem.rows
-            first = [(report, place + row) for row in range(count)]
-            call.tally, call.since, call.begun = Tally(first, call.wanted.budget), began, True
-            self.running[call] = None
-            self._leave(call, set(range(count)) - call.tally.running)
-            place += count
+        start = Start(problem, wanted[0].particles, rng.at(0), {})
+        return self.batch.join(problem, start, rng, rows)
+
+    def _enter(self, call: _Call, first: Sequence[tuple[Report, int]]) -> None:
+        """A call runs whose rows stand at these places of reports."""
+        call.tally, call.begun = Tally(first, call.wanted.budget), True
+        self._leave(call, set(range(len(first))) - call.tally.running)
+        self.running[call] = None
 
     def _stopped(self) -> list[_Call]:
         """The clocks go on; calls whose time is up, or whose callers left, leave now."""
@@ -182,16 +198,25 @@ class _Line:
             if seen and call.wanted.look is not None:
                 try:
                     call.wanted.look(call.wanted.problem, call.tally.solution())
-                except Exception as error:
+                except BaseException as error:
                     self._leave(call, call.tally.running)
                     self._fail(call, error)
 
-    def _leave(self, call: _Call, rows: Sequence[int] | set[int]) -> None:
+    def _leave(self, call: _Call, rows: Iterable[int]) -> None:
         self.batch.leave((call, row) for row in rows)
 
-    def _fail(self, call: _Call, error: Exception) -> None:
+    def _fail(self, call: _Call, error: BaseException) -> None:
         del self.running[call]
         call.fail(error)
+
+    def broken(self, error: BaseException) -> None:
+        """A turn failed for a cause that is no call's own: all of them fail, and nothing is left
+        to do."""
+        calls = [*self.running, *(self.waiting.popleft() for _ in range(len(self.waiting)))]
+        self.running.clear()
+        self.batch = Batch(self.batch.minimizer)
+        for call in calls:
+            call.fail(error)
 
 
 class _Tenant:
@@ -272,8 +297,10 @@ class Scheduler:
                 else:
                     for call, stopped in line.turn():
                         self._end(name, call, stopped)
-            except Exception:
+            except BaseException as error:
                 log.exception("a turn failed")
+                if line is not None:
+                    line.broken(error)
             self._turned(name, line, time.perf_counter() - began)
 
     def _pick(self) -> tuple[str, _Line | None] | None:
@@ -337,7 +364,7 @@ class Scheduler:
                 self._line_up(name, call, got.key, own)
             else:
                 call.future.set_result(got)
-        except Exception as error:
+        except BaseException as error:
             call.fail(error)
 
     def _line_up(self, name: str, call: _Call, key: Hashable, own: int) -> None:

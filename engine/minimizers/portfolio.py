@@ -1,6 +1,6 @@
 """The default minimizer: picks by the form of the problem, and lets its members share the work."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -57,19 +57,25 @@ class Portfolio(Minimizer[PortfolioState]):
         return replace(self, unique=unique, alternatives=alternatives)
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
-        members = self._members(problem)
+        members = self._members(problem, bool(enumerable(problem).all()))
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
         zero = torch.zeros(problem.rows, dtype=torch.int64)
         opaque = len(members) > 1 and problem.factored()[1] is not None
         return PortfolioState(members, states, RARE if opaque else 1, zero, zero)
 
-    def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        """The members that search a row."""
+        few, many = (self._members(problem, one) for one in (True, False))
+        return [few if one else many for one in enumerable(problem).tolist()]
+
+    def _members(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
+        """Who searches rows of few combinations, or others."""
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
         factors, rest = problem.factored()
         complete = BranchAndBound(unique=self.unique, alternatives=self.alternatives)
         if rest is None:
             return (complete, Annealing()) if _annealed(factors) else (complete,)
-        if enumerable(problem):
+        if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
             return (Restarts(Descent()),)
@@ -116,10 +122,6 @@ class Portfolio(Minimizer[PortfolioState]):
     def width(self, s: PortfolioState) -> int:
         widths = [m.width(state) for m, state in zip(s.members, s.states, strict=True)]
         return min(widths[0] * s.every, *widths[1:], WIDE)
-
-    def phase(self, s: PortfolioState) -> int:
-        """Rows that are enumerated are a phase of their own, whatever others do."""
-        return int(isinstance(s.members[0], Enumeration))
 
     def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
         states = [

@@ -5,7 +5,7 @@ what a row finds does not depend on its batch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -77,6 +77,9 @@ class Restarts(Minimizer[RestartsState]):
 
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
+
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        return self.inner.kin(problem)
 
     def width(self, s: RestartsState) -> int:
         return self.inner.width(s.inner)
