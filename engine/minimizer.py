@@ -1,7 +1,7 @@
 """What a minimizer is: frozen hyper-parameters, an explicit state, pure steps, a report."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -82,6 +82,18 @@ class Minimizer(ABC, Generic[S]):
     so rows leave, join and are stepped in any company, and answer as each alone. It branches on
     counts, never on the clock.
     """
+
+    def refuses(self, problem: Problem) -> str | None:
+        """Why this form or size is not for it; None: it takes it. Then `init` and `step` raise
+        nothing on account of the structure. The default takes anything."""
+        del problem
+        return None
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        """Prepares what all rows of a structure share, kept with the problem, in pieces of a few
+        milliseconds: between them the loop looks at the clock. Whoever does not ask for it pays
+        in `init` or at the first step."""
+        return problem.prepare()
 
     @abstractmethod
     def init(self, problem: Problem, x: State, rng: Stream) -> S:
