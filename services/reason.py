@@ -4,6 +4,7 @@ A query becomes a problem, a minimizer settles it, and plain values are judged a
 search; proofs, alternatives and explanations are then single calls into the engine.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from engine.partial import partial
 from engine.problem import Problem
 from engine.proof import check_provable, refutation
 from engine.runner_up import check_differ, runner_up
-from engine.solve import Budget, Solution, never, solve
+from engine.solve import ENDLESS, Budget, Solution, never, solve
 from modules.catalogue import Catalogue
 from services.compile import Compiler
 from services.limits import DEFAULT, Limits
@@ -48,20 +49,26 @@ class Reasoner:
         stop: Stop = never,
     ) -> list[Answer]:
         """One answer for each row of evidence. Raises BadQuery with every mistake."""
+        since = time.monotonic()
         problem = self.compiler.problem(query)
-        return answered(problem, query, options or Options(), watch, stop)
+        return answered(problem, query, options or Options(), watch, stop, since)
 
 
 def answered(
-    problem: Problem, query: Query, options: Options, watch: Watch = unwatched, stop: Stop = never
+    problem: Problem,
+    query: Query,
+    options: Options,
+    watch: Watch = unwatched,
+    stop: Stop = never,
+    since: float | None = None,
 ) -> list[Answer]:
-    """The answers of a query that was compiled."""
+    """The answers of a query that was compiled; its seconds count from `since`, None: from now."""
     if options.score:
         return scored(problem, query)
-    budget = Budget(query.budget.seconds, query.budget.steps, stop)
+    budget = Budget(query.budget.seconds, query.budget.steps, stop, since).begun()
     for solution in solve(
         problem,
-        minimizer_for(problem, options),
+        minimizer_for(problem, options, query.budget.seconds),
         particles=query.budget.particles,
         budget=budget,
         seed=query.budget.seed,
@@ -90,17 +97,24 @@ def asks_further(answer: Answer, options: Options) -> bool:
     return bool(options.alternatives or options.explain or (options.prove and undecided))
 
 
-def minimizer_for(problem: Problem, options: Options) -> Minimizer:
-    """The minimizer that is asked for. Raises BadQuery for what this problem does not allow."""
+def minimizer_for(problem: Problem, options: Options, seconds: float | None) -> Minimizer:
+    """The minimizer that is asked for; seconds: the limit of time, if there is one.
+
+    Raises BadQuery for what this problem does not allow.
+    """
     if options.proof:
         check_provable(problem)
     check_differ(problem, options.differ)
-    return minimizer_of(options)
+    return minimizer_of(options, Portfolio() if seconds is None else ENDLESS)
 
 
-def minimizer_of(options: Options) -> Minimizer:
-    """The minimizer that is asked for, told what to find out. Raises BadQuery for other names."""
-    named = Portfolio() if options.minimizer is None else minimizer_named(options.minimizer)
+def minimizer_of(options: Options, default: Minimizer | None = None) -> Minimizer:
+    """The minimizer that is asked for (default: `Portfolio()`), told what to find out.
+
+    Raises BadQuery for other names.
+    """
+    default = default or Portfolio()
+    named = default if options.minimizer is None else minimizer_named(options.minimizer)
     return named.asked(options.prove, options.alternatives)
 
 
@@ -113,7 +127,8 @@ def furthered(
     if answer.status is Status.INFEASIBLE:
         answer = _explained(one, answer, budget) if options.explain else answer
         return _proved(one, answer, budget) if options.proof else answer
-    own = minimizer_of(options.model_copy(update={"prove": False, "alternatives": 0}))
+    plain = options.model_copy(update={"prove": False, "alternatives": 0})
+    own = minimizer_of(plain)
     if options.alternatives:
         others = alternatives(
             one,
@@ -138,7 +153,7 @@ def _left(budget: Budget, answer: Answer) -> Budget:
     """What the search of a row left of its time, for all that is asked beside it."""
     if budget.seconds is None:
         return budget
-    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds))
+    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds), since=None)
     return Budget(steps=budget.steps, stop=left.clock())
 
 

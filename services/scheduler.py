@@ -15,17 +15,18 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.batch import Batch, Failed, Stepped
+from engine.batch import STEP, Batch, Failed, Stepped
 from engine.errors import Cancelled, OutOfTime, Overloaded
 from engine.minimizer import Minimizer, Report
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget, Solution, Start, Tally
+from engine.solve import Budget, Solution, Tally, checking, unsearched
+from engine.start import Start
 from services.workers import Stop
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class _Call:
         self.wanted: Wanted
         self.tally: Tally
         self.begun = False
+        self.reserve = 0.0  # seconds of a row for the final check
         self.since = time.monotonic()  # when its clock was last looked at
 
     def fail(self, error: BaseException) -> None:
@@ -94,6 +96,7 @@ class _Line:
         self.batch: Batch[_Call] = Batch(minimizer)
         self.waiting: deque[_Call] = deque()
         self.running: dict[_Call, None] = {}
+        self.preparing: Iterator[None] | None = None  # the structure, before the first rows join
 
     def due(self) -> float:
         """When the first of its calls must be answered; at once where a caller left."""
@@ -112,7 +115,7 @@ class _Line:
             self._fail(stepped.owner, stepped.error)
         elif stepped is not None:
             self._moved(stepped)
-        elif self.running:
+        elif any(call.tally.running for call in self.running):
             raise RuntimeError("a batch has lost the rows of calls that run")
         over = [call for call in self.running if not call.tally.running]
         for call in over:
@@ -123,13 +126,16 @@ class _Line:
         """Rows of all these calls join together; where that fails, each call by itself."""
         timely = []
         for call in calls:
-            if call.stop():
+            if call.stop() and (self.preparing is None or call.stop.cancelled):
                 call.late()
             else:
                 timely.append(call)
         if not timely:
             return
         try:
+            if not self._prepared(timely[0].wanted):
+                self._unprepared(timely)
+                return
             report = self._joined(timely)
         except BaseException as error:
             if len(timely) == 1:
@@ -148,6 +154,25 @@ class _Line:
                 call.fail(error)
             place += len(rows)
 
+    def _prepared(self, wanted: Wanted) -> bool:
+        """Whether the structure is ready, after about a step of work on it."""
+        if self.preparing is None:
+            self.preparing = wanted.minimizer.prepare(wanted.problem)
+        end = time.monotonic() + STEP
+        return all(time.monotonic() < end for _ in self.preparing)
+
+    def _unprepared(self, calls: Sequence[_Call]) -> None:
+        """Whose time is up gets a start as it was drawn; the others wait on."""
+        waiting = []
+        for call in calls:
+            wanted = call.wanted
+            if wanted.budget.lasts(wanted.problem.rows, call.reserve):
+                waiting.append(call)
+                continue
+            report = unsearched(wanted.problem, Stream(wanted.seed, wanted.problem.keys), {})
+            self._enter(call, [(report, row) for row in range(wanted.problem.rows)])
+        self.waiting.extendleft(reversed(waiting))
+
     def _joined(self, calls: Sequence[_Call]) -> Report:
         """The rows of these calls in the batch, side by side, and how they stand."""
         wanted = [call.wanted for call in calls]
@@ -159,7 +184,7 @@ class _Line:
 
     def _enter(self, call: _Call, first: Sequence[tuple[Report, int]]) -> None:
         """A call runs whose rows stand at these places of reports."""
-        call.tally, call.begun = Tally(first, call.wanted.budget), True
+        call.tally, call.begun = Tally(first, call.wanted.budget, call.reserve), True
         self._leave(call, set(range(len(first))) - call.tally.running)
         self.running[call] = None
 
@@ -214,7 +239,7 @@ class _Line:
         to do."""
         calls = [*self.running, *(self.waiting.popleft() for _ in range(len(self.waiting)))]
         self.running.clear()
-        self.batch = Batch(self.batch.minimizer)
+        self.batch, self.preparing = Batch(self.batch.minimizer), None
         for call in calls:
             call.fail(error)
 
@@ -360,7 +385,9 @@ class Scheduler:
                     waiting.append((contextvars.copy_context(), call, got.work))
                 self.aside.submit(self._next_apart)
             elif isinstance(got, Wanted):
-                call.wanted = got
+                call.wanted = replace(got, budget=replace(got.budget, since=call.since))
+                if got.budget.seconds is not None:
+                    call.reserve = checking(got.problem)
                 self._line_up(name, call, got.key, own)
             else:
                 call.future.set_result(got)

@@ -34,7 +34,7 @@ from services.wire import (
     event_to_proto,
     options_from_proto,
 )
-from services.workers import Stop, Workers, reflagged
+from services.workers import Stop, Workers, presented
 
 INLINE = 1 << 18  # bytes of a request that is read between steps, not beside them
 SCORE = query_pb2.Options(score=True)
@@ -137,11 +137,11 @@ def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", mad
         return sent(answers)
 
     def sent(answers: list[Answer]) -> Any:
-        return made([reflagged(answer) for answer in answers])
+        return made([presented(answer) for answer in answers])
 
     return Wanted(
         problem,
-        minimizer_for(problem, options),
+        minimizer_for(problem, options, query.budget.seconds),
         query.budget.particles,
         seed,
         budget,
@@ -154,7 +154,7 @@ def _apart(read: Read, options: Options, stop: Stop, watch: "_Watch") -> list[An
     """A call in a thread of its own: a score, or a search that waits for hosts."""
     STOP.set(stop.gives_up)
     try:
-        answers = answered(read.problem, read.query, options, watch, stop)
+        answers = answered(read.problem, read.query, options, watch, stop, stop.since)
         check_answers(read.problem, answers)
     except Cancelled:
         if stop.cancelled:
@@ -162,7 +162,7 @@ def _apart(read: Read, options: Options, stop: Stop, watch: "_Watch") -> list[An
         answers = _best_so_far(watch, stop)
     finally:
         close_remotes(read.problem)
-    return [reflagged(answer) for answer in answers]
+    return [presented(answer) for answer in answers]
 
 
 def _solved(answers: Sequence[Answer]) -> pb.SolveResponse:

@@ -23,7 +23,7 @@ from services.tenant import tenant_of
 from services.v1 import session_pb2 as pb
 from services.wire import answer_to_proto, query_from_proto
 from services.wire_session import change_from_proto, fault_to_proto, resolve_from_proto
-from services.workers import Stop, Workers, reflagged
+from services.workers import Stop, Workers, presented
 
 LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
 
@@ -173,7 +173,7 @@ class Talking:
             raise OutOfTime("a module did not answer before the deadline") from None
         finally:
             close_remotes(talk.problem)
-        return reflagged(answer)
+        return presented(answer)
 
 
 def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:

@@ -19,7 +19,7 @@ from engine.errors import BadQuery, Cancelled, OutOfTime
 from engine.minimizers.portfolio import Portfolio
 from engine.random import Stream
 from engine.settle import answers
-from engine.solve import Start
+from engine.start import Start
 from modules.catalogue import Catalogue
 from services.compile import Compiler
 from services.query import query_of
