@@ -484,8 +484,21 @@ class View:
         """These sites of a person's value (nested lists)."""
         if self.whole:
             return value
-        flat = list(flatten(value, self.variable.domain.shape))
-        return nest([flat[k] for k in self.places.reshape(-1)], self.shape)
+        found = []
+        for place in self._places:
+            entry = value
+            for k in place:
+                entry = entry[k]
+            found.append(entry)
+        return nest(found, self.shape)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, ...]]:
+        """Where each site stands in the variable."""
+        shape, flat = self.variable.domain.shape, self.places.reshape(-1)
+        if not shape:
+            return [()] * len(flat)
+        return list(zip(*(k.tolist() for k in np.unravel_index(flat, shape)), strict=True))
 
 
 def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:

@@ -22,7 +22,8 @@ from engine.exact_sample import drawn
 from engine.mixing import Mixing, mixing
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget, Start
+from engine.solve import Budget
+from engine.start import Start
 
 RECORDS = 24  # of each chain, at least
 LONGER = 4  # times as many, where the rules often fail

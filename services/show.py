@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from engine.answer import Answer, Place, RunnerUp, Status
+from engine.answer import Answer, Ended, Place, RunnerUp, Status
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
@@ -21,6 +21,12 @@ _COLORS = {
     Status.SCORED: "cyan",
     Status.INFEASIBLE: "yellow",
     Status.UNSATISFIED: "red",
+}
+_ENDS = {
+    Ended.TIME: "not proved: the time was over",
+    Ended.STEPS: "not proved: the steps were over",
+    Ended.GAVE_UP: "not proved: the search gave up",
+    Ended.CANCELLED: "not proved: the search was stopped",
 }
 _encode = json.JSONEncoder(allow_nan=False).encode
 
@@ -45,6 +51,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "instance": f"{asked.source}#{asked.numbers[row]}",
         "status": answer.status.value,
         "flags": [flag.value for flag in answer.flags],
+        "ended": None if answer.ended is None else answer.ended.value,
         "energy": answer.energy,
         "bound": answer.bound,
         "solution": asked.written(row, answer.values) if solved and answer.values else None,
@@ -114,6 +121,8 @@ def _facts(answer: Answer) -> Iterator[str]:
         yield f"energy {answer.energy:.6g}"
     if answer.bound is not None and answer.bound != answer.energy:
         yield f"bound {answer.bound:.6g}"
+    if answer.ended in _ENDS:
+        yield _ENDS[answer.ended]
     yield f"{answer.seconds:.3g} s"
 
 

@@ -7,7 +7,8 @@ from engine import Budget, Finite, Problem, Real, Term, Variable
 from engine.energy import Sum
 from engine.minimizers.descent import Descent
 from engine.random import Stream
-from engine.solve import Start, solve
+from engine.solve import solve
+from engine.start import Start
 from engine.testing import check_term
 
 

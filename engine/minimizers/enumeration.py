@@ -47,7 +47,7 @@ class Enumeration(Minimizer[EnumerationState]):
     alternatives: int = 0
 
     def init(self, problem: Problem, x: State, rng: Stream) -> EnumerationState:
-        if not enumerable(problem):
+        if not bool(enumerable(problem).all()):
             raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
         rows = problem.rows
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
@@ -213,16 +213,18 @@ def _digits(sizes: list[int]) -> np.ndarray:
     return out
 
 
-def enumerable(problem: Problem) -> bool:
-    """Whether the open sites of every row have at most `MOST` combinations, and no real site of
-    the energy is open."""
+def enumerable(problem: Problem) -> Tensor:
+    """Rows whose open sites have at most `MOST` combinations, and none of whose real sites is
+    open. -> (R,) bool"""
     bits = torch.zeros(problem.rows, dtype=torch.float64)
-    for domain in problem.domains.values():
+    for name in problem.domains:
+        domain = problem.domain(name)
         if isinstance(domain, Finite):
             counts = domain.allowed.reshape(domain.rows, domain.sites, -1).sum(-1)
             bits = bits + counts.double().log2().sum(-1)
         else:
             assert isinstance(domain, Real)
-            if not bool((domain.low == domain.high).all()):
-                return False
-    return bool((bits <= math.log2(MOST) + 1e-9).all())
+            same = domain.low == domain.high
+            settled = same.reshape(domain.rows, domain.sites).all(-1)
+            bits = torch.where(settled, bits, math.inf)
+    return bits <= math.log2(MOST) + 1e-9
