@@ -8,7 +8,7 @@ from typing import Any
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue
 from services.formats.base import Asked, Format
-from services.formats.files import read_text
+from services.formats.files import bare_name, read_text
 
 
 @lru_cache
@@ -30,7 +30,7 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
         if asked not in every:
             raise BadQuery(Mistake("--format", f"{asked!r} is unknown", known(asked, every)))
         return every[asked]
-    name = source.lower().removesuffix(".gz")
+    name = bare_name(source).lower()
     by_name = [format for format in every.values() if name.endswith(format.suffixes)]
     by_text = (format for format in every.values() if format.sniff(text))
     chosen = by_name[0] if by_name else next(by_text, None)
