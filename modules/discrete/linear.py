@@ -19,6 +19,10 @@ from modules.parameters import Number, Strict, WeighedLiteral
 from modules.sites import NAMED, OverSites, finite, read_lists
 
 COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
+STRICT = {
+    "<": "write <= with a smaller constant; known: <=, ==, >=",
+    ">": "write >= with a larger constant; known: <=, ==, >=",
+}
 DIGITS = 2**40  # a larger common denominator than this is compared with a tolerance
 TOLERANCE = 1e-9  # of the sum of all magnitudes, then
 
@@ -52,7 +56,8 @@ class Linear(OverSites):
         super().__init__(*scope)
         read = read_lists(terms, "terms")
         if compare not in COMPARE:
-            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", known(compare, COMPARE)))
+            remedy = STRICT.get(compare) or known(compare, COMPARE)
+            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", remedy))
         if not finite(constant):
             raise BadQuery(
                 Mistake("constant", f"{constant!r} is no finite number", "give a finite number")

@@ -57,8 +57,11 @@ def read(
     except BadQuery as error:
         if catalogue is None:
             raise
-        more = chosen.mistakes_apart(text, catalogue)
-        raise type(error)(*dict.fromkeys([*error.mistakes, *more])) from None
+        every = [*error.mistakes, *chosen.mistakes_apart(text, catalogue)]
+        told: dict[tuple[str, str], Mistake] = {}
+        for mistake in every:
+            told.setdefault((mistake.path, mistake.problem), mistake)
+        raise type(error)(*told.values()) from None
 
 
 __all__ = ["Asked", "Format", "format_of", "formats", "read"]
