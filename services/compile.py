@@ -31,7 +31,8 @@ def mistakes_apart(data: Any, catalogue: Catalogue, limits: Limits = DEFAULT) ->
     """What is wrong with the parts of a query that is wrong as a whole, each looked at by itself.
 
     data: plain, as a file holds it. Each term is compiled alone over the variables that make
-    sense, and so is the evidence of each variable; what only shows when all else is right is not told.
+    sense, and so is the evidence of each variable; what shows only when all else is right is not
+    told.
     """
 
     def told(**parts: Any) -> list[Mistake]:
