@@ -13,6 +13,7 @@ boxes; empty fields of a CSV are blanks. Lines such as `Grid 01` begin a board; 
 stand between boards or bands.
 """
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -50,8 +51,9 @@ _BOXES = str.maketrans(
 
 
 class Puzzle(NamedTuple):
-    """One board: its cells as signs, `.` where nothing is given."""
+    """One board: its cells as signs, `.` where nothing is given, or 0 if values begin at 1."""
 
+    line: int
     n: int
     first: int  # of the values: 1, or 0 where 0 is no blank
     cells: str
@@ -76,21 +78,35 @@ def read_boards(text: str, wrong: Mistakes) -> list[Puzzle]:
     if not said:
         wrong.add(1, "no puzzle in the whole text", "write one puzzle a line")
         return []
-    column = _column(said[0].text)
-    if column is not None and len(said) > 1:
-        puzzles = _table(said, *column, wrong)
+    header = _header(said[0].text)
+    if header is not None and len(said) > 1:
+        puzzles = _table(said, header, wrong)
     elif _is_lines(said):
         puzzles = _lines(said, wrong)
     else:
         puzzles = _grids(lines, wrong)
-    return _alike(puzzles)
+    return _alike(puzzles, wrong)
 
 
-def _alike(puzzles: list[Puzzle]) -> list[Puzzle]:
-    """A board with neither 0 nor its last sign is written with the signs of the others."""
-    zeros = {p.n for p in puzzles if p.first == 0}
-    zeros -= {p.n for p in puzzles if p.n in zeros and SYMBOLS[p.n - 1] in p.cells}
-    return [p._replace(first=0) if p.n in zeros else p for p in puzzles] if zeros else puzzles
+def _alike(puzzles: list[Puzzle], wrong: Mistakes) -> list[Puzzle]:
+    """Boards that leave open whether 0 is a value, read as the others of the text."""
+    zeros = {p.n: p for p in reversed(puzzles) if p.first == 0}
+    if not zeros:
+        return puzzles
+    unclear = [p for p in puzzles if p.first == 1 and p.n in zeros and _last(p.n) not in p.cells]
+    for p in unclear:
+        if "0" in p.cells:
+            problem = f"0 is a blank here, and a value in line {zeros[p.n].line}"
+            wrong.add(p.line, problem, "write blanks as .")
+    for p in puzzles:
+        if _last(p.n) in p.cells:
+            zeros.pop(p.n, None)
+    return [p._replace(first=0) if p.n in zeros else p for p in puzzles]
+
+
+def _last(n: int) -> str:
+    """The sign of the last value, where values begin at 1."""
+    return SYMBOLS[n - 1]
 
 
 # --- one a line -----------------------------------------------------------------------------------
@@ -126,27 +142,32 @@ def _lines(said: Iterable[_Line], wrong: Mistakes) -> list[Puzzle]:
         word = first[0] if first else ""
         n = SIZES.get(len(word), 0)
         if n in _PLAIN and len(line.text) < 256 and _PLAIN[n].fullmatch(word):  # the common case
-            puzzles.append(Puzzle(n, 1, word.replace("0", ".")))
+            puzzles.append(Puzzle(line.number, n, 1, word))
         elif not _HEADING.fullmatch(line.text):
-            _add(puzzles, line.number, _of_line(line.text.translate(_BOXES)), wrong, sizes)
+            cells = _of_line(line.text.translate(_BOXES))
+            if cells is None:
+                problem = f"{shown(word, 20)} is no puzzle, and the word after it has no blanks"
+                wrong.add(line.number, problem, "write the puzzle first, its solution after it")
+            else:
+                _add(puzzles, line.number, cells, wrong, sizes)
     return puzzles
 
 
-def _of_line(text: str) -> Sequence[str]:
-    """The cells of the puzzle of a line; of a wrong one, what stands where it should."""
+def _of_line(text: str) -> Sequence[str] | None:
+    """The cells of the puzzle of a line; of a wrong one, what stands where it should. None: an id
+    stands before a full board, which may be the solution of a puzzle that is not there."""
     words = _WORD.findall(text)
     if (cells := _spread(words)) is not None:
         return cells
-    at_once = text[:1] not in (",", ";")  # else the first field is empty
-    first = words[0] if words and at_once else ""
-    rest = words[1 if at_once else 0 :]
-    named = any(map(str.isalnum, first)) or not at_once
-    if rest and len(rest[0]) in SIZES and named and 2 * len(first) < len(rest[0]):
-        second = rest[0]
-        small = len(first) == 16 and _is_small(first)
-        if not small and not _is_full(second):
-            return second
-    return first
+    if text[:1] in (",", ";"):
+        words.insert(0, "")  # the first field is empty
+    first, second = [*words, "", ""][:2]
+    named = not first or any(map(str.isalnum, first))
+    if len(second) not in SIZES or not named or 2 * len(first) >= len(second):
+        return first
+    if len(first) == 16 and _is_small(first):
+        return first
+    return None if _is_full(second) else second
 
 
 def _spread(words: Sequence[str]) -> Sequence[str] | None:
@@ -170,28 +191,45 @@ def _is_full(word: str) -> bool:
 # --- in a column of a table -----------------------------------------------------------------------
 
 
-def _column(text: str) -> tuple[str, int] | None:
-    """The separator of a header, and the place of the column of puzzles; None: it is no header."""
+class _Header(NamedTuple):
+    separator: str
+    columns: int
+    place: int  # of the column of puzzles
+
+
+def _header(text: str) -> _Header | None:
+    """The header of a CSV that names a column of puzzles; None: the line is no such header."""
     found = _FIELD.search(text)
-    names = [_bare(name).lower() for name in (text.split(found[0]) if found else [text])]
+    separator = found[0] if found else ","
+    names = [name.lower() for name in _fields(text, separator)]
     places = [k for k, name in enumerate(names) if name in _COLUMNS]
-    return (found[0] if found else ",", places[0]) if places else None
+    return _Header(separator, len(names), places[0]) if places else None
 
 
-def _bare(field: str) -> str:
-    return field.strip().strip("\"'").strip()
+def _fields(text: str, separator: str) -> list[str]:
+    """The fields of a line of a CSV; none where the line is no CSV."""
+    if '"' not in text:
+        return [field.strip() for field in text.split(separator)]
+    try:
+        rows = list(csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error:
+        return []
+    return [field.strip() for field in rows[0]]
 
 
-def _table(said: Sequence[_Line], separator: str, place: int, wrong: Mistakes) -> list[Puzzle]:
-    if place == 0 and _FIELD.search(said[0].text) is None:
-        rest = said[1:]  # a single name may be a heading as well
-        return _lines(rest, wrong) if _is_lines(rest) else _grids(said, wrong)
+def _table(said: Sequence[_Line], header: _Header, wrong: Mistakes) -> list[Puzzle]:
+    if header.columns == 1:
+        rest = said[1:]  # its name may be a heading as well
+        return _lines(rest, wrong) if _is_lines(rest) else _grids(rest, wrong)
     puzzles: list[Puzzle] = []
     sizes: set[int] = set()
     for line in said[1:]:
-        fields = line.text.split(separator)
-        field = _bare(fields[place]) if place < len(fields) else ""
-        _add(puzzles, line.number, "".join(field.split()), wrong, sizes)
+        fields = _fields(line.text, header.separator)
+        if len(fields) == header.columns:
+            _add(puzzles, line.number, fields[header.place], wrong, sizes)
+        else:
+            problem = f"has {len(fields)} fields" if fields else "is no line of a CSV"
+            wrong.add(line.number, problem, f"the header names {header.columns}")
     return puzzles
 
 
@@ -332,11 +370,10 @@ def _add(
             sizes.add(root)
             wrong.add(number, *_unknown_size(root))
         return
-    read = _signs(n, cells)
-    if isinstance(read, Puzzle):
-        puzzles.append(read)
-    else:
-        wrong.add(number, *read)
+    try:
+        puzzles.append(_signs(number, n, cells))
+    except _Odd as odd:
+        wrong.add(number, *odd.args)
 
 
 def _wrong_length(cells: Sequence[str]) -> tuple[str, str]:
@@ -347,38 +384,46 @@ def _wrong_length(cells: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _signs(n: int, cells: Sequence[str]) -> Puzzle | tuple[str, str]:
-    """A board of n x n cells, each a sign or a number; or what is wrong with it."""
-    last = SYMBOLS[n - 1]
-    if not isinstance(cells, str) and max(map(len, cells)) > 1:
-        signs = []
-        for place, cell in enumerate(cells, 1):
-            number = whole_of(cell)
-            if number is not None and 0 <= number <= n:
-                signs.append(f"0{SYMBOLS}"[number])
-            elif cell in BLANKS:
-                signs.append(".")
-            else:
-                problem = f"{shown(cell)} at place {place} is no value of a {n}x{n} grid"
-                return problem, f"use 1 to {n}, and . or 0 for a blank"
-        text = "".join(signs)
-    else:
-        text = "".join(cells)
-    blanks = sorted(set(text.replace("X", "x")) & set(BLANKS))
-    text = text.translate(_DOTTED)
-    if odd := set(text) - set(f".0{SYMBOLS[:n]}"):
-        place = next(k for k, sign in enumerate(text) if sign in odd)
-        problem = f"{shown(cells[place])} at place {place + 1} is no value of a {n}x{n} grid"
-        return problem, f"use 1 to {last}, and . or 0 for a blank"
+class _Odd(Exception):
+    """A board that cannot be read: what is wrong, and what to do."""
+
+
+def _signs(line: int, n: int, cells: Sequence[str]) -> Puzzle:
+    """A board of n x n cells, each a sign or a number. Raises _Odd."""
+    numbers = not isinstance(cells, str) and max(map(len, cells)) > 1
+    if numbers:
+        cells = [_of_number(cell, place, n) for place, cell in enumerate(cells, 1)]
+    blanks = sorted(set("".join(cells).lower()) & set(BLANKS))
+    text = "".join(cells).translate(_DOTTED)
+    if strange := set(text) - set(f".0{SYMBOLS[:n]}"):
+        place = next(k for k, sign in enumerate(text) if sign in strange)
+        raise _no_value(cells[place], place + 1, n, _last(n))
     if len(blanks) > 1:
-        return f"{' and '.join(blanks)} both stand for blanks", "write all blanks alike"
+        raise _Odd(f"{' and '.join(blanks)} both stand for blanks", "write all blanks alike")
     zero = _zero(n, text)
     if zero is None:
-        return (
+        raise _Odd(
             f"0 and {blanks[0]} both occur, so that 0 may be a value or a blank",
-            f"write blanks as . and values as 1 to {last}",
+            f"write blanks as . and values as 1 to {_last(n)}",
         )
-    return Puzzle(n, 0, text) if zero else Puzzle(n, 1, text.replace("0", "."))
+    return Puzzle(line, n, 0 if zero else 1, text)
+
+
+def _of_number(cell: str, place: int, n: int) -> str:
+    """The sign of a number, or of a blank. Raises _Odd."""
+    number = whole_of(cell)
+    if number is not None and 0 <= number <= n:
+        return f"0{SYMBOLS}"[number]
+    if len(cell) > 1 or cell not in BLANKS:
+        raise _no_value(cell, place, n, str(n))
+    return cell
+
+
+def _no_value(cell: str, place: int, n: int, last: str) -> _Odd:
+    return _Odd(
+        f"{shown(cell)} at place {place} is no value of a {n}x{n} grid",
+        f"use 1 to {last}, and . or 0 for a blank",
+    )
 
 
 def _zero(n: int, text: str) -> bool | None:
@@ -394,7 +439,7 @@ def _zero(n: int, text: str) -> bool | None:
     large = n >= 16
     if "." not in text:
         return large and all(text.count(sign) == n for sign in f"0{SYMBOLS[: n - 1]}")
-    if SYMBOLS[n - 1] in text:
+    if _last(n) in text:
         return None if large else False
     if large:
         return True if len(zeros) <= n else None

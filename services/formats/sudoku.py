@@ -59,7 +59,7 @@ class Sudoku(Format):
         inputs(given, ())
         wrong = Mistakes()
         batches: dict[tuple[int, int], list[tuple[int, str]]] = {}  # (number, cells)
-        for number, (n, first, cells) in enumerate(read_boards(text, wrong), 1):
+        for number, (_, n, first, cells) in enumerate(read_boards(text, wrong), 1):
             batches.setdefault((n, first), []).append((number, cells))
         wrong.check()
         return [
