@@ -1,6 +1,6 @@
 """Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine.domain import Domain, Finite, Variable, View, flatten
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Counted, Different, Factors, Ints, ints
+from engine.plain import plain, plain_list
 
 MISTAKES = 20  # told at once by one constructor
 NAMED = 8  # literals that words spell out
@@ -210,15 +211,30 @@ def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
 
 
 def read_lists(lists: Any, path: str) -> list[list[Any]]:
-    """A list of lists. Raises BadQuery with the place of what is none."""
+    """A list of lists, whatever holds them. Raises BadQuery with the place of what is none."""
     wrong = Complaints()
-    if not isinstance(lists, (list, tuple, np.ndarray)):
+    every = listed(lists)
+    if every is None:
         raise BadQuery(Mistake(path, f"{lists!r} is no list", "write it as [[...], ...]"))
-    for k, entry in enumerate(lists):
-        if not isinstance(entry, (list, tuple, np.ndarray)):
+    for k, entry in enumerate(every):
+        if isinstance(entry, (list, tuple)):
+            continue
+        if (inner := listed(entry)) is None:
             wrong.add(f"{path}[{k}]", f"{entry!r} is no list", "write it as [...]")
+        else:
+            every[k] = inner
     wrong.done()
-    return list(lists)
+    return every
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The entries of a list, an array, a range, a set, a view of edges; None: it has none."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, Set):
+        return plain_list(value)
+    made = plain(value)
+    return made if isinstance(made, list) else None
 
 
 def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:

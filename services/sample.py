@@ -74,7 +74,7 @@ class _Writer:
             broken = "" if one.holds is not False else ", breaks a rule"
             energy = "infinite" if one.energy is None else f"{one.energy:.6g}"
             self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
-            self.console.print(show.indented(draw(one.values)), highlight=False)
+            self.console.print(show.indented(draw(one.values)), highlight=False, soft_wrap=True)
         for told in samples.mixing:
             hat = "chains apart" if told.r_hat is None else f"R-hat {told.r_hat:.3f}"
             said = f"  {told.variable}: {hat}, worth {told.effective:.0f} independent draws"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -100,8 +100,8 @@ def _finite(value: Any) -> Any:
 def show(console: Console, asked: Asked, row: int, answer: Answer, whole: bool) -> None:
     """One answer on a terminal; `whole`: with its picture and everything that was found."""
     console.print(_headline(asked.instances[row], answer), highlight=False, soft_wrap=True)
-    if whole:
-        console.print(Group(*_body(asked, answer)), highlight=False)
+    for part in _body(asked, answer) if whole else ():
+        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
 
 
 def _headline(instance: str, answer: Answer) -> Text:
@@ -126,13 +126,15 @@ def _facts(answer: Answer) -> Iterator[str]:
     yield f"{answer.seconds:.3g} s"
 
 
-def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
+def _body(asked: Asked, answer: Answer) -> Iterator[Text | Table]:
     draw = asked.picture or tabled
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
         yield indented(draw(answer.values))
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
-        table = Table("term", "energy", box=None, padding=(0, 2), header_style="dim")
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("term", overflow="fold")
+        table.add_column("energy", no_wrap=True)
         for share in weighed:
             table.add_row(Text(share.term), f"{share.energy:.6g}")
         yield table
@@ -152,8 +154,8 @@ def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
 
 
 def indented(text: str) -> Text:
-    """A picture below its headline."""
-    return Text("\n".join(f"  {row}" for row in text.splitlines()), no_wrap=True)
+    """A picture below its headline: printed with `soft_wrap`, long lines go on in the next."""
+    return Text("\n".join(f"  {row}" for row in text.split("\n")))
 
 
 def tabled(values: Values) -> str:

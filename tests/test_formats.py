@@ -149,7 +149,7 @@ def test_all_wrong_lines_are_told(put):
 
 
 def test_many_wrong_lines_are_counted(put):
-    said = refused(read, put("a.txt", "." * 20 + "\n" + "12\n" * 500))
+    said = refused(read, put("a.txt", "." * 80 + "\n" + "12\n" * 500))
     assert len(said) == 101 and said[-1].startswith("401 more mistakes")
 
 

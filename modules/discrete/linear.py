@@ -25,6 +25,10 @@ ALLOWED = 1e-9  # of the sum of all magnitudes, then
 PLACES = 10**12  # a larger common denominator comes from computed numbers
 SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
 LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
+STRICT = {
+    "<": "write <= with a smaller constant; known: <=, ==, >=",
+    ">": "write >= with a larger constant; known: <=, ==, >=",
+}
 
 
 class Parameters(Strict):
@@ -58,7 +62,8 @@ class Linear(OverSites):
         super().__init__(*scope)
         read = read_lists(terms, "terms")
         if compare not in COMPARE:
-            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", known(compare, COMPARE)))
+            remedy = STRICT.get(compare) or known(compare, COMPARE)
+            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", remedy))
         if not finite(constant):
             raise BadQuery(
                 Mistake("constant", f"{constant!r} is no finite number", "give a finite number")

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.domain import Domain, Variable, View
 from engine.errors import BadQuery
 from engine.factors import Counted, Factors, Floats, Ints, ints
+from engine.plain import plain
 from modules.sites import (
     NAMED,
     Complaints,
@@ -107,6 +108,7 @@ def _read_slowly(
     sites, places, extra = [], [], []
     for k, literal in enumerate(literals):
         path = path_of(k)
+        literal = plain(literal)
         if not isinstance(literal, (list, tuple)) or len(literal) != size:
             wrong.add(path, f"{literal!r} is no literal", f"write it as {form}")
             continue

@@ -15,8 +15,9 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Floats, Ints, floats
 from engine.factors import Table as Costs
+from engine.plain import plain
 from modules.parameters import Number, Strict
-from modules.sites import ROUNDS, Complaints, OverSites, finite, read_sites, rounds
+from modules.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
 
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
@@ -92,20 +93,21 @@ class Table(OverSites):
         if costs is not None:
             self._read_costs(costs)
         else:
-            self._read_tuples(tuples or (), default)
+            self._read_tuples(tuples, default)
         forbidden = bool(np.isinf(self.costs).any() or math.isinf(self.default))
         self.affine = not forbidden  # type: ignore[misc]
         self._prepare(forbidden)
 
     def _read_scopes(self, sites: Any) -> Ints:
         """The scopes. -> (m, arity); they have the same values at each of their places."""
-        if not isinstance(sites, (list, tuple, np.ndarray)) or not len(sites):
+        every = listed(sites)
+        if not every:
             raise BadQuery(
                 Mistake("sites", f"{sites!r} names no sites", "write it as [0, 1] or [[0, 1], ...]")
             )
-        nested = isinstance(sites[0], (list, tuple, np.ndarray))
+        nested = listed(every[0]) is not None
         try:
-            read = read_sites(self.layout, sites if nested else [sites], "sites")
+            read = read_sites(self.layout, every if nested else [every], "sites")
         except BadQuery as error:
             if nested:
                 raise
@@ -152,11 +154,12 @@ class Table(OverSites):
             _check_cost(default, "default", wrong)
         owners = [self.layout.domains[self.layout.entry[s]] for s in self.scopes[0]]
         read: dict[tuple[int, ...], float] = {}
-        if not isinstance(tuples, (list, tuple)):
+        every = listed(tuples)
+        if every is None:
             raise BadQuery(Mistake("tuples", f"{tuples!r} is no list", "write it as [[...], ...]"))
-        for k, entry in enumerate(tuples):
+        for k, entry in enumerate(map(plain, every)):
             path = f"tuples[{k}]"
-            if not isinstance(entry, (list, tuple)) or len(entry) != arity + 1:
+            if not isinstance(entry, list) or len(entry) != arity + 1:
                 remedy = f"write {arity} values, then the cost or null"
                 wrong.add(path, f"{entry!r} is no combination", remedy)
                 continue
@@ -312,7 +315,8 @@ class Table(OverSites):
 
 def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:
     """Nested lists of the given sizes, flat. Raises BadQuery with the place."""
-    if not isinstance(costs, (list, tuple, np.ndarray)):
+    costs = costs if isinstance(costs, (list, tuple)) else plain(costs)
+    if not isinstance(costs, (list, tuple)):
         raise BadQuery(Mistake(path, f"{costs!r} is no list", f"give {sizes[0]} entries"))
     if len(costs) != sizes[0]:
         raise BadQuery(
