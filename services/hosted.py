@@ -53,12 +53,14 @@ class Hosted:
             raise ModuleFault(self.kind, "its floor is nan")
         return floor
 
-    def factors(self, limits: Limits) -> Factors | None:
-        """Explicit structure under the domains, checked; None when there is none."""
+    def structured(self, weight: float | None, limits: Limits) -> Factors | None:
+        """Explicit structure under the domains, of a constraint (weight None) or at a price,
+        checked; None when there is none."""
         if not all(isinstance(domain, Finite) for domain in self.domains):
             return None
         with self.lock:
-            factors = guarded(self.kind, "factors", lambda: self.term.factors(*self.domains))
+            structured = self.term.structured
+            factors = guarded(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
         try:
