@@ -57,7 +57,7 @@ class Scale:
         """How far two totals that are level in units may lie apart: 0 where units are exact."""
         if not self.error:
             return 0.0
-        return float((2 * self.error + (self.total >> 52) + 2) / self.unit)
+        return float((2 * self.error + (self.total >> 50) + 2) / self.unit)
 
     def units(self, costs: Floats) -> Ints:
         """Finite costs as whole numbers of units, each the nearest."""
