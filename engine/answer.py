@@ -320,7 +320,9 @@ class _Judge:
         for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
             if k in direct:
                 units, cost = direct[k]
-                near = share == cost or abs(share - cost) <= SOUND * explicit.reach[k]
+                near = (
+                    share == cost or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.slack
+                )
                 sound = sound and near
                 exact = near and not explicit.scale.error
                 share = cost if exact else share

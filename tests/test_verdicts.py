@@ -132,8 +132,8 @@ def test_v3() -> None:
 
 
 def test_v4() -> None:
-    """V4 An opaque energy may lie above its bound by 1e-6 max(1, |opaque energy|) and count as
-    least; explicit terms beside it add nothing to that."""
+    """V4 An opaque energy may lie above its bound by a millionth of its size, or of 1 where that
+    is larger, and count as least; explicit terms beside it add nothing to that."""
 
     class Near(Opaque):
         def energy(self, a):
