@@ -510,7 +510,7 @@ def enumerate_table(
     with torch.no_grad():
         energies = term.energy(*tensors)
     costs, single = energies.double(), energies.dtype != torch.float64
-    if bool(costs.isnan().any()):
+    if bool((costs.isnan() | (costs == -math.inf)).any()):
         return None
     sizes, places = Factors.sizes_of(domains), tuples.numpy()
     if weight is not None:

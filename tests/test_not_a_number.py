@@ -99,7 +99,7 @@ def test_a_state_without_an_energy_is_never_the_answer(name: str, ruled: bool, c
         assert answer.energy is None or answer.holds is False
         return
     if answer.energy is None:  # nothing was found, and that is told
-        assert answer.status is Status.UNSATISFIED and name == "descent"
+        assert answer.status is Status.UNSATISFIED and name != "gibbs"
         return
     assert math.isfinite(answer.energy)
     if answer.status is Status.OPTIMAL:
@@ -176,7 +176,7 @@ def test_walks_keep_away_from_what_has_no_energy(wild: float) -> None:
 
 @pytest.mark.parametrize("module", [descent, gibbs])
 def test_a_comparison_that_lets_them_win_is_caught(module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "sound", lambda x: x.nan_to_num(-math.inf, math.inf, -math.inf))
+    monkeypatch.setattr(module, "sound", lambda x: x.nan_to_num(-1e9))
     x = Variable("x", Real((1,), -1.0, 1.0))
     problem = Problem(1.0 * Hole(x, 0.0, math.nan))
     minimizer = Descent() if module is descent else replace(Gibbs(), steps=20)
