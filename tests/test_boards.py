@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 
 from engine.errors import BadQuery
@@ -165,7 +165,9 @@ def test_every_way_to_write_a_board_is_read_as_that_board(way, board, blank):
     n, places = board
     text = way(n, [blank if place is None else SIGNS[place] for place in places])
     wrong = Mistakes()
+    note(text)
     found = read_boards(text, wrong)
+    note(str(wrong.found))
     # sixteen lines of sixteen signs may be 4x4 boards, and a row of dashes a ruler: then refused
     if wrong.found and ((n == 16 and "\n" in text) or blank in "-*_"):
         return
@@ -182,11 +184,10 @@ def test_rows_that_are_lost_or_cut_are_refused(way, board, other):
     row = next(k for k, line in enumerate(lines) if set(line) & set(SIGNS))
     for damaged in (lines[:row] + lines[row + 1 :], [*lines, lines[row]]):
         wrong = Mistakes()
+        note("\n".join(damaged))
         found = read_boards("\n".join(damaged), wrong)
         assert wrong.found or (n == 16 and len(found) == len(damaged))
-    assert refused(
-        "\n".join([*lines[:row], lines[row].replace(".", "", 1)[:-1], *lines[row + 1 :]])
-    )
+    assert refused("\n".join([*lines[:row], lines[row] + "1", *lines[row + 1 :]]))
 
 
 @given(st.lists(boards(st.just(9)), min_size=2, max_size=4), st.booleans(), st.booleans())
@@ -204,13 +205,24 @@ def test_boards_that_run_into_each_other_are_refused():
     assert said.startswith("line 10: a board of 9 rows ends inside these lines")
 
 
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("n", [4, 9, 16, 25])
+@pytest.mark.parametrize("blank", [".", "-", "*", "_"])
+def test_usual_boards_are_not_refused(way, n, blank):
+    rng = random.Random(n)
+    cells = [SIGNS[v - 1] if rng.random() < 0.5 else blank for v in grid(n, rng)]
+    if len(set(cells)) == n + 1:
+        (one,) = read(way(n, cells))
+        assert cells_of(one) == [None if c == blank else SIGNS.index(c) for c in cells]
+
+
 # --- the solution beside the puzzle ---------------------------------------------------------------
 
 
 @st.composite
-def wrong_words(draw, n: int) -> str:
+def wrong_words(draw, n: int, least: int) -> str:
     """What stands where a puzzle should, and is none: a wrong length, or a wrong sign."""
-    length = draw(st.integers(0, n * n + 3).filter(lambda k: k != n * n))
+    length = draw(st.integers(least, n * n + 3).filter(lambda k: k != n * n))
     if draw(st.booleans()):
         return draw(st.text("0.123-x", min_size=length, max_size=length))
     place = draw(st.integers(0, n * n - 1))
@@ -225,8 +237,9 @@ def test_a_solution_is_never_taken_for_the_puzzle(n, separator, data):
     solved = written(grid(n, random.Random(data.draw(st.integers(0, 99)))))
     if data.draw(st.booleans()):
         solved = solved.translate(str.maketrans(SIGNS[:n], f"0{SIGNS[: n - 1]}"))
+    least = 1 if separator == " " else 0  # a board that is indented is no empty word before it
     quote = '"' if '"' in separator else ""
-    bad = f"{quote}{data.draw(wrong_words(n))}{separator}{solved}{quote}"
+    bad = f"{quote}{data.draw(wrong_words(n, least))}{separator}{solved}{quote}"
     wrong = Mistakes()
     found = read_boards(bad, wrong)
     assert wrong.found or all(one.n != n for one in found)
@@ -309,7 +322,7 @@ def test_zeros_beside_dots_are_blanks_where_the_last_value_occurs():
 def test_the_boards_of_a_file_agree_on_0():
     zero, unclear = "0.1." + "." * 12, "1.2." + "." * 12
     assert [one.first for one in read(f"{unclear}\n{zero}\n")] == [0, 0]
-    assert [one.first for one in read(f"{unclear}\n{unclear}4\n"[:34])] == [1, 1]
+    assert [one.first for one in read(f"{unclear}\n{unclear}\n")] == [1, 1]
     (said,) = refused(f"{zero}\n{unclear.replace('.', '0')}\n")
     assert said.startswith("line 2: 0 is a blank here, and a value in line 1")
 
@@ -317,7 +330,7 @@ def test_the_boards_of_a_file_agree_on_0():
 # --- what is refused ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [5, 6, 8, 10, 12, 36])
+@pytest.mark.parametrize("n", [6, 8, 10, 12, 36])
 def test_sizes_that_are_not_read_are_told_once(n):
     line = "." * n**2
     for text in (f"{line}\n{line}\n", "\n".join(["." * n] * n) if n < 26 else line):
@@ -341,7 +354,7 @@ def test_what_is_no_board_is_told(text, said):
     assert refused(text)[0].startswith(said)
 
 
-@pytest.mark.parametrize("way", [plain_rows, boxed_rows, framed_rows, headed, sdk, spaced_rows])
+@pytest.mark.parametrize("way", [plain_rows, boxed_rows, framed_rows, headed, spaced_rows])
 def test_rows_are_recognized_without_a_name(way):
     assert format_of("-", way(9, list("." * 80 + "9"))).name == "sudoku"
 

@@ -36,9 +36,10 @@ _COLUMNS = {
 _WORD = re.compile(r"[^\s,;|]+")
 _FIELD = re.compile(r"[,;\t]")
 _HEADING = re.compile(
-    r"(?:grid|puzzle|sudoku|board|game|problem|number|nr|no)\b[\s.:]*[0-9]*[\s.:)]*", re.IGNORECASE
+    r"\s*(?:grid|puzzle|sudoku|board|game|problem|number|nr|no)\b[\s.:]*[0-9]*[\s.:)]*",
+    re.IGNORECASE,
 )
-_SECTION = re.compile(r"\[\s*([A-Za-z]+)\s*\]")
+_SECTION = re.compile(r"\s*\[\s*([A-Za-z]+)\s*\]")
 _RULER = re.compile(r"[-+=*_|:\s]+")
 _PLAIN = {n: re.compile(rf"[.{SYMBOLS[:n]}]+|[0{SYMBOLS[:n]}]+") for n in (4, 9)}
 _DOTTED = str.maketrans(dict.fromkeys(BLANKS, ".") | {s.lower(): s for s in SYMBOLS})
@@ -73,7 +74,10 @@ class _Row(NamedTuple):
 
 def read_boards(text: str, wrong: Mistakes) -> list[Puzzle]:
     """The boards of a text, in order; what is wrong goes to `wrong`."""
-    lines = [_Line(k, line.partition("#")[0].strip()) for k, line in enumerate(lines_of(text), 1)]
+    lines = [
+        _Line(number, line.partition("#")[0].rstrip().lstrip(" "))  # a tab may end an empty field
+        for number, line in enumerate(lines_of(text), 1)
+    ]
     said = [line for line in lines if line.text]
     if not said:
         wrong.add(1, "no puzzle in the whole text", "write one puzzle a line")
@@ -118,7 +122,7 @@ def _is_lines(said: Sequence[_Line]) -> bool:
     for line in said:
         if _is_long(line.text):
             return True
-        found = _WORD.findall(line.text)[:2]
+        found = _WORD.findall(line.text.translate(_BOXES))[:2]
         small += any(len(word) == 16 and _is_small(word) for word in found)
     return 2 * small >= len(said)
 
@@ -126,7 +130,10 @@ def _is_lines(said: Sequence[_Line]) -> bool:
 def _is_long(text: str) -> bool:
     if len(text) < 26:
         return False
-    words = _WORD.findall(text.translate(_BOXES))
+    text = text.translate(_BOXES)
+    words = _WORD.findall(text)
+    if _RULER.fullmatch(text) and len("".join(words)) not in SIZES:
+        return False
     return any(len(word) > 25 for word in words[:2]) or _spread(words) is not None
 
 
@@ -159,7 +166,7 @@ def _of_line(text: str) -> Sequence[str] | None:
     words = _WORD.findall(text)
     if (cells := _spread(words)) is not None:
         return cells
-    if text[:1] in (",", ";"):
+    if _FIELD.match(text):
         words.insert(0, "")  # the first field is empty
     first, second = [*words, "", ""][:2]
     named = not first or any(map(str.isalnum, first))
