@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from engine.decimals import (
     DIGITS,
+    FINE,
     Scale,
     denominator,
     minus,
@@ -454,6 +455,19 @@ def _failing(table: Table, weight: float) -> Table:
     """The table of a rule, where each forbidden combination costs `weight`, and nothing else."""
     costs = np.where(np.isinf(table.costs), weight, 0.0)
     return replace(table, costs=costs, default=weight if math.isinf(table.default) else 0.0)
+
+
+def whole_sum(sums: Sums, k: int) -> tuple[Floats, float, float] | None:
+    """Coefficients and edges of one sum as whole numbers whose totals float64 holds exactly; None
+    where there are none so small."""
+    own = sums.coefficient[sums.start[k] : sums.start[k + 1]]
+    ends = floats([sums.low[k], sums.high[k]])
+    every = np.append(own, ends[np.isfinite(ends)])
+    unit = denominator(np.unique(every))
+    if unit is None or float(np.abs(every).sum()) >= FINE / unit:
+        return None
+    low, high = (float(whole(end[None], unit)[0]) if np.isfinite(end) else end for end in ends)
+    return floats(whole(own, unit)), low, high
 
 
 def per_site(

@@ -28,7 +28,6 @@ from engine.start import Start
 RECORDS = 24  # of each chain, at least
 LONGER = 4  # times as many, where the rules often fail
 ROUNDS = 6  # of records, each with twice the moves between two of them
-HELD = 1e-9  # violation that counts as none
 
 
 Ahead = Callable[[Problem, Sequence[Mapping[str, Any]]], None]  # told of values to be judged
@@ -153,7 +152,7 @@ class _Records:
 
     @property
     def valid(self) -> Tensor:
-        return self.violation <= HELD
+        return self.violation == 0
 
 
 def _approximate(
@@ -184,7 +183,7 @@ def _approximate(
             if not cut:  # out of time: what stands is the only record
                 s = chains.moved(problem, s, rng, pause)
             found.append(chains.now(problem, s))
-            good += int((found[-1].violation <= HELD).sum())
+            good += int((found[-1].violation == 0).sum())
         if len(found) < each and kept is not None:
             break  # the last round was longer
         state = {n: torch.stack([now.state[n] for now in found]) for n in problem.domains}
