@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks._fuzz.landscape import Landscape, places_of
-from benchmarks._fuzz.meaning import loans, sudoku_lines
+from benchmarks._fuzz.meaning import key, loans, sudoku_lines
 
 VALUES: tuple[tuple[Any, ...], ...] = (
     (0, 1), (0, 1), (0, 1, 2), (1, 2, 3), (0, 1, 2, 3), (7,), (False, True), ("a", "b"),
@@ -356,7 +356,7 @@ def _tables(rng: random.Random, sites: Sites) -> dict[str, Any] | None:
     alike = [
         other
         for other in (rng.sample(range(len(sites)), len(own)) for _ in range(3))
-        if [sites[s] for s in other] == [sites[s] for s in own]
+        if [[key(v) for v in sites[s]] for s in other] == [[key(v) for v in sites[s]] for s in own]
     ]
     if alike and rng.random() < 0.4:
         scopes = [own, *alike]
