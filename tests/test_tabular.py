@@ -29,9 +29,11 @@ from examples.generators.__main__ import SEED, query_file
 from examples.generators.loans import chance_repaid, loans, open_table, table_of
 from modules.discrete import table_model, table_training
 from modules.discrete.clause import Clause
-from modules.discrete.schema import Schema, Type, Wanted, infer, read_grid
+from modules.discrete.schema import Schema, Type
 from modules.discrete.table_model import TableModel, chances, generated, load_model
 from modules.discrete.table_net import TableNet, fitted_temperature
+from modules.discrete.table_reading import read_grid
+from modules.discrete.table_types import Wanted, infer
 from modules.discrete.tabular import Tabular
 from modules.discrete.tabular_label import TabularLabel
 from tests.learners import stream

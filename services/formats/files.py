@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import stat
 import sys
 import zlib
@@ -33,6 +34,15 @@ def read_text(source: str) -> str:
             "give a text file, or a gzip of one",
         )
     return raw.decode("utf-8-sig", "surrogateescape")
+
+
+def check_utf8(text: str) -> None:
+    """Refuses a text of `read_text` with bytes that are not UTF-8, where all of it counts."""
+    found = re.search("[\udc80-\udcff]", text)
+    if found is not None:
+        line = 1 + len(re.findall(r"\r\n|\r|\n", text[: found.start()]))
+        byte = ord(found[0]) - 0xDC00
+        _refuse(f"line {line}", f"byte 0x{byte:02x} is not UTF-8", "save the file as UTF-8")
 
 
 def _bytes(source: str) -> bytes:
