@@ -87,11 +87,11 @@ def test_bins_keep_the_order_and_hold_their_representative(numbers, bins):
 
 
 def test_missing_cells_are_known_as_such():
-    grid = read_grid("a,b,c\nx,?,1\ny,NA,2\n,z,\n")
-    assert grid.rows == (("x", None, "1"), ("y", None, "2"), (None, "z", None))
+    grid = read_grid("a,b,c\nx,?,1\ny,NA,NA\n,z,2\n")
     schema = infer(grid)
+    assert schema.resolved(grid).rows == (("x", None, "1"), ("y", "NA", None), (None, "z", "2"))
     assert all(c.gaps for c in schema.columns)
-    assert schema.codes(grid).tolist() == [[0, -1, 0], [1, -1, 1], [-1, 0, -1]]
+    assert schema.codes(grid).tolist() == [[0, -1, 0], [1, 0, -1], [-1, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_missing_cells_are_known_as_such():
         ("a,b\n1\n", "1 cells, but the header names 2"),
         ("a,b\n1,NaN\n2,\n", "every cell is missing"),
         ("a,\n1,2\n", "no name"),
-        ('a,b\n"1,2\n' + "x" * 200_000, "field larger"),
+        ('a,b\n"1,2\n' + "x" * 200_000, "never closed"),
     ],
 )
 def test_a_broken_table_is_told_by_its_place(text, said):
@@ -445,7 +445,7 @@ def test_seconds_end_a_training(tmp_path):
         ({"hidden": 0}, "params.hidden"),
         ({"target": "repayed"}, "params.target"),
         ({"types": {"jobs": "nominal"}}, "params.types.jobs"),
-        ({"types": {"job": "numeric"}}, "column job"),
+        ({"types": {"job": "numeric"}}, "line 2, column job"),
         ({"types": {"job": "word"}}, "params.types.job"),
     ],
 )

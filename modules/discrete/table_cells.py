@@ -27,7 +27,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234: a thousand, or one and a part
 _DECORATION = re.compile(r"[\s$€£¥%‰,'’()_]|(?<=\d)\.(?=\d{3}\b)|\b[A-Z]{3}\b")
 _DATE = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?|\d{1,2}[-. ][A-Za-z]{3,9}[-. ]\d{2,4}"
+    r"\d{8}T\d+|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?|\d{1,2}[-. ][A-Za-z]{3,9}[-. ]\d{2,4}"
 )
 
 

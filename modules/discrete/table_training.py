@@ -151,7 +151,7 @@ def _placed(error: BadQuery) -> BadQuery:
 def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, Trained]:
     """Trains a network on the rows, then fits temperature and band on those held out."""
     net = TableNet(split.schema.sizes, options.hidden, torch.Generator().manual_seed(lesson.seed))
-    _begin_at_marginals(net, split.rows)
+    _begin_at_marginals(net, split)
     target = None if options.target is None else split.schema.place(options.target)
     steps = STEPS if lesson.steps is None else lesson.steps
     every = next(looks for most, looks in LOOKS if len(split.rows) < most)
@@ -170,17 +170,18 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, 
     )
     judged = judged_cells(split, target)
     few = judged_cells(Split(split.schema, split.rows, split.held[:500]), target)
+    judge = Judge(net, few)
     trained = train(
         Erasure(favoured=target),
         {"energy": net},
         Stored({"codes": split.rows}),
         recipe,
         work=lesson.work,
-        held_out=lambda nets: held_out_loss(nets["energy"], few),
+        held_out=lambda nets: judge(nets["energy"]),
     )
     net.eval().requires_grad_(False)
     with torch.no_grad():
-        net.temperature.fill_(_temperature(net, judged))
+        net.temperature.fill_(_temperature(net, judged) if trained.kept else 1.0)
     model = TableModel(split.schema, net, options.target, _band(net, split.held), lesson.command)
     return model, trained
 
@@ -208,7 +209,8 @@ def judged_cells(split: Split, target: int | None) -> list[Judged]:
             continue
         size = split.schema.sizes[d]
         here = torch.bincount(rows[:, d], minlength=size)
-        absent = _shares(torch.cat([split.rows[:, d], rows[:, d]]), size) * (here == 0)
+        every = torch.cat([split.rows[:, d], rows[:, d]])
+        absent = _shares(every, split.schema.modelled[d]) * (here == 0)
         chances = torch.nn.functional.one_hot(rows[:, d], size).double()
         chances = (1 - absent.sum()) * chances + absent
         out.append(Judged(d, rows, chances, int((here > 0).sum()) == 1))
@@ -217,15 +219,32 @@ def judged_cells(split: Split, target: int | None) -> list[Judged]:
     return out
 
 
-@torch.no_grad()
-def held_out_loss(net: object, judged: Sequence[Judged]) -> float:
-    """Mean over columns of the cross-entropy of held-out cells, in nats."""
-    assert isinstance(net, Conditionals)
-    each = [
-        torch.nn.functional.cross_entropy(net.logits(j.rows, j.column).double(), j.chances)
-        for j in judged
-    ]
-    return float(torch.stack(each).mean())
+class Judge:
+    """How good a network is on held-out cells: its cross-entropy in nats, mean over columns.
+
+    What it gains on the network at first, which knows frequencies alone, is lessened by one
+    standard error: with few cells, chance alone finds a network that seems a little better.
+    """
+
+    def __init__(self, first: object, judged: Sequence[Judged]):
+        self.judged = judged
+        self.first = [self._losses(first, j) for j in judged]
+
+    def __call__(self, net: object) -> float:
+        found, doubt = 0.0, 0.0
+        for j, first in zip(self.judged, self.first, strict=True):
+            losses = self._losses(net, j)
+            found += float(losses.mean())
+            if len(losses) > 1:
+                doubt += float((losses - first).var()) / len(losses)
+        return (found + math.sqrt(doubt)) / len(self.judged)
+
+    @staticmethod
+    @torch.no_grad()
+    def _losses(net: object, j: Judged) -> Tensor:  # -> (M,)
+        assert isinstance(net, Conditionals)
+        logits = net.logits(j.rows, j.column).double()
+        return torch.nn.functional.cross_entropy(logits, j.chances, reduction="none")
 
 
 @torch.no_grad()
@@ -235,18 +254,21 @@ def _temperature(net: TableNet, judged: Sequence[Judged]) -> float:
     return max(1.0, found) if all(j.one for j in judged) else found
 
 
-def _shares(codes: Tensor, size: int) -> Tensor:
-    """How often each value stands in a column, half a cell added to each. -> (K,) float64"""
-    counts = torch.bincount(codes[codes >= 0], minlength=size).double() + 0.5
+def _shares(codes: Tensor, column: Column) -> Tensor:
+    """How often each value stands in a column, with some cells added to each: more to bins, as
+    these were made about equal. -> (K,) float64"""
+    added = 2.0 if column.type is Type.NUMERIC else 0.5
+    counts = torch.bincount(codes[codes >= 0], minlength=len(column.values)).double() + added
     return counts / counts.sum()
 
 
-def _begin_at_marginals(net: TableNet, rows: Tensor) -> None:
+def _begin_at_marginals(net: TableNet, split: Split) -> None:
     """Single values start at the logarithm of their share: training learns the rest."""
     with torch.no_grad():
-        for d, size in enumerate(net.sizes):
+        for d, column in enumerate(split.schema.modelled):
             start = net.starts[d]
-            net.single[start : start + size] = _shares(rows[:, d], size).log().float()
+            shares = _shares(split.rows[:, d], column)
+            net.single[start : start + len(shares)] = shares.log().float()
 
 
 @torch.no_grad()
@@ -287,7 +309,7 @@ def _judgement(model: TableModel, split: Split, kept: int) -> str:
     """How good the chances are on rows that were not learned from, beside frequencies alone."""
     target = None if model.target is None else split.schema.place(model.target)
     alone = TableNet(split.schema.sizes, 1)
-    _begin_at_marginals(alone, split.rows)
+    _begin_at_marginals(alone, split)
     loss, plain = (conditional_loss(net, split.held, target) for net in (model.net, alone))
     about = "a cell" if model.target is None else model.target
     said = (

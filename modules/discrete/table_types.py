@@ -22,7 +22,9 @@ ALONE = 20  # rows from which columns of names or row numbers without any repeti
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 CYCLES = {"hour": (0, 23), "month": (1, 12), "weekday": (0, 7)}
-_IDENTIFIER = re.compile(r"(.*[_\W])?(id|no|nr|key|index|idx|row|rows|rownames|uuid)|.*[a-z]I[Dd]")
+_IDENTIFIER = re.compile(
+    r"(?i:(.*[_\W])?(id|no|nr|key|index|idx|rows?|row_?(names|number)|uuid))|.*[a-z]I[Dd]"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def infer(grid: Grid, wanted: Wanted | None = None) -> Schema:
         wrong.append(Mistake("bins", f"{wanted.bins!r}", "give 2 to 256"))
     if wrong:
         raise BadQuery(*wrong)
+    if len(grid.header) < 2:
+        raise _one_column(grid)
     columns = []
     for at, name in enumerate(grid.header):
         cells = [_Cell(line, row[at]) for line, row in zip(grid.lines, grid.rows, strict=True)]
@@ -64,14 +68,18 @@ def infer(grid: Grid, wanted: Wanted | None = None) -> Schema:
         raise BadQuery(*wrong[:MISTAKES])
     schema = Schema(tuple(columns), wanted.missing)
     if len(schema.modelled) < 2:
-        raise _too_narrow(grid)
+        raise _too_narrow(schema)
     return schema
 
 
-def _too_narrow(grid: Grid) -> BadQuery:
-    if len(grid.header) > 1:
-        problem = "fewer than two columns can be modelled"
-        return BadQuery(Mistake("line 1", problem, "give more, or say `types`"))
+def _too_narrow(schema: Schema) -> BadQuery:
+    problem = "fewer than two columns can be modelled"
+    ignored = [f"{c.name}: {c.note}" for c in schema.columns if c.type is Type.IGNORED]
+    remedy = f"give more, or say `types`; ignored are {'; '.join(ignored)}"
+    return BadQuery(Mistake("line 1", problem, remedy))
+
+
+def _one_column(grid: Grid) -> BadQuery:
     problem = f"{grid.header[0]!r} is one column, and a table has two or more"
     every = ", ".join(SEPARATORS.values())
     remedy = f"separate cells by a {every}, or name another in a first line such as `sep=:`"
@@ -134,15 +142,19 @@ def _odd(
     problem += f", nor are {others} other words" if others else ""
     if said is None:
         problem += f"; {present - len(odd)} of {present} cells are"
-        kinds = f'say what it is, as in types: {{"{name}": "nominal"}} (or ignored)'
+        kinds = f"say what it is, as in {_param('types', {name: 'nominal'})} (or ignored)"
     else:
         kinds = "say it is nominal"
     if decorated(word):
         remedy = f"write numbers such as 1234.5; or {kinds}"
     else:
-        words = json.dumps([word, *gone], ensure_ascii=False)
+        words = _param("missing", [word, *gone])
         remedy = f"mend the cell or empty it; or say that it means missing: {words}; or {kinds}"
     return Mistake(f"line {odd[0].line}, column {name}", problem, remedy)
+
+
+def _param(name: str, value: object) -> str:
+    return f"--params '{json.dumps({name: value}, ensure_ascii=False)}'"
 
 
 def _of_names(name: str, cells: Sequence[_Cell], said: Type | None, missing: Missing) -> Column:
@@ -212,7 +224,7 @@ def _told(name: str, found: Sequence[float], rows: int) -> tuple[Type, str]:
     if spans and whole and spans[0] <= low and high <= spans[1] and count > 4:
         return Type.CYCLIC, ""
     if whole and count == rows >= ALONE:
-        remedy = f'to use it say types: {{"{name}": "numeric"}}'
+        remedy = f"to use it say {_param('types', {name: 'numeric'})}"
         if high - low == rows - 1:
             return Type.IGNORED, f"it numbers the rows; {remedy}"
         if rows >= IDENTIFIERS or _IDENTIFIER.fullmatch(name):
