@@ -34,6 +34,7 @@ HELD_OUT, MOST = 0.1, 5_000  # share of the rows that are held out, and how many
 SMALL_HELD_OUT, SMALL = 0.3, 90  # of few rows: a larger share, up to so many
 LEAST = 20  # rows, and cells of the target, to learn from
 LOOKS = ((2_000, 25), (math.inf, 250))  # rows, and steps from one look at held-out rows to the next
+LOOKED_AT = 500  # held-out rows at most, each time
 WAIT = 1_000  # steps without a better look after which training ends
 ORDINARY = 0.999  # quantile of their energies that ends the band
 SPLIT = 621  # lane of the stream
@@ -88,7 +89,7 @@ def prepared(text: str, options: Options, seed: int) -> Split:
     if target is not None:
         _check_label(schema.modelled[target], codes[:, target])
     order = _order(codes, target, seed)
-    held = order[: _held_out(len(codes), len(order))]
+    held = order[: _held_out(len(order))]
     rest = torch.ones(len(codes), dtype=torch.bool)
     rest[held] = False
     learned = torch.arange(len(codes))[rest]
@@ -108,10 +109,10 @@ def _check_label(column: Column, codes: Tensor) -> None:
         )
 
 
-def _held_out(rows: int, usable: int) -> int:
-    """How many rows are held out."""
+def _held_out(rows: int) -> int:
+    """How many rows are held out, of those that can be."""
     few = min(SMALL, int(SMALL_HELD_OUT * rows))
-    return min(MOST, max(1, few, int(HELD_OUT * rows)), usable)
+    return min(MOST, max(1, few, int(HELD_OUT * rows)))
 
 
 def _order(codes: Tensor, target: int | None, seed: int) -> Tensor:
@@ -169,8 +170,8 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, 
         seed=lesson.seed,
     )
     judged = judged_cells(split, target)
-    few = judged_cells(Split(split.schema, split.rows, split.held[:500]), target)
-    judge = Judge(net, few)
+    few = Split(split.schema, split.rows, split.held[:LOOKED_AT])
+    judge = Judge(net, judged_cells(few, None), target)
     trained = train(
         Erasure(favoured=target),
         {"energy": net},
@@ -220,24 +221,28 @@ def judged_cells(split: Split, target: int | None) -> list[Judged]:
 
 
 class Judge:
-    """How good a network is on held-out cells: its cross-entropy in nats, mean over columns.
+    """How good a network is on held-out cells: its cross-entropy in nats, mean over columns; with
+    a target that of the target is added, and infinite where frequencies alone do better on it.
 
-    What it gains on the network at first, which knows frequencies alone, is lessened by one
+    What a network gains on the first one, which knows frequencies alone, is lessened by one
     standard error: with few cells, chance alone finds a network that seems a little better.
     """
 
-    def __init__(self, first: object, judged: Sequence[Judged]):
-        self.judged = judged
+    def __init__(self, first: object, judged: Sequence[Judged], target: int | None):
+        self.judged, self.target = judged, target
         self.first = [self._losses(first, j) for j in judged]
 
     def __call__(self, net: object) -> float:
-        found, doubt = 0.0, 0.0
+        total, doubt, favoured = 0.0, 0.0, 0.0
         for j, first in zip(self.judged, self.first, strict=True):
             losses = self._losses(net, j)
-            found += float(losses.mean())
-            if len(losses) > 1:
-                doubt += float((losses - first).var()) / len(losses)
-        return (found + math.sqrt(doubt)) / len(self.judged)
+            unsure = float((losses - first).var()) / len(losses) if len(losses) > 1 else 0.0
+            total, doubt = total + float(losses.mean()), doubt + unsure
+            if j.column == self.target:
+                favoured = float(losses.mean()) + math.sqrt(unsure)
+                if favoured > float(first.mean()):
+                    return math.inf
+        return favoured + (total + math.sqrt(doubt)) / len(self.judged)
 
     @staticmethod
     @torch.no_grad()
