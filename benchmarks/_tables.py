@@ -23,10 +23,12 @@ from engine.lesson import Lesson
 from engine.objective import Nets, Objective, Update
 from engine.random import Stream
 from engine.train import Recipe, Stored, train
-from modules.discrete.schema import Column, Grid, Schema, Type, read_grid
+from modules.discrete.schema import Column, Schema, Type
 from modules.discrete.table_model import TableModel, generated
 from modules.discrete.table_net import fitted_temperature
+from modules.discrete.table_reading import Grid, read_grid
 from modules.discrete.table_training import Options, Split, fitted, one_thread, prepared
+from modules.discrete.table_types import infer
 from services.formats.files import read_text
 
 STEPS = 3_000
@@ -105,6 +107,7 @@ def made_against_real(name: str, table: Table, folder: Path, seed: int) -> list[
 
 
 def _with_target(grid: Grid, target: str) -> Grid:
+    grid = infer(grid).resolved(grid)
     at = grid.header.index(target)
     keep = [k for k, row in enumerate(grid.rows) if row[at] is not None]
     return _take(grid, keep)

@@ -129,6 +129,8 @@ class _Session:
         for source in sources:
             with self._telling(source):
                 read.append((source, self._read(source)))
+                for notice in (n for asked in read[-1][1] for n in asked.notices):
+                    print(f"{source}: {notice}", file=sys.stderr)
         if (
             self.settings.proof
             and sum(asked.query.rows for _, every in read for asked in every) > 1

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +28,7 @@ _ENDS = {
     Ended.GAVE_UP: "not proved: the search gave up",
     Ended.CANCELLED: "not proved: the search was stopped",
 }
+Beside = Callable[[int, Mapping[str, Any]], dict[str, str]]
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
@@ -100,7 +101,7 @@ def _finite(value: Any) -> Any:
 def show(console: Console, asked: Asked, row: int, answer: Answer, whole: bool) -> None:
     """One answer on a terminal; `whole`: with its picture and everything that was found."""
     console.print(_headline(asked.instances[row], answer), highlight=False, soft_wrap=True)
-    for part in _body(asked, answer) if whole else ():
+    for part in _body(asked, row, answer) if whole else ():
         console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
 
 
@@ -126,10 +127,9 @@ def _facts(answer: Answer) -> Iterator[str]:
     yield f"{answer.seconds:.3g} s"
 
 
-def _body(asked: Asked, answer: Answer) -> Iterator[Text | Table]:
-    draw = asked.picture or tabled
+def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
-        yield indented(draw(answer.values))
+        yield indented(drawn(asked, row, answer.values, asked.beside))
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
         table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -146,16 +146,30 @@ def _body(asked: Asked, answer: Answer) -> Iterator[Text | Table]:
         yield Text(f"  {answer.conflict.text}", "yellow")
     if answer.runner_up is not None:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
-        yield indented(draw(answer.runner_up.values))
+        yield indented(drawn(asked, row, answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
         yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
-        yield indented(draw(other.values))
+        yield indented(drawn(asked, row, other.values))
     yield Text()
 
 
 def indented(text: str) -> Text:
     """A picture below its headline: printed with `soft_wrap`, long lines go on in the next."""
     return Text("\n".join(f"  {row}" for row in text.split("\n")))
+
+
+def drawn(asked: Asked, row: int, values: Values, beside: Beside | None = None) -> str:
+    """Values as people see them: the picture of the format, or a table with what the file held."""
+    if asked.picture is not None:
+        return asked.picture(values)
+    if asked.restored is None:
+        return tabled(values)
+    solution = asked.written(row, values)
+    said = beside(row, solution) if beside else {}
+    return "\n".join(
+        f"{name} = {'' if value is None else value}" + (f"  ({said[name]})" if name in said else "")
+        for name, value in solution.items()
+    )
 
 
 def tabled(values: Values) -> str:

@@ -220,7 +220,8 @@ def _alternatives(
             return
         if abs(other.energy - here.energy) > here.slack + here.size:
             yield Complaint(
-                "alternative", f"alternative {k}: energy {other.energy:.17g}; {here.energy:.17g} is right"
+                "alternative",
+                f"alternative {k}: energy {other.energy:.17g}; {here.energy:.17g} is right",
             )
         apart = [sum(own[s] != old[s] for s in finite) for old in before]
         if min(apart) < distance:
@@ -242,7 +243,8 @@ def _alternatives(
         least = _least_apart(row, before, finite, distance)
         if least is not None and "minimizer" not in options:
             yield Complaint(
-                "alternative", f"{len(answer.alternatives)} alternatives of {asked}, but there is another"
+                "alternative",
+                f"{len(answer.alternatives)} alternatives of {asked}, but there is another",
             )
 
 
@@ -252,9 +254,7 @@ def _least_apart(
     """The cheapest completion that lies so many sites away from all of these."""
     place = row.scape.at
     for total, values in row.ranked():
-        if all(
-            sum(values[place[s]] != old[s] for s in finite) >= distance for old in before
-        ):
+        if all(sum(values[place[s]] != old[s] for s in finite) >= distance for old in before):
             return total
     return None
 
@@ -313,9 +313,7 @@ def _conflict(answer: Answer, row: Row) -> Iterator[Complaint]:
     if why.repair and not fits(left):
         yield Complaint("repair", f"giving up {gone} does not help")
     elif why.repair:
-        fewest = min(
-            (sum(v[s] != w for s, w in given.items()) for v in feasible), default=0
-        )
+        fewest = min((sum(v[s] != w for s, w in given.items()) for v in feasible), default=0)
         if len(gone) != fewest:
             yield Complaint("repair", f"gives up {len(gone)}, but {fewest} would do")
 

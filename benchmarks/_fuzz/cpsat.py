@@ -65,7 +65,11 @@ def modelled(scape: Landscape, row: Row) -> tuple[Any, int]:
         for part in meaning.parts:
             own = [sites[s] for s in part.sites]
             for values in itertools.product(*(literal[s] for s in own)):
-                if any(u != v for (s, u), (t, v) in itertools.combinations(zip(own, values), 2) if s == t):
+                if any(
+                    u != v
+                    for (s, u), (t, v) in itertools.combinations(zip(own, values), 2)
+                    if s == t
+                ):
                     continue
                 amount = part.amount(*values)
                 chosen = [literal[s][v] for s, v in dict(zip(own, values)).items()]

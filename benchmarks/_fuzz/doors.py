@@ -25,7 +25,6 @@ from engine.session import Session
 from modules.catalogue import Catalogue
 from services.query import options_of, query_of
 from services.reason import Reasoner
-from services.talk import Talk
 
 ODD = Path(__file__).with_name("odd.py")
 NAMES = (
@@ -140,7 +139,10 @@ def energy_of(
     """One term of a case as an energy."""
     if "any" in term:
         branches = [
-            sum((energy_of(t, variables, kinds) for t in branch[1:]), energy_of(branch[0], variables, kinds))
+            sum(
+                (energy_of(t, variables, kinds) for t in branch[1:]),
+                energy_of(branch[0], variables, kinds),
+            )
             for branch in term["any"]
         ]
         if "soft" in term:
@@ -355,7 +357,9 @@ def command(case: Case, scape: Landscape, house: House) -> Found:
     wishes += ["--distance", str(case.options.get("distance", 1))]
     done = CliRunner().invoke(app, ["ask", str(file), "--json", *wishes])
     if done.exit_code:
-        yield Complaint("exception", f"exit {done.exit_code}: {done.output[-500:]} {done.exception}")
+        yield Complaint(
+            "exception", f"exit {done.exit_code}: {done.output[-500:]} {done.exception}"
+        )
         return
     lines = [json.loads(line, parse_constant=_no_number) for line in done.stdout.splitlines()]
     here = house.reasoner.reason(query_of(case.asked()), options_of(case.options))

@@ -95,7 +95,14 @@ def _drawn(seed: int, rng: random.Random, family: str) -> Case:
             query["terms"].append(term)
     if family == "choice":
         branches = [
-            [t for t in (_term(rng, variables, "explicit", f"c{j}{k}") for k in range(rng.choice((1, 1, 2)))) if t]
+            [
+                t
+                for t in (
+                    _term(rng, variables, "explicit", f"c{j}{k}")
+                    for k in range(rng.choice((1, 1, 2)))
+                )
+                if t
+            ]
             for j in range(rng.choice((2, 2, 3)))
         ]
         if all(branches):
@@ -124,9 +131,7 @@ def _evidence(rng: random.Random, variables: Mapping[str, Any]) -> dict[str, Any
     row = {}
     for name, spec in variables.items():
         shape = spec.get("shape", [])
-        own = [
-            _value(rng, spec) if rng.random() < share else None for _ in range(math.prod(shape))
-        ]
+        own = [_value(rng, spec) if rng.random() < share else None for _ in range(math.prod(shape))]
         if any(v is not None for v in own):
             row[name] = _nested(own, shape)
     return row
@@ -309,14 +314,18 @@ def _lists(field: str, least: int, most: int, arity: int | None = None) -> Param
 
 def _groups(rng: random.Random, sites: Sites) -> dict[str, Any]:
     every = [[s, v] for s, values in enumerate(sites) for v in values]
-    groups = [rng.sample(every, rng.randint(1, min(4, len(every)))) for _ in range(rng.randint(1, 3))]
+    groups = [
+        rng.sample(every, rng.randint(1, min(4, len(every)))) for _ in range(rng.randint(1, 3))
+    ]
     return {"groups": groups}
 
 
 def _clauses(rng: random.Random, sites: Sites) -> dict[str, Any]:
     every = [[s, v] for s, values in enumerate(sites) for v in values]
     sizes = [0] if rng.random() < 0.03 else [rng.randint(1, 4) for _ in range(rng.randint(1, 5))]
-    return {"clauses": [[[*rng.choice(every), rng.random() < 0.5] for _ in range(n)] for n in sizes]}
+    return {
+        "clauses": [[[*rng.choice(every), rng.random() < 0.5] for _ in range(n)] for n in sizes]
+    }
 
 
 def _linear(rng: random.Random, sites: Sites) -> dict[str, Any]:
@@ -385,7 +394,8 @@ def _edges(rng: random.Random, sites: Sites) -> dict[str, Any]:
     scale = rng.choice(SCALES)
     n = len(sites)
     edges = [
-        [rng.randrange(n), rng.randrange(n), _cost(rng, scale) or 0] for _ in range(rng.randint(1, 6))
+        [rng.randrange(n), rng.randrange(n), _cost(rng, scale) or 0]
+        for _ in range(rng.randint(1, 6))
     ]
     return {"edges": edges}
 

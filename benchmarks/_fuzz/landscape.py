@@ -127,9 +127,7 @@ class Landscape:
     def __init__(self, query: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]):
         self.query, self.rows = query, rows
         variables = query["variables"]
-        self.summands = [
-            summand_of(term, variables, k) for k, term in enumerate(query["terms"])
-        ]
+        self.summands = [summand_of(term, variables, k) for k, term in enumerate(query["terms"])]
         self.sites: list[Site] = []
         self.options: list[list[Any]] = []
         self.open_reals = False
@@ -254,7 +252,9 @@ def _said_by_choice(summand: Summand, values: Mapping[Site, Any]) -> Said:
         energy: Any = Fraction(0)
         for s, said in each:
             weight = 1 if s.weight is None else s.weight
-            energy = INFINITE if INFINITE in (energy, said.amount) else energy + weight * said.amount
+            energy = (
+                INFINITE if INFINITE in (energy, said.amount) else energy + weight * said.amount
+            )
             slack = max(slack, float(weight) * said.slack)
             span += float(weight) * said.span
         energies.append(energy)

@@ -337,9 +337,7 @@ def _tabular_label(params, scope, shapes):
         return max(0.0, own + margin - min(each))
 
     whole = tuple(range(len(columns)))
-    return Meaning(
-        (Part(whole, amount),), slack=NETWORK, truth=lambda *v: amount(*v) <= NETWORK
-    )
+    return Meaning((Part(whole, amount),), slack=NETWORK, truth=lambda *v: amount(*v) <= NETWORK)
 
 
 def _places(scope) -> Callable[..., list[int]]:

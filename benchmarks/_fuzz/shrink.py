@@ -46,7 +46,9 @@ def _smaller(case: Case) -> Iterator[Case]:
             yield replace(case, rows=[*case.rows[:k], less, *case.rows[k + 1 :]])
     for k, term in enumerate(terms):
         for smaller in _smaller_term(term):
-            yield replace(case, query={**case.query, "terms": [*terms[:k], smaller, *terms[k + 1 :]]})
+            yield replace(
+                case, query={**case.query, "terms": [*terms[:k], smaller, *terms[k + 1 :]]}
+            )
     used = json.dumps(terms)
     for name in case.query["variables"]:
         if f'"{name}"' not in used and f'"{name}[' not in used and len(case.query["variables"]) > 1:

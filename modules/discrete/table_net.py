@@ -15,6 +15,7 @@ from torch.nn.functional import silu
 from engine.objectives.erasure import Conditionals
 
 WIDTH = 0.3  # standard deviation of the hidden units' first weights
+PRIOR = 0.5  # standard deviation of the logarithm of the temperature
 
 
 class TableNet(Conditionals):
@@ -87,7 +88,11 @@ class TableNet(Conditionals):
 
 
 def fitted_temperature(logits: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The temperature of least -ln p on held-out cells: [((N, K) logits, (N,) codes), ...]."""
+    """The temperature of least -ln p on held-out cells: [((N, K) logits, (N,) codes), ...].
+
+    In place of codes there may be (N, K) chances. Its logarithm has a normal prior around 0, so
+    that few cells do not lead far from 1.
+    """
     low, high = math.log(0.2), math.log(5.0)
 
     def loss(log: float) -> float:
@@ -95,7 +100,7 @@ def fitted_temperature(logits: Sequence[tuple[Tensor, Tensor]]) -> float:
             nn.functional.cross_entropy(z.double() / math.exp(log), y, reduction="sum")
             for z, y in logits
         ]
-        return float(sum(losses))
+        return float(sum(losses)) + (log / PRIOR) ** 2 / 2
 
     ratio = (math.sqrt(5) - 1) / 2  # golden section: the loss is convex in 1 / temperature
     a, b = high - ratio * (high - low), low + ratio * (high - low)

@@ -4,6 +4,7 @@ import bz2
 import difflib
 import lzma
 import os
+import re
 import stat
 import sys
 import zlib
@@ -71,6 +72,15 @@ def bare_name(source: str) -> str:
         if source.lower().endswith(packing.suffix):
             return source[: -len(packing.suffix)]
     return source
+
+
+def check_utf8(text: str) -> None:
+    """Refuses a text of `read_text` with bytes that are not UTF-8, where all of it counts."""
+    found = re.search("[\udc80-\udcff]", text)
+    if found is not None:
+        line = 1 + len(re.findall(r"\r\n|\r|\n", text[: found.start()]))
+        byte = ord(found[0]) - 0xDC00
+        _refuse(f"line {line}", f"byte 0x{byte:02x} is not UTF-8", "save the file as UTF-8")
 
 
 def _bytes(source: str) -> bytes:
