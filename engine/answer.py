@@ -181,6 +181,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
+    kept = problem.inside(report.x).tolist()
     answers = []
     for row in range(problem.rows):
         flags = solution.flags(row)
@@ -192,6 +193,8 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
         if outside[row]:
             flags = (*flags, Flag.ABSTAIN)
         answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
+        if not kept[row]:  # values that the evidence rules out answer nothing
+            answer = replace(answer, status=Status.UNSATISFIED, unique=None)
         checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
         spent["ended"] = ended_of(answer.status, solution.ended(row))

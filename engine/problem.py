@@ -225,6 +225,19 @@ class Problem:
             columns.append(domain.allowed.reshape(self.rows, -1).numpy())
         return np.concatenate(columns, axis=1)
 
+    def inside(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Whether decided states, one a row, lie in their domains. -> (R,) bool"""
+        sizes = [np.full(v.domain.sites, v.domain.event[-1]) for v in self.finite]
+        widths = np.concatenate([np.zeros(0, np.int64), *sizes])
+        at = np.cumsum(widths) - widths + self.places(state)
+        kept = torch.from_numpy(self.possible[np.arange(self.rows)[:, None], at].all(1))
+        for v in self.variables:
+            if v not in self.finite:
+                domain, x = self.domain(v.name), state[v.name]
+                same = torch.isclose(domain.project(x), x, rtol=1e-6, atol=1e-9)
+                kept = kept & same.reshape(self.rows, -1).all(1).cpu()
+        return kept
+
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
         """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""
         out = {}

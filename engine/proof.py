@@ -4,6 +4,8 @@ The search of a proof is one of its own, over exactly the clauses that were give
 proof is about them and about nothing that was made of them.
 """
 
+import numpy as np
+
 from engine.encode import encode
 from engine.errors import BadQuery, Mistake
 from engine.kernels import clauses as learning
@@ -29,7 +31,8 @@ def check_provable(problem: Problem) -> None:
         raise BadQuery(
             Mistake("options.proof", said, "ask without it; --explain says what clashes")
         )
-    if not problem.allowed.all():
+    named = np.unique(factors.clauses.site)  # what is given of other sites says nothing
+    if not problem.allowed.reshape(problem.rows, -1, 2)[:, named].all():
         said = "cannot take evidence: it is about the clauses alone"
         raise BadQuery(Mistake("options.proof", said, "give evidence as clauses of one literal"))
 

@@ -4,6 +4,7 @@ import inspect
 import math
 import re
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from engine.answer import Ended, Flag
 from engine.factors import Clauses, Factors, Table, floats, ints
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.enumeration import Enumeration
+from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
 from modules.discrete import linear, table
 from modules.discrete.equal import Equal
@@ -403,3 +405,34 @@ def test_a_rule_with_hard_tables_is_paid_at_a_weight() -> None:
             assert (answer.status, answer.energy, answer.bound) == ("OPTIMAL", right, right)
             strict = answers(Problem(kind(x)).given(x=list(values)))[0]
             assert strict.status == ("OPTIMAL" if right == 0 else "INFEASIBLE")
+
+
+def test_a_minimizer_that_edits_evidence_answers_nothing() -> None:
+    """The check of the answer knows the evidence, whatever the search did to it."""
+
+    class Edits(Enumeration):
+        def report(self, problem, s):
+            report = super().report(problem, s)
+            x = problem.root.state(np.ones((problem.rows, 2), int))
+            return replace(report, x=x)
+
+    x = bits(2)
+    answer = answers(Problem(Equal(x, pairs=[[0, 1]])).given(x=[0, None]), Edits())[0]
+    assert answer.status == "UNSATISFIED"
+
+
+def test_gibbs_leaves_rows_alone_that_have_nothing_open() -> None:
+    x = bits(2)
+    problem = Problem(Equal(x, pairs=[[0, 1]])).given_rows([{"x": [0, 1]}, {"x": [None, 1]}])
+    shut, open_ = answers(problem, Gibbs(), particles=2, budget=Budget(steps=30))
+    assert (shut.status, shut.values) == ("UNSATISFIED", {"x": [0, 1]})
+    assert (open_.status, open_.values) == ("OPTIMAL", {"x": [1, 1]})
+
+
+def test_nothing_differs_from_itself() -> None:
+    """A view may name a site twice; a pair of it and itself is never met."""
+    from modules.discrete.not_equal import NotEqual
+
+    x = Variable("x", Finite((3, 1, 2), (3,)))
+    rule = NotEqual(x[[1, 0, 1]], pairs=[[2, 1], [2, 0]])
+    assert answers(Problem(rule))[0].status == "INFEASIBLE"
