@@ -106,16 +106,16 @@ def plain_net(split: Split) -> TableNet:
 
 def cut_off(net: TableNet, split: Split, judge: Judge) -> tuple[TableNet, list[int]]:
     """The network with every column standing alone that it is better without: a column that others
-    hardly tell, and that hardly tells others. -> network, these columns"""
+    hardly tell, and that hardly tells others. With a target that one alone is cut off, as what
+    tells a little about it is worth keeping. -> network, these columns"""
     cut: list[int] = []
     for j, first in zip(judge.judged, judge.first, strict=True):
         gain, unsure = _gain(cell_losses(net, j), first)
-        if gain > unsure:
+        if gain > unsure or judge.target not in (None, j.column):
             continue
         trial = copy.deepcopy(net)
-        trial.stand_alone(
-            j.column, shares(split.rows[:, j.column], split.schema.modelled[j.column])
-        )
+        column = split.schema.modelled[j.column]
+        trial.stand_alone(j.column, shares(split.rows[:, j.column], column))
         if judge(trial) < judge(net):
             net, cut = trial, [*cut, j.column]
     return net, cut
