@@ -279,7 +279,9 @@ def check(
 @app.command()
 def train(
     kind: Annotated[str, typer.Argument(help="A kind that learns, such as discrete.tabular.")],
-    data: Annotated[str, typer.Option(help="Examples; a .gz is read too.", metavar="FILE")],
+    data: Annotated[
+        str, typer.Option(help="Examples; .gz, .bz2 and .xz are read too.", metavar="FILE")
+    ],
     out: Annotated[str, typer.Option(help="Where the weights go.", metavar="W.safetensors")],
     seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps; without it, the kind's own.")] = None,

@@ -43,7 +43,7 @@ class Format(ABC):
     """One way to write instances down. A file in this package that holds one is found."""
 
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, without .gz
+    suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, before that of a packing
 
     @abstractmethod
     def sniff(self, text: str) -> bool:

@@ -13,48 +13,37 @@ boxes; empty fields of a CSV are blanks. Lines such as `Grid 01` begin a board; 
 stand between boards or bands.
 """
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from math import isqrt
 from typing import NamedTuple
 
-from modules.lines import lines_of, whole_of
+from modules.lines import lines_of
 from services.formats.base import Mistakes
+from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
 from services.views import shown
-
-SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
-SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells
-BLANKS = ".-*_?xX"  # and 0, where it is no value
 
 _COLUMNS = {
     "puzzle", "puzzles", "quiz", "quizzes", "question", "questions", "q", "sudoku", "sudokus",
-    "board", "boards", "grid", "grids", "problem", "problems", "unsolved", "clues", "givens",
+    "board", "boards", "grid", "grids", "problem", "problems", "unsolved",
 }  # fmt: skip
 _WORD = re.compile(r"[^\s,;|]+")
 _FIELD = re.compile(r"[,;\t]")
 _HEADING = re.compile(
-    r"(?:grid|puzzle|sudoku|board|game|problem|number|nr|no)\b[\s.:]*[0-9]*[\s.:)]*", re.IGNORECASE
+    r"\s*(?:grid|puzzle|sudoku|board|game|problem|number|nr|no)\b[\s.:]*[0-9]*[\s.:)]*",
+    re.IGNORECASE,
 )
-_SECTION = re.compile(r"\[\s*([A-Za-z]+)\s*\]")
+_SECTION = re.compile(r"\s*\[\s*([A-Za-z]+)\s*\]")
 _RULER = re.compile(r"[-+=*_|:\s]+")
 _PLAIN = {n: re.compile(rf"[.{SYMBOLS[:n]}]+|[0{SYMBOLS[:n]}]+") for n in (4, 9)}
-_DOTTED = str.maketrans(dict.fromkeys(BLANKS, ".") | {s.lower(): s for s in SYMBOLS})
 _BOXES = str.maketrans(
     dict.fromkeys(map(chr, range(0x2500, 0x2580)), "+")
     | dict.fromkeys("\u2502\u2503\u2506\u2507\u250a\u250b\u2551", "|")
     | dict.fromkeys("()[]{}", " ")
     | {'"': None}
 )
-
-
-class Puzzle(NamedTuple):
-    """One board: its cells as signs, `.` where nothing is given."""
-
-    n: int
-    first: int  # of the values: 1, or 0 where 0 is no blank
-    cells: str
 
 
 class _Line(NamedTuple):
@@ -71,26 +60,22 @@ class _Row(NamedTuple):
 
 def read_boards(text: str, wrong: Mistakes) -> list[Puzzle]:
     """The boards of a text, in order; what is wrong goes to `wrong`."""
-    lines = [_Line(k, line.partition("#")[0].strip()) for k, line in enumerate(lines_of(text), 1)]
+    lines = [
+        _Line(number, line.partition("#")[0].rstrip().lstrip(" "))  # a tab may end an empty field
+        for number, line in enumerate(lines_of(text), 1)
+    ]
     said = [line for line in lines if line.text]
     if not said:
         wrong.add(1, "no puzzle in the whole text", "write one puzzle a line")
         return []
-    column = _column(said[0].text)
-    if column is not None and len(said) > 1:
-        puzzles = _table(said, *column, wrong)
+    header = _header(said[0].text)
+    if header is not None and len(said) > 1:
+        puzzles = _table(said, header, wrong)
     elif _is_lines(said):
         puzzles = _lines(said, wrong)
     else:
         puzzles = _grids(lines, wrong)
-    return _alike(puzzles)
-
-
-def _alike(puzzles: list[Puzzle]) -> list[Puzzle]:
-    """A board with neither 0 nor its last sign is written with the signs of the others."""
-    zeros = {p.n for p in puzzles if p.first == 0}
-    zeros -= {p.n for p in puzzles if p.n in zeros and SYMBOLS[p.n - 1] in p.cells}
-    return [p._replace(first=0) if p.n in zeros else p for p in puzzles] if zeros else puzzles
+    return alike(puzzles, wrong)
 
 
 # --- one a line -----------------------------------------------------------------------------------
@@ -102,7 +87,7 @@ def _is_lines(said: Sequence[_Line]) -> bool:
     for line in said:
         if _is_long(line.text):
             return True
-        found = _WORD.findall(line.text)[:2]
+        found = _WORD.findall(line.text.translate(_BOXES))[:2]
         small += any(len(word) == 16 and _is_small(word) for word in found)
     return 2 * small >= len(said)
 
@@ -110,12 +95,15 @@ def _is_lines(said: Sequence[_Line]) -> bool:
 def _is_long(text: str) -> bool:
     if len(text) < 26:
         return False
-    words = _WORD.findall(text.translate(_BOXES))
+    text = text.translate(_BOXES)
+    words = _WORD.findall(text)
+    if _RULER.fullmatch(text) and len("".join(words)) not in SIZES:
+        return False
     return any(len(word) > 25 for word in words[:2]) or _spread(words) is not None
 
 
 def _is_small(word: str) -> bool:
-    return set(word.translate(_DOTTED)) <= set(".01234")
+    return set(word.translate(DOTTED)) <= set(".01234")
 
 
 def _lines(said: Iterable[_Line], wrong: Mistakes) -> list[Puzzle]:
@@ -126,27 +114,32 @@ def _lines(said: Iterable[_Line], wrong: Mistakes) -> list[Puzzle]:
         word = first[0] if first else ""
         n = SIZES.get(len(word), 0)
         if n in _PLAIN and len(line.text) < 256 and _PLAIN[n].fullmatch(word):  # the common case
-            puzzles.append(Puzzle(n, 1, word.replace("0", ".")))
+            puzzles.append(Puzzle(line.number, n, 1, word))
         elif not _HEADING.fullmatch(line.text):
-            _add(puzzles, line.number, _of_line(line.text.translate(_BOXES)), wrong, sizes)
+            cells = _of_line(line.text.translate(_BOXES))
+            if cells is None:
+                problem = f"{shown(word, 20)} is no puzzle, and the word after it has no blanks"
+                wrong.add(line.number, problem, "write the puzzle first, its solution after it")
+            else:
+                _add(puzzles, line.number, cells, wrong, sizes)
     return puzzles
 
 
-def _of_line(text: str) -> Sequence[str]:
-    """The cells of the puzzle of a line; of a wrong one, what stands where it should."""
+def _of_line(text: str) -> Sequence[str] | None:
+    """The cells of the puzzle of a line; of a wrong one, what stands where it should. None: an id
+    stands before a full board, which may be the solution of a puzzle that is not there."""
     words = _WORD.findall(text)
     if (cells := _spread(words)) is not None:
         return cells
-    at_once = text[:1] not in (",", ";")  # else the first field is empty
-    first = words[0] if words and at_once else ""
-    rest = words[1 if at_once else 0 :]
-    named = any(map(str.isalnum, first)) or not at_once
-    if rest and len(rest[0]) in SIZES and named and 2 * len(first) < len(rest[0]):
-        second = rest[0]
-        small = len(first) == 16 and _is_small(first)
-        if not small and not _is_full(second):
-            return second
-    return first
+    if _FIELD.match(text):
+        words.insert(0, "")  # the first field is empty
+    first, second = [*words, "", ""][:2]
+    named = not first or any(map(str.isalnum, first))
+    if len(second) not in SIZES or not named or 2 * len(first) >= len(second):
+        return first
+    if len(first) == 16 and _is_small(first):
+        return first
+    return None if _is_full(second) else second
 
 
 def _spread(words: Sequence[str]) -> Sequence[str] | None:
@@ -170,28 +163,50 @@ def _is_full(word: str) -> bool:
 # --- in a column of a table -----------------------------------------------------------------------
 
 
-def _column(text: str) -> tuple[str, int] | None:
-    """The separator of a header, and the place of the column of puzzles; None: it is no header."""
+class _Header(NamedTuple):
+    separator: str
+    columns: int
+    places: list[int]  # of columns that may be the puzzles; one, if all is well
+
+
+def _header(text: str) -> _Header | None:
+    """The header of a CSV that names a column of puzzles; None: the line is no such header."""
     found = _FIELD.search(text)
-    names = [_bare(name).lower() for name in (text.split(found[0]) if found else [text])]
+    separator = found[0] if found else ","
+    names = [name.lower() for name in _fields(text, separator)]
     places = [k for k, name in enumerate(names) if name in _COLUMNS]
-    return (found[0] if found else ",", places[0]) if places else None
+    return _Header(separator, len(names), places) if places else None
 
 
-def _bare(field: str) -> str:
-    return field.strip().strip("\"'").strip()
+def _fields(text: str, separator: str) -> list[str]:
+    """The fields of a line of a CSV; none where the line is no CSV."""
+    if '"' not in text:
+        return [field.strip() for field in text.split(separator)]
+    try:
+        rows = list(csv.reader([text], delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error:
+        return []
+    return [field.strip() for field in rows[0]]
 
 
-def _table(said: Sequence[_Line], separator: str, place: int, wrong: Mistakes) -> list[Puzzle]:
-    if place == 0 and _FIELD.search(said[0].text) is None:
-        rest = said[1:]  # a single name may be a heading as well
-        return _lines(rest, wrong) if _is_lines(rest) else _grids(said, wrong)
+def _table(said: Sequence[_Line], header: _Header, wrong: Mistakes) -> list[Puzzle]:
+    if header.columns == 1:
+        rest = said[1:]  # its name may be a heading as well
+        return _lines(rest, wrong) if _is_lines(rest) else _grids(rest, wrong)
     puzzles: list[Puzzle] = []
     sizes: set[int] = set()
+    place, *others = header.places
+    if others:
+        problem = f"columns {place + 1} and {others[0] + 1} both seem to be puzzles"
+        wrong.add(said[0].number, problem, "call one of them puzzle, and the others otherwise")
+        return []
     for line in said[1:]:
-        fields = line.text.split(separator)
-        field = _bare(fields[place]) if place < len(fields) else ""
-        _add(puzzles, line.number, "".join(field.split()), wrong, sizes)
+        fields = _fields(line.text, header.separator)
+        if len(fields) == header.columns:
+            _add(puzzles, line.number, fields[place], wrong, sizes)
+        else:
+            problem = f"has {len(fields)} fields" if fields else "is no line of a CSV"
+            wrong.add(line.number, problem, f"the header names {header.columns}")
     return puzzles
 
 
@@ -332,11 +347,10 @@ def _add(
             sizes.add(root)
             wrong.add(number, *_unknown_size(root))
         return
-    read = _signs(n, cells)
-    if isinstance(read, Puzzle):
-        puzzles.append(read)
-    else:
-        wrong.add(number, *read)
+    try:
+        puzzles.append(board_of(number, n, cells))
+    except Odd as odd:
+        wrong.add(number, *odd.args)
 
 
 def _wrong_length(cells: Sequence[str]) -> tuple[str, str]:
@@ -345,60 +359,3 @@ def _wrong_length(cells: Sequence[str]) -> tuple[str, str]:
         f"{_shown(cells)} has {len(cells)} characters",
         f"write 16, 81, 256 or 625 (nearest: {near}, a {SIZES[near]}x{SIZES[near]} grid)",
     )
-
-
-def _signs(n: int, cells: Sequence[str]) -> Puzzle | tuple[str, str]:
-    """A board of n x n cells, each a sign or a number; or what is wrong with it."""
-    last = SYMBOLS[n - 1]
-    if not isinstance(cells, str) and max(map(len, cells)) > 1:
-        signs = []
-        for place, cell in enumerate(cells, 1):
-            number = whole_of(cell)
-            if number is not None and 0 <= number <= n:
-                signs.append(f"0{SYMBOLS}"[number])
-            elif cell in BLANKS:
-                signs.append(".")
-            else:
-                problem = f"{shown(cell)} at place {place} is no value of a {n}x{n} grid"
-                return problem, f"use 1 to {n}, and . or 0 for a blank"
-        text = "".join(signs)
-    else:
-        text = "".join(cells)
-    blanks = sorted(set(text.replace("X", "x")) & set(BLANKS))
-    text = text.translate(_DOTTED)
-    if odd := set(text) - set(f".0{SYMBOLS[:n]}"):
-        place = next(k for k, sign in enumerate(text) if sign in odd)
-        problem = f"{shown(cells[place])} at place {place + 1} is no value of a {n}x{n} grid"
-        return problem, f"use 1 to {last}, and . or 0 for a blank"
-    if len(blanks) > 1:
-        return f"{' and '.join(blanks)} both stand for blanks", "write all blanks alike"
-    zero = _zero(n, text)
-    if zero is None:
-        return (
-            f"0 and {blanks[0]} both occur, so that 0 may be a value or a blank",
-            f"write blanks as . and values as 1 to {last}",
-        )
-    return Puzzle(n, 0, text) if zero else Puzzle(n, 1, text.replace("0", "."))
-
-
-def _zero(n: int, text: str) -> bool | None:
-    """Whether 0 is a value, so that values run from 0 to n - 1; None: it cannot be told.
-
-    Beside another sign for blanks it is, where the last of 1 to n does not occur and all 0 could be
-    one value: up to n of them, and on small boards, where digits from 1 are usual, no two in a row,
-    column or box. Without another sign it is a blank; only large boards that are full have values.
-    """
-    zeros = [place for place, sign in enumerate(text) if sign == "0"]
-    if not zeros:
-        return False
-    large = n >= 16
-    if "." not in text:
-        return large and all(text.count(sign) == n for sign in f"0{SYMBOLS[: n - 1]}")
-    if SYMBOLS[n - 1] in text:
-        return None if large else False
-    if large:
-        return True if len(zeros) <= n else None
-    m = isqrt(n)
-    units = [(k // n, k % n, (k // n // m, k % n // m)) for k in zeros]
-    apart = all(a != b for one, two in combinations(units, 2) for a, b in zip(one, two))
-    return True if apart else None

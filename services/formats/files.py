@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from engine.errors import BadQuery, Mistake, TooLarge
 
 MOST = 256 << 20  # bytes of one text, unpacked
+MEMORY = 512 << 20  # bytes that unpacking an xz may take
 
 
 class Packing(NamedTuple):
@@ -32,7 +33,7 @@ PACKINGS = (
         "xz",
         ".xz",
         b"\xfd7zXZ\x00",
-        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST),
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY),
     ),
 )
 _BROKEN = (zlib.error, lzma.LZMAError, OSError)
