@@ -48,10 +48,11 @@ def test_shares_of_the_particles() -> None:
     two = Problem(Sum(*Hinted(x, 0.25).parts(), *Hinted(x, 5.0).parts()))
     got = start(two.given_rows([{}, {"x": [0.5, None]}]))["x"].reshape(2, 6, 2)
     assert torch.allclose(got[0, [0, 3]], torch.tensor(0.25), atol=0.01)
-    assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2))  # 5.0, projected into the box
+    assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2).double())  # 5.0, projected into the box
     assert (got[1, :, 0] == 0.5).all()  # evidence holds against every proposal
     plain = start(Problem(Sum(*Hinted(x).parts())).given_rows([{}, {"x": [0.5, None]}]))
-    drawn = x.domain.sample(6, Stream(3, plain.problem.keys[:1]).fork(0))
+    alone = plain.problem.select([0])
+    drawn = alone.sample("x", 6, Stream(3, alone.keys).fork(0))
     assert torch.equal(got[0, [2, 5]], drawn[[2, 5]])  # the last share is what it was
 
 
