@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from engine.answer import Alternative, Answer, Status, verify
+from engine.compare import room
 from engine.domain import Finite, Variable, flatten
 from engine.energy import Term
 from engine.factors import Clauses, Factors, Sums, floats, ints
-from engine.minimizer import GAP, Minimizer
+from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.settle import last
 from engine.solve import Budget, solve
@@ -120,12 +121,12 @@ def unique(
     other = next_best(
         problem, [(finite, answer.values)], minimizer=minimizer, budget=budget, seed=seed
     )
-    gap = GAP * max(1.0, abs(answer.energy))
     if other.status is Status.INFEASIBLE:
         return True
-    if other.status in FOUND and other.energy is not None and other.energy <= answer.energy + gap:
+    if other.status in FOUND and other.energy is not None and other.energy <= answer.energy:
         return False
-    return True if other.bound is not None and other.bound > answer.energy + gap else None
+    least = answer.energy + room(problem, answer.energy)
+    return True if other.bound is not None and other.bound > least else None
 
 
 def next_best(
@@ -168,5 +169,9 @@ def differing(
         pairs = zip(
             flatten(new[variable.name], shape), flatten(old[variable.name], shape), strict=True
         )
-        found += [(variable, k, a, b) for k, (a, b) in enumerate(pairs) if a != b]
+        found += [
+            (variable, k, a, b)
+            for k, (a, b) in enumerate(pairs)
+            if type(a) is not type(b) or a != b  # 1, 1.0 and True are three values
+        ]
     return found

@@ -1,18 +1,21 @@
 """What an answer is: plain values, what they cost, what was checked, and what was proved."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from engine.compare import GAP
 from engine.domain import Real, State, Variable
 from engine.energy import Part as Summand
 from engine.energy import Term, plain_scope, scope_domains
-from engine.minimizer import GAP, NOT_UNIQUE, UNIQUE, UNKNOWN
+from engine.explicit import FORBIDDEN
+from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.problem import Problem
 
 if TYPE_CHECKING:
@@ -24,11 +27,12 @@ SAID = 20  # failing parts of one term that a finding spells out
 class Status(StrEnum):
     """How much is known about an answer."""
 
-    OPTIMAL = "OPTIMAL"  # rules hold and energy - bound <= 1e-6 max(1, |energy|)
+    OPTIMAL = "OPTIMAL"  # rules hold, and proved: nothing lower is possible
     INFEASIBLE = "INFEASIBLE"  # proved: nothing satisfies the required rules
     SATISFIED = "SATISFIED"  # rules hold, not proved least
     SCORED = "SCORED"  # nothing decidable
-    UNSATISFIED = "UNSATISFIED"  # a required rule fails in the best state found; nothing proved
+    UNSATISFIED = "UNSATISFIED"  # a required rule fails in the best state found, or cannot say
+    # whether it holds; nothing proved
 
 
 class Flag(StrEnum):
@@ -37,6 +41,16 @@ class Flag(StrEnum):
     DEADLINE = "DEADLINE"  # the time limit ended the search
     CANCELLED = "CANCELLED"  # the caller ended the search
     ABSTAIN = "ABSTAIN"  # outside a module's acceptance band
+
+
+class Ended(StrEnum):
+    """Why a search ended."""
+
+    PROVED = "proved"  # that nothing is better, or that there is nothing
+    TIME = "time"  # its time limit
+    STEPS = "steps"  # its limit of steps
+    GAVE_UP = "gave up"  # of itself, after looking long enough in vain
+    CANCELLED = "cancelled"  # its caller
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,7 @@ class Answer:
     seconds: float = 0.0
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
+    ended: Ended | None = None  # why the search ended; None: there was none
 
     @property
     def holds(self) -> bool | None:
@@ -166,21 +181,31 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
+    kept = problem.inside(report.x).tolist()
     answers = []
     for row in range(problem.rows):
         flags = solution.flags(row)
         spent: dict[str, Any] = {"steps": solution.steps[row], "seconds": seconds[row]}
         if bounds[row] == math.inf:
+            spent["ended"] = Ended.PROVED
             answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
             continue
         if outside[row]:
             flags = (*flags, Flag.ABSTAIN)
         answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
+        if not kept[row]:  # values that the evidence rules out answer nothing
+            answer = replace(answer, status=Status.UNSATISFIED, unique=None)
         checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
+        spent["ended"] = ended_of(answer.status, solution.ended(row))
         more = {"flags": flags, "alternatives": judge.alternatives(others), **spent}
         answers.append(replace(answer, **more))
     return answers
+
+
+def ended_of(status: Status, otherwise: Ended) -> Ended:
+    """Why a search ended that came to this status."""
+    return Ended.PROVED if status in (Status.OPTIMAL, Status.INFEASIBLE) else otherwise
 
 
 def judged(
@@ -210,12 +235,12 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
     judge = _Judge(problem)
     outside = abstaining(problem.given_rows(values), x)
     answers = []
-    for plain, shares, out in zip(values, judge.shares(x, len(values)), outside, strict=True):
-        status, energy, findings = judge.grade(dict(plain), shares, -math.inf)
+    plains = problem.plain(x)  # 3 given for a real is 3.0
+    for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
+        status, energy, findings = judge.grade(plain, shares, -math.inf)
         flags = (Flag.ABSTAIN,) if out else ()
-        answers.append(
-            Answer(status, dict(plain), energy, None, judge.terms(shares), findings, flags)
-        )
+        terms = judge.terms(shares.terms)
+        answers.append(Answer(status, plain, energy, None, terms, findings, flags))
     return answers
 
 
@@ -236,7 +261,20 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
 def term_names(problem: Problem) -> list[str]:
     """The name of each term in answers; a repeated one carries its place: `name[2]`."""
     labels = [part.label for part in problem.parts]
-    return [f"{label}[{k}]" if labels.count(label) > 1 else label for k, label in enumerate(labels)]
+    times = Counter(labels)
+    return [f"{label}[{k}]" if times[label] > 1 else label for k, label in enumerate(labels)]
+
+
+SOUND = 1e-5  # of the largest cost of a term: difference to its structure that counts as none
+
+
+class Shares(NamedTuple):
+    """What the terms say that one state costs."""
+
+    terms: list[float]  # of each summand, weighted; 0 for required ones
+    energy: float  # their sum; exact where they are explicit
+    slack: float  # how far it may lie above a bound and count as least
+    sound: bool  # the terms say what their structure says
 
 
 WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
@@ -250,9 +288,67 @@ class _Judge:
         self.named = list(zip(problem.parts, term_names(problem), strict=True))
         self.fine: dict[tuple[str, bool | None], Finding] = {}  # where a term does not fail
         self.rules = tuple(TermEnergy(name, 0.0) for _, name in self.named)
+        self.soft = any(part.weight is not None for part in problem.parts)
 
     @torch.no_grad()
-    def shares(self, x: State, count: int) -> list[list[float]]:
+    def shares(self, x: State, count: int) -> list[Shares]:
+        """What `count` states cost, as their terms say; held against their structure, which says
+        it exactly."""
+        if not self.soft:
+            return [Shares([0.0] * len(self.named), 0.0, 0.0, True)] * count
+        said, explicit = self._said(x, count), self.problem.explicit
+        if not explicit.direct and not explicit.hidden:
+            return [self._opaque(row) for row in said]
+        scale, order = explicit.scale, sorted(explicit.direct)
+        units = explicit.units(self.problem.places(x))
+        costs = scale.values(np.where(units == FORBIDDEN, 0, units))
+        costs[units == FORBIDDEN] = math.inf
+        return [
+            self._exact(row, dict(zip(order, zip(u, c, strict=True), strict=True)))
+            for row, u, c in zip(said, units.tolist(), costs.tolist(), strict=True)
+        ]
+
+    def _opaque(self, said: list[float]) -> Shares:
+        """A state no summand of which has explicit costs."""
+        rest = self.problem.factored()[1]
+        energy = sum(said)
+        slack = GAP * max(1.0, abs(energy)) if rest is not None else 0.0
+        return Shares(said, energy, slack, True)
+
+    def _exact(self, said: list[float], direct: dict[int, tuple[int, float]]) -> Shares:
+        """A state with explicit costs: units and cost of each direct summand."""
+        explicit, rest = self.problem.explicit, self.problem.factored()[1]
+        opaque = set(rest.parts()) if rest is not None else set()
+        terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
+        for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
+            if k in direct:
+                units, cost = direct[k]
+                near = (
+                    share == cost or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.slack
+                )
+                sound = sound and near
+                exact = near and not explicit.scale.error
+                share = cost if exact else share
+                if exact and math.isfinite(cost):
+                    total += units
+                else:
+                    loose += share
+            elif k in explicit.hidden and explicit.snaps(k) and math.isfinite(share):
+                units = round(share * float(explicit.scale.unit))
+                near = abs(share - explicit.scale.value(units)) <= SOUND * explicit.reach[k]
+                sound = sound and near
+                share = explicit.scale.value(units) if near else share
+                total, loose = (total + units, loose) if near else (total, loose + share)
+            else:
+                loose += share
+                other += share if part in opaque else 0.0
+            terms.append(share)
+        energy = explicit.scale.value(total) + loose
+        soft = any(part.weight is not None for part in opaque)
+        slack = explicit.slack + (GAP * max(1.0, abs(other)) if soft else 0.0)
+        return Shares(terms, energy, slack, sound)
+
+    def _said(self, x: State, count: int) -> list[list[float]]:
         """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]"""
         columns = []
         for part, _ in self.named:
@@ -265,14 +361,17 @@ class _Judge:
         return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
 
     def answer(
-        self, plain: dict[str, Any], shares: Sequence[float], bound: float, unique: int, row: int
+        self, plain: dict[str, Any], shares: Shares, bound: float, unique: int, row: int
     ) -> Answer:
         """The answer that the values of one row make, with what is proved of them."""
         status, energy, findings = self.grade(plain, shares, bound)
         checked = status in (Status.OPTIMAL, Status.SATISFIED)
-        known = bound if math.isfinite(bound) else None
-        only = self.unique(unique, row) if checked else None
-        return Answer(status, plain, energy, known, self.terms(shares), findings, unique=only)
+        known = bound if math.isfinite(bound) and shares.sound else None
+        if known is not None and energy is not None and status is not Status.UNSATISFIED:
+            # a bound that what was found contradicts is none
+            known = min(known, energy) if known - energy <= shares.slack else None
+        only = self.unique(unique, row) if checked and shares.sound else None
+        return Answer(status, plain, energy, known, self.terms(shares.terms), findings, unique=only)
 
     def unique(self, known: int, row: int) -> bool | None:
         """What a search over finite sites says of uniqueness: real sites may still move."""
@@ -302,15 +401,15 @@ class _Judge:
         return Finding(name, False, part.required, "; ".join(said[:SAID]) + more)
 
     def grade(
-        self, plain: dict[str, Any], shares: Sequence[float], bound: float
+        self, plain: dict[str, Any], shares: Shares, bound: float
     ) -> tuple[Status, float | None, tuple[Finding, ...]]:
         """What these values are worth, and what may be claimed of them."""
         findings = self.findings(plain)
-        energy = sum(shares)
+        energy = shares.energy
         finite = math.isfinite(energy)
-        if not finite or any(f.required and f.holds is False for f in findings):
+        if not finite or any(f.required and not f.holds for f in findings):
             status = Status.UNSATISFIED
-        elif energy - bound <= GAP * max(1.0, abs(energy)):
+        elif shares.sound and abs(energy - bound) <= shares.slack:
             status = Status.OPTIMAL
         elif any(f.holds is not None for f in findings):
             status = Status.SATISFIED

@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.domain import State
 from engine.flips import Single
 from engine.kernels import sweeps as kernel
-from engine.minimizer import score
+from engine.minimizer import score, sound
 from engine.minimizers import gibbs
 from engine.minimizers.annealing import Left, Plan, left_of, run_sweeps
 from engine.problem import Problem
@@ -104,7 +104,7 @@ class SweepChains(Chains[SweepState]):
                 if k >= ROUNDS:
                     break
                 continue
-            held = float((self.now(problem, s).violation <= 1e-9).double().mean())
+            held = float((self.now(problem, s).violation == 0).double().mean())
             if k >= ROUNDS and held >= OFTEN:
                 break
             if held < OFTEN:
@@ -177,7 +177,7 @@ class SlopeChains(Chains[SlopeState]):
                 if over():
                     return s
                 s = self._step(problem, s, rng, beta, adapt=True)
-            held = float((s.seen.violation <= 1e-9).double().mean())
+            held = float((s.seen.violation == 0).double().mean())
             if k >= ROUNDS and held >= OFTEN:
                 break
             if held < OFTEN:
@@ -192,7 +192,8 @@ class SlopeChains(Chains[SlopeState]):
     def now(self, problem: Problem, s: SlopeState) -> Now:
         del problem
         state = dict(s.free) | s.frame.state(s.seen.hot, s.seen.real)
-        return Now(state, s.seen.energy, s.seen.violation)
+        fine = s.seen.energy.isfinite()  # elsewhere p is 0
+        return Now(state, s.seen.energy, torch.where(fine, sound(s.seen.violation), math.inf))
 
     def moves(self, s: SlopeState) -> int:
         return s.steps

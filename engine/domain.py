@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake, join, known
+from engine.plain import OWN, plain, plain_list
 from engine.random import Stream
 
 State = Mapping[str, Tensor]  # every variable by name, (R * P, *event)
@@ -98,8 +100,8 @@ class Finite(Domain):
     allowed: Tensor = None  # type: ignore[assignment]  # (R, *shape, k) bool; all when left out
 
     def __post_init__(self):
-        object.__setattr__(self, "values", tuple(self.values))
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "values", _single(self.values))
+        object.__setattr__(self, "shape", _sizes(self.shape))
         if len(self.values) == 0:
             raise BadQuery(Mistake("values", "a finite domain needs a value", "name at least one"))
         if len(self.lookup) < len(self.values):
@@ -127,10 +129,13 @@ class Finite(Domain):
 
     def place(self, value: Any, path: str = "") -> int:
         """The place of a person's value among the values."""
+        value = plain(value)
         try:
             place = self.lookup.get(_exact(value))
         except TypeError:
             place = None
+        if isinstance(value, float) and math.isnan(value):
+            raise BadQuery(Mistake(path, "nan is no value", "give None where a site is open"))
         if place is None and isinstance(value, float) and value.is_integer():
             place = self.lookup.get(_exact(int(value)))
         if place is None:
@@ -240,25 +245,52 @@ class Finite(Domain):
 
 @dataclass(frozen=True, eq=False)
 class Real(Domain):
-    """Sites that are real numbers between `low` and `high` (either may be infinite)."""
+    """Sites that are real numbers between `low` and `high` (either may be infinite).
+
+    States are float64, so that a given number comes back to the bit; a term sees them in a dtype of
+    its own (`Term.views`). An edge is one number for all sites, an array of the shape, site by
+    site, or (R, *shape), row by row. BadQuery: another shape, nan, no number between the edges.
+    """
 
     shape: tuple[int, ...] = ()
-    low: Any = -math.inf  # a number, or (R, *shape)
+    low: Any = -math.inf
     high: Any = math.inf
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", _sizes(self.shape))
         for name in ("low", "high"):
-            edge = torch.as_tensor(getattr(self, name), dtype=torch.float64)
-            if edge.isnan().any():
-                raise BadQuery(Mistake(name, "nan is no edge", "give a number"))
-            if edge.dim() == 0:
-                edge = edge.expand(1, *self.shape)
-            object.__setattr__(self, name, edge)
+            object.__setattr__(self, name, self._edge(name, getattr(self, name)))
+        if len(self.low) != len(self.high) and 1 not in (len(self.low), len(self.high)):
+            raise BadQuery(
+                Mistake("low", f"{len(self.low)} rows, high has {len(self.high)}", "give as many")
+            )
         if (self.low > self.high).any():
             raise BadQuery(
                 Mistake("low", "lies above high: the domain is empty", "give low <= high")
             )
+        if (self.low == math.inf).any() or (self.high == -math.inf).any():
+            raise BadQuery(Mistake("low", "no number lies between the edges", "give numbers"))
+
+    def _edge(self, name: str, edge: Any) -> Tensor:
+        """An edge as (R, *shape) float64."""
+        try:
+            edge = torch.as_tensor(edge, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise BadQuery(
+                Mistake(name, f"{edge!r} is no array of numbers", "give a number")
+            ) from None
+        if edge.isnan().any():
+            raise BadQuery(Mistake(name, "nan is no edge", "give a number"))
+        if not edge.dim():
+            return edge.expand(1, *self.shape)
+        if edge.shape == self.shape:
+            return edge[None]
+        if edge.shape[1:] != self.shape:
+            wanted = f"give a number, or {[*self.shape]} numbers" if self.shape else "give a number"
+            raise BadQuery(
+                Mistake(name, f"has shape {[*edge.shape]}, the variable {[*self.shape]}", wanted)
+            )
+        return edge
 
     @property
     def event(self) -> tuple[int, ...]:
@@ -277,21 +309,21 @@ class Real(Domain):
         for row, value in enumerate(values):
             if value is None:
                 continue
-            for site, number in enumerate(flatten(value, self.shape)):
-                if number is None:
-                    continue
-                path = place_path(site, self.shape)
-                if isinstance(number, bool) or not isinstance(number, (int, float)):
-                    raise BadQuery(Mistake(path, f"{number!r} is no number", "give a number"))
-                if not low[row, site] <= number <= high[row, site]:
-                    raise BadQuery(
-                        Mistake(
-                            path,
-                            f"{number!r} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
-                            "give a number inside",
-                        )
+            flat = flatten(value, self.shape)
+            sites = [site for site, number in enumerate(flat) if number is not None]
+            numbers = [_number(flat[site], place_path(site, self.shape)) for site in sites]
+            given = torch.tensor(numbers, dtype=torch.float64)
+            outside = (given < low[row, sites]) | (given > high[row, sites])
+            if outside.any():
+                site = sites[int(outside.nonzero()[0])]
+                raise BadQuery(
+                    Mistake(
+                        place_path(site, self.shape),
+                        f"{flat[site]!r} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
+                        "give a number inside",
                     )
-                low[row, site] = high[row, site] = float(number)
+                )
+            low[row, sites] = high[row, sites] = given
         return Real(self.shape, low.reshape(count, *self.shape), high.reshape(count, *self.shape))
 
     def select(self, rows: Sequence[int]) -> "Real":
@@ -317,13 +349,14 @@ class Real(Domain):
         uniform = rng.fork(1).uniform(particles, *self.shape, dtype=torch.float64)
         low, high = self._edges(normal)
         boxed = low.isfinite() & high.isfinite()
-        span = torch.where(boxed, high - low, 0.0)
-        inside = torch.where(boxed, low, 0.0) + uniform * span
-        return torch.where(boxed, inside, torch.clamp(normal, low, high)).float()
+        between = torch.where(boxed, low, 0.0) * (1 - uniform)
+        between = between + torch.where(boxed, high, 0.0) * uniform
+        return self.project(torch.where(boxed, between, normal))
 
     def project(self, x: Tensor) -> Tensor:
+        """The nearest number inside, in float64; a given number itself, with the sign of a zero."""
         low, high = self._edges(x)
-        return torch.clamp(x, low.to(x.dtype), high.to(x.dtype))
+        return torch.where(low == high, low, torch.clamp(x.double(), low, high))
 
     def decide(self, x: Tensor) -> Tensor:
         return self.project(x)
@@ -336,7 +369,8 @@ class Real(Domain):
 
     def encode(self, value: Any) -> Tensor:
         flat = flatten(value, self.shape)
-        return torch.tensor([float(v) for v in flat], dtype=torch.float64).reshape(self.shape)
+        numbers = [_number(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
+        return torch.tensor(numbers, dtype=torch.float64).reshape(self.shape)
 
     def decode(self, x: Tensor) -> list[Any]:
         return x.double().tolist()
@@ -351,6 +385,24 @@ class Real(Domain):
             1,
         )
         return [row.tobytes() for row in edges.cpu().numpy()]
+
+
+def _number(value: Any, path: str) -> float:
+    """A person's number as a float64 of the same value."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadQuery(Mistake(path, f"{value!r} is no number", "give a number"))
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadQuery(Mistake(path, f"{value!r} is no finite number", "give a number"))
+        return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if number != value:
+        near = f"no float is {value}" if number < math.inf else "is larger than any float"
+        raise BadQuery(Mistake(path, near, f"give {number:.0f}" if number < math.inf else ""))
+    return number
 
 
 @dataclass(frozen=True, eq=False)
@@ -437,22 +489,36 @@ class View:
         """These sites of a person's value (nested lists)."""
         if self.whole:
             return value
-        flat = list(flatten(value, self.variable.domain.shape))
-        return nest([flat[k] for k in self.places.reshape(-1)], self.shape)
+        found = []
+        for place in self._places:
+            entry = value
+            for k in place:
+                entry = entry[k]
+            found.append(entry)
+        return nest(found, self.shape)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, ...]]:
+        """Where each site stands in the variable."""
+        shape, flat = self.variable.domain.shape, self.places.reshape(-1)
+        if not shape:
+            return [()] * len(flat)
+        return list(zip(*(k.tolist() for k in np.unravel_index(flat, shape)), strict=True))
 
 
 def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:
     """Nested lists of a given shape as one flat list, row-major. Raises BadQuery with the place."""
     if not shape:
+        value = plain(value)
         if isinstance(value, (list, tuple)):
             raise BadQuery(Mistake("", f"{value!r} is a list", "give one value"))
         return [value]
     flat = _rectangle(value, shape)
-    return list(_walk(value, shape, "")) if flat is None else flat
+    return list(_walk(plain(value), shape, "")) if flat is None else flat
 
 
 def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
-    """The flat list where every length is right, the common case; None to be told what is wrong."""
+    """The flat list where all is plain and every length is right, the common case; else None."""
     if not isinstance(value, (list, tuple)) or len(value) != shape[0]:
         return None
     level: list[Any] = list(value)
@@ -460,8 +526,7 @@ def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
         if any(not isinstance(entry, (list, tuple)) or len(entry) != size for entry in level):
             return None
         level = list(chain.from_iterable(level))
-    kinds = set(map(type, level))
-    return None if any(issubclass(kind, (list, tuple)) for kind in kinds) else level
+    return level if set(map(type, level)) <= OWN else None
 
 
 def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
@@ -492,6 +557,29 @@ def nest(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:
 def place_path(site: int, shape: tuple[int, ...]) -> str:
     """The place of a flat site as a path: `[3][4]`."""
     return "".join(f"[{k}]" for k in np.unravel_index(site, shape)) if shape else ""
+
+
+def _single(values: Any) -> tuple[Any, ...]:
+    """The values of a domain, numbers of numpy as Python's own. Raises BadQuery."""
+    every = plain_list(values) if isinstance(values, np.ndarray) else list(values)
+    for k, value in enumerate(every):
+        if isinstance(value, np.generic):
+            every[k] = value.item()
+        elif isinstance(value, float) and math.isnan(value):
+            raise BadQuery(Mistake("values", "nan is no value", "name values that can be told"))
+    return tuple(every)
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """The shape of a domain. Raises BadQuery."""
+    try:
+        sizes = tuple(index(size) for size in shape)
+    except TypeError:
+        remedy = f"write ({shape},)" if isinstance(shape, int) else "write it as (9, 9)"
+        raise BadQuery(Mistake("shape", f"{shape!r} is no list of whole numbers", remedy)) from None
+    if any(size < 0 for size in sizes):
+        raise BadQuery(Mistake("shape", f"{shape!r} has a size below 0", "give sizes of 0 or more"))
+    return sizes
 
 
 def _exact(value: Any) -> tuple[type, Any]:

@@ -5,13 +5,15 @@ A Boolean literal is 2 * variable, plus 1 when negated.
 """
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from engine.decimals import LARGEST, Scale, denominator, whole
 from engine.deduction import deduced
-from engine.factors import Counted, Factors, Floats, Ints, Table, floats, ints
+from engine.factors import Counted, Factors, Floats, Ints, Table, floats, ints, per_site
 
 TUPLES = 2_000_000  # combinations of soft or sparse tables that are given a selector each
 
@@ -41,9 +43,10 @@ class Boolean:
     coefficient: Ints  # (L,)
     bound: Ints  # (S,)
     costs: Lists  # exactly one true in each list (Boolean literals)
-    cost: Floats  # (1 or R, L)
-    constant: float  # cost that no choice can change
+    cost: Ints  # (1 or R, L) in units of the scale
+    constant: int  # cost that no choice can change, likewise
     visible: int
+    scale: Scale
 
     def places(self, model: np.ndarray) -> Ints:
         """The place of the value of each visible site. (variables,) uint8 -> (visible,)"""
@@ -84,7 +87,19 @@ class _Gather:
 
 def encode(factors: Factors, merge: bool = True) -> Boolean:
     """The Boolean form of a structure. `merge` off keeps one factor a part, for explanations."""
-    return _Encoder(deduced(factors) if merge else factors).boolean()
+    pieces = encoding(factors, merge)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
+
+
+def encoding(factors: Factors, merge: bool = True) -> Generator[None, None, Boolean]:
+    """`encode` in pieces, for whoever looks at the clock between them."""
+    encoder = _Encoder(deduced(factors) if merge else factors)
+    yield
+    return (yield from encoder.boolean())
 
 
 class _Encoder:
@@ -93,9 +108,10 @@ class _Encoder:
         self.sizes = list(map(int, self.factors.sizes))
         self.clauses, self.groups = _Gather(), _Gather()
         self.sum_lists: list[tuple[np.ndarray, np.ndarray, int]] = []
-        self.site_costs: dict[int, np.ndarray] = {}
-        self.extra_costs: list[tuple[np.ndarray, np.ndarray]] = []
-        self.constant = 0.0
+        self.scale = self.factors.scale
+        self.site_costs: dict[int, Ints] = {}
+        self.extra_costs: list[tuple[np.ndarray, Ints]] = []
+        self.constant = 0
         self.variables = 0
         self._number()
 
@@ -120,12 +136,13 @@ class _Encoder:
             if k > 2:
                 self.groups.add_block(np.full(len(sites), k), block)
 
-    def boolean(self) -> Boolean:
+    def boolean(self) -> Generator[None, None, Boolean]:
         self._counted()
         self._clauses()
-        self._sums()
+        yield
+        yield from self._sums()
         for table in self.factors.tables:
-            self._table(table)
+            yield from self._table(table)
         costs, rows = _Gather(), []
         for site, cost in self.site_costs.items():
             costs.add([self.literal[self.offset[site] : self.offset[site + 1]]])
@@ -137,7 +154,7 @@ class _Encoder:
         cost = (
             np.concatenate([np.broadcast_to(r, (count, r.shape[1])) for r in rows], 1)
             if rows
-            else np.zeros((1, 0))
+            else np.zeros((1, 0), np.int64)
         )
         lengths = np.array([len(s[0]) for s in self.sum_lists], dtype=np.int64)
         sums = Lists(
@@ -157,9 +174,10 @@ class _Encoder:
             coefficient.astype(np.int64),
             ints([s[2] for s in self.sum_lists]),
             costs.lists(),
-            np.ascontiguousarray(cost, dtype=np.float64),
+            np.ascontiguousarray(cost, dtype=np.int64),
             self.constant,
             self.factors.visible,
+            self.scale,
         )
 
     def _of(self, site: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -195,38 +213,47 @@ class _Encoder:
         literals = self._of(c.site, c.value) ^ (~c.sign)
         self.clauses.add_block(c.lengths(), literals)
 
-    def _sums(self) -> None:
+    def _sums(self) -> Generator[None, None, None]:
         s = self.factors.sums
         for k in range(s.count):
+            yield
             a, b = s.start[k], s.start[k + 1]
-            scale = scale_of([*s.coefficient[a:b], s.low[k], s.high[k]])
-            factors = ints([_scaled(x, scale) for x in s.coefficient[a:b]])
+            edges = floats([x for x in (s.low[k], s.high[k]) if math.isfinite(x)])
+            unit, loose = _sum_unit(s.coefficient[a:b], edges)
+            factors = np.array(
+                whole(s.coefficient[a:b], unit)
+                if not loose
+                else np.rint(s.coefficient[a:b] * unit),
+                dtype=np.int64,
+            )
             if math.isfinite(s.high[k]):
-                self._site_sum(s.site[a:b], s.value[a:b], factors, _scaled(s.high[k], scale))
+                high = _edge(s.high[k], unit, loose, b - a)
+                self._site_sum(s.site[a:b], s.value[a:b], factors, high)
             if math.isfinite(s.low[k]):
-                self._site_sum(s.site[a:b], s.value[a:b], -factors, -_scaled(s.low[k], scale))
+                low = _edge(-s.low[k], unit, loose, b - a)
+                self._site_sum(s.site[a:b], s.value[a:b], -factors, low)
 
     def _site_sum(self, site: Ints, value: Ints, factors: Ints, bound: int) -> None:
         """sum <= bound with every site's least coefficient taken out: the site takes some value."""
-        literals, coefficients = [], []
-        for place in np.unique(site):
-            mine = site == place
-            per_value = np.zeros(self.sizes[place], dtype=np.int64)
-            np.add.at(per_value, value[mine], factors[mine])
-            least = int(per_value.min())
-            bound -= least
-            above = np.flatnonzero(per_value > least)
-            literals.append(self.literal[self.offset[place] + above])
-            coefficients.append(per_value[above] - least)
-        self._at_most(np.concatenate(literals), np.concatenate(coefficients), bound)
+        sites, start, sums = per_site(self.factors.sizes, site, value, factors)
+        if not len(sites):
+            self._at_most(np.zeros(0, np.int32), ints(), bound)
+            return
+        least = np.minimum.reduceat(sums, start[:-1])
+        owner = np.repeat(np.arange(len(sites)), np.diff(start))
+        above = sums - least[owner]
+        kept = np.flatnonzero(above > 0)
+        places = kept - start[owner[kept]]
+        literals = self.literal[self.offset[sites[owner[kept]]] + places]
+        self._at_most(literals, above[kept], bound - int(least.sum()))
 
     def _at_most(self, literals: np.ndarray, coefficients: Ints, bound: int) -> None:
         if bound < 0:
             self.clauses.add_block(np.zeros(1, np.int64), np.zeros(0, np.int32))
-        elif coefficients.sum() > bound:
+        elif int(coefficients.sum()) > bound:
             self.sum_lists.append((literals, coefficients, bound))
 
-    def _table(self, table: Table) -> None:
+    def _table(self, table: Table) -> Generator[None, None, None]:
         sizes = [[self.sizes[s] for s in scope] for scope in table.scopes]
         if table.arity == 1:
             for scope, (k,) in zip(table.scopes, sizes, strict=True):
@@ -236,6 +263,7 @@ class _Encoder:
             self._forbidden(table)
             return
         for scope, shape in zip(table.scopes, sizes, strict=True):
+            yield
             self._selected(table, scope, shape)
 
     def _unary(self, site: int, costs: Floats) -> None:
@@ -246,9 +274,9 @@ class _Encoder:
             self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1 if costs.ndim == 1 else []
         )
         self.clauses.add([[x] for x in off])
-        self._add_cost(site, np.where(closed, 0.0, costs))
+        self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs)))
 
-    def _add_cost(self, site: int, costs: Floats) -> None:
+    def _add_cost(self, site: int, costs: Ints) -> None:
         if (costs != 0).any():
             old = self.site_costs.get(site)
             self.site_costs[site] = costs if old is None else old + costs
@@ -264,27 +292,29 @@ class _Encoder:
         self.clauses.add_block(np.full(len(literals), table.arity), literals.reshape(-1))
 
     def _selected(self, table: Table, scope: Ints, shape: list[int]) -> None:
-        """A selector for each combination that is not forbidden, exactly one true."""
+        """A selector for each combination that is not forbidden, exactly one true; where few are
+        listed beside a default that can be paid, a selector for each of those alone."""
         tuples, costs = table.tuples, np.atleast_2d(table.costs)
         if math.isfinite(table.default):
-            if math.prod(shape) > TUPLES:
-                raise NotEncodable(f"a table over {math.prod(shape)} combinations")
+            every = math.prod(shape)
+            if 2 * len(tuples) < every:
+                self._priced(table, scope)
+                return
+            if every > TUPLES:
+                raise NotEncodable(f"a table over {every} combinations")
             dense = table.dense(shape)
             tuples = np.indices(shape).reshape(len(shape), -1).T
             costs = dense.reshape(-1, len(tuples))
         open_ = np.isfinite(costs).any(0)
         if (np.isfinite(costs) != open_).any():
             raise NotEncodable("forbidden combinations that differ by row")
-        tuples, costs = tuples[open_], costs[:, open_]
-        if self.variables + len(tuples) > TUPLES * 4:
-            raise NotEncodable("too many combinations")
-        soft = bool((costs != costs[:, :1]).any())
+        tuples, units = tuples[open_], self.scale.units(costs[:, open_])
+        soft = bool((units != units[:, :1]).any())
         if len(shape) == 2 and not soft:
-            self.constant += float(costs[0, 0]) if costs.size else 0.0
+            self.constant += int(units[0, 0]) if units.size else 0
             self._supports(scope, shape, tuples)
             return
-        selector = (2 * (self.variables + np.arange(len(tuples)))).astype(np.int32)
-        self.variables += len(tuples)
+        selector = self._selectors(len(tuples))
         self.clauses.add([selector])
         self.groups.add([selector])
         for column, site in enumerate(scope):
@@ -294,8 +324,45 @@ class _Encoder:
             for value in range(shape[column]):
                 mine = selector[tuples[:, column] == value]
                 self.clauses.add([np.append(mine, self.literal[self.offset[site] + value] ^ 1)])
-        if soft or (costs != 0).any():
-            self.extra_costs.append((selector, costs))
+        if soft or (units != 0).any():
+            self.extra_costs.append((selector, units))
+
+    def _priced(self, table: Table, scope: Ints) -> None:
+        """The default paid always, and a selector for each listed combination that pays the
+        difference: true exactly where the sites have its values."""
+        costs = np.atleast_2d(table.costs)
+        closed = ~np.isfinite(costs)
+        if (closed != closed[0]).any():
+            raise NotEncodable("forbidden combinations that differ by row")
+        default = int(self.scale.units(floats([table.default]))[0])
+        more = self.scale.units(np.where(closed, table.default, costs)) - default
+        literals = self._of(np.broadcast_to(scope, table.tuples.shape), table.tuples)  # (T, arity)
+        if closed[0].any():
+            self.clauses.add_block(
+                np.full(int(closed[0].sum()), table.arity), (literals[closed[0]] ^ 1).reshape(-1)
+            )
+        self.constant += default
+        paid = (more != 0).any(0)
+        literals, more = literals[paid], more[:, paid]
+        selector = self._selectors(len(literals))
+        chosen = np.stack([np.repeat(selector ^ 1, table.arity), literals.reshape(-1)], 1).reshape(
+            -1
+        )
+        self.clauses.add_block(np.full(literals.size, 2), chosen)
+        whole_ = np.concatenate([literals ^ 1, selector[:, None]], 1).astype(np.int32)
+        self.clauses.add_block(np.full(len(whole_), table.arity + 1), whole_.reshape(-1))
+        for k, own in enumerate(selector.tolist()):
+            pair = np.array([own, own ^ 1], dtype=np.int32)
+            cost = np.stack([more[:, k], np.zeros(len(more), np.int64)], 1)
+            self.extra_costs.append((pair, cost))
+
+    def _selectors(self, count: int) -> np.ndarray:
+        """New variables, as literals. -> (count,) int32"""
+        if self.variables + count > TUPLES * 4:
+            raise NotEncodable("too many combinations")
+        selector = (2 * (self.variables + np.arange(count))).astype(np.int32)
+        self.variables += count
+        return selector
 
     def _supports(self, scope: Ints, shape: list[int], tuples: Ints) -> None:
         """Each value of a site needs a partner among the allowed pairs."""
@@ -311,22 +378,22 @@ class _Encoder:
                 self.clauses.add([np.append(partners, own)])
 
 
-def scale_of(numbers: list[float]) -> int:
-    """The least common denominator of decimal numbers; infinite ones do not count."""
-    scale = 1
-    for x in numbers:
-        if math.isfinite(x):
-            scale = math.lcm(scale, Fraction(repr(float(x))).denominator)
-    if scale > 2**40:
-        raise NotEncodable("a linear sum whose coefficients need more than 12 digits")
-    return scale
-
-
-def _scaled(x: float, scale: int) -> int:
-    value = Fraction(repr(float(x))) * scale
-    if abs(value) > 2**53:
+def _sum_unit(coefficients: Floats, edges: Floats) -> tuple[int, bool]:
+    """What makes the numbers of a sum whole, and whether that rounds them."""
+    unit = denominator(np.unique(np.concatenate([coefficients, edges])))
+    total = float(np.abs(coefficients).sum() + np.abs(edges).max(initial=0.0))
+    if unit is not None and total * unit < LARGEST:
+        return unit, False
+    if total >= LARGEST / 4:
         raise NotEncodable("a linear sum with coefficients that are too large")
-    return int(value)
+    return 1 << max(0, math.floor(math.log2(LARGEST / 4 / total))), True
+
+
+def _edge(edge: float, unit: int, loose: bool, literals: int) -> int:
+    """An upper edge of a sum in units; where the sum is rounded, above all that it allows."""
+    if loose:
+        return math.ceil(Fraction(edge) * unit) + literals
+    return whole(floats([edge]), unit)[0]
 
 
 __all__ = ["Boolean", "Lists", "NotEncodable", "encode", "floats"]

@@ -10,9 +10,10 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,10 @@ from engine.factors import Factors, conditional
 from engine.lesson import Lesson
 from engine.random import Stream
 
+N = TypeVar("N")
+
 ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
+ALIKE = 1e-6  # branches whose energies are nearer than this, relative, both count
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,7 @@ class Energy(nn.Module, ABC):
 
     def forward(self, state: State) -> Tensor:
         """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
-        return _begun(self._weighted(), state)()
+        return _total(state, self._weighted(state)())
 
     def floor(self) -> float:
         """Sum of weight * floor over the weighted parts: a proved lower bound of the energy."""
@@ -60,18 +64,18 @@ class Energy(nn.Module, ABC):
 
     def violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
-        return _begun(self._required(), state)()
+        return _total(state, self._required(state)())
 
     def totals(self, state: State) -> tuple[Tensor, Tensor]:
         """Energy and violation, with all terms under way at once. -> (B,), (B,)"""
-        energy, violation = _begun(self._weighted(), state), _begun(self._required(), state)
-        return energy(), violation()
+        energy, violation = self._weighted(state), self._required(state)
+        return _total(state, energy()), _total(state, violation())
 
-    def _weighted(self) -> Iterator[tuple[float, "Term"]]:
-        return ((p.weight, p.term) for p in self.parts() if p.weight is not None)
+    def _weighted(self, state: State) -> Callable[[], list[Tensor]]:
+        return begin_shares([p for p in self.parts() if p.weight is not None], state)
 
-    def _required(self) -> Iterator[tuple[float, "Term"]]:
-        return ((1.0, p.term) for p in self.parts() if p.weight is None)
+    def _required(self, state: State) -> Callable[[], list[Tensor]]:
+        return begin_violations([p for p in self.parts() if p.weight is None], state)
 
     def variables(self) -> tuple[Variable, ...]:
         """Every variable once, in order of first use."""
@@ -115,18 +119,35 @@ class Energy(nn.Module, ABC):
         return AnyOf(*_branches(self), *_branches(other))
 
 
-def _begun(parts: Iterable[tuple[float, "Term"]], state: State) -> Callable[[], Tensor]:
-    """Begins every term; the call returned sums them, in float64 and in order. -> (B,)"""
+def begin_shares(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+    """Begins every summand; the call returned gives weight * energy of each in float64, the weight
+    of a required one being 1. -> (B,) each"""
+    waits = [
+        (1.0 if part.weight is None else part.weight, part.term.begin(*part.term.views(state)))
+        for part in parts
+    ]
+    return lambda: [weight * energy().double() for weight, energy in waits]
+
+
+def begin_violations(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+    """Begins every required term; the call returned gives what each is violated by, 0 where that
+    is at most its tolerance. -> (B,) each"""
+    energies = begin_shares(parts, state)
+
+    def violations() -> list[Tensor]:
+        pairs = zip(parts, energies(), strict=True)
+        return [torch.where(e <= part.term.tolerance, 0.0, e) for part, e in pairs]
+
+    return violations
+
+
+def _total(state: State, shares: Iterable[Tensor]) -> Tensor:
+    """Sum in order. -> (B,) float64"""
     first = next(iter(state.values()))
-    waits = [(weight, term.begin(*term.views(state))) for weight, term in parts]
-
-    def total() -> Tensor:
-        out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
-        for weight, energy in waits:
-            out = out + weight * energy().double()
-        return out
-
-    return total
+    out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+    for share in shares:
+        out = out + share
+    return out
 
 
 class Sum(Energy):
@@ -150,6 +171,8 @@ class Term(Energy):
 
     affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
     # single changes. False where it is not.
+    dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door
+    tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
     # the domains, so that what is prepared from it can be kept from query to query
@@ -182,6 +205,11 @@ class Term(Energy):
         del values
         return None
 
+    def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
+        """`holds` of several plain values of the scope. The default asks for one after the other;
+        a term that is asked over a network asks for all of them at once."""
+        return [self.holds(*values) for values in candidates]
+
     def factors(self, *domains: Domain) -> Factors | None:
         """Explicit structure under these domains, or None.
 
@@ -193,12 +221,15 @@ class Term(Energy):
     def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """The structure of this term in an energy: as a constraint (weight None), or at a price.
 
-        The default prices the parts of `factors`. Only terms made of other terms override this.
+        The default prices the parts of `factors`; those of a rule also where a table forbids. Only
+        terms made of other terms override this.
         """
         if type(self).factors is Term.factors:
             return enumerate_table(self, domains, weight)
         own = self.factors(*domains)
-        return own if own is None or weight is None else own.weighed(weight)
+        if own is None or weight is None:
+            return own
+        return own.priced(weight) if self.required_by_default else own.weighed(weight)
 
     def check_required(self) -> None:
         """Raises BadQuery where this term must not be required, such as a table of finite costs.
@@ -287,8 +318,8 @@ class Term(Energy):
         return self.energy(*self.views(state))
 
     def views(self, state: State) -> list[Tensor]:
-        """The tensors of the scope, out of the state of all variables."""
-        return [view.tensor(state[view.variable.name]) for view in self.scope]
+        """The tensors of the scope, out of the state of all variables, in the dtype of the term."""
+        return [view.tensor(state[view.variable.name]).to(self.dtype) for view in self.scope]
 
     def _weighed(self, weight: float) -> Iterator[Part]:
         yield Part(self, weight)  # a bare rule times a number is a weighted rule
@@ -333,6 +364,14 @@ class Choice(Term):
         self.reusable = all(  # type: ignore[misc]
             part.term.reusable for branch in branches for part in branch.parts()
         )
+        weighted = [p.term for b in branches for p in b.parts() if p.weight is not None]
+        self.calibrated = bool(weighted) and all(  # type: ignore[misc]
+            term.calibrated for term in weighted
+        )
+        self.dtype = functools.reduce(  # type: ignore[misc]  # the widest: each narrows it again
+            torch.promote_types,
+            (part.term.dtype for branch in branches for part in branch.parts()),
+        )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
 
@@ -340,16 +379,75 @@ class Choice(Term):
         return self.begin(*tensors)()
 
     def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
-        state = {v.variable.name: x for v, x in zip(self.scope, tensors, strict=True)}
-        waits = [_begun(_branch_parts(branch), state) for branch in self.alternatives]
-        return lambda: self._least(torch.stack([energy() for energy in waits]))
+        energies = self._energies(self._named(tensors))
+        return lambda: self._least(energies())
+
+    def _named(self, values: Sequence[N]) -> dict[str, N]:
+        """What belongs to the entries of the scope, by variable."""
+        return {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+
+    def _energies(self, state: State) -> Callable[[], Tensor]:
+        """Begins every branch; the call returned gives their energies. -> (branches, B)"""
+        waits = [begin_shares(branch.parts(), state) for branch in self.alternatives]
+        return lambda: torch.stack([_total(state, shares()) for shares in waits])
+
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """What the terms say of the branch that counts, the one of least energy; where several
+        are level, one that is stood by is enough."""
+        state, by_name = self._named(tensors), self._named(domains)
+        said = [
+            [
+                part.term.accepts(scope_domains(part.term, by_name), part.term.views(state))
+                for part in branch.parts()
+            ]
+            for branch in self.alternatives
+        ]
+        if all(verdict is None for verdicts in said for verdict in verdicts):
+            return None
+        with torch.no_grad():
+            energies = self._energies(state)().cpu()  # (branches, R)
+        inside = torch.ones_like(energies, dtype=torch.bool)
+        for own, verdicts in zip(inside, said, strict=True):
+            for verdict in verdicts:
+                own &= True if verdict is None else verdict.cpu()
+        least = energies.min(0).values
+        counts = energies <= least + ALIKE * least.abs().clamp(min=1.0)
+        return (counts & inside).any(0)
+
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """The proposals of the terms in turn, particle by particle; a variable that one says
+        nothing of is drawn."""
+        by_name = self._named(domains)
+        states: list[dict[str, Tensor]] = []
+        for place, part in enumerate(p for b in self.alternatives for p in b.parts()):
+            own = rng.fork(place)
+            scope = scope_domains(part.term, by_name)
+            proposed = part.term.propose(particles, own.fork(0), *scope)
+            if proposed is None:
+                continue
+            state = {
+                name: domain.sample(particles, own.fork(1 + k))
+                for k, (name, domain) in enumerate(by_name.items())
+            }
+            for view, x in zip(part.term.scope, proposed, strict=True):
+                name = view.variable.name
+                state[name] = view.placed(state[name], x.to(state[name].dtype))
+            states.append(state)
+        if not states:
+            return None
+        turn = torch.arange(len(rng.keys) * particles) % particles % len(states)  # (R * P,)
+        out = []
+        for name in by_name:
+            every = torch.stack([state[name] for state in states])  # (n, R * P, *event)
+            out.append(every[turn.to(every.device), torch.arange(len(turn))])
+        return tuple(out)
 
     @abstractmethod
     def _least(self, energies: Tensor) -> Tensor:
         """The minimum over branches, their rules counted with weight 1. (branches, B) -> (B,)"""
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
-        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        plain = self._named(values)
         verdicts = [judge(part.term, plain) for part in branch.parts()]
         if False in verdicts:
             return False
@@ -399,7 +497,7 @@ class AnyOf(Choice):
     def explain(self, *values: Any) -> list[str]:
         if self.holds(*values) is not False:
             return []
-        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        plain = self._named(values)
         said = [
             "; ".join(
                 part.term.explain(*plain_scope(part.term, plain))[0]
@@ -455,7 +553,8 @@ def enumerate_table(
     term: Term, domains: Sequence[Domain], weight: float | None = 1.0
 ) -> Factors | None:
     """A term over few combinations as one table: weight times the energy of each; weight None:
-    infinite where the energy is above 0."""
+    infinite where the rule does not hold. None also where an energy is no number, and where the
+    rule cannot say whether it holds."""
     if not all(isinstance(d, Finite) for d in domains):
         return None
     choices: list[list[int]] = []
@@ -470,27 +569,31 @@ def enumerate_table(
     for domain in domains:
         assert isinstance(domain, Finite)
         index = tuples[:, start : start + domain.sites]
-        hot = torch.nn.functional.one_hot(index, len(domain.values)).float()
+        hot = torch.nn.functional.one_hot(index, len(domain.values)).to(term.dtype)
         tensors.append(hot.reshape(-1, *domain.event))
         start += domain.sites
     with torch.no_grad():
         costs = term.energy(*tensors).double()
-    costs = torch.where(costs > 0, torch.inf, 0.0) if weight is None else weight * costs
-    return Factors.table(
-        Factors.sizes_of(domains), tuples.numpy(), costs.cpu().numpy(), default=math.inf
-    )
+    if bool((costs.isnan() | (costs == -math.inf)).any()):
+        return None
+    sizes, places = Factors.sizes_of(domains), tuples.numpy()
+    if weight is not None:
+        table = Factors.table(sizes, places, costs.cpu().numpy(), math.inf, computed=True)
+        return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
+    columns = [domain.decode(x) for domain, x in zip(domains, tensors, strict=True)]
+    verdicts = term.verdicts(list(zip(*columns, strict=True)))
+    if None in verdicts:
+        return None
+    forbidden = np.array([holds is False for holds in verdicts])
+    return Factors.table(sizes, places, np.where(forbidden, math.inf, 0.0), math.inf)
 
 
 def _branches(energy: Energy) -> tuple[Energy, ...]:
     return energy.alternatives if isinstance(energy, AnyOf) else (energy,)
 
 
-def _branch_parts(branch: Energy) -> list[tuple[float, Term]]:
-    return [(1.0 if p.weight is None else p.weight, p.term) for p in branch.parts()]
-
-
 def _branch_floor(branch: Energy) -> float:
-    return sum(weight * term.floor() for weight, term in _branch_parts(branch))
+    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.parts())
 
 
 def _branch_factors(

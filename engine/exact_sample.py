@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from engine.compare import verdicts
 from engine.domain import Finite
 from engine.encode import NotEncodable
 from engine.energy import Sum
-from engine.factors import Factors
+from engine.factors import Factors, whole_sum
 from engine.kernels import clauses as learning
-from engine.minimizer import score
 from engine.minimizers.branch_and_bound import plan_of
 from engine.problem import Problem
 from engine.random import Stream
@@ -27,9 +27,9 @@ from engine.random import Stream
 CELLS = 1 << 20  # of one table while sites are summed out
 SITES = 2_000  # that elimination takes on
 STATES = 1 << 15  # listed one by one
+JUDGED = 4_096  # of them at once
 SOLUTIONS = 2_048  # of the rules, listed by search
 CONFLICTS = 20_000  # that the search may spend
-SLACK = 1e-9  # of linear sums
 DRAW = 401  # lane of the stream
 
 
@@ -63,9 +63,15 @@ def drawn(
     states = _product(problem)
     if states is None:
         states = solutions(problem, stop)
-    if states is None:
+    log = None if states is None else _weights(problem, states, beta, stop)
+    if states is None or log is None:
         return None
-    return Drawn(_listed(problem, states, beta, count, rng), "enumeration")
+    if not len(log) or log.max() == -np.inf:
+        return Drawn(None, "enumeration")
+    u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].numpy()
+    heap = np.exp(log - log.max()).cumsum()
+    place = np.searchsorted(heap, u * heap[-1], side="right")
+    return Drawn(states[np.minimum(place, len(states) - 1)], "enumeration")
 
 
 def _options(problem: Problem) -> list[np.ndarray]:
@@ -98,6 +104,8 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
         for scope in table.scopes.tolist():
             cost = dense[np.ix_(*(options[s] for s in scope))]
             out.append(_opened(scope, -beta * cost))
+    if any(whole_sum(f.sums, k) is None for k in range(f.sums.count)):
+        return None
     for sites, values, coefficient, low, high in _linear(f):
         part = _limited(sites, values, coefficient, low, high, options)
         if part is None:
@@ -107,7 +115,8 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
 
 
 def _linear(f: Factors):
-    """Every rule that counts as: low <= sum of coefficient * [site = value] <= high."""
+    """Every rule that counts as: low <= sum of coefficient * [site = value] <= high, in whole
+    numbers; sums that float64 does not hold as such are left out."""
     for k in range(f.counted.count):
         a, b = f.counted.start[k : k + 2]
         site, value = f.counted.site[a:b], f.counted.value[a:b]
@@ -119,9 +128,10 @@ def _linear(f: Factors):
         yield f.clauses.site[a:b], f.clauses.value[a:b], sign, low, math.inf
     for k in range(f.sums.count):
         a, b = f.sums.start[k : k + 2]
-        slack = SLACK * (1 + np.abs(f.sums.coefficient[a:b]).sum())
-        low, high = float(f.sums.low[k]) - slack, float(f.sums.high[k]) + slack
-        yield f.sums.site[a:b], f.sums.value[a:b], f.sums.coefficient[a:b], low, high
+        whole = whole_sum(f.sums, k)
+        if whole is not None:
+            coefficient, low, high = whole
+            yield f.sums.site[a:b], f.sums.value[a:b], coefficient, low, high
 
 
 def _limited(
@@ -282,19 +292,31 @@ def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:
     return None
 
 
-def _listed(
-    problem: Problem, states: np.ndarray, beta: float, count: int, rng: Stream
+@torch.no_grad()
+def _weights(
+    problem: Problem, states: np.ndarray, beta: float, stop: Callable[[], bool]
 ) -> np.ndarray | None:
-    """Draws among listed states. (M, n) -> (count, n)"""
-    log = np.full(len(states), -np.inf)
-    for first in range(0, len(states), 4_096):
-        some = slice(first, first + 4_096)
-        got = score(problem, problem.state(states[some]))
-        energy = np.where(got.violation.numpy() <= SLACK, got.energy.numpy(), np.inf)
-        log[some] = -beta * np.nan_to_num(energy, nan=np.inf, posinf=np.inf)
-    if not len(log) or log.max() == -np.inf:
-        return None
-    u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].numpy()
-    heap = np.exp(log - log.max()).cumsum()
-    place = np.searchsorted(heap, u * heap[-1], side="right")
-    return states[np.minimum(place, len(states) - 1)]
+    """ln p of listed states, up to a constant. (M, n) -> (M,); None where some rule cannot say of
+    a state whether it holds, or none has a weight and that proves nothing.
+
+    Rules that are evaluated only are judged on plain values: a violation is no verdict.
+    """
+    _, rest = problem.factored()
+    opaque = [] if rest is None else [part for part in rest.parts() if part.required]
+    explicit = Sum(*(part for part in problem.parts if part.required and part not in opaque))
+    log, shut = np.full(len(states), -np.inf), np.zeros(len(states), dtype=bool)
+    for first in range(0, len(states), JUDGED):
+        if stop():
+            return None
+        some = slice(first, first + JUDGED)
+        x = problem.state(states[some])
+        energy = problem.energy(x).numpy()
+        shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
+        shut[some] |= (explicit.violation(x) > 0).numpy()
+        if opaque:
+            said = verdicts(opaque, problem.plain(x))
+            if None in said:
+                return None
+            shut[some] |= np.array([holds is False for holds in said])
+        log[some] = np.where(np.isfinite(energy) & ~shut[some], -beta * energy, -np.inf)
+    return log if shut.all() or log.max() > -np.inf else None

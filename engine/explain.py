@@ -54,7 +54,7 @@ class _Tester:
             boolean.bound,
             ints([0]),
             np.zeros(0, np.int32),
-            np.zeros(0),
+            np.zeros(0, np.int64),
         )
         self.state = learning.load(formula)
 
@@ -206,7 +206,7 @@ def _rules(
 
 def selectable(factors: Factors) -> Selectable:
     """The same structure with a hidden switch for each part: 1 where it binds."""
-    rigid = factors.expanded()
+    rigid = factors.expanded().listed()
     owners = [(x.term, x.part) for x in (rigid.counted, rigid.clauses, rigid.sums)]
     owners += [(table.term, table.part) for table in rigid.tables]
     keys = sorted(

@@ -8,16 +8,28 @@ factor remembers which part of its term it stands for, so that conflicts can be 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.decimals import (
+    DIGITS,
+    FINE,
+    Scale,
+    denominator,
+    minus,
+    scale_of,
+    times,
+    whole,
+)
+from engine.decimals import Floats as Floats
+from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-SLACK = 4096  # largest violation for which a weighted linear sum gets explicit structure
+DENSE = 65_536  # combinations up to which a table under a condition is written out
+AMOUNTS = 64  # values of one hidden site that holds an amount; larger ones are binary digits
 
 
 def ints(values: Iterable[int] | Ints = ()) -> Ints:
@@ -108,6 +120,8 @@ class Table:
     default: float = 0.0
     term: Ints = field(default_factory=ints)  # (m,)
     part: Ints = field(default_factory=ints)  # (m,)
+    error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
+    computed: bool = False  # the costs are no decimals but floats, exactly
 
     @property
     def arity(self) -> int:
@@ -123,8 +137,25 @@ class Table:
     @property
     def soft(self) -> bool:
         """True when some combination has a finite cost other than 0."""
+        return bool((self.finite_costs != 0).any())
+
+    @property
+    def finite_costs(self) -> Floats:
+        """Every finite cost, the default's included."""
         every = np.append(self.costs.reshape(-1), self.default)
-        return bool((np.isfinite(every) & (every != 0)).any())
+        return every[np.isfinite(every)]
+
+    def weighed(self, weight: float) -> "Table":
+        """The costs times a weight; what is forbidden stays so."""
+        if self.computed:
+            return replace(self, costs=weight * self.costs, default=weight * self.default)
+        costs, error = times(weight, np.append(self.costs.reshape(-1), self.default))
+        return replace(
+            self,
+            costs=costs[:-1].reshape(self.costs.shape),
+            default=float(costs[-1]),
+            error=error + weight * self.error,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,15 +182,23 @@ class Factors:
         return ints(sizes)
 
     @staticmethod
-    def table(sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0) -> "Factors":
+    def table(
+        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, computed: bool = False
+    ) -> "Factors":
         """One table over all sites."""
         scopes = np.arange(len(sizes), dtype=np.int64)[None]
         one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]))
+        one = replace(one, computed=computed)
         return Factors(sizes, len(sizes), tables=(one,))
 
     @property
     def soft(self) -> bool:
         return any(table.soft for table in self.tables)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The unit in which the costs of the tables are counted."""
+        return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
 
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""
@@ -239,108 +278,221 @@ class Factors:
 
     def weighed(self, weight: float) -> "Factors | None":
         """The same structure at a price: each failing part costs `weight`, each unit by which a
-        sum is missed costs `weight`, and the costs of tables are scaled.
+        sum is missed costs `weight`, and the costs of tables are scaled: a cost that forbids a
+        combination forbids it still.
 
         A hidden site tells which part fails. None where a sum has no explicit form.
         """
-        tables = tuple(
-            replace(t, costs=t.costs * weight, default=t.default * weight if t.default else 0.0)
-            for t in self.tables
-        )
+        tables = tuple(t.weighed(weight) for t in self.tables)
         rigid = replace(self.expanded(), tables=())
         if rigid.sums.count:
             return rigid._slackened(weight, tables)
         parts = np.unique(np.concatenate([rigid.counted.part, rigid.clauses.part]))
-        if len(parts) == 0:
-            return replace(self, tables=tables)
+        return replace(rigid._loosened(parts), tables=tables)._with_price(weight, parts)
+
+    def priced(self, weight: float) -> "Factors | None":
+        """The structure of a rule at a price: as `weighed`, and a part that fails because a table
+        forbids its combination costs `weight` too."""
+        if not any(np.isinf(t.costs).any() or math.isinf(t.default) for t in self.tables):
+            return self.weighed(weight)
+        rigid = replace(self.expanded().listed(), tables=())
+        if rigid.sums.count:
+            return None
+        tables = self.listed().tables
+        every = [rigid.counted.part, rigid.clauses.part, *(t.part for t in tables)]
+        parts, count = np.unique(np.concatenate(every), return_counts=True)
+        if (count == 1).all() and not rigid.counted.count and not rigid.clauses.count:
+            return replace(self, tables=tuple(_failing(t, weight) for t in tables))
+        loose = rigid._loosened(parts)
+        hidden = {int(p): len(rigid.sizes) + k for k, p in enumerate(parts)}
+        own = [
+            piece
+            for t in tables
+            for piece in _selected(t, ints([hidden[int(p)] for p in t.part]), 0, loose.sizes)
+        ]
+        return replace(loose, tables=tuple(own))._with_price(weight, parts)
+
+    def _loosened(self, parts: Ints) -> "Factors":
+        """Counts and clauses that bind only where a hidden site of their part, behind the other
+        sites, is 0."""
         n = len(self.sizes)
         hidden = {int(p): n + k for k, p in enumerate(parts)}
         loose = _conditioned(
-            rigid,
-            [(hidden[int(p)], 0) for p in rigid.counted.part],
-            [(hidden[int(p)], 0) for p in rigid.clauses.part],
+            self,
+            [(hidden[int(p)], 0) for p in self.counted.part],
+            [(hidden[int(p)], 0) for p in self.clauses.part],
             [],
         )
+        return replace(
+            loose, sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64)
+        )
+
+    def _with_price(self, weight: float, parts: Ints) -> "Factors":
+        """The last sites cost `weight` each where they are 1."""
+        if not len(parts):
+            return self
+        first = len(self.sizes) - len(parts)
         price = Table(
-            ints(list(hidden.values()))[:, None],
+            np.arange(first, len(self.sizes))[:, None],
             ints([0, 1])[:, None],
             floats([0.0, weight]),
             term=np.zeros(len(parts), dtype=np.int64),
             part=parts,
         )
         return replace(
-            loose,
-            sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64),
-            visible=self.visible,
-            tables=(*tables, price),
+            self,
+            tables=(*self.tables, price),
             interchangeable=self.interchangeable and not self.tables,
         )
 
+    def listed(self) -> "Factors":
+        """Large tables that forbid all but a list of combinations, with a hidden site for each of
+        their scopes: the place of its combination in the list."""
+        sizes, tables = list(self.sizes), []
+        lists: list[Clauses] = []
+        for table in self.tables:
+            shape = [int(self.sizes[s]) for s in table.scopes[0]]
+            if math.isfinite(table.default) or math.prod(shape) <= DENSE or table.costs.ndim > 1:
+                tables.append(table)
+                continue
+            open_ = np.isfinite(table.costs)
+            tuples, costs = table.tuples[open_], table.costs[open_]
+            count, m = len(tuples), len(table.scopes)
+            first = len(sizes)
+            if count == 0:  # nothing is allowed
+                lists.append(Clauses(np.zeros(m + 1, np.int64), term=table.term, part=table.part))
+                continue
+            sizes += [count] * m
+            # clauses: not the k-th combination, or its value at each site
+            hidden = np.repeat(first + np.arange(m), count * table.arity)
+            k = np.tile(np.repeat(np.arange(count), table.arity), m)
+            site = np.repeat(table.scopes, count, axis=0).reshape(-1)
+            value = np.tile(tuples.reshape(-1), m)
+            rows = len(hidden)
+            lists.append(
+                Clauses(
+                    np.arange(0, 2 * rows + 1, 2),
+                    np.stack([hidden, site], 1).reshape(-1),
+                    np.stack([k, value], 1).reshape(-1),
+                    np.repeat(table.term, count * table.arity),
+                    np.repeat(table.part, count * table.arity),
+                    np.tile(np.array([False, True]), rows),
+                )
+            )
+            if (costs != 0).any():
+                own = first + np.arange(m)
+                tables.append(
+                    replace(
+                        table, scopes=own[:, None], tuples=np.arange(count)[:, None], costs=costs
+                    )
+                )
+        clauses = _concatenated(Clauses, [self.clauses, *lists])
+        return replace(self, sizes=ints(sizes), clauses=clauses, tables=tuple(tables))
+
     def _slackened(self, weight: float, tables: tuple[Table, ...]) -> "Factors | None":
-        """Sums whose violation is paid for by the unit: a hidden site holds the amount."""
-        s = self.sums
-        if self.counted.count or self.clauses.count or (s.coefficient % 1).any():
+        """Sums whose violation is paid for by the unit: hidden sites hold the amount, one site
+        where that is small, else one for each binary digit."""
+        if self.counted.count or self.clauses.count:
             return None
-        sizes, prices = [], []
-        start, site, value, coefficient = [0], [], [], []
-        lows, highs = [], []
+        s = self.sums
+        sizes: list[int] = []
+        prices: list[Table] = []
+        site, value, coefficient = [], [], []
         n = len(self.sizes)
         for k in range(s.count):
             a, b = s.start[k], s.start[k + 1]
-            least, most = reach(self.sizes, s.site[a:b], s.value[a:b], s.coefficient[a:b])
-            over = max(0.0, most - s.high[k]) if math.isfinite(s.high[k]) else 0.0
-            under = max(0.0, s.low[k] - least) if math.isfinite(s.low[k]) else 0.0
-            sites, values, factors = s.site[a:b], s.value[a:b], s.coefficient[a:b]
+            edges = floats([x for x in (s.low[k], s.high[k]) if math.isfinite(x)])
+            unit = denominator(np.unique(np.append(s.coefficient[a:b], edges)))
+            if unit is None:
+                return None
+            own = np.array(whole(s.coefficient[a:b], unit), dtype=object)
+            least, most = reach(self.sizes, s.site[a:b], s.value[a:b], own)
+            over = most - whole(s.high[k : k + 1], unit)[0] if math.isfinite(s.high[k]) else 0
+            under = whole(s.low[k : k + 1], unit)[0] - least if math.isfinite(s.low[k]) else 0
+            if max(over, under) >= DIGITS or unit >= DIGITS:
+                return None
+            sites, values, factors = [s.site[a:b]], [s.value[a:b]], [s.coefficient[a:b]]
             for amount, sign in ((over, -1.0), (under, 1.0)):
-                if amount == 0:
-                    continue
-                if amount > SLACK or amount % 1:
-                    return None
-                steps = np.arange(1, int(amount) + 1)
-                sizes.append(int(amount) + 1)
-                hidden = n + len(sizes) - 1
-                sites = np.concatenate([sites, np.full(len(steps), hidden)])
-                values = np.concatenate([values, steps])
-                factors = np.concatenate([factors, sign * steps])
-                prices.append(
-                    Table(
-                        ints([hidden])[:, None],
-                        np.arange(int(amount) + 1)[:, None],
-                        weight * np.arange(int(amount) + 1, dtype=np.float64),
-                        term=s.term[k : k + 1],
-                        part=s.part[k : k + 1],
+                for steps in _amounts(amount):
+                    hidden = n + len(sizes)
+                    sizes.append(len(steps) + 1)
+                    sites.append(np.full(len(steps), hidden))
+                    values.append(np.arange(1, len(steps) + 1))
+                    worth = floats([step / unit for step in steps])
+                    factors.append(sign * worth)
+                    prices.append(
+                        Table(
+                            ints([hidden])[:, None],
+                            np.arange(len(steps) + 1)[:, None],
+                            np.append(0.0, worth),
+                            term=s.term[k : k + 1],
+                            part=s.part[k : k + 1],
+                        ).weighed(weight)
                     )
-                )
-            site.append(sites)
-            value.append(values)
-            coefficient.append(factors)
-            start.append(start[-1] + len(sites))
-            lows.append(s.low[k])
-            highs.append(s.high[k])
+            site.append(np.concatenate(sites))
+            value.append(np.concatenate(values))
+            coefficient.append(np.concatenate(factors))
         loose = Sums(
-            ints(start),
+            _starts(ints([len(x) for x in site])),
             np.concatenate(site),
             np.concatenate(value),
             s.term,
             s.part,
             np.concatenate(coefficient),
-            floats(lows),
-            floats(highs),
+            s.low,
+            s.high,
         )
         every = np.concatenate([self.sizes, ints(sizes)]).astype(np.int64)
         return Factors(every, self.visible, sums=loose, tables=(*tables, *prices))
 
 
-def reach(sizes: Ints, site: Ints, value: Ints, coefficient: Floats) -> tuple[float, float]:
+def _amounts(most: int) -> list[list[int]]:
+    """The amounts that each of some hidden sites may add, so that they reach any up to `most`."""
+    if most <= 0:
+        return []
+    if most < AMOUNTS:
+        return [list(range(1, most + 1))]
+    return [[1 << k] for k in range(int(most).bit_length())]
+
+
+def _failing(table: Table, weight: float) -> Table:
+    """The table of a rule, where each forbidden combination costs `weight`, and nothing else."""
+    costs = np.where(np.isinf(table.costs), weight, 0.0)
+    return replace(table, costs=costs, default=weight if math.isinf(table.default) else 0.0)
+
+
+def whole_sum(sums: Sums, k: int) -> tuple[Floats, float, float] | None:
+    """Coefficients and edges of one sum as whole numbers whose totals float64 holds exactly; None
+    where there are none so small."""
+    own = sums.coefficient[sums.start[k] : sums.start[k + 1]]
+    ends = floats([sums.low[k], sums.high[k]])
+    every = np.append(own, ends[np.isfinite(ends)])
+    unit = denominator(np.unique(every))
+    if unit is None or float(np.abs(every).sum()) >= FINE / unit:
+        return None
+    low, high = (float(whole(end[None], unit)[0]) if np.isfinite(end) else end for end in ends)
+    return floats(whole(own, unit)), low, high
+
+
+def per_site(
+    sizes: Ints, site: Ints, value: Ints, coefficient: np.ndarray
+) -> tuple[Ints, Ints, np.ndarray]:
+    """Coefficients added up for each value of each site that occurs. -> the sites, where the
+    values of each begin (one more than sites), and the sums in that order"""
+    sites, place = np.unique(site, return_inverse=True)
+    start = _starts(sizes[sites])
+    sums = np.zeros(start[-1], dtype=coefficient.dtype)
+    np.add.at(sums, start[place] + value, coefficient)
+    return sites, start, sums
+
+
+def reach(sizes: Ints, site: Ints, value: Ints, coefficient: np.ndarray) -> tuple[Any, Any]:
     """The least and greatest sum of coefficients, each site taking exactly one value."""
-    least = most = 0.0
-    for s in np.unique(site):
-        mine = site == s
-        per_value = np.zeros(int(sizes[s]))
-        np.add.at(per_value, value[mine], coefficient[mine])
-        least += per_value.min()
-        most += per_value.max()
-    return least, most
+    _, start, sums = per_site(sizes, site, value, coefficient)
+    if len(start) == 1:
+        return 0, 0
+    least, most = (ufunc.reduceat(sums, start[:-1]) for ufunc in (np.minimum, np.maximum))
+    return least.sum(), most.sum()
 
 
 def conditional(branches: Sequence[Factors]) -> Factors:
@@ -350,7 +502,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
     sizes = np.append(first.sizes[: first.visible], len(branches)).astype(np.int64)
     pieces, offset = [], 0
     for b, branch in enumerate(branches):
-        rigid = branch.expanded()
+        rigid = branch.expanded().listed()
         n = len(rigid.sizes)
         bound = _conditioned(
             rigid,
@@ -361,7 +513,11 @@ def conditional(branches: Sequence[Factors]) -> Factors:
         bound = replace(
             bound,
             sizes=np.append(rigid.sizes, len(branches)).astype(np.int64),
-            tables=tuple(_selected(t, n, b, rigid.sizes) for t in rigid.tables),
+            tables=tuple(
+                piece
+                for t in rigid.tables
+                for piece in _selected(t, np.full(len(t.scopes), n), b, rigid.sizes)
+            ),
         )
         bound, offset = parts_after(bound, offset)
         # the selector is the last hidden site of the branch: bring it to its common place
@@ -398,19 +554,41 @@ def parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
     return moved, offset + top + 1
 
 
-def _selected(table: Table, selector: int, branch: int, sizes: Ints) -> Table:
-    """The same costs where the selector is `branch`, and 0 elsewhere."""
-    scopes = np.concatenate(
-        [table.scopes, np.full((len(table.scopes), 1), selector)], axis=1
-    ).astype(np.int64)
-    tuples, costs = table.tuples, table.costs
-    if table.default != 0:
-        dense = table.dense([int(sizes[s]) for s in table.scopes[0]])
+def _selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Table]:
+    """The same costs where the selector of a scope is `branch`, and 0 elsewhere.
+
+    selector (m,) a site for each scope. A default that is not 0 is written out, or, where that
+    takes too much room, paid by the selector.
+    """
+    scopes = np.concatenate([table.scopes, selector[:, None]], axis=1).astype(np.int64)
+    tuples, costs, error = table.tuples, table.costs, table.error
+    shape = [int(sizes[s]) for s in table.scopes[0]]
+    pieces = []
+    if table.default != 0 and (math.prod(shape) <= DENSE or math.isinf(table.default)):
+        dense = table.dense(shape)
         lead = table.costs.ndim - 1
-        places = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
-        tuples, costs = places, dense.reshape(*dense.shape[:lead], -1)
+        tuples = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
+        costs = dense.reshape(*dense.shape[:lead], -1)
+    elif table.default != 0:
+        if table.computed:
+            costs, more = costs - table.default, abs(table.default) * 2.0**-50
+        else:
+            costs, more = minus(costs, table.default)
+        error += more
+        paid = Table(
+            selector[:, None],
+            ints([branch])[:, None],
+            floats([table.default]),
+            0.0,
+            table.term,
+            table.part,
+            table.error,
+            table.computed,
+        )
+        pieces.append(paid)
     tuples = np.concatenate([tuples, np.full((len(tuples), 1), branch)], axis=1).astype(np.int64)
-    return replace(table, scopes=scopes, tuples=tuples, costs=costs, default=0.0)
+    chosen = replace(table, scopes=scopes, tuples=tuples, costs=costs, default=0.0, error=error)
+    return [chosen, *pieces]
 
 
 def _conditioned(

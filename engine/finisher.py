@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
 
     model: np.ndarray | None  # (V,) uint8; the best one found
     exhausted: bool  # nothing is left but what is known; never beside a model where only rules are
-    bound: float  # no model costs less than this
+    bound: int  # no model costs less than this, in units
 
 
 class FinisherState(NamedTuple):
@@ -136,15 +136,20 @@ class Finisher(Minimizer[FinisherState]):
         places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
         done, unique, effort = s.done.clone(), s.unique.clone(), s.effort.clone()
         others = list(s.others)
+        scale, constant = s.plan.boolean.scale, s.plan.boolean.constant
+        units, cost = None, math.inf
         if got.model is not None:
             at = torch.from_numpy(s.plan.boolean.places(got.model))
-            cost = s.plan.boolean.constant + objective(formula, got.model)
+            units = constant + objective(formula, got.model)
+            cost = scale.value(units)
             if s.energy[r] < math.inf and not s.plan.soft:
                 others[r] = (*others[r], at.numpy())
                 unique[r] = NOT_UNIQUE
             elif cost < s.energy[r]:
                 places[r], energy[r] = at, cost
-        least = s.plan.boolean.constant + got.bound
+        least = scale.below(constant + got.bound)
+        if constant + got.bound == units and not scale.error:
+            least = cost  # the model is proved least
         bound[r] = min(max(float(bound[r]), least), float(energy[r]))
         if got.exhausted:
             done[r] = True

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.encode import Boolean, NotEncodable
+from engine.encode import Boolean
 from engine.energy import Part, scope_domains
 from engine.factors import Factors
 from engine.kernels import clauses as learning
-from engine.minimizer import GAP
-from engine.minimizers.branch_and_bound import Plan, plan_of
+from engine.minimizers.branch_and_bound import Plan, plan_of, refusal, selectors
+from engine.minimizers.portfolio import LARGE
 from engine.problem import Problem
 
 SWITCHES = 64  # rules added and dropped before the search is built anew
@@ -57,12 +57,9 @@ class Living:
         if not finite or not all(part.term.fixed_structure for part in problem.parts):
             return None
         plan = plan_of(problem)
-        if plan.rest is not None:
+        if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
             return None
-        try:
-            boolean = plan.boolean
-        except NotEncodable:
-            return None
+        boolean = plan.boolean
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
         state = learning.load(formula)
         return Living(plan, state, _assumed(problem, boolean), boolean.variables)
@@ -109,7 +106,7 @@ class Living:
         if self.weighs:
             return self, None if known is None else self._weighed(assumed, known, bound, over)
         before = learning.conflicts(self.state)
-        status, state = _searched(self.state, assumed, CONFLICTS, math.inf, over)
+        status, state = _searched(self.state, assumed, CONFLICTS, learning.NEVER, over)
         live, spent = replace(self, state=state), learning.conflicts(state) - before
         if status == learning.LIMIT:
             return live, None
@@ -122,23 +119,23 @@ class Living:
     ) -> Found | None:
         """The least energy, from the old values on: at the old price if anything is as cheap, else
         down from any price."""
-        constant = self.plan.boolean.constant
-        enough, spent = -math.inf, 0
-        if math.isfinite(bound):
-            enough = bound - constant + GAP / 2 * max(1.0, abs(bound))
+        constant, scale = self.plan.boolean.constant, self.plan.factors.scale
+        enough, spent = -learning.NEVER, 0  # what costs less is proved least
+        if math.isfinite(bound) and scale.fine:
+            enough = round(bound * float(scale.unit)) + 1 - constant
             status, state = _searched(self._prepared(known), assumed, LEVEL, enough, over)
             spent = learning.conflicts(state)
             if status == learning.SATISFIED:
-                return Found(self._places(state), bound, spent)
-        state, least, best = self._prepared(known), math.inf, None
-        while least > enough:
+                return Found(self._places(state), scale.value(enough - 1 + constant), spent)
+        state, least, best = self._prepared(known), learning.NEVER, None
+        while least >= enough:
             left = DESCENT - learning.conflicts(state)
             status, state = _searched(state, assumed, left, least, over)
             if status == learning.LIMIT:
                 spent += learning.conflicts(state)
                 return None if best is None or not over() else Found(best, bound, spent, False)
             if status == learning.REFUTED:
-                bound = constant + least
+                bound = math.inf if best is None else scale.below(constant + least)
                 break
             best = self._places(state)
             least = learning.objective(self.plan.formula, learning.model(state))
@@ -158,7 +155,7 @@ class Living:
 
 
 def _searched(
-    state: learning.State, assumed: np.ndarray, conflicts: int, upper: float, over: Over
+    state: learning.State, assumed: np.ndarray, conflicts: int, upper: int, over: Over
 ) -> tuple[int, learning.State]:
     """`learning.search` with a look at the clock now and then; LIMIT where time is up."""
     end = learning.conflicts(state) + conflicts

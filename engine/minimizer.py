@@ -1,7 +1,8 @@
 """What a minimizer is: frozen hyper-parameters, an explicit state, pure steps, a report."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -9,7 +10,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from engine.compare import better
 from engine.domain import State
+from engine.energy import begin_shares, begin_violations
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -18,7 +21,6 @@ T = TypeVar("T")
 
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
 WIDE = 256  # rows of a step, where a minimizer says nothing else
-GAP = 1e-6  # an answer is optimal when energy - bound <= GAP * max(1, |energy|)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +51,7 @@ class Report:
 
     def better(self, other: "Report") -> Tensor:
         """Rows in which this report has the better state: violation first, then energy. -> (R,)"""
-        lower = self.energy < other.energy - 1e-12 * other.energy.abs().nan_to_num(0, 0, 0)
-        level = (self.violation - other.violation).abs().nan_to_num(0) <= 1e-9
-        level = level | (self.violation == other.violation)
-        return (self.violation < other.violation - 1e-9) | (level & lower)
+        return better(self.energy, self.violation, other.energy, other.violation)
 
     def joined(self, other: "Report") -> "Report":
         """The best of two reports about the same rows, and everything that either proved."""
@@ -83,6 +82,18 @@ class Minimizer(ABC, Generic[S]):
     counts, never on the clock.
     """
 
+    def refuses(self, problem: Problem) -> str | None:
+        """Why this form or size is not for it; None: it takes it. Then `init` and `step` raise
+        nothing on account of the structure. The default takes anything."""
+        del problem
+        return None
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        """Prepares what all rows of a structure share, kept with the problem, in pieces of a few
+        milliseconds: between them the loop looks at the clock. Whoever does not ask for it pays
+        in `init` or at the first step."""
+        return problem.prepare()
+
     @abstractmethod
     def init(self, problem: Problem, x: State, rng: Stream) -> S:
         """The state to start from; x holds P particles a row: (R * P, *event)."""
@@ -95,6 +106,11 @@ class Minimizer(ABC, Generic[S]):
     @abstractmethod
     def report(self, problem: Problem, s: S) -> Report:
         """The best decided states so far, and what is proved."""
+
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        """What decides how each row is searched, apart from the structure: only rows of equal kin
+        are begun and stepped together. The default searches all rows alike. -> R entries"""
+        return (None,) * problem.rows
 
     def width(self, s: S) -> int:
         """How many rows one step should move at most, so that it ends within about 20 ms."""
@@ -176,6 +192,12 @@ def _combined(
     return first
 
 
+def sound(x: Tensor) -> Tensor:
+    """Energies to compare by: infinite where a term gave no finite number, so that such a state is
+    never the better one. (B,) -> (B,)"""
+    return torch.where(x.isfinite(), x, math.inf)
+
+
 class Scored(NamedTuple):
     """Energy and violation of decided states."""
 
@@ -185,5 +207,24 @@ class Scored(NamedTuple):
 
 @torch.no_grad()
 def score(problem: Problem, x: State) -> Scored:
-    """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)"""
-    return Scored(*problem.energy.totals(x))
+    """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)
+
+    What is explicit is looked up and summed in whole units; its terms are not asked.
+    """
+    explicit = problem.explicit
+    asked = [
+        (k, part)
+        for k, part in enumerate(problem.parts)
+        if part.weight is not None and k not in explicit.direct
+    ]
+    required = [part for part in problem.parts if part.weight is None]
+    shares = begin_shares([part for _, part in asked], x)
+    violations = begin_violations(required, x)
+    first = next(iter(x.values()))
+    energy = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+    told = {k: share for (k, _), share in zip(asked, shares(), strict=True)}
+    if explicit.direct or explicit.hidden:
+        hidden = {k: told.pop(k) for k in explicit.hidden}
+        energy = explicit.energy(problem.places(x), hidden).to(first.device)
+    energy = sum(told.values(), energy)
+    return Scored(energy, sum(violations(), torch.zeros_like(energy)))

@@ -2,17 +2,23 @@
 
 Each chain is cut in halves; with W the variance inside the halves, B the variance of their means,
 n draws in each and V = (n - 1) W / n + B, R-hat = sqrt(V / W), and M halves are worth M V / B
-independent draws. Both come from means alone, so that draws may be missing.
-Source: Gelman et al., Bayesian Data Analysis, 3rd edition, 2013, section 11.4.
+independent draws. Both come from means alone, so that draws may be missing. Numbers are replaced
+by the normal scores of their ranks, and of the ranks of their distances from the median, so that
+chains which differ in scale, or have no variance, are seen too; the worst counts. Chains that
+disagree are worth nothing: M stuck chains would pass as M draws, from wherever they got stuck.
+Sources: Gelman et al., Bayesian Data Analysis, 3rd edition, 2013, section 11.4; Vehtari, Gelman,
+Simpson, Carpenter, Buerkner, Bayesian Analysis 2021 (ranks, folding).
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 SMALL = 1e-12  # relative variance that counts as none
+MIXED = 1.05  # R-hat up to which chains pass as mixed
 
 
 @dataclass(frozen=True)
@@ -20,9 +26,14 @@ class Mixing:
     """Of one variable: the worst of all its sites and values."""
 
     variable: str
-    r_hat: float | None  # 1 is best, above 1.05 is poor; None: the chains stand still, apart
+    r_hat: float | None  # 1 is best, above `MIXED` is poor; None: the chains stand still, apart
     effective: float  # independent draws that those recorded are worth, at most their number; 0
-    # where nothing can be told
+    # where the chains disagree, or nothing can be told
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the chains agree."""
+        return self.r_hat is not None and self.r_hat <= MIXED
 
 
 def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:
@@ -30,13 +41,37 @@ def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:
     half = len(valid) // 2
     if half == 0:
         return tuple(Mixing(name, None, 0.0) for name in records)
+    valid = valid[: 2 * half]
+    counts = valid.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)
     out = []
     for name, record in records.items():
-        flat = record[: 2 * half].double().reshape(*valid[: 2 * half].shape, -1)  # (2 half, P, F)
+        flat = record[: 2 * half].double().reshape(*valid.shape, -1)  # (2 half, P, F)
+        if not bool(((flat == 0) | (flat == 1)).all()):  # ranks of two values say the same as they
+            flat = _scores(flat, valid)
         halves = flat.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)  # (2P, half, F)
-        counts = valid[: 2 * half].unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)
         out.append(Mixing(name, *_worst(halves, counts)))
     return tuple(out)
+
+
+def _scores(x: Tensor, valid: Tensor) -> Tensor:
+    """Normal scores of ranks, and of ranks of distances from the median. (K, P, F) -> (K, P, 2F)"""
+    if not bool(valid.any()):
+        return x
+    kept = x[valid].T.contiguous()  # (F, S)
+    far = (kept - kept.median(1, keepdim=True).values).abs()
+    out = x.new_zeros(*valid.shape, 2 * len(kept))
+    out[valid] = torch.cat([_ranked(kept), _ranked(far)]).T
+    return out
+
+
+def _ranked(x: Tensor) -> Tensor:
+    """The normal scores of mean ranks. (F, S) -> same"""
+    ordered = x.sort(1).values
+    below = torch.searchsorted(ordered, x)
+    upto = torch.searchsorted(ordered, x, right=True)
+    rank = (below + upto + 1) / 2
+    share = (rank.double() - 0.375) / (x.shape[1] + 0.25)
+    return torch.special.ndtri(share)
 
 
 def _worst(halves: Tensor, valid: Tensor) -> tuple[float | None, float]:
@@ -60,4 +95,6 @@ def _worst(halves: Tensor, valid: Tensor) -> tuple[float | None, float]:
     r_hat = float((whole / inside).sqrt().max())
     if not math.isfinite(r_hat):
         return None, 0.0
+    if r_hat > MIXED:
+        return r_hat, 0.0
     return r_hat, min(total, float((len(n) * whole / between).min()))

@@ -7,6 +7,7 @@ that completion is ruled out, proved; anything else leaves it open.
 import math
 
 from engine.answer import Answer, Status
+from engine.decimals import surely_below
 from engine.domain import Finite
 from engine.encode import NotEncodable
 from engine.kernels import clauses as learning
@@ -20,7 +21,7 @@ CONFLICTS = 200  # of the learning refutation of one row
 
 def partial(problem: Problem) -> list[Answer]:
     """One answer for each row: SCORED with a bound valid for every completion, or INFEASIBLE."""
-    floor = problem.energy.floor()
+    floor = problem.floor
     if not any(isinstance(d, Finite) for d in problem.domains.values()):
         return [_scored(floor) for _ in range(problem.rows)]
     plan = plan_of(problem)
@@ -39,8 +40,11 @@ def _learned(problem: Problem, plan: Plan, row: int, floor: float) -> Answer:
     status, state = learning.search(learner.state, (), CONFLICTS)
     if status == learning.REFUTED:
         return _ruled_out()
-    explicit = learner.constant + learning.lower_bound(state)
-    return _scored(max(floor, explicit + plan.rest_floor))
+    scale = plan.factors.scale
+    explicit = scale.below(learner.constant + learning.lower_bound(state))
+    if plan.rest is None:
+        return _scored(explicit)
+    return _scored(max(floor, surely_below(explicit + plan.rest_floor)))
 
 
 def _ruled_out() -> Answer:

@@ -1,7 +1,7 @@
 """A problem: an energy, and where its variables may lie, for one row of evidence or for many."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Variable
+from engine.decimals import surely_below
+from engine.domain import Domain, Finite, Real, Variable
 from engine.energy import Energy, Part, Sum, Term, scope_domains
 from engine.errors import BadQuery, Mistake, known
+from engine.explicit import Explicit
 from engine.factors import Factors
+from engine.random import Stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +130,20 @@ class Problem:
     def shared(self) -> bool:
         """The structure is that of the root: no term has one that follows the evidence."""
         return self.root is not None and all(
-            p.term.fixed_structure or self._structure(p) is None for p in self.parts
+            p.term.fixed_structure or self._structure(k) is None for k, p in enumerate(self.parts)
         )
+
+    def prepare(self) -> Iterator[None]:
+        """Makes `factored` in pieces, a term each, for whoever looks at the clock between them."""
+        for place, part in enumerate(self.parts):
+            if self.root is not None and not part.term.fixed_structure:
+                self._structure(place)
+                yield
+        source = self.root if self.root is not None and self.shared else self
+        for place in range(len(source.parts)):
+            source._structure(place)
+            yield
+        self.factored()
 
     @cached_property
     def _factored(self) -> tuple[Factors, Energy | None]:
@@ -138,7 +153,7 @@ class Problem:
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
         pieces, rest = [], []
         for place, part in enumerate(self.parts):
-            own = self._structure(part)
+            own = self._structure(place)
             if own is None:
                 rest.append(part)
                 continue
@@ -151,16 +166,39 @@ class Problem:
         every = [starts[view.variable.name] + view.places.reshape(-1) for view in term.scope]
         return np.concatenate([np.zeros(0, np.int64), *every])
 
-    def _structure(self, part: Part) -> Factors | None:
-        domains = scope_domains(part.term, dict(self.domains))
-        if not all(isinstance(d, Finite) for d in domains):
-            return None
-        return part.term.structured(part.weight, *domains)
+    @cached_property
+    def _structures(self) -> dict[int, Factors | None]:
+        return {}
+
+    def _structure(self, place: int) -> Factors | None:
+        """What the term at this place says explicitly; asked for once."""
+        if place not in self._structures:
+            part = self.parts[place]
+            domains = scope_domains(part.term, dict(self.domains))
+            finite = all(isinstance(d, Finite) for d in domains)
+            own = part.term.structured(part.weight, *domains) if finite else None
+            self._structures[place] = own
+        return self._structures[place]
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the
         energy that could not be made explicit (None when nothing is left)."""
         return self._factored
+
+    @cached_property
+    def explicit(self) -> Explicit:
+        """What the explicit summands cost, exactly."""
+        if self.shared:
+            assert self.root is not None
+            return self.root.explicit
+        return Explicit.of(self.factored()[0])
+
+    @cached_property
+    def floor(self) -> float:
+        """A proved lower bound of the energy: the weighted floors of its terms."""
+        factors, rest = self.factored()
+        least = self.energy.floor()
+        return factors.scale.sum_below(least) if rest is None else surely_below(least)
 
     def reduced(self) -> "Problem":
         """The problem without the variables that a term defines from others.
@@ -186,6 +224,19 @@ class Problem:
             assert isinstance(domain, Finite)
             columns.append(domain.allowed.reshape(self.rows, -1).numpy())
         return np.concatenate(columns, axis=1)
+
+    def inside(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Whether decided states, one a row, lie in their domains. -> (R,) bool"""
+        sizes = [np.full(v.domain.sites, v.domain.event[-1]) for v in self.finite]
+        widths = np.concatenate([np.zeros(0, np.int64), *sizes])
+        at = np.cumsum(widths) - widths + self.places(state)
+        kept = torch.from_numpy(self.possible[np.arange(self.rows)[:, None], at].all(1))
+        for v in self.variables:
+            if v not in self.finite:
+                domain, x = self.domain(v.name), state[v.name]
+                same = torch.isclose(domain.project(x), x, rtol=1e-6, atol=1e-9)
+                kept = kept & same.reshape(self.rows, -1).all(1).cpu()
+        return kept
 
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
         """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""
@@ -225,6 +276,33 @@ class Problem:
     def decide(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest definite states inside the domains."""
         return {n: self.domain(n).decide(state[n]) for n in self.domains}
+
+    def sample(self, name: str, particles: int, rng: Stream) -> Tensor:
+        """Random states of a variable inside its domain. -> (R * P, *event)"""
+        domain = self.domain(name)
+        return domain.project(self.rounded(name, domain.sample(particles, rng)))
+
+    def rounded(self, name: str, x: Tensor) -> Tensor:
+        """Reals as the terms see them, so that an energy is that of the very numbers: float32,
+        unless a float64 term looks at the variable. Edges and given numbers are restored by
+        `project`. (B, *event) -> same"""
+        if name not in self.coarse:
+            return x
+        near = x.float().double()
+        return torch.where(near.isfinite(), near, x)
+
+    @cached_property
+    def coarse(self) -> frozenset[str]:
+        """The real variables that no float64 term looks at."""
+        wide = {
+            view.variable.name
+            for part in self.parts
+            if part.term.dtype == torch.float64
+            for view in part.term.scope
+        }
+        return frozenset(
+            n for n, d in self.domains.items() if isinstance(d, Real) and n not in wide
+        )
 
     def domain(self, name: str) -> Domain:
         """The domain of a variable, with all R rows."""

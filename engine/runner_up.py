@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from engine.alternatives import FOUND, differing, next_best
 from engine.answer import Answer, Place, RunnerUp, Status
+from engine.compare import room
 from engine.errors import BadQuery, Mistake, known
-from engine.minimizer import GAP, Minimizer
+from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.solve import Budget
 
@@ -36,7 +37,7 @@ def runner_up(
     if other.status not in FOUND or other.values is None or other.energy is None:
         return None
     shares = other.terms[: len(problem.parts)]  # those behind say where it had to differ
-    text = f"{_differences(problem, answer, other)}; {_loss(answer, other)}"
+    text = f"{_differences(problem, answer, other)}; {_loss(problem, answer, other)}"
     return RunnerUp(other.values, other.energy, shares, text)
 
 
@@ -63,13 +64,13 @@ def _differences(problem: Problem, answer: Answer, other: Answer) -> str:
     return f"with {', '.join(said)}{more}"
 
 
-def _loss(answer: Answer, other: Answer) -> str:
+def _loss(problem: Problem, answer: Answer, other: Answer) -> str:
     """What the runner-up costs more, term by term."""
     assert answer.energy is not None and other.energy is not None
     more = other.energy - answer.energy
     best = "" if other.status is Status.OPTIMAL else "; nothing proves it the best of these"
     shares = list(_shares(answer, other))
-    if abs(more) <= GAP * max(1.0, abs(answer.energy)):
+    if abs(more) <= room(problem, answer.energy):
         level = f" ({', '.join(shares)})" if shares else ""
         return f"it is as good as the answer{level}{best}"
     way = "more" if more > 0 else "less"

@@ -22,13 +22,12 @@ from engine.exact_sample import drawn
 from engine.mixing import Mixing, mixing
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget, Start
+from engine.solve import Budget
+from engine.start import Start
 
 RECORDS = 24  # of each chain, at least
 LONGER = 4  # times as many, where the rules often fail
 ROUNDS = 6  # of records, each with twice the moves between two of them
-MIXED = 1.05  # R-hat up to which chains pass as mixed
-HELD = 1e-9  # violation that counts as none
 
 
 Ahead = Callable[[Problem, Sequence[Mapping[str, Any]]], None]  # told of values to be judged
@@ -60,6 +59,12 @@ class Samples:
     flags: tuple[Flag, ...] = ()
     steps: int = 0
     seconds: float = 0.0
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the draws may pass as draws from the distribution: they are exact, or the chains
+        agree on every variable."""
+        return self.exact or (bool(self.mixing) and all(told.mixed for told in self.mixing))
 
 
 def samples(
@@ -147,7 +152,7 @@ class _Records:
 
     @property
     def valid(self) -> Tensor:
-        return self.violation <= HELD
+        return self.violation == 0
 
 
 def _approximate(
@@ -178,7 +183,7 @@ def _approximate(
             if not cut:  # out of time: what stands is the only record
                 s = chains.moved(problem, s, rng, pause)
             found.append(chains.now(problem, s))
-            good += int((found[-1].violation <= HELD).sum())
+            good += int((found[-1].violation == 0).sum())
         if len(found) < each and kept is not None:
             break  # the last round was longer
         state = {n: torch.stack([now.state[n] for now in found]) for n in problem.domains}
@@ -209,9 +214,7 @@ def _start(problem: Problem, particles: int, rng: Stream) -> State:
 
 
 def _mixed(told: tuple[Mixing, ...], count: int) -> bool:
-    return all(m.r_hat is not None and m.r_hat <= MIXED for m in told) and all(
-        m.effective >= count / 2 for m in told
-    )
+    return all(m.mixed and m.effective >= count / 2 for m in told)
 
 
 def _picked(kept: _Records, count: int) -> State:

@@ -20,16 +20,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import score_plain
 from engine.batch import Batch, Failed, gathered
-from engine.domain import Domain, Finite, State, Variable
+from engine.compare import slack
+from engine.domain import Domain, Finite, Real, State, Variable
 from engine.energy import Term, plain_scope
 from engine.factors import Factors, Ints
 from engine.minimizer import Minimizer, Report, score
+from engine.minimizers.descent import Descent
+from engine.minimizers.gibbs import Gibbs
 from engine.problem import Problem
 from engine.random import Stream
+from engine.sample import samples
+from engine.solve import Budget, solve
 
 NEAR = 1e-5  # relative; states are float32
 SLOPE = 1e-4  # relative; differences in float64
+COARSE = 1e-2  # relative; differences in float32
 ENUMERATED = 512  # states up to which a rule is judged at all of them
 HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 
@@ -40,8 +47,9 @@ HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor, proposals; of a rule also that the energy is
-    zero exactly where it holds, that it explains itself, and that its structure agrees.
+    Shape and rows, purity, gradient, affinity, floor, proposals, the dtype it is handed; of a rule
+    also that the energy is zero exactly where it holds, that it explains itself, and that its
+    structure agrees.
     """
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
@@ -59,6 +67,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_verdicts(term, draws, states)
     _check_factors(term, draws, states)
     _check_proposals(term, seed)
+    _check_doors(term, draws, states)
 
 
 class _Draws:
@@ -111,7 +120,7 @@ class _Draws:
 
     def tensors(self, state: State) -> list[Tensor]:
         """The tensors of the scope."""
-        return [view.tensor(state[view.variable.name]) for view in self.term.scope]
+        return self.term.views(state)
 
     def plain(self, state: State, row: int) -> list[Any]:
         """The plain values of the scope."""
@@ -154,18 +163,33 @@ def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
         )
 
 
-def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
-    """The slope along random directions against differences, in float64."""
+def _precise(term: Term, tensors: Sequence[Tensor]) -> tuple[Term, float, float]:
+    """A copy that computes in float64, a step of differences for it and what these may miss; the
+    term itself and a longer step where its own numbers cannot be widened."""
     exact = copy.deepcopy(term).double()
-    xs = [x.double().requires_grad_() for x in tensors]
+    for part in exact.modules():
+        if isinstance(part, Term):
+            part.dtype = torch.float64  # type: ignore[misc]
+    try:
+        _energy(exact, [x.double() for x in tensors])
+    except Exception:  # a user's code may raise anything; in its own dtype it has run
+        return term, 1e-3, COARSE
+    return exact, 1e-6, SLOPE
+
+
+def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
+    """The slope along random directions against differences."""
+    exact, h, slack = _precise(term, tensors)
+    xs = [x.to(exact.dtype).requires_grad_() for x in tensors]
     energy = exact.energy(*xs)
     slopes: Sequence[Tensor | None] = [None] * len(xs)
     if energy.requires_grad:
         finite = torch.where(energy.isfinite(), energy, 0.0)
         slopes = torch.autograd.grad(finite.sum(), xs, allow_unused=True)
-    rng, h = Stream(1, torch.tensor([1])), 1e-6
+    rng = Stream(1, torch.tensor([1]))
     ways = [
-        rng.fork(k).normal(x.shape[0], *x.shape[1:], dtype=torch.float64) for k, x in enumerate(xs)
+        rng.fork(k).normal(x.shape[0], *x.shape[1:], dtype=torch.float64).to(x.dtype)
+        for k, x in enumerate(xs)
     ]
     predicted = torch.zeros(xs[0].shape[0], dtype=torch.float64)
     for slope, way in zip(slopes, ways, strict=True):
@@ -177,7 +201,8 @@ def _check_gradient(term: Term, tensors: Sequence[Tensor]) -> None:
     below = _energy(exact, [x.detach() - h * w for x, w in zip(xs, ways, strict=True)])
     one, other = (above.double() - middle) / h, (middle - below.double()) / h
     low, high = torch.minimum(one, other), torch.maximum(one, other)  # they differ at a kink
-    room = SLOPE * (1 + torch.maximum(low.abs(), high.abs()))
+    room = slack * (1 + torch.maximum(low.abs(), high.abs()))
+    room = room + 8 * torch.finfo(xs[0].dtype).eps * middle.abs() / h  # rounding
     known = low.isfinite() & high.isfinite()
     wrong = known & ((predicted < low - room) | (predicted > high + room))
     assert not wrong.any(), (
@@ -195,8 +220,12 @@ def _check_residual(term: Term, tensors: Sequence[Tensor]) -> None:
 
 def _check_affine(term: Term, draws: _Draws) -> None:
     """Along a line between two distributions at one site the energy is straight."""
-    a, b = ([x.double() for x in draws.tensors(draws.relaxed(4, step))] for step in (1, 2))
-    exact = copy.deepcopy(term).double()
+    first = draws.tensors(draws.relaxed(4, 1))
+    exact, _, _ = _precise(term, first)
+    a, b = (
+        [x.to(exact.dtype) for x in tensors]
+        for tensors in (first, draws.tensors(draws.relaxed(4, 2)))
+    )
     share = 0.3
     for k, view in enumerate(term.scope):
         if not isinstance(view.variable.domain, Finite):
@@ -247,7 +276,7 @@ def _check_verdicts(term: Term, draws: _Draws, states: State) -> None:
         if term.required_by_default:
             assert verdict is not None, f"{term.label}: a rule must decide {values}"
             assert energy >= 0, f"{term.label}: the energy of a rule is {energy:g} at {values}"
-            assert (energy <= 1e-6) == verdict, (
+            assert (energy <= term.tolerance) == verdict, (
                 f"{term.label}: holds is {verdict} at {values}, and the energy is {energy:g}"
             )
 
@@ -272,6 +301,38 @@ def _check_proposals(term: Term, seed: int) -> None:
         assert torch.equal(x[particles:], y), (
             f"{term.label}: propose gives other states to the same row in another batch"
         )
+
+
+class Watched(Term):
+    """Another term, which fails where it is handed tensors that are not of its dtype."""
+
+    def __init__(self, term: Term):
+        super().__init__(*term.scope)
+        self.term, self.affine, self.dtype = term, term.affine, term.dtype  # type: ignore[misc]
+
+    def energy(self, *tensors: Tensor) -> Tensor:
+        for k, x in enumerate(tensors):
+            assert x.dtype == self.dtype, (
+                f"{self.term.label}: is handed {x.dtype} for scope entry {k}, not {self.dtype}"
+            )
+        return self.term.energy(*tensors)
+
+    def factors(self, *domains: Domain) -> None:
+        del domains  # so that every search evaluates
+
+    def floor(self) -> float:
+        return self.term.floor()
+
+
+def _check_doors(term: Term, draws: _Draws, states: State) -> None:
+    """It computes, in its own dtype, in a score, in each kind of search and in a draw."""
+    problem = Problem(1.0 * Watched(term))
+    one = {n: v.domain.decode(states[n][:1])[0] for n, v in draws.variables.items()}
+    score_plain(problem, [one])
+    for minimizer in (Descent(), Gibbs()):
+        for _ in solve(problem, minimizer, particles=2, budget=Budget(steps=1)):
+            pass
+    samples(problem, 1, particles=2, budget=Budget(stop=lambda: True))
 
 
 def _check_factors(term: Term, draws: _Draws, states: State) -> None:
@@ -612,6 +673,10 @@ def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> No
             assert torch.allclose(settled, x.to(settled.dtype), atol=1e-5), (
                 f"{name}: after step {k} {n} is undecided, or has left its narrowed domain"
             )
+            if isinstance(problem.domain(n), Real):
+                assert x.dtype == settled.dtype and torch.equal(_bits(settled), _bits(x)), (
+                    f"{name}: after step {k} {n} has given numbers changed, or lies past an edge"
+                )
         found = report.energy.isfinite() & (report.bound < torch.inf)
         told = score(problem, report.x)
         for what in ("energy", "violation"):
@@ -620,11 +685,11 @@ def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> No
                 f"{name}: after step {k} it reports {what} {a.tolist()}, the states have "
                 f"{b.tolist()}"
             )
-        proved = found & (report.violation <= 1e-9)
-        low = report.bound[proved] <= report.energy[proved] + 1e-6 * (
-            1 + report.energy[proved].abs()
+        clean = found & (report.violation == 0)
+        over = report.bound - report.energy
+        assert bool((over <= slack(problem, report.x))[clean].all()), (
+            f"{name}: after step {k} a bound lies above the energy of a state"
         )
-        assert low.all(), f"{name}: after step {k} a bound lies above the energy of a state"
         if last is not None:
             assert not (last.better(report) & (report.bound < torch.inf)).any(), (
                 f"{name}: the report after step {k} is worse than the one before"
@@ -689,6 +754,11 @@ def _close(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | (near & a.isfinite() & b.isfinite())).all())
 
 
+def _bits(x: Tensor) -> Tensor:
+    """Float64 numbers as whole ones: -0.0 is not 0.0."""
+    return x.contiguous().view(torch.int64)
+
+
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isfinite(a + b) and abs(a - b) <= NEAR * (1 + abs(b)))
 
@@ -698,4 +768,4 @@ def _at(mask: Tensor) -> int:
     return int(mask.nonzero()[0, 0]) if mask.any() else 0
 
 
-__all__ = ["check_domain", "check_minimizer", "check_term", "evaluate_factors"]
+__all__ = ["Watched", "check_domain", "check_minimizer", "check_term", "evaluate_factors"]

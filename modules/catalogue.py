@@ -35,7 +35,7 @@ from pydantic_core import ErrorDetails
 from engine.domain import Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known
-from modules.parameters import FILE, Confine, loose_files
+from modules.files import FILE, Confine, loose_files
 from modules.weights import confined
 
 GROUP = "basin.modules"  # of entry points
@@ -293,7 +293,7 @@ def parameters(term: type[Term]) -> type[BaseModel]:
     if loose := loose_files(model):
         raise TypeError(
             f"{', '.join(loose)} of {term.__name__} names a file: "
-            "annotate it as modules.parameters.File, or Annotated[Path, Confined()]"
+            "annotate it as modules.files.File, or Annotated[Path, Confined()]"
         )
     return model
 

@@ -129,16 +129,19 @@ def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]
     One call and at most one exchange for each term. A structure with many hidden sites is not
     checked.
     """
+    weights = {part.term: part.weight for part in problem.parts}
     for term in remotes_of(problem) if found else ():
+        weight = weights.get(term, None if term.required_by_default else 1.0)
         domains = [view.of(problem.domains[view.variable.name]) for view in term.scope]
-        factors = term.factors(*domains)
+        factors = term.structured(weight, *domains)
         if factors is not None:
             plain = [(row, plain_scope(term, dict(values))) for row, values in found]
-            _check_term(term, factors, domains, plain)
+            _check_term(term, weight, factors, domains, plain)
 
 
 def _check_term(
     term: HostedTerm,
+    weight: float | None,
     factors: Factors,
     domains: Sequence[Domain],
     found: Sequence[tuple[int, Sequence[Any]]],
@@ -152,7 +155,10 @@ def _check_term(
             continue
         if not verdict.HasField("holds"):
             priced.append((cost, plain))
-        elif verdict.holds != math.isfinite(cost):
+            continue
+        # a rule at a price costs something exactly where it fails; a cost may forbid, at any price
+        free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
+        if verdict.holds != free:
             said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
             raise ModuleFault(
                 term.label,
@@ -164,7 +170,8 @@ def _check_term(
     states = [torch.stack([domain.encode(v) for v in column]) for domain, column in columns]
     with torch.no_grad():
         energies = term.energy(*states).tolist()
-    for (cost, _), energy in zip(priced, energies, strict=True):
+    for (cost, _), told in zip(priced, energies, strict=True):
+        energy = (1.0 if weight is None else weight) * told
         if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
             raise ModuleFault(
                 term.label, f"its structure costs an answer {cost:g}, its energy is {energy:g}"

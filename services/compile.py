@@ -31,7 +31,8 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
     """What is wrong with the parts of a query that is wrong as a whole, each looked at by itself.
 
     data: plain, as a file holds it. Each term is compiled alone over the variables that make
-    sense, and so is the evidence; what only shows when all else is right is not told.
+    sense, and so is the evidence of each variable; what shows only when all else is right is not
+    told.
     """
 
     def told(**parts: Any) -> list[Mistake]:
@@ -44,8 +45,8 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
     if not isinstance(data, Mapping) or not isinstance(data.get("variables"), Mapping):
         return []
     variables: dict[str, Any] = {}
-    every = list(data["variables"].items())[: limits.variables]
-    variables = {name: spec for name, spec in every if not told(variables={name: spec})}
+    named = list(data["variables"].items())[: limits.variables]
+    variables = {name: spec for name, spec in named if not told(variables={name: spec})}
     unsound = data["variables"].keys() - variables.keys()
     found: list[Mistake] = []
     terms = data.get("terms")
@@ -53,24 +54,34 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
         if not isinstance(term, Mapping):
             continue
         scope = term.get("scope")
-        names = {str(v).partition("[")[0].strip() for v in scope} if isinstance(scope, list) else ()
+        every = scope if isinstance(scope, list) else []
+        names = {str(view).partition("[")[0].strip() for view in every}
         bare = {name: term[name] for name in ("kind", "scope", "params") if name in term}
-        if unsound.isdisjoint(names):
-            mistakes = told(terms=[bare])
-        else:
-            mistakes = _of_kind(bare, catalogue)
+        mistakes = told(terms=[bare]) if unsound.isdisjoint(names) else []
+        if (
+            not names or not names <= variables.keys()
+        ):  # its scope says nothing: what does not ask for it
+            mistakes += _of_kind(bare, catalogue)
         found += [
             replace(m, path=m.path.replace("terms[0]", f"terms[{place}]", 1)) for m in mistakes
         ]
     evidence = data.get("evidence", {})
-    whole = unsound.isdisjoint(evidence if isinstance(evidence, Mapping) else ())
-    return found + told(evidence=evidence) if variables and whole else found
+    rows = evidence if isinstance(evidence, list) else [evidence]
+    rows = [row if isinstance(row, Mapping) else {} for row in rows]
+    for name in variables:
+        given = [{name: row[name]} if name in row else {} for row in rows]
+        if any(given):
+            found += told(evidence=given)
+    return found
 
 
 def _of_kind(term: Mapping[str, Any], catalogue: Kinds) -> list[Mistake]:
     """What is wrong with the kind and the parameters of a term, whatever its scope."""
+    kind, params = term.get("kind"), term.get("params", {})
+    if not isinstance(kind, str) or not isinstance(params, Mapping):
+        return []  # told by the query already
     try:
-        catalogue.kind(term.get("kind", "")).check(term.get("params", {}))
+        catalogue.kind(kind).check(params)
     except BadQuery as error:
         return list(error.under("terms[0]").mistakes)
     return []

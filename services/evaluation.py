@@ -11,7 +11,16 @@ from services.frames import Frame, load
 from services.hosted import Hosted
 from services.limits import Limits
 from services.region import HostRegion, Regions
-from services.tensors import Content, aligned, array_of, lay, share, view_list, within
+from services.tensors import (
+    Content,
+    aligned,
+    array_of,
+    lay,
+    number_of,
+    share,
+    view_list,
+    within,
+)
 from services.v1 import module_pb2 as pb
 
 Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
@@ -129,4 +138,5 @@ class Evaluation:
 
 def ready(hosted: Hosted) -> pb.Ready:
     """What a binding is answered with."""
-    return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine))
+    dtype = number_of(hosted.term.dtype)
+    return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine), dtype=dtype)

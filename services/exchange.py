@@ -25,14 +25,23 @@ from services.bindings import Binding, binding_to_proto
 from services.dial import Line, Lost, Replicas, Stream
 from services.frames import Frame, load
 from services.region import attach, bell_of
-from services.tensors import Array, Content, aligned, array_of, lay, share, view, view_list
+from services.tensors import (
+    FLOATS,
+    Array,
+    Content,
+    aligned,
+    array_of,
+    lay,
+    share,
+    view,
+    view_list,
+)
 from services.v1 import module_pb2 as pb
 
 WINDOW = 4  # chunks under way at once, in line
 SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way at once
 LASTING = 4  # chunks after which it is for any: a stream that lasts repays the pipes beside it
 LENT = 1 << 20  # bytes of slopes that are worth not being copied
-WIRE = (torch.float32, torch.float64)  # state types that travel; others go as float32
 
 
 @dataclass(eq=False)
@@ -101,7 +110,7 @@ class Exchanges:
 
     def send(self, tensors: Sequence[Tensor], want_gradient: bool) -> Pending:
         """Put a batch on its way. Raises what `wait` raises."""
-        states = [array_of(x if x.dtype in WIRE else x.float()) for x in tensors]
+        states = [array_of(x if x.dtype in FLOATS else x.float()) for x in tensors]
         with self._lock:
             chunks = list(_split(states, self._most(states)))
             pending = Pending(len(chunks))

@@ -144,7 +144,8 @@ class Host(rpc.ModuleServiceServicer):
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
         hosted = self._cached(request.binding, request.raw_contents)
         response = pb.StructureResponse()
-        factors = hosted.factors(self.limits)
+        weight = request.weight if request.HasField("weight") else None
+        factors = hosted.structured(weight, self.limits)
         if factors is None:
             return response
         response.digest = digest_of(factors)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite
+from engine.domain import Domain, Finite, Real
 from engine.energy import Term
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
@@ -53,12 +53,14 @@ class Hosted:
             raise ModuleFault(self.kind, "its floor is nan")
         return floor
 
-    def factors(self, limits: Limits) -> Factors | None:
-        """Explicit structure under the domains, checked; None when there is none."""
+    def structured(self, weight: float | None, limits: Limits) -> Factors | None:
+        """Explicit structure under the domains, of a constraint (weight None) or at a price,
+        checked; None when there is none."""
         if not all(isinstance(domain, Finite) for domain in self.domains):
             return None
         with self.lock:
-            factors = guarded(self.kind, "factors", lambda: self.term.factors(*self.domains))
+            structured = self.term.structured
+            factors = guarded(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
         try:
@@ -87,7 +89,9 @@ class Hosted:
         for values in candidates:
             self._check_values(values)
         columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
-        states = [torch.stack([d.encode(v).float() for v in column]) for d, column in columns]
+        states = [
+            torch.stack([d.encode(v) for v in column]).to(self.term.dtype) for d, column in columns
+        ]
         with self.lock:
             inside = guarded(self.kind, "accepts", lambda: self.term.accepts(self.domains, states))
         if inside is None:
@@ -114,7 +118,11 @@ class Hosted:
                 self.kind,
                 f"propose gave shapes {got}, not {wanted}, or numbers that are not finite",
             )
-        return tuple(state.detach().float() for state in states)
+        pairs = zip(states, self.domains, strict=True)
+        return tuple(
+            state.detach().to(torch.float64 if isinstance(domain, Real) else torch.float32)
+            for state, domain in pairs
+        )
 
     def evaluate(
         self, states: Sequence[Tensor], want_gradient: bool
@@ -123,7 +131,8 @@ class Hosted:
         self._check_states(states)
         leaves = [state.requires_grad_(want_gradient) for state in states]
         with torch.set_grad_enabled(want_gradient):
-            energy = guarded(self.kind, "energy", lambda: self.term.energy(*leaves))
+            own = [leaf.to(self.term.dtype) for leaf in leaves]
+            energy = guarded(self.kind, "energy", lambda: self.term.energy(*own))
         self._check_energy(energy, states[0].shape[0])
         if not want_gradient:
             return energy.detach().double(), ()

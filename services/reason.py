@@ -4,6 +4,7 @@ A query becomes a problem, a minimizer settles it, and plain values are judged a
 search; proofs, alternatives and explanations are then single calls into the engine.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from engine.partial import partial
 from engine.problem import Problem
 from engine.proof import check_provable, refutation
 from engine.runner_up import check_differ, runner_up
-from engine.solve import Budget, Solution, never, solve
+from engine.solve import ENDLESS, Budget, Solution, never, solve
 from modules.kinds import Kinds
 from services.agreement import (
     Patience,
@@ -62,8 +63,9 @@ class Reasoner:
     ) -> list[Answer]:
         """One answer for each row of evidence. Raises BadQuery with every mistake, or ModuleFault
         and its like where a kind is hosted."""
+        since = time.monotonic()
         problem = self.compiler.problem(query)
-        return answered(problem, query, options or Options(), watch, stop)
+        return answered(problem, query, options or Options(), watch, stop, since=since)
 
 
 class Rows:
@@ -75,10 +77,17 @@ class Rows:
     """
 
     def __init__(
-        self, problem: Problem, query: Query, options: Options, stop: Stop, tell: Tell | None
+        self,
+        problem: Problem,
+        query: Query,
+        options: Options,
+        stop: Stop,
+        tell: Tell | None,
+        since: float | None = None,
     ):
         self.problem, self.options, self.tell = problem, options, tell
-        self.budget = Budget(query.budget.seconds, query.budget.steps, stop)
+        self.budget = Budget(query.budget.seconds, query.budget.steps, stop, since).begun()
+        self.seconds = query.budget.seconds
         self.seed = query.budget.seed
         self._verified: dict[int, Answer] = {}
         self._told: dict[int, Answer] = {}
@@ -168,14 +177,16 @@ def answered(
     stop: Stop = never,
     tell: Tell | None = None,
     patience: Patience | None = None,
+    since: float | None = None,
 ) -> list[Answer]:
     """The answers of a query that was compiled, whose terms may be hosted.
 
-    patience: how long hosts are waited for; without it, until `stop`. Raises ModuleFault where a
+    patience: how long hosts are waited for; without it, until `stop`. since: when the question was
+    asked, from which its seconds count; None: now. Raises ModuleFault where a
     host contradicts itself, OutOfTime where it was given up before anything was found.
     """
     patience = patience or Patience(stop)
-    rows = Rows(problem, query, options, stop, tell)
+    rows = Rows(problem, query, options, stop, tell, since)
     with attended(problem, patience):
         try:
             return scored(problem, query, tell) if options.score else _searched(rows, query, watch)
@@ -188,7 +199,7 @@ def answered(
 def _searched(rows: Rows, query: Query, watch: Watch) -> list[Answer]:
     for solution in solve(
         rows.problem,
-        minimizer_for(rows.problem, rows.options),
+        minimizer_for(rows.problem, rows.options, rows.seconds),
         particles=query.budget.particles,
         budget=rows.budget,
         seed=rows.seed,
@@ -220,17 +231,24 @@ def asks_further(answer: Answer, options: Options) -> bool:
     return bool(options.alternatives or options.explain or (options.prove and undecided))
 
 
-def minimizer_for(problem: Problem, options: Options) -> Minimizer:
-    """The minimizer that is asked for. Raises BadQuery for what this problem does not allow."""
+def minimizer_for(problem: Problem, options: Options, seconds: float | None) -> Minimizer:
+    """The minimizer that is asked for; seconds: the limit of time, if there is one.
+
+    Raises BadQuery for what this problem does not allow.
+    """
     if options.proof:
         check_provable(problem)
     check_differ(problem, options.differ)
-    return minimizer_of(options)
+    return minimizer_of(options, Portfolio() if seconds is None else ENDLESS)
 
 
-def minimizer_of(options: Options) -> Minimizer:
-    """The minimizer that is asked for, told what to find out. Raises BadQuery for other names."""
-    named = Portfolio() if options.minimizer is None else minimizer_named(options.minimizer)
+def minimizer_of(options: Options, default: Minimizer | None = None) -> Minimizer:
+    """The minimizer that is asked for (default: `Portfolio()`), told what to find out.
+
+    Raises BadQuery for other names.
+    """
+    default = default or Portfolio()
+    named = default if options.minimizer is None else minimizer_named(options.minimizer)
     return named.asked(options.prove, options.alternatives)
 
 
@@ -243,7 +261,8 @@ def furthered(
     if answer.status is Status.INFEASIBLE:
         answer = _explained(one, answer, budget) if options.explain else answer
         return _proved(one, answer, budget) if options.proof else answer
-    own = minimizer_of(options.model_copy(update={"prove": False, "alternatives": 0}))
+    plain = options.model_copy(update={"prove": False, "alternatives": 0})
+    own = minimizer_of(plain)
     if options.alternatives:
         others = alternatives(
             one,
@@ -268,7 +287,7 @@ def _left(budget: Budget, answer: Answer) -> Budget:
     """What the search of a row left of its time, for all that is asked beside it."""
     if budget.seconds is None:
         return budget
-    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds))
+    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds), since=None)
     return Budget(steps=budget.steps, stop=left.clock())
 
 

@@ -37,7 +37,7 @@ from services.dial import PATIENT, Dialing, Replicas
 from services.exchange import Exchanges, Pending
 from services.hosted import spelled
 from services.structure import check_fit, factors_from_proto
-from services.tensors import put, take_list
+from services.tensors import dtype_of, put, take_list
 from services.v1 import module_pb2 as pb
 from services.values import to_value
 
@@ -60,6 +60,7 @@ class Remote(HostedTerm):
         ready = home.judge(self.binding, []).ready
         described = home.described()
         self.affine = ready.affine  # type: ignore[misc]
+        self.dtype = dtype_of(ready.dtype)  # type: ignore[misc]
         self.calibrated = described.calibrated  # type: ignore[misc]
         self.required_by_default = described.required_by_default  # type: ignore[misc]
         self._floor = ready.floor
@@ -96,13 +97,17 @@ class Remote(HostedTerm):
         return self._floor
 
     def factors(self, *domains: Domain) -> Factors | None:
-        """The host's explicit structure; None when it has none. Nothing is enumerated here."""
+        return self.structured(None if self.required_by_default else 1.0, *domains)
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """The host's explicit structure, as a constraint or at a price; None when it has none.
+        Nothing is enumerated or priced here."""
         if not all(isinstance(domain, Finite) for domain in domains):
             return None
         binding = self._bound(domains)
-        key = _key(binding)
+        key = _key(binding, weight)
         if key not in self._structures:
-            self._structures[key] = self.home.structure(binding, key)
+            self._structures[key] = self.home.structure(binding, weight, key)
         return self._structures[key]
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
@@ -158,8 +163,11 @@ class RemoteRule(Remote):
     """A hosted term that decides, for plain values, whether it holds."""
 
     def holds(self, *values: Any) -> bool | None:
-        verdict = self.verdict(values)
-        return verdict.holds if verdict.HasField("holds") else None
+        return self.verdicts([values])[0]
+
+    def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
+        """`holds` of several candidates, in one call."""
+        return [v.holds if v.HasField("holds") else None for v in self.judge(candidates)]
 
 
 class _Exchange(torch.autograd.Function):
@@ -255,10 +263,11 @@ class RemoteKind:
             raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
         return tuple(states)
 
-    def structure(self, binding: Binding, key: bytes) -> Factors | None:
+    def structure(self, binding: Binding, weight: float | None, key: bytes) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed."""
         digest, factors = self._kept.get(key, ("", None))
-        response = self._ask("Structure", pb.StructureRequest(known_digest=digest), binding, [])
+        request = pb.StructureRequest(known_digest=digest, weight=weight)
+        response = self._ask("Structure", request, binding, [])
         if not response.digest:
             return None
         if response.digest != digest:
@@ -346,12 +355,13 @@ def _factors(
     return factors
 
 
-def _key(binding: Binding) -> bytes:
-    """What tells bindings apart."""
+def _key(binding: Binding, weight: float | None) -> bytes:
+    """What tells bindings and weights apart."""
     raw: list[bytes] = []
     message = binding_to_proto(binding, raw)
     made = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=20)
     for content in raw:
         made.update(b"|%d|" % len(content))
         made.update(content)
+    made.update(repr(weight).encode())
     return made.digest()

@@ -16,8 +16,6 @@ from services.query import Options, Query
 from services.reason import Reasoner, Stop, Watch
 from services.sampling import Sampling, sampled, sampling_of
 
-POOR = 1.05  # R-hat above which a reader is warned
-
 
 def sample(wishes: Wishes, count: int, temperature: float) -> int:
     """Draw for every instance, and return the exit code."""
@@ -71,18 +69,17 @@ class _Writer:
         head.append(f"  {samples.status.value}{''.join(f' {f.value}' for f in samples.flags)}")
         head.append(f"  {samples.method}, {'exact' if samples.exact else 'approximate'}", "dim")
         self.console.print(head, highlight=False, soft_wrap=True)
-        draw = asked.picture or show.tabled
         for k, one in enumerate(samples.samples, 1):
             broken = "" if one.holds is not False else ", breaks a rule"
             energy = "infinite" if one.energy is None else f"{one.energy:.6g}"
             self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
-            self.console.print(show.indented(draw(one.values)), highlight=False)
+            drawn = show.indented(show.drawn(asked, row, one.values))
+            self.console.print(drawn, highlight=False, soft_wrap=True)
         for told in samples.mixing:
-            far = told.r_hat is None or told.r_hat > POOR
             hat = "chains apart" if told.r_hat is None else f"R-hat {told.r_hat:.3f}"
             said = f"  {told.variable}: {hat}, worth {told.effective:.0f} independent draws"
-            poor = "; not mixed: give more --seconds or --particles" if far else ""
-            self.console.print(Text(said + poor, "yellow" if far else "dim"))
+            poor = "; not mixed: give more --seconds or --particles" if not told.mixed else ""
+            self.console.print(Text(said + poor, "dim" if told.mixed else "yellow"))
 
 
 def _record(asked: Asked, row: int, samples: Samples, wanted: Sampling) -> dict[str, Any]:
@@ -93,6 +90,7 @@ def _record(asked: Asked, row: int, samples: Samples, wanted: Sampling) -> dict[
         "temperature": wanted.temperature,
         "exact": samples.exact,
         "method": samples.method,
+        "mixed": samples.mixed,
         "samples": [
             {"solution": asked.written(row, s.values), "energy": s.energy, "holds": s.holds}
             for s in samples.samples

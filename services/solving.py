@@ -33,7 +33,7 @@ from services.wire import (
     event_to_proto,
     options_from_proto,
 )
-from services.workers import Stop, Workers, reflagged
+from services.workers import Stop, Workers, presented
 
 INLINE = 1 << 18  # bytes of a request that is read between steps, not beside them
 SCORE = query_pb2.Options(score=True)
@@ -126,7 +126,8 @@ class Solving:
 def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", made: Made) -> Wanted:
     """A call over local terms, for the scheduler."""
     query, problem = read
-    rows = Rows(problem, query, options, stop, None if watch is None else watch.tell)
+    tell = None if watch is None else watch.tell
+    rows = Rows(problem, query, options, stop, tell, stop.since)
 
     def look(problem: Problem, solution: Solution) -> None:
         if watch is not None:
@@ -138,11 +139,11 @@ def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", mad
         return sent() if rows.end(solution) else Aside(sent)
 
     def sent() -> Any:
-        return made([reflagged(answer) for answer in rows.every()])
+        return made([presented(answer) for answer in rows.every()])
 
     return Wanted(
         problem,
-        minimizer_for(problem, options),
+        minimizer_for(problem, options, query.budget.seconds),
         query.budget.particles,
         query.budget.seed,
         rows.budget,
@@ -165,8 +166,9 @@ def _apart(read: Read, options: Options, stop: Stop, watch: "_Watch | None") -> 
         stop,
         None if watch is None else watch.tell,
         Patience(stop.gives_up, left, left),
+        stop.since,
     )
-    return [reflagged(answer) for answer in answers]
+    return [presented(answer) for answer in answers]
 
 
 def _solved(answers: Sequence[Answer]) -> pb.SolveResponse:
@@ -237,7 +239,7 @@ class _Watch:
     def tell(self, row: int, answer: Answer) -> None:
         """The answer of a row is there."""
         self._over.add(row)
-        self.send([Result(row, reflagged(answer))])
+        self.send([Result(row, presented(answer))])
 
     @torch.no_grad()
     def _progress(self, problem: Problem, solution: Solution) -> Iterator[Progress]:

@@ -116,7 +116,7 @@ class Talk:
             seconds = max(resolve.seconds - MARGIN, resolve.seconds / 2)
         budget = Budget(seconds, mine.steps if resolve.steps is None else resolve.steps, stop)
         if options.prove or options.minimizer is not None:
-            search, particles = minimizer_for(self.problem, options), mine.particles
+            search, particles = minimizer_for(self.problem, options, seconds), mine.particles
             every = answers(
                 self.problem, search, particles=particles, budget=budget, seed=mine.seed
             )

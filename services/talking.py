@@ -21,7 +21,7 @@ from services.tenant import tenant_of
 from services.v1 import session_pb2 as pb
 from services.wire import answer_to_proto, query_from_proto
 from services.wire_session import change_from_proto, fault_to_proto, resolve_from_proto
-from services.workers import Stop, Workers, reflagged
+from services.workers import Stop, Workers, presented
 
 
 class Talking:
@@ -151,7 +151,7 @@ class Talking:
     def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
         late = talk.patience(resolve, stop).judging
         patience = Patience(stop.gives_up, lambda: stop.cancelled or late(), lambda: stop.cancelled)
-        return reflagged(talk.answer(resolve, stop, patience))
+        return presented(talk.answer(resolve, stop, patience))
 
 
 def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:

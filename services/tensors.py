@@ -26,6 +26,7 @@ _TYPES: dict[torch.dtype, tuple[pb.DataType.ValueType, np.dtype[Any]]] = {
 }
 _BACK = {number: dtype for number, dtype in _TYPES.values()}
 _NUMBERS = {dtype.newbyteorder("="): number for number, dtype in _TYPES.values()}
+FLOATS = (torch.float32, torch.float64)  # that states travel in
 ALIGNED = 64  # what offsets in shared memory are multiples of
 
 Content = bytes | memoryview
@@ -36,6 +37,16 @@ def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[bytes], name: 
     """Describe one tensor in `spec` and append its bytes to `raw`."""
     spec.name, spec.raw_index = name, len(raw)
     raw.append(_described(array_of(tensor), spec).tobytes())
+
+
+def number_of(dtype: torch.dtype) -> pb.DataType.ValueType:
+    """The number of the type that states of a term travel in: its own, or float32."""
+    return _TYPES[dtype if dtype in FLOATS else torch.float32][0]
+
+
+def dtype_of(number: pb.DataType.ValueType) -> torch.dtype:
+    """The type that states of a term travel in, by its number; none is float32."""
+    return torch.float64 if number == pb.DATA_TYPE_FLOAT64 else torch.float32
 
 
 def array_of(tensor: Tensor) -> Array:

@@ -32,7 +32,7 @@ def drawn(seed: int, hard: bool = False) -> learning.Formula:
         row = [2 * free.pop() for _ in range(3)]
         clauses.append(row)
         groups.append(row)
-        costs.append((row, [rng.randint(-4, 9) / 2 for _ in row]))
+        costs.append((row, [rng.randint(-4, 9) for _ in row]))
     return learning.formula(VARIABLES, clauses, groups, sums, costs)
 
 

@@ -18,7 +18,7 @@ from engine.domain import Finite, Variable
 from engine.errors import BadQuery, ModuleFault, UnknownKind
 from engine.testing import check_term
 from modules.catalogue import Catalogue
-from modules.parameters import loose_files
+from modules.files import loose_files
 from modules.weights import confined
 
 BUILT_IN = {
@@ -378,7 +378,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel
 
 from engine import Finite, Term, Variable
-from modules.parameters import Confined, File
+from modules.files import Confined, File
 
 
 class Deep(BaseModel):

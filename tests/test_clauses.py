@@ -1,6 +1,5 @@
 """Clause learning equals enumeration: models, least costs, cores, and what may be forgotten."""
 
-import math
 import random
 
 import numpy as np
@@ -63,7 +62,7 @@ def test_the_last_model_below_an_ever_lower_limit_costs_least() -> None:
             continue
         asked += 1
         least = min(learning.objective(formula, model) for model in every)
-        state, best, status = learning.load(formula), math.inf, learning.SATISFIED
+        state, best, status = learning.load(formula), learning.NEVER, learning.SATISFIED
         while True:
             status, state = learning.search(state, upper=best)
             if status != learning.SATISFIED:

@@ -18,6 +18,7 @@ from engine import BadQuery, Budget, Finite, Problem, Real, Status, Term, Variab
 from engine.answer import Flag
 from engine.chains import SlopeChains, SweepChains
 from engine.energy import Energy, plain_scope
+from engine.mixing import mixing
 from engine.sample import Samples, samples
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
@@ -265,9 +266,46 @@ def test_chains_that_stand_apart_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     table = Table(spins, sites=edges, costs=[[0, 1], [1, 0]])
     (cold,) = samples(Problem(1.0 * table), 100, 0.15)
     assert cold.mixing[0].r_hat is None or cold.mixing[0].r_hat > 1.2
-    assert cold.mixing[0].effective < 100
+    assert cold.mixing[0].effective == 0 and not cold.mixed  # not one a chain
     (warm,) = samples(Problem(1.0 * table), 100, 2.0)
     assert warm.mixing[0].r_hat < 1.06
+
+
+CHAINS, LENGTH = 32, 60
+DISAGREEMENTS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {  # (K, P)
+    "stuck": lambda r: r.normal(size=(1, CHAINS)) + 0.01 * r.normal(size=(LENGTH, CHAINS)),
+    "two modes": lambda r: 5 * (np.arange(CHAINS) % 2) + r.normal(size=(LENGTH, CHAINS)),
+    "one chain elsewhere": lambda r: (
+        9 * (np.arange(CHAINS) < CHAINS // 8) + r.normal(size=(LENGTH, CHAINS))
+    ),
+    "other scales": lambda r: r.normal(size=(LENGTH, CHAINS)) * (1 + 9 * (np.arange(CHAINS) % 2)),
+    "drifting": lambda r: np.linspace(0, 3, LENGTH)[:, None] + r.normal(size=(LENGTH, CHAINS)),
+    "two sides": lambda r: (r.random((1, CHAINS)) < 0.5) ^ (r.random((LENGTH, CHAINS)) < 0.05),
+}
+
+
+@pytest.mark.parametrize("kind", DISAGREEMENTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_chains_that_disagree_are_worth_nothing(kind: str, seed: int) -> None:
+    x = torch.from_numpy(DISAGREEMENTS[kind](np.random.default_rng(seed)).astype(float))
+    valid = torch.rand(LENGTH, CHAINS, generator=torch.Generator().manual_seed(seed)) < 0.9
+    for record in (x, torch.stack([torch.zeros_like(x), x], -1)):
+        (told,) = mixing({"x": record}, valid)
+        assert not told.mixed and told.effective == 0
+
+
+@pytest.mark.parametrize("law", ["normal", "cauchy", "coin", "fixed"])
+def test_independent_draws_are_worth_their_number(law: str) -> None:
+    r = np.random.default_rng(4)
+    made = {
+        "normal": r.normal(size=(LENGTH, CHAINS)),
+        "cauchy": r.standard_cauchy(size=(LENGTH, CHAINS)),
+        "coin": r.random((LENGTH, CHAINS)) < 0.3,
+        "fixed": np.full((LENGTH, CHAINS), 0.1),
+    }[law]
+    valid = torch.ones(LENGTH, CHAINS, dtype=torch.bool)
+    (told,) = mixing({"x": torch.from_numpy(made.astype(float))}, valid)
+    assert told.mixed and told.effective > LENGTH * CHAINS / 2
 
 
 class Never(Term):

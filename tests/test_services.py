@@ -114,11 +114,11 @@ def test_views_and_several_scope_entries(remote: RemoteKinds, catalogue: Catalog
     there.close()
 
 
-def test_float64_and_half(remote: RemoteKinds) -> None:
+def test_states_of_another_dtype_are_narrowed_and_slopes_widened(remote: RemoteKinds) -> None:
     term = remote.kind("kinds.Pull").build([Variable("x", Real((3,)))], {})
     x = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(term({"x": x}).sum(), x)
-    torch.testing.assert_close(slope, 2 * (x.detach() - 0.3), rtol=1e-12, atol=0)
+    torch.testing.assert_close(slope, 2 * (x.detach() - 0.3), rtol=1e-5, atol=1e-6)
     half = torch.rand(2, 3).bfloat16().requires_grad_()
     (slope,) = torch.autograd.grad(term({"x": half}).sum(), half)
     assert slope.dtype == torch.bfloat16

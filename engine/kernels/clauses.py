@@ -31,7 +31,7 @@ from numba import njit
 from engine.kernels.prefetch import prefetch
 
 LIMIT = 0  # the conflict budget is spent; search again to go on
-SATISFIED = 1  # `model(state)` satisfies everything and costs less than `upper - gap`
+SATISFIED = 1  # `model(state)` satisfies everything and costs less than `upper`
 REFUTED = 2  # impossible under the assumptions in `core(state)`
 FULL = 3  # internal: some storage must grow
 
@@ -53,7 +53,10 @@ class Formula(NamedTuple):
     sum_bound: np.ndarray  # int64 (S)
     cost_ptr: np.ndarray  # int64 (K + 1)  other constraints must make exactly one literal true
     cost_lit: np.ndarray  # int32
-    cost: np.ndarray  # float64        finite; the objective adds those of the true literals
+    cost: (
+        np.ndarray
+    )  # int64          the objective adds those of the true literals; with any choice
+    # of one literal a group it stays within 2^61
 
 
 class State(NamedTuple):
@@ -77,7 +80,7 @@ class State(NamedTuple):
     in_cost: np.ndarray  # uint32
     cost_ptr: np.ndarray  # uint32 (K + 1)  cheapest first
     cost_lit: np.ndarray  # uint32
-    cost: np.ndarray  # float64
+    cost: np.ndarray  # int64
 
     value: np.ndarray  # int8 (L)       1 true, -1 false, 0 open
     level: np.ndarray  # int32 (V)
@@ -88,7 +91,7 @@ class State(NamedTuple):
     slack: np.ndarray  # int64 (S)      bound minus the counted true coefficients
     span: np.ndarray  # int32 (K, 2)    first literal not false; all from the second on are false
     undo: np.ndarray  # int32 (., 4)    trail position, cost group and its former span
-    undo_bound: np.ndarray  # float64 (.)  the former lower bound
+    undo_bound: np.ndarray  # int64 (.)    the former lower bound
     activity: np.ndarray  # float64 (V)
     heap: np.ndarray  # int32 (V)       open variables, most active first
     heap_at: np.ndarray  # int32 (V)    -1 where not in the heap
@@ -116,9 +119,9 @@ TRAIL, HEAD, COUNTED, LEVEL, ARENA, WATCH, WIDEST, LOG = range(8)
 HEAP, LEARNED, LEVELS, CONFLICTS, RANDOM, REDUCE_AT, REDUCTIONS, FALSE = range(8, 16)
 CORE, STAMP, UNDO, LOGGING, DIRTY, RESTART_AT, STABLE, MODE_AT = range(16, 24)
 LUBY_U, LUBY_V, TARGET, BEST, REPHASE_AT, REPHASES, DECISIONS, PROPAGATIONS = range(24, 32)
-SHARED, SHARE = range(32, 34)
+SHARED, SHARE, BOUND, MUST_BEAT = range(32, 36)
 # floats
-INCREMENT, FAST, SLOW, BOUND, MUST_BEAT, DECAY, P0, P1, P2, P3, P4, P5 = range(12)
+INCREMENT, FAST, SLOW, DECAY, P0, P1, P2, P3, P4, P5 = range(10)
 
 SETTINGS = dict(
     first=[2000, 1000, 1000, 2], decay=0.92, phase=1, p=[1024, 0.95, 600, 1000, 1.1, 1000]
@@ -130,6 +133,7 @@ MASK = (1 << 32) - 1
 BINARY = 1 << 32
 REF = (1 << 30) - 1
 FAR = 1 << 31
+NEVER = 1 << 62  # an upper cost that any solution beats
 TIER = 6  # clauses of up to so many levels stay longer
 AHEAD = 3  # clauses asked for before their turn
 SHARED_WORDS = 1 << 15
@@ -291,7 +295,7 @@ def _propagate(st):
 def _count(st):
     """One round of the sums and the cost bound, until a literal is implied. -> reason or NONE"""
     value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
-    ints, floats, slack, span = st.ints, st.floats, st.slack, st.span
+    ints, slack, span = st.ints, st.slack, st.span
     n, counted, lev = ints[TRAIL], ints[COUNTED], ints[LEVEL]
     before = n
     conflict = NONE
@@ -330,14 +334,14 @@ def _count(st):
                 if conflict == NONE:
                     conflict = _all_false(st, g)
             else:
-                floats[BOUND] += st.cost[first] - was
+                ints[BOUND] += st.cost[first] - was
                 ints[DIRTY] = 1
     ints[COUNTED] = counted
-    if conflict == NONE and n == before and ints[DIRTY] == 1 and floats[MUST_BEAT] < np.inf:
+    if conflict == NONE and n == before and ints[DIRTY] == 1 and ints[MUST_BEAT] < NEVER:
         ints[DIRTY] = 0
-        left = floats[MUST_BEAT] - floats[BOUND]
-        if left <= 0.0:
-            conflict = _explain_cost(st, -1, 0.0, FAR)
+        left = ints[MUST_BEAT] - ints[BOUND]
+        if left <= 0:
+            conflict = _explain_cost(st, -1, 0, FAR)
         else:
             for g in range(len(span)):
                 first, end = np.int64(span[g, 0]), np.int64(span[g, 1])
@@ -366,7 +370,7 @@ def _save(st, g, at):
     st.undo[k, 1] = g
     st.undo[k, 2] = st.span[g, 0]
     st.undo[k, 3] = st.span[g, 1]
-    st.undo_bound[k] = st.floats[BOUND]
+    st.undo_bound[k] = st.ints[BOUND]
     st.ints[UNDO] = k + 1
 
 
@@ -418,7 +422,7 @@ def _explain_cost(st, group, cost, before):
     literals, placed `before`, that are cheaper than each other group's cheapest open one. What the
     bound exceeds its limit by pays for leaving some of them out. -> reason, as `_explain_sum`"""
     value, place, cost_lit = st.value, st.place, st.cost_lit
-    total = cost - st.floats[MUST_BEAT]
+    total = cost - st.ints[MUST_BEAT]
     for g in range(len(st.span)):
         if g != group:
             k, last = np.int64(st.cost_ptr[g]), np.int64(st.cost_ptr[g + 1]) - 1
@@ -533,7 +537,7 @@ def _backtrack(st, to):
         g = st.undo[k, 1]
         st.span[g, 0] = st.undo[k, 2]
         st.span[g, 1] = st.undo[k, 3]
-        st.floats[BOUND] = st.undo_bound[k]
+        st.ints[BOUND] = st.undo_bound[k]
     ints[TRAIL] = ints[HEAD] = start
     ints[COUNTED] = min(counted, start)
     ints[LEVEL] = to
@@ -1000,8 +1004,8 @@ def _restart(st, floor):
 def _run(st, assumptions, conflicts, must_beat):
     """Search from the state's current level. -> status, or FULL"""
     ints, floats = st.ints, st.floats
-    if floats[MUST_BEAT] != must_beat:
-        floats[MUST_BEAT] = must_beat
+    if ints[MUST_BEAT] != must_beat:
+        ints[MUST_BEAT] = must_beat
         ints[DIRTY] = 1
     assumed = len(assumptions)
     while ints[FALSE] == 0:
@@ -1122,7 +1126,7 @@ def formula(
     clauses: Iterable[Sequence[int]] = (),
     groups: Iterable[Sequence[int]] = (),
     sums: Iterable[tuple[Sequence[int], Sequence[int], int]] = (),
-    costs: Iterable[tuple[Sequence[int], Sequence[float]]] = (),
+    costs: Iterable[tuple[Sequence[int], Sequence[int]]] = (),
 ) -> Formula:
     """A formula from plain rows of literals; a sum is (literals, coefficients, bound), a cost group
     (literals, costs). Large formulas are better built as arrays."""
@@ -1139,7 +1143,7 @@ def formula(
         np.array([bound for _, _, bound in sums], np.int64),
         cost_ptr,
         cost_lit,
-        np.array([c for _, row in costs for c in row], np.float64),
+        np.array([c for _, row in costs for c in row], np.int64),
     )
 
 
@@ -1210,7 +1214,9 @@ def _proper_sums(
     clauses: list[list[int]] = [[] for _ in range(int((bound < 0).sum()))]
     keep = coef > 0
     clauses += [[int(o) ^ 1] for o in lit[keep & (coef > bound[owner])]]
-    binding = np.bincount(owner, coef, len(bound)) > bound
+    reach = np.zeros(len(bound), np.int64)
+    np.add.at(reach, owner, coef)
+    binding = reach > bound
     keep &= (coef <= bound[owner]) & binding[owner]  # a literal that must be false counts nothing
     owner, lit, coef = owner[keep], lit[keep], coef[keep]
     order = np.lexsort((lit, -coef, owner))
@@ -1236,11 +1242,12 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
     ints[[ARENA, HEAP, RANDOM]] = 1, variables, seed
     ints[[LOGGING, DIRTY]] = int(log), 1
     ints[[REDUCE_AT, MODE_AT, REPHASE_AT, RESTART_AT]] = SETTINGS["first"]
-    floats[[INCREMENT, MUST_BEAT, DECAY]] = 1.0, np.inf, SETTINGS["decay"]
+    floats[[INCREMENT, DECAY]] = 1.0, SETTINGS["decay"]
+    ints[MUST_BEAT] = NEVER
     floats[P0 : P5 + 1] = SETTINGS["p"]
     ends = formula.cost_ptr.astype(np.int32)
     if len(cost):
-        floats[BOUND] = cost[ends[:-1]].sum()
+        ints[BOUND] = cost[ends[:-1]].sum()
     activity = rng.random(variables) * 1e-6
     by_activity = np.argsort(-activity, kind="stable").astype(np.int32)
     at = np.empty(variables, np.int32)
@@ -1264,7 +1271,7 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
         in_cost,
         formula.cost_ptr.astype(np.uint32),
         cost_lit.astype(np.uint32),
-        np.ascontiguousarray(cost, np.float64),
+        np.ascontiguousarray(cost, np.int64),
         value=np.zeros(literals, np.int8),
         level=np.zeros(variables, np.int32),
         place=np.zeros(variables, np.int32),
@@ -1274,7 +1281,7 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
         slack=bound.copy(),
         span=np.stack([ends[:-1], ends[1:]], 1),
         undo=np.zeros((2 * len(cost) + 8, 4), np.int32),
-        undo_bound=np.zeros(2 * len(cost) + 8),
+        undo_bound=np.zeros(2 * len(cost) + 8, np.int64),
         activity=activity,
         heap=by_activity,
         heap_at=at,
@@ -1340,22 +1347,20 @@ def search(
     state: State,
     assumptions: np.ndarray | Sequence[int] = (),
     conflicts: int = 1 << 60,
-    upper: float = np.inf,
-    gap: float = 1e-9,
+    upper: int = NEVER,
 ) -> tuple[int, State]:
-    """Go on until a model costing less than `upper - gap` is found, none is proved to exist under
+    """Go on until a model costing less than `upper` is found, none is proved to exist under
     the assumptions (distinct literals, int32), or `conflicts` more conflicts happened.
 
     Works in place; the state returned replaces the one given (`copy` first to keep that). What is
     learned depends on `upper`, which therefore may only decrease from call to call.
     """
-    must_beat = upper - gap if np.isfinite(upper) else np.inf
-    if must_beat > state.floats[MUST_BEAT]:
+    if upper > state.ints[MUST_BEAT]:
         raise ValueError(f"upper {upper} was lower before; load a fresh state to raise it")
     given = np.asarray(list(dict.fromkeys(np.asarray(assumptions, np.int32).tolist())), np.int32)
     target = int(state.ints[CONFLICTS]) + conflicts
     while True:
-        status = _search(state, given, target, must_beat)
+        status = _search(state, given, target, upper)
         if status != FULL:
             return status, state
         state = grow(state)
@@ -1429,10 +1434,10 @@ def proof(state: State) -> np.ndarray:
     return np.append(state.log[:end], np.int32(1)) if state.ints[FALSE] else state.log[:end].copy()
 
 
-def objective(formula: Formula, model: np.ndarray) -> float:
+def objective(formula: Formula, model: np.ndarray) -> int:
     """The cost of a model: uint8 (V)."""
     lit = formula.cost_lit
-    return float(formula.cost[model[lit >> 1] != (lit & 1)].sum())
+    return int(formula.cost[model[lit >> 1] != (lit & 1)].sum())
 
 
 def reference_models(formula: Formula) -> np.ndarray:
@@ -1465,9 +1470,9 @@ def conflicts(state: State) -> int:
     return int(state.ints[CONFLICTS])
 
 
-def lower_bound(state: State) -> float:
+def lower_bound(state: State) -> int:
     """What the cost groups cost at least, given what is fixed at the root."""
-    return float(state.floats[BOUND])
+    return int(state.ints[BOUND])
 
 
 def most_active(state: State) -> int | None:

@@ -8,7 +8,7 @@ annealing with asymptotic convergence for nonlinear constrained optimization", C
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import best_of, better, proved
+from engine.decimals import Scale
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.kernels import sweeps as kernel
@@ -104,15 +106,28 @@ class Annealing(Minimizer[AnnealingState]):
             if beta is not None and not 0 <= beta < math.inf:
                 raise BadQuery(Mistake(name, f"{beta!r}", "give a number >= 0, in 1 / energy"))
 
-    def init(self, problem: Problem, x: State, rng: Stream) -> AnnealingState:
+    def refuses(self, problem: Problem) -> str | None:
         factors, rest = problem.factored()
         if rest is not None:
             names = ", ".join(part.label for part in rest.parts())
-            raise BadQuery(
+            return (
                 f"annealing needs explicit structure, which these terms do not give: {names}; "
                 "use gibbs, or descent where all variables are real numbers"
             )
-        layout = kernel.layout(factors)
+        return kernel.refusal(factors)
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+        if self.refuses(problem) is None:
+            layout_of(problem)
+            yield
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> AnnealingState:
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
+        factors, _ = problem.factored()
+        layout = layout_of(problem)
         rows, n = problem.rows, len(factors.sizes)
         particles = _particles(problem, x)
         plan = Plan(layout, particles)
@@ -124,7 +139,7 @@ class Annealing(Minimizer[AnnealingState]):
         _inside(plan, left, places, rng.fork(HIDDEN))
         multiplier, beta, scale = self._scales(plan, left, places)
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
-        bound = _bound(plan, left)
+        bound = _bound(plan, left, factors.scale)
         s = AnnealingState(
             plan,
             torch.arange(rows),
@@ -145,7 +160,17 @@ class Annealing(Minimizer[AnnealingState]):
             bound,
             bound == math.inf,
         )
-        return self._scored(problem, s, range(rows), places[:, : factors.visible], particles)
+        every = range(rows)
+        if factors.visible < n:
+            return self._scored(problem, s, every, places[:, : factors.visible], particles)
+        for row in every:
+            at = slice(row * particles, (row + 1) * particles)
+            arrays = (places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
+            weight, blame = multiplier[row].numpy(), np.zeros(layout.rules)
+            key = np.zeros(2, dtype=np.uint64)  # no draw is made
+            own = Left(left.choices[row], left.options[row])
+            run_sweeps(plan, row, own, weight, np.zeros(0), key, 0, 0, arrays, blame)
+        return self._scored(problem, s, every, *self._leaders(s, every))
 
     def step(self, problem: Problem, s: AnnealingState, rng: Stream) -> AnnealingState:
         open_rows = (~s.done).nonzero().reshape(-1)
@@ -163,7 +188,7 @@ class Annealing(Minimizer[AnnealingState]):
             s = self._scored(problem, s, rows, *self._all(s, rows))
         elif better:
             s = self._scored(problem, s, better, *self._leaders(s, better))
-        return self._settled(s, rows)
+        return self._settled(problem, s, rows)
 
     def report(self, problem: Problem, s: AnnealingState) -> Report:
         blank = Report.blank(problem, s.x)
@@ -256,30 +281,25 @@ class Annealing(Minimizer[AnnealingState]):
         fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
         states = {**fixed, **problem.state(places.numpy())}
         got = score(problem, states)
-        energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf)
-        violation = got.violation.unflatten(0, (-1, each)).nan_to_num(math.inf)
-        level = violation <= violation.min(1, keepdim=True).values + 1e-9
-        pick = energy.masked_fill(~level, math.inf).argmin(1)
+        energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf, -math.inf)
+        violation = got.violation.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf)
+        pick = best_of(energy, violation)
         got = Scored(*(t.gather(1, pick[:, None])[:, 0] for t in (energy, violation)))
-        better = (got.violation < s.violation[at] - 1e-9) | (
-            (got.violation <= s.violation[at] + 1e-9)
-            & (got.energy < s.energy[at] - 1e-12 * got.energy.abs())
-        )
-        pick = (torch.arange(len(at)) * each + pick)[better]
-        at = at[better]
+        taken = better(got.energy, got.violation, s.energy[at], s.violation[at])
+        pick = (torch.arange(len(at)) * each + pick)[taken]
+        at = at[taken]
         if not len(at):
             return s
         return s._replace(
             x={n: t.index_copy(0, at, states[n][pick].to(t.dtype)) for n, t in s.x.items()},
-            energy=s.energy.index_copy(0, at, got.energy[better]),
-            violation=s.violation.index_copy(0, at, got.violation[better]),
+            energy=s.energy.index_copy(0, at, got.energy[taken]),
+            violation=s.violation.index_copy(0, at, got.violation[taken]),
             improved=s.improved.index_fill(0, at, True),
         )
 
-    def _settled(self, s: AnnealingState, rows: Sequence[int]) -> AnnealingState:
+    def _settled(self, problem: Problem, s: AnnealingState, rows: Sequence[int]) -> AnnealingState:
         """Rows at their bound, or stale for long, are done; writes into the copies in `s`."""
-        gap = 1e-9 * s.energy.abs().clamp(min=1)
-        done = s.done | (s.violation <= 1e-9) & (s.energy - s.bound <= gap)
+        done = s.done | proved(problem, s.x, s.energy, s.violation, s.bound)
         improved, stale = s.improved.clone(), s.stale.clone()
         for r in rows:
             if int(s.sweep[r]) % self.sweeps == 0:
@@ -288,6 +308,13 @@ class Annealing(Minimizer[AnnealingState]):
         if self.patience is not None:
             done = done | (stale >= self.patience)
         return s._replace(done=done, improved=improved, stale=stale)
+
+
+def layout_of(problem: Problem) -> Layout:
+    """The arrays of a structure, kept for the next problem of it."""
+    if "layout" not in problem.memo:
+        problem.memo["layout"] = kernel.layout(problem.factored()[0])
+    return problem.memo["layout"]
 
 
 def run_sweeps(
@@ -368,7 +395,7 @@ def _inside(plan: Plan, left: Left, places: Tensor, rng: Stream) -> None:
         values[r] = np.where(keep, values[r], fresh)
 
 
-def _bound(plan: Plan, left: Left) -> Tensor:
+def _bound(plan: Plan, left: Left, scale: Scale) -> Tensor:
     """Sum of the least cost of every table; infinite where a site has no value left."""
     layout, rows = plan.layout, len(left.options)
     offset = layout.structure.offset[:-1].astype(np.int64)
@@ -377,7 +404,8 @@ def _bound(plan: Plan, left: Left) -> Tensor:
         closed = layout.closed[r if len(layout.closed) > 1 else 0]
         cost = np.where(left.open(r, layout) & ~closed, plan.field(r), np.inf)
         least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
-        out[r] = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
+        least = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
+        out[r] = scale.sum_below(float(least))
     return torch.from_numpy(out)
 
 

@@ -11,6 +11,7 @@ changes no answer.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import verdicts
 from engine.deduction import deduced
-from engine.domain import State
-from engine.encode import Boolean, encode
+from engine.domain import Finite, State
+from engine.encode import TUPLES, Boolean, NotEncodable, encode, encoding
 from engine.energy import Energy
 from engine.errors import BadQuery
-from engine.factors import Factors
+from engine.factors import Factors, Table
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
@@ -38,7 +40,8 @@ from engine.simplify import simplified
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
-HOLDS = 1e-9  # violation that counts as none
+LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
+MOST = 1 << 26  # literals of a Boolean form that memory has room for
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -71,7 +74,8 @@ class PlacedOthers(Sequence[tuple[State, ...]]):
         return len(self.others)
 
     def __getitem__(self, row):
-        return tuple(Placed(self.problem, p[None], self.fixed) for p in self.others[row])
+        fixed = {name: x[row : row + 1] for name, x in self.fixed.items()}
+        return tuple(Placed(self.problem, p[None], fixed) for p in self.others[row])
 
 
 def exchangeable(factors: Factors) -> bool:
@@ -88,6 +92,9 @@ def cover_of(factors: Factors) -> covering.Cover | None:
     if not plain or ((c.high != 1) | (c.low > 1)).any():
         return None
     offset = np.concatenate([[0], np.cumsum(f.sizes)])
+    every = c.owner() * int(offset[-1]) + offset[c.site] + c.value
+    if len(np.unique(every)) < len(every):  # a literal that counts twice
+        return None
     label = classes = None
     if exchangeable(factors):
         label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
@@ -116,6 +123,16 @@ class Plan:
     @cached_property
     def boolean(self) -> Boolean:
         return encode(self.factors)
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what a first visit looks at, in pieces."""
+        if self.cover is not None:
+            return
+        if "boolean" not in vars(self):  # kept where the cached property keeps it
+            vars(self)["boolean"] = yield from encoding(self.factors)
+        yield
+        if len(self.boolean.cost) == 1:
+            _ = self.loaded
 
     @cached_property
     def formula(self) -> learning.Formula:
@@ -158,8 +175,9 @@ class Plan:
         if status == learning.LIMIT and opened < SHRUNK * b.variables:
             small = simplified(formula, state.value)
             constant = b.constant + small.constant
-            return Learner(small.formula, learning.load(small.formula), math.inf, constant, small)
-        return Learner(formula, state, math.inf, b.constant, None)
+            begun = learning.load(small.formula)
+            return Learner(small.formula, begun, learning.NEVER, constant, small)
+        return Learner(formula, state, learning.NEVER, b.constant, None)
 
     @property
     def soft(self) -> bool:
@@ -175,6 +193,59 @@ def plan_of(problem: Problem) -> Plan:
     return plan
 
 
+def selectors(factors: Factors) -> int:
+    """How many literals the Boolean form would take for combinations that are weighed: a selector
+    for each, in a clause, a group and a clause for each of its sites, and twice in supports."""
+    total = 0
+    for table in factors.tables:
+        if table.arity > 1 and (table.soft or table.default != 0):
+            total += (3 * table.arity + 2) * int(_combinations(factors, table).sum())
+    return total
+
+
+def _combinations(factors: Factors, table: Table) -> np.ndarray:
+    """How many combinations of each scope get a selector. -> (m,) float64"""
+    if math.isinf(table.default):
+        return np.full(len(table.scopes), float(len(table.tuples)))
+    every = factors.sizes[table.scopes].astype(np.float64).prod(1)
+    return np.where(2 * len(table.tuples) < every, len(table.tuples), every)
+
+
+def _oversize(factors: Factors) -> str | None:
+    """Why the Boolean form would be too large, counted before it is made."""
+    widths = factors.sizes[factors.different.site]
+    literals = selectors(factors) + int(widths.sum()) + 3 * int(factors.sizes.sum())
+    for lists in (factors.counted, factors.clauses, factors.sums):
+        literals += len(lists.site)
+    for table in factors.tables:
+        every = _combinations(factors, table)
+        weighed = table.arity > 1 and (table.soft or table.default != 0)
+        if weighed and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
+            return f"a table over {int(every.max())} combinations"
+        if not weighed:
+            literals += table.arity * len(table.tuples) * len(table.scopes)
+    return f"a form of {literals} literals" if literals > MOST else None
+
+
+def refusal(problem: Problem) -> str | None:
+    """What of the explicit structure has no Boolean form of a reasonable size; None: nothing. The
+    form itself is made where only that can tell."""
+    if "refusal" not in problem.memo:
+        problem.memo["refusal"] = _refusal(problem)
+    return problem.memo["refusal"]
+
+
+def _refusal(problem: Problem) -> str | None:
+    factors, _ = problem.factored()
+    why = _oversize(factors)
+    if why is None and (factors.sums.count or factors.tables):
+        try:
+            _ = plan_of(problem).boolean
+        except NotEncodable as error:
+            return str(error)
+    return why
+
+
 class BranchState(NamedTuple):
     """Where every row stands."""
 
@@ -187,6 +258,8 @@ class BranchState(NamedTuple):
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
     unique: Tensor  # (R,) int8
+    doubt: Tensor  # (R,) the least energy of states that no rule could refute or confirm; infinite
+    # while there is none
     visits: Tensor  # (R,) int64
     learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
@@ -214,13 +287,31 @@ class BranchAndBound(Minimizer[BranchState]):
     def asked(self, unique: bool, alternatives: int) -> "BranchAndBound":
         return replace(self, unique=unique, alternatives=alternatives)
 
+    def refuses(self, problem: Problem) -> str | None:
+        _, rest = problem.factored()
+        used = rest.variables() if rest else ()
+        if not all(isinstance(problem.domains[v.name], Finite) for v in used):
+            return "branch_and_bound needs finite variables; use descent or gibbs"
+        why = refusal(problem)
+        if why is None:
+            return None
+        return f"branch_and_bound has no form for {why}; use annealing or gibbs"
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+        factors, _ = problem.factored()
+        if "refusal" not in problem.memo and _oversize(factors) is None:
+            try:
+                yield from plan_of(problem).prepare()
+            except NotEncodable as error:
+                problem.memo["refusal"] = str(error)
+
     def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
         del rng
-        _, rest = problem.factored()
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
         free = [v for v in problem.variables if v not in problem.finite]
-        used = {v.name for v in rest.variables()} if rest else set()
-        if any(v.name in used for v in free):
-            raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
         rows = problem.rows
         return BranchState(
             plan_of(problem),
@@ -232,6 +323,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            torch.full((rows,), math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.int64),
             ((),) * rows,
             ((),) * rows,
@@ -311,13 +403,14 @@ class BranchAndBound(Minimizer[BranchState]):
         learners, others = list(s.learners), list(s.others)
         out = {
             name: getattr(s, name).clone()
-            for name in ("places", "energy", "bound", "done", "unique", "visits")
+            for name in ("places", "energy", "bound", "done", "unique", "doubt", "visits")
         }
         for r, row in zip(rows, visited, strict=True):
             learners[r], others[r] = row.learners, row.others
             out["places"][r] = torch.from_numpy(row.places)
             out["energy"][r], out["bound"][r] = row.energy, row.bound
             out["done"][r], out["unique"][r] = row.done, row.unique
+            out["doubt"][r] = row.doubt
             out["visits"][r] += 1
         return s._replace(learners=tuple(learners), others=tuple(others), **out)
 
@@ -332,8 +425,12 @@ class _Visit:
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
+        self.doubt = float(s.doubt[r])
+        self.scale = s.plan.factors.scale
         self.others = s.others[r]
         self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(),)
+        self.constant = self.learners[0].constant
+        self.paid = self.learners[0].upper + self.constant  # of the best solution, in units
 
     def _fresh(self) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what was found."""
@@ -373,7 +470,8 @@ class _Visit:
         self._leaves(leaves)
         if self.plan.soft:  # what is learned holds for everything better than the best
             least = max(x.constant + learning.lower_bound(x.state) for x in self.learners)
-            self.bound = max(self.bound, min(least + self.plan.rest_floor, self.energy))
+            below = self.scale.below(least) + self.plan.rest_floor
+            self.bound = max(self.bound, min(below, self.energy, self.doubt))
 
     def _conflicts(self) -> int:
         """How many conflicts make a step of the usual length."""
@@ -387,41 +485,71 @@ class _Visit:
             if self.energy < math.inf:
                 self.unique, self.others = NOT_UNIQUE, (*self.others, found)
             else:
-                self.places, self.energy, self.bound = found, 0.0, 0.0
+                self.places, self.energy = found, self.scale.value(self.constant)
+                self.bound = self.scale.below(self.constant) if self.scale.error else self.energy
             self.done = 1 + len(self.others) >= self.minimizer.wanted
             self._shut_out(found)
             return self.done
         cost = learning.objective(learner.formula, learning.model(learner.state))
         if cost < self.learners[0].upper:  # another subtree may have found a better one
-            self.places, self.energy = found, learner.constant + cost
+            self.places, self.energy = found, self.scale.value(learner.constant + cost)
             self._beat(cost)
-        if self.energy <= learner.constant + learning.lower_bound(learner.state) + 1e-9:
+        if self.learners[0].upper <= learning.lower_bound(learner.state):
             self._exhausted()  # as where evidence leaves nothing to pay
         return self.done
 
-    def _beat(self, cost: float) -> None:
-        """Solutions must cost less from now on."""
+    def _beat(self, cost: int) -> None:
+        """Solutions must cost less from now on, in units."""
+        cost = max(-learning.NEVER, min(cost, learning.NEVER))
+        self.paid = cost + self.constant
         self.learners = tuple(one._replace(upper=cost) for one in self.learners)
 
     def _leaves(self, leaves: list[np.ndarray]) -> None:
-        """Evaluate what is not explicit at the solutions found, all in one call."""
-        if not leaves or self.plan.rest is None:
+        """Evaluate what is not explicit at the solutions found, all in one call.
+
+        A solution counts where `holds` says so, whatever the violation; it is refuted only where
+        `holds` is False. What no rule can decide stays in doubt, and so does every energy that is
+        no number: nothing is proved beyond it.
+        """
+        rest = self.plan.rest
+        if not leaves or rest is None:
             return
         state = Placed(self.problem, np.stack(leaves), _repeated(self.fixed, len(leaves)))
-        got = score(self.problem, state)
-        energies = torch.where(got.violation <= HOLDS, got.energy, math.inf)
-        best = int(energies.argmin())
-        if float(energies[best]) < self.energy:
-            self.places, self.energy = leaves[best], float(energies[best])
-            self._beat(self.energy - self.plan.rest_floor - self.learners[0].constant)
+        energy = score(self.problem, state).energy.numpy()
+        plain = self.problem.plain(state)
+        rules = [part for part in rest.parts() if part.required]
+        for k in np.argsort(energy, kind="stable").tolist():  # what is no number comes last
+            cost = float(energy[k])
+            if cost >= self.energy and self.energy < math.inf:
+                continue
+            (holds,) = verdicts(rules, [plain[k]])
+            if holds is False:
+                continue
+            if holds is None or not math.isfinite(cost):
+                if self.energy == math.inf and self.doubt == math.inf:
+                    self.places = leaves[k]
+                self.doubt = min(self.doubt, LARGEST if cost == math.inf else cost)
+                if math.isnan(cost):
+                    self.doubt = -math.inf
+                continue
+            self.places, self.energy = leaves[k], cost
+            if math.isfinite(self.plan.rest_floor):
+                least = self.scale.from_on(cost - self.plan.rest_floor)
+                self._beat(least - self.constant)
 
     def _exhausted(self) -> None:
         """Nothing better is left."""
         self.done = True
         if self.energy == math.inf:
-            self.bound = math.inf
+            if self.doubt == math.inf:
+                self.bound = math.inf
             return
-        self.bound = self.energy
+        least = self.energy
+        if self.scale.error and self.plan.rest is None:
+            least = self.scale.below(self.paid)
+        self.bound = max(self.bound, min(least, self.doubt))
+        if self.doubt < math.inf:
+            return
         if not self.plan.soft and self.unique == UNKNOWN:
             self.unique = UNIQUE
 

@@ -30,15 +30,15 @@ class Cadical(Finisher):
         except NotEncodable as error:
             raise refused(f"cannot take {error}; cp_sat can") from None
         if [] in every:
-            return Attempt(None, True, np.inf)
+            return Attempt(None, True, 0)
         with Cadical153(bootstrap_with=every) as solver:
             solver.conf_budget(CONFLICTS << effort)
             decided = solver.solve_limited()
             if decided is None:
-                return Attempt(None, False, 0.0)
+                return Attempt(None, False, 0)
             if not decided:
-                return Attempt(None, True, 0.0)
+                return Attempt(None, True, 0)
             model = np.zeros(variables, np.uint8)
             true = np.array([x for x in solver.get_model() if 0 < x <= variables], int)
             model[true - 1] = 1
-            return Attempt(model[: formula.variables], False, 0.0)
+            return Attempt(model[: formula.variables], False, 0)

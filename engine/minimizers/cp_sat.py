@@ -7,20 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.sat.python import cp_model
 
-from engine.encode import NotEncodable, scale_of
 from engine.finisher import Attempt, Finisher
 from engine.kernels.clauses import Formula
 
 SECONDS = 0.05  # of the first attempt, in the solver's deterministic time
-UNITS = 2.0**45  # that all costs together may reach
+UNITS = 1 << 51  # that all costs together may reach: its bounds are float64
 
 
 @dataclass(frozen=True)
 class CpSat(Finisher):
     """Finds, proves least, unique and infeasible, by CP-SAT of OR-tools with one worker.
 
-    Costs are counted in whole units. Where they are no decimal numbers they are rounded, and the
-    bound is lowered by as much as that can matter.
+    Costs are whole units. Where those are too large they are rounded, and the bound is lowered by
+    as much as that can matter.
     """
 
     def attempt(self, formula: Formula, clauses: Sequence[np.ndarray], effort: int) -> Attempt:
@@ -43,9 +42,9 @@ class CpSat(Finisher):
         sums = rows(formula.sum_ptr, formula.sum_lit)
         for row, factor, bound in zip(sums, factors, formula.sum_bound.tolist(), strict=False):
             model.add(cp_model.LinearExpr.weighted_sum(row, factor.tolist()) <= bound)
-        scale, slack = _units(formula)
+        shift = max(0, int(np.abs(formula.cost).sum()).bit_length() - UNITS.bit_length() + 1)
         if len(formula.cost):
-            units = [round(c * scale) for c in formula.cost.tolist()]
+            units = [c >> shift for c in formula.cost.tolist()]
             objective = cp_model.LinearExpr.weighted_sum(literals(formula.cost_lit), units)
             model.minimize(objective)
         solver = cp_model.CpSolver()
@@ -53,25 +52,11 @@ class CpSat(Finisher):
         solver.parameters.max_deterministic_time = SECONDS * 2**effort
         status = solver.solve(model)
         if status == cp_model.INFEASIBLE:
-            return Attempt(None, True, 0.0)
-        bound = 0.0
+            return Attempt(None, True, 0)
+        bound = 0
         if len(formula.cost):
-            bound = (solver.best_objective_bound - slack) / scale
+            bound = (math.ceil(solver.best_objective_bound - 1e-3)) << shift
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             return Attempt(None, False, bound)
         found = np.array([solver.boolean_value(x) for x in true], np.uint8)
         return Attempt(found, status == cp_model.OPTIMAL and len(formula.cost) > 0, bound)
-
-
-def _units(formula: Formula) -> tuple[float, float]:
-    """What costs are multiplied by before they are rounded, and how much the rounding can add up
-    to: half a unit for every cost group."""
-    total = float(np.abs(formula.cost).sum())
-    try:
-        scale = scale_of(formula.cost.tolist())
-        if total * scale < UNITS:
-            return float(scale), 0.0
-    except NotEncodable:
-        pass
-    groups = len(formula.cost_ptr) - 1
-    return 2.0 ** math.floor(math.log2(UNITS / total)), groups / 2

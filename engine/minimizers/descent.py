@@ -15,15 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.compare import best_of, better, proved
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, score
+from engine.minimizer import Minimizer, Report, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 
 FAST, SLOW, TINY = 0.9, 0.99, 1e-12  # Adam's two memories and its smallest slope
-HOLDS = 1e-6  # violation that counts as none while multipliers adapt
-GAP = 1e-6  # of a proof, relative
 STEEPEST = 1e6  # multiplier at which a rule is given up
 
 
@@ -114,7 +113,7 @@ class Descent(Minimizer[DescentState]):
 
     def report(self, problem: Problem, s: DescentState) -> Report:
         blank = Report.blank(problem, s.x)
-        bound = torch.full_like(s.energy, floor(problem))
+        bound = torch.full_like(s.energy, problem.floor)
         return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
 
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
@@ -133,7 +132,7 @@ class Descent(Minimizer[DescentState]):
 
     def _paced(self, s: DescentState, got: Slopes) -> DescentState:
         """The step of each particle, halved where the objective has not fallen for a while."""
-        objective = (got.energy + s.multiplier * got.violation).nan_to_num(math.inf)
+        objective = sound(got.energy + s.multiplier * got.violation)
         close = 1e-9 * s.lowest.abs().nan_to_num(0, 0, 0)
         fell = objective < s.lowest - close
         waited = torch.where(fell, 0, s.waited + 1)
@@ -158,13 +157,14 @@ class Descent(Minimizer[DescentState]):
             m = mean[name] / (1 - FAST**age).to(x.dtype)
             v = square[name] / (1 - SLOW**age).to(x.dtype)
             pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
-            moved = problem.domain(name).project(x - pace * m / (v.sqrt() + TINY))
+            moved = problem.rounded(name, x - pace * m / (v.sqrt() + TINY))
+            moved = problem.domain(name).project(moved)
             free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
         return s._replace(free=free, mean=mean, square=square, age=ages)
 
     def _adapted(self, s: DescentState, violation: Tensor, due: Tensor) -> DescentState:
         """Larger multipliers where rules fail; the objective is then another, and begins anew."""
-        broken = (violation > HOLDS) & (s.multiplier < STEEPEST)
+        broken = (violation > 0) & (s.multiplier < STEEPEST)
         broken = broken & due.repeat_interleave(len(broken) // len(due))
         asleep = broken & (s.rate == 0)
         return s._replace(
@@ -192,15 +192,14 @@ class Descent(Minimizer[DescentState]):
         violation: Tensor,
         due: Tensor,
     ) -> DescentState:
-        """The best of the rows so far and of their particles, by violation, then energy."""
+        """The best of the rows so far and of their particles, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = energy.nan_to_num(math.inf).view(shape)
-        v = violation.nan_to_num(math.inf).view(shape)
-        level = v <= v.min(1, keepdim=True).values + 1e-9
-        pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
+        e = sound(energy).view(shape)
+        v = sound(violation).view(shape).masked_fill(e == math.inf, math.inf)
+        pick = best_of(e, v)[:, None]
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
-        better = (v < s.violation - 1e-9) | ((v <= s.violation + 1e-9) & (e < s.energy))
-        at = (better & due).nonzero().reshape(-1)
+        at = (better(e, v, s.energy, s.violation) & due).nonzero().reshape(-1)
         if not len(at):
             return s
         source = (torch.arange(problem.rows) * (len(energy) // problem.rows) + pick[:, 0])[at]
@@ -216,8 +215,8 @@ class Descent(Minimizer[DescentState]):
     def _finished(self, problem: Problem, s: DescentState) -> DescentState:
         """Rows whose particles all stand still, or whose best is at the floor, are done."""
         still = (s.rate.view(problem.rows, -1) == 0).all(1)
-        near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
-        done = s.done | still | (near & (s.violation <= 1e-9))
+        bound = torch.full_like(s.energy, problem.floor)
+        done = s.done | still | proved(problem, s.x, s.energy, s.violation, bound)
         if not (done & ~s.done).any():
             return s
         asleep = done.repeat_interleave(len(s.rate) // problem.rows)
@@ -225,11 +224,6 @@ class Descent(Minimizer[DescentState]):
         if any(isinstance(problem.domains[n], Finite) for n in s.free):
             return self._decided(problem, s, done)
         return s
-
-
-def floor(problem: Problem) -> float:
-    """A proved lower bound of the energy: the weighted floors of its terms."""
-    return sum(p.weight * p.term.floor() for p in problem.parts if p.weight is not None)
 
 
 def _width(problem: Problem, name: str, x: Tensor) -> Tensor | float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
@@ -21,8 +22,7 @@ from engine.random import Stream
 
 MOST = 16_384  # combinations of one row
 ELEMENTS = 2_000_000  # literals evaluated in one call
-HOLDS = 1e-6  # violation that counts as none
-LEVEL = 1e-9  # energies nearer than this are level, relative
+JUDGED = 256  # combinations judged in one call
 
 
 class EnumerationState(NamedTuple):
@@ -47,7 +47,7 @@ class Enumeration(Minimizer[EnumerationState]):
     alternatives: int = 0
 
     def init(self, problem: Problem, x: State, rng: Stream) -> EnumerationState:
-        if not enumerable(problem):
+        if not bool(enumerable(problem).all()):
             raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
         rows = problem.rows
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
@@ -97,26 +97,77 @@ class Enumeration(Minimizer[EnumerationState]):
         )
         for space, state, energy, violation in pieces:
             r = space.row
-            holds = violation <= HOLDS
-            key = torch.where(holds, energy.nan_to_num(math.inf), math.inf)
-            order = torch.sort(key, stable=True).indices
-            best = int(order[0]) if key[order[0]] < math.inf else int(violation.argmin())
+            found = _ranked(problem, state, energy, violation, self.alternatives)
             for name, t in state.items():
-                x[name][r] = t[best]
-            out["energy"][r], out["violation"][r] = energy[best], violation[best]
-            out["violation"][r] = 0.0 if bool(holds[best]) else violation[best]
-            out["bound"][r], out["done"][r] = key[best], True
-            if key[best] == math.inf:
-                out["bound"][r] = -math.inf if bool(holds.any()) else math.inf
-                continue
-            next_best = [int(k) for k in order[1:] if key[k] < math.inf]
-            room = LEVEL * max(1.0, abs(float(key[best])))
-            level = bool(next_best) and float(key[next_best[0]] - key[best]) <= room
-            out["unique"][r] = NOT_UNIQUE if level else UNIQUE
+                x[name][r] = t[found.best]
+            out["energy"][r] = energy[found.best]
+            out["violation"][r] = 0.0 if found.good else violation[found.best]
+            out["bound"][r], out["unique"][r] = found.bound, found.unique
+            out["done"][r] = True
             others[r] = tuple(
-                {n: t[k : k + 1] for n, t in state.items()} for k in next_best[: self.alternatives]
+                {n: t[k : k + 1] for n, t in state.items()}
+                for k in found.good[1 : 1 + self.alternatives]
             )
         return s._replace(x=x, others=tuple(others), **out)
+
+
+class _Ranked(NamedTuple):
+    """What is known of all combinations of one row."""
+
+    best: int  # the best one
+    good: list[int]  # those that satisfy every required rule, cheapest first, as many as are needed
+    bound: float
+    unique: int
+
+
+def _ranked(
+    problem: Problem, state: State, energy: Tensor, violation: Tensor, alternatives: int
+) -> _Ranked:
+    """The best combinations. `holds` says which count, whatever their violation, and only those it
+    refutes are left out of the bound."""
+    rules = [part for part in problem.parts if part.required]
+    cost = energy.numpy()
+    shut = np.isinf(cost) & np.isinf(problem.explicit.energy(problem.places(state), {}).numpy())
+    clean = ~shut & (violation == 0).numpy()
+    order = np.argsort(cost, kind="stable")  # what is no number comes last
+    good: list[int] = []
+    doubt: list[int] = []
+
+    def judge(places: np.ndarray, wanted: int) -> None:
+        for first in range(0, len(places), JUDGED):
+            block = places[first : first + JUDGED]
+            some = {n: t[torch.from_numpy(block)] for n, t in state.items()}
+            for k, holds in zip(block.tolist(), verdicts(rules, problem.plain(some)), strict=True):
+                if holds and math.isfinite(cost[k]):
+                    good.append(k)
+                elif holds is not False:
+                    doubt.append(k)
+            if len(good) >= wanted:
+                return
+
+    judge(order[clean[order]], max(2, 1 + alternatives))
+    least = float(cost[good[0]]) if good else math.inf
+    left = order[~clean[order] & ~shut[order]]
+    judge(left[~(cost[left] >= least)] if good else left, len(cost) + 1)
+    good.sort(key=lambda k: (cost[k], k))
+    low = min((float(cost[k]) for k in doubt if cost[k] < math.inf), default=math.inf)
+    if any(math.isnan(cost[k]) for k in doubt):
+        low = -math.inf
+    if not good:
+        best = min(doubt, key=lambda k: (float(violation[k]), cost[k]), default=None)
+        nothing = int(violation.nan_to_num(math.inf).argmin())
+        return _Ranked(
+            nothing if best is None else best, [], -math.inf if doubt else math.inf, UNKNOWN
+        )
+    least, unique = float(cost[good[0]]), UNKNOWN
+    if not doubt:
+        soft = problem.factored()[1] is not None and any(
+            not part.required for part in problem.parts
+        )
+        room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+        gap = float(cost[good[1]]) - least if len(good) > 1 else math.inf
+        unique = NOT_UNIQUE if gap == 0.0 else UNIQUE if gap > room else UNKNOWN
+    return _Ranked(good[0], good, min(least, low), unique)
 
 
 class _Space:
@@ -136,15 +187,14 @@ class _Space:
     def states(self) -> dict[str, Tensor]:
         """All of them. -> {name: (count, *event)}"""
         every = [c.numpy() for sites in self.choices.values() for c in sites]
-        index = np.indices([len(c) for c in every]).reshape(len(every), -1) if every else None
+        index = _digits([len(c) for c in every])
         out, site = {}, 0
         for name, domain in self.problem.domains.items():
             if name not in self.choices:
                 assert isinstance(domain, Real)
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
-                out[name] = low.float().expand(self.count, *domain.shape).clone()
+                out[name] = low.expand(self.count, *domain.shape).clone()
                 continue
-            assert index is not None
             width = domain.sites
             places = [every[site + j][index[site + j]] for j in range(width)]
             stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
@@ -154,16 +204,27 @@ class _Space:
         return out
 
 
-def enumerable(problem: Problem) -> bool:
-    """Whether the open sites of every row have at most `MOST` combinations, and no real site of
-    the energy is open."""
+def _digits(sizes: list[int]) -> np.ndarray:
+    """Every combination of places, the last one counting fastest. -> (sites, combinations)"""
+    out = np.zeros((len(sizes), math.prod(sizes)), dtype=np.int64)
+    number = np.arange(out.shape[1])
+    for site in range(len(sizes) - 1, -1, -1):
+        number, out[site] = np.divmod(number, sizes[site])
+    return out
+
+
+def enumerable(problem: Problem) -> Tensor:
+    """Rows whose open sites have at most `MOST` combinations, and none of whose real sites is
+    open. -> (R,) bool"""
     bits = torch.zeros(problem.rows, dtype=torch.float64)
-    for domain in problem.domains.values():
+    for name in problem.domains:
+        domain = problem.domain(name)
         if isinstance(domain, Finite):
             counts = domain.allowed.reshape(domain.rows, domain.sites, -1).sum(-1)
             bits = bits + counts.double().log2().sum(-1)
         else:
             assert isinstance(domain, Real)
-            if not bool((domain.low == domain.high).all()):
-                return False
-    return bool((bits <= math.log2(MOST) + 1e-9).all())
+            same = domain.low == domain.high
+            settled = same.reshape(domain.rows, domain.sites).all(-1)
+            bits = torch.where(settled, bits, math.inf)
+    return bits <= math.log2(MOST) + 1e-9

@@ -23,11 +23,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.compare import LEVEL, best_of, better, proved
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
 from engine.flips import Flips, Single, site_sum, spread
-from engine.minimizer import Minimizer, Report, put_rows, select_rows
-from engine.minimizers.descent import GAP, floor
+from engine.minimizer import Minimizer, Report, put_rows, select_rows, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sampler import Sampler
@@ -127,7 +127,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         for k in range(steps):
             here, there, ratio, _ = move.propose(now, tilt, rng.fork(k))
             u = rng.fork(k).fork(WORD).uniform(batch // problem.rows, 2, dtype=torch.float64)
-            worse = here.violation > now.violation + 1e-9
+            worse = here.violation > now.violation + LEVEL
             taken = (u[:, 1].log() <= ratio) & ~worse
             now = Seen(*(where(taken, a, b) for a, b in zip(here, now, strict=True)))
             tilt = where(taken, there, tilt)
@@ -177,7 +177,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
 
     def report(self, problem: Problem, s: GibbsState) -> Report:
         blank = Report.blank(problem, s.x)
-        bound = torch.full_like(s.energy, floor(problem))
+        bound = torch.full_like(s.energy, problem.floor)
         return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
 
     def length(self, frame: Frame) -> int:
@@ -238,18 +238,18 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         return s._replace(multiplier=multiplier, beta=beta, pace=pace)
 
     def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
-        """The best of the rows so far and of these states, by violation, then energy."""
+        """The best of the rows so far and of these states, by violation, then energy; a state
+        without a finite energy is never the best."""
         shape = (problem.rows, -1)
-        e = seen.energy.nan_to_num(math.inf).view(shape)
-        v = seen.violation.nan_to_num(math.inf).view(shape)
-        level = v <= v.min(1, keepdim=True).values + 1e-9
-        pick = e.masked_fill(~level, math.inf).argmin(1, keepdim=True)
+        e = sound(seen.energy).view(shape)
+        v = sound(seen.violation).view(shape).masked_fill(e == math.inf, math.inf)
+        pick = best_of(e, v)[:, None]
         e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
-        small = 1e-9 * e.abs().nan_to_num(0, 0, 0)
-        better = (v < s.violation - 1e-9) | ((v <= s.violation + 1e-9) & (e < s.energy - small))
-        at = better.nonzero().reshape(-1)
+        at = better(e, v, s.energy, s.violation).nonzero().reshape(-1)
         if not len(at):
             return s
+        much = s.energy[at] - e[at] > LEVEL * e[at].abs().nan_to_num(0, 0, 0)
+        much = much | (v[at] < s.violation[at] - LEVEL)
         particles = len(seen.energy) // problem.rows
         source = (torch.arange(problem.rows) * particles + pick[:, 0])[at]
         found = s.frame.state(seen.hot[source], seen.real[source])
@@ -260,19 +260,19 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             },
             energy=s.energy.index_copy(0, at, e[at]),
             violation=s.violation.index_copy(0, at, v[at]),
-            improved=s.improved.index_fill(0, at, True),
+            improved=s.improved.index_fill(0, at[much], True),
         )
 
     def _settled(self, problem: Problem, s: GibbsState) -> GibbsState:
         """Multipliers after an anneal, and which rows are done."""
         ends = s.age % self.length(s.frame) == 0
         if ends.any() and int(s.age.max()):
-            broken = (s.now.violation > 1e-6).view(problem.rows, -1).double().mean(1)
+            broken = (s.now.violation > 0).view(problem.rows, -1).double().mean(1)
             multiplier = torch.where(ends, s.multiplier * (1 + broken), s.multiplier)
             stale = torch.where(ends, torch.where(s.improved, 0, s.stale + 1), s.stale)
             s = s._replace(multiplier=multiplier, stale=stale, improved=s.improved & ~ends)
-        near = s.energy - floor(problem) <= GAP * s.energy.abs().clamp(min=1)
-        done = s.done | (near & (s.violation <= 1e-9))
+        bound = torch.full_like(s.energy, problem.floor)
+        done = s.done | proved(problem, s.x, s.energy, s.violation, bound)
         if self.patience is not None:
             done = done | (s.stale >= self.patience)
         if not len(s.frame.finite) and not len(s.frame.real):
@@ -334,7 +334,7 @@ class Move:
         hot, flipped = there.hot, None
         if len(frame.finite):
             flipped = self.flips.propose(tilt, there.hot, frame.owner, particles, rng.fork(FLIP))
-            hot = where(flips, flipped.hot, there.hot) if len(frame.real) else flipped.hot
+            hot = where(flips, flipped.hot, there.hot)
         width = _widths(problem, frame, particles)
         drift = _drift(there, multiplier, self.pace, width)
         real, left = there.real, torch.zeros_like(flips)
@@ -342,8 +342,9 @@ class Move:
             noise = rng.fork(NOISE).normal(particles, real.shape[1], dtype=torch.float64)
             moved = real.double() + drift + width * (2 * self.pace / beta).sqrt()[:, None] * noise
             low, high = (e.repeat_interleave(particles, 0) for e in _edges(problem, frame))
-            inside = torch.clamp(moved, low, high)
-            real = where(flips, real, inside.to(real.dtype))
+            moved = torch.where(low == high, low, _rounded(problem, frame, moved))
+            inside = torch.where(low == high, low, torch.clamp(moved, low, high))
+            real = where(flips, real, inside)
             if self.walls:
                 left = ~flips & (inside != moved).any(1)
         here = evaluate(problem, frame, hot, real)
@@ -416,8 +417,8 @@ def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
 
 
 def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
-    broken = torch.where(seen.violation > 0, multiplier * seen.violation, 0.0)
-    return seen.energy + broken
+    broken = torch.where(seen.violation == 0, 0.0, multiplier * seen.violation)
+    return sound(seen.energy + broken)
 
 
 def where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -460,6 +461,13 @@ def _edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
             out.append(edge.expand(problem.rows, *domain.shape).reshape(problem.rows, -1))
     none = torch.zeros(problem.rows, 0, dtype=torch.float64)
     return (torch.cat(low, 1), torch.cat(high, 1)) if low else (none, none)
+
+
+def _rounded(problem: Problem, frame: Frame, real: Tensor) -> Tensor:
+    """Real sites as the terms see them: `Problem.rounded` of each variable. (B, D) -> same"""
+    sizes = [math.prod(event) for _, event in frame.real]
+    columns = zip(frame.real, real.split(sizes, 1), strict=True)
+    return torch.cat([problem.rounded(name, x) for (name, _), x in columns], 1)
 
 
 def _widths(problem: Problem, frame: Frame, particles: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.domain import Real, State
 from engine.errors import BadQuery, Mistake
+from engine.minimizer import sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sampler import Sampler
@@ -73,8 +74,11 @@ class Langevin(Sampler):
             energy = beta * problem.energy({**x, **leaves})
             slopes = torch.autograd.grad(energy.sum(), list(leaves.values()))
         broken = problem.energy.violation({n: t.detach() for n, t in x.items()}).detach()
-        hard = torch.where(broken > 1e-9, math.inf, 0.0)
-        return energy.detach() + hard, {n: g.double() for n, g in zip(names, slopes, strict=True)}
+        hard = torch.where(broken == 0, 0.0, math.inf)
+        slope = {
+            n: g.double().nan_to_num(0.0, 0.0, 0.0) for n, g in zip(names, slopes, strict=True)
+        }
+        return sound(energy.detach() + hard), slope
 
     def _open(self, problem: Problem, name: str, x: Tensor, moved: Tensor) -> Tensor:
         """Sites that evidence fixes stay."""

@@ -1,24 +1,25 @@
-"""Restarts: a minimizer begun afresh from random states every so many steps, the best kept.
+"""Restarts: a minimizer begun afresh from new starts every so many steps, the best kept.
 
 Each row restarts by its own count of steps, or once its search has nothing left to do, so that
 what a row finds does not depend on its batch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Report, put_rows, select_rows, stack_rows
 from engine.problem import Problem
 from engine.random import Stream
+from engine.start import Start
 
-GAP = 1e-6  # of a proof, relative: as for an answer
 START, INNER = 211, 212  # lanes of the stream
 
 
@@ -52,7 +53,9 @@ class Restarts(Minimizer[RestartsState]):
         first = problem.variables[0].name
         return RestartsState(
             inner,
-            self._seen(self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)),
+            self._seen(
+                problem, self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)
+            ),
             torch.zeros(rows, dtype=torch.int64),
             torch.ones(rows, dtype=torch.int64),
             x[first].shape[0] // rows,
@@ -67,7 +70,7 @@ class Restarts(Minimizer[RestartsState]):
         over = ((age >= self.after) | report.done) & ~s.kept.done
         spent = torch.zeros_like(over) if self.starts is None else s.starts >= self.starts
         joined = s.kept.joined(replace(report, done=s.kept.done))
-        kept = self._seen(joined, s.kept.done | over & spent)
+        kept = self._seen(problem, joined, s.kept.done | over & spent)
         again = (over & ~kept.done).nonzero().reshape(-1).tolist()
         if again:
             inner = self._afresh(problem, s, inner, again, rng)
@@ -77,6 +80,9 @@ class Restarts(Minimizer[RestartsState]):
 
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
+
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        return self.inner.kin(problem)
 
     def width(self, s: RestartsState) -> int:
         return self.inner.width(s.inner)
@@ -89,20 +95,18 @@ class Restarts(Minimizer[RestartsState]):
         inner = self.inner.stack([s.inner for s in states], totals)
         return stack_rows([s._replace(inner=None) for s in states], totals)._replace(inner=inner)
 
-    def _seen(self, report: Report, done: Tensor) -> Report:
+    def _seen(self, problem: Problem, report: Report, done: Tensor) -> Report:
         """A report whose rows are done where something is proved, or `done` says so."""
-        near = report.energy - report.bound <= GAP * report.energy.abs().clamp(min=1)
-        proved = (report.bound == math.inf) | (near & (report.violation <= 1e-9))
-        return replace(report, done=done | proved)
+        met = proved(problem, report.x, report.energy, report.violation, report.bound)
+        ended = (report.bound == math.inf) | met
+        return replace(report, done=done | ended)
 
     def _afresh(
         self, problem: Problem, s: RestartsState, inner: Any, rows: list[int], rng: Stream
     ) -> Any:
         start = rng.fork(START)
-        x = {
-            name: problem.domain(name).sample(s.particles, start.fork(lane))
-            for lane, name in enumerate(problem.domains)
-        }
-        fresh = self.inner.init(problem, x, rng.fork(START).fork(INNER))
+        fresh = self.inner.init(
+            problem, Start(problem, s.particles, start, {}), rng.fork(START).fork(INNER)
+        )
         total = problem.rows
         return put_rows(inner, self.inner.select(fresh, rows, total), rows, total)

@@ -27,8 +27,8 @@ class Learner(NamedTuple):
 
     formula: learning.Formula
     state: learning.State
-    upper: float  # cost of the formula that the next solution must beat
-    constant: float  # explicit cost that the formula does not count
+    upper: int  # cost of the formula that the next solution must beat, in units
+    constant: int  # explicit cost that the formula does not count
     small: Simplified | None  # where the formula is a smaller one
     assumed: tuple[int, ...] = ()  # literals
 

@@ -13,7 +13,8 @@ from engine.errors import BadQuery, Mistake
 from engine.lesson import Lesson
 from modules.catalogue import validated
 from modules.discrete.bits import read_bits, taught
-from modules.parameters import File, Strict
+from modules.files import File
+from modules.parameters import Strict
 from modules.weights import Weights, read_weights
 
 KIND = "discrete.binary_image"

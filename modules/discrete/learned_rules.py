@@ -18,7 +18,8 @@ from modules.discrete.exactly_one import ExactlyOne
 from modules.discrete.learned import Fitted, fit, load_learned
 from modules.discrete.literals import Counting
 from modules.discrete.relations import Lines, pairs_of
-from modules.parameters import File, Site, Strict
+from modules.files import File
+from modules.parameters import Site, Strict
 from modules.sites import OverSites
 
 Groups = list[list[tuple[int, Any]]]

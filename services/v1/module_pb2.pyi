@@ -291,9 +291,12 @@ class StructureRequest(_message.Message):
 
     BINDING_FIELD_NUMBER: _builtins.int
     KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     known_digest: _builtins.str
     """of the structure the caller has; empty: none"""
+    weight: _builtins.float
+    """of the term in the energy; left out: it is required"""
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
@@ -303,13 +306,16 @@ class StructureRequest(_message.Message):
         *,
         binding: Global___Binding | None = ...,
         known_digest: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "known_digest", b"known_digest", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "known_digest", b"known_digest", "raw_contents", b"raw_contents", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___StructureRequest: _TypeAlias = StructureRequest  # noqa: Y015
 
@@ -440,19 +446,23 @@ class Ready(_message.Message):
 
     FLOOR_FIELD_NUMBER: _builtins.int
     AFFINE_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
     floor: _builtins.float
     """proved lower bound of the energy"""
     affine: _builtins.bool
     """as in Module, for these parameters and domains"""
+    dtype: _tensor_pb2.DataType.ValueType
+    """of the states it is handed; left out: float32"""
     def __init__(
         self,
         *,
         floor: _builtins.float = ...,
         affine: _builtins.bool = ...,
+        dtype: _tensor_pb2.DataType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affine", b"affine", "floor", b"floor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affine", b"affine", "dtype", b"dtype", "floor", b"floor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

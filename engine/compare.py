@@ -1,0 +1,89 @@
+"""The one place that says what zero, better, refuted and proved mean.
+
+Zero: the violation of a required term at or below its tolerance is 0 before it is compared
+(`engine.energy`). Better: less violated, then cheaper. Refuted: only by `holds` being False on
+plain values, or by explicit structure. Proved: nothing lies below an energy by more than explicit
+costs can resolve; what is not explicit may add GAP of its own size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.energy import Part, plain_scope
+from engine.problem import Problem
+
+GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
+LEVEL = 1e-9  # violations, or opaque energies relative to max(1, |energy|), nearer than this are
+# level
+
+
+def better(energy: Tensor, violation: Tensor, other: Tensor, broken: Tensor) -> Tensor:
+    """Where the first of two states is the better one: less violated, or level and cheaper.
+
+    A state that breaks nothing is better than one that breaks something, however little.
+    """
+    clean, dirty = violation == 0, broken == 0
+    less = (violation < broken - LEVEL) | (clean & ~dirty)
+    more = (violation > broken + LEVEL) | (dirty & ~clean)
+    return less | (~more & (energy < other))
+
+
+def best_of(energy: Tensor, violation: Tensor) -> Tensor:
+    """The place of the best particle of each row; what is no number is never best.
+
+    (R, P) each -> (R,)
+    """
+    broken = violation.nan_to_num(torch.inf, torch.inf, torch.inf)
+    least = broken.min(1, keepdim=True).values
+    level = (broken == least) | ((broken <= least + LEVEL) & (least > 0))
+    most = torch.finfo(energy.dtype).max
+    return energy.nan_to_num(most, most, most).masked_fill(~level, torch.inf).argmin(1)
+
+
+def opaque_slack(energy: Tensor) -> Tensor:
+    """How far an energy of what is not explicit may lie above its bound and count as least."""
+    return GAP * energy.abs().clamp(min=1.0)
+
+
+def room(problem: Problem, energy: float) -> float:
+    """How near two energies of a problem must lie for nothing to tell them apart: 0 where all of
+    it is explicit and exact."""
+    _, rest = problem.factored()
+    soft = rest is not None and any(part.weight is not None for part in rest.parts())
+    return problem.explicit.slack + (GAP * max(1.0, abs(energy)) if soft else 0.0)
+
+
+@torch.no_grad()
+def slack(problem: Problem, x: State) -> Tensor:
+    """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
+    _, rest = problem.factored()
+    out = torch.full((problem.rows,), problem.explicit.slack, dtype=torch.float64)
+    soft = rest is not None and any(part.weight is not None for part in rest.parts())
+    if rest is not None and soft:
+        out = out + opaque_slack(rest(x).cpu())
+    return out
+
+
+def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:
+    """Rows whose states break nothing, and below whose energy nothing lies. -> (R,) bool"""
+    near = energy - bound <= opaque_slack(energy) + problem.explicit.slack
+    near = near & (violation == 0) & energy.isfinite()
+    if not bool(near.any()):
+        return near
+    return near & (energy - bound <= slack(problem, x))
+
+
+def verdicts(rules: Sequence[Part], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+    """Whether each of some plain values satisfies all of these rules; None: some rule cannot
+    say, and none fails."""
+    out: list[bool | None] = [True] * len(plain)
+    for part in rules:
+        values = [plain_scope(part.term, dict(one)) for one in plain]
+        for k, holds in enumerate(part.term.verdicts(values)):
+            if holds is False or (holds is None and out[k]):
+                out[k] = holds
+    return out

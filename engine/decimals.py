@@ -1,0 +1,230 @@
+"""Costs as whole numbers of one unit, so that sums and comparisons of decimals are exact.
+
+A float stands for the shortest decimal that is written for it: 0.1 is one tenth. Where the
+decimals of an energy have a common denominator under which its largest total stays below 2^61,
+everything is counted in that unit and nothing is rounded. Elsewhere the unit is a power of two,
+and `Scale.error` says how far a total may lie from its decimals.
+"""
+
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+LARGEST = 2**61  # of a total, in units
+FINE = 2**51  # totals below are told apart by float64, whatever their unit
+DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
+LONGEST = 1000  # a unit is less than 2^1000 and so a float64
+LARGEST_FLOAT = sys.float_info.max
+TENS = 22  # powers of ten up to 10^22 are exact in float64
+MANY = 50_000  # numbers that are read one by one
+
+
+def decimal(number: float) -> Fraction:
+    """The shortest decimal of a float, exactly; whole numbers, as all floats from 2^53 on are, are
+    what they are."""
+    if isinstance(number, int) or abs(number) >= 2**53:
+        return Fraction(number)
+    return Fraction(repr(float(number)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The unit in which the costs of an energy are counted.
+
+    unit: so many units make a cost of 1. error: units by which a total may lie from its decimals;
+    0 where they are exact. total: a bound of the magnitude of any total, in units.
+    """
+
+    unit: Fraction = Fraction(1)
+    error: int = 0
+    total: int = 0
+
+    @property
+    def fine(self) -> bool:
+        """Exact, and different totals are different float64 numbers."""
+        return self.error == 0 and self.total < FINE
+
+    @property
+    def slack(self) -> float:
+        """How far two totals that are level in units may lie apart: 0 where units are exact."""
+        if not self.error:
+            return 0.0
+        return float((2 * self.error + (self.total >> 50) + 2) / self.unit)
+
+    def units(self, costs: Floats) -> Ints:
+        """Finite costs as whole numbers of units, each the nearest."""
+        if self.error:
+            power = self.unit.numerator.bit_length() - self.unit.denominator.bit_length()
+            return np.rint(np.ldexp(costs, power)).astype(np.int64)
+        unit = int(self.unit)
+        most = np.abs(costs).max(initial=0.0)
+        if unit <= 10**TENS and most * float(unit) < FINE / 2:
+            return np.rint(costs * float(unit)).astype(np.int64)
+        distinct, place = np.unique(costs, return_inverse=True)
+        read = [_whole(x, unit) for x in distinct.tolist()]
+        return np.array(read, dtype=np.int64)[place].reshape(costs.shape)
+
+    def value(self, units: int) -> float:
+        """A number of units as a cost: the nearest float64."""
+        return _nearest(Fraction(int(units)) / self.unit)
+
+    def values(self, units: Ints) -> Floats:
+        """Numbers of units as costs, each the nearest float64."""
+        if self.unit.denominator == 1 and int(self.unit) < 2**53 and self.total < 2**53:
+            return units / float(int(self.unit))
+        return np.array([self.value(u) for u in units.reshape(-1).tolist()]).reshape(units.shape)
+
+    def below(self, units: int) -> float:
+        """A number of units that is proved to be a bound, as a cost that surely is one."""
+        bound = self.value(int(units) - self.error)
+        return bound if self.fine else math.nextafter(bound, -math.inf)
+
+    def sum_below(self, cost: float) -> float:
+        """A float64 sum of costs that is meant as a bound, as one that surely is."""
+        if self.fine and math.isfinite(cost):
+            return self.value(round(cost * float(self.unit)))
+        return surely_below(cost)
+
+    def from_on(self, cost: float) -> int:
+        """The number of units from which on no total lies below this cost."""
+        return math.ceil(Fraction(cost) * self.unit) + self.error
+
+
+def _whole(cost: float, unit: int) -> int:
+    """A cost in units that make it whole as a decimal, or else as the binary number it is."""
+    units = decimal(cost) * unit
+    return int(units) if units.denominator == 1 else round(Fraction(cost) * unit)
+
+
+def surely_below(bound: float) -> float:
+    """A bound that was summed in float64, lowered by more than the sum was rounded."""
+    return bound - abs(bound) * 2.0**-40 if math.isfinite(bound) else bound
+
+
+def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
+    """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
+
+    (count, costs, error, computed): each may lie so far from the decimal that it stands for;
+    computed ones are no decimals but floats.
+    """
+    total, unit, exact, paid, off = Fraction(0), 1, True, 0, 0.0
+    for count, values, error, computed in costs:
+        distinct = np.unique(values[np.isfinite(values)])
+        distinct = distinct[distinct != 0]
+        if not len(distinct):
+            continue
+        total += count * Fraction(float(np.abs(distinct).max()))
+        paid += count
+        off += count * error
+        own = None if error else (_binary if computed else denominator)(distinct)
+        exact = exact and own is not None
+        unit = math.lcm(unit, own or 1)
+    if exact and total * unit < LARGEST and unit < 2**LONGEST:
+        return Scale(Fraction(unit), 0, math.ceil(total * unit))
+    power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
+    fraction = Fraction(2) ** power
+    reach = math.ceil(total * fraction)
+    # a half for rounding, and what the float lies from its decimal
+    error = paid + (reach >> 52) + math.ceil(Fraction(off) * fraction)
+    return Scale(fraction, error, reach + paid)
+
+
+def _log2(number: Fraction) -> int:
+    """A whole number that is at least the logarithm."""
+    return number.numerator.bit_length() - number.denominator.bit_length() + 1
+
+
+def denominator(values: Floats) -> int | None:
+    """The least number that makes all these decimals whole; None where that takes too long."""
+    tens = _tens(values)
+    if tens is not None:
+        whole, power = tens
+        return 10**power // math.gcd(10**power, int(np.gcd.reduce(whole, initial=0)))
+    if len(values) > MANY:
+        return None
+    return math.lcm(1, *(decimal(x).denominator for x in values.tolist()))
+
+
+def _binary(values: Floats) -> int | None:
+    """The least power of two that makes all these floats whole, as the binary numbers they are."""
+    if len(values) > MANY:
+        return None
+    return max(x.as_integer_ratio()[1] for x in values.tolist())
+
+
+def _tens(values: Floats) -> tuple[Ints, int] | None:
+    """Decimals as whole numbers over the least power of ten; None where they have more than 15
+    digits."""
+    largest = float(np.abs(values).max(initial=0.0))
+    for power in range(TENS + 1):
+        ten = float(10**power)
+        if largest >= DIGITS / ten:
+            return None
+        scaled = np.rint(values * ten)
+        if (scaled / ten == values).all():
+            return scaled.astype(np.int64), power
+    return None
+
+
+def whole(values: Floats, unit: int) -> list[int]:
+    """Finite decimals times `unit`, where that makes them whole, exactly."""
+    if unit < FINE and float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:
+        return np.rint(values * float(unit)).astype(np.int64).tolist()
+    return [int(decimal(x) * unit) for x in values.tolist()]
+
+
+def minus(costs: Floats, base: float) -> tuple[Floats, float]:
+    """The decimals of cost - base as floats, and how far one lies from its decimal at most."""
+    finite = np.isfinite(costs)
+    distinct, place = np.unique(np.where(finite, costs, base), return_inverse=True)
+    exact = [decimal(x) - decimal(base) for x in distinct.tolist()]
+    out = np.array([_nearest(x) for x in exact])
+    return np.where(finite, out[place].reshape(costs.shape), costs), _off(out, exact)
+
+
+def times(weight: float, costs: Floats) -> tuple[Floats, float]:
+    """The decimals of weight * cost as floats, and how far one lies from its decimal at most.
+
+    Infinite costs stay infinite.
+    """
+    if weight == 1:
+        return costs, 0.0
+    finite = np.isfinite(costs)
+    distinct, place = np.unique(np.where(finite, costs, 0.0), return_inverse=True)
+    one, many = _tens(np.array([weight])), _tens(distinct)
+    out, error = None, 0.0
+    if one is not None and many is not None and one[1] + many[1] <= TENS:
+        number = one[0].astype(object)[0] * many[0].astype(object)
+        if max(map(abs, number), default=0) < DIGITS:
+            out = number.astype(np.float64) / float(10 ** (one[1] + many[1]))
+    if out is None and len(distinct) > MANY:
+        out = weight * distinct
+        error = float(np.abs(out).max()) * 2.0**-52
+    if out is None:
+        exact = [decimal(weight) * decimal(x) for x in distinct.tolist()]
+        out = np.array([_nearest(x) for x in exact])
+        error = _off(out, exact)
+    return np.where(finite, out[place].reshape(costs.shape), costs), error
+
+
+def _off(floats: Floats, exact: list[Fraction]) -> float:
+    """How far floats lie at most from the numbers they stand for: 0 where they are exact."""
+    if all(decimal(a) == b for a, b in zip(floats.tolist(), exact, strict=True)):
+        return 0.0
+    return float(np.abs(floats).max()) * 2.0**-52
+
+
+def _nearest(number: Fraction) -> float:
+    """The nearest float64; the largest one beyond it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return LARGEST_FLOAT if number > 0 else -LARGEST_FLOAT

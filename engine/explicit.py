@@ -1,0 +1,225 @@
+"""What the explicit summands of an energy cost at decided states, exactly, in whole units."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.decimals import Ints, Scale
+from engine.factors import Factors, Table
+
+POOLED = 1 << 20  # combinations up to which a table is looked up by place
+CHUNK = 4_000_000  # entries looked up in one go
+NEAR = 0.25  # of a unit
+FORBIDDEN = np.iinfo(np.int64).min  # in place of units
+
+
+@dataclass(frozen=True, eq=False)
+class Explicit:
+    """The costs of an energy whose summands have this structure.
+
+    A summand whose costs hang on visible sites alone is looked up (`direct`); one that pays for
+    hidden sites, such as a rule at a price, is `hidden`: its term says what it costs, which is a
+    whole number of units too.
+    """
+
+    factors: Factors
+    direct: frozenset[int]  # places of summands
+    hidden: frozenset[int]
+    reach: dict[int, float]  # the largest magnitude of the cost of each of them
+
+    @staticmethod
+    def of(factors: Factors) -> "Explicit":
+        """The costs of a merged structure."""
+        direct: set[int] = set()
+        hidden: set[int] = set()
+        reach: dict[int, float] = {}
+        for table in factors.tables:
+            if not table.soft and not _forbids(table):
+                continue
+            term = int(table.term[0])
+            seen = table.costs.ndim == 1 and bool((table.scopes < factors.visible).all())
+            (direct if seen else hidden).add(term)
+            most = float(np.abs(table.finite_costs).max(initial=0.0)) * len(table.scopes)
+            reach[term] = reach.get(term, 0.0) + most
+        return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach)
+
+    @property
+    def scale(self) -> Scale:
+        return self.factors.scale
+
+    @cached_property
+    def slack(self) -> float:
+        """How far two energies that are level may lie apart: 0 where everything is exact."""
+        loose = sum(self.reach[k] for k in self.hidden if not self.snaps(k))
+        return self.scale.slack + loose * 2.0**-48
+
+    def snaps(self, summand: int) -> bool:
+        """Whether a hidden summand, computed in float64, tells its whole number of units."""
+        unit = self.scale.unit
+        return not self.scale.error and Fraction(self.reach[summand]) * unit < 2**48
+
+    def energy(self, places: Ints, shares: Mapping[int, Tensor]) -> Tensor:
+        """The cost of all explicit summands; infinite where one forbids. (B, n) -> (B,) float64
+
+        shares: what the hidden ones cost by their own arithmetic, (B,) each; put on a whole unit
+        where they lie near one.
+        """
+        units = self.units(places)
+        shut = (units == FORBIDDEN).any(1)
+        total = np.where(shut[:, None], 0, units).sum(1)
+        loose = np.where(shut, np.inf, 0.0)
+        unit = float(self.scale.unit)
+        for summand, tensor in shares.items():
+            share = tensor.detach().cpu().numpy()
+            near = np.zeros(len(share), dtype=bool)
+            if self.snaps(summand):
+                whole = np.rint(np.where(np.isfinite(share), share, 0.0) * unit)
+                near = np.abs(share * unit - whole) <= NEAR
+                total = total + np.where(near, whole, 0.0).astype(np.int64)
+            loose = loose + np.where(near, 0.0, share)
+        return torch.from_numpy(self.scale.values(total) + loose)
+
+    def units(self, places: Ints) -> Ints:
+        """The cost of each direct summand in order; FORBIDDEN where it forbids. (B, n) -> (B, D)"""
+        order = sorted(self.direct)
+        out = np.zeros((len(places), len(order)), dtype=np.int64)
+        closed = np.zeros(out.shape, dtype=bool)
+        pool, wide = self._pool, self._wide
+        if pool is not None:
+            step = max(1, CHUNK // max(1, pool.site.size))
+            for first in range(0, len(places), step):
+                rows = slice(first, first + step)
+                at = pool.base + (places[rows][:, pool.site] * pool.stride).sum(-1)  # (b, scopes)
+                cost = pool.cost[at]
+                shut = cost == FORBIDDEN
+                cost = np.where(shut, 0, cost)
+                np.add.at(out[rows].T, pool.place, cost.T)
+                np.logical_or.at(closed[rows].T, pool.place, shut.T)
+        for place, lookup in wide:
+            cost = lookup.cost(places)
+            shut = cost == FORBIDDEN
+            out[:, place] += np.where(shut, 0, cost).sum(1)
+            closed[:, place] |= shut.any(1)
+        out[closed] = FORBIDDEN
+        return out
+
+    @cached_property
+    def _tables(self) -> list[tuple[int, Table]]:
+        """The tables of direct summands, with the place of the summand among those."""
+        place = {term: k for k, term in enumerate(sorted(self.direct))}
+        return [(place[int(t.term[0])], t) for t in self.factors.tables if int(t.term[0]) in place]
+
+    @cached_property
+    def _pool(self) -> "_Pool | None":
+        """All small tables as one."""
+        sizes = self.factors.sizes
+        small = [(k, t, s) for k, t in self._tables for s in _shapes(t, sizes) if s.total <= POOLED]
+        if not small:
+            return None
+        arity = max(t.arity for _, t, _ in small)
+        base, site, stride, place, cost, filled = [], [], [], [], [], 0
+        for k, t, s in small:
+            m = len(s.scopes)
+            dense = t.dense(s.shape).reshape(-1)
+            shut = ~np.isfinite(dense)
+            units = self.scale.units(np.where(shut, 0.0, dense))
+            cost.append(np.where(shut, FORBIDDEN, units))
+            base.append(np.full(m, filled))
+            filled += len(dense)
+            pad = np.zeros((m, arity - t.arity), np.int64)
+            site.append(np.concatenate([s.scopes, pad], 1))
+            stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
+            place.append(np.full(m, k))
+        return _Pool(*(np.concatenate(x) for x in (base, site, stride, place, cost)))
+
+    @cached_property
+    def _wide(self) -> "list[tuple[int, _Listed]]":
+        """Every other table, by its listed combinations."""
+        sizes = self.factors.sizes
+        return [
+            (k, _Listed.of(t, s, self.scale))
+            for k, t in self._tables
+            for s in _shapes(t, sizes)
+            if s.total > POOLED
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """Scopes of one table whose sites have as many values."""
+
+    scopes: Ints  # (m, arity)
+    shape: list[int]
+
+    @property
+    def total(self) -> int:
+        out = 1
+        for size in self.shape:
+            out *= size
+        return out
+
+    @property
+    def strides(self) -> Ints:
+        return np.append(np.cumprod(self.shape[:0:-1])[::-1], 1).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Small tables, written out one after the other."""
+
+    base: Ints  # (M,) for each scope
+    site: Ints  # (M, arity), padded
+    stride: Ints  # (M, arity), 0 where padded
+    place: Ints  # (M,) of the summand
+    cost: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """A table too large to be written out."""
+
+    scopes: Ints
+    strides: list[int]
+    keys: np.ndarray  # sorted; whole numbers of any size
+    costs: Ints  # in the order of the keys
+    default: int
+
+    @staticmethod
+    def of(table: Table, shape: _Shape, scale: Scale) -> "_Listed":
+        strides = [1]
+        for size in shape.shape[:0:-1]:
+            strides.insert(0, strides[0] * size)
+        kind = object if shape.total > 2**62 else np.int64
+        keys = (table.tuples.astype(kind) * np.array(strides, dtype=kind)).sum(1)
+        order = np.argsort(keys, kind="stable")
+        every = np.append(table.costs, table.default)
+        shut = ~np.isfinite(every)
+        units = np.where(shut, FORBIDDEN, scale.units(np.where(shut, 0.0, every)))
+        return _Listed(shape.scopes, strides, keys[order], units[:-1][order], int(units[-1]))
+
+    def cost(self, places: Ints) -> Ints:
+        """(B, n) -> (B, m)"""
+        kind = self.keys.dtype
+        at = (places[:, self.scopes].astype(kind) * np.array(self.strides, dtype=kind)).sum(-1)
+        if not len(self.keys):
+            return np.full(at.shape, self.default)
+        found = np.searchsorted(self.keys, at).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[found] == at, self.costs[found], self.default)
+
+
+def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:
+    """The scopes of a table by how many values their sites have."""
+    every = sizes[table.scopes]
+    return [
+        _Shape(table.scopes[(every == shape).all(1)], shape.tolist())
+        for shape in np.unique(every, axis=0)
+    ]
+
+
+def _forbids(table: Table) -> bool:
+    return bool(np.isinf(table.costs).any()) or bool(np.isinf(table.default))
