@@ -23,10 +23,13 @@ from engine.lesson import Lesson
 from engine.objective import Nets, Objective, Update
 from engine.random import Stream
 from engine.train import Recipe, Stored, train
-from modules.discrete.schema import Column, Grid, Schema, Type, read_grid
+from modules.discrete.schema import Column, Schema, Type
 from modules.discrete.table_model import TableModel, generated
 from modules.discrete.table_net import fitted_temperature
-from modules.discrete.table_training import Options, Split, fitted, one_thread, prepared
+from modules.discrete.table_reading import Grid, read_grid
+from modules.discrete.table_split import Split
+from modules.discrete.table_training import Options, fitted, one_thread, prepared
+from modules.discrete.table_types import infer
 from services.formats.files import read_text
 
 STEPS = 3_000
@@ -105,6 +108,7 @@ def made_against_real(name: str, table: Table, folder: Path, seed: int) -> list[
 
 
 def _with_target(grid: Grid, target: str) -> Grid:
+    grid = infer(grid).resolved(grid)
     at = grid.header.index(target)
     keep = [k for k, row in enumerate(grid.rows) if row[at] is not None]
     return _take(grid, keep)
@@ -139,7 +143,7 @@ def _text(grid: Grid) -> str:
 def _fit(grid: Grid, target: str | None, seed: int, **options: object) -> TableModel:
     chosen = Options(target=target, **options)  # type: ignore[arg-type]
     split = prepared(_text(grid), chosen, seed)
-    return fitted(split, chosen, _lesson(seed))[0]
+    return fitted(split, chosen, _lesson(seed)).model
 
 
 def _lesson(seed: int, steps: int = STEPS) -> Lesson:
@@ -240,7 +244,7 @@ def calibration(folder: Path) -> Iterator[Row]:
     for seed in range(SEEDS):
         options = Options(target="income")
         split = prepared(text, options, seed)
-        model, _ = fitted(split, options, _lesson(seed))
+        model = fitted(split, options, _lesson(seed)).model
         target = model.schema.place("income")
         codes = torch.from_numpy(model.schema.codes(test))
         labels = codes[:, target]
@@ -309,7 +313,7 @@ def rings(seed: int) -> Iterator[Row]:
     with clock() as time:
         chosen = Options(bins=64)
         split = prepared(_text(grid), chosen, seed)
-        model = fitted(split, chosen, _lesson(seed))[0]
+        model = fitted(split, chosen, _lesson(seed)).model
     with clock() as making:
         made = _grid(model, generated(model, 4_000, ROUNDS, seed))
     g, c, x, y = (np.array([float(row[k].lstrip("gc")) for row in made.rows]) for k in range(4))  # type: ignore[union-attr]

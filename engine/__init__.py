@@ -16,6 +16,8 @@ from engine.random import Stream
 from engine.settle import answers
 from engine.solve import Budget, Solution, solve
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Answer",
     "BadQuery",

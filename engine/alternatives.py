@@ -169,5 +169,9 @@ def differing(
         pairs = zip(
             flatten(new[variable.name], shape), flatten(old[variable.name], shape), strict=True
         )
-        found += [(variable, k, a, b) for k, (a, b) in enumerate(pairs) if a != b]
+        found += [
+            (variable, k, a, b)
+            for k, (a, b) in enumerate(pairs)
+            if type(a) is not type(b) or a != b  # 1, 1.0 and True are three values
+        ]
     return found

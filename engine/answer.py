@@ -1,6 +1,7 @@
 """What an answer is: plain values, what they cost, what was checked, and what was proved."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -40,6 +41,16 @@ class Flag(StrEnum):
     DEADLINE = "DEADLINE"  # the time limit ended the search
     CANCELLED = "CANCELLED"  # the caller ended the search
     ABSTAIN = "ABSTAIN"  # outside a module's acceptance band
+
+
+class Ended(StrEnum):
+    """Why a search ended."""
+
+    PROVED = "proved"  # that nothing is better, or that there is nothing
+    TIME = "time"  # its time limit
+    STEPS = "steps"  # its limit of steps
+    GAVE_UP = "gave up"  # of itself, after looking long enough in vain
+    CANCELLED = "cancelled"  # its caller
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,7 @@ class Answer:
     seconds: float = 0.0
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
+    ended: Ended | None = None  # why the search ended; None: there was none
 
     @property
     def holds(self) -> bool | None:
@@ -169,21 +181,31 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
+    kept = problem.inside(report.x).tolist()
     answers = []
     for row in range(problem.rows):
         flags = solution.flags(row)
         spent: dict[str, Any] = {"steps": solution.steps[row], "seconds": seconds[row]}
         if bounds[row] == math.inf:
+            spent["ended"] = Ended.PROVED
             answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
             continue
         if outside[row]:
             flags = (*flags, Flag.ABSTAIN)
         answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
+        if not kept[row]:  # values that the evidence rules out answer nothing
+            answer = replace(answer, status=Status.UNSATISFIED, unique=None)
         checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
+        spent["ended"] = ended_of(answer.status, solution.ended(row))
         more = {"flags": flags, "alternatives": judge.alternatives(others), **spent}
         answers.append(replace(answer, **more))
     return answers
+
+
+def ended_of(status: Status, otherwise: Ended) -> Ended:
+    """Why a search ended that came to this status."""
+    return Ended.PROVED if status in (Status.OPTIMAL, Status.INFEASIBLE) else otherwise
 
 
 def judged(
@@ -239,7 +261,8 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
 def term_names(problem: Problem) -> list[str]:
     """The name of each term in answers; a repeated one carries its place: `name[2]`."""
     labels = [part.label for part in problem.parts]
-    return [f"{label}[{k}]" if labels.count(label) > 1 else label for k, label in enumerate(labels)]
+    times = Counter(labels)
+    return [f"{label}[{k}]" if times[label] > 1 else label for k, label in enumerate(labels)]
 
 
 SOUND = 1e-5  # of the largest cost of a term: difference to its structure that counts as none
@@ -300,10 +323,13 @@ class _Judge:
         for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
             if k in direct:
                 units, cost = direct[k]
-                near = share == cost or abs(share - cost) <= SOUND * explicit.reach[k]
+                near = (
+                    share == cost or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.slack
+                )
                 sound = sound and near
-                share = cost if near else share
-                if near and math.isfinite(cost):
+                exact = near and not explicit.scale.error
+                share = cost if exact else share
+                if exact and math.isfinite(cost):
                     total += units
                 else:
                     loose += share

@@ -7,7 +7,7 @@ owner apart, so that a fault reaches none but its own.
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
-from engine.minimizer import Minimizer, Report
+from engine.minimizer import Minimizer, Report, select_rows
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -36,6 +36,7 @@ class _Chunk(Generic[K]):
     energy: Tensor  # (R,) as last reported
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)
+    kin: Hashable  # only rows of one kin are put together
     apart: bool = False  # a step failed in company: never put beside others again
 
     @property
@@ -57,7 +58,7 @@ class Failed(NamedTuple, Generic[K]):
     """A step that raised; the rows of its owner have left."""
 
     owner: K
-    error: Exception
+    error: BaseException
 
 
 class Batch(Generic[K]):
@@ -76,11 +77,23 @@ class Batch(Generic[K]):
         self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
     ) -> Report:
         """Begin the rows of a problem, P particles each: x (R * P, *event). -> how they stand"""
-        state = self.minimizer.init(problem, x, rng.at(0))
-        report = self.minimizer.report(problem, state)
-        stands = (report.energy, report.violation, report.bound)
-        self._fresh.append(_Chunk(problem, state, rng.at(0), tuple(tickets), *stands))
-        return report
+        groups: dict[Hashable, list[int]] = {}
+        for row, kin in enumerate(self.minimizer.kin(problem)):
+            groups.setdefault(kin, []).append(row)
+        begun = []
+        for kin, rows in groups.items():
+            own, start, stream = problem, x, rng.at(0)
+            if len(groups) > 1:
+                own, start = problem.select(rows), _Rows(x, rows, problem.rows)
+                stream = stream.select(torch.tensor(rows))
+            state = self.minimizer.init(own, start, stream)
+            report = self.minimizer.report(own, state)
+            stands = (report.energy, report.violation, report.bound)
+            chunk = _Chunk(own, state, stream, tuple(tickets[r] for r in rows), *stands, kin)
+            begun.append((chunk, report, rows))
+        self._fresh.extend(chunk for chunk, _, _ in begun)
+        at = {row: (report, k) for _, report, rows in begun for k, row in enumerate(rows)}
+        return gathered([at[row] for row in range(problem.rows)])
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
         """Take rows out, before the next step."""
@@ -96,7 +109,7 @@ class Batch(Generic[K]):
         try:
             state = self.minimizer.step(chunk.problem, chunk.state, rng)
             report = self.minimizer.report(chunk.problem, state)
-        except Exception as error:
+        except BaseException as error:  # whatever a term raises
             return self._failed(chunk, error)
         self._pace = (time.thread_time() - began) / chunk.rows
         before = replace(report, energy=chunk.energy, violation=chunk.violation, bound=chunk.bound)
@@ -133,12 +146,19 @@ class Batch(Generic[K]):
                 if other is None:
                     continue
                 both = min(width, self._width(other))
-                if other.apart or total + other.rows > both:
+                if other.apart or other.kin != chunk.kin or total + other.rows > both:
                     queue.append(other)
                     continue
                 beside.append(other)
                 total, width = total + other.rows, both
-        return self._stack(beside) if len(beside) > 1 else chunk
+        if len(beside) == 1:
+            return chunk
+        try:
+            return self._stack(beside)
+        except Exception:  # they go on, each by itself
+            alone = [replace(one, apart=True) for one in beside]
+            self._chunks.extendleft(reversed(alone[1:]))
+            return alone[0]
 
     def _width(self, chunk: _Chunk[K]) -> int:
         timely = int(STEP / self._pace) if self._pace > 0 else chunk.rows
@@ -152,7 +172,7 @@ class Batch(Generic[K]):
         self._gone.difference_update(chunk.tickets)
         return self._select(chunk, stay) if stay else None
 
-    def _failed(self, chunk: _Chunk[K], error: Exception) -> Stepped[K] | Failed[K] | None:
+    def _failed(self, chunk: _Chunk[K], error: BaseException) -> Stepped[K] | Failed[K] | None:
         """Nothing has moved, as steps are pure: the owners go on apart, or the only one fails."""
         owners = list(dict.fromkeys(owner for owner, _ in chunk.tickets))
         if len(owners) == 1:
@@ -187,7 +207,24 @@ class Batch(Generic[K]):
             torch.cat([c.energy for c in chunks]),
             torch.cat([c.violation for c in chunks]),
             torch.cat([c.bound for c in chunks]),
+            chunks[0].kin,
         )
+
+
+class _Rows(Mapping[str, Tensor]):
+    """The starting states of some rows, taken when they are looked at."""
+
+    def __init__(self, x: State, rows: Sequence[int], total: int):
+        self.x, self.rows, self.total = x, rows, total
+
+    def __getitem__(self, name: str) -> Tensor:
+        return select_rows(self.x[name], self.rows, self.total)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.x)
+
+    def __len__(self) -> int:
+        return len(self.x)
 
 
 class Standing:

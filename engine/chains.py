@@ -104,7 +104,7 @@ class SweepChains(Chains[SweepState]):
                 if k >= ROUNDS:
                     break
                 continue
-            held = float((self.now(problem, s).violation <= 1e-9).double().mean())
+            held = float((self.now(problem, s).violation == 0).double().mean())
             if k >= ROUNDS and held >= OFTEN:
                 break
             if held < OFTEN:
@@ -177,7 +177,7 @@ class SlopeChains(Chains[SlopeState]):
                 if over():
                     return s
                 s = self._step(problem, s, rng, beta, adapt=True)
-            held = float((s.seen.violation <= 1e-9).double().mean())
+            held = float((s.seen.violation == 0).double().mean())
             if k >= ROUNDS and held >= OFTEN:
                 break
             if held < OFTEN:

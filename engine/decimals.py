@@ -21,14 +21,18 @@ Ints = npt.NDArray[np.int64]
 LARGEST = 2**61  # of a total, in units
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
+LONGEST = 1000  # a unit is less than 2^1000 and so a float64
 LARGEST_FLOAT = sys.float_info.max
 TENS = 22  # powers of ten up to 10^22 are exact in float64
 MANY = 50_000  # numbers that are read one by one
 
 
 def decimal(number: float) -> Fraction:
-    """The shortest decimal of a float, exactly; whole numbers are what they are."""
-    return Fraction(number) if isinstance(number, int) else Fraction(repr(float(number)))
+    """The shortest decimal of a float, exactly; whole numbers, as all floats from 2^53 on are, are
+    what they are."""
+    if isinstance(number, int) or abs(number) >= 2**53:
+        return Fraction(number)
+    return Fraction(repr(float(number)))
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Scale:
         """How far two totals that are level in units may lie apart: 0 where units are exact."""
         if not self.error:
             return 0.0
-        return float((2 * self.error + (self.total >> 52) + 2) / self.unit)
+        return float((2 * self.error + (self.total >> 50) + 2) / self.unit)
 
     def units(self, costs: Floats) -> Ints:
         """Finite costs as whole numbers of units, each the nearest."""
@@ -61,16 +65,16 @@ class Scale:
             power = self.unit.numerator.bit_length() - self.unit.denominator.bit_length()
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
         unit = int(self.unit)
-        whole = np.abs(costs).max(initial=0.0) * float(unit)
-        if unit <= 10**TENS and whole < FINE / 2:
+        most = np.abs(costs).max(initial=0.0)
+        if unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
-        read = [int(decimal(x) * unit) for x in distinct.tolist()]
+        read = [_whole(x, unit) for x in distinct.tolist()]
         return np.array(read, dtype=np.int64)[place].reshape(costs.shape)
 
     def value(self, units: int) -> float:
         """A number of units as a cost: the nearest float64."""
-        return float(Fraction(int(units)) / self.unit)
+        return _nearest(Fraction(int(units)) / self.unit)
 
     def values(self, units: Ints) -> Floats:
         """Numbers of units as costs, each the nearest float64."""
@@ -94,18 +98,25 @@ class Scale:
         return math.ceil(Fraction(cost) * self.unit) + self.error
 
 
+def _whole(cost: float, unit: int) -> int:
+    """A cost in units that make it whole as a decimal, or else as the binary number it is."""
+    units = decimal(cost) * unit
+    return int(units) if units.denominator == 1 else round(Fraction(cost) * unit)
+
+
 def surely_below(bound: float) -> float:
     """A bound that was summed in float64, lowered by more than the sum was rounded."""
     return bound - abs(bound) * 2.0**-40 if math.isfinite(bound) else bound
 
 
-def scale_of(costs: Iterable[tuple[int, Floats, float]]) -> Scale:
+def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
 
-    (count, costs, error): each may lie so far from the decimal that it stands for.
+    (count, costs, error, computed): each may lie so far from the decimal that it stands for;
+    computed ones are no decimals but floats.
     """
     total, unit, exact, paid, off = Fraction(0), 1, True, 0, 0.0
-    for count, values, error in costs:
+    for count, values, error, computed in costs:
         distinct = np.unique(values[np.isfinite(values)])
         distinct = distinct[distinct != 0]
         if not len(distinct):
@@ -113,12 +124,12 @@ def scale_of(costs: Iterable[tuple[int, Floats, float]]) -> Scale:
         total += count * Fraction(float(np.abs(distinct).max()))
         paid += count
         off += count * error
-        own = None if error else denominator(distinct)
+        own = None if error else (_binary if computed else denominator)(distinct)
         exact = exact and own is not None
         unit = math.lcm(unit, own or 1)
-    if exact and total * unit < LARGEST:
+    if exact and total * unit < LARGEST and unit < 2**LONGEST:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
-    power = math.floor(math.log2(LARGEST / 4)) - _log2(total)
+    power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
     # a half for rounding, and what the float lies from its decimal
@@ -142,6 +153,13 @@ def denominator(values: Floats) -> int | None:
     return math.lcm(1, *(decimal(x).denominator for x in values.tolist()))
 
 
+def _binary(values: Floats) -> int | None:
+    """The least power of two that makes all these floats whole, as the binary numbers they are."""
+    if len(values) > MANY:
+        return None
+    return max(x.as_integer_ratio()[1] for x in values.tolist())
+
+
 def _tens(values: Floats) -> tuple[Ints, int] | None:
     """Decimals as whole numbers over the least power of ten; None where they have more than 15
     digits."""
@@ -158,7 +176,7 @@ def _tens(values: Floats) -> tuple[Ints, int] | None:
 
 def whole(values: Floats, unit: int) -> list[int]:
     """Finite decimals times `unit`, where that makes them whole, exactly."""
-    if float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:
+    if unit < FINE and float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:
         return np.rint(values * float(unit)).astype(np.int64).tolist()
     return [int(decimal(x) * unit) for x in values.tolist()]
 
@@ -204,19 +222,9 @@ def _off(floats: Floats, exact: list[Fraction]) -> float:
     return float(np.abs(floats).max()) * 2.0**-52
 
 
-def arithmetic_error(costs: Floats, single: bool) -> float:
-    """How far energies that were computed, in float32 where `single`, may lie from what is meant:
-    0 where they are decimals of few digits, as counts are."""
-    finite = np.unique(costs[np.isfinite(costs)])
-    if not len(finite) or (np.rint(finite) == finite).all():
-        return 0.0
-    if not single and _tens(finite) is not None:
-        return 0.0
-    return float(np.abs(finite).max()) * 2.0 ** (-20 if single else -48)
-
-
 def _nearest(number: Fraction) -> float:
+    """The nearest float64; the largest one beyond it."""
     try:
         return float(number)
     except OverflowError:
-        return math.copysign(LARGEST_FLOAT, number)
+        return LARGEST_FLOAT if number > 0 else -LARGEST_FLOAT

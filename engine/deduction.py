@@ -33,6 +33,9 @@ def _cliques(factors: Factors) -> Factors:
     order = sorted(range(len(lines)), key=lambda k: -len(lines[k]))
     for k in order:
         sites = lines[k].tolist()
+        if len(set(sites)) < len(sites):  # nothing differs from itself
+            kept.append((sites, int(d.term[k]), int(d.part[k])))
+            continue
         if len(sites) == 2 and covered[sites[0]] >> sites[1] & 1:
             continue
         grown = _grown(sites, near, covered)

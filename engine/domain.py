@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake, join, known
+from engine.plain import OWN, plain, plain_list
 from engine.random import Stream
 
 State = Mapping[str, Tensor]  # every variable by name, (R * P, *event)
@@ -98,8 +100,8 @@ class Finite(Domain):
     allowed: Tensor = None  # type: ignore[assignment]  # (R, *shape, k) bool; all when left out
 
     def __post_init__(self):
-        object.__setattr__(self, "values", tuple(self.values))
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "values", _single(self.values))
+        object.__setattr__(self, "shape", _sizes(self.shape))
         if len(self.values) == 0:
             raise BadQuery(Mistake("values", "a finite domain needs a value", "name at least one"))
         if len(self.lookup) < len(self.values):
@@ -127,10 +129,13 @@ class Finite(Domain):
 
     def place(self, value: Any, path: str = "") -> int:
         """The place of a person's value among the values."""
+        value = plain(value)
         try:
             place = self.lookup.get(_exact(value))
         except TypeError:
             place = None
+        if isinstance(value, float) and math.isnan(value):
+            raise BadQuery(Mistake(path, "nan is no value", "give None where a site is open"))
         if place is None and isinstance(value, float) and value.is_integer():
             place = self.lookup.get(_exact(int(value)))
         if place is None:
@@ -252,7 +257,7 @@ class Real(Domain):
     high: Any = math.inf
 
     def __post_init__(self):
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", _sizes(self.shape))
         for name in ("low", "high"):
             object.__setattr__(self, name, self._edge(name, getattr(self, name)))
         if len(self.low) != len(self.high) and 1 not in (len(self.low), len(self.high)):
@@ -484,22 +489,36 @@ class View:
         """These sites of a person's value (nested lists)."""
         if self.whole:
             return value
-        flat = list(flatten(value, self.variable.domain.shape))
-        return nest([flat[k] for k in self.places.reshape(-1)], self.shape)
+        found = []
+        for place in self._places:
+            entry = value
+            for k in place:
+                entry = entry[k]
+            found.append(entry)
+        return nest(found, self.shape)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, ...]]:
+        """Where each site stands in the variable."""
+        shape, flat = self.variable.domain.shape, self.places.reshape(-1)
+        if not shape:
+            return [()] * len(flat)
+        return list(zip(*(k.tolist() for k in np.unravel_index(flat, shape)), strict=True))
 
 
 def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:
     """Nested lists of a given shape as one flat list, row-major. Raises BadQuery with the place."""
     if not shape:
+        value = plain(value)
         if isinstance(value, (list, tuple)):
             raise BadQuery(Mistake("", f"{value!r} is a list", "give one value"))
         return [value]
     flat = _rectangle(value, shape)
-    return list(_walk(value, shape, "")) if flat is None else flat
+    return list(_walk(plain(value), shape, "")) if flat is None else flat
 
 
 def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
-    """The flat list where every length is right, the common case; None to be told what is wrong."""
+    """The flat list where all is plain and every length is right, the common case; else None."""
     if not isinstance(value, (list, tuple)) or len(value) != shape[0]:
         return None
     level: list[Any] = list(value)
@@ -507,8 +526,7 @@ def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
         if any(not isinstance(entry, (list, tuple)) or len(entry) != size for entry in level):
             return None
         level = list(chain.from_iterable(level))
-    kinds = set(map(type, level))
-    return None if any(issubclass(kind, (list, tuple)) for kind in kinds) else level
+    return level if set(map(type, level)) <= OWN else None
 
 
 def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
@@ -539,6 +557,29 @@ def nest(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:
 def place_path(site: int, shape: tuple[int, ...]) -> str:
     """The place of a flat site as a path: `[3][4]`."""
     return "".join(f"[{k}]" for k in np.unravel_index(site, shape)) if shape else ""
+
+
+def _single(values: Any) -> tuple[Any, ...]:
+    """The values of a domain, numbers of numpy as Python's own. Raises BadQuery."""
+    every = plain_list(values) if isinstance(values, np.ndarray) else list(values)
+    for k, value in enumerate(every):
+        if isinstance(value, np.generic):
+            every[k] = value.item()
+        elif isinstance(value, float) and math.isnan(value):
+            raise BadQuery(Mistake("values", "nan is no value", "name values that can be told"))
+    return tuple(every)
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """The shape of a domain. Raises BadQuery."""
+    try:
+        sizes = tuple(index(size) for size in shape)
+    except TypeError:
+        remedy = f"write ({shape},)" if isinstance(shape, int) else "write it as (9, 9)"
+        raise BadQuery(Mistake("shape", f"{shape!r} is no list of whole numbers", remedy)) from None
+    if any(size < 0 for size in sizes):
+        raise BadQuery(Mistake("shape", f"{shape!r} has a size below 0", "give sizes of 0 or more"))
+    return sizes
 
 
 def _exact(value: Any) -> tuple[type, Any]:

@@ -5,6 +5,7 @@ A Boolean literal is 2 * variable, plus 1 when negated.
 """
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -86,7 +87,19 @@ class _Gather:
 
 def encode(factors: Factors, merge: bool = True) -> Boolean:
     """The Boolean form of a structure. `merge` off keeps one factor a part, for explanations."""
-    return _Encoder(deduced(factors) if merge else factors).boolean()
+    pieces = encoding(factors, merge)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
+
+
+def encoding(factors: Factors, merge: bool = True) -> Generator[None, None, Boolean]:
+    """`encode` in pieces, for whoever looks at the clock between them."""
+    encoder = _Encoder(deduced(factors) if merge else factors)
+    yield
+    return (yield from encoder.boolean())
 
 
 class _Encoder:
@@ -123,12 +136,13 @@ class _Encoder:
             if k > 2:
                 self.groups.add_block(np.full(len(sites), k), block)
 
-    def boolean(self) -> Boolean:
+    def boolean(self) -> Generator[None, None, Boolean]:
         self._counted()
         self._clauses()
-        self._sums()
+        yield
+        yield from self._sums()
         for table in self.factors.tables:
-            self._table(table)
+            yield from self._table(table)
         costs, rows = _Gather(), []
         for site, cost in self.site_costs.items():
             costs.add([self.literal[self.offset[site] : self.offset[site + 1]]])
@@ -199,9 +213,10 @@ class _Encoder:
         literals = self._of(c.site, c.value) ^ (~c.sign)
         self.clauses.add_block(c.lengths(), literals)
 
-    def _sums(self) -> None:
+    def _sums(self) -> Generator[None, None, None]:
         s = self.factors.sums
         for k in range(s.count):
+            yield
             a, b = s.start[k], s.start[k + 1]
             edges = floats([x for x in (s.low[k], s.high[k]) if math.isfinite(x)])
             unit, loose = _sum_unit(s.coefficient[a:b], edges)
@@ -238,7 +253,7 @@ class _Encoder:
         elif int(coefficients.sum()) > bound:
             self.sum_lists.append((literals, coefficients, bound))
 
-    def _table(self, table: Table) -> None:
+    def _table(self, table: Table) -> Generator[None, None, None]:
         sizes = [[self.sizes[s] for s in scope] for scope in table.scopes]
         if table.arity == 1:
             for scope, (k,) in zip(table.scopes, sizes, strict=True):
@@ -248,6 +263,7 @@ class _Encoder:
             self._forbidden(table)
             return
         for scope, shape in zip(table.scopes, sizes, strict=True):
+            yield
             self._selected(table, scope, shape)
 
     def _unary(self, site: int, costs: Floats) -> None:
@@ -292,10 +308,10 @@ class _Encoder:
         open_ = np.isfinite(costs).any(0)
         if (np.isfinite(costs) != open_).any():
             raise NotEncodable("forbidden combinations that differ by row")
-        tuples, costs = tuples[open_], self.scale.units(costs[:, open_])
-        soft = bool((costs != costs[:, :1]).any())
+        tuples, units = tuples[open_], self.scale.units(costs[:, open_])
+        soft = bool((units != units[:, :1]).any())
         if len(shape) == 2 and not soft:
-            self.constant += int(costs[0, 0]) if costs.size else 0
+            self.constant += int(units[0, 0]) if units.size else 0
             self._supports(scope, shape, tuples)
             return
         selector = self._selectors(len(tuples))
@@ -308,8 +324,8 @@ class _Encoder:
             for value in range(shape[column]):
                 mine = selector[tuples[:, column] == value]
                 self.clauses.add([np.append(mine, self.literal[self.offset[site] + value] ^ 1)])
-        if soft or (costs != 0).any():
-            self.extra_costs.append((selector, costs))
+        if soft or (units != 0).any():
+            self.extra_costs.append((selector, units))
 
     def _priced(self, table: Table, scope: Ints) -> None:
         """The default paid always, and a selector for each listed combination that pays the

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.decimals import arithmetic_error
 from engine.domain import Domain, Finite, State, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
@@ -574,14 +573,12 @@ def enumerate_table(
         tensors.append(hot.reshape(-1, *domain.event))
         start += domain.sites
     with torch.no_grad():
-        energies = term.energy(*tensors)
-    costs, single = energies.double(), energies.dtype != torch.float64
+        costs = term.energy(*tensors).double()
     if bool((costs.isnan() | (costs == -math.inf)).any()):
         return None
     sizes, places = Factors.sizes_of(domains), tuples.numpy()
     if weight is not None:
-        kept = costs.cpu().numpy()
-        table = Factors.table(sizes, places, kept, math.inf, arithmetic_error(kept, single))
+        table = Factors.table(sizes, places, costs.cpu().numpy(), math.inf, computed=True)
         return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
     columns = [domain.decode(x) for domain, x in zip(domains, tensors, strict=True)]
     verdicts = term.verdicts(list(zip(*columns, strict=True)))

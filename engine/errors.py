@@ -133,8 +133,21 @@ def join(path: str, rest: str) -> str:
 
 
 def known(value: Any, options: Iterable[Any]) -> str:
-    """A remedy for a misspelt name: the nearest option, or the list of all."""
+    """A remedy for a misspelt name: the nearest option, if one is nearest, and the list of all."""
     names = [str(option) for option in options]
-    near = difflib.get_close_matches(str(value), names, n=1)
+    near = _nearest(str(value), names)
     listed = ", ".join(sorted(names)[:30])
-    return f"did you mean {near[0]}? known: {listed}" if near else f"known: {listed}"
+    return f"did you mean {near}? known: {listed}" if near else f"known: {listed}"
+
+
+def _nearest(value: str, names: list[str]) -> str | None:
+    """The name that is closest to a value; of several, the only one made of the same letters."""
+    matcher = difflib.SequenceMatcher(b=value)
+    ratios = {}
+    for name in difflib.get_close_matches(value, names, n=len(names) or 1):
+        matcher.set_seq1(name)
+        ratios[name] = matcher.ratio()
+    nearest = [name for name, ratio in ratios.items() if ratio == max(ratios.values())]
+    if len(nearest) > 1:
+        nearest = [name for name in nearest if set(name) <= set(value)]
+    return nearest[0] if len(nearest) == 1 else None

@@ -18,7 +18,7 @@ from engine.compare import verdicts
 from engine.domain import Finite
 from engine.encode import NotEncodable
 from engine.energy import Sum
-from engine.factors import Factors
+from engine.factors import Factors, whole_sum
 from engine.kernels import clauses as learning
 from engine.minimizers.branch_and_bound import plan_of
 from engine.problem import Problem
@@ -30,7 +30,6 @@ STATES = 1 << 15  # listed one by one
 JUDGED = 4_096  # of them at once
 SOLUTIONS = 2_048  # of the rules, listed by search
 CONFLICTS = 20_000  # that the search may spend
-SLACK = 1e-9  # of linear sums
 DRAW = 401  # lane of the stream
 
 
@@ -105,6 +104,8 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
         for scope in table.scopes.tolist():
             cost = dense[np.ix_(*(options[s] for s in scope))]
             out.append(_opened(scope, -beta * cost))
+    if any(whole_sum(f.sums, k) is None for k in range(f.sums.count)):
+        return None
     for sites, values, coefficient, low, high in _linear(f):
         part = _limited(sites, values, coefficient, low, high, options)
         if part is None:
@@ -114,7 +115,8 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
 
 
 def _linear(f: Factors):
-    """Every rule that counts as: low <= sum of coefficient * [site = value] <= high."""
+    """Every rule that counts as: low <= sum of coefficient * [site = value] <= high, in whole
+    numbers; sums that float64 does not hold as such are left out."""
     for k in range(f.counted.count):
         a, b = f.counted.start[k : k + 2]
         site, value = f.counted.site[a:b], f.counted.value[a:b]
@@ -126,9 +128,10 @@ def _linear(f: Factors):
         yield f.clauses.site[a:b], f.clauses.value[a:b], sign, low, math.inf
     for k in range(f.sums.count):
         a, b = f.sums.start[k : k + 2]
-        slack = SLACK * (1 + np.abs(f.sums.coefficient[a:b]).sum())
-        low, high = float(f.sums.low[k]) - slack, float(f.sums.high[k]) + slack
-        yield f.sums.site[a:b], f.sums.value[a:b], f.sums.coefficient[a:b], low, high
+        whole = whole_sum(f.sums, k)
+        if whole is not None:
+            coefficient, low, high = whole
+            yield f.sums.site[a:b], f.sums.value[a:b], coefficient, low, high
 
 
 def _limited(

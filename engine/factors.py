@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from engine.decimals import (
     DIGITS,
-    Floats,
-    Ints,
+    FINE,
     Scale,
     denominator,
     minus,
@@ -25,6 +24,8 @@ from engine.decimals import (
     times,
     whole,
 )
+from engine.decimals import Floats as Floats
+from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
 
 DENSE = 65_536  # combinations up to which a table under a condition is written out
@@ -120,6 +121,7 @@ class Table:
     term: Ints = field(default_factory=ints)  # (m,)
     part: Ints = field(default_factory=ints)  # (m,)
     error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
+    computed: bool = False  # the costs are no decimals but floats, exactly
 
     @property
     def arity(self) -> int:
@@ -145,6 +147,8 @@ class Table:
 
     def weighed(self, weight: float) -> "Table":
         """The costs times a weight; what is forbidden stays so."""
+        if self.computed:
+            return replace(self, costs=weight * self.costs, default=weight * self.default)
         costs, error = times(weight, np.append(self.costs.reshape(-1), self.default))
         return replace(
             self,
@@ -179,11 +183,12 @@ class Factors:
 
     @staticmethod
     def table(
-        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, error: float = 0.0
+        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, computed: bool = False
     ) -> "Factors":
         """One table over all sites."""
         scopes = np.arange(len(sizes), dtype=np.int64)[None]
-        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]), error)
+        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]))
+        one = replace(one, computed=computed)
         return Factors(sizes, len(sizes), tables=(one,))
 
     @property
@@ -193,7 +198,7 @@ class Factors:
     @cached_property
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
-        return scale_of((len(t.scopes), t.finite_costs, t.error) for t in self.tables)
+        return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
 
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""
@@ -456,6 +461,19 @@ def _failing(table: Table, weight: float) -> Table:
     return replace(table, costs=costs, default=weight if math.isinf(table.default) else 0.0)
 
 
+def whole_sum(sums: Sums, k: int) -> tuple[Floats, float, float] | None:
+    """Coefficients and edges of one sum as whole numbers whose totals float64 holds exactly; None
+    where there are none so small."""
+    own = sums.coefficient[sums.start[k] : sums.start[k + 1]]
+    ends = floats([sums.low[k], sums.high[k]])
+    every = np.append(own, ends[np.isfinite(ends)])
+    unit = denominator(np.unique(every))
+    if unit is None or float(np.abs(every).sum()) >= FINE / unit:
+        return None
+    low, high = (float(whole(end[None], unit)[0]) if np.isfinite(end) else end for end in ends)
+    return floats(whole(own, unit)), low, high
+
+
 def per_site(
     sizes: Ints, site: Ints, value: Ints, coefficient: np.ndarray
 ) -> tuple[Ints, Ints, np.ndarray]:
@@ -552,7 +570,10 @@ def _selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Ta
         tuples = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
         costs = dense.reshape(*dense.shape[:lead], -1)
     elif table.default != 0:
-        costs, more = minus(costs, table.default)
+        if table.computed:
+            costs, more = costs - table.default, abs(table.default) * 2.0**-50
+        else:
+            costs, more = minus(costs, table.default)
         error += more
         paid = Table(
             selector[:, None],
@@ -562,6 +583,7 @@ def _selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Ta
             table.term,
             table.part,
             table.error,
+            table.computed,
         )
         pieces.append(paid)
     tuples = np.concatenate([tuples, np.full((len(tuples), 1), branch)], axis=1).astype(np.int64)

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.encode import Boolean, NotEncodable
+from engine.encode import Boolean
 from engine.energy import Part, scope_domains
 from engine.factors import Factors
 from engine.kernels import clauses as learning
-from engine.minimizers.branch_and_bound import Plan, plan_of
+from engine.minimizers.branch_and_bound import Plan, plan_of, refusal, selectors
+from engine.minimizers.portfolio import LARGE
 from engine.problem import Problem
 
 SWITCHES = 64  # rules added and dropped before the search is built anew
@@ -56,12 +57,9 @@ class Living:
         if not finite or not all(part.term.fixed_structure for part in problem.parts):
             return None
         plan = plan_of(problem)
-        if plan.rest is not None:
+        if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
             return None
-        try:
-            boolean = plan.boolean
-        except NotEncodable:
-            return None
+        boolean = plan.boolean
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
         state = learning.load(formula)
         return Living(plan, state, _assumed(problem, boolean), boolean.variables)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -82,6 +82,18 @@ class Minimizer(ABC, Generic[S]):
     counts, never on the clock.
     """
 
+    def refuses(self, problem: Problem) -> str | None:
+        """Why this form or size is not for it; None: it takes it. Then `init` and `step` raise
+        nothing on account of the structure. The default takes anything."""
+        del problem
+        return None
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        """Prepares what all rows of a structure share, kept with the problem, in pieces of a few
+        milliseconds: between them the loop looks at the clock. Whoever does not ask for it pays
+        in `init` or at the first step."""
+        return problem.prepare()
+
     @abstractmethod
     def init(self, problem: Problem, x: State, rng: Stream) -> S:
         """The state to start from; x holds P particles a row: (R * P, *event)."""
@@ -94,6 +106,11 @@ class Minimizer(ABC, Generic[S]):
     @abstractmethod
     def report(self, problem: Problem, s: S) -> Report:
         """The best decided states so far, and what is proved."""
+
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        """What decides how each row is searched, apart from the structure: only rows of equal kin
+        are begun and stepped together. The default searches all rows alike. -> R entries"""
+        return (None,) * problem.rows
 
     def width(self, s: S) -> int:
         """How many rows one step should move at most, so that it ends within about 20 ms."""

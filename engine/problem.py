@@ -1,7 +1,7 @@
 """A problem: an energy, and where its variables may lie, for one row of evidence or for many."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -130,8 +130,20 @@ class Problem:
     def shared(self) -> bool:
         """The structure is that of the root: no term has one that follows the evidence."""
         return self.root is not None and all(
-            p.term.fixed_structure or self._structure(p) is None for p in self.parts
+            p.term.fixed_structure or self._structure(k) is None for k, p in enumerate(self.parts)
         )
+
+    def prepare(self) -> Iterator[None]:
+        """Makes `factored` in pieces, a term each, for whoever looks at the clock between them."""
+        for place, part in enumerate(self.parts):
+            if self.root is not None and not part.term.fixed_structure:
+                self._structure(place)
+                yield
+        source = self.root if self.root is not None and self.shared else self
+        for place in range(len(source.parts)):
+            source._structure(place)
+            yield
+        self.factored()
 
     @cached_property
     def _factored(self) -> tuple[Factors, Energy | None]:
@@ -141,7 +153,7 @@ class Problem:
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
         pieces, rest = [], []
         for place, part in enumerate(self.parts):
-            own = self._structure(part)
+            own = self._structure(place)
             if own is None:
                 rest.append(part)
                 continue
@@ -154,11 +166,19 @@ class Problem:
         every = [starts[view.variable.name] + view.places.reshape(-1) for view in term.scope]
         return np.concatenate([np.zeros(0, np.int64), *every])
 
-    def _structure(self, part: Part) -> Factors | None:
-        domains = scope_domains(part.term, dict(self.domains))
-        if not all(isinstance(d, Finite) for d in domains):
-            return None
-        return part.term.structured(part.weight, *domains)
+    @cached_property
+    def _structures(self) -> dict[int, Factors | None]:
+        return {}
+
+    def _structure(self, place: int) -> Factors | None:
+        """What the term at this place says explicitly; asked for once."""
+        if place not in self._structures:
+            part = self.parts[place]
+            domains = scope_domains(part.term, dict(self.domains))
+            finite = all(isinstance(d, Finite) for d in domains)
+            own = part.term.structured(part.weight, *domains) if finite else None
+            self._structures[place] = own
+        return self._structures[place]
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the
@@ -204,6 +224,19 @@ class Problem:
             assert isinstance(domain, Finite)
             columns.append(domain.allowed.reshape(self.rows, -1).numpy())
         return np.concatenate(columns, axis=1)
+
+    def inside(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Whether decided states, one a row, lie in their domains. -> (R,) bool"""
+        sizes = [np.full(v.domain.sites, v.domain.event[-1]) for v in self.finite]
+        widths = np.concatenate([np.zeros(0, np.int64), *sizes])
+        at = np.cumsum(widths) - widths + self.places(state)
+        kept = torch.from_numpy(self.possible[np.arange(self.rows)[:, None], at].all(1))
+        for v in self.variables:
+            if v not in self.finite:
+                domain, x = self.domain(v.name), state[v.name]
+                same = torch.isclose(domain.project(x), x, rtol=1e-6, atol=1e-9)
+                kept = kept & same.reshape(self.rows, -1).all(1).cpu()
+        return kept
 
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
         """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""

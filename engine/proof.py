@@ -4,6 +4,8 @@ The search of a proof is one of its own, over exactly the clauses that were give
 proof is about them and about nothing that was made of them.
 """
 
+import numpy as np
+
 from engine.encode import encode
 from engine.errors import BadQuery, Mistake
 from engine.kernels import clauses as learning
@@ -15,13 +17,17 @@ SLICE = 500  # conflicts between two looks at the budget
 
 
 def check_provable(problem: Problem) -> None:
-    """Raises BadQuery unless the problem is clauses over sites of two values, without evidence."""
+    """Raises BadQuery unless the problem is clauses over sites of two values, without evidence.
+
+    Sites of one value, which no clause names, stand for no site at all.
+    """
     factors, rest = problem.factored()
+    literals = len(factors.clauses.site)
     clausal = (
         rest is None
         and not (factors.counted.count or factors.sums.count or factors.different.count)
         and not factors.tables
-        and bool((factors.sizes == 2).all())
+        and (np.all(factors.sizes == 2) or np.all(factors.sizes == 1) and not literals)
         and len(problem.finite) == len(problem.variables)
     )
     if not clausal:
@@ -29,7 +35,8 @@ def check_provable(problem: Problem) -> None:
         raise BadQuery(
             Mistake("options.proof", said, "ask without it; --explain says what clashes")
         )
-    if not problem.allowed.all():
+    named = np.unique(factors.clauses.site)  # what is given of other sites says nothing
+    if not problem.allowed.reshape(problem.rows, -1, 2)[:, named].all():
         said = "cannot take evidence: it is about the clauses alone"
         raise BadQuery(Mistake("options.proof", said, "give evidence as clauses of one literal"))
 

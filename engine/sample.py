@@ -6,7 +6,7 @@ chains, and how well those mixed is told beside them.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +22,20 @@ from engine.exact_sample import drawn
 from engine.mixing import Mixing, mixing
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget, Start
+from engine.solve import Budget
+from engine.start import Start
 
 RECORDS = 24  # of each chain, at least
 LONGER = 4  # times as many, where the rules often fail
 ROUNDS = 6  # of records, each with twice the moves between two of them
-HELD = 1e-9  # violation that counts as none
+
+
+Ahead = Callable[[Problem, Sequence[Mapping[str, Any]]], None]  # told of values to be judged
+
+
+def at_once(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
+    """Nothing is to be prepared: every term judges in this process."""
+    del problem, plain
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,12 @@ def samples(
     particles: int = 64,
     budget: Budget | None = None,
     seed: int = 0,
+    ahead: Ahead = at_once,
 ) -> list[Samples]:
     """`count` draws for each row. Without a time limit a function of (problem, count, seed).
 
     temperature: in units of the energy. particles: chains side by side, where there are chains.
+    ahead: told of the draws of a row before its terms are asked about them one by one.
     """
     if count < 1:
         raise BadQuery(Mistake("count", f"{count!r}", "give at least 1"))
@@ -79,24 +89,39 @@ def samples(
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
     return [
-        _row(problem.select([row]), count, 1 / temperature, particles, budget or Budget(), seed)
+        _row(
+            problem.select([row]),
+            count,
+            1 / temperature,
+            particles,
+            budget or Budget(),
+            seed,
+            ahead,
+        )
         for row in range(problem.rows)
     ]
 
 
 def _row(
-    problem: Problem, count: int, beta: float, particles: int, budget: Budget, seed: int
+    problem: Problem,
+    count: int,
+    beta: float,
+    particles: int,
+    budget: Budget,
+    seed: int,
+    ahead: Ahead,
 ) -> Samples:
     began = time.perf_counter()
     clock = _Clock(budget)
     rng = Stream(seed, problem.keys)
     exact = drawn(problem, beta, count, rng, clock)
     if exact is None:
-        made = _approximate(problem, count, beta, particles, clock, rng)
+        made = _approximate(problem, count, beta, particles, clock, rng, ahead)
     elif exact.places is None:
         made = Samples((), Status.INFEASIBLE, True, exact.method)
     else:
         plain = problem.plain(problem.state(exact.places))
+        ahead(problem, plain)
         made = _judged(problem, plain, True, exact.method)
     return replace(made, seconds=time.perf_counter() - began)
 
@@ -127,11 +152,17 @@ class _Records:
 
     @property
     def valid(self) -> Tensor:
-        return self.violation <= HELD
+        return self.violation == 0
 
 
 def _approximate(
-    problem: Problem, count: int, beta: float, particles: int, clock: _Clock, rng: Stream
+    problem: Problem,
+    count: int,
+    beta: float,
+    particles: int,
+    clock: _Clock,
+    rng: Stream,
+    ahead: Ahead,
 ) -> Samples:
     """Rounds of records, each after twice as many moves, until the chains mixed."""
     chains = _chains(problem, beta)
@@ -152,7 +183,7 @@ def _approximate(
             if not cut:  # out of time: what stands is the only record
                 s = chains.moved(problem, s, rng, pause)
             found.append(chains.now(problem, s))
-            good += int((found[-1].violation <= HELD).sum())
+            good += int((found[-1].violation == 0).sum())
         if len(found) < each and kept is not None:
             break  # the last round was longer
         state = {n: torch.stack([now.state[n] for now in found]) for n in problem.domains}
@@ -162,6 +193,7 @@ def _approximate(
             break
     assert kept is not None
     plain = problem.plain(_picked(kept, count))
+    ahead(problem, plain)
     made = _judged(problem, plain, False, chains.name)
     flags = clock.flags() if cut and clock() else ()
     return replace(made, mixing=told, flags=flags, steps=chains.moves(s))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.compare import LEVEL
 from engine.domain import Finite, State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import score
@@ -94,7 +95,7 @@ class HeatBath(Sampler):
         present = violation.gather(1, flat[:, i].argmax(-1, keepdim=True))
         allowed = domain.allowed.reshape(problem.rows, -1, k)[:, i]
         allowed = allowed.repeat_interleave(batch // problem.rows, 0).to(now.device)
-        closed = ~allowed | ~(violation <= present + 1e-9) | ~energy.isfinite()
+        closed = ~allowed | ~(violation <= present + LEVEL) | ~energy.isfinite()
         stuck = closed.all(1, keepdim=True)  # nowhere to go: it stays
         closed = torch.where(stuck, ~flat[:, i].bool(), closed)
         energy = energy.masked_fill(closed, 0.0)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from engine.answer import Answer, Flag, Said, Status, judged, said_of, verify
+from engine.answer import Answer, Ended, Flag, Said, Status, ended_of, judged, said_of, verify
 from engine.decimals import surely_below
 from engine.domain import Domain, State
 from engine.energy import Energy, Part, Sum, judge, named
@@ -28,6 +28,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import last
 from engine.solve import Budget, Solution, solve
+from engine.start import Start
 
 
 class _Known(NamedTuple):
@@ -116,13 +117,10 @@ class Session:
     def answer(self, budget: Budget | None = None) -> Answer:
         """The verified answer to the problem as it stands."""
         began = time.perf_counter()
-        budget = budget or Budget()
+        budget = (budget or Budget()).begun()
         answer = self._standing() or self._resolved(budget)
         if answer is not None:
             return replace(answer, seconds=time.perf_counter() - began)
-        if budget.seconds is not None:
-            left = budget.seconds - (time.perf_counter() - began)
-            budget = replace(budget, seconds=max(0.0, left))
         found = self._searched(budget)
         answer = verify(self._problem, found)[0]
         report = found.report
@@ -144,7 +142,7 @@ class Session:
         known = self._known
         bound = max(known.bound, self._problem.floor)
         if bound == math.inf:
-            return Answer(Status.INFEASIBLE, None, None, None)
+            return Answer(Status.INFEASIBLE, None, None, None, ended=Ended.PROVED)
         if bound == -math.inf or known.plain is None:
             return None
         for part in self._problem.parts:
@@ -154,7 +152,7 @@ class Session:
         if answer.status is not Status.OPTIMAL:
             return None
         self._known = known._replace(said=said_of(self._problem, answer))
-        return answer
+        return replace(answer, ended=Ended.PROVED)
 
     def _resolved(self, budget: Budget) -> Answer | None:
         """An answer of the living search, or None where a full solve is needed."""
@@ -169,6 +167,7 @@ class Session:
             return None
         if found.places is None:
             answer = Answer(Status.INFEASIBLE, None, None, None, steps=found.conflicts)
+            answer = replace(answer, ended=Ended.PROVED)
             x: State = {}
         else:
             x = Placed(self._problem, found.places[None], {})
@@ -177,7 +176,9 @@ class Session:
             late = Flag.CANCELLED if budget.stop() else Flag.DEADLINE
             proved = found.proved or answer.status is Status.OPTIMAL
             flags = answer.flags if proved else (late, *answer.flags)
-            answer = replace(answer, steps=found.conflicts, flags=flags)
+            stopped = Ended.CANCELLED if late is Flag.CANCELLED else Ended.TIME
+            ended = ended_of(answer.status, Ended.PROVED if found.proved else stopped)
+            answer = replace(answer, steps=found.conflicts, flags=flags, ended=ended)
         self._learn(answer, x, found.bound, UNKNOWN)
         return answer
 
@@ -226,15 +227,13 @@ class Session:
         )
 
     def _start(self) -> State | None:
-        """States as a fresh solve would draw them, the first of them the last answer."""
+        """States as a fresh solve has them, the first of them the last answer."""
         if not self._known.x:
             return None
         rng = Stream(self.seed, self._problem.keys).at(0)
-        states = {}
-        for lane, name in enumerate(self._problem.domains):
-            drawn = self._problem.sample(name, self.particles, rng.fork(lane))
-            drawn[0] = self._known.x[name][0]
-            states[name] = drawn
+        states = {n: x.clone() for n, x in Start(self._problem, self.particles, rng, {}).items()}
+        for name, x in states.items():
+            x[0] = self._known.x[name][0]
         return states
 
     def _names(self) -> list[str]:

@@ -16,7 +16,8 @@ def answers(
     seed: int = 0,
     start: State | None = None,
 ) -> list[Answer]:
-    """One verified answer for each row of evidence."""
+    """One verified answer for each row of evidence; seconds of a budget count from here."""
+    budget = (budget or Budget()).begun()
     return verify(
         problem,
         last(solve(problem, minimizer, particles=particles, budget=budget, seed=seed, start=start)),

@@ -61,9 +61,8 @@ def simplified(formula: Formula, value: np.ndarray) -> Simplified:
     group_ptr, at = rows(f.group_ptr, value[f.group_lit] == 0, ~any_true(f.group_ptr, f.group_lit))
     group_lit = moved(f.group_lit[at])
     owner = np.repeat(np.arange(len(f.sum_bound)), np.diff(f.sum_ptr))
-    spent = np.bincount(
-        owner, np.where(value[f.sum_lit] > 0, f.sum_coef, 0), len(f.sum_bound)
-    ).astype(np.int64)
+    spent = np.zeros(len(f.sum_bound), np.int64)
+    np.add.at(spent, owner, np.where(value[f.sum_lit] > 0, f.sum_coef, 0))
     sum_ptr, sum_at = rows(f.sum_ptr, value[f.sum_lit] == 0, np.ones(len(f.sum_bound), bool))
     cost_ptr, cost_at = rows(f.cost_ptr, value[f.cost_lit] == 0, ~any_true(f.cost_ptr, f.cost_lit))
     smaller = Formula(

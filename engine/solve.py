@@ -7,23 +7,27 @@ depend on counts; seconds only end the loop.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.answer import Flag
+from engine.answer import Ended, Flag
 from engine.batch import Batch, Failed, Standing, Stepped
 from engine.domain import State
-from engine.energy import scope_domains
+from engine.energy import judge, plain_scope
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Report
 from engine.minimizers.portfolio import Portfolio
 from engine.problem import Problem
 from engine.random import Stream
+from engine.start import Start
 
-PROPOSED = 401  # lane of the stream that terms propose from
+PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
+MANY = 64  # terms from which on that is worth knowing
+SLACK = 1.2  # what it may take longer than they did
+ENDLESS = Portfolio(patience=None, endless=True)
 
 
 def never() -> bool:
@@ -33,11 +37,17 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a solve may spend: seconds and steps of each row (None: no limit), and a stop signal."""
+    """What a solve may spend: seconds and steps of each row (None: no limit), and a stop signal.
+
+    The seconds are those of the whole question: of preparing it, of the search, and of the final
+    check, for which some are left.
+    """
 
     seconds: float | None = None
     steps: int | None = None
     stop: Callable[[], bool] = never  # asked before every step: cancelling
+    since: float | None = None  # `time.monotonic()` when the question was asked; None: when the
+    # solve begins
 
     def __post_init__(self):
         for name in ("seconds", "steps"):
@@ -45,9 +55,20 @@ class Budget:
             if value is not None and not 0 <= value < float("inf"):
                 raise BadQuery(Mistake(f"budget.{name}", f"{value!r}", "give a number >= 0"))
 
+    def begun(self) -> "Budget":
+        """The budget of a question that is asked now, unless it was asked before."""
+        return self if self.since is not None else replace(self, since=time.monotonic())
+
+    def lasts(self, rows: int, reserve: float) -> bool:
+        """Whether time is left for a search of some rows, and for the final check of each."""
+        spent = time.monotonic() - (self.begun().since or 0.0)
+        late = self.seconds is not None and spent / rows >= self.seconds - reserve
+        return not late and not self.stop()
+
     def clock(self) -> Callable[[], bool]:
-        """Starts to count the seconds: whether they are over, or the caller wants an end."""
-        end = math.inf if self.seconds is None else time.monotonic() + self.seconds
+        """Counts the seconds: whether they are over, or the caller wants an end."""
+        since = self.begun().since or 0.0
+        end = math.inf if self.seconds is None else since + self.seconds
         return lambda: self.stop() or time.monotonic() >= end
 
 
@@ -71,6 +92,14 @@ class Solution:
             return (Flag.DEADLINE,)
         return (Flag.CANCELLED,) if self.cancelled else ()
 
+    def ended(self, row: int) -> Ended:
+        """Why the search of one row ended, where nothing is proved of it."""
+        if bool(self.report.done[row]):
+            return Ended.GAVE_UP
+        if bool(self.late[row]):
+            return Ended.TIME
+        return Ended.CANCELLED if self.cancelled else Ended.STEPS
+
 
 def solve(
     problem: Problem,
@@ -84,120 +113,105 @@ def solve(
     """Yields a solution whenever some row got better, and a last one with `final` set.
 
     `start` may hold states of any of the variables, (R * P, *event); they are projected into the
-    narrowed domains first. Without a time limit the result is a function of (problem, seed).
+    narrowed domains first. Without a time limit the result is a function of (problem, seed). The
+    default minimizer goes on until its limit of time, if there is one, or until it has proved its
+    answer; a limit that is over before the search begins leaves a start as it was drawn.
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
-    budget = budget or Budget()
-    batch: Batch[None] = Batch(minimizer or Portfolio())
+    budget = (budget or Budget()).begun()
+    if minimizer is None:
+        minimizer = Portfolio() if budget.seconds is None else ENDLESS
+    reserve = checking(problem) if budget.seconds is not None else 0.0
     rng = Stream(seed, problem.keys)
     x = Start(problem, particles, rng.at(0), start or {})
+    batch: Batch[None] = Batch(minimizer)
     tickets = [(None, row) for row in range(problem.rows)]
-    first = batch.join(problem, x, rng, tickets)
-    tally = Tally([(first, row) for _, row in tickets], budget)
-    cancelled = False
+    prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
+    first = batch.join(problem, x, rng, tickets) if prepared else unsearched(problem, rng, x.given)
+    tally = Tally([(first, row) for _, row in tickets], budget, reserve)
     batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
+    looked = tally.clocked(budget.since or 0.0)
+    cancelled = False
     while tally.running:
-        if budget.stop():
+        if budget.stop() or not prepared:
             cancelled = True
             break
-        before = time.perf_counter()
         stepped = batch.step()
         if isinstance(stepped, Failed):
             raise stepped.error
         assert stepped is not None
-        tally.spend(time.perf_counter() - before)
         for place, (_, row) in enumerate(stepped.tickets):
             tally.take(row, stepped, place)
-        tally.expire()
+        looked = tally.clocked(looked)
         batch.leave(ticket for ticket in stepped.tickets if ticket[1] not in tally.running)
         if any(stepped.better):
             yield tally.solution()
+            looked = time.monotonic()  # what the caller does meanwhile is not the search's time
     yield tally.solution(True, cancelled)
 
 
-class Start(Mapping[str, Tensor]):
-    """Starting states, drawn or projected when a minimizer first looks at a variable.
+def unsearched(problem: Problem, rng: Stream, given: State) -> Report:
+    """How rows stand of which nothing but a start is known: their first particle."""
+    firsts = {n: x[:: x.shape[0] // problem.rows] for n, x in given.items()}
+    return Report.blank(problem, _Decided(problem, Start(problem, 1, rng.at(0), firsts)))
 
-    Where n terms propose states of a variable, particle p of each row starts from the proposal of
-    the term at place p mod (n + 1); the last of these shares stays random.
-    """
 
-    def __init__(self, problem: Problem, particles: int, rng: Stream, given: State):
-        self.problem, self.particles, self.rng, self.given = problem, particles, rng, given
-        self._drawn: dict[str, Tensor] = {}
-        self._proposed: dict[int, tuple[Tensor, ...] | None] = {}  # by the place of the term
+def checking(problem: Problem) -> float:
+    """Seconds that the final check of a row will take, by some of its terms; 0 where few terms
+    make it short, or where other processes are asked."""
+    parts = problem.parts
+    if len(parts) < MANY or not all(part.term.reusable for part in parts):
+        return 0.0
+    one, spent = problem.select([0]), []
+    rng = Stream(0, one.keys)
+    x = {n: one.domain(n).decide(one.sample(n, 1, rng.fork(k))) for k, n in enumerate(one.domains)}
+    began = time.perf_counter()
+    (plain,) = one.plain(x)
+    whole = time.perf_counter() - began
+    for part in parts[:: len(parts) // PILOT]:
+        began = time.perf_counter()
+        if part.weight is not None:
+            part.term(x)
+        if judge(part.term, plain) is False:
+            part.term.explain(*plain_scope(part.term, plain))
+        spent.append(time.perf_counter() - began)
+    spent.remove(max(spent))  # the first of a sort may prepare something
+    return whole + SLACK * len(parts) * sum(spent) / len(spent)
+
+
+class _Decided(Mapping[str, Tensor]):
+    """Starting states of one particle a row, decided when they are looked at."""
+
+    def __init__(self, problem: Problem, x: State):
+        self.problem, self.x = problem, x
+        self._made: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._drawn:
-            self._drawn[name] = self._draw(name)
-        return self._drawn[name]
-
-    def _draw(self, name: str) -> Tensor:
-        domain = self.problem.domain(name)
-        if name in self.given:
-            given = self.given[name]
-            wanted = (self.problem.rows * self.particles, *domain.event)
-            if given.shape[0] == self.problem.rows and self.particles > 1:
-                given = given.repeat_interleave(self.particles, 0)
-            if tuple(given.shape) != wanted:
-                raise BadQuery(
-                    Mistake(f"start.{name}", f"shape {tuple(given.shape)}", f"give {wanted}")
-                )
-            return domain.decide(domain.project(given))
-        lane = list(self.problem.domains).index(name)
-        x = self.problem.sample(name, self.particles, self.rng.fork(lane))
-        proposed = list(self._proposals(name, x))
-        if not proposed:
-            return x
-        share = (
-            torch.arange(len(x), device=x.device) % self.particles % (len(proposed) + 1)
-        )  # (R * P,)
-        for k, states in enumerate(proposed):
-            x = torch.where((share == k).view(-1, *[1] * (x.dim() - 1)), states, x)
-        return x
-
-    def _proposals(self, name: str, x: Tensor) -> Iterator[Tensor]:
-        """States of one variable, for each term that proposes some; x where it says nothing."""
-        domain = self.problem.domain(name)
-        for place, part in enumerate(self.problem.parts):
-            term = part.term
-            if all(view.variable.name != name for view in term.scope):
-                continue
-            if place not in self._proposed:
-                wide = {v.name: self.problem.domain(v.name) for v in term.variables()}
-                domains = scope_domains(term, wide)
-                rng = self.rng.fork(PROPOSED).fork(place)
-                self._proposed[place] = term.propose(self.particles, rng, *domains)
-            states = self._proposed[place]
-            if states is None:
-                continue
-            whole = x
-            for view, state in zip(term.scope, states, strict=True):
-                if view.variable.name == name:
-                    whole = view.placed(whole, state.to(x.dtype))
-            yield domain.decide(domain.project(whole))
+        if name not in self._made:
+            self._made[name] = self.problem.domain(name).decide(self.x[name])
+        return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.problem.domains)
+        return iter(self.x)
 
     def __len__(self) -> int:
-        return len(self.problem.domains)
+        return len(self.x)
 
 
 class Tally:
     """How one solve goes: where its rows stand, what they have used, and which still run."""
 
-    def __init__(self, first: Sequence[tuple[Report, int]], budget: Budget):
-        """first: for each row, a report and its place in it."""
+    def __init__(self, first: Sequence[tuple[Report, int]], budget: Budget, reserve: float = 0.0):
+        """first: for each row, a report and its place in it; reserve: seconds of a row that are
+        left for the final check."""
         rows = len(first)
-        self.budget = budget
+        self.budget, self.reserve = budget.begun(), reserve
         self.running = set(range(rows))
         self._standing = Standing(first)
         self._steps, self._late = [0] * rows, [False] * rows
         self._share = 0.0  # seconds of each row that still runs
         self._clock = [0.0] * rows  # of those that do not
-        self._began = time.perf_counter()
         limited = budget.steps is not None and budget.steps < 1
         self.end([row for row, (report, k) in enumerate(first) if limited or bool(report.done[k])])
 
@@ -214,9 +228,17 @@ class Tally:
         if self.running:
             self._share += seconds / len(self.running)
 
+    def clocked(self, since: float) -> float:
+        """Time has passed since then; rows that are out of time end. -> now"""
+        now = time.monotonic()
+        self.spend(now - since)
+        self.expire()
+        return now
+
     def expire(self) -> None:
         """Rows that are out of time end."""
-        if self.budget.seconds is not None and self._share >= self.budget.seconds:
+        seconds = self.budget.seconds
+        if seconds is not None and self._share >= seconds - self.reserve:
             for row in self.running:
                 self._late[row] = True
             self.end(list(self.running))
@@ -235,7 +257,7 @@ class Tally:
         return Solution(
             self._standing.report(),
             tuple(self._steps),
-            time.perf_counter() - self._began,
+            time.monotonic() - (self.budget.since or 0.0),
             torch.tensor(clock, dtype=torch.float64),
             torch.tensor(self._late),
             cancelled,

@@ -125,8 +125,9 @@ class Recipe:
     rate: step of AdamW; rates: of single networks, by name. warm: first steps over which the rate
     rises; decay: whether it then falls to 0 along a cosine. average: memory of the running mean of
     the weights, None: none. every: steps between checkpoints, log lines and looks at held-out data.
-    patience: looks without a better one after which training stops. seconds: limit on wall time,
-    checkpoints included, over all resumptions.
+    patience: looks without a better one after which training stops; the networks then end with the
+    averaged weights of the best look, the one before the first step among them. seconds: limit on
+    wall time, checkpoints included, over all resumptions.
     """
 
     steps: int
@@ -162,7 +163,10 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a run ended with; the networks themselves now hold the averaged weights."""
+    """What a run ended with; the networks themselves now hold the averaged weights.
+
+    kept: the step that these weights are of.
+    """
 
     nets: Nets
     steps: int
@@ -170,6 +174,7 @@ class Trained:
     stopped: str  # "steps", "seconds" or "patience"
     state: Any  # of the objective
     history: tuple[Mapping[str, float], ...]  # one record every `every` steps, of this start
+    kept: int
 
 
 def train(
@@ -192,7 +197,7 @@ def train(
     run = _Run(objective, nets, examples, recipe, held_out)
     saved = None
     if work is not None:
-        work.mkdir(parents=True, exist_ok=True)
+        _make(work)
         saved = _checkpoint(work, run)
     done = 0 if saved is None else int(saved["done"])
     shows = sys.stderr.isatty() if progress is None else progress
@@ -215,8 +220,8 @@ def train(
         trainer.fit(run, range(recipe.steps), ckpt_path=path, weights_only=True)
         if work is not None and run.done > done:
             _save(trainer, work / CHECKPOINT)
-    run.take_average()
-    return Trained(nets, run.done, run.seconds, run.stopped, run.state, tuple(run.history))
+    kept = run.finish()
+    return Trained(nets, run.done, run.seconds, run.stopped, run.state, tuple(run.history), kept)
 
 
 class _Run(pl.LightningModule):
@@ -232,6 +237,7 @@ class _Run(pl.LightningModule):
         self.rng = Stream(recipe.seed, torch.zeros(1, dtype=torch.int64))
         self.done, self.seconds, self.stopped = 0, 0.0, "steps"
         self.best, self.waited = math.inf, 0
+        self.kept, self.kept_step = dict[str, Tensor](), 0  # averaged weights of the best look
         self.history: list[dict[str, float]] = []
         self.state = objective.start(self.nets, self.rng.fork(FIRST))
         self.average = (
@@ -276,6 +282,10 @@ class _Run(pl.LightningModule):
         self._began = time.perf_counter() - self.seconds
         if self.done >= self.recipe.steps:
             self._stop("steps")
+        elif self.recipe.patience is not None and self.waited >= self.recipe.patience:
+            self._stop("patience")
+        elif self.recipe.patience is not None and self.done == 0:
+            self._judged()
 
     def training_step(self, *_):
         step, rng = self.done, self.rng.at(self.done)
@@ -334,17 +344,38 @@ class _Run(pl.LightningModule):
     def _look(self, shown: dict[str, float]) -> None:
         """A log line, and whether held-out data say that it is enough."""
         if self.held_out is not None:
-            with self._as_averaged():
-                figure = float(self.held_out(self.nets))
-            shown["held_out"] = figure
-            better = figure < self.best
-            self.best, self.waited = min(self.best, figure), 0 if better else self.waited + 1
+            shown["held_out"] = self._judged()
             if self.recipe.patience is not None and self.waited >= self.recipe.patience:
                 self._stop("patience")
         record = {"step": float(self.done), "seconds": self.seconds, **shown}
         self.history.append(record)
         for logger in self.trainer.loggers:
             logger.log_metrics({n: v for n, v in record.items() if n != "step"}, self.done)
+
+    def _judged(self) -> float:
+        """The figure on held-out data; the weights of the best one are kept."""
+        if self.held_out is None:
+            return math.nan
+        with self._as_averaged():
+            figure = float(self.held_out(self.nets))
+            if figure < self.best:
+                self.best, self.waited, self.kept_step = figure, 0, self.done
+                named = self.trained.named_parameters()
+                self.kept = {name: p.detach().clone() for name, p in named}
+            else:
+                self.waited += 1
+        return figure
+
+    @torch.no_grad()
+    def finish(self) -> int:
+        """Puts the weights to end with into the networks: of the best look where training waits
+        for one, else the averaged ones. -> their step"""
+        if self.recipe.patience is None or not self.kept:
+            self.take_average()
+            return self.done
+        for name, p in self.trained.named_parameters():
+            p.copy_(self.kept[name])
+        return self.kept_step
 
     def _stop(self, why: str) -> None:
         self.stopped = why
@@ -376,6 +407,8 @@ class _Run(pl.LightningModule):
             "best": self.best,
             "waited": self.waited,
             "average": self.average,
+            "kept": self.kept,
+            "kept_step": self.kept_step,
             "state": pack(self.state),
         }
 
@@ -384,6 +417,7 @@ class _Run(pl.LightningModule):
         self.done, self.seconds = saved["done"], saved["seconds"]
         self.best, self.waited = saved["best"], saved["waited"]
         self.average = saved["average"]
+        self.kept, self.kept_step = saved["kept"], saved["kept_step"]
         self.state = unpack(self.state, saved["state"])
 
 
@@ -410,13 +444,38 @@ def _checkpoint(work: Path, run: _Run) -> dict[str, Any] | None:
     path = work / CHECKPOINT
     if not path.exists():
         return None
-    saved = torch.load(path, map_location="cpu", weights_only=True)["basin"]
+    with _unbroken(path):
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["basin"]
+        key = {name: saved["key"][name] for name in run.key()}
     for name, value in run.key().items():
-        if saved["key"][name] != value:
+        if key[name] != value:
             raise BadQuery(
                 Mistake("work", f"{path} is of a run with other {name}", "give another folder")
             )
+    with _unbroken(path):
+        run.on_load_checkpoint({"basin": saved})
     return saved
+
+
+@contextlib.contextmanager
+def _unbroken(path: Path) -> Iterator[None]:
+    """Half a file, a text, a checkpoint of another program: each fails in a way of its own."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:
+        remedy = "delete it, or give another folder"
+        raise BadQuery(Mistake("work", f"{path} is broken", remedy)) from None
+
+
+def _make(work: Path) -> None:
+    """The folder, where there is none yet."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"{work} is no folder to write to: {error.strerror or error}"
+        raise BadQuery(Mistake("work", problem, "name another")) from None
 
 
 def _loggers(work: Path, done: int) -> list[Logger]:

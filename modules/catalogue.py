@@ -91,6 +91,10 @@ class Kind:
                 )
             ) from None
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Whether parameters make sense, whatever the scope. Raises BadQuery under `params`."""
+        self.validated(params)
+
     def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
         fields = validated(self.Parameters, params, self.name)

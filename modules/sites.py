@@ -1,6 +1,6 @@
 """Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ from engine.domain import Domain, Finite, Variable, View, flatten
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Counted, Different, Factors, Ints, ints
+from engine.plain import plain, plain_list
 
 MISTAKES = 20  # told at once by one constructor
 NAMED = 8  # literals that words spell out
@@ -184,12 +185,18 @@ def whole(value: Any) -> bool:
 
 
 def finite(value: Any) -> bool:
-    """True for finite numbers, but not for booleans."""
-    return (
-        isinstance(value, (int, float, np.integer, np.floating))
-        and not isinstance(value, bool)
-        and bool(np.isfinite(value))
-    )
+    """True for finite numbers that float64 can hold the size of, but not for booleans."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return abs(int(value)) < 2**1023
+    return isinstance(value, (float, np.floating)) and bool(np.isfinite(value))
+
+
+def rounds(value: Any) -> bool:
+    """True for a finite whole number that float64 holds only rounded."""
+    return isinstance(value, (int, np.integer)) and int(float(value)) != int(value)
+
+
+ROUNDS = "give it with at most 15 digits, or give all costs in a larger unit"
 
 
 def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
@@ -204,15 +211,30 @@ def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
 
 
 def read_lists(lists: Any, path: str) -> list[list[Any]]:
-    """A list of lists. Raises BadQuery with the place of what is none."""
+    """A list of lists, whatever holds them. Raises BadQuery with the place of what is none."""
     wrong = Complaints()
-    if not isinstance(lists, (list, tuple, np.ndarray)):
+    every = listed(lists)
+    if every is None:
         raise BadQuery(Mistake(path, f"{lists!r} is no list", "write it as [[...], ...]"))
-    for k, entry in enumerate(lists):
-        if not isinstance(entry, (list, tuple, np.ndarray)):
+    for k, entry in enumerate(every):
+        if isinstance(entry, (list, tuple)):
+            continue
+        if (inner := listed(entry)) is None:
             wrong.add(f"{path}[{k}]", f"{entry!r} is no list", "write it as [...]")
+        else:
+            every[k] = inner
     wrong.done()
-    return list(lists)
+    return every
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The entries of a list, an array, a range, a set, a view of edges; None: it has none."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, Set):
+        return plain_list(value)
+    made = plain(value)
+    return made if isinstance(made, list) else None
 
 
 def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:

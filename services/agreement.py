@@ -1,29 +1,100 @@
-"""Hosted terms of a solved problem: judged together, and held against their own structure."""
+"""Hosted terms at every door: waited for with patience, asked together, held against their own
+structure, and their streams closed.
 
+Whoever answers over a problem that may have hosted terms does it inside `attended`, asks hosts
+ahead with `judge_ahead`, and holds what was found against `check_values`; where there are none, all
+three cost nothing. gRPC is not loaded by this.
+"""
+
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from engine.answer import Answer
 from engine.domain import Domain, Finite, flatten
-from engine.energy import plain_scope
-from engine.errors import ModuleFault
+from engine.energy import Term, plain_scope
+from engine.errors import Cancelled, ModuleFault, OutOfTime
 from engine.factors import Factors
 from engine.problem import Problem
-from services.remote import Remote
+from engine.solve import never
 
 HIDDEN = 4096  # combinations of hidden sites up to which a structure is checked on an answer
 SAME = 1e-6  # relative difference of energies that counts as none
 
+# of the work in this context: an exchange under way is given up when it says so
+STOP: ContextVar[Callable[[], bool]] = ContextVar("STOP", default=never)
 
-def remotes_of(problem: Problem) -> list[Remote]:
+
+class Verdict(Protocol):
+    """What a host says of plain values."""
+
+    holds: bool
+
+    def HasField(self, name: Any, /) -> bool: ...
+
+
+class HostedTerm(Term):
+    """Abstract: a term whose energy lives in another process."""
+
+    @abstractmethod
+    def judge(self, candidates: Sequence[Sequence[Any]]) -> Sequence[Verdict]:
+        """What the host says of several candidates, in one call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the stream; the next evaluation opens another."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long hosts are waited for; as it stands, for ever. Each is asked every few moments."""
+
+    searching: Callable[[], bool] = never  # no longer, while it is searched
+    judging: Callable[[], bool] = never  # no longer, while the best so far is judged
+    left: Callable[[], bool] = never  # the caller is gone: nobody waits for the best so far
+
+
+@contextlib.contextmanager
+def attended(problem: Problem, patience: Patience) -> Iterator[None]:
+    """Hosts are given up where `patience` ends, and their streams end with the block.
+
+    Raises OutOfTime for an exchange that was given up, Cancelled where the caller left.
+    """
+    before = STOP.set(patience.searching)
+    try:
+        yield
+    except Cancelled:
+        if patience.left():
+            raise
+        raise OutOfTime("a module did not answer before the deadline") from None
+    finally:
+        STOP.reset(before)
+        close_remotes(problem)
+
+
+def patient(patience: Patience) -> bool:
+    """An exchange was given up: whether the best so far may be judged, which from now on may take
+    as long as `patience` says."""
+    if not patience.left():
+        STOP.set(patience.judging)
+    return not patience.left()
+
+
+def remotes_of(problem: Problem) -> list[HostedTerm]:
     """Every hosted term of a problem, those inside `|` too."""
-    return [
-        term for part in problem.parts for term in part.term.modules() if isinstance(term, Remote)
-    ]
+    return [term for part in problem.parts for term in hosted_in(part.term)]
+
+
+def hosted_in(term: Term) -> list[HostedTerm]:
+    """The hosted terms of a term: itself, or those it is made of."""
+    return [module for module in term.modules() if isinstance(module, HostedTerm)]
 
 
 def close_remotes(problem: Problem) -> None:
@@ -33,54 +104,87 @@ def close_remotes(problem: Problem) -> None:
 
 
 def judge_ahead(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
-    """Have every host judge all these values in one call, before `verify` asks one by one."""
+    """Have every host judge all these values in one call, before they are asked one by one."""
     for term in remotes_of(problem):
         term.judge([plain_scope(term, dict(values)) for values in plain])
 
 
 def check_answers(problem: Problem, answers: Sequence[Answer]) -> None:
-    """Raise ModuleFault when a hosted term's structure and its judgement disagree on an answer.
+    """Raise ModuleFault when a hosted term's structure and its judgement disagree on an answer, on
+    an alternative, or on a runner-up. Call it after `verify`."""
+    if not remotes_of(problem):
+        return
+    found: list[tuple[int, Mapping[str, Any]]] = []
+    for row, answer in enumerate(answers):
+        beside = (*answer.alternatives, *([answer.runner_up] if answer.runner_up else ()))
+        every = (answer.values, *(other.values for other in beside))
+        found += [(row, values) for values in every if values is not None]
+    check_values(problem, found)
 
-    Call it after `verify`. A structure with many hidden sites is not checked.
+
+def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    """Raise ModuleFault when a hosted term's structure and its judgement disagree on complete
+    values, each beside its row of the problem.
+
+    One call and at most one exchange for each term. A structure with many hidden sites is not
+    checked.
     """
-    for term in remotes_of(problem):
+    weights = {part.term: part.weight for part in problem.parts}
+    for term in remotes_of(problem) if found else ():
+        weight = weights.get(term, None if term.required_by_default else 1.0)
         domains = [view.of(problem.domains[view.variable.name]) for view in term.scope]
-        factors = term.factors(*domains)
-        if factors is None:
-            continue
-        for row, answer in enumerate(answers):
-            if answer.values is not None:
-                _check_answer(term, factors, domains, answer.values, row)
+        factors = term.structured(weight, *domains)
+        if factors is not None:
+            plain = [(row, plain_scope(term, dict(values))) for row, values in found]
+            _check_term(term, weight, factors, domains, plain)
 
 
-def _check_answer(
-    term: Remote, factors: Factors, domains: Sequence[Domain], values: dict[str, Any], row: int
+def _check_term(
+    term: HostedTerm,
+    weight: float | None,
+    factors: Factors,
+    domains: Sequence[Domain],
+    found: Sequence[tuple[int, Sequence[Any]]],
 ) -> None:
-    plain = plain_scope(term, values)
+    priced: list[tuple[float, Sequence[Any]]] = []  # what the structure says where nothing decides
+    costs = [cost_of(factors, _places(domains, plain), row) for row, plain in found]
+    for (_, plain), cost, verdict in zip(
+        found, costs, term.judge([plain for _, plain in found]), strict=True
+    ):
+        if cost is None:
+            continue
+        if not verdict.HasField("holds"):
+            priced.append((cost, plain))
+            continue
+        # a rule at a price costs something exactly where it fails; a cost may forbid, at any price
+        free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
+        if verdict.holds != free:
+            said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
+            raise ModuleFault(
+                term.label,
+                f"its structure says that an answer {said}, its judgement that it {judged}",
+            )
+    if not priced:
+        return
+    columns = zip(domains, zip(*(plain for _, plain in priced), strict=True), strict=True)
+    states = [torch.stack([domain.encode(v) for v in column]) for domain, column in columns]
+    with torch.no_grad():
+        energies = term.energy(*states).tolist()
+    for (cost, _), told in zip(priced, energies, strict=True):
+        energy = (1.0 if weight is None else weight) * told
+        if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
+            raise ModuleFault(
+                term.label, f"its structure costs an answer {cost:g}, its energy is {energy:g}"
+            )
+
+
+def _places(domains: Sequence[Domain], plain: Sequence[Any]) -> list[int]:
+    """The place of the value of each site, through the whole scope."""
     places: list[int] = []
-    states = []
     for domain, value in zip(domains, plain, strict=True):
         assert isinstance(domain, Finite)
         places += [domain.place(entry) for entry in flatten(value, domain.shape)]
-        states.append(domain.encode(value)[None])
-    cost = cost_of(factors, places, row)
-    if cost is None:
-        return
-    verdict = term.verdict(plain)
-    if verdict.HasField("holds"):
-        if verdict.holds != math.isfinite(cost):
-            said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
-            raise ModuleFault(
-                term.home.name,
-                f"its structure says that an answer {said}, its judgement that it {judged}",
-            )
-        return
-    with torch.no_grad():
-        energy = float(term.energy(*states)[0])
-    if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
-        raise ModuleFault(
-            term.home.name, f"its structure costs an answer {cost:g}, its energy is {energy:g}"
-        )
+    return places
 
 
 def cost_of(factors: Factors, places: Sequence[int], row: int = 0) -> float | None:

@@ -29,6 +29,8 @@ from services.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
 
 ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
 
+LEFT_OUT = f"values are left out of more than {show.PICTURED} instances; --json has them all"
+
 
 class Solver(Protocol):
     """What answers a query, row by row: a reasoner in this process, or a service."""
@@ -127,6 +129,8 @@ class _Session:
         for source in sources:
             with self._telling(source):
                 read.append((source, self._read(source)))
+                for notice in (n for asked in read[-1][1] for n in asked.notices):
+                    print(f"{source}: {notice}", file=sys.stderr)
         if (
             self.settings.proof
             and sum(asked.query.rows for _, every in read for asked in every) > 1
@@ -265,10 +269,14 @@ class _Screen:
 
     def __init__(self, files: int):
         self.console, self.files = Console(), files
+        self.said = False  # that values are left out
 
     def write(self, asked: Asked, row: int, answer: Answer) -> None:
         few = asked.query.rows <= show.PICTURED and self.files <= show.PICTURED
         show.show(self.console, asked, row, answer, few)
+        if not few and not self.said:
+            print(LEFT_OUT, file=sys.stderr)
+            self.said = True
 
 
 @contextlib.contextmanager

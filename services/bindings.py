@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Real
+from engine.domain import Domain, Finite, Real, Variable
 from engine.errors import BadQuery, Mistake
 from services.limits import DEFAULT, Limits
 from services.tensors import Content, put, take
@@ -26,6 +26,15 @@ class Binding:
     kind: str
     params: Mapping[str, Any]
     domains: tuple[Domain, ...]
+    names: tuple[str, ...] = ()  # of the variables of the scope; a term may tell of them
+
+    def scope(self) -> list[Variable]:
+        """A variable over each domain; one whose name is missing, or that of two, is numbered."""
+        names = self.names if len(self.names) == len(self.domains) else ("",) * len(self.domains)
+        return [
+            Variable(name if name and names.count(name) == 1 else f"v{k}", domain)
+            for k, (name, domain) in enumerate(zip(names, self.domains, strict=True))
+        ]
 
 
 def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Binding:
@@ -33,6 +42,7 @@ def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Bindin
     return pb.Binding(
         kind=binding.kind,
         params=to_assignment(binding.params),
+        names=binding.names,
         domains=[_domain_to_proto(domain, raw) for domain in binding.domains],
     )
 
@@ -41,17 +51,22 @@ def binding_from_proto(
     message: pb.Binding, raw: Sequence[Content], limits: Limits = DEFAULT
 ) -> Binding:
     """The binding of a message. Raises BadQuery with the path inside the binding."""
-    try:
-        params = from_assignment(message.params, limits)
-    except BadQuery as error:
-        raise error.under("params") from None
+    params = params_from_proto(message, limits)
     domains = []
     for k, domain in enumerate(message.domains):
         try:
             domains.append(_domain(domain, raw, limits))
         except BadQuery as error:
             raise error.under(f"domains[{k}]") from None
-    return Binding(message.kind, params, tuple(domains))
+    return Binding(message.kind, params, tuple(domains), tuple(message.names))
+
+
+def params_from_proto(message: pb.Binding, limits: Limits = DEFAULT) -> dict[str, Any]:
+    """The parameters of a binding. Raises BadQuery under `params`."""
+    try:
+        return from_assignment(message.params, limits)
+    except BadQuery as error:
+        raise error.under("params") from None
 
 
 def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:

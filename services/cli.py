@@ -9,7 +9,6 @@ import typer
 
 app = typer.Typer(
     name="basin",
-    help="Answers questions by settling into the lowest point of an energy landscape.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,6 +45,26 @@ WeightsFolder = Annotated[
     str | None,
     typer.Option(help="Where weights that callers name must lie; without it, here.", metavar="DIR"),
 ]
+
+
+def _tell_version(wished: bool) -> None:
+    if wished:
+        from engine import __version__
+
+        print(f"basin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version this is.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Answers questions by settling into the lowest point of an energy landscape."""
 
 
 @app.command()
@@ -260,7 +279,9 @@ def check(
 @app.command()
 def train(
     kind: Annotated[str, typer.Argument(help="A kind that learns, such as discrete.tabular.")],
-    data: Annotated[str, typer.Option(help="Examples; a .gz is read too.", metavar="FILE")],
+    data: Annotated[
+        str, typer.Option(help="Examples; .gz, .bz2 and .xz are read too.", metavar="FILE")
+    ],
     out: Annotated[str, typer.Option(help="Where the weights go.", metavar="W.safetensors")],
     seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps; without it, the kind's own.")] = None,

@@ -12,7 +12,7 @@ from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_p
 from engine.energy import Energy, Part, Sum, Term, named, required
 from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.limits import DEFAULT, Limits
 from services.query import FiniteSpec, Query, TermSpec, VariableSpec, query_of
 from services.views import parse_view
@@ -22,16 +22,17 @@ log = logging.getLogger(__name__)
 SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
 
 
-def compile_query(query: Query, catalogue: Catalogue, limits: Limits = DEFAULT) -> Problem:
+def compile_query(query: Query, catalogue: Kinds, limits: Limits = DEFAULT) -> Problem:
     """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
     return Compiler(catalogue, limits, kept=0).problem(query)
 
 
-def mistakes_apart(data: Any, catalogue: Catalogue, limits: Limits = DEFAULT) -> list[Mistake]:
+def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> list[Mistake]:
     """What is wrong with the parts of a query that is wrong as a whole, each looked at by itself.
 
     data: plain, as a file holds it. Each term is compiled alone over the variables that make
-    sense, and so is the evidence; what only shows when all else is right is not told.
+    sense, and so is the evidence of each variable; what shows only when all else is right is not
+    told.
     """
 
     def told(**parts: Any) -> list[Mistake]:
@@ -44,8 +45,8 @@ def mistakes_apart(data: Any, catalogue: Catalogue, limits: Limits = DEFAULT) ->
     if not isinstance(data, Mapping) or not isinstance(data.get("variables"), Mapping):
         return []
     variables: dict[str, Any] = {}
-    every = list(data["variables"].items())[: limits.variables]
-    variables = {name: spec for name, spec in every if not told(variables={name: spec})}
+    named = list(data["variables"].items())[: limits.variables]
+    variables = {name: spec for name, spec in named if not told(variables={name: spec})}
     unsound = data["variables"].keys() - variables.keys()
     found: list[Mistake] = []
     terms = data.get("terms")
@@ -53,24 +54,34 @@ def mistakes_apart(data: Any, catalogue: Catalogue, limits: Limits = DEFAULT) ->
         if not isinstance(term, Mapping):
             continue
         scope = term.get("scope")
-        names = {str(v).partition("[")[0].strip() for v in scope} if isinstance(scope, list) else ()
+        every = scope if isinstance(scope, list) else []
+        names = {str(view).partition("[")[0].strip() for view in every}
         bare = {name: term[name] for name in ("kind", "scope", "params") if name in term}
-        if unsound.isdisjoint(names):
-            mistakes = told(terms=[bare])
-        else:
-            mistakes = _of_kind(bare, catalogue)
+        mistakes = told(terms=[bare]) if unsound.isdisjoint(names) else []
+        if (
+            not names or not names <= variables.keys()
+        ):  # its scope says nothing: what does not ask for it
+            mistakes += _of_kind(bare, catalogue)
         found += [
             replace(m, path=m.path.replace("terms[0]", f"terms[{place}]", 1)) for m in mistakes
         ]
     evidence = data.get("evidence", {})
-    whole = unsound.isdisjoint(evidence if isinstance(evidence, Mapping) else ())
-    return found + told(evidence=evidence) if variables and whole else found
+    rows = evidence if isinstance(evidence, list) else [evidence]
+    rows = [row if isinstance(row, Mapping) else {} for row in rows]
+    for name in variables:
+        given = [{name: row[name]} if name in row else {} for row in rows]
+        if any(given):
+            found += told(evidence=given)
+    return found
 
 
-def _of_kind(term: Mapping[str, Any], catalogue: Catalogue) -> list[Mistake]:
+def _of_kind(term: Mapping[str, Any], catalogue: Kinds) -> list[Mistake]:
     """What is wrong with the kind and the parameters of a term, whatever its scope."""
+    kind, params = term.get("kind"), term.get("params", {})
+    if not isinstance(kind, str) or not isinstance(params, Mapping):
+        return []  # told by the query already
     try:
-        catalogue.kind(term.get("kind", "")).validated(term.get("params", {}))
+        catalogue.kind(kind).check(params)
     except BadQuery as error:
         return list(error.under("terms[0]").mistakes)
     return []
@@ -83,7 +94,7 @@ class Compiler:
     evidence itself. A hosted term is not: its stream belongs to one solve.
     """
 
-    def __init__(self, catalogue: Catalogue, limits: Limits = DEFAULT, kept: int = 64):
+    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = 64):
         self.catalogue, self.limits, self.kept = catalogue, limits, kept
         self._known: OrderedDict[tuple[str, str], Problem] = OrderedDict()
         self._lock = threading.Lock()
@@ -125,7 +136,7 @@ class Compiler:
 
 
 def compile_terms(
-    query: Query, variables: Mapping[str, Variable], catalogue: Catalogue, limits: Limits = DEFAULT
+    query: Query, variables: Mapping[str, Variable], catalogue: Kinds, limits: Limits = DEFAULT
 ) -> list[Energy]:
     """The terms of a query over variables that stand. Raises BadQuery with every mistake."""
     mistakes: list[BadQuery] = []
@@ -147,7 +158,7 @@ def narrowed(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Proble
 def _energies(
     query: Query,
     variables: Mapping[str, Variable],
-    catalogue: Catalogue,
+    catalogue: Kinds,
     mistakes: list[BadQuery],
 ) -> list[Energy]:
     energies = []
@@ -192,7 +203,7 @@ def _domain(spec: VariableSpec) -> Domain:
     return Real(spec.shape, low, high)
 
 
-def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Catalogue) -> Energy:
+def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Kinds) -> Energy:
     """The term of a specification, required or weighed, under the name answers call it by."""
     kind = catalogue.kind(spec.kind)
     scope: list[View] = []
@@ -205,7 +216,7 @@ def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Catalo
         except BadQuery as error:
             mistakes += error.under(f"scope[{place}]").mistakes
     if mistakes or len(scope) < len(spec.scope):
-        kind.validated(spec.params)
+        kind.check(spec.params)
         raise BadQuery(*mistakes)
     term = kind.build(scope, spec.params)
     return named(spec.name or spec.kind, _weighed(spec, term))

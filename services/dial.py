@@ -9,7 +9,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import grpc
 
 from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable, OutOfTime
+from services.agreement import STOP
 from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.serving import options_of
@@ -48,14 +48,6 @@ class Dialing:
 
 
 PATIENT = Dialing()
-
-
-def _never() -> bool:
-    return False
-
-
-# of the solve in this context: an exchange under way is given up when it says so
-STOP: ContextVar[Callable[[], bool]] = ContextVar("STOP", default=_never)
 
 
 class Lost(Exception):

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.answer import Answer
-from engine.errors import BadQuery, BasinError, Mistake
+from engine.errors import BadQuery, BasinError, Mistake, TooLarge, known
 from modules.catalogue import Catalogue
 from services import formats, show
 from services.ask import ANSWERED, FAILED, REFUSED, tell
 from services.change import Change, Resolve
 from services.document import parse_json
-from services.query import Query, spec_of
+from services.query import Query, S, spec_of
 from services.reason import Reasoner
 from services.talk import Talk
+from services.views import shown
 
 Turn = Callable[[Change, Resolve], Answer]
 
@@ -86,5 +87,24 @@ def _read(line: str) -> tuple[Change, Resolve]:
     data: Any = parse_json(line)
     if not isinstance(data, dict):
         raise BadQuery(Mistake("", "is no object", 'write {} or {"evidence": {...}} and so on'))
-    change = {name: data.pop(name) for name in Change.model_fields if name in data}
-    return spec_of(Change, change), spec_of(Resolve, data)
+    fields = [*Change.model_fields, *Resolve.model_fields]
+    wrong = [
+        Mistake(name, f"unknown field, with the value {shown(data[name])}", known(name, fields))
+        for name in data
+        if name not in fields
+    ]
+    change, resolve = _part(Change, data, wrong), _part(Resolve, data, wrong)
+    if wrong or change is None or resolve is None:
+        raise BadQuery(*wrong)
+    return change, resolve
+
+
+def _part(spec: type[S], data: dict[str, Any], wrong: list[Mistake]) -> S | None:
+    """One of the two parts of a line; its mistakes go to `wrong`."""
+    try:
+        return spec_of(spec, {name: data[name] for name in spec.model_fields if name in data})
+    except TooLarge:
+        raise
+    except BadQuery as error:
+        wrong += error.mistakes
+        return None

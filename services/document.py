@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from engine.errors import BadQuery, Mistake, TooLarge
+from modules.lines import lines_of
 from services.limits import DEFAULT, Limits
 from services.views import shown
 
@@ -23,6 +24,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_ENDS_OF_1_1 = "\x85\u2028\u2029"
 _WORDS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -73,7 +75,7 @@ def _load(text: str, limits: Limits) -> Any:
 
 
 def _no_json(error: json.JSONDecodeError, text: str) -> NoReturn:
-    line = text.splitlines()[error.lineno - 1 : error.lineno] or [""]
+    line = text.split("\n")[error.lineno - 1 : error.lineno] or [""]
     raise BadQuery(
         Mistake(
             f"line {error.lineno}, column {error.colno}",
@@ -85,7 +87,9 @@ def _no_json(error: json.JSONDecodeError, text: str) -> NoReturn:
 
 def parse_yaml(text: str, limits: Limits = DEFAULT) -> Any:
     """YAML 1.2 core schema, one document, built from parser events."""
-    builder = _Builder(limits)
+    hidden = _hidden(text)
+    text = text.translate(hidden)
+    builder = _Builder(limits, {ord(put): sign for sign, put in hidden.items()})
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
@@ -112,6 +116,7 @@ class _Builder:
     """Plain data from YAML events."""
 
     limits: Limits
+    unhidden: dict[int, int] = field(default_factory=dict)  # what stands for a hidden sign
     result: Any = None
     documents: int = 0
     nodes: int = 0
@@ -178,7 +183,7 @@ class _Builder:
 
     def _scalar(self, event: Any, where: str) -> Any:
         self._tagless(event, where)
-        text = event.value
+        text = event.value.translate(self.unhidden)
         if not event.implicit[0]:
             return text  # quoted
         if text in _WORDS:
@@ -196,9 +201,15 @@ class _Builder:
             _fail(where, f"the tag {shown(event.tag)} is not read", "write plain values")
 
 
+def _hidden(text: str) -> dict[int, str]:
+    """Something else for the signs that end a line in YAML 1.1 and are plain signs in 1.2."""
+    free = (sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in text)
+    return {ord(sign): next(free, sign) for sign in _ENDS_OF_1_1 if sign in text}
+
+
 def _seen(text: str, mark: Any) -> tuple[str, str]:
     """Where a mark of the YAML parser stands, and what stands there."""
-    lines = text.splitlines()
+    lines = lines_of(text)
     if mark is None:
         return "", ""
     if mark.line >= len(lines):

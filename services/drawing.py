@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from engine.errors import Cancelled, OutOfTime
-from services.agreement import close_remotes
+from services.agreement import Patience
 from services.compile import Compiler
-from services.dial import STOP
 from services.limits import Limits
 from services.sampling import sampled
 from services.v1 import sample_pb2 as pb
@@ -28,15 +26,9 @@ class Drawing:
             wishes = sampling_from_proto(request, self.limits)
             query = query_from_proto(request.query, self.limits)
             problem = self.compiler.problem(query)
-            STOP.set(stop.over)  # the moves of chains are short, and their last states are judged
-            try:
-                rows = sampled(problem, query.budget, wishes, self.limits, stop)
-            except Cancelled:
-                if stop.cancelled:
-                    raise
-                raise OutOfTime("a module did not answer before the deadline") from None
-            finally:
-                close_remotes(problem)
+            # the moves of chains are short, and their last states are judged
+            patience = Patience(stop.over, left=lambda: stop.cancelled)
+            rows = sampled(problem, query.budget, wishes, self.limits, stop, patience)
             return pb.SampleResponse(rows=[samples_to_proto(reflagged(row)) for row in rows])
 
         return await self.workers.run(work, stop)

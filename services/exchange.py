@@ -19,9 +19,10 @@ from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from engine.errors import BadQuery, BasinError, ModuleFault
+from services.agreement import STOP
 from services.bell import Bell
 from services.bindings import Binding, binding_to_proto
-from services.dial import STOP, Line, Lost, Replicas, Stream
+from services.dial import Line, Lost, Replicas, Stream
 from services.frames import Frame, load
 from services.region import attach, bell_of
 from services.tensors import (
@@ -91,8 +92,8 @@ class _Chunk:
 class Exchanges:
     """The one stream a term keeps open: batches out, energies and slopes back."""
 
-    def __init__(self, replicas: Replicas, binding: Binding, max_batch: int, sharing: bool):
-        self.replicas, self.binding, self.max_batch = replicas, binding, max_batch
+    def __init__(self, replicas: Replicas, binding: Binding, sharing: bool):
+        self.replicas, self.binding = replicas, binding
         self.sharing = sharing and replicas.dialing.shared_memory
         self._stream: Stream | None = None
         self._memory: memoryview | None = None  # shared on this stream
@@ -145,8 +146,7 @@ class Exchanges:
         limits = self.replicas.dialing.limits
         # through shared memory too, a chunk must fit into a message: the next host may share none
         room = limits.message_bytes * 3 // 4 if self.sharing else limits.chunk_bytes
-        most = max(1, room // row)
-        return min(most, self.max_batch) if self.max_batch else most
+        return max(1, room // row)
 
     def _through(self, work: Callable[[], None]) -> None:
         """Some work on the stream, over and over while hosts are lost and others go on."""

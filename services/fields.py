@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo
 
 from engine.errors import Mistake
+from engine.plain import plain
 from services.mistakes import limits_of, over, wrong
 from services.views import shown
 
@@ -30,7 +31,8 @@ Text = Annotated[str, Strict(), BeforeValidator(_text)]
 
 
 def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
-    """The same value with tuples as lists; what is not plain goes to `found`."""
+    """The same value, all that holds a list as a list; what is not plain goes to `found`."""
+    value = plain(value) if type(value) not in _KNOWN else value
     if isinstance(value, (list, tuple)):
         if depth <= 0:
             found.append(Mistake(path, "nested too deep", "give flatter lists"))
@@ -69,6 +71,7 @@ def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
 
 _SIMPLE = {int, str, bool, type(None)}
 _SIMPLE_OR_FLOAT = _SIMPLE | {float}
+_KNOWN = _SIMPLE_OR_FLOAT | {list, tuple, dict}
 
 
 def _mapping(value: Any, info: ValidationInfo) -> Any:
@@ -117,6 +120,7 @@ def _rows(value: Any, info: ValidationInfo) -> Any:
 
 
 def _shape(value: Any, info: ValidationInfo) -> Any:
+    value = plain(value)
     if isinstance(value, int) and not isinstance(value, bool):
         wrong(f"{value} is no list", f"write [{value}]")
     if isinstance(value, (list, tuple)):
@@ -134,6 +138,7 @@ Shape = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_sh
 
 
 def _values(value: Any, info: ValidationInfo) -> Any:
+    value = plain(value)
     if not isinstance(value, (list, tuple)):
         return value
     limit = limits_of(info).values

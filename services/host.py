@@ -25,7 +25,7 @@ from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
 from modules.catalogue import Catalogue, Kind
-from services.bindings import binding_from_proto
+from services.bindings import binding_from_proto, params_from_proto
 from services.evaluation import Evaluation, Pace, ready
 from services.hosted import Hosted, guarded, spelled, version_of
 from services.limits import DEFAULT, Limits
@@ -143,8 +143,9 @@ class Host(rpc.ModuleServiceServicer):
 
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
         hosted = self._cached(request.binding, request.raw_contents)
-        response = pb.StructureResponse(floor=hosted.floor())
-        factors = hosted.factors(self.limits)
+        response = pb.StructureResponse()
+        weight = request.weight if request.HasField("weight") else None
+        factors = hosted.structured(weight, self.limits)
         if factors is None:
             return response
         response.digest = digest_of(factors)
@@ -155,6 +156,9 @@ class Host(rpc.ModuleServiceServicer):
         return response
 
     def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
+        if not request.binding.domains and not request.candidates:
+            self._kind(request.binding.kind).check(params_from_proto(request.binding, self.limits))
+            return pb.JudgeResponse()
         hosted = self._cached(request.binding, request.raw_contents)
         response = pb.JudgeResponse(ready=ready(hosted))
         candidates = []

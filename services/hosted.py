@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Real, Variable
+from engine.domain import Domain, Finite, Real
 from engine.energy import Term
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
@@ -42,7 +42,7 @@ class Hosted:
         """The term of a binding. Raises BadQuery as the kind does."""
         if not binding.domains:
             raise BadQuery(Mistake("domains", "are missing", "give one for each scope entry"))
-        scope = [Variable(f"v{k}", domain) for k, domain in enumerate(binding.domains)]
+        scope = binding.scope()
         term = guarded(kind.name, "__init__", lambda: kind.build(scope, binding.params))
         return Hosted(kind.name, term, binding.domains)
 
@@ -53,12 +53,14 @@ class Hosted:
             raise ModuleFault(self.kind, "its floor is nan")
         return floor
 
-    def factors(self, limits: Limits) -> Factors | None:
-        """Explicit structure under the domains, checked; None when there is none."""
+    def structured(self, weight: float | None, limits: Limits) -> Factors | None:
+        """Explicit structure under the domains, of a constraint (weight None) or at a price,
+        checked; None when there is none."""
         if not all(isinstance(domain, Finite) for domain in self.domains):
             return None
         with self.lock:
-            factors = guarded(self.kind, "factors", lambda: self.term.factors(*self.domains))
+            structured = self.term.structured
+            factors = guarded(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
         try:

@@ -1,8 +1,8 @@
 """A term whose energy lives in another process, value and gradient, and the kinds that do so.
 
 One bidirectional stream for each `Remote` carries batches of states out and energies back; the
-structure is fetched once for each set of domains; judgement is the host's. Where structure and
-judgement of an answer disagree, `agreement.check_answers` raises `ModuleFault`.
+structure is fetched once for each set of domains; judgement is the host's. `agreement` holds
+structure and judgement of an answer against each other.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from engine.domain import Domain, Finite, Variable, View
-from engine.energy import Term
 from engine.errors import (
     BadQuery,
     Mistake,
@@ -31,7 +30,8 @@ from engine.errors import (
 )
 from engine.factors import Factors
 from engine.random import Stream
-from modules.catalogue import Catalogue, Kind
+from modules.kinds import AnyKind, Kinds
+from services.agreement import HostedTerm
 from services.bindings import Binding, binding_to_proto
 from services.dial import PATIENT, Dialing, Replicas
 from services.exchange import Exchanges, Pending
@@ -48,7 +48,7 @@ ASKED = 32  # hosts asked at once what they offer
 VERDICTS = 20_000  # judgements one term remembers
 
 
-class Remote(Term):
+class Remote(HostedTerm):
     """A hosted term over local variables; final but for `RemoteRule`, which decides too."""
 
     reusable = False  # its stream belongs to one solve
@@ -56,9 +56,7 @@ class Remote(Term):
     def __init__(self, home: "RemoteKind", scope: Sequence[Variable | View], params: Mapping):
         super().__init__(*scope)
         self.home, self.params = home, dict(params)
-        self.binding = Binding(
-            home.name, self.params, tuple(v.of(v.variable.domain) for v in self.scope)
-        )
+        self.binding = self._bound(tuple(v.of(v.variable.domain) for v in self.scope))
         ready = home.judge(self.binding, []).ready
         described = home.described()
         self.affine = ready.affine  # type: ignore[misc]
@@ -68,9 +66,7 @@ class Remote(Term):
         self._floor = ready.floor
         self._structures: dict[bytes, Factors | None] = {}
         self._verdicts: dict[bytes, pb.Verdict] = {}
-        self._exchanges = Exchanges(
-            home.replicas, self.binding, described.max_batch, described.shared_memory
-        )
+        self._exchanges = Exchanges(home.replicas, self.binding, described.shared_memory)
         weakref.finalize(self, self._exchanges.close).atexit = False
 
     @property
@@ -94,20 +90,24 @@ class Remote(Term):
         would propose in this process."""
         if not self.home.described().proposes:
             return None
-        binding = Binding(self.home.name, self.params, domains)
+        binding = self._bound(domains)
         return self.home.propose(binding, particles, rng)
 
     def floor(self) -> float:
         return self._floor
 
     def factors(self, *domains: Domain) -> Factors | None:
-        """The host's explicit structure; None when it has none. Nothing is enumerated here."""
+        return self.structured(None if self.required_by_default else 1.0, *domains)
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """The host's explicit structure, as a constraint or at a price; None when it has none.
+        Nothing is enumerated or priced here."""
         if not all(isinstance(domain, Finite) for domain in domains):
             return None
-        binding = Binding(self.home.name, self.params, domains)
-        key = _key(binding)
+        binding = self._bound(domains)
+        key = _key(binding, weight)
         if key not in self._structures:
-            self._structures[key] = self.home.structure(binding, key)
+            self._structures[key] = self.home.structure(binding, weight, key)
         return self._structures[key]
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
@@ -116,7 +116,7 @@ class Remote(Term):
             return None
         columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
-        binding = Binding(self.home.name, self.params, tuple(domains))
+        binding = self._bound(tuple(domains))
         said = self.home.judge(binding, asked, accepts=True).verdicts
         if len(said) != len(asked):
             raise ModuleFault(self.home.name, f"judged {len(said)} of {len(asked)} candidates")
@@ -145,6 +145,10 @@ class Remote(Term):
             self._verdicts |= dict(zip(fresh, said, strict=True))
         return [self._verdicts[key] for key in keys]
 
+    def _bound(self, domains: tuple[Domain, ...]) -> Binding:
+        names = tuple(view.variable.name for view in self.scope)
+        return Binding(self.home.name, self.params, domains, names)
+
     @property
     def exchanges(self) -> int:
         """Messages with states that went to the host so far."""
@@ -159,8 +163,11 @@ class RemoteRule(Remote):
     """A hosted term that decides, for plain values, whether it holds."""
 
     def holds(self, *values: Any) -> bool | None:
-        verdict = self.verdict(values)
-        return verdict.holds if verdict.HasField("holds") else None
+        return self.verdicts([values])[0]
+
+    def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
+        """`holds` of several candidates, in one call."""
+        return [v.holds if v.HasField("holds") else None for v in self.judge(candidates)]
 
 
 class _Exchange(torch.autograd.Function):
@@ -226,6 +233,10 @@ class RemoteKind:
         made = RemoteRule if self.described().decides else Remote
         return made(self, scope, params)
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Whether parameters make sense, as the host says. Raises BadQuery under `params`."""
+        self.judge(Binding(self.name, params, ()), [])
+
     def judge(
         self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
     ) -> pb.JudgeResponse:
@@ -252,10 +263,11 @@ class RemoteKind:
             raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
         return tuple(states)
 
-    def structure(self, binding: Binding, key: bytes) -> Factors | None:
+    def structure(self, binding: Binding, weight: float | None, key: bytes) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed."""
         digest, factors = self._kept.get(key, ("", None))
-        response = self._ask("Structure", pb.StructureRequest(known_digest=digest), binding, [])
+        request = pb.StructureRequest(known_digest=digest, weight=weight)
+        response = self._ask("Structure", request, binding, [])
         if not response.digest:
             return None
         if response.digest != digest:
@@ -277,7 +289,7 @@ class RemoteKinds:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: Kinds,
         remotes: Mapping[str, Sequence[str]],
         dialing: Dialing = PATIENT,
     ):
@@ -287,7 +299,7 @@ class RemoteKinds:
             for kind, addresses in remotes.items()
         }
 
-    def kind(self, name: str) -> Kind | RemoteKind:
+    def kind(self, name: str) -> AnyKind:
         """The kind of this name. Raises UnknownKind with a near miss."""
         if remote := self.remotes.get(spelled(name)):
             return remote
@@ -298,9 +310,9 @@ class RemoteKinds:
                 *(Mistake(m.path, m.problem, known(name, self.names())) for m in error.mistakes)
             ) from None
 
-    def kinds(self) -> list[Kind | RemoteKind]:
+    def kinds(self) -> list[AnyKind]:
         """Every kind, by name, that can be asked now; hosts are asked side by side."""
-        every: list[Kind | RemoteKind] = [
+        every: list[AnyKind] = [
             kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
         ]
 
@@ -322,7 +334,7 @@ class RemoteKinds:
         """The names of all kinds."""
         return sorted({*self.catalogue.names(), *self.remotes})
 
-    def __iter__(self) -> Iterator[Kind | RemoteKind]:
+    def __iter__(self) -> Iterator[AnyKind]:
         return iter(self.kinds())
 
     def close(self) -> None:
@@ -343,12 +355,13 @@ def _factors(
     return factors
 
 
-def _key(binding: Binding) -> bytes:
-    """What tells bindings apart."""
+def _key(binding: Binding, weight: float | None) -> bytes:
+    """What tells bindings and weights apart."""
     raw: list[bytes] = []
     message = binding_to_proto(binding, raw)
     made = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=20)
     for content in raw:
         made.update(b"|%d|" % len(content))
         made.update(content)
+    made.update(repr(weight).encode())
     return made.digest()

@@ -69,12 +69,12 @@ class _Writer:
         head.append(f"  {samples.status.value}{''.join(f' {f.value}' for f in samples.flags)}")
         head.append(f"  {samples.method}, {'exact' if samples.exact else 'approximate'}", "dim")
         self.console.print(head, highlight=False, soft_wrap=True)
-        draw = asked.picture or show.tabled
         for k, one in enumerate(samples.samples, 1):
             broken = "" if one.holds is not False else ", breaks a rule"
             energy = "infinite" if one.energy is None else f"{one.energy:.6g}"
             self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
-            self.console.print(show.indented(draw(one.values)), highlight=False)
+            drawn = show.indented(show.drawn(asked, row, one.values))
+            self.console.print(drawn, highlight=False, soft_wrap=True)
         for told in samples.mixing:
             hat = "chains apart" if told.r_hat is None else f"R-hat {told.r_hat:.3f}"
             said = f"  {told.variable}: {hat}, worth {told.effective:.0f} independent draws"

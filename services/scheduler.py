@@ -8,23 +8,25 @@ owed what it did not ask for. Seconds of a budget are those of the clock, divide
 the call alone, so that an answer comes as soon as if nobody else had asked.
 """
 
+import contextlib
 import contextvars
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.batch import Batch, Failed, Stepped
+from engine.batch import STEP, Batch, Failed, Stepped
 from engine.errors import Cancelled, OutOfTime, Overloaded
-from engine.minimizer import Minimizer
+from engine.minimizer import Minimizer, Report
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget, Solution, Start, Tally
+from engine.solve import Budget, Solution, Tally, checking, unsearched
+from engine.start import Start
 from services.workers import Stop
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,8 @@ class Wanted:
     seed: int
     budget: Budget
     end: Callable[[Solution], Any]  # gives the result of the call, or an Aside that will
-    look: Callable[[Problem, Solution], None] | None = None  # told of every better solution
+    # told of every better solution, and of rows that have ended before others
+    look: Callable[[Problem, Solution], None] | None = None
 
     @property
     def key(self) -> Hashable:
@@ -67,10 +70,16 @@ class _Call:
         self.wanted: Wanted
         self.tally: Tally
         self.begun = False
-        self.since = 0.0  # when its clock was last looked at
+        self.reserve = 0.0  # seconds of a row for the final check
+        self.since = time.monotonic()  # when its clock was last looked at
 
     def fail(self, error: BaseException) -> None:
-        if not self.future.done():
+        """The call raises this; what would end a thread or a process ends the call alone."""
+        if not isinstance(error, Exception):
+            fault = RuntimeError(f"a module raised {error!r}")
+            fault.__cause__ = error
+            error = fault
+        with contextlib.suppress(InvalidStateError):  # its caller has left
             self.future.set_exception(error)
 
     def late(self) -> None:
@@ -88,6 +97,7 @@ class _Line:
         self.batch: Batch[_Call] = Batch(minimizer)
         self.waiting: deque[_Call] = deque()
         self.running: dict[_Call, None] = {}
+        self.preparing: Iterator[None] | None = None  # the structure, before the first rows join
 
     def due(self) -> float:
         """When the first of its calls must be answered; at once where a caller left."""
@@ -106,6 +116,8 @@ class _Line:
             self._fail(stepped.owner, stepped.error)
         elif stepped is not None:
             self._moved(stepped)
+        elif any(call.tally.running for call in self.running):
+            raise RuntimeError("a batch has lost the rows of calls that run")
         over = [call for call in self.running if not call.tally.running]
         for call in over:
             del self.running[call]
@@ -115,37 +127,67 @@ class _Line:
         """Rows of all these calls join together; where that fails, each call by itself."""
         timely = []
         for call in calls:
-            if call.stop():
+            if call.stop() and (self.preparing is None or call.stop.cancelled):
                 call.late()
             else:
                 timely.append(call)
+        if not timely:
+            return
         try:
-            self._join(timely)
-        except Exception as error:
+            if not self._prepared(timely[0].wanted):
+                self._unprepared(timely)
+                return
+            report = self._joined(timely)
+        except BaseException as error:
             if len(timely) == 1:
                 timely[0].fail(error)
                 return
             for call in timely:
                 self._begin([call])
-
-    def _join(self, calls: Sequence[_Call]) -> None:
-        if not calls:
             return
+        place = 0
+        for call in timely:
+            rows = range(place, place + call.wanted.problem.rows)
+            try:
+                self._enter(call, [(report, row) for row in rows])
+            except BaseException as error:
+                self._leave(call, range(len(rows)))
+                call.fail(error)
+            place += len(rows)
+
+    def _prepared(self, wanted: Wanted) -> bool:
+        """Whether the structure is ready, after about a step of work on it."""
+        if self.preparing is None:
+            self.preparing = wanted.minimizer.prepare(wanted.problem)
+        end = time.monotonic() + STEP
+        return all(time.monotonic() < end for _ in self.preparing)
+
+    def _unprepared(self, calls: Sequence[_Call]) -> None:
+        """Whose time is up gets a start as it was drawn; the others wait on."""
+        waiting = []
+        for call in calls:
+            wanted = call.wanted
+            if wanted.budget.lasts(wanted.problem.rows, call.reserve):
+                waiting.append(call)
+                continue
+            report = unsearched(wanted.problem, Stream(wanted.seed, wanted.problem.keys), {})
+            self._enter(call, [(report, row) for row in range(wanted.problem.rows)])
+        self.waiting.extendleft(reversed(waiting))
+
+    def _joined(self, calls: Sequence[_Call]) -> Report:
+        """The rows of these calls in the batch, side by side, and how they stand."""
         wanted = [call.wanted for call in calls]
         rows = [(call, row) for call in calls for row in range(call.wanted.problem.rows)]
         problem = Problem.stack([w.problem for w in wanted])
         rng = Stream.join([Stream(w.seed, w.problem.keys) for w in wanted])
-        report = self.batch.join(
-            problem, Start(problem, wanted[0].particles, rng.at(0), {}), rng, rows
-        )
-        began, place = time.monotonic(), 0
-        for call in calls:
-            count = call.wanted.problem.rows
-            first = [(report, place + row) for row in range(count)]
-            call.tally, call.since, call.begun = Tally(first, call.wanted.budget), began, True
-            self.running[call] = None
-            self._leave(call, set(range(count)) - call.tally.running)
-            place += count
+        start = Start(problem, wanted[0].particles, rng.at(0), {})
+        return self.batch.join(problem, start, rng, rows)
+
+    def _enter(self, call: _Call, first: Sequence[tuple[Report, int]]) -> None:
+        """A call runs whose rows stand at these places of reports."""
+        call.tally, call.begun = Tally(first, call.wanted.budget, call.reserve), True
+        self._leave(call, set(range(len(first))) - call.tally.running)
+        self.running[call] = None
 
     def _stopped(self) -> list[_Call]:
         """The clocks go on; calls whose time is up, or whose callers left, leave now."""
@@ -175,23 +217,33 @@ class _Line:
         better: dict[_Call, bool] = {}
         for place, (call, row) in enumerate(stepped.tickets):
             call.tally.take(row, stepped, place)
-            better[call] = better.get(call, False) or stepped.better[place]
-            if row not in call.tally.running:
+            ended = row not in call.tally.running
+            better[call] = better.get(call, False) or stepped.better[place] or ended
+            if ended:
                 self._leave(call, [row])
         for call, seen in better.items():
             if seen and call.wanted.look is not None:
                 try:
                     call.wanted.look(call.wanted.problem, call.tally.solution())
-                except Exception as error:
+                except BaseException as error:
                     self._leave(call, call.tally.running)
                     self._fail(call, error)
 
-    def _leave(self, call: _Call, rows: Sequence[int] | set[int]) -> None:
+    def _leave(self, call: _Call, rows: Iterable[int]) -> None:
         self.batch.leave((call, row) for row in rows)
 
-    def _fail(self, call: _Call, error: Exception) -> None:
+    def _fail(self, call: _Call, error: BaseException) -> None:
         del self.running[call]
         call.fail(error)
+
+    def broken(self, error: BaseException) -> None:
+        """A turn failed for a cause that is no call's own: all of them fail, and nothing is left
+        to do."""
+        calls = [*self.running, *(self.waiting.popleft() for _ in range(len(self.waiting)))]
+        self.running.clear()
+        self.batch, self.preparing = Batch(self.batch.minimizer), None
+        for call in calls:
+            call.fail(error)
 
 
 class _Tenant:
@@ -272,8 +324,10 @@ class Scheduler:
                 else:
                     for call, stopped in line.turn():
                         self._end(name, call, stopped)
-            except Exception:
+            except BaseException as error:
                 log.exception("a turn failed")
+                if line is not None:
+                    line.broken(error)
             self._turned(name, line, time.perf_counter() - began)
 
     def _pick(self) -> tuple[str, _Line | None] | None:
@@ -333,11 +387,13 @@ class Scheduler:
                     waiting.append((contextvars.copy_context(), call, got.work))
                 self.aside.submit(self._next_apart)
             elif isinstance(got, Wanted):
-                call.wanted = got
+                call.wanted = replace(got, budget=replace(got.budget, since=call.since))
+                if got.budget.seconds is not None:
+                    call.reserve = checking(got.problem)
                 self._line_up(name, call, got.key, own)
             else:
                 call.future.set_result(got)
-        except Exception as error:
+        except BaseException as error:
             call.fail(error)
 
     def _line_up(self, name: str, call: _Call, key: Hashable, own: int) -> None:

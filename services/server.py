@@ -14,6 +14,7 @@ import torch
 
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue
+from modules.kinds import AnyKind, Kinds
 from services.compile import Compiler
 from services.dial import Dialing
 from services.drawing import Drawing
@@ -112,7 +113,7 @@ class Reasoning(rpc.ReasonerServiceServicer):
         return pb.DescribeKindResponse(kind=kind)
 
 
-def _told(kind: Any) -> pb.Kind:
+def _told(kind: AnyKind) -> pb.Kind:
     return kind_to_proto(
         Kind(kind.name, kind.about, kind.required_by_default, kind.calibrated, kind.schema)
     )
@@ -166,8 +167,8 @@ def run(
             *(Mistake("modules", f"{name!r} is no group", known(name, groups)) for name in wrong)
         )
     dialing = Dialing(shared_memory=shared_memory)
-    kinds = RemoteKinds(catalogue, remotes, dialing) if remotes else catalogue
-    reasoner = Reasoner(kinds)  # type: ignore[arg-type]
+    kinds: Kinds = RemoteKinds(catalogue, remotes, dialing) if remotes else catalogue
+    reasoner = Reasoner(kinds)
     return serve(
         lambda: create_server(reasoner, listen, reflection=reflection, insecure=insecure_listen),
         listen,

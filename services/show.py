@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.answer import Answer, Place, RunnerUp, Status
+from engine.answer import Answer, Ended, Place, RunnerUp, Status
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
@@ -22,6 +22,13 @@ _COLORS = {
     Status.INFEASIBLE: "yellow",
     Status.UNSATISFIED: "red",
 }
+_ENDS = {
+    Ended.TIME: "not proved: the time was over",
+    Ended.STEPS: "not proved: the steps were over",
+    Ended.GAVE_UP: "not proved: the search gave up",
+    Ended.CANCELLED: "not proved: the search was stopped",
+}
+Beside = Callable[[int, Mapping[str, Any]], dict[str, str]]
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
@@ -50,6 +57,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "solution": asked.written(row, answer.values) if solved and answer.values else None,
         "seconds": answer.seconds,
         "steps": answer.steps,
+        "ended": None if answer.ended is None else answer.ended.value,
         "unique": answer.unique,
         "alternatives": [asked.written(row, other.values) for other in answer.alternatives],
         "terms": [{"term": share.term, "energy": share.energy} for share in answer.terms],
@@ -93,8 +101,8 @@ def _finite(value: Any) -> Any:
 def show(console: Console, asked: Asked, row: int, answer: Answer, whole: bool) -> None:
     """One answer on a terminal; `whole`: with its picture and everything that was found."""
     console.print(_headline(asked.instances[row], answer), highlight=False, soft_wrap=True)
-    if whole:
-        console.print(Group(*_body(asked, answer)), highlight=False)
+    for part in _body(asked, row, answer) if whole else ():
+        console.print(part, highlight=False, soft_wrap=isinstance(part, Text))
 
 
 def _headline(instance: str, answer: Answer) -> Text:
@@ -114,16 +122,19 @@ def _facts(answer: Answer) -> Iterator[str]:
         yield f"energy {answer.energy:.6g}"
     if answer.bound is not None and answer.bound != answer.energy:
         yield f"bound {answer.bound:.6g}"
+    if answer.ended in _ENDS:
+        yield _ENDS[answer.ended]
     yield f"{answer.seconds:.3g} s"
 
 
-def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
-    draw = asked.picture or tabled
+def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
-        yield indented(draw(answer.values))
+        yield indented(drawn(asked, row, answer.values, asked.beside))
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
-        table = Table("term", "energy", box=None, padding=(0, 2), header_style="dim")
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("term", overflow="fold")
+        table.add_column("energy", no_wrap=True)
         for share in weighed:
             table.add_row(Text(share.term), f"{share.energy:.6g}")
         yield table
@@ -135,16 +146,30 @@ def _body(asked: Asked, answer: Answer) -> Iterator[Any]:
         yield Text(f"  {answer.conflict.text}", "yellow")
     if answer.runner_up is not None:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
-        yield indented(draw(answer.runner_up.values))
+        yield indented(drawn(asked, row, answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
         yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
-        yield indented(draw(other.values))
+        yield indented(drawn(asked, row, other.values))
     yield Text()
 
 
 def indented(text: str) -> Text:
-    """A picture below its headline."""
-    return Text("\n".join(f"  {row}" for row in text.splitlines()), no_wrap=True)
+    """A picture below its headline: printed with `soft_wrap`, long lines go on in the next."""
+    return Text("\n".join(f"  {row}" for row in text.split("\n")))
+
+
+def drawn(asked: Asked, row: int, values: Values, beside: Beside | None = None) -> str:
+    """Values as people see them: the picture of the format, or a table with what the file held."""
+    if asked.picture is not None:
+        return asked.picture(values)
+    if asked.restored is None:
+        return tabled(values)
+    solution = asked.written(row, values)
+    said = beside(row, solution) if beside else {}
+    return "\n".join(
+        f"{name} = {'' if value is None else value}" + (f"  ({said[name]})" if name in said else "")
+        for name, value in solution.items()
+    )
 
 
 def tabled(values: Values) -> str:

@@ -8,21 +8,20 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from engine.answer import Answer, TermEnergy, term_names, verify
-from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime
+from engine.answer import Answer, TermEnergy, term_names
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Report
 from engine.problem import Problem
-from engine.solve import Budget, Solution
-from services.agreement import check_answers, close_remotes, judge_ahead, remotes_of
-from services.dial import STOP
+from engine.solve import Solution
+from services.agreement import Patience, hosted_in, remotes_of
 from services.limits import Limits
 from services.query import Options
 from services.reading import Read, Reader
-from services.reason import Reasoner, answered, asks_further, finished, minimizer_for
+from services.reason import Reasoner, Rows, answered, minimizer_for, unwatched
 from services.scheduler import Aside, Scheduler, Wanted
 from services.tenant import tenant_of
 from services.v1 import query_pb2
@@ -34,7 +33,7 @@ from services.wire import (
     event_to_proto,
     options_from_proto,
 )
-from services.workers import Stop, Workers, reflagged
+from services.workers import Stop, Workers, presented
 
 INLINE = 1 << 18  # bytes of a request that is read between steps, not beside them
 SCORE = query_pb2.Options(score=True)
@@ -66,7 +65,8 @@ class Solving:
     async def stream(
         self, request: pb.SolveStreamRequest, context: Any
     ) -> AsyncIterator[pb.SolveStreamResponse]:
-        """Progress while it searches, conflated for slow readers; then each row's result."""
+        """Progress while it searches, conflated for slow readers, and each row's result as soon as
+        it is there."""
         if not 0 <= request.interval < math.inf:
             raise BadQuery(
                 Mistake("interval", f"{request.interval}", "give seconds, 0 for the default")
@@ -75,16 +75,17 @@ class Solving:
         interval = request.interval or self.workers.policy.interval
         watch = _Watch(pending.put, interval, request.partial_values)
         solving = asyncio.ensure_future(
-            self._run(request.query, request.options, context, _results, watch)
+            self._run(request.query, request.options, context, _streamed, watch)
         )
         solving.add_done_callback(lambda _: pending.some.set())
         try:
             while not solving.done():
                 await pending.some.wait()
-                for progress in pending.take():
-                    yield event_to_proto(progress)
-            for result in await solving:
-                yield result
+                for event in pending.take():
+                    yield event_to_proto(event)
+            await solving
+            for event in pending.take():
+                yield event_to_proto(event)
         finally:
             solving.cancel()
 
@@ -108,7 +109,7 @@ class Solving:
         def placed(read: Read) -> Wanted | Aside:
             options = options_from_proto(wishes, self.limits)
             if options.score or remotes_of(read.problem):
-                return Aside(lambda: made(_apart(read, options, stop, watch or _Watch())))
+                return Aside(lambda: made(_apart(read, options, stop, watch)))
             return wanted(read, options, stop, watch, made)
 
         done = self.workers.admit(stop)
@@ -125,44 +126,49 @@ class Solving:
 def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", made: Made) -> Wanted:
     """A call over local terms, for the scheduler."""
     query, problem = read
-    seed = query.budget.seed
-    budget = Budget(query.budget.seconds, query.budget.steps, stop)
+    tell = None if watch is None else watch.tell
+    rows = Rows(problem, query, options, stop, tell, stop.since)
 
-    def end(solution: Solution) -> Any:
+    def look(problem: Problem, solution: Solution) -> None:
         if watch is not None:
             watch(problem, solution)
-        answers = verify(problem, solution)
-        if any(asks_further(answer, options) for answer in answers):
-            return Aside(lambda: sent(finished(problem, answers, options, budget, seed)))
-        return sent(answers)
+        rows.look(solution)
 
-    def sent(answers: list[Answer]) -> Any:
-        return made([reflagged(answer) for answer in answers])
+    def end(solution: Solution) -> Any:
+        look(problem, solution)
+        return sent() if rows.end(solution) else Aside(sent)
+
+    def sent() -> Any:
+        return made([presented(answer) for answer in rows.every()])
 
     return Wanted(
         problem,
-        minimizer_for(problem, options),
+        minimizer_for(problem, options, query.budget.seconds),
         query.budget.particles,
-        seed,
-        budget,
+        query.budget.seed,
+        rows.budget,
         end,
-        watch,
+        None if watch is None else look,
     )
 
 
-def _apart(read: Read, options: Options, stop: Stop, watch: "_Watch") -> list[Answer]:
+def _apart(read: Read, options: Options, stop: Stop, watch: "_Watch | None") -> list[Answer]:
     """A call in a thread of its own: a score, or a search that waits for hosts."""
-    STOP.set(stop.gives_up)
-    try:
-        answers = answered(read.problem, read.query, options, watch, stop)
-        check_answers(read.problem, answers)
-    except Cancelled:
-        if stop.cancelled:
-            raise
-        answers = _best_so_far(watch, stop)
-    finally:
-        close_remotes(read.problem)
-    return [reflagged(answer) for answer in answers]
+
+    def left() -> bool:
+        return stop.cancelled
+
+    answers = answered(
+        read.problem,
+        read.query,
+        options,
+        watch or unwatched,
+        stop,
+        None if watch is None else watch.tell,
+        Patience(stop.gives_up, left, left),
+        stop.since,
+    )
+    return [presented(answer) for answer in answers]
 
 
 def _solved(answers: Sequence[Answer]) -> pb.SolveResponse:
@@ -177,95 +183,109 @@ def _explained(answers: Sequence[Answer]) -> pb.ExplainResponse:
     return pb.ExplainResponse(answers=map(answer_to_proto, answers))
 
 
-def _results(answers: Sequence[Answer]) -> list[pb.SolveStreamResponse]:
-    return [event_to_proto(Result(row, answer)) for row, answer in enumerate(answers)]
-
-
-def _best_so_far(watch: "_Watch", stop: Stop) -> list[Answer]:
-    """The answers of the last solution seen; a module kept the search from ending in time."""
-    if watch.seen is None:
-        raise OutOfTime("a module did not answer before the deadline, and nothing was found yet")
-    STOP.set(lambda: stop.cancelled)
-    problem, solution = watch.seen
-    answers = verify(problem, replace(solution, cancelled=True))
-    check_answers(problem, answers)
-    return answers
+def _streamed(answers: Sequence[Answer]) -> None:
+    """Each row was sent when it was there."""
+    del answers
 
 
 class _Pending:
-    """Progress on its way to a reader: the newest of each row, no more."""
+    """What is on its way to a reader: every result, and of each row the newest progress before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         self.some = asyncio.Event()
         self._loop = loop
         self._rows: dict[int, Progress] = {}
+        self._results: list[Result] = []
 
-    def put(self, every: Sequence[Progress]) -> None:
+    def put(self, every: Sequence[Progress | Result]) -> None:
         """Called in the thread that solves."""
         self._loop.call_soon_threadsafe(self._put, every)
 
-    def _put(self, every: Sequence[Progress]) -> None:
-        self._rows |= {progress.row: progress for progress in every}
+    def _put(self, every: Sequence[Progress | Result]) -> None:
+        for event in every:
+            if isinstance(event, Result):
+                self._results.append(event)
+            else:
+                self._rows[event.row] = event
         self.some.set()
 
-    def take(self) -> list[Progress]:
-        """What waits, in the order of rows."""
+    def take(self) -> list[Progress | Result]:
+        """What waits: progress in the order of rows, then results in the order they came."""
         self.some.clear()
         rows, self._rows = self._rows, {}
-        return [rows[row] for row in sorted(rows)]
+        results, self._results = self._results, []
+        return [*(rows[row] for row in sorted(rows)), *results]
 
 
 class _Watch:
-    """Looks on at a search: tells its progress now and then, and keeps the last solution."""
+    """Looks on at a search: sends its progress now and then, and each row's result."""
 
     def __init__(
         self,
-        tell: Callable[[Sequence[Progress]], None] | None = None,
+        send: Callable[[Sequence[Progress | Result]], None],
         interval: float = 0.0,
         partial_values: bool = False,
     ):
-        self.tell, self.interval, self.partial_values = tell, interval, partial_values
-        self.seen: tuple[Problem, Solution] | None = None  # the last
+        self.send, self.interval, self.partial_values = send, interval, partial_values
         self._next = 0.0
-        self._told: dict[int, tuple[float, float]] = {}
+        self._stood: dict[int, tuple[float, float]] = {}
+        self._over: set[int] = set()  # rows whose result was sent: nothing follows that
 
     def __call__(self, problem: Problem, solution: Solution) -> None:
-        self.seen = problem, solution
-        if self.tell is not None and time.monotonic() >= self._next:
-            self.tell(list(self._progress(problem, solution)))
+        if time.monotonic() >= self._next:
+            self.send(list(self._progress(problem, solution)))
             self._next = time.monotonic() + self.interval
-        if solution.final and remotes_of(problem):
-            judge_ahead(problem, problem.plain(solution.report.x))
+
+    def tell(self, row: int, answer: Answer) -> None:
+        """The answer of a row is there."""
+        self._over.add(row)
+        self.send([Result(row, presented(answer))])
 
     @torch.no_grad()
     def _progress(self, problem: Problem, solution: Solution) -> Iterator[Progress]:
         """Every row that changed since the last look."""
         report = solution.report
         stands = list(zip(report.energy.tolist(), report.bound.tolist(), strict=True))
-        changed = [row for row, at in enumerate(stands) if self._told.get(row) != at]
+        changed = [
+            row
+            for row, at in enumerate(stands)
+            if row not in self._over and self._stood.get(row) != at
+        ]
         if not changed:
             return
-        shares = [
-            [0.0] * problem.rows if part.weight is None
-            else (part.weight * part.term(report.x).double()).tolist()
-            for part in problem.parts
-        ]  # fmt: skip
-        names = term_names(problem)
+        shares = _shares(problem, report)
         values = problem.plain(report.x) if self.partial_values else None
         for row in changed:
-            self._told[row] = stands[row]
+            self._stood[row] = stands[row]
             yield Progress(
                 row,
                 solution.steps[row],
                 solution.seconds,
                 _finite(stands[row][0]),
                 _finite(stands[row][1]),
-                tuple(
-                    TermEnergy(name, _finite(share[row]))
-                    for name, share in zip(names, shares, strict=True)
-                ),
+                tuple(TermEnergy(name, _finite(share[row])) for name, share in shares),
                 None if values is None else values[row],
             )
+
+
+def _shares(problem: Problem, report: Report) -> list[tuple[str, list[float]]]:
+    """What each term costs the best states, by name. No host is asked: where one weighted term is
+    hosted it costs what the others leave, and where several are, they are left out."""
+    known: list[tuple[str, list[float]]] = []
+    asking: list[int] = []
+    for part, name in zip(problem.parts, term_names(problem), strict=True):
+        share = [0.0] * problem.rows
+        if part.weight is not None and hosted_in(part.term):
+            asking.append(len(known))
+        elif part.weight is not None:
+            share = (part.weight * part.term(report.x).double()).tolist()
+        known.append((name, share))
+    if len(asking) == 1:
+        others = [sum(row) for row in zip(*(share for _, share in known), strict=True)]
+        left = [e - o for e, o in zip(report.energy.tolist(), others, strict=True)]
+        known[asking[0]] = (known[asking[0]][0], left)
+        return known
+    return [pair for place, pair in enumerate(known) if place not in asking]
 
 
 def _finite(number: float) -> float | None:

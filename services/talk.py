@@ -4,15 +4,17 @@
 its field path, and takes back a change that fails in the middle.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from engine.answer import Answer
-from engine.errors import BadQuery, Mistake, TooLarge, known
+from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, TooLarge, known
 from engine.problem import Problem
 from engine.session import Session
 from engine.settle import answers
 from engine.solve import Budget, never
+from services.agreement import Patience, attended, check_answers, patient
 from services.change import Change, Resolve
 from services.compile import Compiler, compile_terms, narrowed
 from services.query import Query
@@ -20,6 +22,7 @@ from services.reason import Stop, finished, minimizer_for
 from services.views import shown
 
 AS_IS = Resolve()
+LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
 MARGIN = 0.03  # seconds of a tick kept for judging the best so far; at most half of it
 
 
@@ -69,8 +72,42 @@ class Talk:
             self._session = self._opened(before)
             raise
 
-    def answer(self, resolve: Resolve = AS_IS, stop: Stop = never) -> Answer:
-        """The verified answer as things stand, from where the last one stood."""
+    def answer(
+        self, resolve: Resolve = AS_IS, stop: Stop = never, patience: Patience | None = None
+    ) -> Answer:
+        """The verified answer as things stand, from where the last one stood.
+
+        patience: how long hosts are waited for; without it, until `stop` or the end of the tick.
+        Raises ModuleFault where a host contradicts itself, OutOfTime where it was given up and
+        nothing is known yet.
+        """
+        patience = patience or self.patience(resolve, stop)
+        with attended(self.problem, patience):
+            answer = self._answer(resolve, stop, patience)
+            check_answers(self.problem, [answer])
+        return answer
+
+    @staticmethod
+    def patience(resolve: Resolve, stop: Stop) -> Patience:
+        """How long the hosts of a tick are waited for."""
+        if resolve.seconds is None:
+            return Patience(stop)
+        end = time.monotonic() + resolve.seconds
+        late = end + max(LATE, resolve.seconds / 4)
+        return Patience(lambda: stop() or time.monotonic() >= end, lambda: time.monotonic() >= late)
+
+    def _answer(self, resolve: Resolve, stop: Stop, patience: Patience) -> Answer:
+        try:
+            return self._searched(resolve, stop)
+        except Cancelled:  # a module is late: the best so far is worth a little more time
+            if not patient(patience):
+                raise
+        answer = self.best()
+        if answer is None:
+            raise OutOfTime("a module did not answer before the deadline, nothing is known yet")
+        return answer
+
+    def _searched(self, resolve: Resolve, stop: Stop) -> Answer:
         options, mine = resolve.options, self.query.budget
         if options.score:
             raise BadQuery(Mistake("options.score", "a session searches", "leave it out"))
@@ -79,7 +116,7 @@ class Talk:
             seconds = max(resolve.seconds - MARGIN, resolve.seconds / 2)
         budget = Budget(seconds, mine.steps if resolve.steps is None else resolve.steps, stop)
         if options.prove or options.minimizer is not None:
-            search, particles = minimizer_for(self.problem, options), mine.particles
+            search, particles = minimizer_for(self.problem, options, seconds), mine.particles
             every = answers(
                 self.problem, search, particles=particles, budget=budget, seed=mine.seed
             )

@@ -5,17 +5,15 @@ own. A mistake costs its message, not the session.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Cancelled, Mistake, OutOfTime, SessionNotFound
-from services.agreement import check_answers, close_remotes
+from services.agreement import Patience
 from services.change import Resolve
 from services.compile import Compiler
-from services.dial import STOP
 from services.limits import Limits
 from services.sessions import Seat, Sessions
 from services.talk import MARGIN, Talk
@@ -23,9 +21,7 @@ from services.tenant import tenant_of
 from services.v1 import session_pb2 as pb
 from services.wire import answer_to_proto, query_from_proto
 from services.wire_session import change_from_proto, fault_to_proto, resolve_from_proto
-from services.workers import Stop, Workers, reflagged
-
-LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
+from services.workers import Stop, Workers, presented
 
 
 class Talking:
@@ -153,27 +149,9 @@ class Talking:
         return pb.ResolveResponse(answer=answer, terms=talk.terms)
 
     def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
-        patience = resolve.seconds and resolve.seconds + max(LATE, resolve.seconds / 4)
-        end = math.inf if patience is None else time.monotonic() + patience
-        STOP.set(stop.gives_up)
-        try:
-            try:
-                answer: Answer | None = talk.answer(resolve, stop)
-            except Cancelled:  # a module is late: the best so far is worth a little more time
-                if stop.cancelled:
-                    raise
-                STOP.set(lambda: stop.cancelled or time.monotonic() >= end)
-                answer = talk.best()
-            if answer is None:
-                raise OutOfTime("a module did not answer before the deadline, nothing is known yet")
-            check_answers(talk.problem, [answer])
-        except Cancelled:
-            if stop.cancelled:
-                raise
-            raise OutOfTime("a module did not answer before the deadline") from None
-        finally:
-            close_remotes(talk.problem)
-        return reflagged(answer)
+        late = talk.patience(resolve, stop).judging
+        patience = Patience(stop.gives_up, lambda: stop.cancelled or late(), lambda: stop.cancelled)
+        return presented(talk.answer(resolve, stop, patience))
 
 
 def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:

@@ -12,7 +12,7 @@ from engine.lesson import Lesson
 from modules.catalogue import Catalogue, Kind
 from services.ask import ANSWERED, FAILED, REFUSED, tell
 from services.document import parse_json
-from services.formats.files import read_text
+from services.formats.files import check_utf8, read_text
 
 
 def train(
@@ -90,6 +90,7 @@ def _lesson(
     text = ""
     try:
         text = read_text(data)
+        check_utf8(text)
     except BadQuery as error:
         wrong += [Mistake(_at(data, m.path), m.problem, m.remedy) for m in error.mistakes]
     if wrong:

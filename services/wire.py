@@ -10,6 +10,7 @@ from engine.answer import (
     Alternative,
     Answer,
     Conflict,
+    Ended,
     Finding,
     Flag,
     Part,
@@ -159,6 +160,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         seconds=answer.seconds,
         runner_up=None if answer.runner_up is None else _runner_up_to_proto(answer.runner_up),
         proof=answer.proof,
+        ended=ended_to_proto(answer.ended),
     )
     put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
     if answer.values is not None:
@@ -197,6 +199,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         seconds=message.seconds,
         runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
         proof=optional(message, "proof"),
+        ended=ended_from_proto(message.ended),
     )
 
 
@@ -208,6 +211,16 @@ def status_to_proto(status: Status) -> answer_pb2.Status.ValueType:
 def status_from_proto(number: int) -> Status:
     """The status of a number. Raises BasinError when the service speaks another version."""
     return _named(Status, answer_pb2.Status, number, "STATUS_")
+
+
+def ended_to_proto(ended: Ended | None) -> answer_pb2.Ended.ValueType:
+    """Why a search ended, as a number; 0: there was none."""
+    return answer_pb2.Ended.Value("ENDED_UNSPECIFIED" if ended is None else f"ENDED_{ended.name}")
+
+
+def ended_from_proto(number: int) -> Ended | None:
+    """Why a search ended. Raises BasinError when the service speaks another version."""
+    return _named(Ended, answer_pb2.Ended, number, "ENDED_") if number else None
 
 
 def flags_to_proto(flags: Iterable[Flag]) -> list[answer_pb2.Flag.ValueType]:

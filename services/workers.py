@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from engine.answer import Answer, Flag
+from engine.answer import Answer, Ended, Flag
 from engine.errors import OutOfTime, Overloaded
 from engine.sample import Samples
 
@@ -42,7 +42,8 @@ class Stop:
     def __init__(self, seconds: float, margin: float | None = None):
         if margin is None:
             margin = min(1.0, max(0.1, 0.1 * seconds), seconds / 2)
-        self.due = time.monotonic() + seconds - margin
+        self.since = time.monotonic()  # when the question was asked
+        self.due = self.since + seconds - margin
         self.cut = self.due + 0.3 * margin
         self.end = self.due + 0.9 * margin
         self._cancelled = threading.Event()
@@ -133,3 +134,9 @@ def reflagged(answer: A) -> A:
     """What was stopped was stopped for want of time: a caller that cancels gets no answer."""
     flags = (Flag.DEADLINE if flag is Flag.CANCELLED else flag for flag in answer.flags)
     return replace(answer, flags=tuple(dict.fromkeys(flags)))
+
+
+def presented(answer: Answer) -> Answer:
+    """An answer as its caller sees it: `reflagged`, and what was stopped ended by its time."""
+    late = answer.ended is Ended.CANCELLED
+    return reflagged(replace(answer, ended=Ended.TIME) if late else answer)

@@ -54,7 +54,7 @@ def remote(host: str, catalogue: Catalogue) -> Iterator[RemoteKinds]:
 
 @pytest.fixture(scope="module")
 def service(loop: Loop, remote: RemoteKinds) -> Iterator[Service]:
-    made: Service = loop.do(create_server(Reasoner(remote), reflection=True))  # type: ignore
+    made: Service = loop.do(create_server(Reasoner(remote), reflection=True))
     yield made
     loop.do(made.drain(0))
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from tests.puzzles import puzzle
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = [
-    "instance", "status", "flags", "energy", "bound", "solution", "seconds", "steps", "unique",
-    "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
+    "instance", "status", "flags", "energy", "bound", "solution", "seconds", "steps", "ended",
+    "unique", "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
     "explanation", "runner_up",
 ]  # fmt: skip
 CNF = "p cnf 3 3\n1 -2 0\n2 3 0\n-1 0\n"
@@ -151,6 +152,7 @@ def test_colors_are_an_input(basin):
         ("a.cnf", "p cnf 0 1\n0\n", "INFEASIBLE", None),
         ("a.cnf", "p cnf 2 1\n0\n", "INFEASIBLE", None),
         ("a.cnf", "p cnf 1 1\n1 -1 0\n", "OPTIMAL", ...),
+        ("a.cnf", "p cnf 0 0\n%\n0\n", "OPTIMAL", []),
         ("a.col", "p edge 0 0\n", "OPTIMAL", []),
         ("a.col", "p edge 2 1\ne 2 2\n", "OPTIMAL", [0, 0]),
     ],
@@ -160,6 +162,25 @@ def test_the_smallest_instances(name, text, status, solution, basin):
     given = ("--given", '{"colors": 1}') if name == "a.col" else ()
     (answer,) = basin("ask", name, *given, "--json").answers
     assert answer["status"] == status and solution in (answer["solution"], ...)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "colors"),
+    [
+        ("a.cnf", "p cnf 0 0\n", 1),
+        ("a.col", "p edge 0 0\n", 1),
+        ("a.col", "p edge 0 0\n", 3),
+        ("a.col", "p edge 2 0\n", 1),
+        ("a.cnf", "p cnf 1 1\n1 0\n", 1),
+    ],
+)
+def test_where_nothing_is_left_to_choose_there_is_one_answer(name, text, colors, basin):
+    write(name, text)
+    given = ("--given", json.dumps({"colors": colors})) if name == "a.col" else ()
+    done = basin("ask", name, *given, "--prove", "--alternatives", "3", "--explain", "--json")
+    (answer,) = done.answers
+    assert answer["status"] == "OPTIMAL" and answer["unique"] is True
+    assert answer["alternatives"] == [] and answer["runner_up"] is None
 
 
 def test_given_is_evidence_of_a_query(basin):
@@ -185,6 +206,42 @@ def test_people_see_a_picture(basin):
 def test_many_instances_take_one_line_each(basin):
     write("a.txt", "\n".join([puzzle(4, 1)[0]] * 30))
     assert len(basin("ask", "a.txt").out.splitlines()) == 30
+
+
+@pytest.mark.parametrize("count", [12, 13])
+def test_values_that_are_left_out_are_told_once(count, basin):
+    board = puzzle(4, 1)[0]
+    write("a.txt", "\n".join([board] * count))
+    done = basin("ask", "a.txt")
+    left_out = "values are left out of more than 12 instances; --json has them all"
+    assert done.told == ([] if count == 12 else [left_out])
+    assert ("|" in done.out) == (count == 12)
+    assert basin("ask", "a.txt", "--json").err == ""
+
+
+def test_text_answers_are_whole(basin):
+    names = [f"{chr(97 + k)} longish name of a value" for k in range(14)]
+    name = "a_term_with_a_name_that_is_wider_than_any_terminal_" * 2
+    query = {
+        "variables": {"x": {"values": names, "shape": [14]}},
+        "terms": [
+            {"kind": "discrete.all_different", "scope": ["x"], "params": {"lines": [[*range(14)]]}},
+            {
+                "kind": "discrete.table",
+                "scope": ["x"],
+                "params": {"sites": [0], "costs": [1] * 14},
+                "name": name,
+            },
+        ],
+    }
+    write("a.json", query)
+    done = basin("ask", "a.json")
+    for value in names:
+        assert value in done.out
+    letters = re.sub(r"[\s\d]", "", done.out)  # a name goes on below, beside its energy
+    assert name in letters and "..." not in letters and "\u2026" not in letters
+    done = basin("sample", "a.json", "--count", "2")
+    assert all(done.out.count(value) == 2 for value in names)
 
 
 def test_score_judges_without_search(basin):
@@ -363,6 +420,52 @@ def test_every_mistake_of_every_file_is_told(basin):
     assert [a["instance"] for a in done.answers] == ["good.cnf#1"], "the others are answered"
 
 
+def test_every_mistake_of_the_parts_is_told_once(basin):
+    broken = {
+        "variables": {
+            "x": {"values": [1, 2, 3], "shape": [3]}, "y": {"values": [1, 1]}, "z": {"lo": 0},
+        },
+        "terms": [
+            {"kind": "discrete.al_different", "scope": ["x"], "params": {"lines": [[0, 1, 2]]}},
+            {"kind": "discrete.linear", "scope": ["x"], "params": {"terms": [], "compare": "="}},
+            {"kind": "discrete.table", "scope": ["w"], "weight": -1, "params": {"cost": []}},
+            {"kind": "discrete.all_different", "scope": ["x", "y"], "params": {"line": [[0]]}},
+        ],
+        "evidence": [{"x": [7, None, None], "q": 1, "z": 2}, {"x": [1, None, None]}, {"x": [8]}],
+        "budget": {"second": 3},
+    }  # fmt: skip
+    write("a.json", broken)
+    paths = [line.removeprefix("a.json: ").split(": ")[0] for line in basin("ask", "a.json").told]
+    assert sorted(paths) == sorted(
+        [
+            "variables.y.values[1]",
+            "variables.z",
+            "terms[0].kind",
+            "terms[1].params.compare",
+            "terms[1].params.constant",
+            "terms[2].weight",
+            "terms[2].scope[0]",
+            "terms[2].params.cost",
+            "terms[2].params.sites",
+            "terms[3].params.line",
+            "terms[3].params.lines",
+            "evidence[0].q",
+            "evidence[0].x[0]",
+            "evidence[2].x",
+            "budget.second",
+        ]
+    )
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "x", [3], {"a": 1}, [[]]])
+@pytest.mark.parametrize("field", ["kind", "scope", "params", "name", "weight"])
+def test_parts_of_any_type_are_told_without_a_traceback(field, wrong, basin):
+    query = term(**{field: wrong}) | {"evidense": 1}
+    write("a.json", query)
+    done = basin("ask", "a.json")
+    assert done.code == 2 and "evidense" in done.err and isinstance(done.error, SystemExit)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -423,6 +526,14 @@ def test_interrupt_writes_what_was_found(basin, monkeypatch):
     done = basin("ask", "a.cnf", "b.cnf", "--json")
     assert done.code == 130
     assert [a["instance"] for a in done.answers] == ["a.cnf#1"]
+
+
+def test_version(basin):
+    import engine
+
+    assert basin("--version").out == f"basin {engine.__version__}\n"
+    (cited,) = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited == engine.__version__
 
 
 # --- kinds ----------------------------------------------------------------------------------------

@@ -79,3 +79,12 @@ def test_a_file_that_makes_no_session_is_told(tmp_path: Path) -> None:
             input="", cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+
+
+def test_unknown_fields_of_a_line_are_told_with_all_that_are_known(tmp_path: Path) -> None:
+    lines = [{"drp": ["x"]}, {"secons": 1, "steps": -1, "drop": "x"}]
+    code, (first, second), _ = talk(tmp_path, lines)
+    (told,) = first["mistakes"]
+    known = "did you mean drop? known: add, drop, evidence, options, seconds, steps"
+    assert code == 2 and (told["path"], told["remedy"]) == ("drp", known)
+    assert {m["path"] for m in second["mistakes"]} == {"secons", "steps", "drop"}

@@ -30,9 +30,10 @@ from engine.random import Stream as Draws
 from engine.solve import solve
 from modules.catalogue import Catalogue
 from services import region
+from services.agreement import STOP
 from services.bell import MOST, Bell, HostBell
 from services.bindings import Binding, binding_to_proto
-from services.dial import STOP, Dialing
+from services.dial import Dialing
 from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
 from services.exchange import LASTING, LENT, SHARED, Exchanges
 from services.frames import Frame, load
@@ -731,7 +732,7 @@ def test_hosted_proposals_are_those_of_this_process(running: Running) -> None:
             "budget": {"seed": 4, "steps": 2, "particles": 3},
         }
     )
-    found = [Reasoner(source).reason(query) for source in (running.catalogue, kinds)]  # type: ignore
+    found = [Reasoner(source).reason(query) for source in (running.catalogue, kinds)]
     assert [a.values for a in found[0]] == [a.values for a in found[1]]
     assert found[0][0].energy is not None and found[0][0].energy < 0.01
     kinds.close()
@@ -775,7 +776,7 @@ def test_a_solve_outlives_its_replicas(
     with ThreadPoolExecutor(2) as pool:
         hosts = list(pool.map(lambda _: started(*command), range(2)))
         kinds = RemoteKinds(catalogue, {"kinds.Pull": [host.address for host in hosts]})
-        reasoner = Reasoner(kinds)  # type: ignore[arg-type]
+        reasoner = Reasoner(kinds)
         back = None
         for victim in hosts:
             if back is not None:

@@ -220,7 +220,7 @@ def test_three_hosts_equal_one_process(
             slopes.append(torch.autograd.grad(value.sum(), x)[0])
         torch.testing.assert_close(*values, rtol=1e-6, atol=0)
         torch.testing.assert_close(*slopes, rtol=1e-6, atol=1e-7)
-    found = [Reasoner(source).reason(query) for source in (catalogue, with_hosts)]  # type: ignore
+    found = [Reasoner(source).reason(query) for source in (catalogue, with_hosts)]
     for a, b in zip(*found, strict=True):
         assert (a.values, a.status, a.energy, a.bound) == (b.values, b.status, b.energy, b.bound)
         assert a.findings == b.findings and a.terms == b.terms
@@ -238,7 +238,7 @@ def test_killing_a_host_in_mid_solve(
     """The caller hears of it within two seconds, by name; the reasoner goes on serving."""
     host = started("host", f"{kinds_file}:Pull")
     kinds = RemoteKinds(catalogue, {"kinds.Pull": [host.address]})
-    made: Service = loop.do(create_server(Reasoner(kinds)))  # type: ignore[arg-type]
+    made: Service = loop.do(create_server(Reasoner(kinds)))
     query = soft("kinds.Pull", seconds=seconds, budget={"particles": 4})
     with Client(f"127.0.0.1:{made.port}") as asking:
         killer = threading.Timer(1.0, host.process.kill)

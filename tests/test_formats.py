@@ -1,12 +1,17 @@
 """The formats of instances: what they read, what they refuse, and in which words."""
 
+import bz2
 import gzip
 import json
+import lzma
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import BadQuery, TooLarge
+from modules.lines import lines_of, whole_of
 from services import formats
 from services.formats import files, format_of, read
 from services.formats.query import laid_over
@@ -149,7 +154,7 @@ def test_all_wrong_lines_are_told(put):
 
 
 def test_many_wrong_lines_are_counted(put):
-    said = refused(read, put("a.txt", "." * 20 + "\n" + "12\n" * 500))
+    said = refused(read, put("a.txt", "." * 80 + "\n" + "12\n" * 500))
     assert len(said) == 101 and said[-1].startswith("401 more mistakes")
 
 
@@ -213,6 +218,71 @@ def test_cnf_mistakes(text, said, put):
 def test_cnf_of_absurd_size_is_refused_fast(put):
     with pytest.raises(TooLarge):
         read(put("a.cnf", "p cnf 99999999999999999999 1\n1 0\n"))
+
+
+NUMBERS = ["2_0", "+2", "\uff12", "\u0662", "2.0", "0x2", "1e1", "-", "--2", "2-", "\u00b2"]
+
+
+@pytest.mark.parametrize("word", NUMBERS)
+def test_numbers_are_ascii_digits(word, put):
+    for text in (f"p cnf 30 1\n{word} 0\n", f"p cnf {word} 0\n", f"p cnf 30 {word}\n"):
+        (said,) = refused(read, put("a.cnf", text))
+        assert "is no literal" in said or "is no header" in said
+    for text in (f"p edge 30 1\ne 1 {word}\n", f"p edge {word} 0\n", f"p edge 30 {word}\n"):
+        (said,) = refused(read, put("a.col", text), given={"colors": 3})
+        assert "is no edge" in said or "is no header" in said
+
+
+@given(st.integers(-(10**30), 10**30), st.text(max_size=8))
+def test_a_word_is_a_whole_number_only_as_it_is_written(number, text):
+    assert whole_of(str(number)) == number
+    read_as = whole_of(text)
+    assert read_as is None or set(text) <= set("-0123456789") and read_as == int(text)
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+STRANGE = ["\u2028", "\u2029", "\x85", "\f", "\v", "\xa0"]
+
+
+@given(st.lists(st.text(st.sampled_from(["a", *STRANGE, "\x1c"]), min_size=1)), st.data())
+def test_only_three_signs_end_a_line(lines, data):
+    ends = [data.draw(st.sampled_from(["\n", "\r\n", "\r"])) for _ in lines]
+    text = "".join(line + end for line, end in zip(lines, ends))
+    assert lines_of(text) == [*lines, ""]
+
+
+@pytest.mark.parametrize("sign", [sign for sign in STRANGE if sign != "\v"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_comment_ends_where_its_line_does(sign, end, put):
+    def written_with(comment: str, text: str) -> bytes:
+        return f"{comment} one{sign}two\n{text}".replace("\n", end).encode()
+
+    assert only(read(put("a.cnf", written_with("c", CNF)))).query.variables["x"].shape == (3,)
+    assert read(put("a.col", written_with("c", COL)), given={"colors": 3})
+    assert only(read(put("a.sudoku", written_with("#", "." * 16 + "\n")))).query.rows == 1
+    if sign != "\f":  # which YAML forbids
+        assert read(put("a.yaml", written_with("#", QUERY)))
+    assert format_of("-", written_with("c", CNF).decode()).name == "cnf"
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85"])
+def test_signs_that_end_no_line_stay_in_texts(sign, put):
+    text = f"variables: {{x: {{values: ['a{sign}b', a{sign}c, \"{sign}\"]}}}}\nterms: []\n"
+    values = only(read(put("a.yaml", text))).query.variables["x"].values
+    assert values == (f"a{sign}b", f"a{sign}c", sign)
+    said = refused(read, put("b.yaml", f"# a{sign}b\nx: }}\n"))
+    assert said[0].startswith("line 2"), "lines are counted as editors count them"
+
+
+@pytest.mark.parametrize("end", ["\x1a", "\x1a\x1a\x1a", "\r\n\x1a\r\n", "\x1a \n"])
+def test_a_last_ctrl_z_ends_the_text(end, put):
+    assert read(put("a.cnf", CNF + end))
+    assert read(put("a.col", COL + end), given={"colors": 3})
+    assert read(put("a.sudoku", "." * 81 + end))
+    assert read(put("a.yaml", QUERY + end))
+    assert "the file is empty" in refused(read, put("b.cnf", end))[0]
+    assert refused(read, put("c.cnf", CNF.replace("2 3", "2 \x1a 3"))), "within a text it is a sign"
 
 
 # --- col ------------------------------------------------------------------------------------------
@@ -288,11 +358,16 @@ def test_given_rows_must_fit(put):
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_gzip_is_read_by_content(put):
-    packed = gzip.compress(CNF[:20].encode()) + gzip.compress(CNF[20:].encode())
-    for name in ("a.cnf.gz", "a.cnf"):
+PACKED = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_packed_files_are_read_by_content(suffix, put):
+    pack = PACKED[suffix]
+    packed = pack(CNF[:20].encode()) + pack(CNF[20:].encode())
+    for name in (f"a.cnf{suffix}", f"a.cnf{suffix.upper()}", "a.cnf", "a"):
         assert only(read(put(name, packed))).query.variables["x"].shape == (3,)
-    assert only(read(put("q.yaml.gz", gzip.compress(QUERY.encode())))).query.rows == 1
+    assert only(read(put(f"q.yaml{suffix}", pack(QUERY.encode())))).query.rows == 1
 
 
 def test_comments_need_not_be_utf8(put):
@@ -316,11 +391,26 @@ def test_unreadable_files(name, raw, said, put):
     assert said in mistake
 
 
-def test_gzip_bombs_are_refused(put, monkeypatch):
+@pytest.mark.parametrize("suffix", PACKED)
+def test_broken_packings_are_told(suffix, put):
+    packed = PACKED[suffix](CNF.encode() * 50)
+    name = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}[suffix]
+    for cut in (len(packed) // 2, len(packed) - 1, 7):
+        (said,) = refused(read, put(f"a{suffix}", packed[:cut]))
+        assert f"the {name} " in said
+    broken = bytearray(packed)
+    broken[len(packed) // 2] ^= 0xFF
+    assert f"the {name} " in refused(read, put(f"a{suffix}", bytes(broken)))[0]
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_bombs_are_refused(suffix, put, monkeypatch):
     monkeypatch.setattr(files, "MOST", 1 << 20)
-    bomb = put("a.gz", gzip.compress(b"0" * (8 << 20)))
+    bomb = PACKED[suffix](b"0" * (1 << 19))
     with pytest.raises(TooLarge):
-        read(bomb)
+        read(put("a.packed", bomb * 16))
+    with pytest.raises(TooLarge):
+        read(put("b.packed", PACKED[suffix](b"0" * (8 << 20))))
     with pytest.raises(TooLarge):
         read(put("a.txt", b"." * (2 << 20)))
 

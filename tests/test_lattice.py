@@ -57,7 +57,7 @@ def test_couplings_are_learned_from_samples(objective):
     drawn = states[torch.multinomial(p, 20_000, replacement=True, generator=g)]
     term = Lattice(spin(3, 3), pairs="all")
     train(objective, {"energy": term}, Stored({"spin": drawn}), Recipe(400, batch=400, rate=0.03))
-    wanted = torch.zeros(9, 9)
+    wanted = torch.zeros(9, 9, dtype=torch.float64)
     wanted[truth.one, truth.other] = truth.couplings.detach()
     error = (term.couplings - wanted[term.one, term.other]).square().mean().sqrt()
     assert error < 0.04, f"{float(error.detach()):g}"  # couplings of 0.3 and of 0

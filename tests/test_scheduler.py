@@ -4,7 +4,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from engine.errors import BadQuery, Cancelled, OutOfTime
 from engine.minimizers.portfolio import Portfolio
 from engine.random import Stream
 from engine.settle import answers
-from engine.solve import Start
+from engine.start import Start
 from modules.catalogue import Catalogue
 from services.compile import Compiler
 from services.query import query_of
@@ -207,6 +207,132 @@ def test_a_fault_reaches_its_own_call_only(scheduler: Scheduler, at: str) -> Non
         else:
             alone = answers(problem, particles=40, seed=3, budget=Budget(steps=40))
             assert gist(future.result(PATIENCE)) == gist(alone)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_rows_of_few_and_of_many_open_sites_answer_as_each_alone(
+    scheduler: Scheduler, joined: bool
+) -> None:
+    """Twenty pairs of calls over one opaque energy: of one the combinations can be counted, of the
+    other they cannot. Neither the order nor the company changes an answer."""
+    base = Problem(1.0 * Chain(Variable("x", Finite((0, 1), (30,)))))
+    asked = []
+    for k in range(20):
+        few = {"x": [(j * (k + 3)) % 2 for j in range(30 - k % 6)] + [None] * (k % 6)}
+        many = {"x": [k % 2, *[None] * 29]}
+        rows = [few, many] if k % 2 else [many, few]
+        for mine in [rows] if joined else [[row] for row in rows]:
+            asked.append((mine, ask(scheduler, base.given_rows(mine), seed=k, steps=20)[0], k))
+    for mine, future, seed in asked:
+        found = future.result(PATIENCE)
+        for row, answer in zip(mine, found, strict=True):
+            alone = answers(base.given_rows([row]), particles=3, seed=seed, budget=Budget(steps=20))
+            assert gist([answer]) == gist(alone)
+
+
+class Spoiled(Portfolio):
+    """Raises at one place for the rows of one call, or wherever rows of two calls meet."""
+
+    at: ClassVar[str] = ""
+    error: ClassVar[BaseException] = ValueError("spoiled")
+
+    def _spoil(self, place: str, problem: Problem) -> None:
+        first = problem.domains["x"].select(range(problem.rows)).allowed  # type: ignore[attr-defined]
+        if place == self.at and bool(first[:, 0, 0].logical_not().any()):  # x[0] = 1 is given
+            raise self.error
+
+    def kin(self, problem: Problem) -> Any:
+        self._spoil("kin", problem)
+        return super().kin(problem)
+
+    def init(self, problem: Problem, x: Any, rng: Stream) -> Any:
+        self._spoil("init", problem)
+        return super().init(problem, x, rng)
+
+    def step(self, problem: Problem, s: Any, rng: Stream) -> Any:
+        self._spoil("step", problem)
+        return super().step(problem, s, rng)
+
+    def report(self, problem: Problem, s: Any) -> Any:
+        self._spoil("report", problem)
+        return super().report(problem, s)
+
+    def stack(self, states: Any, totals: Any) -> Any:
+        if self.at == "stack":
+            raise self.error
+        return super().stack(states, totals)
+
+
+@pytest.mark.parametrize(
+    ("at", "error"),
+    [("stack", ValueError("spoiled"))]
+    + [
+        (at, error)
+        for at in ("kin", "init", "step", "report", "look", "end", "ask")
+        for error in (ValueError("spoiled"), SystemExit("spoiled"))
+    ],
+)
+def test_a_call_that_fails_fails_at_once_and_alone(
+    monkeypatch: pytest.MonkeyPatch, at: str, error: BaseException
+) -> None:
+    """Wherever it fails and with what; nothing turns idly afterwards."""
+    monkeypatch.setattr(Spoiled, "at", at)
+    monkeypatch.setattr(Spoiled, "error", error)
+    base = Problem(1.0 * Chain(Variable("x", Finite((0, 1), (24,)))))
+
+    def spoil(*_: Any) -> Any:
+        raise error
+
+    with ThreadPoolExecutor(1) as aside:
+        scheduler = Scheduler(2, aside)
+        asked: list[tuple[bool, Problem, Future[Any]]] = []
+        for k in range(6):
+            bad = k == 2
+            problem = base.given_rows([{"x": [int(bad), k % 2, *[None] * 22]}])
+            stop = Stop(60.0)
+            wanted = Wanted(
+                problem,
+                Spoiled(),
+                3,
+                0,
+                Budget(steps=30, stop=stop),
+                spoil if bad and at == "end" else partial(verify, problem),
+                spoil if bad and at == "look" else None,
+            )
+            ask_it = spoil if bad and at == "ask" else lambda wanted=wanted: wanted
+            asked.append((bad and at != "stack", problem, scheduler.ask("", ask_it, stop)))
+        for bad, problem, future in asked:
+            if bad:
+                with pytest.raises((ValueError, RuntimeError), match="spoiled"):
+                    future.result(PATIENCE)
+            else:
+                alone = answers(problem, particles=3, budget=Budget(steps=30))
+                assert gist(future.result(PATIENCE)) == gist(alone)
+        scheduler.pool.shutdown()
+        assert not scheduler._tenants
+
+
+@pytest.mark.parametrize("at", ["turn", "lost"])
+def test_a_turn_that_fails_fails_its_calls_and_turns_no_more(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """A fault that is no call's own, such as rows that a batch has lost."""
+
+    def broken(self: Batch[Any]) -> None:
+        if at == "turn":
+            raise LookupError("planted")
+
+    problem = BASES["chain"].given_rows([evidence("chain", 1)])
+    monkeypatch.setattr(Batch, "step", broken)
+    futures = [ask(scheduler, problem, steps=None)[0] for _ in range(4)]
+    for future in futures:
+        with pytest.raises((LookupError, RuntimeError), match="planted|lost"):
+            future.result(5)
+    spent = time.process_time()
+    time.sleep(1.0)
+    assert time.process_time() - spent < 0.02
+    monkeypatch.undo()
+    assert ask(scheduler, problem)[0].result(PATIENCE)
 
 
 def test_a_cancelled_row_leaves_and_the_others_go_on(scheduler: Scheduler) -> None:

@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 from examples.generators.loans import loans, open_table, table_of
-from modules.discrete.schema import read_grid
 from modules.discrete.table_changes import smallest_change
 from modules.discrete.table_model import load_model
 from modules.discrete.table_net import TableNet
+from modules.discrete.table_reading import read_grid
 from services.cli import app
 
 WEIGHTS = {"weights": "loans.safetensors"}
@@ -229,3 +229,149 @@ def test_another_run_is_not_resumed(tmp_path):
     assert train(data, out, "--steps", "3", *more).exit_code == 0
     done = train(data, out, "--steps", "4", *more)
     assert done.exit_code == 2 and "--work" in done.stderr and "other recipe" in done.stderr
+
+
+# ---------------------------------------------------------------- given cells, names, bytes
+
+
+def test_people_see_what_was_given_and_the_chances_of_what_was_not(table):
+    given = list(csv.DictReader(io.StringIO(table.read_text())))
+    exact = lines(ask(table, WEIGHTS))
+    shown = basin("ask", str(table), "--given", json.dumps(WEIGHTS)).stdout
+    parts = shown.split(f"{table}#")[1:]
+    for row, part, answer in zip(given, parts, exact, strict=True):
+        told = dict(line.strip().split(" = ") for line in part.splitlines()[1:] if " = " in line)
+        for name, cell in row.items():
+            if cell:
+                assert told[name] == cell
+            else:
+                value = answer["solution"][name]
+                chance = answer["probabilities"][name][value]
+                assert told[name] == f"{value}  (chance {chance:.4g})"
+    drawn = basin("sample", str(table), "--given", json.dumps(WEIGHTS)).stdout
+    for row in given:
+        assert all(f"  {name} = {cell}\n" in drawn for name, cell in row.items() if cell)
+
+
+def rows_of(count: int, cell) -> str:
+    """A table of ages, names by `cell(k)` and labels."""
+    return "".join(
+        f"{20 + k * 7 % 50},{cell(k)},{'yes' if k % 2 else 'no'}\n" for k in range(count)
+    )
+
+
+def trained(tmp_path: Path, text: str, **params) -> tuple[dict, str]:
+    """What --given takes to ask the weights of a short training, and what it said."""
+    data, out = tmp_path / "data.csv", tmp_path / "w.safetensors"
+    data.write_text(text)
+    params = {"hidden": 2, **params}
+    done = train(data, out, "--steps", "8", "--params", json.dumps(params))
+    assert done.exit_code == 0, done.output
+    return {"weights": str(out)}, done.stderr
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", "n/a", "-", '"NA"', '"?"'])
+def test_a_name_that_was_given_stays(tmp_path, word):
+    text = rows_of(60, lambda k: ("ZA", "BW", word)[k % 3])
+    given, _ = trained(tmp_path, "age,country,label\n" + text)
+    path = tmp_path / "open.csv"
+    path.write_text(f"age,country,label\n40,{word},\n40,,yes\n")
+    first, second = lines(ask(path, given))
+    assert first["solution"]["country"] == word.strip('"')
+    assert set(first["probabilities"]) == {"label"}
+    assert set(second["probabilities"]["country"]) == {"ZA", "BW", word.strip('"')}
+
+
+def test_words_for_missing_are_saved_and_what_counts_as_missing_is_told(tmp_path):
+    text = rows_of(60, lambda k: ("ZA", "BW", "NA")[k % 3])
+    given, said = trained(tmp_path, "age,country,label\n" + text, missing=["NA", "-1"])
+    assert "country: nominal, 2 values, with missing cells; 20 cells say 'NA', taken" in said
+    path = tmp_path / "open.csv"
+    path.write_text("age,country,label\n-1,NA,yes\n30,ZA,yes\n")
+    done = ask(path, given)
+    first, second = lines(done)
+    assert set(first["probabilities"]) == {"age", "country"} and not second["probabilities"]
+    told = [line for line in done.stderr.splitlines() if "counts as missing" in line]
+    assert told == [
+        f"{path}: line 2, column age: '-1' counts as missing",
+        f"{path}: line 2, column country: 'NA' counts as missing",
+    ]
+
+
+def test_columns_whose_names_look_alike_are_answered(tmp_path):
+    header = "a b,a-b,a_b,label\n"
+    cells = "".join(
+        f"{k % 9},{k % 5},{'xy'[k % 2]},{'yes' if k % 3 else 'no'}\n" for k in range(60)
+    )
+    given, said = trained(tmp_path, header + cells)
+    assert "a b: ordinal, 9 values; another column is called alike: in queries it is a_b_2" in said
+    path = tmp_path / "open.csv"
+    path.write_text(header + "4,,x,\n")
+    (answer,) = lines(ask(path, given))
+    assert answer["solution"]["a b"] == "4" and answer["solution"]["a_b"] == "x"
+    assert set(answer["probabilities"]) == {"a-b", "label"}
+    rule = {
+        "kind": "discrete.clause", "scope": ["a_b_3"], "params": {"clauses": [[[0, 2, True]]]},
+    }  # fmt: skip
+    (ruled,) = lines(ask(path, {**given, "terms": [rule]}))
+    assert ruled["solution"]["a-b"] == "2"
+    flipped = lines(ask(path, {**given, "flip": {"label": "yes"}}))
+    assert flipped[0]["solution"]["label"] == "yes"
+
+
+@pytest.mark.parametrize("where", ["header", "cell", "quoted", "last line"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_bytes_that_are_no_utf8_are_told_by_their_line(tmp_path, where, end):
+    rows = [b"age,city,label", b'40,"two', b'lines",yes', *[b"41,Rome,no"] * 30]
+    at = {"header": 0, "cell": 5, "quoted": 2, "last line": 32}[where]
+    rows[at] = rows[at].replace(b"e", b"\xe7")
+    path = tmp_path / "t.csv"
+    path.write_bytes(end.join(rows) + end)
+    said = f"{path}: line {at + 1}: byte 0xe7 is not UTF-8; save the file as UTF-8"
+    for done in (train(path, tmp_path / "w.safetensors"), ask(path, WEIGHTS)):
+        assert done.exit_code == 2 and done.stderr.splitlines() == [said]
+
+
+@pytest.mark.parametrize("kind", ["discrete.lattice", "discrete.learned_rules"])
+def test_other_examples_that_are_no_utf8_are_refused_alike(tmp_path, kind):
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"0101\n# caf\xe9\n1010\n")
+    done = basin("train", kind, "--data", str(path), "--out", str(tmp_path / "w.safetensors"))
+    assert done.exit_code == 2 and f"{path}: line 2: byte 0xe9 is not UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_table_in_another_dialect_trains_and_is_asked(tmp_path, suffix):
+    text = "age,city,label\n" + rows_of(60, lambda k: f'"{k % 7},5"')
+    given, _ = trained(tmp_path, text)
+    path = tmp_path / f"open.{suffix}"
+    separator = {"csv": ";", "tsv": "\t"}[suffix]
+    path.write_text(
+        f"\ufeffsep={separator}\r\nage;city;label\r\n40;3,5;\r\n".replace(";", separator)
+    )
+    (answer,) = lines(ask(path, given))
+    assert answer["solution"]["city"] == "3,5" and set(answer["probabilities"]) == {"label"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1000, 0.3, 0.9, 0.999, "text", "torch", "folder"])
+def test_a_broken_checkpoint_is_told(tmp_path, size):
+    data, out, work = tmp_path / "t.csv", tmp_path / "w.safetensors", tmp_path / "work"
+    data.write_text("a,b\n" + "x,1\ny,2\n" * 30)
+    more = ("--steps", "3", "--work", str(work), "--params", '{"hidden": 2}')
+    assert train(data, out, *more).exit_code == 0
+    checkpoint = work / "training.ckpt"
+    raw = checkpoint.read_bytes()
+    if size == "text":
+        checkpoint.write_text("no checkpoint\n")
+    elif size == "torch":
+        torch.save({"state_dict": {}, "basin": {"key": 3}}, checkpoint)
+    elif size == "folder":
+        checkpoint.unlink()
+        checkpoint.mkdir()
+    else:
+        checkpoint.write_bytes(raw[: int(size * len(raw)) if isinstance(size, float) else size])
+    done = train(data, out, *more)
+    remedy = "is broken; delete it, or give another folder"
+    assert done.exit_code == 2 and done.stderr.strip() == f"--work: {checkpoint} {remedy}"
+    done = train(data, out, *(str(data) if arg == str(work) else arg for arg in more))
+    assert done.exit_code == 2 and f"--work: {data} is no folder" in done.stderr

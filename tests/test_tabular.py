@@ -27,11 +27,14 @@ from engine.settle import answers
 from engine.testing import check_term
 from examples.generators.__main__ import SEED, query_file
 from examples.generators.loans import chance_repaid, loans, open_table, table_of
-from modules.discrete import table_model, table_training
+from modules.discrete import table_judging, table_model, table_training
 from modules.discrete.clause import Clause
-from modules.discrete.schema import Schema, Type, Wanted, infer, read_grid
+from modules.discrete.schema import Schema, Type
 from modules.discrete.table_model import TableModel, chances, generated, load_model
 from modules.discrete.table_net import TableNet, fitted_temperature
+from modules.discrete.table_reading import read_grid
+from modules.discrete.table_split import Split
+from modules.discrete.table_types import Wanted, infer
 from modules.discrete.tabular import Tabular
 from modules.discrete.tabular_label import TabularLabel
 from tests.learners import stream
@@ -85,11 +88,11 @@ def test_bins_keep_the_order_and_hold_their_representative(numbers, bins):
 
 
 def test_missing_cells_are_known_as_such():
-    grid = read_grid("a,b,c\nx,?,1\ny,NA,2\n,z,\n")
-    assert grid.rows == (("x", None, "1"), ("y", None, "2"), (None, "z", None))
+    grid = read_grid("a,b,c\nx,?,1\ny,NA,NA\n,z,2\n")
     schema = infer(grid)
+    assert schema.resolved(grid).rows == (("x", None, "1"), ("y", "NA", None), (None, "z", "2"))
     assert all(c.gaps for c in schema.columns)
-    assert schema.codes(grid).tolist() == [[0, -1, 0], [1, -1, 1], [-1, 0, -1]]
+    assert schema.codes(grid).tolist() == [[0, -1, 0], [1, 0, -1], [-1, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_missing_cells_are_known_as_such():
         ("a,b\n1\n", "1 cells, but the header names 2"),
         ("a,b\n1,NaN\n2,\n", "every cell is missing"),
         ("a,\n1,2\n", "no name"),
-        ('a,b\n"1,2\n' + "x" * 200_000, "field larger"),
+        ('a,b\n"1,2\n' + "x" * 200_000, "never closed"),
     ],
 )
 def test_a_broken_table_is_told_by_its_place(text, said):
@@ -378,6 +381,164 @@ def test_a_trained_table_comes_near_the_law_it_was_drawn_from(learned):
     assert 0.5 < float(learned.net.temperature) < 2 and np.isfinite(learned.band)
 
 
+def learned_label(tmp_path, text: str, target: str | None = "label") -> tuple[TableModel, str]:
+    """A table of x, typ and label, learned as it is by default; and what was said of its loss."""
+    out = tmp_path / "w.safetensors"
+    params = {"hidden": 32} if target is None else {"hidden": 32, "target": target}
+    said = Tabular.learn(Lesson("t.csv", text, out, params=params))
+    return load_model(str(out)), said[-2]
+
+
+def labelled(rows: int, seed: int, label) -> str:
+    """Numbers and names that have nothing to do with the label."""
+    rng = np.random.default_rng(seed)
+    cells = zip(rng.integers(1, 61, rows), rng.integers(0, 3, rows), label(rng, rows), strict=True)
+    return "x,typ,label\n" + "".join(f"{x},{'abc'[t]},{y}\n" for x, t, y in cells)
+
+
+def rare(count: int):
+    def label(rng, rows):
+        places = set(rng.choice(rows, count, replace=False).tolist())
+        return ["yes" if k in places else "no" for k in range(rows)]
+
+    return label
+
+
+def chances_of_yes(model: TableModel) -> torch.Tensor:
+    grid = read_grid("x,typ,label\n" + "".join(f"{x},{t},\n" for x in range(1, 61) for t in "abc"))
+    target = model.schema.place("label")
+    yes = model.schema.modelled[target].code("yes")
+    return model.net.logits(torch.from_numpy(model.schema.codes(grid)), target).softmax(-1)[:, yes]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("target", ["label", None])
+def test_a_rare_label_has_a_chance_of_about_its_frequency(tmp_path, count, target):
+    model, said = learned_label(tmp_path, labelled(200, count, rare(count)), target)
+    p = chances_of_yes(model)
+    assert float(p.min()) > 1e-3 and 0.3 < float(p.median()) / (count / 200) < 3, said
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fair_coin_is_known_as_one(tmp_path, seed):
+    def coin(rng, rows):
+        return np.where(rng.permutation(rows) % 2 == 0, "yes", "no")
+
+    model, said = learned_label(tmp_path, labelled(60, seed, coin))
+    assert abs(float(chances_of_yes(model).median()) - 0.5) < 0.15, said
+
+
+@pytest.mark.parametrize("target", ["repaid", None])
+@pytest.mark.parametrize("rows", [40, 300])
+def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows, target):
+    options = table_training.Options(target=target, hidden=32)
+    lesson = Lesson("", "", tmp_path / "w.safetensors")
+    split = table_training.prepared(table_of(loans(rows, rows)), options, 0)
+    made = table_training.fitted(split, options, lesson)
+    model, trained = made.model, made.trained
+    at = None if target is None else split.schema.place(target)
+    losses = []
+    for d in range(len(split.schema.modelled)) if at is None else [at]:
+        held = split.held[split.held[:, d] >= 0, d]
+        learned_from = split.rows[split.rows[:, d] >= 0, d]
+        added = 2.0 if split.schema.modelled[d].type is Type.NUMERIC else 0.5
+        counts = np.bincount(learned_from, minlength=split.schema.sizes[d]) + added
+        losses.append(-np.log(counts / counts.sum())[held].mean())
+    loss = table_judging.conditional_loss(model.net, split.held, at)
+    assert loss < np.mean(losses) + 0.01 and trained.stopped == "patience"
+
+
+def test_cells_that_are_all_the_same_say_nothing_about_being_surer():
+    schema = infer(read_grid(labelled(60, 0, rare(1))))
+    rows = torch.from_numpy(schema.codes(read_grid(labelled(60, 0, rare(1)))))
+    target = schema.place("label")
+    one = rows[rows[:, target] == schema.modelled[target].code("no")]
+    both = table_judging.judged_cells(Split(schema, rows, rows))[target]
+    same = table_judging.judged_cells(Split(schema, rows, one))[target]
+    assert same.one and not both.one
+    assert same.chances.sum(-1).tolist() == pytest.approx([1] * len(one))
+    share = same.chances[:, schema.modelled[target].code("yes")]
+    assert share.tolist() == pytest.approx([1.5 / (len(rows) + len(one) + 1)] * len(one))
+    net = TableNet(schema.sizes, 2)
+    with torch.no_grad():
+        net.single[net.starts[target] + schema.modelled[target].code("no")] = 1.0
+    assert table_judging.temperature_of(net, [same]) >= 1
+
+
+def test_a_column_that_stands_alone_has_its_chances_whatever_the_others_hold():
+    net = random_net()
+    net.temperature.fill_(1.7)
+    chances_alone = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
+    before = net.logits(every_row(net.sizes), 0)
+    net.stand_alone(1, chances_alone)
+    rows = every_row(net.sizes)
+    rows = torch.cat([rows, torch.where(torch.rand(rows.shape) < 0.3, -1, rows)])
+    found = net.logits(rows, 1).double().softmax(-1)
+    assert torch.allclose(found, chances_alone.expand_as(found), atol=1e-5)
+    for value in (-1, 0, 1, 2):
+        other = torch.where(torch.arange(3) == 1, value, rows)
+        for d in (0, 2):
+            a, b = net.logits(rows, d).softmax(-1), net.logits(other, d).softmax(-1)
+            assert torch.allclose(a, b, atol=1e-5)
+    assert not torch.allclose(before, net.logits(every_row(net.sizes), 0))
+
+
+@pytest.mark.parametrize("target", ["label", None])
+def test_a_label_that_nothing_tells_takes_nothing_from_the_other_columns(tmp_path, target):
+    rng = np.random.default_rng(5)
+    yes = set(rng.choice(600, 6, replace=False).tolist())
+    text = "x,z,label\n" + "".join(
+        f"{x},{'abcdef'[x // 11]},{'yes' if k in yes else 'no'}\n"
+        for k, x in enumerate(rng.integers(1, 61, 600))
+    )
+    model, said = learned_label(tmp_path, text, target)
+    grid = read_grid("x,z,label\n" + "".join(f"{x},{'abcdef'[x // 11]},\n" for x in range(1, 61)))
+    codes = torch.from_numpy(model.schema.codes(grid))
+    z, label = model.schema.place("z"), model.schema.place("label")
+    right = model.net.logits(codes, z).softmax(-1).gather(1, codes[:, z, None])
+    assert float(right.mean()) > 0.8, said
+    column = model.schema.modelled[label].code("yes")
+    p = model.net.logits(codes, label).softmax(-1)[:, column]
+    assert float(p.min()) > 1e-4 and float(p.max()) < 0.2 and 1e-3 < float(p.mean()) < 0.1, said
+
+
+def test_held_out_rows_hold_each_label_in_its_share(tmp_path):
+    options = table_training.Options(target="label")
+    for count, expected in ((1, 0), (2, 1), (20, 6), (100, 30)):
+        split = table_training.prepared(labelled(200, 3, rare(count)), options, 1)
+        target = split.schema.place("label")
+        yes = split.schema.modelled[target].code("yes")
+        assert len(split.held) == 60 and len(split.rows) == 140
+        assert abs(int((split.held[:, target] == yes).sum()) - expected) <= 1
+        assert (split.rows[:, target] == yes).any()
+
+
+@pytest.mark.parametrize(
+    "label, said",
+    [
+        (lambda k: "no", "has one value, 'no'"),
+        (lambda k: "no" if k == 3 else "", "1 cells are present, too few"),
+        (lambda k: "no" if k < 10 else "yes" if k < 19 else "", "19 cells are present, too few"),
+    ],
+)
+def test_a_label_that_teaches_nothing_is_a_mistake(tmp_path, label, said):
+    text = "x,y,label\n" + "".join(f"{k % 9},{'ab'[k % 2]},{label(k)}\n" for k in range(200))
+    lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", params={"target": "label"})
+    with pytest.raises(BadQuery, match=said) as caught:
+        table_training.learn(lesson)
+    assert caught.value.mistakes[0].path == "column label" and caught.value.mistakes[0].remedy
+
+
+def test_a_label_that_is_mostly_missing_is_judged_by_its_present_cells(tmp_path):
+    text = "x,y,label\n" + "".join(
+        f"{k % 9},{'ab'[k % 2]},{('yes', 'no')[k % 2] if k < 30 else ''}\n" for k in range(400)
+    )
+    params = {"target": "label", "hidden": 4}
+    lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", steps=40, params=params)
+    said = table_training.learn(lesson)[-2]
+    assert "nan" not in said and "on 30 held-out" not in said
+
+
 def test_generated_rows_keep_the_law(learned):
     drawn = generated(learned, 3000, rounds=25, seed=2)
     columns = learned.schema.modelled
@@ -443,7 +604,7 @@ def test_seconds_end_a_training(tmp_path):
         ({"hidden": 0}, "params.hidden"),
         ({"target": "repayed"}, "params.target"),
         ({"types": {"jobs": "nominal"}}, "params.types.jobs"),
-        ({"types": {"job": "numeric"}}, "column job"),
+        ({"types": {"job": "numeric"}}, "line 2, column job"),
         ({"types": {"job": "word"}}, "params.types.job"),
     ],
 )

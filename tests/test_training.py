@@ -13,12 +13,14 @@ from tests.learners import blank, every_state, exact_samples, spins, stream
 RECIPE = Recipe(steps=60, batch=16, rate=0.02, every=10, seed=3)
 
 
-def small_run(work=None, **changes):
+def small_run(work=None, held_out=None, **changes):
     truth = spins(4, 1)
     term = blank(truth)
     examples = Stored({"x": exact_samples(truth, 4, 50, 2)})
     recipe = Recipe(**{**RECIPE.__dict__, **changes})
-    trained = train(PseudoLikelihood(), {"energy": term}, examples, recipe, work=work)
+    trained = train(
+        PseudoLikelihood(), {"energy": term}, examples, recipe, work=work, held_out=held_out
+    )
     return term.couplings.detach().clone(), trained
 
 
@@ -36,6 +38,30 @@ def test_another_run_is_never_resumed(tmp_path):
     small_run(tmp_path)
     with pytest.raises(BadQuery, match="other recipe"):
         small_run(tmp_path, rate=0.03)
+
+
+@pytest.mark.parametrize("goal", [0.0, 0.3, 9.0])
+def test_patience_ends_a_run_with_the_weights_of_the_best_look(tmp_path, goal):
+    looks = []
+
+    def figure(nets) -> float:
+        couplings = nets["energy"].couplings.detach()
+        looks.append((abs(float(couplings.norm()) - goal), couplings.clone()))
+        return looks[-1][0]
+
+    kept, trained = small_run(held_out=figure, steps=200, every=5, patience=3)
+    places = [f for f, _ in looks]
+    best = places.index(min(places))
+    assert torch.equal(kept, looks[best][1]) and trained.kept == 5 * best
+    if trained.stopped == "patience":
+        assert len(looks) == best + 4 and trained.steps == 5 * (len(looks) - 1)
+    assert (trained.stopped == "patience") == (goal < 9)
+    assert (best == 0) == (goal == 0)
+    small_run(tmp_path, figure, steps=200, every=5, patience=3, seconds=1e-9)
+    resumed, rest = small_run(tmp_path, figure, steps=200, every=5, patience=3)
+    assert torch.equal(resumed, kept) and rest.steps == trained.steps
+    again, rest = small_run(tmp_path, figure, steps=200, every=5, patience=3)
+    assert torch.equal(again, kept) and rest.steps == trained.steps
 
 
 def test_seeds_decide_everything():

@@ -1214,7 +1214,9 @@ def _proper_sums(
     clauses: list[list[int]] = [[] for _ in range(int((bound < 0).sum()))]
     keep = coef > 0
     clauses += [[int(o) ^ 1] for o in lit[keep & (coef > bound[owner])]]
-    binding = np.bincount(owner, coef, len(bound)) > bound
+    reach = np.zeros(len(bound), np.int64)
+    np.add.at(reach, owner, coef)
+    binding = reach > bound
     keep &= (coef <= bound[owner]) & binding[owner]  # a literal that must be false counts nothing
     owner, lit, coef = owner[keep], lit[keep], coef[keep]
     order = np.lexsort((lit, -coef, owner))

@@ -107,11 +107,25 @@ class Layout:
 # ---------------------------------------------------------------- from factors to arrays
 
 
+def refusal(factors: Factors) -> str | None:
+    """Why a structure has no such arrays; None: it has."""
+    if factors.sizes.max(initial=0) > np.iinfo(np.int16).max:
+        return "annealing takes at most 32,767 values a site"
+    for table in factors.tables:
+        if table.arity == 0:
+            return "a table over no sites"
+        most = factors.sizes[table.scopes].astype(np.float64).prod(1).max(initial=0)
+        if most > 2.0**62:
+            return f"a table over {most:.3g} combinations; give a smaller scope"
+    return None
+
+
 def layout(factors: Factors) -> Layout:
-    """The arrays of a structure. Refuses sites with more than 32,767 values."""
+    """The arrays of a structure. Raises BadQuery as `refusal` says."""
+    why = refusal(factors)
+    if why is not None:
+        raise BadQuery(why)
     sizes = factors.sizes.astype(np.int64)
-    if len(sizes) and sizes.max() > np.iinfo(np.int16).max:
-        raise BadQuery("annealing takes at most 32,767 values a site")
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     scopes = _Scopes(sizes, offset)
     for table in factors.tables:
@@ -147,8 +161,6 @@ class _Scopes:
         self.filled = self.keyed = self.count = 0
 
     def add(self, table) -> None:
-        if table.arity == 0:
-            raise BadQuery("a table over no sites")
         shapes = self.sizes[table.scopes]
         for shape in np.unique(shapes, axis=0):
             mine = table.scopes[(shapes == shape).all(1)]
@@ -160,8 +172,6 @@ class _Scopes:
 
     def _block(self, table, scopes: Ints, shape: Ints) -> None:
         total = math.prod(shape.tolist())
-        if total > 2**62:
-            raise BadQuery(f"a table over {total} combinations; give a smaller scope")
         strides = np.array([math.prod(shape[a + 1 :].tolist()) for a in range(len(shape))])
         key_start, keys = 0, 0
         if total <= DENSE:

@@ -8,7 +8,7 @@ annealing with asymptotic convergence for nonlinear constrained optimization", C
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,15 +106,28 @@ class Annealing(Minimizer[AnnealingState]):
             if beta is not None and not 0 <= beta < math.inf:
                 raise BadQuery(Mistake(name, f"{beta!r}", "give a number >= 0, in 1 / energy"))
 
-    def init(self, problem: Problem, x: State, rng: Stream) -> AnnealingState:
+    def refuses(self, problem: Problem) -> str | None:
         factors, rest = problem.factored()
         if rest is not None:
             names = ", ".join(part.label for part in rest.parts())
-            raise BadQuery(
+            return (
                 f"annealing needs explicit structure, which these terms do not give: {names}; "
                 "use gibbs, or descent where all variables are real numbers"
             )
-        layout = kernel.layout(factors)
+        return kernel.refusal(factors)
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+        if self.refuses(problem) is None:
+            layout_of(problem)
+            yield
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> AnnealingState:
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
+        factors, _ = problem.factored()
+        layout = layout_of(problem)
         rows, n = problem.rows, len(factors.sizes)
         particles = _particles(problem, x)
         plan = Plan(layout, particles)
@@ -147,7 +160,17 @@ class Annealing(Minimizer[AnnealingState]):
             bound,
             bound == math.inf,
         )
-        return self._scored(problem, s, range(rows), places[:, : factors.visible], particles)
+        every = range(rows)
+        if factors.visible < n:
+            return self._scored(problem, s, every, places[:, : factors.visible], particles)
+        for row in every:
+            at = slice(row * particles, (row + 1) * particles)
+            arrays = (places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
+            weight, blame = multiplier[row].numpy(), np.zeros(layout.rules)
+            key = np.zeros(2, dtype=np.uint64)  # no draw is made
+            own = Left(left.choices[row], left.options[row])
+            run_sweeps(plan, row, own, weight, np.zeros(0), key, 0, 0, arrays, blame)
+        return self._scored(problem, s, every, *self._leaders(s, every))
 
     def step(self, problem: Problem, s: AnnealingState, rng: Stream) -> AnnealingState:
         open_rows = (~s.done).nonzero().reshape(-1)
@@ -285,6 +308,13 @@ class Annealing(Minimizer[AnnealingState]):
         if self.patience is not None:
             done = done | (stale >= self.patience)
         return s._replace(done=done, improved=improved, stale=stale)
+
+
+def layout_of(problem: Problem) -> Layout:
+    """The arrays of a structure, kept for the next problem of it."""
+    if "layout" not in problem.memo:
+        problem.memo["layout"] = kernel.layout(problem.factored()[0])
+    return problem.memo["layout"]
 
 
 def run_sweeps(

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from engine.compare import verdicts
 from engine.deduction import deduced
-from engine.domain import State
-from engine.encode import Boolean, encode
+from engine.domain import Finite, State
+from engine.encode import TUPLES, Boolean, NotEncodable, encode, encoding
 from engine.energy import Energy
 from engine.errors import BadQuery
-from engine.factors import Factors
+from engine.factors import Factors, Table
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
@@ -40,7 +40,8 @@ from engine.simplify import simplified
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
-MOST = sys.float_info.max  # in place of an infinite energy that proves nothing
+LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
+MOST = 1 << 26  # literals of a Boolean form that memory has room for
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -91,6 +92,9 @@ def cover_of(factors: Factors) -> covering.Cover | None:
     if not plain or ((c.high != 1) | (c.low > 1)).any():
         return None
     offset = np.concatenate([[0], np.cumsum(f.sizes)])
+    every = c.owner() * int(offset[-1]) + offset[c.site] + c.value
+    if len(np.unique(every)) < len(every):  # a literal that counts twice
+        return None
     label = classes = None
     if exchangeable(factors):
         label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
@@ -119,6 +123,16 @@ class Plan:
     @cached_property
     def boolean(self) -> Boolean:
         return encode(self.factors)
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what a first visit looks at, in pieces."""
+        if self.cover is not None:
+            return
+        if "boolean" not in vars(self):  # kept where the cached property keeps it
+            vars(self)["boolean"] = yield from encoding(self.factors)
+        yield
+        if len(self.boolean.cost) == 1:
+            _ = self.loaded
 
     @cached_property
     def formula(self) -> learning.Formula:
@@ -161,8 +175,8 @@ class Plan:
         if status == learning.LIMIT and opened < SHRUNK * b.variables:
             small = simplified(formula, state.value)
             constant = b.constant + small.constant
-            opened = learning.load(small.formula)
-            return Learner(small.formula, opened, learning.NEVER, constant, small)
+            begun = learning.load(small.formula)
+            return Learner(small.formula, begun, learning.NEVER, constant, small)
         return Learner(formula, state, learning.NEVER, b.constant, None)
 
     @property
@@ -177,6 +191,59 @@ def plan_of(problem: Problem) -> Plan:
         factors, rest = problem.factored()
         plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0)
     return plan
+
+
+def selectors(factors: Factors) -> int:
+    """How many literals the Boolean form would take for combinations that are weighed: a selector
+    for each, in a clause, a group and a clause for each of its sites, and twice in supports."""
+    total = 0
+    for table in factors.tables:
+        if table.arity > 1 and (table.soft or table.default != 0):
+            total += (3 * table.arity + 2) * int(_combinations(factors, table).sum())
+    return total
+
+
+def _combinations(factors: Factors, table: Table) -> np.ndarray:
+    """How many combinations of each scope get a selector. -> (m,) float64"""
+    if math.isinf(table.default):
+        return np.full(len(table.scopes), float(len(table.tuples)))
+    every = factors.sizes[table.scopes].astype(np.float64).prod(1)
+    return np.where(2 * len(table.tuples) < every, len(table.tuples), every)
+
+
+def _oversize(factors: Factors) -> str | None:
+    """Why the Boolean form would be too large, counted before it is made."""
+    widths = factors.sizes[factors.different.site]
+    literals = selectors(factors) + int(widths.sum()) + 3 * int(factors.sizes.sum())
+    for lists in (factors.counted, factors.clauses, factors.sums):
+        literals += len(lists.site)
+    for table in factors.tables:
+        every = _combinations(factors, table)
+        weighed = table.arity > 1 and (table.soft or table.default != 0)
+        if weighed and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
+            return f"a table over {int(every.max())} combinations"
+        if not weighed:
+            literals += table.arity * len(table.tuples) * len(table.scopes)
+    return f"a form of {literals} literals" if literals > MOST else None
+
+
+def refusal(problem: Problem) -> str | None:
+    """What of the explicit structure has no Boolean form of a reasonable size; None: nothing. The
+    form itself is made where only that can tell."""
+    if "refusal" not in problem.memo:
+        problem.memo["refusal"] = _refusal(problem)
+    return problem.memo["refusal"]
+
+
+def _refusal(problem: Problem) -> str | None:
+    factors, _ = problem.factored()
+    why = _oversize(factors)
+    if why is None and (factors.sums.count or factors.tables):
+        try:
+            _ = plan_of(problem).boolean
+        except NotEncodable as error:
+            return str(error)
+    return why
 
 
 class BranchState(NamedTuple):
@@ -220,13 +287,31 @@ class BranchAndBound(Minimizer[BranchState]):
     def asked(self, unique: bool, alternatives: int) -> "BranchAndBound":
         return replace(self, unique=unique, alternatives=alternatives)
 
+    def refuses(self, problem: Problem) -> str | None:
+        _, rest = problem.factored()
+        used = rest.variables() if rest else ()
+        if not all(isinstance(problem.domains[v.name], Finite) for v in used):
+            return "branch_and_bound needs finite variables; use descent or gibbs"
+        why = refusal(problem)
+        if why is None:
+            return None
+        return f"branch_and_bound has no form for {why}; use annealing or gibbs"
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+        factors, _ = problem.factored()
+        if "refusal" not in problem.memo and _oversize(factors) is None:
+            try:
+                yield from plan_of(problem).prepare()
+            except NotEncodable as error:
+                problem.memo["refusal"] = str(error)
+
     def init(self, problem: Problem, x: State, rng: Stream) -> BranchState:
         del rng
-        _, rest = problem.factored()
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
         free = [v for v in problem.variables if v not in problem.finite]
-        used = {v.name for v in rest.variables()} if rest else set()
-        if any(v.name in used for v in free):
-            raise BadQuery("branch_and_bound needs finite variables; use descent or gibbs")
         rows = problem.rows
         return BranchState(
             plan_of(problem),
@@ -400,7 +485,8 @@ class _Visit:
             if self.energy < math.inf:
                 self.unique, self.others = NOT_UNIQUE, (*self.others, found)
             else:
-                self.places, self.energy, self.bound = found, 0.0, 0.0
+                self.places, self.energy = found, self.scale.value(self.constant)
+                self.bound = self.scale.below(self.constant) if self.scale.error else self.energy
             self.done = 1 + len(self.others) >= self.minimizer.wanted
             self._shut_out(found)
             return self.done
@@ -442,7 +528,7 @@ class _Visit:
             if holds is None or not math.isfinite(cost):
                 if self.energy == math.inf and self.doubt == math.inf:
                     self.places = leaves[k]
-                self.doubt = min(self.doubt, MOST if cost == math.inf else cost)
+                self.doubt = min(self.doubt, LARGEST if cost == math.inf else cost)
                 if math.isnan(cost):
                     self.doubt = -math.inf
                 continue

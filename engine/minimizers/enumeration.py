@@ -47,7 +47,7 @@ class Enumeration(Minimizer[EnumerationState]):
     alternatives: int = 0
 
     def init(self, problem: Problem, x: State, rng: Stream) -> EnumerationState:
-        if not enumerable(problem):
+        if not bool(enumerable(problem).all()):
             raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
         rows = problem.rows
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
@@ -187,7 +187,7 @@ class _Space:
     def states(self) -> dict[str, Tensor]:
         """All of them. -> {name: (count, *event)}"""
         every = [c.numpy() for sites in self.choices.values() for c in sites]
-        index = np.indices([len(c) for c in every]).reshape(len(every), -1) if every else None
+        index = _digits([len(c) for c in every])
         out, site = {}, 0
         for name, domain in self.problem.domains.items():
             if name not in self.choices:
@@ -195,7 +195,6 @@ class _Space:
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]
                 out[name] = low.expand(self.count, *domain.shape).clone()
                 continue
-            assert index is not None
             width = domain.sites
             places = [every[site + j][index[site + j]] for j in range(width)]
             stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
@@ -205,16 +204,27 @@ class _Space:
         return out
 
 
-def enumerable(problem: Problem) -> bool:
-    """Whether the open sites of every row have at most `MOST` combinations, and no real site of
-    the energy is open."""
+def _digits(sizes: list[int]) -> np.ndarray:
+    """Every combination of places, the last one counting fastest. -> (sites, combinations)"""
+    out = np.zeros((len(sizes), math.prod(sizes)), dtype=np.int64)
+    number = np.arange(out.shape[1])
+    for site in range(len(sizes) - 1, -1, -1):
+        number, out[site] = np.divmod(number, sizes[site])
+    return out
+
+
+def enumerable(problem: Problem) -> Tensor:
+    """Rows whose open sites have at most `MOST` combinations, and none of whose real sites is
+    open. -> (R,) bool"""
     bits = torch.zeros(problem.rows, dtype=torch.float64)
-    for domain in problem.domains.values():
+    for name in problem.domains:
+        domain = problem.domain(name)
         if isinstance(domain, Finite):
             counts = domain.allowed.reshape(domain.rows, domain.sites, -1).sum(-1)
             bits = bits + counts.double().log2().sum(-1)
         else:
             assert isinstance(domain, Real)
-            if not bool((domain.low == domain.high).all()):
-                return False
-    return bool((bits <= math.log2(MOST) + 1e-9).all())
+            same = domain.low == domain.high
+            settled = same.reshape(domain.rows, domain.sites).all(-1)
+            bits = torch.where(settled, bits, math.inf)
+    return bits <= math.log2(MOST) + 1e-9

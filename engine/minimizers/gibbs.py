@@ -334,7 +334,7 @@ class Move:
         hot, flipped = there.hot, None
         if len(frame.finite):
             flipped = self.flips.propose(tilt, there.hot, frame.owner, particles, rng.fork(FLIP))
-            hot = where(flips, flipped.hot, there.hot) if len(frame.real) else flipped.hot
+            hot = where(flips, flipped.hot, there.hot)
         width = _widths(problem, frame, particles)
         drift = _drift(there, multiplier, self.pace, width)
         real, left = there.real, torch.zeros_like(flips)

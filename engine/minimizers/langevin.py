@@ -74,7 +74,7 @@ class Langevin(Sampler):
             energy = beta * problem.energy({**x, **leaves})
             slopes = torch.autograd.grad(energy.sum(), list(leaves.values()))
         broken = problem.energy.violation({n: t.detach() for n, t in x.items()}).detach()
-        hard = torch.where(broken <= 1e-9, 0.0, math.inf)
+        hard = torch.where(broken == 0, 0.0, math.inf)
         slope = {
             n: g.double().nan_to_num(0.0, 0.0, 0.0) for n, g in zip(names, slopes, strict=True)
         }

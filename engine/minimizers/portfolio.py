@@ -1,6 +1,6 @@
-"""The default minimizer: picks by the form of the problem, and lets its members share the work."""
+"""The default minimizer: picks by the form of the problem, and runs its members side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from engine.domain import Finite, State
 from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer, Report, put_rows, select_rows
 from engine.minimizers.annealing import Annealing
-from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.branch_and_bound import BranchAndBound, selectors
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
@@ -20,6 +20,7 @@ from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
 
+LARGE = 1 << 17  # literals of its form for what is weighed, from which on annealing is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -44,40 +45,74 @@ class Portfolio(Minimizer[PortfolioState]):
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
     the company of rows and sampling does.
 
+    Complete search is left out where it refuses the structure, or where so much is weighed that
+    its form would be large, unless uniqueness or a proof is asked for; annealing does without it.
+
     unique: decide uniqueness of rule-only problems, whatever it takes.
     alternatives: further solutions to look for in rule-only problems.
     patience: visits that complete search still gets on a soft problem after the others ended;
-    on rules alone it goes on until it has decided.
+    None: it goes on until it has decided. On rules alone it always does.
+    endless: the others go on too, until the budget ends.
     """
 
     unique: bool = False
     alternatives: int = 0
-    patience: int = 200
+    patience: int | None = 200
+    endless: bool = False
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
-        return replace(self, unique=unique, alternatives=alternatives)
+        patience = None if unique else self.patience
+        return replace(self, unique=unique, alternatives=alternatives, patience=patience)
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
-        members = self._members(problem)
+        members = self._members(problem, bool(enumerable(problem).all()))
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
         zero = torch.zeros(problem.rows, dtype=torch.int64)
         opaque = len(members) > 1 and problem.factored()[1] is not None
         return PortfolioState(members, states, RARE if opaque else 1, zero, zero)
 
-    def _members(self, problem: Problem) -> tuple[Minimizer, ...]:
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        """The members that search a row."""
+        few, many = (self._members(problem, one) for one in (True, False))
+        return [few if one else many for one in enumerable(problem).tolist()]
+
+    def _members(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
+        """Who searches rows of few combinations, or others."""
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
         factors, rest = problem.factored()
-        complete = BranchAndBound(unique=self.unique, alternatives=self.alternatives)
+        complete, annealing, gibbs = self._complete, Annealing(), Gibbs()
+        if self.endless:
+            annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
+        fits = rest is None and annealing.refuses(problem) is None
         if rest is None:
-            return (complete, Annealing()) if _annealed(factors) else (complete,)
-        if enumerable(problem):
+            if (fits and self._large(factors)) or complete.refuses(problem) is not None:
+                return (annealing,) if fits else (gibbs,)
+            return (complete, annealing) if fits and _beside(factors) else (complete,)
+        if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
-            return (Restarts(Descent()),)
-        used = {v.name for v in rest.variables()}
-        if all(isinstance(d, Finite) for n, d in problem.domains.items() if n in used):
-            return (complete, Gibbs())
-        return (Gibbs(),)
+            return (Restarts(Descent(), starts=None) if self.endless else Restarts(Descent()),)
+        if self._large(factors) or complete.refuses(problem) is not None:
+            return (gibbs,)
+        return (complete, gibbs)
+
+    def _large(self, factors: Factors) -> bool:
+        """So much is weighed that complete search would hardly begin."""
+        return not self.unique and selectors(factors) > LARGE
+
+    @property
+    def _complete(self) -> BranchAndBound:
+        return BranchAndBound(unique=self.unique, alternatives=self.alternatives)
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+        factors, rest = problem.factored()
+        fits = rest is None and Annealing().refuses(problem) is None
+        large = self._large(factors)
+        if fits and (large or _beside(factors)):
+            yield from Annealing().prepare(problem)
+        if not large or (rest is None and not fits):
+            yield from self._complete.prepare(problem)
 
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
         place = rng.words[:, 0] % s.every if s.every > 1 else 0
@@ -111,15 +146,14 @@ class Portfolio(Minimizer[PortfolioState]):
         for report in reports[1:]:
             whole = whole.joined(report)
         met = proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
-        return replace(whole, done=reports[0].done | met | (s.waits >= self.patience))
+        done = reports[0].done | met
+        if self.patience is not None:
+            done = done | (s.waits >= self.patience)
+        return replace(whole, done=done)
 
     def width(self, s: PortfolioState) -> int:
         widths = [m.width(state) for m, state in zip(s.members, s.states, strict=True)]
         return min(widths[0] * s.every, *widths[1:], WIDE)
-
-    def phase(self, s: PortfolioState) -> int:
-        """Rows that are enumerated are a phase of their own, whatever others do."""
-        return int(isinstance(s.members[0], Enumeration))
 
     def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
         states = [
@@ -136,8 +170,7 @@ class Portfolio(Minimizer[PortfolioState]):
         return first._replace(states=inner, turn=turn, waits=waits)
 
 
-def _annealed(factors: Factors) -> bool:
-    """Annealing takes part where something is soft, within what its layout can hold."""
-    sizes = factors.sizes
+def _beside(factors: Factors) -> bool:
+    """Annealing takes part where something is soft, and no table is over very many sites."""
     wide = max((t.arity for t in factors.tables), default=0)
-    return factors.soft and int(sizes.max(initial=0)) <= 32_767 and 0 < wide <= 8
+    return factors.soft and 0 < wide <= 8

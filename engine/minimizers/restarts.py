@@ -1,11 +1,11 @@
-"""Restarts: a minimizer begun afresh from random states every so many steps, the best kept.
+"""Restarts: a minimizer begun afresh from new starts every so many steps, the best kept.
 
 Each row restarts by its own count of steps, or once its search has nothing left to do, so that
 what a row finds does not depend on its batch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Report, put_rows, select_rows, stack_rows
 from engine.problem import Problem
 from engine.random import Stream
+from engine.start import Start
 
 START, INNER = 211, 212  # lanes of the stream
 
@@ -80,6 +81,9 @@ class Restarts(Minimizer[RestartsState]):
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
 
+    def kin(self, problem: Problem) -> Sequence[Hashable]:
+        return self.inner.kin(problem)
+
     def width(self, s: RestartsState) -> int:
         return self.inner.width(s.inner)
 
@@ -101,10 +105,8 @@ class Restarts(Minimizer[RestartsState]):
         self, problem: Problem, s: RestartsState, inner: Any, rows: list[int], rng: Stream
     ) -> Any:
         start = rng.fork(START)
-        x = {
-            name: problem.sample(name, s.particles, start.fork(lane))
-            for lane, name in enumerate(problem.domains)
-        }
-        fresh = self.inner.init(problem, x, rng.fork(START).fork(INNER))
+        fresh = self.inner.init(
+            problem, Start(problem, s.particles, start, {}), rng.fork(START).fork(INNER)
+        )
         total = problem.rows
         return put_rows(inner, self.inner.select(fresh, rows, total), rows, total)

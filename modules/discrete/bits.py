@@ -10,6 +10,7 @@ from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.lesson import Lesson
 from engine.objective import Objective
+from modules.lines import lines_of
 from modules.weights import Weights, write_weights
 
 MISTAKES = 20  # told at once
@@ -22,7 +23,7 @@ def read_bits(text: str, shape: Sequence[int]) -> Tensor:
     Raises BadQuery with every line that is wrong.
     """
     sites, rows, wrong = math.prod(shape), [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         bare = "".join(line.split("#")[0].split())
         if not bare:
             continue

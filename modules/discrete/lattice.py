@@ -91,15 +91,15 @@ class Lattice(OverSites):
         self.fields = nn.Parameter(_each(fields, self.layout.sites, "fields"))
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, 2) -> (B,)
-        x = self.layout.columns(tensors).reshape(len(tensors[0]), -1, 2)
+        x = self.layout.columns(tensors).double().reshape(len(tensors[0]), -1, 2)
         s = x[..., 1] - x[..., 0]  # (B, n)
         both = s.index_select(1, self.one) * s.index_select(1, self.other)  # (B, m)
-        return -(both @ self.couplings.to(s.dtype)) - s @ self.fields.to(s.dtype)
+        return -(both @ self.couplings) - s @ self.fields
 
     def factors(self, *domains: Domain) -> Factors:
         """One table for all pairs of one coupling, one for all sites of one field."""
         with torch.no_grad():
-            j, h = self.couplings.double().numpy(), self.fields.double().numpy()
+            j, h = self.couplings.numpy(), self.fields.numpy()
         two = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
         tables = []
         for value in np.unique(j[j != 0]):
@@ -113,13 +113,13 @@ class Lattice(OverSites):
 
     def floor(self) -> float:
         with torch.no_grad():
-            total = self.couplings.double().abs().sum() + self.fields.double().abs().sum()
-        return -float(total) * (1 + 1e-6)
+            return -float(self.couplings.abs().sum() + self.fields.abs().sum())
 
     def weights(self, made: str) -> Weights:
         """What `write_weights` keeps; `made` is the command that made it."""
         pairs = torch.stack([self.one, self.other], 1)
-        tensors = {"pairs": pairs, "couplings": self.couplings, "fields": self.fields}
+        learned = {"couplings": self.couplings.float(), "fields": self.fields.float()}
+        tensors = {"pairs": pairs, **learned}
         return Weights(tensors, {"made": made, "sites": self.layout.sites})
 
     @classmethod
@@ -176,10 +176,10 @@ def _adjacent(shape: tuple[int, ...], joined: bool) -> list[tuple[int, int]]:
 def _each(value: float | Sequence[float], count: int, path: str) -> Tensor:
     """One number for each of `count`."""
     if isinstance(value, (int, float)):
-        return torch.full((count,), float(value))
+        return torch.full((count,), float(value), dtype=torch.float64)
     if len(value) != count:
         raise BadQuery(Mistake(path, f"has {len(value)} numbers", f"give {count}, or one for all"))
-    return torch.tensor([float(v) for v in value])
+    return torch.tensor([float(v) for v in value], dtype=torch.float64)
 
 
 def _learned(path: str, sites: int) -> Weights:

@@ -60,7 +60,7 @@ class LearnedCouplings(OverSites):
         self.owner = torch.from_numpy(owner)
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
-        x = self.layout.aligned(tensors)
+        x = self.layout.aligned(tensors).double()
         device = x.device
         left, right = x[:, self.one.to(device)], x[:, self.other.to(device)]  # (B, M, k)
         table = self.tables.to(x)[self.owner.to(device)]  # (M, k, k)

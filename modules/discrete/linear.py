@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import decimal
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors, Sums, floats
@@ -19,8 +20,15 @@ from modules.parameters import Number, Strict, WeighedLiteral
 from modules.sites import NAMED, OverSites, finite, read_lists
 
 COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
-DIGITS = 2**40  # a larger common denominator than this is compared with a tolerance
-TOLERANCE = 1e-9  # of the sum of all magnitudes, then
+LARGEST = 2**61  # of the sum of magnitudes, as whole numbers; above, a tolerance compares
+ALLOWED = 1e-9  # of the sum of all magnitudes, then
+PLACES = 10**12  # a larger common denominator comes from computed numbers
+SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
+LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
+STRICT = {
+    "<": "write <= with a smaller constant; known: <=, ==, >=",
+    ">": "write >= with a larger constant; known: <=, ==, >=",
+}
 
 
 class Parameters(Strict):
@@ -39,12 +47,14 @@ class Linear(OverSites):
 
     E = the amount by which the expected sum misses: max(0, sum - constant), max(0, constant - sum)
     or |sum - constant|; one part. Not affine; in the unit of the coefficients. Numbers count as
-    the decimals they are written as (0.1 + 0.2 == 0.3 holds); where those need more than twelve
-    digits, a miss below 1e-9 of the sum of magnitudes is none. BadQuery: a site out of range, an
-    unknown value, a number that is not finite, no terms at all.
+    the decimals they are written as (0.1 + 0.2 == 0.3 holds), whole ones as they are; where a
+    computed number such as 1 / 3 is among them, one of more than twelve decimal places, or their
+    sum has more than eighteen digits, a miss below 1e-9 of the sum of magnitudes is none.
+    BadQuery: a site out of range, an unknown value, a number that is not finite, no terms at all.
     """
 
     affine = False
+    tolerance = 0.0  # decided states are compared exactly
 
     def __init__(
         self, *scope: Variable | View, terms: Sequence[Any], compare: str, constant: float
@@ -52,7 +62,8 @@ class Linear(OverSites):
         super().__init__(*scope)
         read = read_lists(terms, "terms")
         if compare not in COMPARE:
-            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", known(compare, COMPARE)))
+            remedy = STRICT.get(compare) or known(compare, COMPARE)
+            raise BadQuery(Mistake("compare", f"{compare!r} is unknown", remedy))
         if not finite(constant):
             raise BadQuery(
                 Mistake("constant", f"{constant!r} is no finite number", "give a finite number")
@@ -60,66 +71,79 @@ class Linear(OverSites):
         if not read:
             raise BadQuery(Mistake("terms", "is empty", "name at least one literal"))
         site, place, numbers = read_literals(self.layout, read, "terms[{}]".format, float)
-        self.compare, self.constant = compare, float(constant)
-        self.site, self.place, self.coefficient = site, place, floats(numbers)
+        self.compare, self.constant = compare, decimal(constant)
+        self.site, self.place = site, place
         self.plain = list(
             zip(
                 site.tolist(),
                 self.layout.values_at(site, place),
-                map(_decimal, numbers),
+                map(decimal, numbers),
                 strict=True,
             )
         )
-        self.scale = math.lcm(
-            _decimal(constant).denominator, *(c.denominator for _, _, c in self.plain)
-        )
-        exact = self.scale <= DIGITS and np.abs(self.coefficient).sum() * self.scale < 2**52
-        size = abs(self.constant) + float(np.abs(self.coefficient).sum())
-        self.tolerance = 0.0 if exact else TOLERANCE * size
-        self.scale = self.scale if exact else 1
+        every = [self.constant, *(c for _, _, c in self.plain)]
+        size = sum(map(abs, every), Fraction(0))
+        scale = math.lcm(*(x.denominator for x in every))
+        exact = scale <= PLACES and size * scale < LARGEST
+        self.allowed = Fraction(0) if exact else Fraction(ALLOWED) * size
+        self.scale = Fraction(scale) if exact else _power_below(size)
         self._column = torch.from_numpy(self.layout.offset[site] + place)
-        self._factor = torch.tensor([float(c * self.scale) for _, _, c in self.plain]).double()
-        self._goal = float(_decimal(constant) * self.scale)
+        whole = [round(x * self.scale) for x in every]
+        parts = _split if size * self.scale >= SINGLE else _single
+        self._goal, *self._factor = (parts(x) for x in whole)
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,) float64
         x = self.layout.columns(tensors).double()
-        factor = self._factor.to(x.device)
-        # whole numbers after scaling, so that decided states are compared exactly
-        miss = (x[:, self._column.to(x.device)] * factor).sum(-1) - self._goal
+        factor = torch.tensor(self._factor, dtype=torch.float64, device=x.device)  # (m, 2)
+        goal = torch.tensor(self._goal, dtype=torch.float64, device=x.device)
+        # whole numbers, long ones in two halves, so that decided states are compared exactly
+        miss = (x[:, self._column.to(x.device)] @ factor - goal).sum(-1)
         if self.compare != "<=":
             miss = -miss if self.compare == ">=" else miss.abs()
-        miss = miss / self.scale
-        return torch.where(miss > self.tolerance, miss, torch.zeros_like(miss))
+        miss = miss / float(self.scale)
+        return torch.where(miss > float(self.allowed), miss, torch.zeros_like(miss))
 
     def holds(self, *values: Any) -> bool:
-        return self._miss(self._sum(values)) <= Fraction(self.tolerance)
+        return self._miss(self._sum(values)) <= self.allowed
 
     def _sum(self, values: Sequence[Any]) -> Fraction:
         flat = self.layout.flat(values)
         return sum((c for s, v, c in self.plain if flat[s] == v), Fraction(0))
 
     def _miss(self, total: Fraction) -> Fraction:
-        over = total - _decimal(self.constant)
+        over = total - self.constant
         if self.compare == "==":
             return abs(over)
         return over if self.compare == "<=" else -over
 
     def factors(self, *domains: Domain) -> Factors:
-        low, high = -math.inf, math.inf
-        if self.compare != "<=":
-            low = self.constant - self.tolerance
-        if self.compare != ">=":
-            high = self.constant + self.tolerance
+        site, place, coefficient = self.site, self.place, [c for _, _, c in self.plain]
+        constant = self.constant
+        if not self.allowed and any(float(c) != c and c.denominator == 1 for c in coefficient):
+            # float64 holds such whole numbers in two halves only
+            halves = [_split(int(c)) for c in coefficient]
+            site, place = np.tile(site, 2), np.tile(place, 2)
+            coefficient = [Fraction(h[k]) for k in (0, 1) for h in halves]
+        if not self.allowed and constant.denominator == 1 and float(constant) != constant:
+            # every value of a site counts what is left over of the constant
+            constant, left = (Fraction(half) for half in _split(int(constant)))
+            first = int(self.site[0])
+            values = np.arange(int(self.layout.sizes[first]))
+            site = np.concatenate([site, np.full(len(values), first)])
+            place = np.concatenate([place, values])
+            coefficient = [*coefficient, *[-left] * len(values)]
+        low = constant - self.allowed if self.compare != "<=" else -math.inf
+        high = constant + self.allowed if self.compare != ">=" else math.inf
         one = np.zeros(1, dtype=np.int64)
         sums = Sums(
-            np.array([0, len(self.site)]),
-            self.site,
-            self.place,
+            np.array([0, len(site)]),
+            site,
+            place,
             one,
             one,
-            self.coefficient,
-            floats([low]),
-            floats([high]),
+            floats(map(float, coefficient)),
+            floats([float(low)]),
+            floats([float(high)]),
         )
         return self.made(domains, sums=sums)
 
@@ -130,13 +154,13 @@ class Linear(OverSites):
         del part
         terms = [f"{float(c):g} if {self.layout.at(s, v)}" for s, v, c in self.plain[:NAMED]]
         more = f" + {len(self.plain) - NAMED} others" if len(self.plain) > NAMED else ""
-        return f"{' + '.join(terms)}{more} {COMPARE[self.compare]} {self.constant:g}"
+        return f"{' + '.join(terms)}{more} {COMPARE[self.compare]} {float(self.constant):g}"
 
     def explain(self, *values: Any) -> list[str]:
         total = self._sum(values)
-        if self._miss(total) <= Fraction(self.tolerance):
+        if self._miss(total) <= self.allowed:
             return []
-        asked = f"{COMPARE[self.compare]} {self.constant:g}"
+        asked = f"{COMPARE[self.compare]} {float(self.constant):g}"
         flat = self.layout.flat(values)
         counted = [self.layout.at(s, v) for s, v, c in self.plain if flat[s] == v and c]
         terms = "; ".join(counted[:NAMED]) + ("; ..." if len(counted) > NAMED else "")
@@ -149,6 +173,18 @@ class Linear(OverSites):
         return cls(x, terms=terms, compare="<=", constant=1.5)
 
 
-def _decimal(number: float) -> Fraction:
-    """The decimal that a number is written as, exactly."""
-    return Fraction(repr(float(number)))
+def _single(number: int) -> tuple[float, ...]:
+    """A whole number whose sums float64 holds."""
+    return (float(number),)
+
+
+def _split(number: int) -> tuple[float, ...]:
+    """A whole number as a multiple of LOW and what is left over; sums of either are exact."""
+    left = number % LOW
+    return float(number - left), float(left)
+
+
+def _power_below(size: Fraction) -> Fraction:
+    """A power of two that scales `size` to a whole number of about 60 bits."""
+    power = 60 - size.numerator.bit_length() + size.denominator.bit_length()
+    return Fraction(2) ** power

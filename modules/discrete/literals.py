@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.domain import Domain, Variable, View
 from engine.errors import BadQuery
 from engine.factors import Counted, Factors, Floats, Ints, ints
+from engine.plain import plain
 from modules.sites import (
     NAMED,
     Complaints,
@@ -56,7 +57,8 @@ class Literals:
 def read_literals(
     layout: Layout, literals: Sequence[Any], path_of: Callable[[int], str], third: type | None
 ) -> tuple[Ints, Ints, list[Any]]:
-    """Sites, places of values, and third entries (a bool or a finite float, if asked for).
+    """Sites, places of values, and third entries (a bool, or a finite number as it was given, if
+    asked for).
 
     Raises BadQuery with every place where something is wrong.
     """
@@ -85,8 +87,7 @@ def _read_fast(
         place = ints([own[type(x[1]), x[1]] for own, x in zip(owners, literals, strict=True)])
     extra = [x[2] for x in literals] if third else []
     if third is float:
-        extra = [float(x) for x in extra if type(x) in (int, float)]
-        if len(extra) < len(literals) or not np.isfinite(extra).all():
+        if not all(type(x) in (int, float) and finite(x) for x in extra):
             return None
     elif not {type(x) for x in extra} <= {bool}:
         return None
@@ -107,6 +108,7 @@ def _read_slowly(
     sites, places, extra = [], [], []
     for k, literal in enumerate(literals):
         path = path_of(k)
+        literal = plain(literal)
         if not isinstance(literal, (list, tuple)) or len(literal) != size:
             wrong.add(path, f"{literal!r} is no literal", f"write it as {form}")
             continue
@@ -123,9 +125,14 @@ def _read_slowly(
             wrong.add(f"{path}[2]", f"{rest[0]!r} is no sign", "write true or false")
         if third is float and not finite(rest[0]):
             wrong.add(f"{path}[2]", f"{rest[0]!r} is no finite number", "give a finite number")
-        extra += [third(x) for x in rest if third is bool or finite(x)] if third else []
+        extra += [_plain(x) for x in rest if third is bool or finite(x)] if third else []
     wrong.done()
     return ints(sites), ints(places), extra
+
+
+def _plain(value: Any) -> bool | int | float:
+    """A truth value or number of numpy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Masses:

@@ -16,6 +16,7 @@ import numpy as np
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Ints
 from modules.discrete.relations import GEOMETRY, Lines, check_names, geometric
+from modules.lines import lines_of
 from modules.sites import Complaints
 
 BLANKS = (".", "?", "_")
@@ -77,7 +78,7 @@ def read_solved(
     relations = check_names(relations, "relations")
     wrong = Complaints()
     read: list[tuple[int, list[str], dict[str, Lines]]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         words = line.split("#")[0].split()
         if words:
             symbols = _symbols([word for word in words if "=" not in word])

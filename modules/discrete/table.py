@@ -15,8 +15,9 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Floats, Ints, floats
 from engine.factors import Table as Costs
+from engine.plain import plain
 from modules.parameters import Number, Strict
-from modules.sites import Complaints, OverSites, finite, read_sites
+from modules.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
 
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
@@ -92,20 +93,21 @@ class Table(OverSites):
         if costs is not None:
             self._read_costs(costs)
         else:
-            self._read_tuples(tuples or (), default)
+            self._read_tuples(tuples, default)
         forbidden = bool(np.isinf(self.costs).any() or math.isinf(self.default))
         self.affine = not forbidden  # type: ignore[misc]
         self._prepare(forbidden)
 
     def _read_scopes(self, sites: Any) -> Ints:
         """The scopes. -> (m, arity); they have the same values at each of their places."""
-        if not isinstance(sites, (list, tuple, np.ndarray)) or not len(sites):
+        every = listed(sites)
+        if not every:
             raise BadQuery(
                 Mistake("sites", f"{sites!r} names no sites", "write it as [0, 1] or [[0, 1], ...]")
             )
-        nested = isinstance(sites[0], (list, tuple, np.ndarray))
+        nested = listed(every[0]) is not None
         try:
-            read = read_sites(self.layout, sites if nested else [sites], "sites")
+            read = read_sites(self.layout, every if nested else [every], "sites")
         except BadQuery as error:
             if nested:
                 raise
@@ -136,9 +138,10 @@ class Table(OverSites):
         flat = list(_nested(costs, self.sizes, "costs"))
         wrong = Complaints()
         for k, cost in enumerate(flat):
-            if cost is not None and not finite(cost):
-                path = "".join(f"[{i}]" for i in np.unravel_index(k, self.sizes))
-                wrong.add(f"costs{path}", f"{cost!r} is no finite cost", "give a number or null")
+            if cost is None or (type(cost) is float and math.isfinite(cost)):
+                continue
+            path = "".join(f"[{i}]" for i in np.unravel_index(k, self.sizes))
+            _check_cost(cost, f"costs{path}", wrong)
         wrong.done()
         self.costs = floats([math.inf if c is None else float(c) for c in flat])
         self.tuples = np.indices(self.sizes).reshape(arity, -1).T
@@ -147,22 +150,21 @@ class Table(OverSites):
     def _read_tuples(self, tuples: Any, default: Any) -> None:
         """Some combinations, the others at the default cost."""
         arity, wrong = len(self.sizes), Complaints()
-        if default is not None and not finite(default):
-            wrong.add("default", f"{default!r} is no finite cost", "give a number or null")
+        if default is not None:
+            _check_cost(default, "default", wrong)
         owners = [self.layout.domains[self.layout.entry[s]] for s in self.scopes[0]]
         read: dict[tuple[int, ...], float] = {}
-        if not isinstance(tuples, (list, tuple)):
+        every = listed(tuples)
+        if every is None:
             raise BadQuery(Mistake("tuples", f"{tuples!r} is no list", "write it as [[...], ...]"))
-        for k, entry in enumerate(tuples):
+        for k, entry in enumerate(map(plain, every)):
             path = f"tuples[{k}]"
-            if not isinstance(entry, (list, tuple)) or len(entry) != arity + 1:
+            if not isinstance(entry, list) or len(entry) != arity + 1:
                 remedy = f"write {arity} values, then the cost or null"
                 wrong.add(path, f"{entry!r} is no combination", remedy)
                 continue
             *values, cost = entry
-            if cost is not None and not finite(cost):
-                remedy = "give a number or null"
-                wrong.add(f"{path}[{arity}]", f"{cost!r} is no finite cost", remedy)
+            if cost is not None and not _check_cost(cost, f"{path}[{arity}]", wrong):
                 continue
             try:
                 key = tuple(
@@ -219,8 +221,8 @@ class Table(OverSites):
         ]
         return zip(*columns, strict=True)
 
-    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
-        x = self.layout.columns(tensors)
+    def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,) float64
+        x = self.layout.columns(tensors).double()
         picked = [
             x[:, column.to(x.device)[:, None] + torch.arange(k, device=x.device)]
             for column, k in zip(self._columns, self.sizes, strict=True)
@@ -313,7 +315,8 @@ class Table(OverSites):
 
 def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:
     """Nested lists of the given sizes, flat. Raises BadQuery with the place."""
-    if not isinstance(costs, (list, tuple, np.ndarray)):
+    costs = costs if isinstance(costs, (list, tuple)) else plain(costs)
+    if not isinstance(costs, (list, tuple)):
         raise BadQuery(Mistake(path, f"{costs!r} is no list", f"give {sizes[0]} entries"))
     if len(costs) != sizes[0]:
         raise BadQuery(
@@ -330,6 +333,17 @@ def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:
             raise BadQuery(Mistake(f"{path}[{k}]", f"{entry!r} is a list", "give a cost or null"))
         else:
             yield entry
+
+
+def _check_cost(cost: Any, path: str, wrong: Complaints) -> bool:
+    """Whether this is a finite cost that float64 holds as it is written; a complaint if not."""
+    if not finite(cost):
+        wrong.add(path, f"{cost!r} is no finite cost", "give a number or null")
+    elif rounds(cost):
+        wrong.add(path, f"{cost!r} has too many digits for a cost", ROUNDS)
+    else:
+        return True
+    return False
 
 
 def _getter(sites: list[int]) -> Any:

@@ -45,6 +45,7 @@ class TableModel:
         """Writes the file; it is whole, or the one before."""
         about = {
             "schema": self.schema.plain(),
+            "missing": self.schema.missing,
             "hidden": self.net.hidden,
             "target": self.target,
             "band": self.band if math.isfinite(self.band) else None,
@@ -67,7 +68,7 @@ def _model(raw: bytes) -> TableModel:
     if metadata["format"] != FORMAT:
         raise ValueError(metadata["format"])
     about: dict[str, Any] = json.loads(metadata["about"])
-    schema = Schema.of(about["schema"])
+    schema = Schema.of(about["schema"], about.get("missing"))
     net = TableNet(schema.sizes, int(about["hidden"]))
     net.load_state_dict(tensors)
     net.requires_grad_(False)

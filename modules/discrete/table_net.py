@@ -15,6 +15,7 @@ from torch.nn.functional import silu
 from engine.objectives.erasure import Conditionals
 
 WIDTH = 0.3  # standard deviation of the hidden units' first weights
+PRIOR = 0.5  # standard deviation of the logarithm of the temperature
 
 
 class TableNet(Conditionals):
@@ -79,6 +80,20 @@ class TableNet(Conditionals):
         hidden = silu(rest[:, None] + self.inward[own]) @ self.outward
         return (out + hidden) / self.temperature
 
+    @torch.no_grad()
+    def stand_alone(self, column: int, chances: Tensor) -> None:
+        """Cuts a column from all others: its values have these chances, whatever the others hold.
+
+        To hidden units it then says the same whatever it holds, what it said on average.
+        chances (K,), each above 0.
+        """
+        own = slice(self.starts[column], self.starts[column + 1])
+        values = slice(own.start, own.stop - 1)
+        self.pairs[own] = 0
+        self.pairs[:, own] = 0
+        self.inward[own] = chances.to(self.inward.dtype) @ self.inward[values]
+        self.single[values] = chances.log().to(self.single.dtype) * self.temperature
+
     def _couplings(self, own: slice | None = None) -> Tensor:
         """What pairs of literals of different columns add; symmetric. -> (width, width or K)"""
         if own is None:
@@ -87,7 +102,11 @@ class TableNet(Conditionals):
 
 
 def fitted_temperature(logits: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """The temperature of least -ln p on held-out cells: [((N, K) logits, (N,) codes), ...]."""
+    """The temperature of least -ln p on held-out cells: [((N, K) logits, (N,) codes), ...].
+
+    In place of codes there may be (N, K) chances. Its logarithm has a normal prior around 0, so
+    that few cells do not lead far from 1.
+    """
     low, high = math.log(0.2), math.log(5.0)
 
     def loss(log: float) -> float:
@@ -95,7 +114,7 @@ def fitted_temperature(logits: Sequence[tuple[Tensor, Tensor]]) -> float:
             nn.functional.cross_entropy(z.double() / math.exp(log), y, reduction="sum")
             for z, y in logits
         ]
-        return float(sum(losses))
+        return float(sum(losses)) + (log / PRIOR) ** 2 / 2
 
     ratio = (math.sqrt(5) - 1) / 2  # golden section: the loss is convex in 1 / temperature
     a, b = high - ratio * (high - low), low + ratio * (high - low)

@@ -13,12 +13,24 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from engine.lesson import Lesson
-from engine.objectives.erasure import Conditionals, Erasure, column_losses
-from engine.random import Stream
+from engine.objectives.erasure import Erasure
 from modules.catalogue import validated
-from modules.discrete.schema import Column, Schema, Type, Wanted, infer, read_grid
+from modules.discrete.schema import Schema, Type
+from modules.discrete.table_judging import (
+    Judge,
+    begin_at_marginals,
+    conditional_loss,
+    cut_off,
+    judged_cells,
+    plain_net,
+    temperature_of,
+)
 from modules.discrete.table_model import TableModel
-from modules.discrete.table_net import TableNet, fitted_temperature
+from modules.discrete.table_net import TableNet
+from modules.discrete.table_reading import read_grid
+from modules.discrete.table_split import Split, parted, shares
+from modules.discrete.table_types import Wanted, infer
+from modules.discrete.tabular import identifier, identifiers
 from modules.parameters import Number, Strict
 
 try:
@@ -27,10 +39,10 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 STEPS = 4_000
-HELD_OUT = 0.1  # share of the rows that temperature and band are fitted on
-MOST = 5_000  # of these
+LOOKS = ((2_000, 25), (math.inf, 250))  # rows, and steps from one look at held-out rows to the next
+LOOKED_AT = 500  # held-out rows at most, each time
+WAIT = 1_000  # steps without a better look after which training ends
 ORDINARY = 0.999  # quantile of their energies that ends the band
-SPLIT = 621  # lane of the stream
 
 
 class Options(Strict):
@@ -41,37 +53,30 @@ class Options(Strict):
         description="Of single columns: numeric, ordinal, cyclic, nominal, ignored.",
     )
     target: str | None = Field(None, description="The column that training and temperature favour.")
+    missing: list[str] | None = Field(
+        None,
+        description="The words that mean a missing cell, beside the empty one; without it, in "
+        "columns of numbers NA, NULL, None, n/a, - and the like, in columns of names ? alone.",
+    )
     bins: Annotated[StrictInt, Field(ge=2, le=256)] = Field(32, description="Of numeric columns.")
     hidden: Annotated[StrictInt, Field(ge=1, le=4096)] = 128
     rate: Annotated[Number, Field(gt=0, le=1)] = 3e-3
     batch: Annotated[StrictInt, Field(ge=1, le=65_536)] = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Rows to learn from, and rows to fit temperature and band on; -1: a missing cell."""
-
-    schema: Schema
-    rows: Tensor  # (N, D)
-    held: Tensor  # (M, D)
-
-
 def prepared(text: str, options: Options, seed: int) -> Split:
     """The schema of a table and its rows, split at random. Raises BadQuery with every mistake."""
     grid = read_grid(text)
+    missing = None if options.missing is None else tuple(options.missing)
+    target = None
     try:
-        schema = infer(grid, Wanted(options.types, options.bins))
+        schema = infer(grid, Wanted(options.types, options.bins, missing))
         if options.target is not None:
-            schema.place(options.target)
+            target = schema.place(options.target)
     except BadQuery as error:
         raise _placed(error) from None
     codes = torch.from_numpy(schema.codes(grid))
-    if len(codes) < 20:
-        raise BadQuery(Mistake("", f"{len(codes)} rows are too few to learn from", "give 20"))
-    stream = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(SPLIT)
-    order = stream.uniform(1, len(codes), dtype=torch.float64)[0].argsort()
-    held = min(MOST, max(1, int(HELD_OUT * len(codes))))
-    return Split(schema, codes[order[held:]], codes[order[:held]])
+    return parted(schema, codes, target, seed, grid.notes)
 
 
 def _placed(error: BadQuery) -> BadQuery:
@@ -87,54 +92,57 @@ def _placed(error: BadQuery) -> BadQuery:
     )
 
 
-def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, Trained]:
-    """Trains a network on the rows, then fits temperature and band on those held out."""
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """alone: columns that others do not help with, nor they with others."""
+
+    model: TableModel
+    trained: Trained
+    alone: tuple[str, ...]
+
+
+def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
+    """Trains a network on the rows as far as those held out bear it out, cuts off the columns that
+    it does not help with, then fits temperature and band."""
     net = TableNet(split.schema.sizes, options.hidden, torch.Generator().manual_seed(lesson.seed))
-    _begin_at_marginals(net, split.rows)
+    begin_at_marginals(net, split)
     target = None if options.target is None else split.schema.place(options.target)
     steps = STEPS if lesson.steps is None else lesson.steps
+    every = next(looks for most, looks in LOOKS if len(split.rows) < most)
+    every = max(1, min(every, steps // 4))
     recipe = Recipe(
         steps=steps,
         batch=min(options.batch, len(split.rows)),
         rate=options.rate,
         weight_decay=1e-4,
         warm=max(1, steps // 10),
-        every=max(1, min(500, steps // 4)),
+        every=every,
+        patience=max(1, WAIT // every),
         average=0.995,
         seconds=lesson.seconds,
         seed=lesson.seed,
     )
+    few = Split(split.schema, split.rows, split.held[:LOOKED_AT])
+    judge = Judge(net, judged_cells(few), target)
     trained = train(
         Erasure(favoured=target),
         {"energy": net},
         Stored({"codes": split.rows}),
         recipe,
         work=lesson.work,
-        held_out=lambda nets: conditional_loss(nets["energy"], split.held[:500], target),
+        held_out=lambda nets: judge(nets["energy"]),
     )
     net.eval().requires_grad_(False)
-    columns = range(len(net.sizes)) if target is None else [target]
-    net.temperature.fill_(fitted_temperature([_cells(net, split.held, d) for d in columns]))
+    alone: list[int] = []
+    if trained.kept:
+        net, alone = cut_off(net, split, judge)
+        told = [j for j in judged_cells(split) if j.column not in alone]
+        if fitting := [j for j in told if j.column == target] or told:
+            net.temperature.fill_(temperature_of(net, fitting))
+    for d in alone:  # once more, as their chances are divided by the temperature
+        net.stand_alone(d, shares(split.rows[:, d], split.schema.modelled[d]))
     model = TableModel(split.schema, net, options.target, _band(net, split.held), lesson.command)
-    return model, trained
-
-
-def _begin_at_marginals(net: TableNet, rows: Tensor) -> None:
-    """Single values start at the logarithm of their share: training learns the rest."""
-    with torch.no_grad():
-        for d, size in enumerate(net.sizes):
-            column = rows[:, d]
-            counts = torch.bincount(column[column >= 0], minlength=size).double() + 0.5
-            logs = (counts / counts.sum()).log()
-            start = net.starts[d]
-            net.single[start : start + size] = logs.float()
-
-
-@torch.no_grad()
-def _cells(net: TableNet, rows: Tensor, column: int) -> tuple[Tensor, Tensor]:
-    """Logits and codes of the cells of one column that are not missing."""
-    present = rows[rows[:, column] >= 0]
-    return net.logits(present, column), present[:, column]
+    return Fitted(model, trained, tuple(split.schema.modelled[d].name for d in alone))
 
 
 @torch.no_grad()
@@ -146,32 +154,39 @@ def _band(net: TableNet, held: Tensor) -> float:
     return float(np.quantile(net.energy(net.hot(whole)).double().numpy(), ORDINARY))
 
 
-@torch.no_grad()
-def conditional_loss(net: object, rows: Tensor, target: int | None) -> float:
-    """Mean of -ln p of a cell given the others, over columns, or of the target alone; in nats."""
-    assert isinstance(net, Conditionals)
-    columns = range(len(net.sizes)) if target is None else [target]
-    each = [column_losses(net, rows, d) for d in columns]
-    return float(np.mean([float(losses.mean()) for losses in each if len(losses)]))
-
-
 def learn(lesson: Lesson) -> list[str]:
     """Learns from a CSV, writes the weights, and says what was learned."""
     options = Options(**validated(Options, lesson.params, "discrete.tabular"))
     split = prepared(lesson.text, options, lesson.seed)
     with one_thread():
-        model, trained = fitted(split, options, lesson)
-    model.save(lesson.out)
-    target = None if options.target is None else split.schema.place(options.target)
-    loss = conditional_loss(model.net, split.held, target)
-    about = "a cell" if options.target is None else options.target
+        made = fitted(split, options, lesson)
+    made.model.save(lesson.out)
+    trained = made.trained
     return [
-        *(_described(c) for c in split.schema.columns),
+        *split.notes,
+        *_described(split.schema),
         f"{trained.steps} steps in {trained.seconds:.1f} s, ended by {trained.stopped}; "
-        f"on {len(split.held)} held-out rows -ln p of {about} given the others is {loss:.4f}, "
-        f"at temperature {float(model.net.temperature):.3f}",
+        + _judgement(made, split),
         f"wrote {lesson.out}",
     ]
+
+
+def _judgement(made: Fitted, split: Split) -> str:
+    """How good the chances are on rows that were not learned from, beside frequencies alone."""
+    net, name = made.model.net, made.model.target
+    target = None if name is None else split.schema.place(name)
+    loss, plain = (conditional_loss(n, split.held, target) for n in (net, plain_net(split)))
+    about = "a cell" if name is None else name
+    said = (
+        f"on {len(split.held)} held-out rows -ln p of {about} given the others is {loss:.4f}, "
+        f"at temperature {float(net.temperature):.3f}; by its frequencies alone {plain:.4f}"
+    )
+    if not made.trained.kept:
+        return f"{said}; nothing better than these was found, and the chances are these"
+    said += f"; the weights are those of step {made.trained.kept}"
+    if made.alone:
+        said += f"; not told by other columns, known by frequencies alone: {', '.join(made.alone)}"
+    return said
 
 
 @contextlib.contextmanager
@@ -185,9 +200,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _described(column: Column) -> str:
-    if column.type is Type.IGNORED:
-        return f"{column.name}: ignored"
-    what = "bins" if column.type is Type.NUMERIC else "values"
-    gaps = ", with missing cells" if column.gaps else ""
-    return f"{column.name}: {column.type}, {len(column.values)} {what}{gaps}"
+def _described(schema: Schema) -> list[str]:
+    """A line for each column: its type, its values, and what its cells were taken for."""
+    names = [c.name for c in schema.modelled]
+    called = dict(zip(names, identifiers(names), strict=True))
+    out = []
+    for column in schema.columns:
+        said = [f"{column.name}: {column.type}"]
+        if column.type is not Type.IGNORED:
+            what = "bin" if column.type is Type.NUMERIC else "value"
+            many = len(column.values) != 1
+            said[0] += f", {len(column.values)} {what}{'s' if many else ''}"
+            said[0] += ", with missing cells" if column.gaps else ""
+            said += [] if many else ["it is the same in every row"]
+        said += [column.note] if column.note else []
+        if called.get(column.name, column.name) != identifier(column.name):
+            said += [f"another column is called alike: in queries it is {called[column.name]}"]
+        out.append("; ".join(said))
+    return out

@@ -1,6 +1,5 @@
 """Rows of a table: an energy learned from a CSV, in nats, over one variable a column."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from modules.discrete.table_model import TableModel, chances, load_model, swept
 from modules.parameters import Number, Strict
 
 PROPOSED = 30  # Gibbs sweeps of a proposal
+LONGEST = 900  # characters of a variable's name
 
 
 class Parameters(Strict):
@@ -74,7 +74,7 @@ class Tabular(Term):
     def _order(self, columns: Sequence[str] | None) -> list[int]:
         names = [c.name for c in self.model.schema.modelled]
         if columns is None:
-            short = {identifier(name): name for name in names}
+            short = dict(zip(identifiers(names), names, strict=True))
             said = [short.get(v.variable.name, v.variable.name) for v in self.scope]
         else:
             said = list(columns)
@@ -196,16 +196,36 @@ class Tabular(Term):
 
     @classmethod
     def example(cls) -> "Tabular":
-        model = load_model("loans.safetensors")
+        columns = load_model("loans.safetensors").schema.modelled
+        names = identifiers([c.name for c in columns])
         return cls(
-            *(Variable(identifier(c.name), Finite(c.plain)) for c in model.schema.modelled),
+            *(Variable(n, Finite(c.plain)) for n, c in zip(names, columns, strict=True)),
             weights="loans.safetensors",
         )
 
 
+def identifiers(names: Sequence[str]) -> list[str]:
+    """The names of columns as those of variables: `hours-per-week` -> `hours_per_week`.
+
+    Each is another: where two would be the same, a name that is one already keeps it, and later
+    ones get a number, as in `a b`, `a-b` -> `a_b`, `a_b_2`.
+    """
+    taken = {name for name in names if identifier(name) == name}
+    out = []
+    for name in names:
+        made = first = identifier(name)
+        k = 1
+        while made in taken and made != name:
+            k += 1
+            made = f"{first}_{k}"
+        taken.add(made)
+        out.append(made)
+    return out
+
+
 def identifier(name: str) -> str:
-    """The name of a column as that of a variable: `hours-per-week` -> `hours_per_week`."""
-    made = re.sub(r"\W", "_", name)
+    """A name with what no identifier has replaced, cut to a length that a query may have."""
+    made = "".join(c if f"_{c}".isidentifier() else "_" for c in name)[:LONGEST]
     return made if made.isidentifier() else f"_{made}"
 
 

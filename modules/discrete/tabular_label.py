@@ -11,7 +11,7 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery
 from modules.discrete.table_net import TableNet
-from modules.discrete.tabular import Tabular, identifier
+from modules.discrete.tabular import Tabular, identifiers
 from modules.parameters import Number, Strict
 
 TIED = 1e9  # nats that keep a label from being its own rival
@@ -101,8 +101,9 @@ class TabularLabel(Term):
     @classmethod
     def example(cls) -> "TabularLabel":
         table = Tabular.example()
+        names = identifiers([c.name for c in table.columns])
         return cls(
-            *(Variable(identifier(c.name), Finite(c.plain)) for c in table.columns),
+            *(Variable(n, Finite(c.plain)) for n, c in zip(names, table.columns, strict=True)),
             weights="loans.safetensors",
             target="repaid",
         )

@@ -12,7 +12,7 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors, Ints, Table, floats
 from modules.pairs import agreement
 from modules.parameters import Number, Site, Strict
-from modules.sites import Complaints, OverSites, check_site, finite, read_lists
+from modules.sites import ROUNDS, Complaints, OverSites, check_site, finite, read_lists, rounds
 
 
 class Parameters(Strict):
@@ -102,6 +102,8 @@ def _read(term: OverSites, edges: Any) -> tuple[Ints, Ints, np.ndarray]:
         ]
         if not finite(edge[2]):
             wrong.add(f"{path}[2]", f"{edge[2]!r} is no finite number", "give a finite weight")
+        elif rounds(edge[2]):
+            wrong.add(f"{path}[2]", f"{edge[2]!r} has too many digits for a weight", ROUNDS)
         elif all(ends):
             read.append((int(edge[0]), int(edge[1]), float(edge[2])))
     wrong.done()

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.formats.base import Asked, Format
-from services.formats.files import read_text
+from services.formats.files import bare_name, read_text
 
 
 @lru_cache
@@ -30,7 +30,7 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
         if asked not in every:
             raise BadQuery(Mistake("--format", f"{asked!r} is unknown", known(asked, every)))
         return every[asked]
-    name = source.lower().removesuffix(".gz")
+    name = bare_name(source).lower()
     by_name = [format for format in every.values() if name.endswith(format.suffixes)]
     by_text = (format for format in every.values() if format.sniff(text))
     chosen = by_name[0] if by_name else next(by_text, None)
@@ -42,7 +42,7 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
 
 
 def read(
-    source: str, asked: str | None = None, given: Any = None, catalogue: Catalogue | None = None
+    source: str, asked: str | None = None, given: Any = None, catalogue: Kinds | None = None
 ) -> list[Asked]:
     """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake.
 
@@ -57,8 +57,11 @@ def read(
     except BadQuery as error:
         if catalogue is None:
             raise
-        more = chosen.mistakes_apart(text, catalogue)
-        raise type(error)(*dict.fromkeys([*error.mistakes, *more])) from None
+        every = [*error.mistakes, *chosen.mistakes_apart(text, catalogue)]
+        told: dict[tuple[str, str], Mistake] = {}
+        for mistake in every:
+            told.setdefault((mistake.path, mistake.problem), mistake)
+        raise type(error)(*told.values()) from None
 
 
 __all__ = ["Asked", "Format", "format_of", "formats", "read"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.query import Query
 from services.views import shown
 
@@ -27,6 +27,9 @@ class Asked:
     picture: Callable[[Values], str] | None = None  # for people; None: the values as tables
     restored: Callable[[int, Any], Any] | None = None  # (row, solution) -> with what the file held
     more: Callable[[int], dict[str, Any]] | None = None  # further fields of the answer of a row
+    # (row, solution) -> what people are shown beside entries of the answer's solution
+    beside: Callable[[int, Mapping[str, Any]], dict[str, str]] | None = None
+    notices: tuple[str, ...] = ()  # how the file was understood, where that may surprise
 
     def written(self, row: int, values: Values) -> Any:
         """The solution of a row, as the format writes it."""
@@ -43,7 +46,7 @@ class Format(ABC):
     """One way to write instances down. A file in this package that holds one is found."""
 
     name: ClassVar[str]
-    suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, without .gz
+    suffixes: ClassVar[tuple[str, ...]] = ()  # of file names, before that of a packing
 
     @abstractmethod
     def sniff(self, text: str) -> bool:
@@ -56,7 +59,7 @@ class Format(ABC):
         Raises BadQuery with every mistake; paths are lines or fields, without the file's name.
         """
 
-    def mistakes_apart(self, text: str, catalogue: Catalogue) -> list[Mistake]:
+    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
         """What else is wrong with a text that `read` refused, part by part.
 
         The default: instances of a standard format are told whole by `read`.

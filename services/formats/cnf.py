@@ -7,9 +7,14 @@ trailer `%` ends the file. The header must tell the numbers of variables and cla
 from functools import partial
 from typing import Any, ClassVar
 
+from modules.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
+from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
 from services.views import shown
+
+KINDS = ("cnf",)
+FORM = "p cnf VARIABLES CLAUSES"
 
 
 class Cnf(Format):
@@ -17,18 +22,15 @@ class Cnf(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".cnf", ".dimacs")
 
     def sniff(self, text: str) -> bool:
-        for line in text[:100_000].splitlines():
-            words = line.split()
-            if words and words[0] != "c":
-                return words[:2] == ["p", "cnf"]
-        return False
+        return begins(text, KINDS)
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         inputs(given, ())
         variables, clauses = parse(text)
+        values = [False, True] if variables else [False]  # made up: nothing is left to choose
         query = query_of(
             {
-                "variables": {"x": {"values": [False, True], "shape": [max(variables, 1)]}},
+                "variables": {"x": {"values": values, "shape": [max(variables, 1)]}},
                 "terms": [
                     {
                         "kind": "discrete.clause",
@@ -49,22 +51,19 @@ class Cnf(Format):
 def parse(text: str) -> tuple[int, list[list[int]]]:
     """The number of variables, and the clauses as lists of signed literals."""
     wrong = Mistakes()
-    header: tuple[int, int] | None = None
+    header: Header | None = None
     clauses: list[list[int]] = []
     clause: list[int] = []
-    last = number = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0][0] == "c":
-            continue
+    last = 0
+    for number, words in worded(text):
         if words[0] == "%":
             break
         last = number
         if words[0] == "p":
-            header = _header(words, number, header, wrong)
+            header = header_of(words, number, header, KINDS, FORM, wrong)
             continue
         if header is None:
-            wrong.add(number, "clauses before the header", "begin with p cnf VARIABLES CLAUSES")
+            wrong.add(number, "clauses before the header", f"begin with {FORM}")
             wrong.check()
         assert header is not None
         for word in words:
@@ -75,7 +74,7 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
                 clauses.append(list(dict.fromkeys(clause)))
                 clause = []
     if header is None:
-        wrong.add(max(last, 1), "the header is missing", "begin with p cnf VARIABLES CLAUSES")
+        wrong.add(max(last, 1), "the header is missing", f"begin with {FORM}")
         wrong.check()
     assert header is not None
     if clause:
@@ -90,23 +89,9 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
     return header[0], clauses
 
 
-def _header(
-    words: list[str], number: int, before: tuple[int, int] | None, wrong: Mistakes
-) -> tuple[int, int]:
-    if before is not None:
-        wrong.add(number, "a second header", "give one p line a file")
-        return before
-    counts = words[2:]
-    if words[1:2] != ["cnf"] or len(counts) != 2 or not all(c.isdecimal() for c in counts):
-        wrong.add(number, f"{shown(' '.join(words))} is no header", "write p cnf VARIABLES CLAUSES")
-        wrong.check()  # nothing that follows can be judged
-    return int(counts[0][:18]), int(counts[1][:18])
-
-
 def _literal(word: str, variables: int, number: int, wrong: Mistakes) -> int | None:
-    try:
-        literal = int(word)
-    except ValueError:
+    literal = whole_of(word)
+    if literal is None:
         wrong.add(number, f"{shown(word)} is no literal", "write signed whole numbers")
         return None
     if abs(literal) > variables:

@@ -8,11 +8,14 @@ nothing about colours and are skipped.
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
+from modules.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, inputs
+from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
 from services.views import shown
 
-HEADERS = ("edge", "edges", "col")
+KINDS = ("edge", "edges", "col")
+FORM = "p edge NODES EDGES"
 SKIPPED = ("n", "d", "v", "x")
 
 
@@ -21,11 +24,7 @@ class Col(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".col",)
 
     def sniff(self, text: str) -> bool:
-        for line in text[:100_000].splitlines():
-            words = line.split()
-            if words and words[0] != "c":
-                return words[0] == "p" and words[1:2] != [] and words[1] in HEADERS
-        return False
+        return begins(text, KINDS)
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         mistakes: list[Mistake] = []
@@ -41,9 +40,10 @@ class Col(Format):
             mistakes += error.mistakes
         if mistakes:
             raise BadQuery(*mistakes)
+        values = list(range(colors if nodes else 1))  # a node made up: nothing is left to choose
         query = query_of(
             {
-                "variables": {"color": {"values": list(range(colors)), "shape": [max(nodes, 1)]}},
+                "variables": {"color": {"values": values, "shape": [max(nodes, 1)]}},
                 "terms": [
                     {"kind": "graph.coloring", "scope": ["color"], "params": {"edges": edges}}
                 ],
@@ -68,20 +68,19 @@ def _colors(given: Any) -> int:
 def parse(text: str) -> tuple[int, list[list[int]]]:
     """The number of nodes, and each edge once, as pairs of nodes from 0."""
     wrong = Mistakes()
-    header: tuple[int, int] | None = None
+    header: Header | None = None
     edges: dict[tuple[int, int], None] = {}
     lines = last = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0][0] == "c" or words[0] in SKIPPED:
+    for number, words in worded(text):
+        if words[0] in SKIPPED:
             continue
         last = number
         if words[0] == "p":
-            header = _header(words, number, header, wrong)
+            header = header_of(words, number, header, KINDS, FORM, wrong)
         elif words[0] != "e":
             wrong.add(number, f"{shown(words[0])} begins no line", "write p, e, or c")
         elif header is None:
-            wrong.add(number, "edges before the header", "begin with p edge NODES EDGES")
+            wrong.add(number, "edges before the header", f"begin with {FORM}")
             wrong.check()
         else:
             lines += 1
@@ -89,7 +88,7 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
             if a != b:
                 edges[min(a, b), max(a, b)] = None
     if header is None:
-        wrong.add(max(last, 1), "the header is missing", "begin with p edge NODES EDGES")
+        wrong.add(max(last, 1), "the header is missing", f"begin with {FORM}")
     elif lines < header[1] and 2 * lines != header[1] and not wrong.found:  # may count both ways
         wrong.add(
             last,
@@ -101,29 +100,16 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
     return header[0], [[a, b] for a, b in edges]
 
 
-def _header(
-    words: list[str], number: int, before: tuple[int, int] | None, wrong: Mistakes
-) -> tuple[int, int]:
-    if before is not None:
-        wrong.add(number, "a second header", "give one p line a file")
-        return before
-    counts = words[2:]
-    named = len(words) > 1 and words[1] in HEADERS
-    if not named or len(counts) != 2 or not all(c.isdecimal() for c in counts):
-        wrong.add(number, f"{shown(' '.join(words))} is no header", "write p edge NODES EDGES")
-        wrong.check()  # nothing that follows can be judged
-    return int(counts[0][:18]), int(counts[1][:18])
-
-
 def _edge(words: list[str], nodes: int, number: int, wrong: Mistakes) -> tuple[int, int]:
     """The ends of an edge, from 0; (0, 0) when it cannot be read."""
-    ends = words[1:]
-    if len(ends) != 2 or not all(end.isdecimal() for end in ends):
+    ends = [whole_of(word) for word in words[1:]]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
         wrong.add(number, f"{shown(' '.join(words))} is no edge", "write e NODE NODE")
         return 0, 0
-    a, b = (int(end[:18]) for end in ends)
-    for end in (a, b):
-        if not 1 <= end <= nodes:
-            wrong.add(number, f"node {end}, but the header names {nodes}", f"give 1 to {nodes}")
+    for end in ends:
+        if end is None or not 1 <= end <= nodes:
+            wrong.add(
+                number, f"node {shown(end)}, but the header names {nodes}", f"give 1 to {nodes}"
+            )
             return 0, 0
-    return a - 1, b - 1
+    return ends[0] - 1, ends[1] - 1

@@ -1,26 +1,57 @@
-"""Opens what a user names: a file, a gzip of one, or `-`; bounded, with plain words for trouble."""
+"""Opens what a user names: a file, a packed one, or `-`; bounded, with plain words for trouble."""
 
+import bz2
 import difflib
+import lzma
 import os
+import re
 import stat
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from engine.errors import BadQuery, Mistake, TooLarge
 
 MOST = 256 << 20  # bytes of one text, unpacked
+MEMORY = 512 << 20  # bytes that unpacking an xz may take
 
-_GZIP = b"\x1f\x8b"
+
+class Packing(NamedTuple):
+    """One way to pack files: a file may hold several streams of it, one after another."""
+
+    name: str
+    suffix: str
+    magic: bytes  # what every stream begins with
+    opened: Callable[[], Any]  # unpacks one stream: decompress(raw, most), eof, unused_data
+
+
+PACKINGS = (
+    Packing("gzip", ".gz", b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31)),
+    Packing("bzip2", ".bz2", b"BZh", bz2.BZ2Decompressor),
+    Packing(
+        "xz",
+        ".xz",
+        b"\xfd7zXZ\x00",
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY),
+    ),
+)
+_BROKEN = (zlib.error, lzma.LZMAError, OSError)
+_DOS_END = b"\x1a"  # Ctrl-Z, which ends a text of DOS
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x1b")) + b"\x7f"
 
 
 def read_text(source: str) -> str:
     """The text of a file; bytes that are not UTF-8 are kept as surrogates, for comments' sake."""
     raw = _bytes(source)
-    if raw.startswith(_GZIP):
-        raw = _unpacked(raw)
+    for packing in PACKINGS:
+        if raw.startswith(packing.magic):
+            raw = _unpacked(raw, packing)
+            break
+    body = raw.rstrip(_DOS_END + b" \t\r\n")
+    if _DOS_END in raw[len(body) :]:
+        raw = body
     if not raw.strip():
         _refuse("line 1", "the file is empty", "write at least one instance")
     head = raw[:65_536]
@@ -30,9 +61,26 @@ def read_text(source: str) -> str:
         _refuse(
             "line 1",
             f"the file is binary: {strange} bytes of its beginning are no text",
-            "give a text file, or a gzip of one",
+            "give a text file, or one packed by gzip, bzip2 or xz",
         )
     return raw.decode("utf-8-sig", "surrogateescape")
+
+
+def bare_name(source: str) -> str:
+    """The name of a file without the suffix of its packing."""
+    for packing in PACKINGS:
+        if source.lower().endswith(packing.suffix):
+            return source[: -len(packing.suffix)]
+    return source
+
+
+def check_utf8(text: str) -> None:
+    """Refuses a text of `read_text` with bytes that are not UTF-8, where all of it counts."""
+    found = re.search("[\udc80-\udcff]", text)
+    if found is not None:
+        line = 1 + len(re.findall(r"\r\n|\r|\n", text[: found.start()]))
+        byte = ord(found[0]) - 0xDC00
+        _refuse(f"line {line}", f"byte 0x{byte:02x} is not UTF-8", "save the file as UTF-8")
 
 
 def _bytes(source: str) -> bytes:
@@ -59,20 +107,20 @@ def _bytes(source: str) -> bytes:
     return raw
 
 
-def _unpacked(raw: bytes) -> bytes:
-    """All members of a gzip, one after another."""
+def _unpacked(raw: bytes, packing: Packing) -> bytes:
+    """All streams of a packed file, one after another."""
     out: list[bytes] = []
     room = MOST + 1
     try:
-        while raw.startswith(_GZIP) and room > 0:
-            stream = zlib.decompressobj(wbits=31)
+        while raw.startswith(packing.magic) and room > 0:
+            stream = packing.opened()
             out.append(stream.decompress(raw, room))
             room -= len(out[-1])
             if not stream.eof and room > 0:
-                _refuse("", "the gzip ends too early", "copy the file again, whole")
+                _refuse("", f"the {packing.name} ends too early", "copy the file again, whole")
             raw = stream.unused_data
-    except zlib.error as error:
-        _refuse("", f"the gzip is broken ({error})", "copy the file again, whole")
+    except _BROKEN as error:
+        _refuse("", f"the {packing.name} is broken ({error})", "copy the file again, whole")
     if room <= 0:
         _too_large()
     return b"".join(out)

@@ -9,10 +9,11 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from modules.catalogue import Catalogue
+from modules.kinds import Kinds
 from services.compile import mistakes_apart
 from services.document import parse_document
 from services.formats.base import Asked, Format
+from services.formats.files import bare_name
 from services.query import Query, parse_query
 from services.views import shown
 
@@ -30,10 +31,10 @@ class QueryFile(Format):
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         raw = text.encode("utf-8", "surrogateescape")  # so that bytes that are no text are told
-        query = _with(parse_query(raw, source.removesuffix(".gz")), given)
+        query = _with(parse_query(raw, bare_name(source)), given)
         return [Asked(query, source, tuple(range(1, query.rows + 1)), dict)]
 
-    def mistakes_apart(self, text: str, catalogue: Catalogue) -> list[Mistake]:
+    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
         try:
             data = parse_document(text.encode("utf-8", "surrogateescape"))
         except BadQuery:

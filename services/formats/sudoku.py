@@ -1,9 +1,8 @@
-"""Sudoku: one puzzle a line, of 4x4 to 25x25; a file of many puzzles is one batch.
+"""Sudoku: puzzles of 4x4 to 25x25, as `boards` reads them; a file of many is one batch.
 
-A line is `puzzle`, or `id puzzle`; what follows is ignored (often the solution). The puzzle is the
-first of the first two words whose length is 16, 81, 256 or 625 and whose signs fit its size.
-Words end at white space, comma, semicolon or bar. `.` and `0` are blanks, 1-9 and then A-P (or
-a-p) are values; a line that begins with `#` is a comment.
+One puzzle a line, and what follows it is ignored; a column of a CSV; or n rows of n. Values are 1-9
+and then A-P (or a-p); or 0-9A-O, where 0 is no blank. Blanks are `.`, or 0, or one of - * _ ? x;
+`#` begins a comment. A solution is one string of the signs that its puzzle is written with.
 """
 
 import re
@@ -11,34 +10,29 @@ from functools import lru_cache, partial
 from math import isqrt
 from typing import Any, ClassVar, NamedTuple
 
+from modules.lines import lines_of
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
+from services.formats.boards import read_boards
+from services.formats.signs import SYMBOLS
 from services.query import Query, query_of
-from services.views import shown
 
-SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
-SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells
+SIGNS = f"0{SYMBOLS}"
 BATCH = 20_000  # puzzles of one query
 
 _WORDS = re.compile(r"[\s,;|]+")
-_CELLS = re.compile(r"[.0-9A-Za-z]{12,}")
+_CELLS = re.compile(r"(?=.*[.0-9*_?-])[.0-9A-Za-z*_?-]{12,}")
 
 
 class Board(NamedTuple):
     """What all boards of one size share."""
 
     n: int
-    value: dict[str, int | None]  # of each sign
     lines: list[list[int]]  # cells that differ pairwise: rows, columns, boxes
-    accepted: re.Pattern[str]
 
 
 @lru_cache
 def board(n: int) -> Board:
     """The board of size n x n."""
-    signs = SYMBOLS[:n]
-    value: dict[str, int | None] = {".": None, "0": None}
-    for place, sign in enumerate(signs):
-        value[sign] = value[sign.lower()] = place + 1
     at = [[row * n + column for column in range(n)] for row in range(n)]
     m = isqrt(n)
     boxes = [
@@ -47,49 +41,39 @@ def board(n: int) -> Board:
         for c in range(0, n, m)
     ]
     columns = [list(column) for column in zip(*at)]
-    accepted = re.compile(f"[{''.join(value)}]+".replace(".", r"\."))
-    return Board(n, value, at + columns + boxes, accepted)
+    return Board(n, at + columns + boxes)
 
 
 class Sudoku(Format):
     name: ClassVar[str] = "sudoku"
-    suffixes: ClassVar[tuple[str, ...]] = (".sudoku", ".sdk", ".sdm")
+    suffixes: ClassVar[tuple[str, ...]] = (".sudoku", ".sdk", ".sdm", ".ss")
 
     def sniff(self, text: str) -> bool:
-        for line in text[:100_000].splitlines():
-            if line.strip() and not line.startswith("#"):
-                return any(_CELLS.fullmatch(word) for word in _words(line))
-        return False
+        text = text[:100_000]
+        first = next((line for line in lines_of(text) if line.partition("#")[0].strip()), "")
+        if any(map(_CELLS.fullmatch, _WORDS.split(first.strip(), maxsplit=2)[:2])):
+            return True
+        wrong = Mistakes()
+        return bool(read_boards(text, wrong)) and not wrong.found
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         inputs(given, ())
         wrong = Mistakes()
-        batches: dict[int, list[tuple[int, str]]] = {}  # by size: (number, puzzle)
-        count = 0
-        for line_number, line in enumerate(text.splitlines(), 1):
-            words = _words(line)
-            if not words or line.startswith("#"):
-                continue
-            puzzle = next((word for word in words if _legal(word)), None)
-            if puzzle is None:
-                wrong.add(line_number, *_why(words))
-                continue
-            count += 1
-            batches.setdefault(SIZES[len(puzzle)], []).append((count, puzzle))
-        if not count and not wrong.found:
-            wrong.add(1, "no puzzle in the whole text", "write one puzzle a line")
+        batches: dict[tuple[int, int], list[tuple[int, str]]] = {}  # (number, cells)
+        for number, (_, n, first, cells) in enumerate(read_boards(text, wrong), 1):
+            batches.setdefault((n, first), []).append((number, cells))
         wrong.check()
         return [
-            _asked(n, puzzles[k : k + BATCH], source)
-            for n, puzzles in batches.items()
+            _asked(n, first, puzzles[k : k + BATCH], source)
+            for (n, first), puzzles in batches.items()
             for k in range(0, len(puzzles), BATCH)
         ]
 
 
-def sudoku_query(n: int, puzzles: list[str]) -> Query:
-    """Puzzles of one size as the rows of one query."""
-    shared = board(n)
-    value = shared.value
+def sudoku_query(n: int, puzzles: list[str], first: int = 1) -> Query:
+    """Puzzles of one size as the rows of one query; values run from `first`."""
+    values = list(range(first, first + n))
+    value: dict[str, int | None] = {".": None, "0": None} | dict(zip(SIGNS[first:], values))
     rows = [range(k, k + n) for k in range(0, n * n, n)]
     evidence = []
     for puzzle in puzzles:
@@ -97,12 +81,12 @@ def sudoku_query(n: int, puzzles: list[str]) -> Query:
         evidence.append({"grid": [flat[row.start : row.stop] for row in rows]})
     return query_of(
         {
-            "variables": {"grid": {"values": list(range(1, n + 1)), "shape": [n, n]}},
+            "variables": {"grid": {"values": values, "shape": [n, n]}},
             "terms": [
                 {
                     "kind": "discrete.all_different",
                     "scope": ["grid"],
-                    "params": {"lines": shared.lines},
+                    "params": {"lines": board(n).lines},
                 }
             ],
             "evidence": evidence,
@@ -110,15 +94,15 @@ def sudoku_query(n: int, puzzles: list[str]) -> Query:
     )
 
 
-def _asked(n: int, puzzles: list[tuple[int, str]], source: str) -> Asked:
-    query = sudoku_query(n, [puzzle for _, puzzle in puzzles])
+def _asked(n: int, first: int, puzzles: list[tuple[int, str]], source: str) -> Asked:
+    query = sudoku_query(n, [cells for _, cells in puzzles], first)
     numbers = tuple(number for number, _ in puzzles)
     return Asked(query, source, numbers, written, partial(drawn, n))
 
 
 def written(values: Values) -> str:
     """The grid as one string."""
-    return "".join([SYMBOLS[value - 1] for row in values["grid"] for value in row])
+    return "".join([SIGNS[value] for row in values["grid"] for value in row])
 
 
 def drawn(n: int, values: Values) -> str:
@@ -127,37 +111,8 @@ def drawn(n: int, values: Values) -> str:
     rule = "+".join(["-" * (2 * m + 1)] * m)[1:-1]
     out = []
     for r, row in enumerate(values["grid"]):
-        signs = ["." if value is None else SYMBOLS[value - 1] for value in row]
+        signs = ["." if value is None else SIGNS[value] for value in row]
         if r and r % m == 0:
             out.append(rule)
         out.append(" | ".join(" ".join(signs[c : c + m]) for c in range(0, n, m)))
     return "\n".join(out)
-
-
-def _words(line: str) -> list[str]:
-    """The first two words of a line."""
-    return [word for word in _WORDS.split(line.strip(), maxsplit=2)[:2] if word]
-
-
-def _legal(word: str) -> bool:
-    n = SIZES.get(len(word))
-    return n is not None and board(n).accepted.fullmatch(word) is not None
-
-
-def _why(words: list[str]) -> tuple[str, str]:
-    """What is wrong with a line, and what to do."""
-    for word in words:
-        n = SIZES.get(len(word))
-        if n is not None:
-            accepted = board(n).value
-            place = next(k for k, sign in enumerate(word) if sign not in accepted)
-            return (
-                f"{shown(word[place])} at place {place + 1} is no value of a {n}x{n} grid",
-                f"use 1 to {SYMBOLS[n - 1]}, and . or 0 for a blank",
-            )
-    longest = max(words, key=len)
-    near = min(SIZES, key=lambda cells: abs(cells - len(longest)))
-    return (
-        f"{shown(longest, 20)} has {len(longest)} characters",
-        f"write 16, 81, 256 or 625 (nearest: {near}, a {SIZES[near]}x{SIZES[near]} grid)",
-    )

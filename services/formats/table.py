@@ -5,24 +5,28 @@ an asked cell below which an answer is flagged ABSTAIN; `terms`: terms of the us
 columns, as in a query file; `flip`: `{column: value}`, for the smallest change of each row that
 makes the energy prefer that value; `keep`: columns that such a change must leave as they are; the
 field `smallest` tells whether fewer changes were ruled out.
-`?` and `NA` count as empty. The solution is the whole row, `{column: text}`; `probabilities` holds
-the chance of every value of each asked cell, given the cells that are not empty (terms of the
-user's own do not enter it).
+Words that mean a missing cell count as empty, and that is told: those the weights were trained
+with, otherwise `NA`, `NULL` and the like in columns of numbers, and `?` alone in columns of names.
+The solution is the whole row, `{column: text}`, with all that was given to the letter;
+`probabilities` holds the chance of every value of each asked cell, given the cells that are not
+empty (terms of the user's own do not enter it).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 
 from engine.errors import BadQuery, Mistake, join
-from modules.discrete.schema import Column, Grid, read_grid
+from modules.discrete.schema import Column
 from modules.discrete.table_changes import smallest_change
 from modules.discrete.table_model import TableModel, chances, load_model
-from modules.discrete.tabular import identifier
+from modules.discrete.table_reading import Grid, read_grid
+from modules.discrete.tabular import identifiers
 from services.formats.base import Asked, Format, Values, inputs
+from services.formats.files import check_utf8
 from services.query import Query, query_of
 from services.views import shown
 
@@ -45,10 +49,15 @@ class Sheet:
     def columns(self) -> tuple[Column, ...]:
         return self.model.schema.modelled
 
+    @property
+    def names(self) -> list[str]:
+        """The variable of each column."""
+        return identifiers([column.name for column in self.columns])
+
 
 class Table(Format):
     name: ClassVar[str] = "table"
-    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
 
     def sniff(self, text: str) -> bool:
         del text  # any text may be a CSV: its name or --format says so
@@ -63,6 +72,7 @@ class Table(Format):
         except BadQuery as error:
             wrong += [Mistake(_given(m.path), m.problem, m.remedy) for m in error.mistakes]
         try:
+            check_utf8(text)
             grid = read_grid(text)
             if not wrong:
                 codes = torch.from_numpy(model.schema.codes(grid))
@@ -72,8 +82,11 @@ class Table(Format):
         if sheet is None:
             raise BadQuery(*wrong)
         if "flip" in given:
-            return _flips(sheet, source, given)
-        return [_asked(sheet, source, given, numbers) for numbers in _bunches(sheet.codes)]
+            every = _flips(sheet, source, given)
+        else:
+            every = [_asked(sheet, source, given, numbers) for numbers in _bunches(sheet.codes)]
+        notices = (*grid.notes, *model.schema.taken(grid))
+        return [replace(every[0], notices=notices), *every[1:]]
 
 
 def _given(path: str) -> str:
@@ -111,18 +124,16 @@ def _bunches(codes: torch.Tensor) -> list[list[int]]:
     return [g[k : k + BATCH] for g in groups.values() for k in range(0, len(g), BATCH)]
 
 
-def variables(model: TableModel) -> dict[str, Any]:
+def _variables(sheet: Sheet) -> dict[str, Any]:
     """One variable a column, named by it and with its values."""
-    return {identifier(c.name): {"values": list(c.plain)} for c in model.schema.modelled}
+    named = zip(sheet.names, sheet.columns, strict=True)
+    return {name: {"values": list(column.plain)} for name, column in named}
 
 
-def evidence(model: TableModel, codes: Sequence[int]) -> dict[str, Any]:
+def _evidence(sheet: Sheet, codes: Sequence[int]) -> dict[str, Any]:
     """What is given of a row: the value of each cell that is not empty."""
-    return {
-        identifier(c.name): c.plain[code]
-        for c, code in zip(model.schema.modelled, codes, strict=True)
-        if code >= 0
-    }
+    every = zip(sheet.names, sheet.columns, codes, strict=True)
+    return {name: column.plain[code] for name, column, code in every if code >= 0}
 
 
 def _query(
@@ -133,7 +144,7 @@ def _query(
     try:
         return query_of(
             {
-                "variables": variables(sheet.model),
+                "variables": _variables(sheet),
                 "terms": [*own, *terms],
                 "evidence": rows,
             }
@@ -151,26 +162,28 @@ def _energy(sheet: Sheet, given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "confidence" in given:
         params["confidence"] = float(given["confidence"])
-    return {"kind": KIND, "scope": list(variables(sheet.model)), "params": params}
+    return {"kind": KIND, "scope": sheet.names, "params": params}
 
 
 def _asked(sheet: Sheet, source: str, given: Mapping[str, Any], numbers: list[int]) -> Asked:
-    rows = [evidence(sheet.model, sheet.codes[n].tolist()) for n in numbers]
+    rows = [_evidence(sheet, sheet.codes[n].tolist()) for n in numbers]
+    chances = _Chances(sheet, numbers)
     return Asked(
         _query(sheet, given, [_energy(sheet, given)], rows),
         source,
         tuple(n + 1 for n in numbers),
         partial(_solution, sheet),
         restored=partial(_restored, sheet, numbers),
-        more=_Chances(sheet, numbers),
+        more=chances,
+        beside=chances.beside,
     )
 
 
 def _solution(sheet: Sheet, values: Values) -> dict[str, str]:
     """The modelled columns as texts."""
     return {
-        column.name: column.values[column.code(values[identifier(column.name)])]
-        for column in sheet.columns
+        column.name: column.values[column.code(values[name])]
+        for name, column in zip(sheet.names, sheet.columns, strict=True)
     }
 
 
@@ -182,7 +195,7 @@ def _restored(
     cells = dict(zip(sheet.grid.header, sheet.grid.rows[n], strict=True))
     for d, column in enumerate(sheet.columns):
         said = solution[column.name]
-        if cells[column.name] is None or column.code(said) != int(sheet.codes[n, d]):
+        if column.code(said) != int(sheet.codes[n, d]):  # -1 where it was missing
             cells[column.name] = said
     return cells
 
@@ -214,6 +227,11 @@ class _Chances:
                 if codes[d] < 0
             }
         }
+
+    def beside(self, row: int, solution: Mapping[str, Any]) -> dict[str, str]:
+        """What stands beside the filled cells of a row: their chances, in words."""
+        found = self(row)["probabilities"]
+        return {name: f"chance {found[name][solution[name]]:.4g}" for name in found}
 
 
 def _flips(sheet: Sheet, source: str, given: Mapping[str, Any]) -> list[Asked]:
@@ -252,7 +270,7 @@ def _flip(
     cells are empty (these cost nothing), or with terms of the user's own, all that are not kept.
     """
     codes = sheet.codes[n].tolist()
-    names = [identifier(c.name) for c in sheet.columns]
+    names = sheet.names
     rule = {
         "kind": FLIP,
         "scope": names,

@@ -64,6 +64,32 @@ FLAG_CANCELLED: Flag.ValueType  # 2
 FLAG_ABSTAIN: Flag.ValueType  # 3
 Global___Flag: _TypeAlias = Flag  # noqa: Y015
 
+class _Ended:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EndedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ended.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENDED_UNSPECIFIED: _Ended.ValueType  # 0
+    """there was none"""
+    ENDED_PROVED: _Ended.ValueType  # 1
+    ENDED_TIME: _Ended.ValueType  # 2
+    ENDED_STEPS: _Ended.ValueType  # 3
+    ENDED_GAVE_UP: _Ended.ValueType  # 4
+    ENDED_CANCELLED: _Ended.ValueType  # 5
+
+class Ended(_Ended, metaclass=_EndedEnumTypeWrapper):
+    """Why a search ended."""
+
+ENDED_UNSPECIFIED: Ended.ValueType  # 0
+"""there was none"""
+ENDED_PROVED: Ended.ValueType  # 1
+ENDED_TIME: Ended.ValueType  # 2
+ENDED_STEPS: Ended.ValueType  # 3
+ENDED_GAVE_UP: Ended.ValueType  # 4
+ENDED_CANCELLED: Ended.ValueType  # 5
+Global___Ended: _TypeAlias = Ended  # noqa: Y015
+
 @_typing.final
 class TermEnergy(_message.Message):
     """The share of one term; no energy means it is not finite."""
@@ -286,6 +312,7 @@ class Answer(_message.Message):
     SECONDS_FIELD_NUMBER: _builtins.int
     RUNNER_UP_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     energy: _builtins.float
     bound: _builtins.float
@@ -295,6 +322,7 @@ class Answer(_message.Message):
     seconds: _builtins.float
     proof: _builtins.str
     """that it is infeasible, in the DRAT format; left out: not asked for"""
+    ended: Global___Ended.ValueType
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
         """left out when infeasible"""
@@ -330,10 +358,11 @@ class Answer(_message.Message):
         seconds: _builtins.float = ...,
         runner_up: Global___RunnerUp | None = ...,
         proof: _builtins.str | None = ...,
+        ended: Global___Ended.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

@@ -53,7 +53,6 @@ class Module(_message.Message):
     AFFINE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
-    MAX_BATCH_FIELD_NUMBER: _builtins.int
     DECIDES_FIELD_NUMBER: _builtins.int
     PROPOSES_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
@@ -68,8 +67,6 @@ class Module(_message.Message):
     """JSON Schema"""
     version: _builtins.str
     """changes when the term computes something else"""
-    max_batch: _builtins.int
-    """states in one message; 0: no limit but the size of messages"""
     decides: _builtins.bool
     """can say of plain values whether they hold"""
     proposes: _builtins.bool
@@ -88,7 +85,6 @@ class Module(_message.Message):
         affine: _builtins.bool = ...,
         parameters: _builtins.str = ...,
         version: _builtins.str = ...,
-        max_batch: _builtins.int = ...,
         decides: _builtins.bool = ...,
         proposes: _builtins.bool = ...,
         shared_memory: _builtins.bool = ...,
@@ -96,7 +92,7 @@ class Module(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "accepts", b"accepts", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "max_batch", b"max_batch", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "accepts", b"accepts", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,21 +213,27 @@ class Binding(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PARAMS_FIELD_NUMBER: _builtins.int
     DOMAINS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     @_builtins.property
     def params(self) -> _value_pb2.Assignment: ...
     @_builtins.property
     def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Domain]: ...
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the variables of the scope, for what the term tells; or none"""
+
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
         params: _value_pb2.Assignment | None = ...,
         domains: _abc.Iterable[Global___Domain] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["params", b"params"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "kind", b"kind", "params", b"params"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domains", b"domains", "kind", b"kind", "names", b"names", "params", b"params"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,9 +291,12 @@ class StructureRequest(_message.Message):
 
     BINDING_FIELD_NUMBER: _builtins.int
     KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     known_digest: _builtins.str
     """of the structure the caller has; empty: none"""
+    weight: _builtins.float
+    """of the term in the energy; left out: it is required"""
     @_builtins.property
     def binding(self) -> Global___Binding: ...
     @_builtins.property
@@ -301,13 +306,16 @@ class StructureRequest(_message.Message):
         *,
         binding: Global___Binding | None = ...,
         known_digest: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "known_digest", b"known_digest", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "known_digest", b"known_digest", "raw_contents", b"raw_contents", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___StructureRequest: _TypeAlias = StructureRequest  # noqa: Y015
 
@@ -317,12 +325,9 @@ class StructureResponse(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTORS_FIELD_NUMBER: _builtins.int
-    FLOOR_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """of the structure; empty: the term has none"""
-    floor: _builtins.float
-    """proved lower bound of the energy"""
     @_builtins.property
     def factors(self) -> Global___Factors:
         """left out when there is none, or when known_digest is still right"""
@@ -334,12 +339,11 @@ class StructureResponse(_message.Message):
         *,
         digest: _builtins.str = ...,
         factors: Global___Factors | None = ...,
-        floor: _builtins.float = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["factors", b"factors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "factors", b"factors", "floor", b"floor", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "factors", b"factors", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -624,7 +628,7 @@ class JudgeRequest(_message.Message):
     def binding(self) -> Global___Binding: ...
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arguments]:
-        """none: only whether the binding makes sense"""
+        """None: only whether the binding makes sense; without domains too, only whether its parameters do."""
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...

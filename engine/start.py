@@ -1,0 +1,84 @@
+"""Where a search starts: states that are given, that terms propose, and random ones."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.energy import Term, scope_domains
+from engine.errors import BadQuery, Mistake
+from engine.problem import Problem
+from engine.random import Stream
+
+PROPOSED = 401  # lane of the stream that terms propose from
+
+
+class Start(Mapping[str, Tensor]):
+    """Starting states, drawn or projected when a minimizer first looks at a variable.
+
+    Where n terms propose states of a variable, particle p of each row starts from the proposal of
+    the term at place p mod (n + 1); the last of these shares stays random.
+    """
+
+    def __init__(self, problem: Problem, particles: int, rng: Stream, given: State):
+        self.problem, self.particles, self.rng, self.given = problem, particles, rng, given
+        self._drawn: dict[str, Tensor] = {}
+        self._proposed: dict[int, tuple[Tensor, ...] | None] = {}  # by the place of the term
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._drawn:
+            self._drawn[name] = self._draw(name)
+        return self._drawn[name]
+
+    def _draw(self, name: str) -> Tensor:
+        domain = self.problem.domain(name)
+        if name in self.given:
+            given = self.given[name]
+            wanted = (self.problem.rows * self.particles, *domain.event)
+            if given.shape[0] == self.problem.rows and self.particles > 1:
+                given = given.repeat_interleave(self.particles, 0)
+            if tuple(given.shape) != wanted:
+                raise BadQuery(
+                    Mistake(f"start.{name}", f"shape {tuple(given.shape)}", f"give {wanted}")
+                )
+            return domain.decide(domain.project(given))
+        lane = list(self.problem.domains).index(name)
+        x = self.problem.sample(name, self.particles, self.rng.fork(lane))
+        proposed = list(self._proposals(name, x))
+        if not proposed:
+            return x
+        share = (
+            torch.arange(len(x), device=x.device) % self.particles % (len(proposed) + 1)
+        )  # (R * P,)
+        for k, states in enumerate(proposed):
+            x = torch.where((share == k).view(-1, *[1] * (x.dim() - 1)), states, x)
+        return x
+
+    def _proposals(self, name: str, x: Tensor) -> Iterator[Tensor]:
+        """States of one variable, for each term that proposes some; x where it says nothing."""
+        domain = self.problem.domain(name)
+        for place, part in enumerate(self.problem.parts):
+            term = part.term
+            silent = type(term).propose is Term.propose
+            if silent or all(view.variable.name != name for view in term.scope):
+                continue
+            if place not in self._proposed:
+                wide = {v.name: self.problem.domain(v.name) for v in term.variables()}
+                domains = scope_domains(term, wide)
+                rng = self.rng.fork(PROPOSED).fork(place)
+                self._proposed[place] = term.propose(self.particles, rng, *domains)
+            states = self._proposed[place]
+            if states is None:
+                continue
+            whole = x
+            for view, state in zip(term.scope, states, strict=True):
+                if view.variable.name == name:
+                    whole = view.placed(whole, state.to(x.dtype))
+            yield domain.decide(domain.project(whole))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.problem.domains)
+
+    def __len__(self) -> int:
+        return len(self.problem.domains)
