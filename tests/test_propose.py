@@ -6,7 +6,9 @@ import torch
 from engine import Budget, Finite, Problem, Real, Term, Variable
 from engine.energy import Sum
 from engine.minimizers.descent import Descent
+from engine.minimizers.restarts import Restarts
 from engine.random import Stream
+from engine.session import Session
 from engine.solve import solve
 from engine.start import Start
 from engine.testing import check_term
@@ -48,12 +50,12 @@ def test_shares_of_the_particles() -> None:
     x = Variable("x", Real((2,), -1.0, 1.0))
     two = Problem(Sum(*Hinted(x, 0.25).parts(), *Hinted(x, 5.0).parts()))
     got = start(two.given_rows([{}, {"x": [0.5, None]}]))["x"].reshape(2, 6, 2)
-    assert torch.allclose(got[0, [0, 3]], torch.tensor(0.25), atol=0.01)
-    assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2))  # 5.0, projected into the box
+    assert torch.allclose(got[0, [0, 3]], torch.tensor(0.25).double(), atol=0.01)
+    assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2).double())  # 5.0, projected into the box
     assert (got[1, :, 0] == 0.5).all()  # evidence holds against every proposal
     plain = start(Problem(Sum(*Hinted(x).parts())).given_rows([{}, {"x": [0.5, None]}]))
     drawn = x.domain.sample(6, Stream(3, plain.problem.keys[:1]).fork(0))
-    assert torch.equal(got[0, [2, 5]], drawn[[2, 5]])  # the last share is what it was
+    assert torch.allclose(got[0, [2, 5]], drawn[[2, 5]])  # the last share is what it was
 
 
 def test_rows_do_not_depend_on_their_batch() -> None:
@@ -100,3 +102,29 @@ def test_the_kit_tells_wrong_proposals() -> None:
     for broken, said in ((Shapeless, "shape"), (Crossed, "another batch"), (Endless, "finite")):
         with pytest.raises(AssertionError, match=said):
             check_term(broken(x))
+
+
+def test_restarts_and_sessions_start_where_a_fresh_solve_does() -> None:
+    """Every start asks the terms; a session puts its last answer first."""
+    asked: list[int] = []
+
+    class Asked(Hinted):
+        def propose(self, particles, rng, domain):
+            asked.append(particles)
+            return super().propose(particles, rng, domain)
+
+    x = Variable("x", Real((2,), -1.0, 1.0))
+    problem = Problem(1.0 * Asked(x))
+    search = Restarts(Descent(), after=3, starts=4)
+    list(solve(problem, search, particles=5, budget=Budget(steps=12)))
+    assert asked == [5] * 4
+    session = Session(problem, particles=5)
+    session.answer(Budget(steps=2))
+    asked.clear()
+    session.given({"x": [0.5, None]})
+    session.answer(Budget(steps=2))
+    assert asked and set(asked) == {5}
+    started = session._start()
+    assert started is not None
+    fresh = start(session.problem, 5, 0)["x"]
+    assert torch.equal(started["x"][1:], fresh[1:])
