@@ -19,7 +19,8 @@ from tests.puzzles import puzzle
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = [
-    "instance", "status", "flags", "ended", "energy", "bound", "solution", "seconds", "steps", "unique",
+    "instance", "status", "flags", "ended", "energy", "bound", "solution", "seconds", "steps",
+    "unique",
     "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
     "explanation", "runner_up",
 ]  # fmt: skip
