@@ -123,6 +123,7 @@ def solve(
     if minimizer is None:
         minimizer = Portfolio() if budget.seconds is None else ENDLESS
     reserve = checking(problem) if budget.seconds is not None else 0.0
+    minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
     rng = Stream(seed, problem.keys)
     x = Start(problem, particles, rng.at(0), start or {})
     batch: Batch[None] = Batch(minimizer)
