@@ -177,7 +177,8 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
-    shares = judge.shares(report.x, problem.rows)
+    cost = judge.shares if solution.prepared else judge.unprepared
+    shares = cost(report.x, problem.rows)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
@@ -307,6 +308,11 @@ class _Judge:
             self._exact(row, dict(zip(order, zip(u, c, strict=True), strict=True)))
             for row, u, c in zip(said, units.tolist(), costs.tolist(), strict=True)
         ]
+
+    @torch.no_grad()
+    def unprepared(self, x: State, count: int) -> list[Shares]:
+        """`shares` as the terms say them, where there was no time to make their structure."""
+        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)]
 
     def _opaque(self, said: list[float]) -> Shares:
         """A state no summand of which has explicit costs."""

@@ -1,6 +1,6 @@
 """What the explicit summands of an energy cost at decided states, exactly, in whole units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -107,6 +107,14 @@ class Explicit:
             closed[:, place] |= shut.any(1)
         out[closed] = FORBIDDEN
         return out
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what lookups need, in pieces."""
+        _ = self.scale
+        yield
+        _ = self._pool
+        yield
+        _ = self._wide
 
     @cached_property
     def _tables(self) -> list[tuple[int, Table]]:

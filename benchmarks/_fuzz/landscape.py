@@ -78,8 +78,11 @@ class Summand:
         return any(s.unsure for c in self.choices for s in c)
 
     @property
-    def decides(self) -> bool:
-        return self.leaf.meaning.decides if self.leaf is not None else True
+    def rule(self) -> bool:
+        """It is required without being asked for: a choice between such is so, too."""
+        if self.leaf is not None:
+            return self.leaf.meaning.rule and self.weight is None
+        return self.weight is None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def summand_of(term: Mapping[str, Any], variables: Mapping[str, Any], place: int
             tuple(summand_of(t, variables, k) for k, t in enumerate(branch))
             for branch in term["any"]
         )
-        rule = all(s.weight is None for c in choices for s in c) and "soft" not in term
+        rule = all(s.rule for c in choices for s in c) and "soft" not in term
         weight = decimal(term["weight"]) if "weight" in term else None if rule else Fraction(1)
         return Summand(term["name"], weight, None, choices, term.get("soft"))
     scope, sites, shapes = [], [], []
