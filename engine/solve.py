@@ -73,6 +73,24 @@ class Budget:
         return lambda: self.stop() or time.monotonic() >= end
 
 
+def budget_of(given: Budget | None) -> Budget:
+    """The budget that was given, or one without limits. Raises TypeError for anything else."""
+    if given is None:
+        return Budget()
+    if not isinstance(given, Budget):
+        raise TypeError(f"budget: {given!r} is no Budget; write Budget(seconds=...)")
+    return given
+
+
+def check_minimizer_given(given: Minimizer | None) -> None:
+    """Raises TypeError for what is no minimizer, such as the name of one."""
+    if given is not None and not isinstance(given, Minimizer):
+        raise TypeError(
+            f"minimizer: {given!r} is no Minimizer; give an object, such as CpSat() of "
+            "engine.minimizers.cp_sat, or leave it out"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A stage of a solve: the best states so far and what is proved of them."""
@@ -121,10 +139,12 @@ def solve(
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
-    budget = (budget or Budget()).begun()
+    budget = budget_of(budget).begun()
+    check_minimizer_given(minimizer)
     if minimizer is None:
         minimizer = Portfolio() if budget.seconds is None else ENDLESS
     reserve = checking(problem) if budget.seconds is not None else 0.0
+    minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
     rng = Stream(seed, problem.keys)
     x = Start(problem, particles, rng.at(0), start or {})
     batch: Batch[None] = Batch(minimizer)

@@ -50,7 +50,8 @@ class CpSat(Finisher):
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.max_deterministic_time = SECONDS * 2**effort
-        status = solver.solve(model)
+        solver.parameters.catch_sigint_signal = False  # it is the caller's
+        status = self.watched(lambda: solver.solve(model), solver.stop_search)
         if status == cp_model.INFEASIBLE:
             return Attempt(None, True, 0)
         bound = 0
