@@ -27,7 +27,8 @@ from modules.discrete.schema import Column, Schema, Type
 from modules.discrete.table_model import TableModel, generated
 from modules.discrete.table_net import fitted_temperature
 from modules.discrete.table_reading import Grid, read_grid
-from modules.discrete.table_training import Options, Split, fitted, one_thread, prepared
+from modules.discrete.table_split import Split
+from modules.discrete.table_training import Options, fitted, one_thread, prepared
 from modules.discrete.table_types import infer
 from services.formats.files import read_text
 
@@ -142,7 +143,7 @@ def _text(grid: Grid) -> str:
 def _fit(grid: Grid, target: str | None, seed: int, **options: object) -> TableModel:
     chosen = Options(target=target, **options)  # type: ignore[arg-type]
     split = prepared(_text(grid), chosen, seed)
-    return fitted(split, chosen, _lesson(seed))[0]
+    return fitted(split, chosen, _lesson(seed)).model
 
 
 def _lesson(seed: int, steps: int = STEPS) -> Lesson:
@@ -243,7 +244,7 @@ def calibration(folder: Path) -> Iterator[Row]:
     for seed in range(SEEDS):
         options = Options(target="income")
         split = prepared(text, options, seed)
-        model, _ = fitted(split, options, _lesson(seed))
+        model = fitted(split, options, _lesson(seed)).model
         target = model.schema.place("income")
         codes = torch.from_numpy(model.schema.codes(test))
         labels = codes[:, target]
@@ -312,7 +313,7 @@ def rings(seed: int) -> Iterator[Row]:
     with clock() as time:
         chosen = Options(bins=64)
         split = prepared(_text(grid), chosen, seed)
-        model = fitted(split, chosen, _lesson(seed))[0]
+        model = fitted(split, chosen, _lesson(seed)).model
     with clock() as making:
         made = _grid(model, generated(model, 4_000, ROUNDS, seed))
     g, c, x, y = (np.array([float(row[k].lstrip("gc")) for row in made.rows]) for k in range(4))  # type: ignore[union-attr]

@@ -69,7 +69,7 @@ class Scale:
         if unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
-        read = [int(decimal(x) * unit) for x in distinct.tolist()]
+        read = [_whole(x, unit) for x in distinct.tolist()]
         return np.array(read, dtype=np.int64)[place].reshape(costs.shape)
 
     def value(self, units: int) -> float:
@@ -98,18 +98,25 @@ class Scale:
         return math.ceil(Fraction(cost) * self.unit) + self.error
 
 
+def _whole(cost: float, unit: int) -> int:
+    """A cost in units that make it whole as a decimal, or else as the binary number it is."""
+    units = decimal(cost) * unit
+    return int(units) if units.denominator == 1 else round(Fraction(cost) * unit)
+
+
 def surely_below(bound: float) -> float:
     """A bound that was summed in float64, lowered by more than the sum was rounded."""
     return bound - abs(bound) * 2.0**-40 if math.isfinite(bound) else bound
 
 
-def scale_of(costs: Iterable[tuple[int, Floats, float]]) -> Scale:
+def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
 
-    (count, costs, error): each may lie so far from the decimal that it stands for.
+    (count, costs, error, computed): each may lie so far from the decimal that it stands for;
+    computed ones are no decimals but floats.
     """
     total, unit, exact, paid, off = Fraction(0), 1, True, 0, 0.0
-    for count, values, error in costs:
+    for count, values, error, computed in costs:
         distinct = np.unique(values[np.isfinite(values)])
         distinct = distinct[distinct != 0]
         if not len(distinct):
@@ -117,7 +124,7 @@ def scale_of(costs: Iterable[tuple[int, Floats, float]]) -> Scale:
         total += count * Fraction(float(np.abs(distinct).max()))
         paid += count
         off += count * error
-        own = None if error else denominator(distinct)
+        own = None if error else (_binary if computed else denominator)(distinct)
         exact = exact and own is not None
         unit = math.lcm(unit, own or 1)
     if exact and total * unit < LARGEST and unit < 2**LONGEST:
@@ -144,6 +151,13 @@ def denominator(values: Floats) -> int | None:
     if len(values) > MANY:
         return None
     return math.lcm(1, *(decimal(x).denominator for x in values.tolist()))
+
+
+def _binary(values: Floats) -> int | None:
+    """The least power of two that makes all these floats whole, as the binary numbers they are."""
+    if len(values) > MANY:
+        return None
+    return max(x.as_integer_ratio()[1] for x in values.tolist())
 
 
 def _tens(values: Floats) -> tuple[Ints, int] | None:
@@ -206,17 +220,6 @@ def _off(floats: Floats, exact: list[Fraction]) -> float:
     if all(decimal(a) == b for a, b in zip(floats.tolist(), exact, strict=True)):
         return 0.0
     return float(np.abs(floats).max()) * 2.0**-52
-
-
-def arithmetic_error(costs: Floats, single: bool) -> float:
-    """How far energies that were computed, in float32 where `single`, may lie from what is meant:
-    0 where they are decimals of few digits, as counts are."""
-    finite = np.unique(costs[np.isfinite(costs)])
-    if not len(finite) or (np.rint(finite) == finite).all():
-        return 0.0
-    if not single and _tens(finite) is not None:
-        return 0.0
-    return float(np.abs(finite).max()) * 2.0 ** (-20 if single else -48)
 
 
 def _nearest(number: Fraction) -> float:

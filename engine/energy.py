@@ -11,20 +11,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.decimals import arithmetic_error
 from engine.domain import Domain, Finite, State, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
 from engine.lesson import Lesson
 from engine.random import Stream
 
+N = TypeVar("N")
+
 ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
+ALIKE = 1e-6  # branches whose energies are nearer than this, relative, both count
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,6 +364,10 @@ class Choice(Term):
         self.reusable = all(  # type: ignore[misc]
             part.term.reusable for branch in branches for part in branch.parts()
         )
+        weighted = [p.term for b in branches for p in b.parts() if p.weight is not None]
+        self.calibrated = bool(weighted) and all(  # type: ignore[misc]
+            term.calibrated for term in weighted
+        )
         self.dtype = functools.reduce(  # type: ignore[misc]  # the widest: each narrows it again
             torch.promote_types,
             (part.term.dtype for branch in branches for part in branch.parts()),
@@ -373,16 +379,75 @@ class Choice(Term):
         return self.begin(*tensors)()
 
     def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
-        state = {v.variable.name: x for v, x in zip(self.scope, tensors, strict=True)}
+        energies = self._energies(self._named(tensors))
+        return lambda: self._least(energies())
+
+    def _named(self, values: Sequence[N]) -> dict[str, N]:
+        """What belongs to the entries of the scope, by variable."""
+        return {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+
+    def _energies(self, state: State) -> Callable[[], Tensor]:
+        """Begins every branch; the call returned gives their energies. -> (branches, B)"""
         waits = [begin_shares(branch.parts(), state) for branch in self.alternatives]
-        return lambda: self._least(torch.stack([_total(state, shares()) for shares in waits]))
+        return lambda: torch.stack([_total(state, shares()) for shares in waits])
+
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """What the terms say of the branch that counts, the one of least energy; where several
+        are level, one that is stood by is enough."""
+        state, by_name = self._named(tensors), self._named(domains)
+        said = [
+            [
+                part.term.accepts(scope_domains(part.term, by_name), part.term.views(state))
+                for part in branch.parts()
+            ]
+            for branch in self.alternatives
+        ]
+        if all(verdict is None for verdicts in said for verdict in verdicts):
+            return None
+        with torch.no_grad():
+            energies = self._energies(state)().cpu()  # (branches, R)
+        inside = torch.ones_like(energies, dtype=torch.bool)
+        for own, verdicts in zip(inside, said, strict=True):
+            for verdict in verdicts:
+                own &= True if verdict is None else verdict.cpu()
+        least = energies.min(0).values
+        counts = energies <= least + ALIKE * least.abs().clamp(min=1.0)
+        return (counts & inside).any(0)
+
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """The proposals of the terms in turn, particle by particle; a variable that one says
+        nothing of is drawn."""
+        by_name = self._named(domains)
+        states: list[dict[str, Tensor]] = []
+        for place, part in enumerate(p for b in self.alternatives for p in b.parts()):
+            own = rng.fork(place)
+            scope = scope_domains(part.term, by_name)
+            proposed = part.term.propose(particles, own.fork(0), *scope)
+            if proposed is None:
+                continue
+            state = {
+                name: domain.sample(particles, own.fork(1 + k))
+                for k, (name, domain) in enumerate(by_name.items())
+            }
+            for view, x in zip(part.term.scope, proposed, strict=True):
+                name = view.variable.name
+                state[name] = view.placed(state[name], x.to(state[name].dtype))
+            states.append(state)
+        if not states:
+            return None
+        turn = torch.arange(len(rng.keys) * particles) % particles % len(states)  # (R * P,)
+        out = []
+        for name in by_name:
+            every = torch.stack([state[name] for state in states])  # (n, R * P, *event)
+            out.append(every[turn.to(every.device), torch.arange(len(turn))])
+        return tuple(out)
 
     @abstractmethod
     def _least(self, energies: Tensor) -> Tensor:
         """The minimum over branches, their rules counted with weight 1. (branches, B) -> (B,)"""
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
-        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        plain = self._named(values)
         verdicts = [judge(part.term, plain) for part in branch.parts()]
         if False in verdicts:
             return False
@@ -432,7 +497,7 @@ class AnyOf(Choice):
     def explain(self, *values: Any) -> list[str]:
         if self.holds(*values) is not False:
             return []
-        plain = {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+        plain = self._named(values)
         said = [
             "; ".join(
                 part.term.explain(*plain_scope(part.term, plain))[0]
@@ -508,14 +573,12 @@ def enumerate_table(
         tensors.append(hot.reshape(-1, *domain.event))
         start += domain.sites
     with torch.no_grad():
-        energies = term.energy(*tensors)
-    costs, single = energies.double(), energies.dtype != torch.float64
+        costs = term.energy(*tensors).double()
     if bool((costs.isnan() | (costs == -math.inf)).any()):
         return None
     sizes, places = Factors.sizes_of(domains), tuples.numpy()
     if weight is not None:
-        kept = costs.cpu().numpy()
-        table = Factors.table(sizes, places, kept, math.inf, arithmetic_error(kept, single))
+        table = Factors.table(sizes, places, costs.cpu().numpy(), math.inf, computed=True)
         return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
     columns = [domain.decode(x) for domain, x in zip(domains, tensors, strict=True)]
     verdicts = term.verdicts(list(zip(*columns, strict=True)))

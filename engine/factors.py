@@ -121,6 +121,7 @@ class Table:
     term: Ints = field(default_factory=ints)  # (m,)
     part: Ints = field(default_factory=ints)  # (m,)
     error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
+    computed: bool = False  # the costs are no decimals but floats, exactly
 
     @property
     def arity(self) -> int:
@@ -146,6 +147,8 @@ class Table:
 
     def weighed(self, weight: float) -> "Table":
         """The costs times a weight; what is forbidden stays so."""
+        if self.computed:
+            return replace(self, costs=weight * self.costs, default=weight * self.default)
         costs, error = times(weight, np.append(self.costs.reshape(-1), self.default))
         return replace(
             self,
@@ -180,11 +183,12 @@ class Factors:
 
     @staticmethod
     def table(
-        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, error: float = 0.0
+        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, computed: bool = False
     ) -> "Factors":
         """One table over all sites."""
         scopes = np.arange(len(sizes), dtype=np.int64)[None]
-        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]), error)
+        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]))
+        one = replace(one, computed=computed)
         return Factors(sizes, len(sizes), tables=(one,))
 
     @property
@@ -194,7 +198,7 @@ class Factors:
     @cached_property
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
-        return scale_of((len(t.scopes), t.finite_costs, t.error) for t in self.tables)
+        return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
 
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""
@@ -566,7 +570,10 @@ def _selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Ta
         tuples = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
         costs = dense.reshape(*dense.shape[:lead], -1)
     elif table.default != 0:
-        costs, more = minus(costs, table.default)
+        if table.computed:
+            costs, more = costs - table.default, abs(table.default) * 2.0**-50
+        else:
+            costs, more = minus(costs, table.default)
         error += more
         paid = Table(
             selector[:, None],
@@ -576,6 +583,7 @@ def _selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Ta
             table.term,
             table.part,
             table.error,
+            table.computed,
         )
         pieces.append(paid)
     tuples = np.concatenate([tuples, np.full((len(tuples), 1), branch)], axis=1).astype(np.int64)

@@ -17,13 +17,17 @@ SLICE = 500  # conflicts between two looks at the budget
 
 
 def check_provable(problem: Problem) -> None:
-    """Raises BadQuery unless the problem is clauses over sites of two values, without evidence."""
+    """Raises BadQuery unless the problem is clauses over sites of two values, without evidence.
+
+    Sites of one value, which no clause names, stand for no site at all.
+    """
     factors, rest = problem.factored()
+    literals = len(factors.clauses.site)
     clausal = (
         rest is None
         and not (factors.counted.count or factors.sums.count or factors.different.count)
         and not factors.tables
-        and bool((factors.sizes == 2).all())
+        and (np.all(factors.sizes == 2) or np.all(factors.sizes == 1) and not literals)
         and len(problem.finite) == len(problem.variables)
     )
     if not clausal:

@@ -30,7 +30,7 @@ _FAMILIES: dict[str, type[Any]] = {
 _REAL = {"sums.coefficient", "sums.low", "sums.high", "tables.costs", "tables.default",
          "tables.error"}  # fmt: skip
 _TRUTH = {"clauses.sign"}
-_TABLES = ("arity", "scopes_of", "tuples_of", "rows", "default", "error",  # one entry a table
+_TABLES = ("arity", "scopes_of", "tuples_of", "rows", "computed", "default", "error",  # one a table
            "scopes", "tuples", "costs", "term", "part")  # fmt: skip
 _NAMES = {
     "sizes",
@@ -151,6 +151,7 @@ def _columns(factors: Factors) -> Columns:
             "scopes_of": [len(t.scopes) for t in tables],
             "tuples_of": [len(t.tuples) for t in tables],
             "rows": [0 if t.costs.ndim == 1 else len(t.costs) for t in tables],
+            "computed": [int(t.computed) for t in tables],
             "default": [t.default for t in tables],
             "error": [t.error for t in tables],
         }
@@ -183,22 +184,22 @@ def _tables(columns: Columns) -> Iterator[Table]:
     if len(given) < len(_TABLES):
         left = [name for name in _TABLES if name not in given]
         raise BadQuery(Mistake("tables", f"the columns {left} are missing", "send all or none"))
-    heads = [columns[f"tables.{name}"] for name in _TABLES[:6]]
+    heads = [columns[f"tables.{name}"] for name in _TABLES[:7]]
     _require(
         len({len(head) for head in heads}) == 1,
         "tables",
         "columns of unequal lengths",
         "give one entry a table",
     )
-    for name, head in zip(_TABLES[:4], heads, strict=False):
+    for name, head in zip(_TABLES[:5], heads, strict=False):
         _require(
             bool(((head >= 0) & (head < 2**40)).all()),
             f"tables.{name}",
             "a wild count",
             "counts lie between 0 and 2**40",
         )
-    rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in _TABLES[6:]}
-    for arity, scopes, tuples, rows, default, error in zip(
+    rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in _TABLES[7:]}
+    for arity, scopes, tuples, rows, computed, default, error in zip(
         *(h.tolist() for h in heads), strict=True
     ):
         costs = rest["costs"].next(max(rows, 1) * tuples)
@@ -210,6 +211,7 @@ def _tables(columns: Columns) -> Iterator[Table]:
             rest["term"].next(scopes),
             rest["part"].next(scopes),
             error,
+            bool(computed),
         )
     for tape in rest.values():
         tape.end()

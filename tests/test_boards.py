@@ -10,7 +10,8 @@ from engine.errors import BadQuery
 from modules.catalogue import Catalogue
 from services.formats import format_of
 from services.formats.base import Mistakes
-from services.formats.boards import BLANKS, Puzzle, read_boards
+from services.formats.boards import read_boards
+from services.formats.signs import BLANKS, Puzzle
 from services.formats.sudoku import Sudoku
 from services.query import Options
 from services.reason import Reasoner
@@ -347,6 +348,7 @@ def test_sizes_that_are_not_read_are_told_once(n):
         ("1 2 3 ４\n" * 4, "line 1: '４' at place 4"),
         ("---------\n" * 9 + "9........\n" * 9, "line 1: may be a row of blanks, or a ruler"),
         ("id,puzzle\n1,2,3\n", "line 2: has 3 fields; the header names 2"),
+        ("puzzle,board\n1,2\n", "line 1: columns 1 and 2 both seem to be puzzles"),
         ('id,puzzle\n1,"2\n', "line 2: is no line of a CSV"),
     ],
 )

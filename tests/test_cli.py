@@ -20,7 +20,7 @@ from tests.puzzles import puzzle
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = [
     "instance", "status", "flags", "energy", "bound", "solution", "seconds", "steps", "ended",
-    "unique",    "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
+    "unique", "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
     "explanation", "runner_up",
 ]  # fmt: skip
 CNF = "p cnf 3 3\n1 -2 0\n2 3 0\n-1 0\n"

@@ -38,7 +38,7 @@ def test_a_denominator_makes_every_decimal_whole_and_none_smaller_does(values) -
 @given(st.lists(st.tuples(st.integers(1, 50), decimals | anything), min_size=1, max_size=20))
 def test_units_of_a_scale_stand_for_the_decimals(entries) -> None:
     """Exactly, or off by no more than the scale says; never more than 2^62 in all."""
-    scale = scale_of((n, np.array([x]), 0.0) for n, x in entries)
+    scale = scale_of((n, np.array([x]), 0.0, False) for n, x in entries)
     units = [int(scale.units(np.array([x]))[0]) for _, x in entries]
     total = sum(n * u for (n, _), u in zip(entries, units, strict=True))
     exact = sum((n * decimal(x) for n, x in entries), Fraction(0))

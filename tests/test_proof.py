@@ -114,6 +114,7 @@ def test_odd_formulas(text: str, tmp_path) -> None:
 
 
 def test_what_has_no_proof(tmp_path) -> None:
+    assert proved("p cnf 0 0\n", tmp_path) is None
     run = CliRunner().invoke
     query = tmp_path / "q.yaml"
     query.write_text("variables: {x: {values: [1, 2, 3]}}\nterms: []\n")

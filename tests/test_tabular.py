@@ -27,12 +27,13 @@ from engine.settle import answers
 from engine.testing import check_term
 from examples.generators.__main__ import SEED, query_file
 from examples.generators.loans import chance_repaid, loans, open_table, table_of
-from modules.discrete import table_model, table_training
+from modules.discrete import table_judging, table_model, table_training
 from modules.discrete.clause import Clause
 from modules.discrete.schema import Schema, Type
 from modules.discrete.table_model import TableModel, chances, generated, load_model
 from modules.discrete.table_net import TableNet, fitted_temperature
 from modules.discrete.table_reading import read_grid
+from modules.discrete.table_split import Split
 from modules.discrete.table_types import Wanted, infer
 from modules.discrete.tabular import Tabular
 from modules.discrete.tabular_label import TabularLabel
@@ -433,7 +434,8 @@ def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows,
     options = table_training.Options(target=target, hidden=32)
     lesson = Lesson("", "", tmp_path / "w.safetensors")
     split = table_training.prepared(table_of(loans(rows, rows)), options, 0)
-    model, trained = table_training.fitted(split, options, lesson)
+    made = table_training.fitted(split, options, lesson)
+    model, trained = made.model, made.trained
     at = None if target is None else split.schema.place(target)
     losses = []
     for d in range(len(split.schema.modelled)) if at is None else [at]:
@@ -442,7 +444,7 @@ def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows,
         added = 2.0 if split.schema.modelled[d].type is Type.NUMERIC else 0.5
         counts = np.bincount(learned_from, minlength=split.schema.sizes[d]) + added
         losses.append(-np.log(counts / counts.sum())[held].mean())
-    loss = table_training.conditional_loss(model.net, split.held, at)
+    loss = table_judging.conditional_loss(model.net, split.held, at)
     assert loss < np.mean(losses) + 0.01 and trained.stopped == "patience"
 
 
@@ -451,16 +453,53 @@ def test_cells_that_are_all_the_same_say_nothing_about_being_surer():
     rows = torch.from_numpy(schema.codes(read_grid(labelled(60, 0, rare(1)))))
     target = schema.place("label")
     one = rows[rows[:, target] == schema.modelled[target].code("no")]
-    both = table_training.judged_cells(table_training.Split(schema, rows, rows), target)
-    same = table_training.judged_cells(table_training.Split(schema, rows, one), target)
-    assert same[0].one and not both[0].one
-    assert same[0].chances.sum(-1).tolist() == pytest.approx([1] * len(one))
-    share = same[0].chances[:, schema.modelled[target].code("yes")]
+    both = table_judging.judged_cells(Split(schema, rows, rows))[target]
+    same = table_judging.judged_cells(Split(schema, rows, one))[target]
+    assert same.one and not both.one
+    assert same.chances.sum(-1).tolist() == pytest.approx([1] * len(one))
+    share = same.chances[:, schema.modelled[target].code("yes")]
     assert share.tolist() == pytest.approx([1.5 / (len(rows) + len(one) + 1)] * len(one))
     net = TableNet(schema.sizes, 2)
     with torch.no_grad():
         net.single[net.starts[target] + schema.modelled[target].code("no")] = 1.0
-    assert table_training._temperature(net, same) >= 1
+    assert table_judging.temperature_of(net, [same]) >= 1
+
+
+def test_a_column_that_stands_alone_has_its_chances_whatever_the_others_hold():
+    net = random_net()
+    net.temperature.fill_(1.7)
+    chances_alone = torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
+    before = net.logits(every_row(net.sizes), 0)
+    net.stand_alone(1, chances_alone)
+    rows = every_row(net.sizes)
+    rows = torch.cat([rows, torch.where(torch.rand(rows.shape) < 0.3, -1, rows)])
+    found = net.logits(rows, 1).double().softmax(-1)
+    assert torch.allclose(found, chances_alone.expand_as(found), atol=1e-5)
+    for value in (-1, 0, 1, 2):
+        other = torch.where(torch.arange(3) == 1, value, rows)
+        for d in (0, 2):
+            a, b = net.logits(rows, d).softmax(-1), net.logits(other, d).softmax(-1)
+            assert torch.allclose(a, b, atol=1e-5)
+    assert not torch.allclose(before, net.logits(every_row(net.sizes), 0))
+
+
+@pytest.mark.parametrize("target", ["label", None])
+def test_a_label_that_nothing_tells_takes_nothing_from_the_other_columns(tmp_path, target):
+    rng = np.random.default_rng(5)
+    yes = set(rng.choice(600, 6, replace=False).tolist())
+    text = "x,z,label\n" + "".join(
+        f"{x},{'abcdef'[x // 11]},{'yes' if k in yes else 'no'}\n"
+        for k, x in enumerate(rng.integers(1, 61, 600))
+    )
+    model, said = learned_label(tmp_path, text, target)
+    grid = read_grid("x,z,label\n" + "".join(f"{x},{'abcdef'[x // 11]},\n" for x in range(1, 61)))
+    codes = torch.from_numpy(model.schema.codes(grid))
+    z, label = model.schema.place("z"), model.schema.place("label")
+    right = model.net.logits(codes, z).softmax(-1).gather(1, codes[:, z, None])
+    assert float(right.mean()) > 0.8, said
+    column = model.schema.modelled[label].code("yes")
+    p = model.net.logits(codes, label).softmax(-1)[:, column]
+    assert float(p.min()) > 1e-4 and float(p.max()) < 0.2 and 1e-3 < float(p.mean()) < 0.1, said
 
 
 def test_held_out_rows_hold_each_label_in_its_share(tmp_path):

@@ -485,7 +485,8 @@ class _Visit:
             if self.energy < math.inf:
                 self.unique, self.others = NOT_UNIQUE, (*self.others, found)
             else:
-                self.places, self.energy, self.bound = found, 0.0, 0.0
+                self.places, self.energy = found, self.scale.value(self.constant)
+                self.bound = self.scale.below(self.constant) if self.scale.error else self.energy
             self.done = 1 + len(self.others) >= self.minimizer.wanted
             self._shut_out(found)
             return self.done

@@ -80,6 +80,20 @@ class TableNet(Conditionals):
         hidden = silu(rest[:, None] + self.inward[own]) @ self.outward
         return (out + hidden) / self.temperature
 
+    @torch.no_grad()
+    def stand_alone(self, column: int, chances: Tensor) -> None:
+        """Cuts a column from all others: its values have these chances, whatever the others hold.
+
+        To hidden units it then says the same whatever it holds, what it said on average.
+        chances (K,), each above 0.
+        """
+        own = slice(self.starts[column], self.starts[column + 1])
+        values = slice(own.start, own.stop - 1)
+        self.pairs[own] = 0
+        self.pairs[:, own] = 0
+        self.inward[own] = chances.to(self.inward.dtype) @ self.inward[values]
+        self.single[values] = chances.log().to(self.single.dtype) * self.temperature
+
     def _couplings(self, own: slice | None = None) -> Tensor:
         """What pairs of literals of different columns add; symmetric. -> (width, width or K)"""
         if own is None:

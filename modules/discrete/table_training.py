@@ -2,9 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,13 +13,22 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from engine.lesson import Lesson
-from engine.objectives.erasure import Conditionals, Erasure, column_losses
-from engine.random import Stream
+from engine.objectives.erasure import Erasure
 from modules.catalogue import validated
-from modules.discrete.schema import Column, Schema, Type
+from modules.discrete.schema import Schema, Type
+from modules.discrete.table_judging import (
+    Judge,
+    begin_at_marginals,
+    conditional_loss,
+    cut_off,
+    judged_cells,
+    plain_net,
+    temperature_of,
+)
 from modules.discrete.table_model import TableModel
-from modules.discrete.table_net import TableNet, fitted_temperature
+from modules.discrete.table_net import TableNet
 from modules.discrete.table_reading import read_grid
+from modules.discrete.table_split import Split, parted, shares
 from modules.discrete.table_types import Wanted, infer
 from modules.discrete.tabular import identifier, identifiers
 from modules.parameters import Number, Strict
@@ -30,14 +39,10 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 STEPS = 4_000
-HELD_OUT, MOST = 0.1, 5_000  # share of the rows that are held out, and how many at most
-SMALL_HELD_OUT, SMALL = 0.3, 90  # of few rows: a larger share, up to so many
-LEAST = 20  # rows, and cells of the target, to learn from
 LOOKS = ((2_000, 25), (math.inf, 250))  # rows, and steps from one look at held-out rows to the next
 LOOKED_AT = 500  # held-out rows at most, each time
 WAIT = 1_000  # steps without a better look after which training ends
 ORDINARY = 0.999  # quantile of their energies that ends the band
-SPLIT = 621  # lane of the stream
 
 
 class Options(Strict):
@@ -59,19 +64,6 @@ class Options(Strict):
     batch: Annotated[StrictInt, Field(ge=1, le=65_536)] = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Rows to learn from, and rows that tell when to stop, temperature and band; -1: missing.
-
-    notes: what was left out of the file, in words.
-    """
-
-    schema: Schema
-    rows: Tensor  # (N, D)
-    held: Tensor  # (M, D)
-    notes: tuple[str, ...] = ()
-
-
 def prepared(text: str, options: Options, seed: int) -> Split:
     """The schema of a table and its rows, split at random. Raises BadQuery with every mistake."""
     grid = read_grid(text)
@@ -84,56 +76,7 @@ def prepared(text: str, options: Options, seed: int) -> Split:
     except BadQuery as error:
         raise _placed(error) from None
     codes = torch.from_numpy(schema.codes(grid))
-    if len(codes) < LEAST:
-        raise BadQuery(Mistake("", f"{len(codes)} rows are too few to learn from", f"give {LEAST}"))
-    if target is not None:
-        _check_label(schema.modelled[target], codes[:, target])
-    order = _order(codes, target, seed)
-    held = order[: _held_out(len(order))]
-    rest = torch.ones(len(codes), dtype=torch.bool)
-    rest[held] = False
-    learned = torch.arange(len(codes))[rest]
-    return Split(schema, codes[learned], codes[held], grid.notes)
-
-
-def _check_label(column: Column, codes: Tensor) -> None:
-    """BadQuery where nothing can be learned about the target."""
-    present = int((codes >= 0).sum())
-    if present < LEAST:
-        problem = f"{present} cells are present, too few to learn from"
-        raise BadQuery(Mistake(f"column {column.name}", problem, f"give {LEAST}, or no target"))
-    if len(column.values) < 2:
-        problem = f"has one value, {column.values[0]!r}: there is nothing to tell apart"
-        raise BadQuery(
-            Mistake(f"column {column.name}", problem, "give rows with others, or no target")
-        )
-
-
-def _held_out(rows: int) -> int:
-    """How many rows are held out, of those that can be."""
-    few = min(SMALL, int(SMALL_HELD_OUT * rows))
-    return min(MOST, max(1, few, int(HELD_OUT * rows)))
-
-
-def _order(codes: Tensor, target: int | None, seed: int) -> Tensor:
-    """Rows in the order in which they are held out: at random, those with a target, each value
-    of it in its share; of every value that two rows have, one comes first."""
-    stream = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(SPLIT)
-    drawn = stream.uniform(1, len(codes), dtype=torch.float64)[0]
-    order = drawn.argsort()
-    if target is None:
-        return order
-    order = order[codes[order, target] >= 0]
-    labels = codes[order, target]
-    place = torch.zeros(len(order), dtype=torch.float64)  # of each row within its value, 0 to 1
-    for label in labels.unique():
-        own = (labels == label).nonzero()[:, 0]
-        place[own] = (torch.arange(len(own)) + 0.5).double() / len(own)
-        if len(own) > 1:
-            place[own[0]] = 0.0
-        else:
-            place[own[0]] = 1.0  # the only one is learned from
-    return order[place.argsort(stable=True)]
+    return parted(schema, codes, target, seed, grid.notes)
 
 
 def _placed(error: BadQuery) -> BadQuery:
@@ -149,10 +92,20 @@ def _placed(error: BadQuery) -> BadQuery:
     )
 
 
-def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, Trained]:
-    """Trains a network on the rows, then fits temperature and band on those held out."""
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """alone: columns that others do not help with, nor they with others."""
+
+    model: TableModel
+    trained: Trained
+    alone: tuple[str, ...]
+
+
+def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
+    """Trains a network on the rows as far as those held out bear it out, cuts off the columns that
+    it does not help with, then fits temperature and band."""
     net = TableNet(split.schema.sizes, options.hidden, torch.Generator().manual_seed(lesson.seed))
-    _begin_at_marginals(net, split)
+    begin_at_marginals(net, split)
     target = None if options.target is None else split.schema.place(options.target)
     steps = STEPS if lesson.steps is None else lesson.steps
     every = next(looks for most, looks in LOOKS if len(split.rows) < most)
@@ -169,9 +122,8 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, 
         seconds=lesson.seconds,
         seed=lesson.seed,
     )
-    judged = judged_cells(split, target)
     few = Split(split.schema, split.rows, split.held[:LOOKED_AT])
-    judge = Judge(net, judged_cells(few, None), target)
+    judge = Judge(net, judged_cells(few), target)
     trained = train(
         Erasure(favoured=target),
         {"energy": net},
@@ -181,99 +133,16 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> tuple[TableModel, 
         held_out=lambda nets: judge(nets["energy"]),
     )
     net.eval().requires_grad_(False)
-    with torch.no_grad():
-        net.temperature.fill_(_temperature(net, judged) if trained.kept else 1.0)
+    alone: list[int] = []
+    if trained.kept:
+        net, alone = cut_off(net, split, judge)
+        told = [j for j in judged_cells(split) if j.column not in alone]
+        if fitting := [j for j in told if j.column == target] or told:
+            net.temperature.fill_(temperature_of(net, fitting))
+    for d in alone:  # once more, as their chances are divided by the temperature
+        net.stand_alone(d, shares(split.rows[:, d], split.schema.modelled[d]))
     model = TableModel(split.schema, net, options.target, _band(net, split.held), lesson.command)
-    return model, trained
-
-
-class Judged(NamedTuple):
-    """Held-out cells of one column, and what is held against their chances.
-
-    chances: one for the value that stands there; but values that no held-out cell has keep their
-    share of the whole table, spread over all cells. So a rare value that happens to be missing from
-    them costs what it should, and a chance below its frequency is never rewarded.
-    """
-
-    column: int
-    rows: Tensor  # (M, D)
-    chances: Tensor  # (M, K) float64
-    one: bool  # whether all cells are the same
-
-
-def judged_cells(split: Split, target: int | None) -> list[Judged]:
-    """The cells that tell how good a network is: of the target, or of all columns."""
-    out = []
-    for d in range(len(split.schema.modelled)) if target is None else [target]:
-        rows = split.held[split.held[:, d] >= 0]
-        if not len(rows):
-            continue
-        size = split.schema.sizes[d]
-        here = torch.bincount(rows[:, d], minlength=size)
-        every = torch.cat([split.rows[:, d], rows[:, d]])
-        absent = _shares(every, split.schema.modelled[d]) * (here == 0)
-        chances = torch.nn.functional.one_hot(rows[:, d], size).double()
-        chances = (1 - absent.sum()) * chances + absent
-        out.append(Judged(d, rows, chances, int((here > 0).sum()) == 1))
-    if not out:
-        raise BadQuery(Mistake("", "no held-out cell is present", "give more cells"))
-    return out
-
-
-class Judge:
-    """How good a network is on held-out cells: its cross-entropy in nats, mean over columns; with
-    a target that of the target is added, and infinite where frequencies alone do better on it.
-
-    What a network gains on the first one, which knows frequencies alone, is lessened by one
-    standard error: with few cells, chance alone finds a network that seems a little better.
-    """
-
-    def __init__(self, first: object, judged: Sequence[Judged], target: int | None):
-        self.judged, self.target = judged, target
-        self.first = [self._losses(first, j) for j in judged]
-
-    def __call__(self, net: object) -> float:
-        total, doubt, favoured = 0.0, 0.0, 0.0
-        for j, first in zip(self.judged, self.first, strict=True):
-            losses = self._losses(net, j)
-            unsure = float((losses - first).var()) / len(losses) if len(losses) > 1 else 0.0
-            total, doubt = total + float(losses.mean()), doubt + unsure
-            if j.column == self.target:
-                favoured = float(losses.mean()) + math.sqrt(unsure)
-                if favoured > float(first.mean()):
-                    return math.inf
-        return favoured + (total + math.sqrt(doubt)) / len(self.judged)
-
-    @staticmethod
-    @torch.no_grad()
-    def _losses(net: object, j: Judged) -> Tensor:  # -> (M,)
-        assert isinstance(net, Conditionals)
-        logits = net.logits(j.rows, j.column).double()
-        return torch.nn.functional.cross_entropy(logits, j.chances, reduction="none")
-
-
-@torch.no_grad()
-def _temperature(net: TableNet, judged: Sequence[Judged]) -> float:
-    """Fitted on held-out cells; cells that are all the same say nothing about being surer."""
-    found = fitted_temperature([(net.logits(j.rows, j.column), j.chances) for j in judged])
-    return max(1.0, found) if all(j.one for j in judged) else found
-
-
-def _shares(codes: Tensor, column: Column) -> Tensor:
-    """How often each value stands in a column, with some cells added to each: more to bins, as
-    these were made about equal. -> (K,) float64"""
-    added = 2.0 if column.type is Type.NUMERIC else 0.5
-    counts = torch.bincount(codes[codes >= 0], minlength=len(column.values)).double() + added
-    return counts / counts.sum()
-
-
-def _begin_at_marginals(net: TableNet, split: Split) -> None:
-    """Single values start at the logarithm of their share: training learns the rest."""
-    with torch.no_grad():
-        for d, column in enumerate(split.schema.modelled):
-            start = net.starts[d]
-            shares = _shares(split.rows[:, d], column)
-            net.single[start : start + len(shares)] = shares.log().float()
+    return Fitted(model, trained, tuple(split.schema.modelled[d].name for d in alone))
 
 
 @torch.no_grad()
@@ -285,45 +154,39 @@ def _band(net: TableNet, held: Tensor) -> float:
     return float(np.quantile(net.energy(net.hot(whole)).double().numpy(), ORDINARY))
 
 
-@torch.no_grad()
-def conditional_loss(net: object, rows: Tensor, target: int | None) -> float:
-    """Mean of -ln p of a cell given the others, over columns, or of the target alone; in nats."""
-    assert isinstance(net, Conditionals)
-    columns = range(len(net.sizes)) if target is None else [target]
-    each = [column_losses(net, rows, d) for d in columns]
-    return float(np.mean([float(losses.mean()) for losses in each if len(losses)]))
-
-
 def learn(lesson: Lesson) -> list[str]:
     """Learns from a CSV, writes the weights, and says what was learned."""
     options = Options(**validated(Options, lesson.params, "discrete.tabular"))
     split = prepared(lesson.text, options, lesson.seed)
     with one_thread():
-        model, trained = fitted(split, options, lesson)
-    model.save(lesson.out)
+        made = fitted(split, options, lesson)
+    made.model.save(lesson.out)
+    trained = made.trained
     return [
         *split.notes,
         *_described(split.schema),
         f"{trained.steps} steps in {trained.seconds:.1f} s, ended by {trained.stopped}; "
-        + _judgement(model, split, trained.kept),
+        + _judgement(made, split),
         f"wrote {lesson.out}",
     ]
 
 
-def _judgement(model: TableModel, split: Split, kept: int) -> str:
+def _judgement(made: Fitted, split: Split) -> str:
     """How good the chances are on rows that were not learned from, beside frequencies alone."""
-    target = None if model.target is None else split.schema.place(model.target)
-    alone = TableNet(split.schema.sizes, 1)
-    _begin_at_marginals(alone, split)
-    loss, plain = (conditional_loss(net, split.held, target) for net in (model.net, alone))
-    about = "a cell" if model.target is None else model.target
+    net, name = made.model.net, made.model.target
+    target = None if name is None else split.schema.place(name)
+    loss, plain = (conditional_loss(n, split.held, target) for n in (net, plain_net(split)))
+    about = "a cell" if name is None else name
     said = (
         f"on {len(split.held)} held-out rows -ln p of {about} given the others is {loss:.4f}, "
-        f"at temperature {float(model.net.temperature):.3f}; by its frequencies alone {plain:.4f}"
+        f"at temperature {float(net.temperature):.3f}; by its frequencies alone {plain:.4f}"
     )
-    if kept == 0:
+    if not made.trained.kept:
         return f"{said}; nothing better than these was found, and the chances are these"
-    return f"{said}; the weights are those of step {kept}"
+    said += f"; the weights are those of step {made.trained.kept}"
+    if made.alone:
+        said += f"; not told by other columns, known by frequencies alone: {', '.join(made.alone)}"
+    return said
 
 
 @contextlib.contextmanager

@@ -17,21 +17,17 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from math import isqrt
 from typing import NamedTuple
 
-from modules.lines import lines_of, whole_of
+from modules.lines import lines_of
 from services.formats.base import Mistakes
+from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
 from services.views import shown
-
-SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
-SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells
-BLANKS = ".-*_?xX"  # and 0, where it is no value
 
 _COLUMNS = {
     "puzzle", "puzzles", "quiz", "quizzes", "question", "questions", "q", "sudoku", "sudokus",
-    "board", "boards", "grid", "grids", "problem", "problems", "unsolved", "clues", "givens",
+    "board", "boards", "grid", "grids", "problem", "problems", "unsolved",
 }  # fmt: skip
 _WORD = re.compile(r"[^\s,;|]+")
 _FIELD = re.compile(r"[,;\t]")
@@ -42,22 +38,12 @@ _HEADING = re.compile(
 _SECTION = re.compile(r"\s*\[\s*([A-Za-z]+)\s*\]")
 _RULER = re.compile(r"[-+=*_|:\s]+")
 _PLAIN = {n: re.compile(rf"[.{SYMBOLS[:n]}]+|[0{SYMBOLS[:n]}]+") for n in (4, 9)}
-_DOTTED = str.maketrans(dict.fromkeys(BLANKS, ".") | {s.lower(): s for s in SYMBOLS})
 _BOXES = str.maketrans(
     dict.fromkeys(map(chr, range(0x2500, 0x2580)), "+")
     | dict.fromkeys("\u2502\u2503\u2506\u2507\u250a\u250b\u2551", "|")
     | dict.fromkeys("()[]{}", " ")
     | {'"': None}
 )
-
-
-class Puzzle(NamedTuple):
-    """One board: its cells as signs, `.` where nothing is given, or 0 if values begin at 1."""
-
-    line: int
-    n: int
-    first: int  # of the values: 1, or 0 where 0 is no blank
-    cells: str
 
 
 class _Line(NamedTuple):
@@ -89,28 +75,7 @@ def read_boards(text: str, wrong: Mistakes) -> list[Puzzle]:
         puzzles = _lines(said, wrong)
     else:
         puzzles = _grids(lines, wrong)
-    return _alike(puzzles, wrong)
-
-
-def _alike(puzzles: list[Puzzle], wrong: Mistakes) -> list[Puzzle]:
-    """Boards that leave open whether 0 is a value, read as the others of the text."""
-    zeros = {p.n: p for p in reversed(puzzles) if p.first == 0}
-    if not zeros:
-        return puzzles
-    unclear = [p for p in puzzles if p.first == 1 and p.n in zeros and _last(p.n) not in p.cells]
-    for p in unclear:
-        if "0" in p.cells:
-            problem = f"0 is a blank here, and a value in line {zeros[p.n].line}"
-            wrong.add(p.line, problem, "write blanks as .")
-    for p in puzzles:
-        if _last(p.n) in p.cells:
-            zeros.pop(p.n, None)
-    return [p._replace(first=0) if p.n in zeros else p for p in puzzles]
-
-
-def _last(n: int) -> str:
-    """The sign of the last value, where values begin at 1."""
-    return SYMBOLS[n - 1]
+    return alike(puzzles, wrong)
 
 
 # --- one a line -----------------------------------------------------------------------------------
@@ -138,7 +103,7 @@ def _is_long(text: str) -> bool:
 
 
 def _is_small(word: str) -> bool:
-    return set(word.translate(_DOTTED)) <= set(".01234")
+    return set(word.translate(DOTTED)) <= set(".01234")
 
 
 def _lines(said: Iterable[_Line], wrong: Mistakes) -> list[Puzzle]:
@@ -201,7 +166,7 @@ def _is_full(word: str) -> bool:
 class _Header(NamedTuple):
     separator: str
     columns: int
-    place: int  # of the column of puzzles
+    places: list[int]  # of columns that may be the puzzles; one, if all is well
 
 
 def _header(text: str) -> _Header | None:
@@ -210,7 +175,7 @@ def _header(text: str) -> _Header | None:
     separator = found[0] if found else ","
     names = [name.lower() for name in _fields(text, separator)]
     places = [k for k, name in enumerate(names) if name in _COLUMNS]
-    return _Header(separator, len(names), places[0]) if places else None
+    return _Header(separator, len(names), places) if places else None
 
 
 def _fields(text: str, separator: str) -> list[str]:
@@ -230,10 +195,15 @@ def _table(said: Sequence[_Line], header: _Header, wrong: Mistakes) -> list[Puzz
         return _lines(rest, wrong) if _is_lines(rest) else _grids(rest, wrong)
     puzzles: list[Puzzle] = []
     sizes: set[int] = set()
+    place, *others = header.places
+    if others:
+        problem = f"columns {place + 1} and {others[0] + 1} both seem to be puzzles"
+        wrong.add(said[0].number, problem, "call one of them puzzle, and the others otherwise")
+        return []
     for line in said[1:]:
         fields = _fields(line.text, header.separator)
         if len(fields) == header.columns:
-            _add(puzzles, line.number, fields[header.place], wrong, sizes)
+            _add(puzzles, line.number, fields[place], wrong, sizes)
         else:
             problem = f"has {len(fields)} fields" if fields else "is no line of a CSV"
             wrong.add(line.number, problem, f"the header names {header.columns}")
@@ -378,8 +348,8 @@ def _add(
             wrong.add(number, *_unknown_size(root))
         return
     try:
-        puzzles.append(_signs(number, n, cells))
-    except _Odd as odd:
+        puzzles.append(board_of(number, n, cells))
+    except Odd as odd:
         wrong.add(number, *odd.args)
 
 
@@ -389,68 +359,3 @@ def _wrong_length(cells: Sequence[str]) -> tuple[str, str]:
         f"{_shown(cells)} has {len(cells)} characters",
         f"write 16, 81, 256 or 625 (nearest: {near}, a {SIZES[near]}x{SIZES[near]} grid)",
     )
-
-
-class _Odd(Exception):
-    """A board that cannot be read: what is wrong, and what to do."""
-
-
-def _signs(line: int, n: int, cells: Sequence[str]) -> Puzzle:
-    """A board of n x n cells, each a sign or a number. Raises _Odd."""
-    numbers = not isinstance(cells, str) and max(map(len, cells)) > 1
-    if numbers:
-        cells = [_of_number(cell, place, n) for place, cell in enumerate(cells, 1)]
-    blanks = sorted(set("".join(cells).lower()) & set(BLANKS))
-    text = "".join(cells).translate(_DOTTED)
-    if strange := set(text) - set(f".0{SYMBOLS[:n]}"):
-        place = next(k for k, sign in enumerate(text) if sign in strange)
-        raise _no_value(cells[place], place + 1, n, _last(n))
-    if len(blanks) > 1:
-        raise _Odd(f"{' and '.join(blanks)} both stand for blanks", "write all blanks alike")
-    zero = _zero(n, text)
-    if zero is None:
-        raise _Odd(
-            f"0 and {blanks[0]} both occur, so that 0 may be a value or a blank",
-            f"write blanks as . and values as 1 to {_last(n)}",
-        )
-    return Puzzle(line, n, 0 if zero else 1, text)
-
-
-def _of_number(cell: str, place: int, n: int) -> str:
-    """The sign of a number, or of a blank. Raises _Odd."""
-    number = whole_of(cell)
-    if number is not None and 0 <= number <= n:
-        return f"0{SYMBOLS}"[number]
-    if len(cell) > 1 or cell not in BLANKS:
-        raise _no_value(cell, place, n, str(n))
-    return cell
-
-
-def _no_value(cell: str, place: int, n: int, last: str) -> _Odd:
-    return _Odd(
-        f"{shown(cell)} at place {place} is no value of a {n}x{n} grid",
-        f"use 1 to {last}, and . or 0 for a blank",
-    )
-
-
-def _zero(n: int, text: str) -> bool | None:
-    """Whether 0 is a value, so that values run from 0 to n - 1; None: it cannot be told.
-
-    Beside another sign for blanks it is, where the last of 1 to n does not occur and all 0 could be
-    one value: up to n of them, and on small boards, where digits from 1 are usual, no two in a row,
-    column or box. Without another sign it is a blank; only large boards that are full have values.
-    """
-    zeros = [place for place, sign in enumerate(text) if sign == "0"]
-    if not zeros:
-        return False
-    large = n >= 16
-    if "." not in text:
-        return large and all(text.count(sign) == n for sign in f"0{SYMBOLS[: n - 1]}")
-    if _last(n) in text:
-        return None if large else False
-    if large:
-        return True if len(zeros) <= n else None
-    m = isqrt(n)
-    units = [(k // n, k % n, (k // n // m, k % n // m)) for k in zeros]
-    apart = all(a != b for one, two in combinations(units, 2) for a, b in zip(one, two))
-    return True if apart else None

@@ -27,10 +27,10 @@ class Cnf(Format):
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
         inputs(given, ())
         variables, clauses = parse(text)
-        made_up = {} if variables else {"x": [False]}  # given, so that nothing is left to choose
+        values = [False, True] if variables else [False]  # made up: nothing is left to choose
         query = query_of(
             {
-                "variables": {"x": {"values": [False, True], "shape": [max(variables, 1)]}},
+                "variables": {"x": {"values": values, "shape": [max(variables, 1)]}},
                 "terms": [
                     {
                         "kind": "discrete.clause",
@@ -43,7 +43,6 @@ class Cnf(Format):
                         },
                     }
                 ],
-                "evidence": made_up,
             }
         )
         return [Asked(query, source, (1,), partial(signed, variables), partial(text_of, variables))]

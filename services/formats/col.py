@@ -40,10 +40,10 @@ class Col(Format):
             mistakes += error.mistakes
         if mistakes:
             raise BadQuery(*mistakes)
+        values = list(range(colors if nodes else 1))  # a node made up: nothing is left to choose
         query = query_of(
             {
-                "variables": {"color": {"values": list(range(colors)), "shape": [max(nodes, 1)]}},
-                "evidence": {} if nodes else {"color": [0]},  # made up: nothing is left to choose
+                "variables": {"color": {"values": values, "shape": [max(nodes, 1)]}},
                 "terms": [
                     {"kind": "graph.coloring", "scope": ["color"], "params": {"edges": edges}}
                 ],

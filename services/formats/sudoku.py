@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from modules.lines import lines_of
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
-from services.formats.boards import SYMBOLS, read_boards
+from services.formats.boards import read_boards
+from services.formats.signs import SYMBOLS
 from services.query import Query, query_of
 
 SIGNS = f"0{SYMBOLS}"
