@@ -131,13 +131,6 @@ def undecided_refutes(monkeypatch) -> None:
     _judged_by(monkeypatch, lambda rules, plain: [bool(v) for v in verdicts(rules, plain)])
 
 
-def undecided_proves(monkeypatch) -> None:
-    """A rule that cannot say is taken for one that holds, in the search."""
-    from engine.compare import verdicts
-
-    _judged_by(monkeypatch, lambda rules, plain: [v is not False for v in verdicts(rules, plain)])
-
-
 def alternatives_of_the_first_row(monkeypatch) -> None:
     """Alternatives of every row carry the given reals of the first."""
     from engine.minimizers.branch_and_bound import Placed, PlacedOthers
@@ -196,7 +189,6 @@ def one_and_true_are_alike(monkeypatch) -> None:
         (a_relative_gap, "engine", "explicit"),
         (rounding_refutes, "engine", "opaque"),
         (undecided_refutes, "engine", "opaque"),
-        (undecided_proves, "engine", "opaque"),
         (alternatives_of_the_first_row, "reasoner", "pinned"),
         (a_weighted_table_stays_hard, "engine", "opaque"),
         (given_reals_are_rounded, "engine", "mixed"),
