@@ -73,8 +73,8 @@ def _infeasible(answer: Answer, row: Row) -> Iterator[Complaint]:
         one = row.possible[0]
         word = "keeps the rules" if one.feasible else "cannot be judged"
         yield Complaint("infeasible", f"INFEASIBLE, but a completion {word} at {one.energy:.17g}")
-    elif row.open_reals and row.unsure:
-        yield Complaint("infeasible", "INFEASIBLE with open reals and a rule that cannot say")
+    elif any(t.finitely for t in row.totals):
+        yield Complaint("infeasible", "INFEASIBLE, though only a rule about open reals fails")
 
 
 def _bound(answer: Answer, row: Row, what: str, bound: float) -> Iterator[Complaint]:

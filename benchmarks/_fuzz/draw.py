@@ -1,5 +1,6 @@
 """Small queries from a seed: every kind, every way to write a cost, a weight, a view, evidence."""
 
+import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,11 @@ class Case:
     def python(self) -> bool:
         """It has a choice between terms, which only Python can write."""
         return any("any" in term for term in self.query["terms"])
+
+    @property
+    def odd(self) -> bool:
+        """It names a kind that does not ship."""
+        return '"odd.' in json.dumps(self.query["terms"])
 
     @property
     def real(self) -> bool:
