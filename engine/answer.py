@@ -174,6 +174,9 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     `holds` decides, apart from the arithmetic of the search: nothing is called right that was not
     checked.
     """
+    if problem.apart:
+        each = ((problem.select([row]), solution.select([row])) for row in range(problem.rows))
+        return [answer for one, part in each for answer in verify(one, part)]
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)

@@ -37,7 +37,8 @@ class _Chunk(Generic[K]):
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)
     kin: Hashable  # only rows of one kin are put together
-    apart: bool = False  # a step failed in company: never put beside others again
+    apart: bool = False  # never put beside others: a step failed in company, or its structure is
+    # that of its own evidence
 
     @property
     def rows(self) -> int:
@@ -77,6 +78,28 @@ class Batch(Generic[K]):
         self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
     ) -> Report:
         """Begin the rows of a problem, P particles each: x (R * P, *event). -> how they stand"""
+        if problem.apart:
+            alone = [
+                self._begin(
+                    problem.select([row]),
+                    _Rows(x, [row], problem.rows),
+                    rng.select(torch.tensor([row])),
+                    [ticket],
+                    True,
+                )
+                for row, ticket in enumerate(tickets)
+            ]
+            return gathered([(report, 0) for report in alone])
+        return self._begin(problem, x, rng, tickets, False)
+
+    def _begin(
+        self,
+        problem: Problem,
+        x: State,
+        rng: Stream,
+        tickets: Sequence[tuple[K, int]],
+        apart: bool,
+    ) -> Report:
         groups: dict[Hashable, list[int]] = {}
         for row, kin in enumerate(self.minimizer.kin(problem)):
             groups.setdefault(kin, []).append(row)
@@ -89,7 +112,8 @@ class Batch(Generic[K]):
             state = self.minimizer.init(own, start, stream)
             report = self.minimizer.report(own, state)
             stands = (report.energy, report.violation, report.bound)
-            chunk = _Chunk(own, state, stream, tuple(tickets[r] for r in rows), *stands, kin)
+            owners = tuple(tickets[r] for r in rows)
+            chunk = _Chunk(own, state, stream, owners, *stands, kin, apart)
             begun.append((chunk, report, rows))
         self._fresh.extend(chunk for chunk, _, _ in begun)
         at = {row: (report, k) for _, report, rows in begun for k, row in enumerate(rows)}

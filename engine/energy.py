@@ -221,13 +221,18 @@ class Term(Energy):
         """
         return enumerate_table(self, domains, None if self.required_by_default else 1.0)
 
+    @property
+    def enumerates(self) -> bool:
+        """Its structure is a list of what the evidence leaves, so that each row has its own."""
+        return type(self).factors is Term.factors
+
     def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """The structure of this term in an energy: as a constraint (weight None), or at a price.
 
         The default prices the parts of `factors`; those of a rule also where a table forbids. Only
         terms made of other terms override this.
         """
-        if type(self).factors is Term.factors:
+        if self.enumerates:
             return enumerate_table(self, domains, weight)
         own = self.factors(*domains)
         if own is None or weight is None:
@@ -377,6 +382,11 @@ class Choice(Term):
         )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
+
+    @property
+    def enumerates(self) -> bool:
+        every = [part.term for branch in self.alternatives for part in branch.parts()]
+        return super().enumerates or any(term.enumerates for term in every)
 
     def energy(self, *tensors: Tensor) -> Tensor:
         return self.begin(*tensors)()

@@ -133,6 +133,18 @@ class Problem:
             p.term.fixed_structure or self._structure(k) is None for k, p in enumerate(self.parts)
         )
 
+    @cached_property
+    def apart(self) -> bool:
+        """Each row has a structure of its own, so that rows are searched and judged one by one."""
+        return (
+            self.rows > 1
+            and not self.shared
+            and any(
+                part.term.enumerates and self._structure(k) is not None
+                for k, part in enumerate(self.parts)
+            )
+        )
+
     def prepare(self) -> Iterator[None]:
         """Makes `factored` in pieces, a term each, for whoever looks at the clock between them."""
         for place, part in enumerate(self.parts):

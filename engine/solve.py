@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.answer import Ended, Flag
-from engine.batch import Batch, Failed, Standing, Stepped
+from engine.batch import Batch, Failed, Standing, Stepped, gathered
 from engine.domain import State
 from engine.energy import judge, plain_scope
 from engine.errors import BadQuery, Mistake
@@ -103,6 +103,17 @@ class Solution:
     cancelled: bool = False
     final: bool = False
     prepared: bool = True  # False: time was over before the structure was made
+
+    def select(self, rows: Sequence[int]) -> "Solution":
+        """Some of the rows."""
+        index = torch.as_tensor(rows)
+        return replace(
+            self,
+            report=gathered([(self.report, row) for row in rows]),
+            steps=[self.steps[row] for row in rows],
+            clock=self.clock[index],
+            late=self.late[index],
+        )
 
     def flags(self, row: int) -> tuple[Flag, ...]:
         """The circumstances of one row."""

@@ -9,11 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from engine.alternatives import alternatives, unique
 from engine.answer import Answer, Flag, Status, score_plain, verify
-from engine.batch import gathered
 from engine.domain import flatten
 from engine.errors import Cancelled, OutOfTime
 from engine.explain import conflict
@@ -141,7 +138,7 @@ class Rows:
             return
         problem, part = self.problem, solution
         if len(rows) < problem.rows:
-            problem, part = problem.select(rows), _part(solution, rows)
+            problem, part = problem.select(rows), solution.select(rows)
         if remotes_of(problem):
             judge_ahead(problem, problem.plain(part.report.x))
         answers = verify(problem, part)
@@ -155,18 +152,6 @@ class Rows:
         self._told[row] = answer
         if self.tell is not None:
             self.tell(row, answer)
-
-
-def _part(solution: Solution, rows: Sequence[int]) -> Solution:
-    """Some rows of a solution."""
-    index = torch.as_tensor(rows)
-    return replace(
-        solution,
-        report=gathered([(solution.report, row) for row in rows]),
-        steps=[solution.steps[row] for row in rows],
-        clock=solution.clock[index],
-        late=solution.late[index],
-    )
 
 
 def answered(

@@ -436,3 +436,21 @@ def test_nothing_differs_from_itself() -> None:
     x = Variable("x", Finite((3, 1, 2), (3,)))
     rule = NotEqual(x[[1, 0, 1]], pairs=[[2, 1], [2, 0]])
     assert answers(Problem(rule))[0].status == "INFEASIBLE"
+
+
+def test_rows_whose_structure_is_enumerated_answer_as_each_alone() -> None:
+    """What the evidence of one row leaves decides nothing for another."""
+
+    class Waves(Term):
+        def energy(self, x):
+            places = x.argmax(-1).float()
+            return torch.sin(3 * places.sum(-1)) * 100 / 3
+
+    x = Variable("x", Finite(tuple(range(4)), (3,)))
+    base = Problem(1.0 * Waves(x) + Equal(x, pairs=[[0, 2]]))
+    rows = [{"x": [0, None, None]}, {}, {"x": [3, 3, 3]}, {"x": [None, 1, None]}, {"x": [1, 0, 0]}]
+    together = answers(base.given_rows(rows))
+    for row, answer in zip(rows, together, strict=True):
+        alone = answers(base.given(**row))[0]
+        assert (answer.status, answer.values) == (alone.status, alone.values)
+        assert (answer.energy, answer.bound) == (alone.energy, alone.bound)
