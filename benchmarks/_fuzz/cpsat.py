@@ -18,7 +18,10 @@ LARGEST = 2**60
 
 def disagreements(case: Case, scape: Landscape) -> Iterator[Complaint]:
     """Where enumeration and CP-SAT differ: feasible or not, and the least energy."""
-    if case.real or case.python or any(not s.exact or s.unsure for s in scape.summands):
+    loose = [
+        s for s in scape.summands if not s.exact or s.unsure or not (s.explicit or s.weight is None)
+    ]
+    if case.real or case.python or loose:
         return
     for evidence in case.rows:
         row = scape.view(evidence)

@@ -337,11 +337,12 @@ def summed(each: Sequence[tuple[Summand, Said]]) -> Total:
             shares.append(math.inf)
             continue
         span += float(summand.weight) * said.span
-        share = summand.weight * said.amount if summand.exact else None
+        share = summand.weight * said.amount if summand.exact and summand.explicit else None
         if share is None:
             loose = float(summand.weight) * float(said.amount)
             rounded += loose
-            slack += float(summand.weight) * said.slack
+            least = 0.0 if summand.explicit else 1e-6 * max(1.0, abs(float(said.amount)))
+            slack += float(summand.weight) * max(said.slack, least)
             shares.append(loose)
         else:
             exact += share
@@ -372,7 +373,7 @@ class Row:
     def exact(self) -> bool:
         """All weighed summands compare exactly: int64 holds their scaled sum."""
         weighed = [self.scape.summands[t] for t in self.active]
-        if any(s.weight is not None and not s.exact for s in weighed):
+        if any(s.weight is not None and not (s.exact and s.explicit) for s in weighed):
             return False
         unit = math.lcm(1, *(t.exact.denominator for t in self.totals if not t.infinite))
         largest = max((t.span for t in self.totals if not t.infinite), default=0)
