@@ -174,6 +174,13 @@ def _tens(values: Floats) -> tuple[Ints, int] | None:
     return None
 
 
+def added(values: Floats) -> Fraction:
+    """The sum of decimals."""
+    if (np.rint(values) == values).all() and np.abs(values).sum() < FINE:
+        return Fraction(int(values.sum()))
+    return sum(map(decimal, values.tolist()), Fraction(0))
+
+
 def whole(values: Floats, unit: int) -> list[int]:
     """Finite decimals times `unit`, where that makes them whole, exactly."""
     if unit < FINE and float(np.abs(values).max(initial=0.0)) * unit < FINE / 2:

@@ -106,20 +106,24 @@ def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Co
 def _conflict(
     problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
 ) -> Conflict | None:
-    factors, _ = Problem(problem.energy, problem.variables).factored()  # without the evidence
+    factors, rest = Problem(problem.energy, problem.variables).factored()  # without the evidence
     whole = encode(factors)
     literals = {int(whole.literal[c]): place for place, c in entries}
     tester = _Tester(whole, over)
     if tester.core(list(literals)) is None:
         return None
     clash = tester.minimal(list(literals), [])
-    repair = _repair(tester, list(literals), clash) if clash else []
+    blind = rest is not None and any(part.required for part in rest.parts())
+    repair = _repair(tester, list(literals), clash) if clash and not blind else []
     places = tuple(literals[x] for x in clash)
     parts = _rules(factors, [c for place, c in entries if place in places], over)
     names = term_names(problem)
     named = tuple(Part(names[term], part) for term, part in parts)
     mended = tuple(literals[x] for x in repair)
-    return Conflict(places, named, mended, _words(problem, places, parts, mended))
+    text = _words(problem, places, parts, mended)
+    if blind and clash:
+        text += "; no repair is told, as some rules can only be asked about complete values"
+    return Conflict(places, named, mended, text)
 
 
 def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:

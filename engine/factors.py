@@ -19,6 +19,7 @@ from engine.decimals import (
     DIGITS,
     FINE,
     Scale,
+    added,
     decimal,
     denominator,
     minus,
@@ -658,19 +659,20 @@ def _conditional_sums(pieces) -> Sums:
     start, site, value, coefficient = [0], [], [], []
     low, high, term, part = [], [], [], []
     for sites, values, factors, least, most, (cond_site, cond_value), owner, place in pieces:
-        bottom = factors[factors < 0].sum()
-        top = factors[factors > 0].sum()
-        if math.isfinite(most) and top > most:
+        bottom, top = added(factors[factors < 0]), added(factors[factors > 0])
+        if math.isfinite(most) and top > decimal(most):
+            room = math.ceil(top - decimal(most))  # whole, so that the edge keeps its digits
             site.append(np.append(sites, cond_site))
             value.append(np.append(values, cond_value))
-            coefficient.append(np.append(factors, top - most))
+            coefficient.append(np.append(factors, float(room)))
             low.append(-math.inf)
-            high.append(top)
-        if math.isfinite(least) and bottom < least:
+            high.append(float(decimal(most) + room))
+        if math.isfinite(least) and bottom < decimal(least):
+            room = math.ceil(decimal(least) - bottom)
             site.append(np.append(sites, cond_site))
             value.append(np.append(values, cond_value))
-            coefficient.append(np.append(factors, bottom - least))
-            low.append(bottom)
+            coefficient.append(np.append(factors, -float(room)))
+            low.append(float(decimal(least) - room))
             high.append(math.inf)
         while len(start) <= len(site):
             start.append(start[-1] + len(site[len(start) - 1]))

@@ -241,13 +241,13 @@ class Problem:
 
     def inside(self, state: Mapping[str, Tensor]) -> Tensor:
         """Whether decided states, one a row, lie in their domains. -> (R,) bool"""
-        sizes = [np.full(v.domain.sites, v.domain.event[-1]) for v in self.finite]
-        widths = np.concatenate([np.zeros(0, np.int64), *sizes])
-        at = np.cumsum(widths) - widths + self.places(state)
-        kept = torch.from_numpy(self.possible[np.arange(self.rows)[:, None], at].all(1))
+        kept = torch.ones(self.rows, dtype=torch.bool)
         for v in self.variables:
-            if v not in self.finite:
-                domain, x = self.domain(v.name), state[v.name]
+            domain, x = self.domain(v.name), state[v.name]
+            if isinstance(domain, Finite):
+                place = x.argmax(-1, keepdim=True).cpu()
+                kept = kept & domain.allowed.gather(-1, place).reshape(self.rows, -1).all(1)
+            else:
                 same = torch.isclose(domain.project(x), x, rtol=1e-6, atol=1e-9)
                 kept = kept & same.reshape(self.rows, -1).all(1).cpu()
         return kept

@@ -65,19 +65,28 @@ class Portfolio(Minimizer[PortfolioState]):
         return replace(self, unique=unique, alternatives=alternatives, patience=patience)
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
-        members = self._members(problem, bool(enumerable(problem).all()))
+        opaque = problem.factored()[1] is not None
+        members = self._members(problem, opaque and bool(enumerable(problem).all()))
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
         zero = torch.zeros(problem.rows, dtype=torch.int64)
-        opaque = len(members) > 1 and problem.factored()[1] is not None
-        return PortfolioState(members, states, RARE if opaque else 1, zero, zero)
+        every = RARE if opaque and len(members) > 1 else 1
+        return PortfolioState(members, states, every, zero, zero)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
+        if problem.factored()[1] is None:
+            return (self._members(problem, False),) * problem.rows
         few, many = (self._members(problem, one) for one in (True, False))
         return [few if one else many for one in enumerable(problem).tolist()]
 
     def _members(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
-        """Who searches rows of few combinations, or others."""
+        """Who searches rows of few combinations, or others; told once for a structure."""
+        key = f"members {self} {few}"
+        if key not in problem.memo:
+            problem.memo[key] = self._chosen(problem, few)
+        return problem.memo[key]
+
+    def _chosen(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
         finite = [isinstance(d, Finite) for d in problem.domains.values()]
         factors, rest = problem.factored()
         complete, annealing, gibbs = self._complete, Annealing(), Gibbs()
@@ -105,6 +114,12 @@ class Portfolio(Minimizer[PortfolioState]):
         return BranchAndBound(unique=self.unique, alternatives=self.alternatives)
 
     def prepare(self, problem: Problem) -> Iterator[None]:
+        key = f"prepared {self}"
+        if key not in problem.memo:
+            yield from self._prepared(problem)
+            problem.memo[key] = True
+
+    def _prepared(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
         factors, rest = problem.factored()
         fits = rest is None and Annealing().refuses(problem) is None
