@@ -15,12 +15,15 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import BadQuery, Mistake
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LARGEST = 2**61  # of a total, in units
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
+MOST = 1e300  # of the total of all costs
 LONGEST = 1000  # a unit is less than 2^1000 and so a float64
 LARGEST_FLOAT = sys.float_info.max
 TENS = 22  # powers of ten up to 10^22 are exact in float64
@@ -127,6 +130,10 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
         own = None if error else (_binary if computed else denominator)(distinct)
         exact = exact and own is not None
         unit = math.lcm(unit, own or 1)
+    if total >= MOST:
+        raise BadQuery(
+            Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")
+        )
     if exact and total * unit < LARGEST and unit < 2**LONGEST:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))

@@ -381,12 +381,16 @@ class _Encoder:
 def _sum_unit(coefficients: Floats, edges: Floats) -> tuple[int, bool]:
     """What makes the numbers of a sum whole, and whether that rounds them."""
     unit = denominator(np.unique(np.concatenate([coefficients, edges])))
-    total = float(np.abs(coefficients).sum() + np.abs(edges).max(initial=0.0))
+    size = float(np.abs(coefficients).sum() + np.abs(edges).max(initial=0.0))
+    if unit is not None and unit < LARGEST and size * unit < LARGEST / 2:
+        return unit, False
+    total = sum(map(Fraction, np.abs(coefficients).tolist()), Fraction(0))
+    total += Fraction(float(np.abs(edges).max(initial=0.0)))
     if unit is not None and total * unit < LARGEST:
         return unit, False
     if total >= LARGEST / 4:
         raise NotEncodable("a linear sum with coefficients that are too large")
-    return 1 << max(0, math.floor(math.log2(LARGEST / 4 / total))), True
+    return 1 << max(0, math.floor(Fraction(LARGEST, 4) / total).bit_length() - 1), True
 
 
 def _edge(edge: float, unit: int, loose: bool, literals: int) -> int:

@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -25,6 +25,7 @@ from engine.random import Stream
 
 N = TypeVar("N")
 
+JUDGED = 16  # combinations whose verdicts are asked for in one go
 ENUMERATED = 4096  # combinations up to which a term's default structure is one enumerated table
 ALIKE = 1e-6  # branches whose energies are nearer than this, relative, both count
 
@@ -568,6 +569,18 @@ def enumerate_table(
     """A term over few combinations as one table: weight times the energy of each; weight None:
     infinite where the rule does not hold. None also where an energy is no number, and where the
     rule cannot say whether it holds."""
+    pieces = enumerating(term, domains, weight)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return end.value
+
+
+def enumerating(
+    term: Term, domains: Sequence[Domain], weight: float | None
+) -> Generator[None, None, Factors | None]:
+    """`enumerate_table` in pieces, for whoever looks at the clock between them."""
     if not all(isinstance(d, Finite) for d in domains):
         return None
     choices: list[list[int]] = []
@@ -594,9 +607,13 @@ def enumerate_table(
         table = Factors.table(sizes, places, costs.cpu().numpy(), math.inf, computed=True)
         return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
     columns = [domain.decode(x) for domain, x in zip(domains, tensors, strict=True)]
-    verdicts = term.verdicts(list(zip(*columns, strict=True)))
-    if None in verdicts:
-        return None
+    every = list(zip(*columns, strict=True))
+    verdicts: list[bool | None] = []
+    for first in range(0, len(every), JUDGED):
+        verdicts += term.verdicts(every[first : first + JUDGED])
+        if None in verdicts:
+            return None
+        yield
     forbidden = np.array([holds is False for holds in verdicts])
     return Factors.table(sizes, places, np.where(forbidden, math.inf, 0.0), math.inf)
 

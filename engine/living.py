@@ -135,7 +135,8 @@ class Living:
                 spent += learning.conflicts(state)
                 return None if best is None or not over() else Found(best, bound, spent, False)
             if status == learning.REFUTED:
-                bound = math.inf if best is None else scale.below(constant + least)
+                proved = scale.below if scale.error else scale.value
+                bound = math.inf if best is None else proved(constant + least)
                 break
             best = self._places(state)
             least = learning.objective(self.plan.formula, learning.model(state))

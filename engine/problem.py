@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.decimals import surely_below
 from engine.domain import Domain, Finite, Real, Variable
-from engine.energy import Energy, Part, Sum, Term, scope_domains
+from engine.energy import Choice, Energy, Part, Sum, Term, enumerating, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.explicit import Explicit
 from engine.factors import Factors
@@ -149,12 +149,10 @@ class Problem:
         """Makes `factored` in pieces, a term each, for whoever looks at the clock between them."""
         for place, part in enumerate(self.parts):
             if self.root is not None and not part.term.fixed_structure:
-                self._structure(place)
-                yield
+                yield from self._structuring(place)
         source = self.root if self.root is not None and self.shared else self
         for place in range(len(source.parts)):
-            source._structure(place)
-            yield
+            yield from source._structuring(place)
         self.factored()
         yield
         yield from self.explicit.prepare()
@@ -186,13 +184,23 @@ class Problem:
 
     def _structure(self, place: int) -> Factors | None:
         """What the term at this place says explicitly; asked for once."""
-        if place not in self._structures:
-            part = self.parts[place]
-            domains = scope_domains(part.term, dict(self.domains))
-            finite = all(isinstance(d, Finite) for d in domains)
-            own = part.term.structured(part.weight, *domains) if finite else None
-            self._structures[place] = own
+        for _ in self._structuring(place):
+            pass
         return self._structures[place]
+
+    def _structuring(self, place: int) -> Iterator[None]:
+        """`_structure` in pieces."""
+        if place in self._structures:
+            return
+        part, own = self.parts[place], None
+        domains = scope_domains(part.term, dict(self.domains))
+        if all(isinstance(d, Finite) for d in domains):
+            if part.term.enumerates and not isinstance(part.term, Choice):
+                own = yield from enumerating(part.term, domains, part.weight)
+            else:
+                own = part.term.structured(part.weight, *domains)
+        self._structures[place] = own
+        yield
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the

@@ -61,9 +61,9 @@ def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remed
 
     Raises BadQuery under `weights`: there is no such file, or it does not hold `what`.
     """
-    there = beside / path
-    file = there if not Path(path).exists() and Path(path).name == path else Path(path)
     try:
+        there = beside / path
+        file = there if not Path(path).exists() and Path(path).name == path else Path(path)
         return made(file.read_bytes())
     except OSError as error:
         raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", remedy)) from None

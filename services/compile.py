@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import PydanticSerializationError
+
 from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_path
 from engine.energy import Energy, Part, Sum, Term, named, required
 from engine.errors import BadQuery, Mistake
@@ -102,7 +104,7 @@ class Compiler:
     def problem(self, query: Query, tenant: str = "") -> Problem:
         """The problem of a query. Raises BadQuery with every mistake found."""
         mistakes: list[BadQuery] = []
-        key = tenant, query.model_dump_json(include={"variables", "terms"}) if self.kept else ""
+        key = tenant, _written(query) if self.kept else ""
         with self._lock:
             problem = self._known.get(key)
             if problem is not None:
@@ -299,3 +301,13 @@ def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
         ]
     kinds = {type(error) for error in errors if error.mistakes}
     return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every)
+
+
+def _written(query: Query) -> str:
+    """The structure of a query as text. Raises BadQuery for text that is none."""
+    try:
+        return query.model_dump_json(include={"variables", "terms"})
+    except PydanticSerializationError:
+        raise BadQuery(
+            Mistake("", "a text holds half of a surrogate pair", "write whole characters")
+        ) from None

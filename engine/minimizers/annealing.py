@@ -107,6 +107,8 @@ class Annealing(Minimizer[AnnealingState]):
                 raise BadQuery(Mistake(name, f"{beta!r}", "give a number >= 0, in 1 / energy"))
 
     def refuses(self, problem: Problem) -> str | None:
+        if not problem.finite:
+            return "annealing needs finite variables; use descent"
         factors, rest = problem.factored()
         if rest is not None:
             names = ", ".join(part.label for part in rest.parts())
