@@ -164,11 +164,12 @@ def _ranked(
     soft = problem.factored()[1] is not None and any(not part.required for part in problem.parts)
     room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
     level = left[(cost[left] >= least) & (cost[left] <= least + room)]
+    alone = sum(cost[k] <= least + room for k in good) == 1
     sure = len(level) <= LEVEL
-    if sure and len(good) == 1 and not doubt:  # a violation is no verdict
-        judge(level, 2, 1)
+    if alone and sure and not doubt:  # a violation is no verdict
+        judge(level, len(good) + 1, 1)
         good.sort(key=lambda k: (cost[k], k))
-    if not doubt and (sure or len(good) > 1):
+    if not doubt and (sure or not alone):
         gap = float(cost[good[1]]) - least if len(good) > 1 else math.inf
         unique = NOT_UNIQUE if gap == 0.0 else UNIQUE if gap > room else UNKNOWN
     return _Ranked(good[0], good, min(least, low), unique)
