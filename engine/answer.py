@@ -177,7 +177,8 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
-    shares = judge.shares(report.x, problem.rows)
+    cost = judge.shares if solution.prepared else judge.unprepared
+    shares = cost(report.x, problem.rows)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
@@ -300,13 +301,19 @@ class _Judge:
         if not explicit.direct and not explicit.hidden:
             return [self._opaque(row) for row in said]
         scale, order = explicit.scale, sorted(explicit.direct)
-        units = explicit.units(self.problem.places(x))
+        places = self.problem.places(x)
+        units = explicit.units(places)
         costs = scale.values(np.where(units == FORBIDDEN, 0, units))
         costs[units == FORBIDDEN] = math.inf
         return [
-            self._exact(row, dict(zip(order, zip(u, c, strict=True), strict=True)))
-            for row, u, c in zip(said, units.tolist(), costs.tolist(), strict=True)
+            self._exact(row, dict(zip(order, zip(u, c, strict=True), strict=True)), at)
+            for row, u, c, at in zip(said, units.tolist(), costs.tolist(), places, strict=True)
         ]
+
+    @torch.no_grad()
+    def unprepared(self, x: State, count: int) -> list[Shares]:
+        """`shares` as the terms say them, where there was no time to make their structure."""
+        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)]
 
     def _opaque(self, said: list[float]) -> Shares:
         """A state no summand of which has explicit costs."""
@@ -315,8 +322,10 @@ class _Judge:
         slack = GAP * max(1.0, abs(energy)) if rest is not None else 0.0
         return Shares(said, energy, slack, True)
 
-    def _exact(self, said: list[float], direct: dict[int, tuple[int, float]]) -> Shares:
-        """A state with explicit costs: units and cost of each direct summand."""
+    def _exact(
+        self, said: list[float], direct: dict[int, tuple[int, float]], places: np.ndarray
+    ) -> Shares:
+        """A state with explicit costs: units and cost of each direct summand, and its places."""
         explicit, rest = self.problem.explicit, self.problem.factored()[1]
         opaque = set(rest.parts()) if rest is not None else set()
         terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
@@ -344,6 +353,8 @@ class _Judge:
                 other += share if part in opaque else 0.0
             terms.append(share)
         energy = explicit.scale.value(total) + loose
+        if explicit.resolves and sound and rest is None and math.isfinite(loose):
+            energy = float(explicit.exactly(places))
         soft = any(part.weight is not None for part in opaque)
         slack = explicit.slack + (GAP * max(1.0, abs(other)) if soft else 0.0)
         return Shares(terms, energy, slack, sound)

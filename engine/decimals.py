@@ -8,7 +8,7 @@ and `Scale.error` says how far a total may lie from its decimals.
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -57,20 +57,21 @@ class Scale:
         """How far two totals that are level in units may lie apart: 0 where units are exact."""
         if not self.error:
             return 0.0
-        return float((2 * self.error + (self.total >> 50) + 2) / self.unit)
+        return float((2 * self.error + (self.total >> 51) + 2) / self.unit)
 
-    def units(self, costs: Floats) -> Ints:
-        """Finite costs as whole numbers of units, each the nearest."""
-        if self.error:
-            power = self.unit.numerator.bit_length() - self.unit.denominator.bit_length()
-            return np.rint(np.ldexp(costs, power)).astype(np.int64)
-        unit = int(self.unit)
+    def units(self, costs: Floats, read: Callable[[float], Fraction] = decimal) -> Ints:
+        """Finite costs as whole numbers of units, each the nearest; `read` says what number a float
+        stands for."""
+        unit = self.unit
         most = np.abs(costs).max(initial=0.0)
-        if unit <= 10**TENS and most * float(unit) < FINE / 2:
+        if not self.error and unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
-        read = [_whole(x, unit) for x in distinct.tolist()]
-        return np.array(read, dtype=np.int64)[place].reshape(costs.shape)
+        if len(distinct) > MANY:
+            power = unit.numerator.bit_length() - unit.denominator.bit_length()
+            return np.rint(np.ldexp(costs, power)).astype(np.int64)
+        counts = [round(read(x) * unit) for x in distinct.tolist()]
+        return np.array(counts, dtype=np.int64)[place].reshape(costs.shape)
 
     def value(self, units: int) -> float:
         """A number of units as a cost: the nearest float64."""
@@ -93,15 +94,13 @@ class Scale:
             return self.value(round(cost * float(self.unit)))
         return surely_below(cost)
 
-    def from_on(self, cost: float) -> int:
+    def rounded(self, cost: Fraction) -> int:
+        """The number of units next to a cost."""
+        return round(cost * self.unit)
+
+    def from_on(self, cost: float | Fraction) -> int:
         """The number of units from which on no total lies below this cost."""
         return math.ceil(Fraction(cost) * self.unit) + self.error
-
-
-def _whole(cost: float, unit: int) -> int:
-    """A cost in units that make it whole as a decimal, or else as the binary number it is."""
-    units = decimal(cost) * unit
-    return int(units) if units.denominator == 1 else round(Fraction(cost) * unit)
 
 
 def surely_below(bound: float) -> float:
@@ -115,7 +114,7 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     (count, costs, error, computed): each may lie so far from the decimal that it stands for;
     computed ones are no decimals but floats.
     """
-    total, unit, exact, paid, off = Fraction(0), 1, True, 0, 0.0
+    total, unit, exact, paid, off, many = Fraction(0), 1, True, 0, 0.0, False
     for count, values, error, computed in costs:
         distinct = np.unique(values[np.isfinite(values)])
         distinct = distinct[distinct != 0]
@@ -124,6 +123,7 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
         total += count * Fraction(float(np.abs(distinct).max()))
         paid += count
         off += count * error
+        many = many or len(distinct) > MANY
         own = None if error else (_binary if computed else denominator)(distinct)
         exact = exact and own is not None
         unit = math.lcm(unit, own or 1)
@@ -132,8 +132,8 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
-    # a half for rounding, and what the float lies from its decimal
-    error = paid + (reach >> 52) + math.ceil(Fraction(off) * fraction)
+    # a half for rounding, and what the float lies from its decimal, where that was not read
+    error = paid + (reach >> 52 if many else 0) + math.ceil(Fraction(off) * fraction)
     return Scale(fraction, error, reach + paid)
 
 

@@ -433,7 +433,7 @@ class View:
     def shape(self) -> tuple[int, ...]:
         return self.places.shape
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """True when the view is the variable itself."""
         domain = self.variable.domain

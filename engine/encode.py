@@ -257,7 +257,7 @@ class _Encoder:
         sizes = [[self.sizes[s] for s in scope] for scope in table.scopes]
         if table.arity == 1:
             for scope, (k,) in zip(table.scopes, sizes, strict=True):
-                self._unary(int(scope[0]), table.dense([k]))
+                self._unary(int(scope[0]), table.dense([k]), table)
             return
         if not table.soft and table.default == 0 and table.costs.ndim == 1:
             self._forbidden(table)
@@ -266,7 +266,7 @@ class _Encoder:
             yield
             self._selected(table, scope, shape)
 
-    def _unary(self, site: int, costs: Floats) -> None:
+    def _unary(self, site: int, costs: Floats, table: Table) -> None:
         if costs.ndim > 1 and not np.isfinite(costs).all():
             raise NotEncodable("forbidden values that differ by row")
         closed = ~np.isfinite(costs)
@@ -274,7 +274,7 @@ class _Encoder:
             self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1 if costs.ndim == 1 else []
         )
         self.clauses.add([[x] for x in off])
-        self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs)))
+        self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs), table.read))
 
     def _add_cost(self, site: int, costs: Ints) -> None:
         if (costs != 0).any():
@@ -308,7 +308,7 @@ class _Encoder:
         open_ = np.isfinite(costs).any(0)
         if (np.isfinite(costs) != open_).any():
             raise NotEncodable("forbidden combinations that differ by row")
-        tuples, units = tuples[open_], self.scale.units(costs[:, open_])
+        tuples, units = tuples[open_], self.scale.units(costs[:, open_], table.read)
         soft = bool((units != units[:, :1]).any())
         if len(shape) == 2 and not soft:
             self.constant += int(units[0, 0]) if units.size else 0
@@ -334,8 +334,8 @@ class _Encoder:
         closed = ~np.isfinite(costs)
         if (closed != closed[0]).any():
             raise NotEncodable("forbidden combinations that differ by row")
-        default = int(self.scale.units(floats([table.default]))[0])
-        more = self.scale.units(np.where(closed, table.default, costs)) - default
+        default = int(self.scale.units(floats([table.default]), table.read)[0])
+        more = self.scale.units(np.where(closed, table.default, costs), table.read) - default
         literals = self._of(np.broadcast_to(scope, table.tuples.shape), table.tuples)  # (T, arity)
         if closed[0].any():
             self.clauses.add_block(

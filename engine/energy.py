@@ -108,6 +108,9 @@ class Energy(nn.Module, ABC):
             raise BadQuery(Mistake("weight", f"{weight!r}", "give a number above 0 and finite"))
         return Sum(*self._weighed(float(weight)))
 
+    def __mul__(self, weight: float) -> "Sum":
+        return self.__rmul__(weight)
+
     def _weighed(self, weight: float) -> Iterator[Part]:
         for part in self.parts():
             scaled = None if part.weight is None else weight * part.weight

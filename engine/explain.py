@@ -17,7 +17,7 @@ from engine.encode import Boolean, NotEncodable, encode
 from engine.factors import Clauses, Counted, Factors, Table, _concatenated, _conditioned, ints
 from engine.kernels import clauses as learning
 from engine.problem import Problem
-from engine.solve import Budget
+from engine.solve import Budget, budget_of
 
 CONFLICTS = 1_000_000  # the learning search may spend in one test before the explanation gives up
 SLICE = 500  # conflicts between two looks at the budget
@@ -98,7 +98,7 @@ def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Co
     """
     one = problem.select([row])
     try:
-        return _conflict(one, evidence_entries(one), (budget or Budget()).clock())
+        return _conflict(one, evidence_entries(one), budget_of(budget).clock())
     except (_Undecided, NotEncodable):
         return None
 

@@ -1,9 +1,10 @@
 """What the explicit summands of an energy cost at decided states, exactly, in whole units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,6 +64,19 @@ class Explicit:
         unit = self.scale.unit
         return not self.scale.error and Fraction(self.reach[summand]) * unit < 2**48
 
+    @cached_property
+    def resolves(self) -> bool:
+        """Costs that no unit makes whole can still be summed one by one, exactly."""
+        tables = self.factors.tables
+        return bool(self.scale.error) and not self.hidden and not any(t.error for t in tables)
+
+    def exactly(self, places: Ints) -> Fraction:
+        """What the visible places of one state cost, nothing of it forbidden. (n,) -> the sum"""
+        total = Fraction(0)
+        for table, lookup in self._lookups:
+            total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
+        return total
+
     def energy(self, places: Ints, shares: Mapping[int, Tensor]) -> Tensor:
         """The cost of all explicit summands; infinite where one forbids. (B, n) -> (B,) float64
 
@@ -108,6 +122,14 @@ class Explicit:
         out[closed] = FORBIDDEN
         return out
 
+    def prepare(self) -> Iterator[None]:
+        """Makes what lookups need, in pieces."""
+        _ = self.scale
+        yield
+        _ = self._pool
+        yield
+        _ = self._wide
+
     @cached_property
     def _tables(self) -> list[tuple[int, Table]]:
         """The tables of direct summands, with the place of the summand among those."""
@@ -127,7 +149,7 @@ class Explicit:
             m = len(s.scopes)
             dense = t.dense(s.shape).reshape(-1)
             shut = ~np.isfinite(dense)
-            units = self.scale.units(np.where(shut, 0.0, dense))
+            units = self.scale.units(np.where(shut, 0.0, dense), t.read)
             cost.append(np.where(shut, FORBIDDEN, units))
             base.append(np.full(m, filled))
             filled += len(dense)
@@ -142,10 +164,26 @@ class Explicit:
         """Every other table, by its listed combinations."""
         sizes = self.factors.sizes
         return [
-            (k, _Listed.of(t, s, self.scale))
+            (k, _Listed.of(t, s, self._counted(t)))
             for k, t in self._tables
             for s in _shapes(t, sizes)
             if s.total > POOLED
+        ]
+
+    def _counted(self, table: Table) -> Ints:
+        """The costs of a table in units, and last its default."""
+        every = np.append(table.costs, table.default)
+        shut = ~np.isfinite(every)
+        return np.where(shut, FORBIDDEN, self.scale.units(np.where(shut, 0.0, every), table.read))
+
+    @cached_property
+    def _lookups(self) -> "list[tuple[Table, _Listed]]":
+        """Every table, by its listed combinations and what they cost as floats."""
+        sizes = self.factors.sizes
+        return [
+            (t, _Listed.of(t, s, np.append(t.costs, t.default)))
+            for _, t in self._tables
+            for s in _shapes(t, sizes)
         ]
 
 
@@ -186,23 +224,21 @@ class _Listed:
     scopes: Ints
     strides: list[int]
     keys: np.ndarray  # sorted; whole numbers of any size
-    costs: Ints  # in the order of the keys
-    default: int
+    costs: np.ndarray  # in the order of the keys
+    default: Any
 
     @staticmethod
-    def of(table: Table, shape: _Shape, scale: Scale) -> "_Listed":
+    def of(table: Table, shape: _Shape, every: np.ndarray) -> "_Listed":
+        """every: what each listed combination counts, and last the default."""
         strides = [1]
         for size in shape.shape[:0:-1]:
             strides.insert(0, strides[0] * size)
         kind = object if shape.total > 2**62 else np.int64
         keys = (table.tuples.astype(kind) * np.array(strides, dtype=kind)).sum(1)
         order = np.argsort(keys, kind="stable")
-        every = np.append(table.costs, table.default)
-        shut = ~np.isfinite(every)
-        units = np.where(shut, FORBIDDEN, scale.units(np.where(shut, 0.0, every)))
-        return _Listed(shape.scopes, strides, keys[order], units[:-1][order], int(units[-1]))
+        return _Listed(shape.scopes, strides, keys[order], every[:-1][order], every[-1])
 
-    def cost(self, places: Ints) -> Ints:
+    def cost(self, places: Ints) -> np.ndarray:
         """(B, n) -> (B, m)"""
         kind = self.keys.dtype
         at = (places[:, self.scopes].astype(kind) * np.array(self.strides, dtype=kind)).sum(-1)

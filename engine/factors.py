@@ -6,8 +6,9 @@ factor remembers which part of its term it stands for, so that conflicts can be 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from engine.decimals import (
     DIGITS,
     FINE,
     Scale,
+    decimal,
     denominator,
     minus,
     scale_of,
@@ -138,6 +140,11 @@ class Table:
     def soft(self) -> bool:
         """True when some combination has a finite cost other than 0."""
         return bool((self.finite_costs != 0).any())
+
+    @property
+    def read(self) -> Callable[[float], Fraction]:
+        """What number a cost stands for: its shortest decimal, or itself where it was computed."""
+        return Fraction if self.computed else decimal
 
     @property
     def finite_costs(self) -> Floats:

@@ -2,14 +2,16 @@
 
 They run only where a user asks for one by name. An attempt begins afresh under a limit that
 doubles from step to step, in the solver's own count of work, so that a step stays pure and the
-whole costs at most twice the last attempt.
+whole costs at most twice the last attempt. An attempt may be long, so it looks at the clock by
+itself: what it has found by then counts.
 """
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,11 @@ from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report
 from engine.minimizers.branch_and_bound import Placed, PlacedOthers, Plan, first_places, plan_of
 from engine.problem import Problem
 from engine.random import Stream
+from engine.solve import never
+
+T = TypeVar("T")
+
+LOOK = 0.02  # seconds between two looks at the clock
 
 
 def refused(why: str) -> BadQuery:
@@ -63,13 +70,33 @@ class Finisher(Minimizer[FinisherState]):
 
     unique: bool = False
     alternatives: int = 0
+    over: Callable[[], bool] = never  # ends an attempt early
 
     @abstractmethod
     def attempt(self, formula: Formula, clauses: Sequence[np.ndarray], effort: int) -> Attempt:
-        """One call of the solver on a formula and more clauses; its limit doubles with effort."""
+        """One call of the solver on a formula and more clauses; its limit doubles with effort, and
+        it ends within a tenth of a second once `over` says so."""
+
+    def watched(self, call: Callable[[], T], halt: Callable[[], Any]) -> T:
+        """What a call of the solver gives; once time is over, `halt` is called until it has ended.
+
+        It runs in a thread of its own: this one looks at the clock, and hears Ctrl-C.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="finisher") as pool:
+            called = pool.submit(call)
+            try:
+                while not self.over() and not wait([called], LOOK).done:
+                    pass
+            finally:
+                while not wait([called], LOOK).done:
+                    halt()  # a solver may not hear what comes before it has begun
+            return called.result()
 
     def asked(self, unique: bool, alternatives: int) -> Self:
         return replace(self, unique=unique, alternatives=alternatives)
+
+    def until(self, over: Callable[[], bool]) -> Self:
+        return replace(self, over=over)
 
     @property
     def wanted(self) -> int:
@@ -101,7 +128,8 @@ class Finisher(Minimizer[FinisherState]):
     def step(self, problem: Problem, s: FinisherState, rng: Stream) -> FinisherState:
         del problem, rng
         for r in (~s.done).nonzero().reshape(-1).tolist():
-            s = self._attempted(s, r)
+            if not self.over():
+                s = self._attempted(s, r)
         return s
 
     def width(self, s: FinisherState) -> int:

@@ -123,6 +123,12 @@ class Minimizer(ABC, Generic[S]):
         del unique, alternatives
         return self
 
+    def until(self, over: Callable[[], bool]) -> "Minimizer[S]":
+        """The same minimizer; where its steps may be long, one ends early once `over` says so, with
+        the best so far. The default's steps are short, and the loop looks at the clock between."""
+        del over
+        return self
+
     def select(self, s: S, rows: Sequence[int], total: int) -> S:
         """The state of some of the `total` rows; the default takes every tensor that leads with
         rows or with rows times particles, and every tuple of `total` entries."""

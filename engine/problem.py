@@ -144,6 +144,8 @@ class Problem:
             source._structure(place)
             yield
         self.factored()
+        yield
+        yield from self.explicit.prepare()
 
     @cached_property
     def _factored(self) -> tuple[Factors, Energy | None]:
@@ -280,7 +282,10 @@ class Problem:
     def sample(self, name: str, particles: int, rng: Stream) -> Tensor:
         """Random states of a variable inside its domain. -> (R * P, *event)"""
         domain = self.domain(name)
-        return domain.project(self.rounded(name, domain.sample(particles, rng)))
+        x = domain.sample(particles, rng)
+        if isinstance(domain, Finite):
+            return x  # decided, and inside
+        return domain.project(self.rounded(name, x))
 
     def rounded(self, name: str, x: Tensor) -> Tensor:
         """Reals as the terms see them, so that an energy is that of the very numbers: float32,

@@ -11,7 +11,7 @@ from engine.errors import BadQuery, Mistake
 from engine.kernels import clauses as learning
 from engine.kernels.rup import drat_text
 from engine.problem import Problem
-from engine.solve import Budget
+from engine.solve import Budget, budget_of
 
 SLICE = 500  # conflicts between two looks at the budget
 
@@ -49,7 +49,7 @@ def refutation(problem: Problem, budget: Budget | None = None) -> str | None:
     none = learning.formula(b.variables)
     clauses = none._replace(clause_ptr=b.clauses.start, clause_lit=b.clauses.literal)
     state = learning.load(clauses, log=True)
-    over = (budget or Budget()).clock()
+    over = budget_of(budget).clock()
     status = learning.LIMIT
     while status == learning.LIMIT:
         status, state = learning.search(state, (), SLICE)

@@ -22,7 +22,7 @@ from engine.exact_sample import drawn
 from engine.mixing import Mixing, mixing
 from engine.problem import Problem
 from engine.random import Stream
-from engine.solve import Budget
+from engine.solve import Budget, budget_of
 from engine.start import Start
 
 RECORDS = 24  # of each chain, at least
@@ -94,7 +94,7 @@ def samples(
             count,
             1 / temperature,
             particles,
-            budget or Budget(),
+            budget_of(budget),
             seed,
             ahead,
         )

@@ -27,7 +27,7 @@ from engine.minimizers.branch_and_bound import Placed
 from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import last
-from engine.solve import Budget, Solution, solve
+from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
 from engine.start import Start
 
 
@@ -61,6 +61,7 @@ class Session:
     ) -> None:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
+        check_minimizer_given(minimizer)
         self.minimizer, self.particles, self.seed = minimizer, particles, seed
         self._known = NOTHING
         self._base = problem.root or problem
@@ -117,7 +118,7 @@ class Session:
     def answer(self, budget: Budget | None = None) -> Answer:
         """The verified answer to the problem as it stands."""
         began = time.perf_counter()
-        budget = (budget or Budget()).begun()
+        budget = budget_of(budget).begun()
         answer = self._standing() or self._resolved(budget)
         if answer is not None:
             return replace(answer, seconds=time.perf_counter() - began)

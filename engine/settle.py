@@ -4,7 +4,7 @@ from engine.answer import Answer, verify
 from engine.domain import State
 from engine.minimizer import Minimizer
 from engine.problem import Problem
-from engine.solve import Budget, Solution, solve
+from engine.solve import Budget, Solution, budget_of, solve
 
 
 def answers(
@@ -17,7 +17,7 @@ def answers(
     start: State | None = None,
 ) -> list[Answer]:
     """One verified answer for each row of evidence; seconds of a budget count from here."""
-    budget = (budget or Budget()).begun()
+    budget = budget_of(budget).begun()
     return verify(
         problem,
         last(solve(problem, minimizer, particles=particles, budget=budget, seed=seed, start=start)),

@@ -26,6 +26,7 @@ from engine.start import Start
 
 PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
 MANY = 64  # terms from which on that is worth knowing
+WIDE = 10_000  # or numbers of a state
 SLACK = 1.2  # what it may take longer than they did
 ENDLESS = Portfolio(patience=None, endless=True)
 
@@ -72,6 +73,24 @@ class Budget:
         return lambda: self.stop() or time.monotonic() >= end
 
 
+def budget_of(given: Budget | None) -> Budget:
+    """The budget that was given, or one without limits. Raises TypeError for anything else."""
+    if given is None:
+        return Budget()
+    if not isinstance(given, Budget):
+        raise TypeError(f"budget: {given!r} is no Budget; write Budget(seconds=...)")
+    return given
+
+
+def check_minimizer_given(given: Minimizer | None) -> None:
+    """Raises TypeError for what is no minimizer, such as the name of one."""
+    if given is not None and not isinstance(given, Minimizer):
+        raise TypeError(
+            f"minimizer: {given!r} is no Minimizer; give an object, such as CpSat() of "
+            "engine.minimizers.cp_sat, or leave it out"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A stage of a solve: the best states so far and what is proved of them."""
@@ -83,6 +102,7 @@ class Solution:
     late: Tensor  # (R,) bool: the time limit ended the search of this row
     cancelled: bool = False
     final: bool = False
+    prepared: bool = True  # False: time was over before the structure was made
 
     def flags(self, row: int) -> tuple[Flag, ...]:
         """The circumstances of one row."""
@@ -119,17 +139,19 @@ def solve(
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
-    budget = (budget or Budget()).begun()
+    budget = budget_of(budget).begun()
+    check_minimizer_given(minimizer)
     if minimizer is None:
         minimizer = Portfolio() if budget.seconds is None else ENDLESS
     reserve = checking(problem) if budget.seconds is not None else 0.0
+    minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
     rng = Stream(seed, problem.keys)
     x = Start(problem, particles, rng.at(0), start or {})
     batch: Batch[None] = Batch(minimizer)
     tickets = [(None, row) for row in range(problem.rows)]
     prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
     first = batch.join(problem, x, rng, tickets) if prepared else unsearched(problem, rng, x.given)
-    tally = Tally([(first, row) for _, row in tickets], budget, reserve)
+    tally = Tally([(first, row) for _, row in tickets], budget, reserve, prepared)
     batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
     looked = tally.clocked(budget.since or 0.0)
     cancelled = False
@@ -159,9 +181,12 @@ def unsearched(problem: Problem, rng: Stream, given: State) -> Report:
 
 def checking(problem: Problem) -> float:
     """Seconds that the final check of a row will take, by some of its terms; 0 where few terms
-    make it short, or where other processes are asked."""
+    over little make it short, or where other processes are asked."""
     parts = problem.parts
-    if len(parts) < MANY or not all(part.term.reusable for part in parts):
+    width = sum(math.prod(d.event) for d in problem.domains.values())
+    if not parts or not all(part.term.reusable for part in parts):
+        return 0.0
+    if len(parts) < MANY and width < WIDE:
         return 0.0
     one, spent = problem.select([0]), []
     rng = Stream(0, one.keys)
@@ -169,14 +194,15 @@ def checking(problem: Problem) -> float:
     began = time.perf_counter()
     (plain,) = one.plain(x)
     whole = time.perf_counter() - began
-    for part in parts[:: len(parts) // PILOT]:
+    for part in parts[:: max(1, len(parts) // PILOT)]:
         began = time.perf_counter()
         if part.weight is not None:
             part.term(x)
         if judge(part.term, plain) is False:
             part.term.explain(*plain_scope(part.term, plain))
         spent.append(time.perf_counter() - began)
-    spent.remove(max(spent))  # the first of a sort may prepare something
+    if len(spent) > 1:
+        spent.remove(max(spent))  # the first of a sort may prepare something
     return whole + SLACK * len(parts) * sum(spent) / len(spent)
 
 
@@ -202,11 +228,17 @@ class _Decided(Mapping[str, Tensor]):
 class Tally:
     """How one solve goes: where its rows stand, what they have used, and which still run."""
 
-    def __init__(self, first: Sequence[tuple[Report, int]], budget: Budget, reserve: float = 0.0):
+    def __init__(
+        self,
+        first: Sequence[tuple[Report, int]],
+        budget: Budget,
+        reserve: float = 0.0,
+        prepared: bool = True,
+    ):
         """first: for each row, a report and its place in it; reserve: seconds of a row that are
-        left for the final check."""
+        left for the final check; prepared: the structure was made."""
         rows = len(first)
-        self.budget, self.reserve = budget.begun(), reserve
+        self.budget, self.reserve, self.prepared = budget.begun(), reserve, prepared
         self.running = set(range(rows))
         self._standing = Standing(first)
         self._steps, self._late = [0] * rows, [False] * rows
@@ -262,4 +294,5 @@ class Tally:
             torch.tensor(self._late),
             cancelled,
             final,
+            self.prepared,
         )

@@ -35,6 +35,7 @@ from pydantic_core import ErrorDetails
 from engine.domain import Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known
+from modules.files import FILE, Confine, loose_files
 from modules.weights import confined
 
 GROUP = "basin.modules"  # of entry points
@@ -49,7 +50,7 @@ class Kind:
     name: str
     term: type[Term]
     Parameters: type[BaseModel]
-    weights: Path | None = None  # the folder of what the parameter of this name may name; None: any
+    weights: Path | None = None  # the folder that parameters which are files may name; None: any
 
     @property
     def about(self) -> str:
@@ -97,14 +98,15 @@ class Kind:
 
     def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
-        fields = validated(self.Parameters, params, self.name)
-        if self.weights is not None and isinstance(named := fields.get("weights"), str):
-            beside = Path(inspect.getfile(self.term)).parent
-            try:
-                fields["weights"] = confined(named, self.weights, beside)
-            except BadQuery as error:
-                raise error.under("params") from None
-        return fields
+        return validated(self.Parameters, params, self.name, self._confine)
+
+    @property
+    def _confine(self) -> Confine | None:
+        """What a name of a file may mean for a caller elsewhere."""
+        if self.weights is None:
+            return None
+        folder, beside = self.weights, Path(inspect.getfile(self.term)).parent
+        return lambda name: confined(name, folder, beside)
 
     @cached_property
     def _scope(self) -> tuple[list[str], bool]:
@@ -127,7 +129,7 @@ class Catalogue:
     packages: names of packages with one folder a group and one file a kind. entry_points: also
     what installed distributions offer. also: `module:Class`, `FILE.py` or `FILE.py:Class`.
     groups: only kinds whose name begins with one of these (None: all). weights: the folder that
-    files named by a parameter `weights` must lie in, for callers elsewhere (None: any folder).
+    files named by parameters must lie in, for callers elsewhere (None: any folder).
 
     A kind is imported when it is asked for. What cannot be loaded stands in `failures`, by name,
     and leaves the others alone.
@@ -252,8 +254,11 @@ class Catalogue:
         ]
 
 
-def validated(model: type[BaseModel], params: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Parameters checked against a model, complete with defaults. BadQuery under `params`."""
+def validated(
+    model: type[BaseModel], params: Mapping[str, Any], owner: str, confine: Confine | None = None
+) -> dict[str, Any]:
+    """Parameters checked against a model, complete with defaults; what `confine` makes of the names
+    of files in them. BadQuery under `params`."""
     if not isinstance(params, Mapping):
         raise BadQuery(Mistake("params", f"{_shown(params)} is no mapping", "write name: value"))
     names = _names(model)
@@ -268,7 +273,8 @@ def validated(model: type[BaseModel], params: Mapping[str, Any], owner: str) -> 
     ]
     try:
         read = model.model_validate(
-            {name: value for name, value in params.items() if name in names}
+            {name: value for name, value in params.items() if name in names},
+            context=None if confine is None else {FILE: confine},
         )
     except ValidationError as error:
         details = error.errors(include_url=False)[:MISTAKES]
@@ -281,7 +287,18 @@ def validated(model: type[BaseModel], params: Mapping[str, Any], owner: str) -> 
 def parameters(term: type[Term]) -> type[BaseModel]:
     """The parameter model of a term: the class `Parameters` of its file if that holds no other
     term, else a model of the parameters of its `__init__`, without those of the scope: `*args`,
-    and what is annotated Variable or View."""
+    and what is annotated Variable or View. Raises TypeError where it names a file that callers
+    elsewhere are not kept from."""
+    model = _model(term)
+    if loose := loose_files(model):
+        raise TypeError(
+            f"{', '.join(loose)} of {term.__name__} names a file: "
+            "annotate it as modules.files.File, or Annotated[Path, Confined()]"
+        )
+    return model
+
+
+def _model(term: type[Term]) -> type[BaseModel]:
     module = sys.modules[term.__module__]
     written = getattr(module, "Parameters", None)
     if inspect.isclass(written) and issubclass(written, BaseModel) and _concrete(module) == [term]:
@@ -309,6 +326,11 @@ def _signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Paramete
             raise TypeError(f"{term.__name__}.__init__ takes **{p.name}: name every parameter")
         elif p.annotation in (Variable, View, Variable | View, View | Variable):
             entries.append(p.name)
+        elif p.annotation is p.empty and p.default is p.empty:
+            raise TypeError(
+                f"{term.__name__}.__init__ takes {p.name} without a type: annotate {p.name} as "
+                "Variable where it is of the scope, else with the type of its values"
+            )
         else:
             rest.append(p)
     return entries, many, rest
@@ -444,6 +466,8 @@ def _mistake(detail: ErrorDetails) -> Mistake:
         return Mistake(path, f"{_shown(value)} {said}", remedy)
     if kind == "literal_error":
         return Mistake(path, f"{_shown(value)} is unknown", f"give {context['expected']}")
+    if kind == FILE:
+        return Mistake(path, context["problem"], context["remedy"])
     edges = [f"{word} {context[key]:g}" for key, word in _EDGES.items() if key in context]
     if edges:
         return Mistake(

@@ -73,19 +73,19 @@ def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remed
 
 def confined(path: str, folder: Path, beside: Path) -> str:
     """The file that a caller elsewhere may mean: one in a folder, or by its bare name one in
-    `beside`. Raises BadQuery under `weights` for any other, links out of the folder too."""
+    `beside`. Raises BadQuery for any other, links out of the folder too."""
     home = folder.resolve()
     try:
         inside = (home / path).resolve()
         if not inside.is_relative_to(home):
-            told = f"{path!r} lies outside the folder of weights"
-            raise BadQuery(Mistake("weights", told, "name a file inside it"))
+            told = f"{path!r} lies outside the folder of files that may be named"
+            raise BadQuery(Mistake("", told, "name a file inside it"))
         shipped = beside / path
         if inside.is_file() or Path(path).name != path or not shipped.is_file():
             return str(inside)
         return str(shipped)
     except (OSError, RuntimeError, ValueError):  # a name that no file can have, links in a circle
-        raise BadQuery(Mistake("weights", "names no file", "name a file of weights")) from None
+        raise BadQuery(Mistake("", "names no file", "name one that is there")) from None
 
 
 def parsed(raw: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:

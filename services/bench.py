@@ -37,6 +37,10 @@ def bench(
     """Run one benchmark, or some sections of it, if one is named, and write the page of all
     figures, if asked to."""
     try:
+        if not _folders():
+            raise BadQuery(
+                Mistake("NAME", "there are no benchmarks here", "run it in a checkout of Basin")
+            )
         if name is not None:
             _measured(find(name), as_json, seed, sections)
         elif not docs:

@@ -33,17 +33,23 @@ Server = Annotated[
     str | None, typer.Option(help="Ask this reasoner instead of this process.", metavar="HOST:PORT")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object an instance, nothing else.")]
-Listen = Annotated[
-    str, typer.Option(help="Where to listen; port 0 takes a free one.", metavar="HOST:PORT")
-]
 Insecure = Annotated[
     bool, typer.Option("--insecure-listen", help="Allow an address open to other machines.")
 ]
 Reflection = Annotated[bool, typer.Option("--reflection", help="Let gRPC tools list the services.")]
 
-WeightsFolder = Annotated[
+FilesFolder = Annotated[
     str | None,
-    typer.Option(help="Where weights that callers name must lie; without it, here.", metavar="DIR"),
+    typer.Option(
+        "--weights",
+        "--files",
+        help="Where files that callers name, such as weights, must lie; without it, here.",
+        metavar="DIR",
+    ),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(help="What the log tells at least; info without it.", metavar="debug|info|..."),
 ]
 
 
@@ -192,7 +198,13 @@ def session(
 
 @app.command()
 def serve(
-    listen: Listen = "127.0.0.1:7777",
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen; port 0 takes a free one. Without it 127.0.0.1:7777.",
+            metavar="HOST:PORT",
+        ),
+    ] = None,
     modules: Annotated[
         str | None,
         typer.Option(
@@ -205,21 +217,38 @@ def serve(
             help="A kind that another process hosts; twice for replicas.", metavar="KIND=HOST:PORT"
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file with the same settings.")] = None,
-    reflection: Reflection = False,
-    insecure_listen: Insecure = False,
-    no_shared_memory: Annotated[
-        bool,
-        typer.Option("--no-shared-memory", help="Use none, even where a host offers it."),
-    ] = False,
-    weights: WeightsFolder = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with the same settings; flags count more."),
+    ] = None,
+    reflection: Annotated[
+        bool | None,
+        typer.Option(
+            "--reflection/--no-reflection", help="Let gRPC tools list the services, or not."
+        ),
+    ] = None,
+    insecure_listen: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure-listen/--no-insecure-listen",
+            help="Allow an address open to other machines, or not.",
+        ),
+    ] = None,
+    shared_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared-memory/--no-shared-memory",
+            help="Use it where a host on this machine offers it, or not; without it, yes.",
+        ),
+    ] = None,
+    weights: FilesFolder = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Serve a reasoner over gRPC until SIGTERM."""
     from services.served import serve as served
 
-    shared = not no_shared_memory
-    told = (listen, modules, remote or [], config, reflection, insecure_listen, shared, weights)
-    raise typer.Exit(served(*told))
+    told = (listen, modules, remote or [], config, reflection, insecure_listen, shared_memory)
+    raise typer.Exit(served(*told, weights, log_level))
 
 
 @app.command()
@@ -227,7 +256,9 @@ def host(
     kinds: Annotated[
         list[str], typer.Argument(help="Kinds, or module:Class of terms.", metavar="KIND...")
     ],
-    listen: Listen = "127.0.0.1:0",
+    listen: Annotated[
+        str, typer.Option(help="Where to listen; port 0 takes a free one.", metavar="HOST:PORT")
+    ] = "127.0.0.1:0",
     reflection: Reflection = False,
     insecure_listen: Insecure = False,
     shared_memory: Annotated[
@@ -236,13 +267,14 @@ def host(
             "--shared-memory", help="Share memory with reasoners on this machine: no copying."
         ),
     ] = False,
-    weights: WeightsFolder = None,
+    weights: FilesFolder = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Host energy terms in a process of their own until SIGTERM."""
     from services.served import host as hosted
 
     told = (kinds, listen, reflection, insecure_listen, shared_memory, weights or ".")
-    raise typer.Exit(hosted(*told))
+    raise typer.Exit(hosted(*told, log_level or "info"))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.query import Options, Query, options_of, query_of
 from services.sampling import sampling_of
-from services.serving import options_of as channel_options
+from services.serving import calling
 from services.session import CallLine, Metadata, Session, StreamLine
 from services.tenant import TENANT_KEY, checked
 from services.v1 import reasoner_pb2 as pb
@@ -35,16 +35,22 @@ T = TypeVar("T")
 
 
 class Client:
-    """Asks a service. `deadline` is in seconds; the search ends a little before it, with the best
-    answers so far. `tenant`: who asks; nothing is shared between tenants. May be used by several
-    threads; a context manager closes it."""
+    """Asks a service. `deadline` is in seconds, of each call that sets none of its own (None: it
+    waits for ever); the search ends a little before it, with the best answers so far. `tenant`: who
+    asks; nothing is shared between tenants. May be used by several threads; a context manager
+    closes it."""
 
-    def __init__(self, address: str, limits: Limits = DEFAULT, *, tenant: str = ""):
-        self.address, self.limits = address, limits
+    def __init__(
+        self,
+        address: str,
+        limits: Limits = DEFAULT,
+        *,
+        tenant: str = "",
+        deadline: float | None = None,
+    ):
+        self.address, self.limits, self.deadline = address, limits, deadline
         self._who: Metadata = ((TENANT_KEY, checked(tenant)),) if tenant else ()
-        self._channel = grpc.insecure_channel(
-            address, options=[*channel_options(limits), ("grpc.enable_http_proxy", 0)]
-        )
+        self._channel = grpc.insecure_channel(address, options=calling(limits))
         self._stub = rpc.ReasonerServiceStub(self._channel)
 
     def solve(
@@ -71,7 +77,7 @@ class Client:
             interval=interval,
             partial_values=partial_values,
         )
-        call = self._stub.SolveStream(request, timeout=deadline, metadata=self._who)
+        call = self._stub.SolveStream(request, timeout=self._timely(deadline), metadata=self._who)
         try:
             for message in call:
                 yield event_from_proto(message, self.limits)
@@ -116,11 +122,15 @@ class Client:
     ) -> Session:
         """A query to be changed and asked again; `stream=False` where a proxy lets none through.
 
-        deadline: of the whole stream, or of each single call. Raises what the reasoner raises.
+        deadline: of the whole stream (None: as long as it is used), or of each single call. Raises
+        what the reasoner raises.
         """
         asked = query if isinstance(query, Query) else self._checked(query)
-        line = StreamLine if stream else CallLine
-        return Session(line(self._stub, self.address, self._who, deadline), asked, self.limits)
+        if stream:
+            made = StreamLine(self._stub, self.address, self._who, deadline)
+            return Session(made, asked, self.limits)
+        calls = CallLine(self._stub, self.address, self._who, self._timely(deadline))
+        return Session(calls, asked, self.limits)
 
     def kinds(self, *, deadline: float | None = None) -> list[Kind]:
         """Every kind of term the service knows."""
@@ -146,9 +156,12 @@ class Client:
 
     def _ask(self, call: Callable[..., T], request: Any, deadline: float | None) -> T:
         try:
-            return call(request, timeout=deadline, metadata=self._who)
+            return call(request, timeout=self._timely(deadline), metadata=self._who)
         except grpc.RpcError as error:
             raise error_of_call(error, self.address) from None
+
+    def _timely(self, deadline: float | None) -> float | None:
+        return self.deadline if deadline is None else deadline
 
     def _query(self, query: Asked) -> Any:
         return query_to_proto(query if isinstance(query, Query) else self._checked(query))

@@ -19,7 +19,7 @@ from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable,
 from services.agreement import STOP
 from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
-from services.serving import options_of
+from services.serving import calling
 from services.v1 import module_pb2_grpc as rpc
 
 T = TypeVar("T")
@@ -69,15 +69,12 @@ class Line:
         self.channel = grpc.insecure_channel(
             address,
             options=[
-                *options_of(dialing.limits),
+                *calling(dialing.limits),
                 ("grpc.service_config", _CONFIG),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 250),  # a host that is back is found soon
                 ("grpc.min_reconnect_backoff_ms", patience),  # what connecting may take
-                ("grpc.keepalive_time_ms", 10_000),
-                ("grpc.keepalive_timeout_ms", 5_000),
-                ("grpc.enable_http_proxy", 0),
             ],
         )
         self.stub = rpc.ModuleServiceStub(self.channel)

@@ -194,16 +194,26 @@ def _kind(name: str) -> Kind:
 
 
 def _example(kind: Kind) -> Term:
-    make = getattr(kind.term, "example", None)  # a user's class may not have one yet
-    if make is None:
-        raise BadQuery(
-            Mistake(
-                kind.name,
-                "has no example to be checked on",
-                "write a classmethod `example` that gives a small term",
-            )
+    try:
+        made = kind.term.example()
+    except BasinError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        raise ModuleFault(
+            kind.name, f"its example raised {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(made, Term):
+        return made
+    wrote = "has no example" if made is None else f"has {made!r} for an example"
+    title = kind.term.__name__
+    raise BadQuery(
+        Mistake(
+            kind.name,
+            f"{wrote}, and is checked on one",
+            f"write in {title}: @classmethod def example(cls): return cls(Variable(...), ...), "
+            "a small term over variables of its own",
         )
-    return make()
+    )
 
 
 def _broken(kind: Kind, example: Term) -> str:

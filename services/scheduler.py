@@ -149,7 +149,8 @@ class _Line:
         for call in timely:
             rows = range(place, place + call.wanted.problem.rows)
             try:
-                self._enter(call, [(report, row) for row in rows])
+                first = [(report, row) for row in rows]
+                self._enter(call, Tally(first, call.wanted.budget, call.reserve))
             except BaseException as error:
                 self._leave(call, range(len(rows)))
                 call.fail(error)
@@ -171,7 +172,8 @@ class _Line:
                 waiting.append(call)
                 continue
             report = unsearched(wanted.problem, Stream(wanted.seed, wanted.problem.keys), {})
-            self._enter(call, [(report, row) for row in range(wanted.problem.rows)])
+            first = [(report, row) for row in range(wanted.problem.rows)]
+            self._enter(call, Tally(first, wanted.budget, call.reserve, prepared=False))
         self.waiting.extendleft(reversed(waiting))
 
     def _joined(self, calls: Sequence[_Call]) -> Report:
@@ -183,10 +185,10 @@ class _Line:
         start = Start(problem, wanted[0].particles, rng.at(0), {})
         return self.batch.join(problem, start, rng, rows)
 
-    def _enter(self, call: _Call, first: Sequence[tuple[Report, int]]) -> None:
-        """A call runs whose rows stand at these places of reports."""
-        call.tally, call.begun = Tally(first, call.wanted.budget, call.reserve), True
-        self._leave(call, set(range(len(first))) - call.tally.running)
+    def _enter(self, call: _Call, tally: Tally) -> None:
+        """A call runs, whose rows stand like this."""
+        call.tally, call.begun = tally, True
+        self._leave(call, set(range(call.wanted.problem.rows)) - tally.running)
         self.running[call] = None
 
     def _stopped(self) -> list[_Call]:

@@ -1,16 +1,21 @@
 """`basin serve` and `basin host`: flags and the settings file, checked, then the service itself."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.errors import BadQuery, BasinError, Mistake
+from engine.errors import BadQuery, BasinError, Mistake, known
 from services.ask import FAILED, REFUSED, tell
 from services.document import parse_document
 from services.formats.files import read_text
 from services.mistakes import told
+
+LEVEL: Final = "info"
+LEVELS = ("debug", "info", "warning", "error")
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Settings(BaseModel):
@@ -24,40 +29,50 @@ class Settings(BaseModel):
     reflection: bool = False
     insecure_listen: bool = False
     shared_memory: bool = True  # used where a host on this machine offers it
-    weights: str = "."  # the folder of weights that callers may name
+    weights: str = "."  # the folder of files, such as weights, that callers may name
+    log_level: Literal["debug", "info", "warning", "error"] = LEVEL
 
 
 def serve(
-    listen: str,
-    modules: str | None,
-    remote: Sequence[str],
-    config: Path | None,
-    reflection: bool,
-    insecure_listen: bool,
-    shared_memory: bool = True,
+    listen: str | None = None,
+    modules: str | None = None,
+    remote: Sequence[str] = (),
+    config: Path | None = None,
+    reflection: bool | None = None,
+    insecure_listen: bool | None = None,
+    shared_memory: bool | None = None,
     weights: str | None = None,
+    log_level: str | None = None,
 ) -> int:
-    """Serve a reasoner until SIGTERM; the exit code. Flags count more than the settings file."""
+    """Serve a reasoner until SIGTERM; the exit code. Flags that are given, whatever they say, count
+    more than the settings file; None: not given."""
     try:
-        flags: dict[str, Any] = {"remote": _remotes(remote)} if remote else {}
-        if modules is not None:
-            flags["modules"] = [name.strip() for name in modules.split(",") if name.strip()]
-        flags |= {"listen": listen} if listen != Settings().listen or config is None else {}
-        flags |= {"reflection": True} if reflection else {}
-        flags |= {"insecure_listen": True} if insecure_listen else {}
-        flags |= {} if shared_memory else {"shared_memory": False}
-        flags |= {} if weights is None else {"weights": weights}
-        settings = _settings(config, flags)
+        given: dict[str, Any] = {
+            "listen": listen,
+            "modules": None if modules is None else _listed(modules),
+            "remote": _remotes(remote) or None,
+            "reflection": reflection,
+            "insecure_listen": insecure_listen,
+            "shared_memory": shared_memory,
+            "weights": weights,
+            "log_level": log_level,
+        }
+        settings = _settings(config, {n: value for n, value in given.items() if value is not None})
     except BadQuery as error:
         tell("" if config is None else str(config), error)
         return REFUSED
     return _run(settings)
 
 
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def _run(settings: Settings) -> int:
     from services.server import run  # gRPC, so not where a command line is only read
 
     try:
+        tell_log(settings.log_level)
         return run(
             settings.listen,
             modules=settings.modules,
@@ -82,11 +97,15 @@ def host(
     insecure_listen: bool,
     shared_memory: bool = False,
     weights: str = ".",
+    log_level: str = LEVEL,
 ) -> int:
     """Host kinds until SIGTERM; the exit code."""
     from services.host import run
 
     try:
+        if log_level not in LEVELS:
+            raise BadQuery(Mistake("log_level", f"{log_level!r} is none", known(log_level, LEVELS)))
+        tell_log(log_level)
         return run(kinds, listen, reflection, insecure_listen, shared_memory, _folder(weights))
     except BadQuery as error:
         tell("", error)
@@ -94,6 +113,15 @@ def host(
     except BasinError as error:
         tell("", error)
         return FAILED
+
+
+def tell_log(level: str) -> None:
+    """From now on the log goes to stderr, each line with its time, level and name. Other libraries
+    tell nothing below `info`."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.INFO), format=LINE)
+    for ours in ("engine", "modules", "services"):
+        logging.getLogger(ours).setLevel(number)
 
 
 def _folder(name: str) -> Path:

@@ -25,8 +25,19 @@ from services.limits import DEFAULT, Limits
 log = logging.getLogger(__name__)
 
 GRACE = 3.0  # seconds that calls have to end after SIGTERM
+PINGS = 10_000  # milliseconds between two looks whether the other end is there
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+
+def calling(limits: Limits) -> list[tuple[str, Any]]:
+    """Channel options of clients: a connection that is gone is noticed while a call waits."""
+    return [
+        *options_of(limits),
+        ("grpc.keepalive_time_ms", PINGS),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.enable_http_proxy", 0),
+    ]
 
 
 def options_of(limits: Limits) -> list[tuple[str, Any]]:
@@ -77,7 +88,7 @@ async def start(
         options=[
             *options_of(limits),
             ("grpc.so_reuseport", 0),  # or a second server on the port would bind silently
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", PINGS // 2),  # or it hangs up
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )

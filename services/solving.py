@@ -141,9 +141,10 @@ def wanted(read: Read, options: Options, stop: Stop, watch: "_Watch | None", mad
     def sent() -> Any:
         return made([presented(answer) for answer in rows.every()])
 
+    minimizer = minimizer_for(problem, options, query.budget.seconds)
     return Wanted(
         problem,
-        minimizer_for(problem, options, query.budget.seconds),
+        minimizer.until(lambda: not rows.budget.lasts(problem.rows, 0.0)),
         query.budget.particles,
         query.budget.seed,
         rows.budget,

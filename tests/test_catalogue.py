@@ -1,10 +1,13 @@
 """The catalogue finds kinds in packages, entry points and files, and survives broken ones."""
 
 import importlib.metadata
+import json
+import re
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from engine.domain import Finite, Variable
 from engine.errors import BadQuery, ModuleFault, UnknownKind
 from engine.testing import check_term
 from modules.catalogue import Catalogue
+from modules.files import loose_files
 from modules.weights import confined
 
 BUILT_IN = {
@@ -363,3 +367,121 @@ def test_weights_inside_the_folder_and_shipped_ones_are_found(home: Path) -> Non
     ):
         assert kind.validated({"weights": name})["weights"] == str(file)
     assert Catalogue().kind("discrete.tabular").validated({"weights": "/any"})["weights"] == "/any"
+
+
+FILES = """
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel
+
+from engine import Finite, Term, Variable
+from modules.files import Confined, File
+
+
+class Deep(BaseModel):
+    at: dict[str, list[tuple[int, File]]]
+
+
+@dataclass
+class Plain:
+    file: Annotated[Path, Confined()]
+
+
+class Sought(Term):
+    def __init__(
+        self,
+        x: Variable,
+        graph: File,
+        many: list[File] = (),
+        deep: Deep | None = None,
+        plain: Plain | None = None,
+        path: Annotated[Path, Confined()] | None = None,
+    ):
+        super().__init__(x)
+        self.named = [graph, *many, path]
+        self.named += [] if deep is None else [f for fs in deep.at.values() for _, f in fs]
+        self.named += [] if plain is None else [plain.file]
+
+    def energy(self, x):
+        return x.flatten(1).sum(-1)
+"""
+
+AT: dict[str, Any] = {  # where a file is named, by the path that is told
+    "graph": lambda name: {"graph": name},
+    "many[1]": lambda name: {"graph": "own", "many": ["own", name]},
+    "deep.at.k[0][1]": lambda name: {"graph": "own", "deep": {"at": {"k": [[1, name]]}}},
+    "plain.file": lambda name: {"graph": "own", "plain": {"file": name}},
+    "path": lambda name: {"graph": "own", "path": name},
+}
+
+
+@pytest.mark.parametrize("place", AT)
+@pytest.mark.parametrize("name", ["../secret", "link", "deep/../../secret", "/etc/passwd", "\0"])
+def test_files_are_confined_by_their_type_at_any_depth(
+    home: Path, tmp_path: Path, place: str, name: str
+) -> None:
+    (tmp_path / "files.py").write_text(FILES)
+    kinds = Catalogue(packages=(), also=(f"{tmp_path}/files.py:Sought",), weights=home)
+    x = Variable("x", Finite((0, 1)))
+    with pytest.raises(BadQuery) as caught:
+        kinds.kind("files.Sought").build([x], AT[place](name))
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == f"params.{place}" and str(home) not in str(mistake)
+    term = kinds.kind("files.Sought").build([x], AT[place]("deep/other"))
+    named = {str(f) for f in term.named if f is not None}
+    assert str(home / "deep" / "other") in named
+    assert all(Path(f).is_relative_to(home) for f in named)
+    free = Catalogue(packages=(), also=(f"{tmp_path}/files.py:Sought",)).kind("files.Sought")
+    assert name in {str(f) for f in free.build([x], AT[place](name)).named}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Path", "Path | None", "list[Path]", "dict[str, tuple[int, Path]]", "Model", "Record", "Pair",
+     "FilePath", "list[Annotated[Path, Field(description='x')]]", "list[Model] | None"],
+)  # fmt: skip
+def test_a_kind_whose_file_is_not_confined_is_not_loaded(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "loose.py").write_text(
+        "from dataclasses import dataclass\nfrom pathlib import Path\n"
+        "from typing import Annotated, NamedTuple\n"
+        "from pydantic import BaseModel, Field, FilePath\nfrom engine import Term, Variable\n"
+        "class Model(BaseModel):\n    more: 'Model | None' = None\n    at: list[Path]\n"
+        "@dataclass\nclass Record:\n    at: Path\n"
+        "class Pair(NamedTuple):\n    at: Path\n"
+        "class Loose(Term):\n"
+        f"    def __init__(self, x: Variable, graph: {kind}):\n        super().__init__(x)\n"
+        "    def energy(self, x):\n        return x.sum(-1)\n"
+    )
+    catalogue = Catalogue(packages=(), also=(f"{tmp_path}/loose.py:Loose",))
+    with pytest.raises(ModuleFault, match=r"graph.*names a file: annotate it as"):
+        catalogue.kind("loose.Loose")
+
+
+def test_no_kind_has_a_file_that_is_not_confined() -> None:
+    """Told by the types, and again by what the descriptions and names say."""
+    files = set()
+    for kind in Catalogue():
+        assert loose_files(kind.Parameters) == []
+        for name, field in kind.schema.get("properties", {}).items():
+            told = json.dumps(field)
+            if '"format": "file"' in told:
+                files.add(f"{kind.name}.{name}")
+            else:
+                assert not re.search(r"A file|path|weights", f"{name} {told}"), (kind.name, name)
+    assert len(files) == 6, files
+
+
+@pytest.mark.parametrize("scope", ["x", "x, c", "x: Variable, c"])
+def test_a_scope_without_a_type_is_told(tmp_path: Path, scope: str) -> None:
+    (tmp_path / "bare.py").write_text(
+        "from engine import Term, Variable\nclass Bare(Term):\n"
+        f"    def __init__(self, {scope}, means: list[float]):\n        super().__init__(x)\n"
+        "    def energy(self, x):\n        return x.sum(-1)\n"
+    )
+    catalogue = Catalogue(packages=(), also=(f"{tmp_path}/bare.py",))
+    missing = "c" if "Variable" in scope else "x"
+    with pytest.raises(ModuleFault, match=f"annotate {missing} as Variable"):
+        catalogue.kind("bare")

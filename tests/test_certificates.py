@@ -1,14 +1,19 @@
 """What is claimed of an answer, against enumeration: least, unique, the next best, far apart."""
 
 import random
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.answer import Status
+from engine.errors import BadQuery
+from engine.minimizer import Minimizer
 from modules.catalogue import Catalogue
+from services import minimizers
 from services.minimizers import minimizer_named
 from services.query import Options, query_of
 from services.reason import Reasoner
@@ -135,11 +140,37 @@ def test_a_finisher_that_is_not_installed_is_named(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("cp_sta", "did you mean cp_sat"), ("restarts", "wraps another")]
+    ("name", "said"),
+    [
+        ("cp_sta", "did you mean cp_sat"),
+        ("restarts", "wraps another"),
+        ("langevin", "is none; known: "),
+        ("subtrees", "is none; known: "),
+        ("", "is none"),
+        ("os.path", "is none"),
+        ("__init__", "is none"),
+    ],
 )
 def test_minimizers_that_cannot_be_asked_for(name: str, said: str) -> None:
-    with pytest.raises(Exception, match=said):
+    with pytest.raises(BadQuery, match=said):
         minimizer_named(name)
+
+
+def test_every_file_of_a_minimizer_is_one_or_told_as_none() -> None:
+    """What is listed can be made, and nothing else can."""
+    listed = minimizers.names()
+    assert {"annealing", "branch_and_bound", "cadical", "cp_sat", "portfolio"} <= set(listed)
+    for path in Path(minimizers.engine.minimizers.__file__).parent.glob("*.py"):
+        if path.stem in listed:
+            assert isinstance(minimizer_named(path.stem), Minimizer)
+        else:
+            with pytest.raises(BadQuery, match="known: annealing"):
+                minimizer_named(path.stem)
+
+
+def test_a_finisher_that_is_not_installed_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "engine.minimizers.cp_sat", None)  # its import fails
+    assert "cp_sat" in minimizers.names()
 
 
 def test_cadical_refuses_costs() -> None:

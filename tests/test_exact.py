@@ -94,6 +94,18 @@ def test_a_relative_gap_is_noticed(monkeypatch) -> None:
     assert any(complaints(case) for case in cases(60, seed=100))
 
 
+def test_costs_beyond_any_unit_are_told_apart_one_by_one() -> None:
+    """No unit holds both 3e9 and 1e-9: rounded units are level, costs are not."""
+    x = Variable("x", Finite(("a", "b", "c"), (3,)))
+    costs = [3e9, 0.0, 1e-9]
+    problem = Problem(1.0 * Table(x, sites=[[0], [1], [2], [0]], costs=costs))
+    assert problem.explicit.resolves
+    answer = answers(problem)[0]
+    assert (answer.status, answer.values, answer.energy) == ("OPTIMAL", {"x": ["b"] * 3}, 0.0)
+    given = answers(problem.given(x=["c", "a", None]))[0]
+    assert (given.status, given.values["x"][2]) == ("OPTIMAL", "b")
+
+
 def test_energies_of_tables_and_weights_are_decimals() -> None:
     """0.1 + 0.2 is 0.3, weights included, and the bound is never above the energy."""
     x = Variable("x", Finite((0, 1), (3,)))

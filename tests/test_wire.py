@@ -20,6 +20,7 @@ from engine.answer import (
     Alternative,
     Answer,
     Conflict,
+    Ended,
     Finding,
     Flag,
     Part,
@@ -157,6 +158,7 @@ answers = st.builds(
         max_size=3,
     ).map(tuple),
     flags=st.lists(st.sampled_from(Flag), unique=True).map(tuple),
+    ended=st.none() | st.sampled_from(Ended),
     unique=st.none() | st.booleans(),
     alternatives=st.lists(st.builds(Alternative, values=assignments, energy=reals), max_size=2).map(
         tuple

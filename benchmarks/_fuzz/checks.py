@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 from benchmarks._fuzz.landscape import Landscape, Row, Site, Total, flat
-from benchmarks._fuzz.meaning import INFINITE, key
-from engine.answer import Answer, Flag, Status
+from benchmarks._fuzz.meaning import key
+from engine.answer import Answer, Status
 
 FOUND = (Status.OPTIMAL, Status.SATISFIED, Status.SCORED)
 SITES = 12  # up to which an explicit problem has to be decided
+FREE = 4000  # completions without evidence up to which a conflict is checked
 
 
 class Complaint(NamedTuple):
@@ -73,8 +73,8 @@ def _infeasible(answer: Answer, row: Row) -> Iterator[Complaint]:
         one = row.possible[0]
         word = "keeps the rules" if one.feasible else "cannot be judged"
         yield Complaint("infeasible", f"INFEASIBLE, but a completion {word} at {one.energy:.17g}")
-    elif row.open_reals and row.unsure:
-        yield Complaint("infeasible", "INFEASIBLE with open reals and a rule that cannot say")
+    elif any(t.finitely for t in row.totals):
+        yield Complaint("infeasible", "INFEASIBLE, though only a rule about open reals fails")
 
 
 def _bound(answer: Answer, row: Row, what: str, bound: float) -> Iterator[Complaint]:
@@ -290,14 +290,18 @@ def _conflict(answer: Answer, row: Row) -> Iterator[Complaint]:
     if not why.evidence and not why.rules and not why.repair:
         return
     whole = row.scape
+    free = Landscape(whole.query, [{}])
+    if free.size > FREE:
+        return
     told = [((p.variable, _place(whole, p.variable, p.site)), key(p.value)) for p in why.evidence]
     given = _entries(whole, row.evidence)
     if any(given.get(site) != value for site, value in told):
         yield Complaint("conflict", f"{told} is not what was given")
         return
+    base = free.view({}, row.active)
     feasible = [
-        dict(zip(whole.sites, values))
-        for values, total in zip(*_all(whole, row.active))
+        dict(zip(free.sites, values))
+        for values, total in zip(base.completions, base.totals)
         if total.feasible is not False
     ]
 
@@ -318,13 +322,6 @@ def _conflict(answer: Answer, row: Row) -> Iterator[Complaint]:
             yield Complaint("repair", f"gives up {len(gone)}, but {fewest} would do")
 
 
-def _all(whole: Landscape, active: Sequence[int]) -> tuple[list[Any], list[Total]]:
-    """Every completion of the base domains, whatever is given."""
-    free = Landscape(whole.query, [{}])
-    row = free.view({}, active)
-    return row.completions, row.totals
-
-
 def _entries(whole: Landscape, evidence: Mapping[str, Any]) -> dict[Site, Any]:
     return {
         (name, where): key(value)
@@ -340,6 +337,3 @@ def _place(whole: Landscape, name: str, site: Sequence[int]) -> int:
     for k, n in zip(site, whole.query["variables"][name].get("shape", ())):
         place = place * n + k
     return place
-
-
-__all__ = ["INFINITE", "Complaint", "Flag", "Fraction", "check"]

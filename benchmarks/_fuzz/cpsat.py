@@ -10,8 +10,8 @@ from ortools.sat.python import cp_model
 
 from benchmarks._fuzz.checks import Complaint
 from benchmarks._fuzz.draw import Case
-from benchmarks._fuzz.landscape import Landscape, Row
-from benchmarks._fuzz.meaning import INFINITE, decimal, key
+from benchmarks._fuzz.landscape import Landscape, Row, flat
+from benchmarks._fuzz.meaning import INFINITE, key
 
 LARGEST = 2**60
 
@@ -50,8 +50,6 @@ def modelled(scape: Landscape, row: Row) -> tuple[Any, int]:
     model = cp_model.CpModel()
     literal = {}
     given = row.evidence
-    from benchmarks._fuzz.landscape import flat
-
     for site, options in zip(scape.sites, scape.options):
         literal[site] = {v: model.new_bool_var("") for v in options}
         model.add_exactly_one(literal[site].values())
@@ -93,6 +91,3 @@ def _all(model: Any, literals: list[Any]) -> Any:
     for x in literals:
         model.add_implication(met, x)
     return met
-
-
-__all__ = ["decimal", "disagreements"]

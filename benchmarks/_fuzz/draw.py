@@ -1,5 +1,6 @@
 """Small queries from a seed: every kind, every way to write a cost, a weight, a view, evidence."""
 
+import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,15 @@ OPAQUE = (
     "odd.Modulo", "discrete.proper",
 )  # fmt: skip
 REAL = ("odd.Pull", "odd.Slope", "odd.Within", "odd.Toward", "odd.Gate")
+FAMILIES = {
+    "explicit": 54,
+    "opaque": 12,
+    "mixed": 12,
+    "real": 7,
+    "pinned": 3,
+    "choice": 10,
+    "learned": 2,
+}
 STEPS, PARTICLES = 400, 4
 MOST = 1200  # completions of a case
 
@@ -43,6 +53,11 @@ class Case:
     def python(self) -> bool:
         """It has a choice between terms, which only Python can write."""
         return any("any" in term for term in self.query["terms"])
+
+    @property
+    def odd(self) -> bool:
+        """It names a kind that does not ship."""
+        return '"odd.' in json.dumps(self.query["terms"])
 
     @property
     def real(self) -> bool:
@@ -69,8 +84,7 @@ def generate(seed: int, family: str | None = None) -> Case:
     """The case of a seed. family: explicit, opaque, mixed, real, choice, learned; else any."""
     rng = random.Random(f"basin {seed} {family or ''}")
     if family is None:
-        families = ("explicit", "opaque", "mixed", "real", "choice", "learned")
-        family = rng.choices(families, (56, 12, 12, 8, 10, 2))[0]
+        family = rng.choices([*FAMILIES], [*FAMILIES.values()])[0]
     for _ in range(100):
         case = _learned(seed, rng) if family == "learned" else _drawn(seed, rng, family)
         if Landscape(case.query, case.evidences).size <= MOST:
@@ -80,7 +94,7 @@ def generate(seed: int, family: str | None = None) -> Case:
 
 def _drawn(seed: int, rng: random.Random, family: str) -> Case:
     variables: dict[str, Any] = {}
-    real = family in ("mixed", "real")
+    real = family in ("mixed", "real", "pinned")
     for name in ("x", "y", "z")[: rng.choice((1, 1, 2, 2, 3)) if family != "real" else 0]:
         spec: dict[str, Any] = {"values": list(rng.choice(VALUES))}
         if shape := rng.choice(SHAPES):
@@ -112,8 +126,13 @@ def _drawn(seed: int, rng: random.Random, family: str) -> Case:
             if rng.random() < 0.3:
                 choice["weight"] = _weight(rng)
             query["terms"].append(choice)
-    count = rng.choice((1, 1, 1, 1, 2, 3))
+    count = rng.choice((2, 3) if family == "pinned" else (1, 1, 1, 1, 2, 3))
     rows = [_evidence(rng, variables) for _ in range(count)]
+    if family == "pinned":  # reals that no term speaks of, given in every row
+        shape = variables["a"].get("shape", [])
+        for row in rows:
+            own = [_value(rng, variables["a"]) for _ in range(math.prod(shape))]
+            row["a"] = _nested(own, shape)
     return Case(seed, query, rows, _options(rng), _script(rng, query, variables))
 
 
@@ -238,6 +257,7 @@ def _term(
 ) -> dict[str, Any] | None:
     finite = [n for n, spec in variables.items() if "values" in spec]
     kinds = {"explicit": (*RULES, *COSTS), "choice": (*RULES, *COSTS), "real": REAL[:3]}
+    kinds["pinned"] = (*RULES, *RULES, *COSTS)
     kinds["opaque"] = kinds["choice"] + 3 * OPAQUE
     kinds["mixed"] = kinds["choice"] + OPAQUE + 3 * REAL
     kind = rng.choice(kinds[family])

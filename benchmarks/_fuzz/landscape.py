@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -78,8 +78,11 @@ class Summand:
         return any(s.unsure for c in self.choices for s in c)
 
     @property
-    def decides(self) -> bool:
-        return self.leaf.meaning.decides if self.leaf is not None else True
+    def rule(self) -> bool:
+        """It is required without being asked for: a choice between such is so, too."""
+        if self.leaf is not None:
+            return self.leaf.meaning.rule and self.weight is None
+        return self.weight is None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def summand_of(term: Mapping[str, Any], variables: Mapping[str, Any], place: int
             tuple(summand_of(t, variables, k) for k, t in enumerate(branch))
             for branch in term["any"]
         )
-        rule = all(s.weight is None for c in choices for s in c) and "soft" not in term
+        rule = all(s.rule for c in choices for s in c) and "soft" not in term
         weight = decimal(term["weight"]) if "weight" in term else None if rule else Fraction(1)
         return Summand(term["name"], weight, None, choices, term.get("soft"))
     scope, sites, shapes = [], [], []
@@ -202,6 +205,16 @@ class Landscape:
             dtype=np.int64,
         )
 
+    def open_sites(self, evidence: Mapping[str, Any]) -> set[Site]:
+        """The reals that may take more than one number."""
+        out = set()
+        for name, where in self.sites:
+            spec, given = self.query["variables"][name], evidence.get(name)
+            free = given is None or flat(given)[where] is None
+            if "values" not in spec and spec.get("low") != spec.get("high") and free:
+                out.add((name, where))
+        return out
+
     def total(self, values: Mapping[Site, Any], active: Sequence[int]) -> "Total":
         """What the summands say of one completion, any reals among them."""
         return summed([(self.summands[t], say(self.summands[t], values)) for t in active])
@@ -213,6 +226,9 @@ class Landscape:
         totals = [
             summed([(self.summands[t], self.said[t][k]) for t in active]) for k in numbers.tolist()
         ]
+        if loose := self.open_sites(evidence):
+            real = [any(s in loose for s in _seen(self.summands[t])) for t in active]
+            totals = [replace(t, finitely=_finitely(t, real)) for t in totals]
         return Row(self, tuple(active), [self.completions[k] for k in numbers], totals, evidence)
 
 
@@ -281,12 +297,19 @@ class Total:
     slack: float
     shares: tuple[float, ...]  # of each, 0 for required ones
     holds: tuple[bool | None, ...]
+    required: tuple[bool, ...]
     infinite: bool
     span: float  # the sum of all magnitudes that are added
+    finitely: bool = False  # every rule that looks at no open real holds, but another fails
 
     @property
     def energy(self) -> float:
         return float(self.exact) + self.rounded if self.rounded else float(self.exact)
+
+    @property
+    def loose(self) -> float:
+        """By how much an opaque energy may lie above its bound and count as least."""
+        return 1e-6 * max(1.0, abs(self.rounded)) if self.slack else 0.0
 
     @property
     def size(self) -> float:
@@ -299,6 +322,7 @@ def summed(each: Sequence[tuple[Summand, Said]]) -> Total:
     exact, rounded, slack, span = Fraction(0), 0.0, 0.0, 0.0
     feasible: bool | None = True
     shares, holds, infinite = [], [], False
+    required = tuple(summand.weight is None for summand, _ in each)
     for summand, said in each:
         holds.append(said.holds)
         if summand.weight is None:
@@ -322,7 +346,16 @@ def summed(each: Sequence[tuple[Summand, Said]]) -> Total:
         else:
             exact += share
             shares.append(float(share))
-    return Total(feasible, exact, rounded, slack, tuple(shares), tuple(holds), infinite, span)
+    return Total(
+        feasible, exact, rounded, slack, tuple(shares), tuple(holds), required, infinite, span
+    )
+
+
+def _finitely(total: Total, real: Sequence[bool]) -> bool:
+    """No rule but those about open reals fails. real: of each summand"""
+    fails = [holds is False for holds in total.holds]
+    fails = [f and required for f, required in zip(fails, total.required)]
+    return not total.infinite and any(fails) and all(r for f, r in zip(fails, real) if f)
 
 
 @dataclass(frozen=True)
@@ -356,13 +389,7 @@ class Row:
     @functools.cached_property
     def open_reals(self) -> bool:
         """Some real has more than one number left."""
-        for name, spec in self.scape.query["variables"].items():
-            if "values" in spec or spec.get("low") == spec.get("high"):
-                continue
-            given = self.evidence.get(name)
-            if given is None or None in flat(given):
-                return True
-        return False
+        return bool(self.scape.open_sites(self.evidence))
 
     @functools.cached_property
     def feasible(self) -> list[Total]:
@@ -383,7 +410,8 @@ class Row:
         """By how much two energies may differ and count as equal."""
         if self.exact:
             return 0.0
-        return one.slack + other.slack + 8 * (one.size + other.size)
+        opaque = max(one.loose, other.loose)
+        return opaque + one.slack + other.slack + 8 * (one.size + other.size)
 
 
 def _order(total: Total) -> Any:

@@ -156,10 +156,8 @@ def _table(params, scope, shapes):
 
 
 def _cut(params, scope, shapes):
-    parts = [
-        Part((a, b), lambda u, v, w=decimal(w): -w if u != v else Fraction(0))
-        for a, b, w in params["edges"]
-    ]
+    edges = [(a, b, decimal(w)) for a, b, w in params["edges"]]
+    parts = [Part((a, b), lambda u, v, w=w: -w if u != v else Fraction(0)) for a, b, w in edges]
     return Meaning(tuple(parts), rule=False, priced=True, decides=False)
 
 
@@ -381,7 +379,7 @@ def _unsure(places, params):
     return Fraction(sum(places) % 3 != 0)
 
 
-_UNSURE = _of_places(_unsure, unsure=lambda places, params: sum(places) % 3 == 2)
+_UNSURE = _of_places(_unsure, unsure=lambda places, _: sum(places) % 3 == 2)
 _WAVE = _of_places(_wave, rule=False, priced=True, decides=False, slack=1e-6)
 
 
@@ -445,7 +443,7 @@ MEANINGS: dict[str, Make] = {
         lambda a, params: (a - params.get("to", 0.25)) ** 2,
         rule=False, priced=True, decides=False,
     ),
-    "odd.Slope": _reals(lambda a, params: a, rule=False, priced=True, decides=False),
+    "odd.Slope": _reals(lambda a, _: a, rule=False, priced=True, decides=False),
     "odd.Within": _reals(_outside),
     "odd.Toward": _toward,
     "odd.Gate": _gate,

@@ -30,12 +30,13 @@ class Tally:
 
 
 def case_of(seed: int, door: str) -> Case:
-    """The case of a seed for a door: a file cannot hold what only Python can write, and callers
-    meet in one batch only where an energy is opaque or rows are many."""
+    """The case of a seed for a door: a file cannot hold what only Python can write, the command
+    knows no odd kinds, and callers meet in one batch most where an energy is opaque."""
     if door == "crowd":
         return generate(seed, "opaque" if seed % 2 else "explicit")
     case = generate(seed)
-    return generate(seed, "explicit") if case.python and door in PLAIN else case
+    unfit = (case.python and door in PLAIN) or (case.odd and door == "command")
+    return generate(seed, "explicit") if unfit else case
 
 
 def fuzz(

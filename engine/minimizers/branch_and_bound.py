@@ -42,6 +42,7 @@ SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a form
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
 LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
 MOST = 1 << 26  # literals of a Boolean form that memory has room for
+TIES = 64  # solutions that are told apart by their exact costs, where units are rounded
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -260,6 +261,7 @@ class BranchState(NamedTuple):
     unique: Tensor  # (R,) int8
     doubt: Tensor  # (R,) the least energy of states that no rule could refute or confirm; infinite
     # while there is none
+    ties: Tensor  # (R,) int64 solutions in a row that cost no less, exactly, than the best
     visits: Tensor  # (R,) int64
     learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
@@ -324,6 +326,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.zeros(rows, dtype=torch.bool),
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
             torch.full((rows,), math.inf, dtype=torch.float64),
+            torch.zeros(rows, dtype=torch.int64),
             torch.zeros(rows, dtype=torch.int64),
             ((),) * rows,
             ((),) * rows,
@@ -403,14 +406,14 @@ class BranchAndBound(Minimizer[BranchState]):
         learners, others = list(s.learners), list(s.others)
         out = {
             name: getattr(s, name).clone()
-            for name in ("places", "energy", "bound", "done", "unique", "doubt", "visits")
+            for name in ("places", "energy", "bound", "done", "unique", "doubt", "ties", "visits")
         }
         for r, row in zip(rows, visited, strict=True):
             learners[r], others[r] = row.learners, row.others
             out["places"][r] = torch.from_numpy(row.places)
             out["energy"][r], out["bound"][r] = row.energy, row.bound
             out["done"][r], out["unique"][r] = row.done, row.unique
-            out["doubt"][r] = row.doubt
+            out["doubt"][r], out["ties"][r] = row.doubt, row.ties
             out["visits"][r] += 1
         return s._replace(learners=tuple(learners), others=tuple(others), **out)
 
@@ -425,7 +428,7 @@ class _Visit:
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
-        self.doubt = float(s.doubt[r])
+        self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
         self.scale = s.plan.factors.scale
         self.others = s.others[r]
         self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(),)
@@ -490,6 +493,9 @@ class _Visit:
             self.done = 1 + len(self.others) >= self.minimizer.wanted
             self._shut_out(found)
             return self.done
+        if self._resolves:
+            self._compared(found)
+            return self.done
         cost = learning.objective(learner.formula, learning.model(learner.state))
         if cost < self.learners[0].upper:  # another subtree may have found a better one
             self.places, self.energy = found, self.scale.value(learner.constant + cost)
@@ -497,6 +503,26 @@ class _Visit:
         if self.learners[0].upper <= learning.lower_bound(learner.state):
             self._exhausted()  # as where evidence leaves nothing to pay
         return self.done
+
+    @property
+    def _resolves(self) -> bool:
+        """Costs are rounded in units, but solutions that are level there can be told apart."""
+        return self.ties < TIES and self.problem.explicit.resolves
+
+    def _compared(self, found: np.ndarray) -> None:
+        """Take in a solution by its exact cost; further ones may lie as near as units are wrong."""
+        explicit = self.problem.explicit
+        self._shut_out(found)
+        cost, best = explicit.exactly(found), None
+        if self.energy < math.inf:
+            best = explicit.exactly(self.places)
+        if best is not None and cost >= best:
+            self.ties += 1
+            if self.ties >= TIES:  # from now on, what units tell apart
+                self._beat(self.scale.rounded(best) - self.constant)
+            return
+        self.places, self.energy, self.ties = found, float(cost), 0
+        self._beat(self.scale.from_on(cost) - self.constant)
 
     def _beat(self, cost: int) -> None:
         """Solutions must cost less from now on, in units."""
@@ -545,7 +571,7 @@ class _Visit:
                 self.bound = math.inf
             return
         least = self.energy
-        if self.scale.error and self.plan.rest is None:
+        if self.scale.error and self.plan.rest is None and not self._resolves:
             least = self.scale.below(self.paid)
         self.bound = max(self.bound, min(least, self.doubt))
         if self.doubt < math.inf:

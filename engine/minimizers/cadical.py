@@ -5,6 +5,7 @@ Counts and sums become clauses; weighted terms are refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 
 import numpy as np
 from pysat.solvers import Cadical153
@@ -14,7 +15,7 @@ from engine.encode import NotEncodable
 from engine.finisher import Attempt, Finisher, refused
 from engine.kernels.clauses import Formula
 
-CONFLICTS = 2_000  # of the first attempt
+CONFLICTS = 2_000  # of the first attempt, and between two looks at the clock
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Cadical(Finisher):
         if [] in every:
             return Attempt(None, True, 0)
         with Cadical153(bootstrap_with=every) as solver:
-            solver.conf_budget(CONFLICTS << effort)
-            decided = solver.solve_limited()
+            halted = Event()
+            decided = self.watched(lambda: _decided(solver, 1 << effort, halted), halted.set)
             if decided is None:
                 return Attempt(None, False, 0)
             if not decided:
@@ -42,3 +43,14 @@ class Cadical(Finisher):
             true = np.array([x for x in solver.get_model() if 0 < x <= variables], int)
             model[true - 1] = 1
             return Attempt(model[: formula.variables], False, 0)
+
+
+def _decided(solver: Cadical153, slices: int, halted: Event) -> bool | None:
+    """Whether the clauses can hold; None where that takes more slices. What was learned in one is
+    kept for the next."""
+    for _ in range(slices):
+        solver.conf_budget(CONFLICTS)
+        decided = solver.solve_limited()
+        if decided is not None or halted.is_set():
+            return decided
+    return None

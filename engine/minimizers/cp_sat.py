@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.sat.python import cp_model
 
-from engine.finisher import Attempt, Finisher
+from engine.finisher import Attempt, Finisher, refused
 from engine.kernels.clauses import Formula
 
 SECONDS = 0.05  # of the first attempt, in the solver's deterministic time
@@ -50,7 +50,10 @@ class CpSat(Finisher):
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.max_deterministic_time = SECONDS * 2**effort
-        status = solver.solve(model)
+        solver.parameters.catch_sigint_signal = False  # it is the caller's
+        status = self.watched(lambda: solver.solve(model), solver.stop_search)
+        if status == cp_model.MODEL_INVALID:
+            raise refused("has no form for coefficients that are so large")
         if status == cp_model.INFEASIBLE:
             return Attempt(None, True, 0)
         bound = 0

@@ -181,7 +181,9 @@ class Descent(Minimizer[DescentState]):
             return s._replace(
                 energy=torch.zeros_like(s.energy), violation=torch.zeros_like(s.violation)
             )
-        return self._kept(problem, s, x, *score(problem, x), due)
+        particles = len(s.rate) // problem.rows
+        still = {n: t.repeat_interleave(particles, 0) for n, t in s.x.items() if n not in x}
+        return self._kept(problem, s, x, *score(problem, {**still, **x}), due)
 
     def _kept(
         self,

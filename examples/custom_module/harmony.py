@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine import Term, Variable
+from engine import Finite, Term, Variable
 
 
 class Harmony(Term):
@@ -21,3 +21,7 @@ class Harmony(Term):
 
     def floor(self) -> float:
         return 0.0
+
+    @classmethod
+    def example(cls) -> "Harmony":  # what `basin check harmony.py` tries the laws on
+        return cls(Variable("seat", Finite((1, 2, 3), (3,))), [0.5, 0.1, 0.8])

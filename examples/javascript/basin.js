@@ -91,7 +91,9 @@ function fromAnswer(answer) {
 
 class Basin {
   constructor(address, service = load()) {
-    this.stub = new service(address, grpc.credentials.createInsecure());
+    this.stub = new service(address, grpc.credentials.createInsecure(), {
+      'grpc.max_receive_message_length': 32 << 20, // what the service sends at most; gRPC's own limit is 4 MiB
+    });
   }
 
   // One answer for each row of evidence.

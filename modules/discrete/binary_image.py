@@ -13,6 +13,7 @@ from engine.errors import BadQuery, Mistake
 from engine.lesson import Lesson
 from modules.catalogue import validated
 from modules.discrete.bits import read_bits, taught
+from modules.files import File
 from modules.parameters import Strict
 from modules.weights import Weights, read_weights
 
@@ -22,7 +23,7 @@ KIND = "discrete.binary_image"
 class Parameters(Strict):
     """Where the weights lie."""
 
-    weights: str = Field(
+    weights: File = Field(
         description="A file of `basin train discrete.binary_image`; a bare name is also looked for "
         "beside the kinds that ship with Basin."
     )

@@ -16,6 +16,7 @@ from engine.factors import Factors, Ints, Table
 from engine.lesson import Lesson
 from modules.catalogue import validated
 from modules.discrete.bits import read_bits, taught
+from modules.files import File
 from modules.pairs import read_pairs
 from modules.parameters import Number, Site, Strict
 from modules.sites import OverSites
@@ -38,7 +39,7 @@ class Parameters(Strict):
     fields: Number | list[Number] = Field(
         0.0, description="h of all sites, or one a site; above 0 the second value is liked."
     )
-    weights: str | None = Field(
+    weights: File | None = Field(
         None, description="A file of learned pairs, couplings and fields, instead of these."
     )
 

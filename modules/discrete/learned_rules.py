@@ -18,6 +18,7 @@ from modules.discrete.exactly_one import ExactlyOne
 from modules.discrete.learned import Fitted, fit, load_learned
 from modules.discrete.literals import Counting
 from modules.discrete.relations import Lines, pairs_of
+from modules.files import File
 from modules.parameters import Site, Strict
 from modules.sites import OverSites
 
@@ -27,7 +28,7 @@ Groups = list[list[tuple[int, Any]]]
 class Parameters(Strict):
     """Where the rules are, and what stands in the learned relations."""
 
-    weights: str = Field(
+    weights: File = Field(
         description="A file of `basin train discrete.learned_rules`; a bare name is also looked "
         "for among those that ship with Basin."
     )

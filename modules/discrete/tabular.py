@@ -14,6 +14,7 @@ from engine.lesson import Lesson
 from engine.random import Stream
 from modules.discrete.schema import Column, Type
 from modules.discrete.table_model import TableModel, chances, load_model, swept
+from modules.files import File
 from modules.parameters import Number, Strict
 
 PROPOSED = 30  # Gibbs sweeps of a proposal
@@ -23,7 +24,7 @@ LONGEST = 900  # characters of a variable's name
 class Parameters(Strict):
     """Where the weights lie, and when an answer is not stood by."""
 
-    weights: str = Field(
+    weights: File = Field(
         description="A file of `basin train discrete.tabular`; a bare name is also looked for "
         "beside the kinds that ship with Basin."
     )

@@ -12,6 +12,7 @@ from engine.energy import Term
 from engine.errors import BadQuery
 from modules.discrete.table_net import TableNet
 from modules.discrete.tabular import Tabular, identifiers
+from modules.files import File
 from modules.parameters import Number, Strict
 
 TIED = 1e9  # nats that keep a label from being its own rival
@@ -21,7 +22,7 @@ SLACK = 1e-6  # nats, relative to the arithmetic of the search
 class Parameters(Strict):
     """The table's weights, and which column is the label."""
 
-    weights: str = Field(description="A file of `basin train discrete.tabular`.")
+    weights: File = Field(description="A file of `basin train discrete.tabular`.")
     target: str = Field(description="The column of the label.")
     columns: list[str] | None = Field(
         None,

@@ -117,7 +117,9 @@ class Progress(_message.Message):
     """of the best state so far"""
     bound: _builtins.float
     @_builtins.property
-    def terms(self) -> _containers.RepeatedCompositeFieldContainer[_answer_pb2.TermEnergy]: ...
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[_answer_pb2.TermEnergy]:
+        """Progress asks no host: of several weighted terms that are hosted, none is among these."""
+
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
         """null where not decided yet; left out unless asked for"""

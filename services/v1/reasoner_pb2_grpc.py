@@ -111,7 +111,8 @@ class ReasonerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SolveStream(self, request, context):
-        """Progress while it searches, and each row's result as soon as it is there.
+        """Progress while it searches, and each row's result as soon as it is there, in any order: what is
+        asked beside an answer (alternatives, explain, prove) comes when all searches have ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

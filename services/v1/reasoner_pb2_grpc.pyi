@@ -38,7 +38,9 @@ class ReasonerServiceStub:
     Solve: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.SolveRequest, _reasoner_pb2.SolveResponse]
     """One answer for each row."""
     SolveStream: _grpc.UnaryStreamMultiCallable[_reasoner_pb2.SolveStreamRequest, _reasoner_pb2.SolveStreamResponse]
-    """Progress while it searches, and each row's result as soon as it is there."""
+    """Progress while it searches, and each row's result as soon as it is there, in any order: what is
+    asked beside an answer (alternatives, explain, prove) comes when all searches have ended.
+    """
     Score: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ScoreRequest, _reasoner_pb2.ScoreResponse]
     """Energy, findings and bound of the values given, without a search."""
     Explain: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ExplainRequest, _reasoner_pb2.ExplainResponse]
@@ -70,7 +72,9 @@ class ReasonerServiceAsyncStub(ReasonerServiceStub):
     Solve: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.SolveRequest, _reasoner_pb2.SolveResponse]  # type: ignore[assignment]
     """One answer for each row."""
     SolveStream: _aio.UnaryStreamMultiCallable[_reasoner_pb2.SolveStreamRequest, _reasoner_pb2.SolveStreamResponse]  # type: ignore[assignment]
-    """Progress while it searches, and each row's result as soon as it is there."""
+    """Progress while it searches, and each row's result as soon as it is there, in any order: what is
+    asked beside an answer (alternatives, explain, prove) comes when all searches have ended.
+    """
     Score: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ScoreRequest, _reasoner_pb2.ScoreResponse]  # type: ignore[assignment]
     """Energy, findings and bound of the values given, without a search."""
     Explain: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ExplainRequest, _reasoner_pb2.ExplainResponse]  # type: ignore[assignment]
@@ -111,7 +115,9 @@ class ReasonerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reasoner_pb2.SolveStreamRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reasoner_pb2.SolveStreamResponse], _abc.AsyncIterator[_reasoner_pb2.SolveStreamResponse]]:
-        """Progress while it searches, and each row's result as soon as it is there."""
+        """Progress while it searches, and each row's result as soon as it is there, in any order: what is
+        asked beside an answer (alternatives, explain, prove) comes when all searches have ended.
+        """
 
     @_abc_1.abstractmethod
     def Score(
