@@ -444,6 +444,32 @@ def test_the_kit_catches_a_minimizer_that_edits_given_reals() -> None:
         check_minimizer(Rounds(), Problem(1.0 * Bowl(x)).given(x=[0.1, None]))
 
 
+class Pulled(Term):
+    """A real is pulled to a place that the finite site names; how steep differs by coordinate."""
+
+    affine = False
+    PLACES = torch.tensor([[0.5, -1.5], [1.25, 0.125], [-0.75, 0.5]])
+
+    def energy(self, z, x):
+        return (torch.tensor([1.0, 30.0]) * (x - z @ self.PLACES).square()).sum(-1) + z[:, 1] / 2
+
+    def floor(self):
+        return -1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reals_of_a_mixed_answer_settle(seed: int) -> None:
+    """After each anneal the best state goes downhill, to the edge where the minimum lies beyond."""
+    z, x = Variable("z", Finite((0, 1, 2))), Variable("x", Real((2,), -2.0, [2.0, 0.25]))
+    problem = Problem(1.0 * Pulled(z, x)).given_rows([{}, {"z": 1}, {"z": 2}, {"x": [0.1, None]}])
+    told = answers(problem, Gibbs(steps=60), particles=8, budget=Budget(steps=240), seed=seed)
+    wanted = [(0, [0.5, -1.5]), (1, [1.25, 0.125]), (2, [-0.75, 0.25]), (0, [0.1, -1.5])]
+    for answer, (place, reals) in zip(told, wanted, strict=True):
+        assert answer.values is not None and answer.values["z"] == place
+        assert answer.values["x"] == pytest.approx(reals, abs=2e-3)
+    assert told[2].values["x"][1] == 0.25 and told[3].values["x"][0] == 0.1
+
+
 def test_status_of_a_given_rule_is_told() -> None:
     x = Variable("x", Real(()))
     (answer,) = answers(Problem(Exactly(x, 0.1)).given(x=0.1), particles=2)

@@ -22,6 +22,7 @@ from engine.random import Stream
 
 MOST = 16_384  # combinations of one row
 ELEMENTS = 2_000_000  # literals evaluated in one call
+LEVEL = 4_096  # combinations as cheap as the best that are judged to call it the only one
 JUDGED = 256  # combinations judged in one call
 
 
@@ -133,7 +134,7 @@ def _ranked(
     good: list[int] = []
     doubt: list[int] = []
 
-    def judge(places: np.ndarray, wanted: int) -> None:
+    def judge(places: np.ndarray, wanted: int, doubts: float = math.inf) -> None:
         for first in range(0, len(places), JUDGED):
             block = places[first : first + JUDGED]
             some = {n: t[torch.from_numpy(block)] for n, t in state.items()}
@@ -142,7 +143,7 @@ def _ranked(
                     good.append(k)
                 elif holds is not False:
                     doubt.append(k)
-            if len(good) >= wanted:
+            if len(good) >= wanted or len(doubt) >= doubts:
                 return
 
     judge(order[clean[order]], max(2, 1 + alternatives))
@@ -160,11 +161,15 @@ def _ranked(
             nothing if best is None else best, [], -math.inf if doubt else math.inf, UNKNOWN
         )
     least, unique = float(cost[good[0]]), UNKNOWN
-    if not doubt:
-        soft = problem.factored()[1] is not None and any(
-            not part.required for part in problem.parts
-        )
-        room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+    soft = problem.factored()[1] is not None and any(not part.required for part in problem.parts)
+    room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+    level = left[(cost[left] >= least) & (cost[left] <= least + room)]
+    alone = sum(cost[k] <= least + room for k in good) == 1
+    sure = len(level) <= LEVEL
+    if alone and sure and not doubt:  # a violation is no verdict
+        judge(level, len(good) + 1, 1)
+        good.sort(key=lambda k: (cost[k], k))
+    if not doubt and (sure or not alone):
         gap = float(cost[good[1]]) - least if len(good) > 1 else math.inf
         unique = NOT_UNIQUE if gap == 0.0 else UNIQUE if gap > room else UNKNOWN
     return _Ranked(good[0], good, min(least, low), unique)

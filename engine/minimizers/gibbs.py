@@ -6,8 +6,8 @@ probability min(1, exp(-beta (L(x') - L(x))) q(x | x') / q(x' | x)), so that a g
 misleads costs speed, never truth. Real variables take Langevin steps in the same manner; where a
 problem has both kinds, a coin says which of the two a particle moves. L = energy + multiplier *
 violation. Every step evaluates energy and gradient once, at the proposed states; as a minimizer,
-beta rises geometrically over an anneal, and multipliers grow after it where rules fail; as a
-sampler, beta stands and no move may raise the violation.
+beta rises geometrically over an anneal, and after it multipliers grow where rules fail and the
+reals of the best state go downhill; as a sampler, beta stands and no move may raise the violation.
 Sources: Grathwohl, Swersky, Hashemi, Duvenaud, Maddison, "Oops I took a gradient", ICML 2021;
 Zanella, JASA 2020 (locally informed proposals); Roberts and Tweedie, Bernoulli 1996 (Langevin);
 those of `engine.flips`. At the edges of a box, where a step is projected, the Langevin correction
@@ -34,6 +34,7 @@ from engine.sampler import Sampler
 
 ELEMENTS = 4_000_000  # literals and real sites of all particles evaluated in one step
 ROWS = 8  # rows moved in one step, however large
+POLISH = 24  # steps downhill of the best state after an anneal, where there are reals
 WORD, NOISE, FLIP = 301, 302, 303  # lanes of the stream
 
 
@@ -271,6 +272,8 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             multiplier = torch.where(ends, s.multiplier * (1 + broken), s.multiplier)
             stale = torch.where(ends, torch.where(s.improved, 0, s.stale + 1), s.stale)
             s = s._replace(multiplier=multiplier, stale=stale, improved=s.improved & ~ends)
+            if s.frame.real:
+                s = self._polished(problem, s, ends.nonzero().reshape(-1))
         bound = torch.full_like(s.energy, problem.floor)
         done = s.done | proved(problem, s.x, s.energy, s.violation, bound)
         if self.patience is not None:
@@ -278,6 +281,35 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         if not len(s.frame.finite) and not len(s.frame.real):
             done = torch.ones_like(done)
         return s._replace(done=done)
+
+    def _polished(self, problem: Problem, s: GibbsState, rows: Tensor) -> GibbsState:
+        """The best states of some rows, their reals some projected steps downhill, each taken only
+        where the state is the better one; a step grows while it is taken, and shrinks."""
+        some, frame = problem.select(rows.tolist()), s.frame
+        hot = side([s.x[n][rows] for n, _ in frame.finite], len(rows))
+        real = side([s.x[n][rows] for n, _ in frame.real], len(rows))
+        width, one = _widths(some, frame, 1), torch.ones(len(rows), dtype=torch.float64)
+        low, high = _edges(some, frame)
+        best = evaluate(some, frame, hot, real)
+        steep = (_drift(best, s.multiplier[rows], one, width).abs() / width.clamp(min=1e-300)).amax(
+            1
+        )
+        pace = 0.1 / steep.clamp(min=1e-30)
+        for _ in range(POLISH):
+            moved = best.real + _drift(best, s.multiplier[rows], pace, width)
+            moved = torch.clamp(_rounded(some, frame, moved), low, high)
+            here = evaluate(some, frame, hot, torch.where(low == high, low, moved))
+            pairs = ((here.energy, here.violation), (best.energy, best.violation))
+            (energy, violation), (other, broken) = ((sound(e), sound(v)) for e, v in pairs)
+            fell = better(energy, violation, other, broken)
+            best = Seen(*(where(fell, a, b) for a, b in zip(here, best, strict=True)))
+            pace = torch.where(fell, 2 * pace, pace / 4)
+        found = frame.state(best.hot, best.real)
+        return s._replace(
+            x={n: t.index_copy(0, rows, found[n]) if n in found else t for n, t in s.x.items()},
+            energy=s.energy.index_copy(0, rows, sound(best.energy)),
+            violation=s.violation.index_copy(0, rows, sound(best.violation)),
+        )
 
 
 @dataclass(frozen=True, eq=False)
