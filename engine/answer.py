@@ -308,9 +308,20 @@ class _Judge:
         units = explicit.units(places)
         costs = scale.values(np.where(units == FORBIDDEN, 0, units))
         costs[units == FORBIDDEN] = math.inf
+        hidden = {}
+        for k in explicit.hidden:
+            part, _ = self.named[k]
+            energy = part.term(x).double().cpu().numpy()
+            own, whole = explicit.counted(k, part.weight or 1.0, energy)
+            hidden[k] = [n if w else None for n, w in zip(own.tolist(), whole.tolist())]
         return [
-            self._exact(row, dict(zip(order, zip(u, c, strict=True), strict=True)), at)
-            for row, u, c, at in zip(said, units.tolist(), costs.tolist(), places, strict=True)
+            self._exact(
+                row,
+                dict(zip(order, zip(units[r].tolist(), costs[r].tolist(), strict=True))),
+                {k: counts[r] for k, counts in hidden.items()},
+                places[r],
+            )
+            for r, row in enumerate(said)
         ]
 
     @torch.no_grad()
@@ -326,9 +337,14 @@ class _Judge:
         return Shares(said, energy, slack, True)
 
     def _exact(
-        self, said: list[float], direct: dict[int, tuple[int, float]], places: np.ndarray
+        self,
+        said: list[float],
+        direct: dict[int, tuple[int, float]],
+        hidden: dict[int, int | None],
+        places: np.ndarray,
     ) -> Shares:
-        """A state with explicit costs: units and cost of each direct summand, and its places."""
+        """A state with explicit costs: units and cost of each direct summand, units of each hidden
+        one, where they are whole, and its places."""
         explicit, rest = self.problem.explicit, self.problem.factored()[1]
         opaque = set(rest.parts()) if rest is not None else set()
         terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
@@ -345,12 +361,9 @@ class _Judge:
                     total += units
                 else:
                     loose += share
-            elif k in explicit.hidden and explicit.snaps(k) and math.isfinite(share):
-                units = round(share * float(explicit.scale.unit))
-                near = abs(share - explicit.scale.value(units)) <= SOUND * explicit.reach[k]
-                sound = sound and near
-                share = explicit.scale.value(units) if near else share
-                total, loose = (total + units, loose) if near else (total, loose + share)
+            elif (own := hidden.get(k)) is not None:
+                share = explicit.scale.value(own)
+                total += own
             else:
                 loose += share
                 other += share if part in opaque else 0.0

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import Ints, Scale
+from engine.decimals import LARGEST, Ints, Scale, decimal
 from engine.factors import Factors, Table
 
 POOLED = 1 << 20  # combinations up to which a table is looked up by place
 CHUNK = 4_000_000  # entries looked up in one go
 NEAR = 0.25  # of a unit
+SNAPPED = 2**48  # units up to which float64 arithmetic surely comes near the right one
 FORBIDDEN = np.iinfo(np.int64).min  # in place of units
 
 
@@ -53,16 +54,26 @@ class Explicit:
     def scale(self) -> Scale:
         return self.factors.scale
 
-    @cached_property
+    @property
     def slack(self) -> float:
         """How far two energies that are level may lie apart: 0 where everything is exact."""
-        loose = sum(self.reach[k] for k in self.hidden if not self.snaps(k))
-        return self.scale.slack + loose * 2.0**-48
+        return self.scale.slack
 
-    def snaps(self, summand: int) -> bool:
-        """Whether a hidden summand, computed in float64, tells its whole number of units."""
+    def counted(self, summand: int, weight: float, energy: np.ndarray) -> tuple[Ints, np.ndarray]:
+        """What a hidden summand costs in units, as its term says, (B,) energies without the weight;
+        and where that is a whole number of them."""
+        sound = np.where(np.isfinite(energy), energy, 0.0)
         unit = self.scale.unit
-        return not self.scale.error and Fraction(self.reach[summand]) * unit < 2**48
+        if not self.scale.error and Fraction(self.reach[summand]) * unit < SNAPPED:
+            share = weight * sound * float(unit)
+            units = np.rint(share)
+            near = np.abs(share - units) <= NEAR
+            return units.astype(np.int64), near & np.isfinite(energy)
+        distinct, place = np.unique(sound, return_inverse=True)
+        exact = [decimal(weight) * decimal(e) * unit for e in distinct.tolist()]
+        whole = np.array([x.denominator == 1 and abs(x) < LARGEST for x in exact])
+        units = np.array([int(x) if w else 0 for x, w in zip(exact, whole)], dtype=np.int64)
+        return units[place], whole[place] & np.isfinite(energy)
 
     @cached_property
     def resolves(self) -> bool:
@@ -77,25 +88,20 @@ class Explicit:
             total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
         return total
 
-    def energy(self, places: Ints, shares: Mapping[int, Tensor]) -> Tensor:
+    def energy(self, places: Ints, hidden: Mapping[int, tuple[float, Tensor]]) -> Tensor:
         """The cost of all explicit summands; infinite where one forbids. (B, n) -> (B,) float64
 
-        shares: what the hidden ones cost by their own arithmetic, (B,) each; put on a whole unit
-        where they lie near one.
+        hidden: the weight of each hidden one, and its energy (B,) by its own arithmetic.
         """
         units = self.units(places)
         shut = (units == FORBIDDEN).any(1)
         total = np.where(shut[:, None], 0, units).sum(1)
         loose = np.where(shut, np.inf, 0.0)
-        unit = float(self.scale.unit)
-        for summand, tensor in shares.items():
-            share = tensor.detach().cpu().numpy()
-            near = np.zeros(len(share), dtype=bool)
-            if self.snaps(summand):
-                whole = np.rint(np.where(np.isfinite(share), share, 0.0) * unit)
-                near = np.abs(share * unit - whole) <= NEAR
-                total = total + np.where(near, whole, 0.0).astype(np.int64)
-            loose = loose + np.where(near, 0.0, share)
+        for summand, (weight, tensor) in hidden.items():
+            energy = tensor.detach().cpu().numpy()
+            own, whole = self.counted(summand, weight, energy)
+            total = total + np.where(whole, own, 0)
+            loose = loose + np.where(whole, 0.0, weight * energy)
         return torch.from_numpy(self.scale.values(total) + loose)
 
     def units(self, places: Ints) -> Ints:

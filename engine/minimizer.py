@@ -224,13 +224,15 @@ def score(problem: Problem, x: State) -> Scored:
         if part.weight is not None and k not in explicit.direct
     ]
     required = [part for part in problem.parts if part.weight is None]
-    shares = begin_shares([part for _, part in asked], x)
+    plain = [replace(part, weight=1.0) if k in explicit.hidden else part for k, part in asked]
+    shares = begin_shares(plain, x)
     violations = begin_violations(required, x)
     first = next(iter(x.values()))
     energy = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
     told = {k: share for (k, _), share in zip(asked, shares(), strict=True)}
     if explicit.direct or explicit.hidden:
-        hidden = {k: told.pop(k) for k in explicit.hidden}
+        weights = {k: part.weight or 1.0 for k, part in asked}
+        hidden = {k: (weights[k], told.pop(k)) for k in explicit.hidden}
         energy = explicit.energy(problem.places(x), hidden).to(first.device)
     energy = sum(told.values(), energy)
     return Scored(energy, sum(violations(), torch.zeros_like(energy)))

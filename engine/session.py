@@ -111,7 +111,7 @@ class Session:
             known = known._replace(bound=-math.inf, unique=UNKNOWN)
         if known.unique == NOT_UNIQUE:
             known = known._replace(unique=UNKNOWN)
-        if any(not torch.equal(d.decide(d.project(x)), x) for d, x in _paired(domains, known.x)):
+        if any(not _same(d.decide(d.project(x)), x) for d, x in _paired(domains, known.x)):
             known = known._replace(plain=None)
         self._known = known
 
@@ -245,6 +245,11 @@ class Session:
         domains = self._problem.domains
         self._base = Problem(Sum(*parts), self._base.variables)
         self._problem = replace(self._base, domains=domains, root=self._base)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal to the bit: 0.0 and -0.0 are two numbers."""
+    return torch.equal(one, other) and torch.equal(one.signbit(), other.signbit())
 
 
 def _paired(domains: Mapping[str, Domain], x: State) -> Iterator[tuple[Domain, Tensor]]:

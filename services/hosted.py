@@ -215,7 +215,7 @@ def guarded(kind: str, method: str, work: Callable[[], R]) -> R:
         return work()
     except BasinError:
         raise
-    except Exception as error:  # a user's code may raise anything
+    except BaseException as error:  # a user's code may raise anything, also what ends a process
         log.exception("%s: %s failed", kind, method)
         raise ModuleFault(
             kind, f"{method} raised {type(error).__name__}; the log of its host tells more"

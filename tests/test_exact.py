@@ -222,3 +222,34 @@ def test_a_literal_may_stand_twice_in_a_group() -> None:
         answer = answers(Problem(rule).given(x=plain))[0]
         assert (answer.status == "OPTIMAL") == rule.holds([plain[1], plain[0], plain[1]])
         assert answer.status in ("OPTIMAL", "INFEASIBLE")
+
+
+def test_heavy_rules_beside_small_costs_are_told_apart() -> None:
+    """A weight of 1e12 beside thousandths: float64 holds no sum of both, whole numbers do."""
+    import random
+
+    for seed in range(12):
+        rng = random.Random(seed)
+        x = Variable("x", Finite((0, 1, 2), (4,)))
+        costs = [[rng.randint(0, 9) / 1000 for _ in range(3)] for _ in range(4)]
+        rule = 1e12 * Equal(x, pairs=[[0, 1], [1, 2], [2, 3]])
+        tables = [1.0 * Table(x, sites=[s], costs=row) for s, row in enumerate(costs)]
+        answer = answers(Problem(sum(tables, start=rule)))[0]
+        least = min(sum(decimal(row[v]) for row in costs) for v in range(3))
+        assert (answer.status, answer.energy) == ("OPTIMAL", float(least))
+
+
+def test_sums_inside_a_choice_keep_their_decimals() -> None:
+    x = Variable("x", Finite((0, 1), (3,)))
+    some = Linear(x, terms=[[0, 1, 0.7], [1, 1, 0.1], [2, 1, 0.1]], compare="<=", constant=0.5)
+    every = Linear(x, terms=[[s, 1, 1] for s in range(3)], compare="==", constant=3)
+    for values in np.ndindex(2, 2, 2):
+        right = some.holds(list(values)) or every.holds(list(values))
+        answer = answers(Problem(some | every).given(x=list(values)))[0]
+        assert answer.status == ("OPTIMAL" if right else "INFEASIBLE")
+
+
+def test_totals_that_no_float_holds_are_told() -> None:
+    x = Variable("x", Finite((0, 1), (2,)))
+    with pytest.raises(Exception, match="add up to more than 1e\\+300"):
+        answers(Problem(1.0 * Table(x, sites=[[0], [1]], costs=[1.7e308, 1.7e308])))
