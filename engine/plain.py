@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().cpu().tolist()
     if isinstance(value, _Arrayed):
-        array = np.asarray(value)
+        array = np.asanyarray(value)  # what is masked becomes None
         return plain_list(array.tolist()) if array.dtype == object else array.tolist()
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set)):
         return plain_list(value)

@@ -71,7 +71,7 @@ class _Writer:
         self.console.print(head, highlight=False, soft_wrap=True)
         for k, one in enumerate(samples.samples, 1):
             broken = "" if one.holds is not False else ", breaks a rule"
-            energy = "infinite" if one.energy is None else f"{one.energy:.6g}"
+            energy = "infinite" if one.energy is None else f"{one.energy:.12g}"
             self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
             drawn = show.indented(show.drawn(asked, row, one.values))
             self.console.print(drawn, highlight=False, soft_wrap=True)

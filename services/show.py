@@ -119,9 +119,9 @@ def _facts(answer: Answer) -> Iterator[str]:
     if answer.unique is not None:
         yield "the only answer" if answer.unique else "there are others"
     if answer.energy is not None:
-        yield f"energy {answer.energy:.6g}"
+        yield f"energy {answer.energy:.12g}"
     if answer.bound is not None and answer.bound != answer.energy:
-        yield f"bound {answer.bound:.6g}"
+        yield f"bound {answer.bound:.12g}"
     if answer.ended in _ENDS:
         yield _ENDS[answer.ended]
     yield f"{answer.seconds:.3g} s"
@@ -136,7 +136,7 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         table.add_column("term", overflow="fold")
         table.add_column("energy", no_wrap=True)
         for share in weighed:
-            table.add_row(Text(share.term), f"{share.energy:.6g}")
+            table.add_row(Text(share.term), f"{share.energy:.12g}")
         yield table
     for finding in answer.findings:
         if finding.holds is False:
@@ -148,7 +148,7 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
         yield indented(drawn(asked, row, answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
-        yield Text(f"  alternative {k}, energy {other.energy:.6g}", "dim")
+        yield Text(f"  alternative {k}, energy {other.energy:.12g}", "dim")
         yield indented(drawn(asked, row, other.values))
     yield Text()
 
@@ -191,7 +191,7 @@ def _tabled(name: str, value: Any) -> str:
 
 
 def _entry(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def _shortened(entries: Iterable[str], count: int) -> list[str]:

@@ -200,3 +200,9 @@ def test_a_hint_does_not_change_the_problem(compare, remedy):
 def test_of_several_near_names_none_is_named():
     assert known("ab", ["abc", "abd"]) == "known: abc, abd"
     assert known("abcd", ["abce", "zz"]).startswith("did you mean abce?")
+
+
+def test_masked_entries_are_open() -> None:
+    """numpy's masked arrays say what is not known; their hidden numbers are no evidence."""
+    masked = np.ma.array([0, 2, 2], mask=[0, 1, 0])
+    assert plain(masked) == [0, None, 2]
