@@ -49,6 +49,28 @@ class Banded(Term):
         return x.flatten(1).sum(-1) <= 1.0 + free.float()
 
 
+class Word(Term):
+    """One of two words, as a hard table; its energy is 1 where it is neither."""
+
+    WORDS = [(0, 1, 2), (2, 1, 0)]
+    affine = False
+
+    def __init__(self, x: Variable):
+        super().__init__(x)
+
+    def energy(self, x):
+        return 1 - sum(x[:, 0, a] * x[:, 1, b] * x[:, 2, c] for a, b, c in self.WORDS)
+
+    def holds(self, values):
+        return tuple(values) in self.WORDS
+
+    def factors(self, *domains):
+        import numpy as np
+
+        sizes = Factors.sizes_of(domains)
+        return Factors.table(sizes, np.array(self.WORDS), np.zeros(2), float("inf"))
+
+
 class Pairs(Term):
     """Neighbours that are alike cost one each; never explicit."""
 

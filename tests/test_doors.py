@@ -32,6 +32,29 @@ from tests.serving_kit import Loop, soft
 
 pytest_plugins = ["tests.serving_fixtures"]
 
+# ---------------------------------------------------------------- rules at a price
+
+
+@pytest.mark.parametrize("weight", [None, 0.5])
+@pytest.mark.parametrize("given", [[0, 0, None], [0, 1, None], [None, None, None], [2, 1, 1]])
+def test_a_hosted_rule_costs_what_it_costs_in_process(remote, catalogue, weight, given) -> None:
+    """Its structure is a hard table: at a weight it is paid for, here as there."""
+    term: dict[str, Any] = {"kind": "kinds.Word", "scope": ["x"]}
+    term |= {} if weight is None else {"required": False, "weight": weight}
+    variables = {"x": {"values": [0, 1, 2], "shape": [3]}}
+    query = query_of({"variables": variables, "terms": [term], "evidence": {"x": given}})
+    answers = [Reasoner(kinds).reason(query)[0] for kinds in (catalogue, remote)]
+    possible = any(
+        all(g in (None, w) for g, w in zip(given, word)) for word in ((0, 1, 2), (2, 1, 0))
+    )
+    for answer in answers:
+        if weight is None and not possible:
+            assert answer.status == "INFEASIBLE"
+        else:
+            assert answer.status == "OPTIMAL"
+            assert answer.energy == answer.bound == (0 if possible else 0.5)
+
+
 # ---------------------------------------------------------------- mistakes
 
 GOOD: dict[str, Any] = {

@@ -152,9 +152,9 @@ def test_v4() -> None:
 
 
 def test_v5() -> None:
-    """V5 The violation of a required rule at or below the tolerance of its term is none. Linear rules
-    over decimals of up to twelve places have no tolerance; with longer ones, a miss below 1e-9 of
-    the sum of magnitudes is none."""
+    """V5 The violation of a required rule at or below the tolerance of its term is none. Linear
+    rules over decimals of up to twelve places have no tolerance; with longer ones, a miss below
+    1e-9 of the sum of magnitudes is none."""
     x = bits(2)
     rule = linear.Linear(x, terms=[[0, 1, 1e-9], [1, 1, 2e-9]], compare="==", constant=1e-9)
     assert answers(Problem(rule))[0].values == {"x": [1, 0]}
