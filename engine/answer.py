@@ -370,7 +370,7 @@ class _Judge:
             terms.append(share)
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
-            energy = float(explicit.exactly(places))
+            energy = float(self.problem.exactly(places))
         soft = any(part.weight is not None for part in opaque)
         slack = explicit.slack + (GAP * max(1.0, abs(other)) if soft else 0.0)
         return Shares(terms, energy, slack, sound)

@@ -78,11 +78,11 @@ class Explicit:
     @cached_property
     def resolves(self) -> bool:
         """Costs that no unit makes whole can still be summed one by one, exactly."""
-        tables = self.factors.tables
-        return bool(self.scale.error) and not self.hidden and not any(t.error for t in tables)
+        return bool(self.scale.error) and not any(t.error for t in self.factors.tables)
 
-    def exactly(self, places: Ints) -> Fraction:
-        """What the visible places of one state cost, nothing of it forbidden. (n,) -> the sum"""
+    def looked_up(self, places: Ints) -> Fraction:
+        """What the direct summands cost at the visible places of one state, nothing of it
+        forbidden, exactly. (n,) -> the sum"""
         total = Fraction(0)
         for table, lookup in self._lookups:
             total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))

@@ -233,6 +233,14 @@ def score(problem: Problem, x: State) -> Scored:
     if explicit.direct or explicit.hidden:
         weights = {k: part.weight or 1.0 for k, part in asked}
         hidden = {k: (weights[k], told.pop(k)) for k in explicit.hidden}
-        energy = explicit.energy(problem.places(x), hidden).to(first.device)
+        places = problem.places(x)
+        energy = explicit.energy(places, hidden)
+        if explicit.resolves:  # units are rounded: each state by its decimals
+            sums = [
+                float(problem.exactly(at)) if math.isfinite(rounded) else rounded
+                for at, rounded in zip(places, energy.tolist(), strict=True)
+            ]
+            energy = torch.tensor(sums, dtype=torch.float64)
+        energy = energy.to(first.device)
     energy = sum(told.values(), energy)
     return Scored(energy, sum(violations(), torch.zeros_like(energy)))

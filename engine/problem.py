@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import surely_below
+from engine.decimals import decimal, surely_below
 from engine.domain import Domain, Finite, Real, Variable
 from engine.energy import Choice, Energy, Part, Sum, Term, enumerating, scope_domains
 from engine.errors import BadQuery, Mistake, known
@@ -214,6 +215,17 @@ class Problem:
             assert self.root is not None
             return self.root.explicit
         return Explicit.of(self.factored()[0])
+
+    @torch.no_grad()
+    def exactly(self, places: np.ndarray) -> Fraction:
+        """What explicit summands cost at the places of one state, nothing of it forbidden, as the
+        decimals they are. (n,) -> the sum"""
+        total = self.explicit.looked_up(places)
+        for k in self.explicit.hidden:
+            part = self.parts[k]
+            energy = float(part.term(self.state(places[None])))
+            total += decimal(1.0 if part.weight is None else part.weight) * decimal(energy)
+        return total
 
     @cached_property
     def floor(self) -> float:

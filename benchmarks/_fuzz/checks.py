@@ -310,7 +310,7 @@ def _conflict(answer: Answer, row: Row) -> Iterator[Complaint]:
 
     if fits(told):
         yield Complaint("conflict", f"{told} can be kept together")
-    elif any(not fits([e for e in told if e != one]) for one in told):
+    elif row.explicit and any(not fits([e for e in told if e != one]) for one in told):
         yield Complaint("conflict", f"{told} is not minimal")
     gone = {(p.variable, _place(whole, p.variable, p.site)) for p in why.repair}
     left = [(s, w) for s, w in given.items() if s not in gone]

@@ -511,11 +511,10 @@ class _Visit:
 
     def _compared(self, found: np.ndarray) -> None:
         """Take in a solution by its exact cost; further ones may lie as near as units are wrong."""
-        explicit = self.problem.explicit
         self._shut_out(found)
-        cost, best = explicit.exactly(found), None
+        cost, best = self.problem.exactly(found), None
         if self.energy < math.inf:
-            best = explicit.exactly(self.places)
+            best = self.problem.exactly(self.places)
         if best is not None and cost >= best:
             self.ties += 1
             if self.ties >= TIES:  # from now on, what units tell apart
