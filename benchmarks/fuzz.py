@@ -25,17 +25,17 @@ from benchmarks.common import Row, at_least, at_most
 
 COUNTS = {
     "engine": 17_000,
-    "reasoner": 12_000,
-    "session": 6_000,
-    "score": 4_000,
+    "reasoner": 16_000,
+    "session": 5_000,
+    "score": 6_000,
     "oracle": 4_000,
-    "grpc": 4_000,
-    "grpc session": 2_500,
-    "crowd": 1_000,
-    "command": 1_500,
-    "hosted": 1_500,
-    "hosted session": 500,
-    "minimizers": 1_000,
+    "grpc": 2_000,
+    "grpc session": 1_000,
+    "crowd": 600,
+    "command": 500,
+    "hosted": 500,
+    "hosted session": 200,
+    "minimizers": 400,
 }
 APART = 1_000_000  # seeds from one run to the next
 TOLD = 5  # wrong answers of a door that are made small and told
