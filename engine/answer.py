@@ -12,8 +12,8 @@ import torch
 
 from engine.compare import GAP
 from engine.domain import Real, State, Variable
+from engine.energy import Choice, Term, plain_scope, scope_domains
 from engine.energy import Part as Summand
-from engine.energy import Term, plain_scope, scope_domains
 from engine.explicit import FORBIDDEN
 from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.problem import Problem
@@ -373,6 +373,11 @@ class _Judge:
             energy = float(self.problem.exactly(places))
         soft = any(part.weight is not None for part in opaque)
         slack = explicit.slack + (GAP * max(1.0, abs(other)) if soft else 0.0)
+        slack += sum(  # a choice adds up its branches in float64
+            abs(terms[k]) * 2.0**-50
+            for k in explicit.hidden
+            if isinstance(self.named[k][0].term, Choice) and not explicit.snaps(k)
+        )
         return Shares(terms, energy, slack, sound)
 
     def _said(self, x: State, count: int) -> list[list[float]]:

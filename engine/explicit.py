@@ -59,12 +59,16 @@ class Explicit:
         """How far two energies that are level may lie apart: 0 where everything is exact."""
         return self.scale.slack
 
+    def snaps(self, summand: int) -> bool:
+        """Float64 arithmetic surely tells the whole number of units that a hidden summand costs."""
+        return not self.scale.error and Fraction(self.reach[summand]) * self.scale.unit < SNAPPED
+
     def counted(self, summand: int, weight: float, energy: np.ndarray) -> tuple[Ints, np.ndarray]:
         """What a hidden summand costs in units, as its term says, (B,) energies without the weight;
         and where that is a whole number of them."""
         sound = np.where(np.isfinite(energy), energy, 0.0)
         unit = self.scale.unit
-        if not self.scale.error and Fraction(self.reach[summand]) * unit < SNAPPED:
+        if self.snaps(summand):
             share = weight * sound * float(unit)
             units = np.rint(share)
             near = np.abs(share - units) <= NEAR

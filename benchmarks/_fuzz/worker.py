@@ -12,7 +12,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks._fuzz.checks import Complaint
 from benchmarks._fuzz.draw import Case
@@ -27,7 +27,7 @@ class Worker:
     def __init__(self, patience: float = 40.0):
         self.patience = patience
         self._process: subprocess.Popen[str] | None = None
-        self._told = tempfile.TemporaryFile("w+")  # what it says on stderr
+        self._told: IO[str]  # what it says on stderr
 
     def complaints(self, case: Case, door: str) -> list[Complaint]:
         """What is wrong with a case; also where its process hangs or ends."""
@@ -40,10 +40,10 @@ class Worker:
         line = process.stdout.readline() if ready else ""
         if line:
             return [Complaint(*found) for found in json.loads(line)]
-        code = process.poll()
+        code, last = process.poll(), self._last()
         self.close()
         if ready:
-            return [Complaint("exception", f"the process ended with {code}: {self._last()}")]
+            return [Complaint("exception", f"the process ended with {code}: {last}")]
         return [Complaint("hang", f"no answer in {patience:g} s")]
 
     def close(self) -> None:
@@ -52,8 +52,10 @@ class Worker:
             self._process.kill()
             self._process.communicate()
             self._process = None
+            self._told.close()
 
     def _started(self) -> subprocess.Popen[str]:
+        self._told = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks._fuzz.worker"],
             stdin=subprocess.PIPE,

@@ -90,6 +90,7 @@ def cover_of(factors: Factors) -> covering.Cover | None:
     f = deduced(factors).expanded()
     c = f.counted
     plain = not f.clauses.count and not f.sums.count and not f.tables
+    plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
     if not plain or ((c.high != 1) | (c.low > 1)).any():
         return None
     offset = np.concatenate([[0], np.cumsum(f.sizes)])
