@@ -40,7 +40,7 @@ def disagreements(case: Case, scape: Landscape) -> Iterator[Complaint]:
             elif status == cp_model.OPTIMAL:
                 found = Fraction(round(solver.objective_value), unit)
                 best = solver.best_objective_bound
-                found = found if abs(best) < 2**53 else least
+                found = found if abs(best) < 2**50 else least  # its values are float64
             else:
                 yield Complaint("oracle", f"CP-SAT says {solver.status_name(status)}")
                 continue
