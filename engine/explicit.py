@@ -1,5 +1,6 @@
 """What the explicit summands of an energy cost at decided states, exactly, in whole units."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import LARGEST, Ints, Scale, decimal
+from engine.decimals import LARGEST, Floats, Ints, Scale, decimal
 from engine.factors import Factors, Table
 
 POOLED = 1 << 20  # combinations up to which a table is looked up by place
@@ -41,7 +42,7 @@ class Explicit:
         hidden: set[int] = set()
         reach: dict[int, float] = {}
         for table in factors.tables:
-            if not table.soft and not _forbids(table):
+            if not table.soft and not table.forbids:
                 continue
             term = int(table.term[0])
             seen = table.costs.ndim == 1 and bool((table.scopes < factors.visible).all())
@@ -157,12 +158,9 @@ class Explicit:
         base, site, stride, place, cost, filled = [], [], [], [], [], 0
         for k, t, s in small:
             m = len(s.scopes)
-            dense = t.dense(s.shape).reshape(-1)
-            shut = ~np.isfinite(dense)
-            units = self.scale.units(np.where(shut, 0.0, dense), t.read)
-            cost.append(np.where(shut, FORBIDDEN, units))
+            cost.append(self._counted(t, t.dense(s.shape).reshape(-1)))
             base.append(np.full(m, filled))
-            filled += len(dense)
+            filled += s.total
             pad = np.zeros((m, arity - t.arity), np.int64)
             site.append(np.concatenate([s.scopes, pad], 1))
             stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
@@ -174,17 +172,16 @@ class Explicit:
         """Every other table, by its listed combinations."""
         sizes = self.factors.sizes
         return [
-            (k, _Listed.of(t, s, self._counted(t)))
+            (k, _Listed.of(t, s, self._counted(t, np.append(t.costs, t.default))))
             for k, t in self._tables
             for s in _shapes(t, sizes)
             if s.total > POOLED
         ]
 
-    def _counted(self, table: Table) -> Ints:
-        """The costs of a table in units, and last its default."""
-        every = np.append(table.costs, table.default)
-        shut = ~np.isfinite(every)
-        return np.where(shut, FORBIDDEN, self.scale.units(np.where(shut, 0.0, every), table.read))
+    def _counted(self, table: Table, costs: Floats) -> Ints:
+        """Costs of a table in units; FORBIDDEN where they are infinite."""
+        shut = ~np.isfinite(costs)
+        return np.where(shut, FORBIDDEN, self.scale.units(np.where(shut, 0.0, costs), table.read))
 
     @cached_property
     def _lookups(self) -> "list[tuple[Table, _Listed]]":
@@ -206,14 +203,11 @@ class _Shape:
 
     @property
     def total(self) -> int:
-        out = 1
-        for size in self.shape:
-            out *= size
-        return out
+        return math.prod(self.shape)
 
     @property
-    def strides(self) -> Ints:
-        return np.append(np.cumprod(self.shape[:0:-1])[::-1], 1).astype(np.int64)
+    def strides(self) -> list[int]:
+        return [math.prod(self.shape[k + 1 :]) for k in range(len(self.shape))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,9 +234,7 @@ class _Listed:
     @staticmethod
     def of(table: Table, shape: _Shape, every: np.ndarray) -> "_Listed":
         """every: what each listed combination counts, and last the default."""
-        strides = [1]
-        for size in shape.shape[:0:-1]:
-            strides.insert(0, strides[0] * size)
+        strides = shape.strides
         kind = object if shape.total > 2**62 else np.int64
         keys = (table.tuples.astype(kind) * np.array(strides, dtype=kind)).sum(1)
         order = np.argsort(keys, kind="stable")
@@ -265,7 +257,3 @@ def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:
         _Shape(table.scopes[(every == shape).all(1)], shape.tolist())
         for shape in np.unique(every, axis=0)
     ]
-
-
-def _forbids(table: Table) -> bool:
-    return bool(np.isinf(table.costs).any()) or bool(np.isinf(table.default))

@@ -143,6 +143,11 @@ class Table:
         return bool((self.finite_costs != 0).any())
 
     @property
+    def forbids(self) -> bool:
+        """True when some combination has an infinite cost."""
+        return bool(np.isinf(self.costs).any()) or math.isinf(self.default)
+
+    @property
     def read(self) -> Callable[[float], Fraction]:
         """What number a cost stands for: its shortest decimal, or itself where it was computed."""
         return Fraction if self.computed else decimal
@@ -301,7 +306,7 @@ class Factors:
     def priced(self, weight: float) -> "Factors | None":
         """The structure of a rule at a price: as `weighed`, and a part that fails because a table
         forbids its combination costs `weight` too."""
-        if not any(np.isinf(t.costs).any() or math.isinf(t.default) for t in self.tables):
+        if not any(t.forbids for t in self.tables):
             return self.weighed(weight)
         rigid = replace(self.expanded().listed(), tables=())
         if rigid.sums.count:
