@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from engine.compare import GAP
+from engine.compare import opaque_cost, opaque_gap
 from engine.domain import Real, State, Variable
 from engine.energy import Choice, Term, plain_scope, scope_domains
 from engine.energy import Part as Summand
@@ -333,7 +333,7 @@ class _Judge:
         """A state no summand of which has explicit costs."""
         rest = self.problem.factored()[1]
         energy = sum(said)
-        slack = GAP * max(1.0, abs(energy)) if rest is not None else 0.0
+        slack = opaque_gap(energy) if rest is not None else 0.0
         return Shares(said, energy, slack, True)
 
     def _exact(
@@ -371,8 +371,7 @@ class _Judge:
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
             energy = float(self.problem.exactly(places))
-        soft = any(part.weight is not None for part in opaque)
-        slack = explicit.slack + (GAP * max(1.0, abs(other)) if soft else 0.0)
+        slack = explicit.slack + (opaque_gap(other) if opaque_cost(self.problem) else 0.0)
         slack += sum(  # a choice adds up its branches in float64
             abs(terms[k]) * 2.0**-50
             for k in explicit.hidden

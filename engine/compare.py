@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
-from engine.energy import Part, plain_scope
+from engine.energy import Energy, Part, plain_scope
 from engine.problem import Problem
 
 GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
@@ -49,23 +49,30 @@ def opaque_slack(energy: Tensor) -> Tensor:
     return GAP * energy.abs().clamp(min=1.0)
 
 
+def opaque_gap(energy: float) -> float:
+    """`opaque_slack` of one number."""
+    return GAP * max(1.0, abs(energy))
+
+
+def opaque_cost(problem: Problem) -> Energy | None:
+    """What is not explicit, where something of it costs; None where nothing does."""
+    _, rest = problem.factored()
+    costs = rest is not None and any(part.weight is not None for part in rest.parts())
+    return rest if costs else None
+
+
 def room(problem: Problem, energy: float) -> float:
     """How near two energies of a problem must lie for nothing to tell them apart: 0 where all of
     it is explicit and exact."""
-    _, rest = problem.factored()
-    soft = rest is not None and any(part.weight is not None for part in rest.parts())
-    return problem.explicit.slack + (GAP * max(1.0, abs(energy)) if soft else 0.0)
+    return problem.explicit.slack + (opaque_gap(energy) if opaque_cost(problem) else 0.0)
 
 
 @torch.no_grad()
 def slack(problem: Problem, x: State) -> Tensor:
     """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
-    _, rest = problem.factored()
     out = torch.full((problem.rows,), problem.explicit.slack, dtype=torch.float64)
-    soft = rest is not None and any(part.weight is not None for part in rest.parts())
-    if rest is not None and soft:
-        out = out + opaque_slack(rest(x).cpu())
-    return out
+    rest = opaque_cost(problem)
+    return out if rest is None else out + opaque_slack(rest(x).cpu())
 
 
 def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:
