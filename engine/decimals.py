@@ -233,7 +233,7 @@ def _off(floats: Floats, exact: list[Fraction]) -> float:
     """How far floats lie at most from the numbers they stand for: 0 where they are exact."""
     if all(decimal(a) == b for a, b in zip(floats.tolist(), exact, strict=True)):
         return 0.0
-    return float(np.abs(floats).max()) * 2.0**-52
+    return math.ulp(float(np.abs(floats).max()))  # also where numbers are as small as can be
 
 
 def _nearest(number: Fraction) -> float:
