@@ -1,13 +1,13 @@
 """What tests of services share: real servers on port 0, kinds that misbehave, processes."""
 
-import asyncio
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks._fuzz.loop import Loop as Loop
 
 KINDS = '''
 """Kinds for the tests of services."""
@@ -178,19 +178,6 @@ def soft(kind: str, sites: int = 12, seconds: float = 0.0, **fields: Any) -> dic
         "variables": {"x": real if kind == "kinds.Pull" else {"values": [0, 1], "shape": [sites]}},
         "terms": [{"kind": kind, "scope": ["x"], "params": {"seconds": seconds}}],
     } | fields
-
-
-class Loop:
-    """An event loop in a thread of its own: gRPC wants one a process."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-    def do(self, coroutine: Any) -> Any:
-        """What a coroutine comes to."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
 
 class Process:
