@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -300,7 +301,7 @@ class _Judge:
         it exactly."""
         if not self.soft:
             return [Shares([0.0] * len(self.named), 0.0, 0.0, True)] * count
-        said, explicit = self._said(x, count), self.problem.explicit
+        (said, energies), explicit = self._said(x, count), self.problem.explicit
         if not explicit.direct and not explicit.hidden:
             return [self._opaque(row) for row in said]
         scale, order = explicit.scale, sorted(explicit.direct)
@@ -311,8 +312,8 @@ class _Judge:
         hidden = {}
         for k in explicit.hidden:
             part, _ = self.named[k]
-            energy = part.term(x).double().cpu().numpy()
-            own, whole = explicit.counted(k, part.weight or 1.0, energy)
+            energy = energies[k] if k in energies else part.term(x).double()
+            own, whole = explicit.counted(k, part.weight or 1.0, energy.cpu().numpy())
             hidden[k] = [n if w else None for n, w in zip(own.tolist(), whole.tolist())]
         return [
             self._exact(
@@ -327,7 +328,7 @@ class _Judge:
     @torch.no_grad()
     def unprepared(self, x: State, count: int) -> list[Shares]:
         """`shares` as the terms say them, where there was no time to make their structure."""
-        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)]
+        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)[0]]
 
     def _opaque(self, said: list[float]) -> Shares:
         """A state no summand of which has explicit costs."""
@@ -346,7 +347,6 @@ class _Judge:
         """A state with explicit costs: units and cost of each direct summand, units of each hidden
         one, where they are whole, and its places."""
         explicit, rest = self.problem.explicit, self.problem.factored()[1]
-        opaque = set(rest.parts()) if rest is not None else set()
         terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
         for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
             if k in direct:
@@ -366,7 +366,7 @@ class _Judge:
                 total += own
             else:
                 loose += share
-                other += share if part in opaque else 0.0
+                other += share if part in self._unstructured else 0.0
             terms.append(share)
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
@@ -379,17 +379,26 @@ class _Judge:
         )
         return Shares(terms, energy, slack, sound)
 
-    def _said(self, x: State, count: int) -> list[list[float]]:
-        """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]"""
-        columns = []
-        for part, _ in self.named:
+    @cached_property
+    def _unstructured(self) -> frozenset[Summand]:
+        """The summands that are not explicit."""
+        rest = self.problem.factored()[1]
+        return frozenset(rest.parts() if rest is not None else ())
+
+    def _said(self, x: State, count: int) -> tuple[list[list[float]], dict[int, torch.Tensor]]:
+        """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
+        the energies without weight (count,) of those that were asked, by their place."""
+        columns, energies = [], {}
+        for k, (part, _) in enumerate(self.named):
             if part.weight is None:
                 columns.append([0.0] * count)
             elif part in self.said:
                 columns.append([self.said[part][1]] * count)
             else:
-                columns.append((part.weight * part.term(x).double()).tolist())
-        return [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+                energies[k] = part.term(x).double()
+                columns.append((part.weight * energies[k]).tolist())
+        rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+        return rows, energies
 
     def answer(
         self, plain: dict[str, Any], shares: Shares, bound: float, unique: int, row: int
