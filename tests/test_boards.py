@@ -113,24 +113,27 @@ def boxed_rows(n, cells):
     return "\n".join(out)
 
 
-def framed_rows(n, cells):
-    m = int(n**0.5)
-    out = [f"*{'-' * (n + m - 1)}*"]
+def framed(n, cells, lid, wall, floor):
+    """Rows of boxes between walls, a floor below each box but the last; the lid comes first."""
+    m, out = int(n**0.5), [lid]
     for k, row in enumerate(rows_of(n, cells)):
         if k and k % m == 0:
-            out.append(f"|{'+'.join(['-' * m] * m)}|")
-        out.append(f"|{'|'.join(''.join(part) for part in chunks(row, m))}|")
-    return "\n".join([*out, out[0]])
+            out.append(floor)
+        out.append(f"{wall}{wall.join(''.join(part) for part in chunks(row, m))}{wall}")
+    return "\n".join(out)
+
+
+def framed_rows(n, cells):
+    m = int(n**0.5)
+    lid = f"*{'-' * (n + m - 1)}*"
+    floor = "+".join(["-" * m] * m)
+    return "\n".join([framed(n, cells, lid, "|", f"|{floor}|"), lid])
 
 
 def drawn_rows(n, cells):
     m = int(n**0.5)
-    out = [f"┌{'┬'.join(['─' * m] * m)}┐"]
-    for k, row in enumerate(rows_of(n, cells)):
-        if k and k % m == 0:
-            out.append(f"├{'┼'.join(['─' * m] * m)}┤")
-        out.append(f"│{'│'.join(''.join(part) for part in chunks(row, m))}│")
-    return "\n".join(out)
+    lines = ["─" * m] * m
+    return framed(n, cells, f"┌{'┬'.join(lines)}┐", "│", f"├{'┼'.join(lines)}┤")
 
 
 def bands(n, cells):
