@@ -133,6 +133,11 @@ class Explicit:
         out[closed] = FORBIDDEN
         return out
 
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` has nothing left to do."""
+        return {"_pool", "_wide"} <= vars(self).keys()
+
     def prepare(self) -> Iterator[None]:
         """Makes what lookups need, in pieces."""
         _ = self.scale

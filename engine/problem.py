@@ -147,7 +147,10 @@ class Problem:
         )
 
     def prepare(self) -> Iterator[None]:
-        """Makes `factored` in pieces, a term each, for whoever looks at the clock between them."""
+        """Makes `factored` in pieces, a term each, for whoever looks at the clock between them;
+        nothing is made twice."""
+        if "explicit" in vars(self) and self.explicit.prepared:
+            return
         for place, part in enumerate(self.parts):
             if self.root is not None and not part.term.fixed_structure:
                 yield from self._structuring(place)
