@@ -147,16 +147,21 @@ class Explicit:
         _ = self._wide
 
     @cached_property
-    def _tables(self) -> list[tuple[int, Table]]:
-        """The tables of direct summands, with the place of the summand among those."""
+    def _tables(self) -> "list[tuple[int, Table, _Shape]]":
+        """The tables of direct summands by the shapes of their scopes, with the place of the
+        summand among those."""
         place = {term: k for k, term in enumerate(sorted(self.direct))}
-        return [(place[int(t.term[0])], t) for t in self.factors.tables if int(t.term[0]) in place]
+        return [
+            (place[int(t.term[0])], t, shape)
+            for t in self.factors.tables
+            if int(t.term[0]) in place
+            for shape in _shapes(t, self.factors.sizes)
+        ]
 
     @cached_property
     def _pool(self) -> "_Pool | None":
         """All small tables as one."""
-        sizes = self.factors.sizes
-        small = [(k, t, s) for k, t in self._tables for s in _shapes(t, sizes) if s.total <= POOLED]
+        small = [(k, t, s) for k, t, s in self._tables if s.total <= POOLED]
         if not small:
             return None
         arity = max(t.arity for _, t, _ in small)
@@ -175,11 +180,9 @@ class Explicit:
     @cached_property
     def _wide(self) -> "list[tuple[int, _Listed]]":
         """Every other table, by its listed combinations."""
-        sizes = self.factors.sizes
         return [
             (k, _Listed.of(t, s, self._counted(t, np.append(t.costs, t.default))))
-            for k, t in self._tables
-            for s in _shapes(t, sizes)
+            for k, t, s in self._tables
             if s.total > POOLED
         ]
 
@@ -191,12 +194,7 @@ class Explicit:
     @cached_property
     def _lookups(self) -> "list[tuple[Table, _Listed]]":
         """Every table, by its listed combinations and what they cost as floats."""
-        sizes = self.factors.sizes
-        return [
-            (t, _Listed.of(t, s, np.append(t.costs, t.default)))
-            for _, t in self._tables
-            for s in _shapes(t, sizes)
-        ]
+        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for _, t, s in self._tables]
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +256,8 @@ class _Listed:
 def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:
     """The scopes of a table by how many values their sites have."""
     every = sizes[table.scopes]
+    if bool((every == every[0]).all()):
+        return [_Shape(table.scopes, every[0].tolist())]
     return [
         _Shape(table.scopes[(every == shape).all(1)], shape.tolist())
         for shape in np.unique(every, axis=0)

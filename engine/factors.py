@@ -137,12 +137,12 @@ class Table:
         full[(..., *self.tuples.T)] = self.costs
         return full
 
-    @property
+    @cached_property
     def soft(self) -> bool:
         """True when some combination has a finite cost other than 0."""
         return bool((self.finite_costs != 0).any())
 
-    @property
+    @cached_property
     def forbids(self) -> bool:
         """True when some combination has an infinite cost."""
         return bool(np.isinf(self.costs).any()) or math.isinf(self.default)

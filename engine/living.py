@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.encode import Boolean
-from engine.energy import Part, scope_domains
+from engine.energy import Part
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.minimizers.branch_and_bound import Plan, plan_of, refusal, selectors
@@ -81,9 +81,8 @@ class Living:
             return None
         rows: list[np.ndarray] = []
         for part in parts:
-            domains = scope_domains(part.term, dict(problem.domains))
-            own = part.term.structured(part.weight, *domains)
-            if own is None or own.soft or not part.term.fixed_structure:
+            own = problem.structure(part) if part.term.fixed_structure else None
+            if own is None or own.soft:
                 return None
             blocks = _clausal(own, problem.sites_of(part.term), boolean)
             if blocks is None:

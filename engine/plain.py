@@ -1,19 +1,12 @@
 """Arrays, ranges and numbers of other libraries as Python's own lists and numbers."""
 
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 OWN = {int, float, bool, str, type(None)}  # types that are plain already
-
-
-@runtime_checkable
-class _Arrayed(Protocol):
-    """What numpy takes for an array: its own, and series and frames of pandas."""
-
-    def __array__(self) -> np.ndarray: ...
 
 
 def plain(value: Any) -> Any:
@@ -27,7 +20,7 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Tensor):
         return value.detach().cpu().tolist()
-    if isinstance(value, _Arrayed):
+    if hasattr(type(value), "__array__"):  # numpy's own, and series and frames of pandas
         array = np.asanyarray(value)  # what is masked becomes None
         return plain_list(array.tolist()) if array.dtype == object else array.tolist()
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set)):

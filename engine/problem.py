@@ -47,7 +47,7 @@ class Problem:
         if self.domains is None:
             object.__setattr__(self, "domains", {n: v.domain for n, v in every.items()})
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """R, the number of evidences solved side by side."""
         return max((d.rows for d in self.domains.values()), default=1)
@@ -78,6 +78,16 @@ class Problem:
         """Some of the rows."""
         every = {name: _widened(d, self.rows) for name, d in self.domains.items()}
         return replace(self, domains={name: d.select(rows) for name, d in every.items()})
+
+    def with_parts(self, parts: Sequence[Part]) -> "Problem":
+        """The same variables, without evidence, under other summands. What those that stay say
+        explicitly is not asked for again."""
+        other = Problem(Sum(*parts), self.variables)
+        if all(other.domains[name] is domain for name, domain in self.domains.items()):
+            for k, part in enumerate(other.parts):
+                if self._place.get(id(part)) in self._structures:
+                    other._structures[k] = self._structures[self._place[id(part)]]
+        return other
 
     @staticmethod
     def stack(problems: Sequence["Problem"]) -> "Problem":
@@ -186,6 +196,15 @@ class Problem:
     def _structures(self) -> dict[int, Factors | None]:
         return {}
 
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        """Where each summand stands, by its identity."""
+        return {id(part): place for place, part in enumerate(self.parts)}
+
+    def structure(self, part: Part) -> Factors | None:
+        """What one of the summands says explicitly, over the sites of its scope; asked for once."""
+        return self._structure(self._place[id(part)])
+
     def _structure(self, place: int) -> Factors | None:
         """What the term at this place says explicitly; asked for once."""
         for _ in self._structuring(place):
@@ -197,6 +216,10 @@ class Problem:
         if place in self._structures:
             return
         part, own = self.parts[place], None
+        if self.root is not None and part.term.fixed_structure:
+            yield from self.root._structuring(place)
+            self._structures[place] = self.root._structures[place]
+            return
         domains = scope_domains(part.term, dict(self.domains))
         if all(isinstance(d, Finite) for d in domains):
             if part.term.enumerates and not isinstance(part.term, Choice):
@@ -233,8 +256,10 @@ class Problem:
     @cached_property
     def floor(self) -> float:
         """A proved lower bound of the energy: the weighted floors of its terms."""
-        factors, rest = self.factored()
         least = self.energy.floor()
+        if least == 0 and all(p.weight is None or p.term.floor() == 0 for p in self.parts):
+            return 0.0  # a sum of nothing but zeros is exact
+        factors, rest = self.factored()
         return factors.scale.sum_below(least) if rest is None else surely_below(least)
 
     def reduced(self) -> "Problem":

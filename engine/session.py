@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.answer import Answer, Ended, Flag, Said, Status, ended_of, judged, said_of, verify
 from engine.decimals import surely_below
 from engine.domain import Domain, State
-from engine.energy import Energy, Part, Sum, judge, named
+from engine.energy import Energy, Part, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
 from engine.living import Living
 from engine.minimizer import NOT_UNIQUE, UNKNOWN, Minimizer
@@ -128,6 +128,13 @@ class Session:
         self._learn(answer, report.x, float(report.bound[0]), int(report.unique[0]))
         return answer
 
+    @property
+    def _bound(self) -> float:
+        """The best bound that is proved; the exact floor of the terms is asked for only where it
+        could lie above what is known."""
+        known = self._known.bound
+        return known if known >= self._problem.energy.floor() else max(known, self._problem.floor)
+
     def _learn(self, answer: Answer, x: State, bound: float, unique: int) -> None:
         """Keep what an answer tells; where there are no values, the last ones stay."""
         if answer.status is Status.INFEASIBLE:
@@ -141,7 +148,7 @@ class Session:
         """The last answer, where it is proved to be the answer still: what its terms said of it
         stands, and only new ones are asked."""
         known = self._known
-        bound = max(known.bound, self._problem.floor)
+        bound = self._bound
         if bound == math.inf:
             return Answer(Status.INFEASIBLE, None, None, None, ended=Ended.PROVED)
         if bound == -math.inf or known.plain is None:
@@ -161,9 +168,8 @@ class Session:
         if live is None or (live.weighs and (budget.steps is not None or not self._known.x)):
             return None
         last = self._problem.places(self._known.x)[0] if live.weighs else None
-        bound = max(self._known.bound, self._problem.floor)
         switches = [*self._switches.values()]
-        self._live, found = live.answer(switches, last, bound, budget.clock())
+        self._live, found = live.answer(switches, last, self._bound, budget.clock())
         if found is None:
             return None
         if found.places is None:
@@ -243,7 +249,7 @@ class Session:
     def _rebuild(self, parts: tuple[Part, ...]) -> None:
         """The same variables and evidence under another energy."""
         domains = self._problem.domains
-        self._base = Problem(Sum(*parts), self._base.variables)
+        self._base = self._base.with_parts(parts)
         self._problem = replace(self._base, domains=domains, root=self._base)
 
 

@@ -128,6 +128,43 @@ def test_terms_that_were_asked_about_an_answer_are_not_asked_again() -> None:
     assert {place, other.values["x"][0]} == {2, 3}  # type: ignore[index]
 
 
+def test_the_structure_of_terms_that_stay_is_not_asked_for_again() -> None:
+    asked: list[str] = []
+
+    class Asked(Table):
+        fixed_structure = True
+
+        def factors(self, *domains):
+            asked.append(self.label)
+            return super().factors(*domains)
+
+    def costs(*numbers: float) -> Term:
+        return 1.0 * Asked(X, sites=[2], costs=list(numbers))  # type: ignore[return-value]
+
+    session = Session(Problem(named("first", costs(1, 2, 3))))
+    assert session.answer().energy == 1
+    session.add("second", costs(2.5, 0.5, -1))
+    assert session.answer().energy == 2 and len(asked) == 2
+    session.add("rule", Clause(X, clauses=[[[2, 3, False]]]))
+    assert session.answer().energy == 2.5
+    session.given({"x": [None, None, 1, None, None]})
+    assert session.answer().energy == 3.5 and len(asked) == 2
+
+
+def test_rules_that_an_answer_keeps_are_answered_without_their_structure() -> None:
+    asked: list[str] = []
+
+    class Asked(Clause):
+        def factors(self, *domains):
+            asked.append(self.label)
+            return super().factors(*domains)
+
+    session = Session(Problem(NotEqual(X, pairs=[[0, 1]])))
+    place = session.answer().values["x"][0]  # type: ignore[index]
+    session.add("kept", Asked(X, clauses=[[[0, place, True]]]))
+    assert session.answer().status is Status.OPTIMAL and not asked
+
+
 def test_an_answer_of_one_step_tells_its_seconds() -> None:
     problem = Problem(NotEqual(X, pairs=[[0, 1]]))
     (answer,) = answers(problem)

@@ -119,12 +119,11 @@ class Linear(OverSites):
     def factors(self, *domains: Domain) -> Factors:
         site, place, coefficient = self.site, self.place, [c for _, _, c in self.plain]
         constant = self.constant
-        if not self.allowed and any(float(c) != c and c.denominator == 1 for c in coefficient):
-            # float64 holds such whole numbers in two halves only
+        if not self.allowed and any(map(_long, coefficient)):
             halves = [_split(int(c)) for c in coefficient]
             site, place = np.tile(site, 2), np.tile(place, 2)
             coefficient = [Fraction(h[k]) for k in (0, 1) for h in halves]
-        if not self.allowed and constant.denominator == 1 and float(constant) != constant:
+        if not self.allowed and _long(constant):
             # every value of a site counts what is left over of the constant
             constant, left = (Fraction(half) for half in _split(int(constant)))
             first = int(self.site[0])
@@ -176,6 +175,11 @@ class Linear(OverSites):
 def _single(number: int) -> tuple[float, ...]:
     """A whole number whose sums float64 holds."""
     return (float(number),)
+
+
+def _long(number: Fraction) -> bool:
+    """A whole number that float64 holds in two halves only."""
+    return number.denominator == 1 and int(float(number.numerator)) != number.numerator
 
 
 def _split(number: int) -> tuple[float, ...]:
