@@ -102,7 +102,7 @@ def cover(
     size = np.r_[sizes, np.diff(group_ptr)]
     member = np.r_[np.arange(count), literal]
     owner = np.repeat(np.arange(len(size)), size)
-    if np.unique(owner * max(count, 1) + member).size != member.size:
+    if repeats(owner, member, count):
         raise ValueError("a group names a candidate twice")
     if int(size.max(initial=0)) * count >= ONE:
         raise ValueError("too many candidates in one group")
@@ -145,6 +145,14 @@ def cover(
         label=np.where(label < 0, len(label_class), label).astype(np.int32),
         label_class=np.r_[label_class, -1].astype(np.int32),
     )
+
+
+def repeats(owner: np.ndarray, member: np.ndarray, count: int) -> bool:
+    """Whether some list names one of `count` members twice."""
+    key = owner * max(count, 1) + member
+    if not (np.diff(key) > 0).all():  # lists are mostly in order already
+        key.sort()
+    return bool((np.diff(key) == 0).any())
 
 
 def search(

@@ -94,9 +94,8 @@ def cover_of(factors: Factors) -> covering.Cover | None:
     if not plain or ((c.high != 1) | (c.low > 1)).any():
         return None
     offset = np.concatenate([[0], np.cumsum(f.sizes)])
-    every = c.owner() * int(offset[-1]) + offset[c.site] + c.value
-    if len(np.unique(every)) < len(every):  # a literal that counts twice
-        return None
+    if covering.repeats(c.owner(), offset[c.site] + c.value, int(offset[-1])):
+        return None  # a literal that counts twice
     label = classes = None
     if exchangeable(factors):
         label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
