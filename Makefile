@@ -18,7 +18,7 @@ install: .venv/.installed  ## make .venv and install everything into it
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install torch==2.13.0 -c constraints.txt
 	$(BIN)/python -m pip install -e '.[dev]' -c constraints.txt
-	$(BIN)/python -m engine.kernels || echo 'kernels not compiled ahead: the first solve will take longer'
+	$(BIN)/python -m engine || echo 'kernels not compiled ahead: the first solve will take longer'
 	touch $@
 
 demo: install  ## start a reasoner and two module hosts, ask them questions

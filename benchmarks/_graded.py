@@ -12,10 +12,10 @@ import numpy as np
 from benchmarks.common import Row, at_least, at_most, auroc, clock
 from benchmarks.oracle import Judge, feasible
 from engine.answer import Status
+from engine.explain.partial import partial
 from engine.kernels import cover as covering
-from engine.minimizers.branch_and_bound import plan_of
-from engine.partial import partial
 from engine.problem import Problem
+from engine.search.prepared import plan_of
 from examples.generators.settled import problem_of
 from examples.generators.sudoku import boxes, rows_and_columns, sudoku
 

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.common import Row, at_least, at_most, clock, kept, missing, one_core
 from benchmarks.sudoku import puzzles, written
 from engine import Answer, BadQuery, Budget, Finite, Problem, Status, Variable, answers
-from engine.lesson import Lesson
+from engine.energy.lesson import Lesson
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.finding import Rules, find_rules
 from modules.discrete.learned import load_learned

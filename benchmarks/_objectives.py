@@ -16,21 +16,23 @@ from torch import Tensor, nn
 
 from benchmarks._planar import points
 from benchmarks.common import Row, at_least, at_most
-from engine.channels import Grid, bernoulli, cyclic_heat, ordinal_heat, uniform_heat
-from engine.coloring import colors_of
 from engine.domain import Finite, Real, Variable
 from engine.energy import Term
-from engine.flips import Colored, Flips
-from engine.flips import Path as PathFlips
+from engine.learning.corruptions import Grid, bernoulli, cyclic_heat, ordinal_heat, uniform_heat
+from engine.learning.examples import Drawn, Stored
+from engine.learning.objectives.contrastive_divergence import ContrastiveDivergence
+from engine.learning.objectives.energy_discrepancy import EnergyDiscrepancy
+from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
+from engine.learning.objectives.pseudo_spherical import PseudoSpherical
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from engine.minimizers.gibbs import Gibbs
-from engine.objectives.contrastive_divergence import ContrastiveDivergence
-from engine.objectives.energy_discrepancy import EnergyDiscrepancy
-from engine.objectives.pseudo_likelihood import PseudoLikelihood
-from engine.objectives.pseudo_spherical import PseudoSpherical
+from engine.moves.independent import colors_of
+from engine.moves.proposals import Colored, Flips
+from engine.moves.proposals import Path as PathFlips
+from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
-from engine.sampler import Sampler
-from engine.train import Drawn, Recipe, Stored, train
 from modules.discrete.lattice import Lattice
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -296,9 +298,11 @@ import sys, torch
 from pathlib import Path
 from engine.domain import Finite, Variable
 from engine.minimizers.gibbs import Gibbs
-from engine.objectives.contrastive_divergence import ContrastiveDivergence
+from engine.learning.objectives.contrastive_divergence import ContrastiveDivergence
 from engine.random import Stream
-from engine.train import Recipe, Stored, train
+from engine.learning.recipe import Recipe
+from engine.learning.examples import Stored
+from engine.learning.train import train
 from modules.discrete.lattice import Lattice
 torch.set_num_threads(1)
 spin = Variable("spin", Finite((-1, 1), (4, 4)))

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from engine.domain import Finite, Variable
 from engine.energy import Term
-from engine.objective import Objective
+from engine.learning.examples import Drawn
+from engine.learning.objective import Objective
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from engine.random import Stream
-from engine.train import Drawn, Recipe, train
 
 SETS = ("2spirals", "8gaussians", "circles", "moons", "pinwheel", "swissroll", "checkerboard")
 LATENT = 2000  # points on a curve in the quadrature of a density

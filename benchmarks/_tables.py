@@ -19,10 +19,12 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from benchmarks.common import Row, at_least, at_most, clock, kept, missing
-from engine.lesson import Lesson
-from engine.objective import Nets, Objective, Update
+from engine.energy.lesson import Lesson
+from engine.learning.examples import Stored
+from engine.learning.objective import Nets, Objective, Update
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from engine.random import Stream
-from engine.train import Recipe, Stored, train
 from modules.discrete.schema import Column, Schema, Type
 from modules.discrete.table_model import TableModel, generated
 from modules.discrete.table_net import fitted_temperature

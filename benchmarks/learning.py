@@ -11,10 +11,10 @@ from benchmarks import _learned_rules, _tables
 from benchmarks import _objectives as exact
 from benchmarks import _planar as planar
 from benchmarks.common import ROOT, Row, at_least, at_most, data_folder, kept, one_core
-from engine.flips import Path as PathFlips
+from engine.learning.objectives.contrastive_divergence import ContrastiveDivergence
+from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.minimizers.gibbs import Gibbs
-from engine.objectives.contrastive_divergence import ContrastiveDivergence
-from engine.objectives.pseudo_likelihood import PseudoLikelihood
+from engine.moves.proposals import Path as PathFlips
 
 STEPS, SITES, RATE = 4000, 8, 2e-3
 # MMD x 1e-4 of Zhang et al., EB-GFN, 2022 (PCD) and Schroeder et al., 2024 (ED)

@@ -24,7 +24,7 @@ from benchmarks.oracle import Judge, Solved, entries, feasible, restricted
 from benchmarks.sat import texts
 from benchmarks.warm import session_rows
 from engine.answer import Answer, Status
-from engine.partial import partial
+from engine.explain.partial import partial
 from examples.generators import UNIQUE, VARIANTS
 from examples.generators.settled import problem_of
 from examples.generators.sudoku import boxes, rows_and_columns, sudoku

@@ -15,8 +15,8 @@ from engine.decimals import decimal, surely_below
 from engine.domain import Domain, Finite, Real, Variable
 from engine.energy import Choice, Energy, Part, Sum, Term, enumerating, scope_domains
 from engine.errors import BadQuery, Mistake, known
-from engine.explicit import Explicit
 from engine.factors import Factors
+from engine.factors.explicit import Explicit
 from engine.random import Stream
 
 

@@ -3,7 +3,8 @@ stood.
 
 What was proved stays known as long as changes only restrict: then the last answer, where it still
 holds, is the answer, and what was infeasible stays so; only terms that are new are asked about it.
-For explicit terms over finite sites one clause-learning search stays alive (`engine.living`).
+For explicit terms over finite sites one clause-learning search stays alive
+(`engine.search.incremental`).
 Whatever has no such form is answered by a new solve that starts from the last answer.
 """
 
@@ -16,19 +17,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from engine.answer import Answer, Ended, Flag, Said, Status, ended_of, judged, said_of, verify
+from engine.answer import Answer, Ended, Flag, Status
 from engine.decimals import surely_below
 from engine.domain import Domain, State
 from engine.energy import Energy, Part, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
-from engine.living import Living
-from engine.minimizer import NOT_UNIQUE, UNKNOWN, Minimizer
-from engine.minimizers.branch_and_bound import Placed
+from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import NOT_UNIQUE, UNKNOWN
+from engine.search.incremental import Living
+from engine.search.placed import Placed
 from engine.settle import last
 from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
 from engine.start import Start
+from engine.verify import Said, ended_of, judged, said_of, verify
 
 
 class _Known(NamedTuple):

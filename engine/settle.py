@@ -1,10 +1,11 @@
 """From a problem to its answers in one call: solve to the end, then verify."""
 
-from engine.answer import Answer, verify
+from engine.answer import Answer
 from engine.domain import State
 from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.solve import Budget, Solution, budget_of, solve
+from engine.verify import verify
 
 
 def answers(

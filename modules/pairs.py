@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Variable, View
-from engine.factors import Ints
 from modules.sites import Complaints, Layout, OverSites, check_site, read_lists, whole
 
 FORM = "write it as two different sites, such as [0, 1]"

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.decimals import Floats
 from engine.domain import Finite, Real, State, Variable
 from engine.energy import Term
-from engine.factors import Floats
 from modules.discrete.relations import all_pairs, pairs_of
 from modules.discrete.solved import Solved
 

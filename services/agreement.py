@@ -22,8 +22,8 @@ from engine.domain import Domain, Finite, flatten
 from engine.energy import Term, plain_scope
 from engine.errors import Cancelled, ModuleFault, OutOfTime
 from engine.factors import Factors
+from engine.minimizer import never
 from engine.problem import Problem
-from engine.solve import never
 
 HIDDEN = 4096  # combinations of hidden sites up to which a structure is checked on an answer
 SAME = 1e-6  # relative difference of energies that counts as none

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
-from engine.sample import Samples
+from engine.sampling.draw import Samples
 from services.faults import error_of_call
 from services.limits import DEFAULT, Limits
 from services.query import Options, Query, options_of, query_of
@@ -110,7 +110,7 @@ class Client:
         *,
         deadline: float | None = None,
     ) -> list[Samples]:
-        """Draws from the Boltzmann distribution of each row; see `engine.sample.samples`."""
+        """Draws from the Boltzmann distribution of each row; see `engine.sampling.draw.samples`."""
         wishes = sampling_of({"count": count, "temperature": temperature}, self.limits)
         request = sampling_to_proto(wishes)
         request.query.CopyFrom(self._query(query))

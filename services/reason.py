@@ -9,18 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.alternatives import alternatives, unique
-from engine.answer import Answer, Flag, Status, score_plain, verify
+from engine.answer import Answer, Flag, Status
 from engine.domain import flatten
 from engine.errors import Cancelled, OutOfTime
-from engine.explain import conflict
-from engine.minimizer import Minimizer
+from engine.explain.alternatives import alternatives, unique
+from engine.explain.conflict import conflict
+from engine.explain.partial import partial
+from engine.explain.proof import check_provable, refutation
+from engine.explain.runner_up import check_differ, runner_up
+from engine.minimizer import Minimizer, never
 from engine.minimizers.portfolio import Portfolio
-from engine.partial import partial
 from engine.problem import Problem
-from engine.proof import check_provable, refutation
-from engine.runner_up import check_differ, runner_up
-from engine.solve import ENDLESS, Budget, Solution, never, solve
+from engine.solve import ENDLESS, Budget, Solution, solve
+from engine.verify import score_plain, verify
 from modules.kinds import Kinds
 from services.agreement import (
     Patience,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.errors import BadQuery, Mistake
-from engine.sample import Samples
+from engine.sampling.draw import Samples
 from modules.catalogue import Catalogue
 from services import show
 from services.ask import REFUSED, Solver, Wishes, run, settings_of, tell

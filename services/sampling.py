@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from engine.errors import Mistake, TooLarge
+from engine.minimizer import never
 from engine.problem import Problem
-from engine.sample import Samples, samples
+from engine.sampling.draw import Samples, samples
 from engine.solve import Budget as Spent
-from engine.solve import never
 from services.agreement import Patience, attended, check_values, judge_ahead, remotes_of
 from services.fields import Number, Whole
 from services.limits import DEFAULT, Limits

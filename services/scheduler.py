@@ -20,12 +20,13 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.batch import STEP, Batch, Failed, Stepped
 from engine.errors import Cancelled, OutOfTime, Overloaded
-from engine.minimizer import Minimizer, Report
+from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report
 from engine.solve import Budget, Solution, Tally, checking, unsearched
+from engine.solve.batch import STEP, Batch, Failed, Stepped
 from engine.start import Start
 from services.workers import Stop
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from engine.answer import Answer, TermEnergy, term_names
+from engine.answer import Answer, TermEnergy
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Report
 from engine.problem import Problem
+from engine.rows import Report
 from engine.solve import Solution
+from engine.verify import term_names
 from services.agreement import Patience, hosted_in, remotes_of
 from services.limits import Limits
 from services.query import Options

@@ -10,10 +10,11 @@ from typing import Any
 
 from engine.answer import Answer
 from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, TooLarge, known
+from engine.minimizer import never
 from engine.problem import Problem
 from engine.session import Session
 from engine.settle import answers
-from engine.solve import Budget, never
+from engine.solve import Budget
 from services.agreement import Patience, attended, check_answers, patient
 from services.change import Change, Resolve
 from services.compile import Compiler, compile_terms, narrowed

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, BasinError, Mistake, known
-from engine.lesson import Lesson
 from modules.catalogue import Catalogue, Kind
 from services.ask import ANSWERED, FAILED, REFUSED, tell
 from services.document import parse_json

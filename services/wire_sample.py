@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from engine.mixing import Mixing
-from engine.sample import Sample, Samples
+from engine.sampling.draw import Sample, Samples
+from engine.sampling.mixing import Mixing
 from services.limits import DEFAULT, Limits
 from services.sampling import Sampling, sampling_of
 from services.v1 import sample_pb2

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from engine.answer import Answer, Ended, Flag
 from engine.errors import OutOfTime, Overloaded
-from engine.sample import Samples
+from engine.sampling.draw import Samples
 
 T = TypeVar("T")
 A = TypeVar("A", Answer, Samples)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine.domain import Finite, Variable
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery
-from engine.lesson import Lesson
 from engine.minimizers.gibbs import Gibbs
 from engine.problem import Problem
 from engine.settle import answers

@@ -24,7 +24,7 @@ from engine.energy import Choice
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
 from engine.session import Session
-from engine.solve import Start
+from engine.start import Start
 from engine.testing import check_term
 
 X = Variable("x", Finite((0, 1, 2), (2,)))

@@ -8,7 +8,7 @@ import torch
 
 from engine.answer import Answer, Status
 from engine.kernels import clauses as learning
-from engine.simplify import simplified
+from engine.search.simplify import simplified
 from modules.catalogue import Catalogue
 from services.query import Options, query_of
 from services.reason import Reasoner

@@ -12,13 +12,20 @@ from torch import Tensor, nn
 from engine.domain import Finite, Real, Variable
 from engine.energy import Term
 from engine.errors import BadQuery
-from engine.flips import Path
+from engine.learning.examples import Stored
+from engine.learning.objectives.contrastive_divergence import (
+    ContrastiveDivergence,
+    positive,
+    surrogate,
+)
+from engine.learning.objectives.pseudo_spherical import PseudoSpherical, pseudo_spherical
+from engine.learning.objectives.score_matching import DenoisingScoreMatching
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from engine.minimizers.gibbs import Gibbs
-from engine.objectives.contrastive_divergence import ContrastiveDivergence, positive, surrogate
-from engine.objectives.pseudo_spherical import PseudoSpherical, pseudo_spherical
-from engine.objectives.score_matching import DenoisingScoreMatching
-from engine.sampler import HeatBath, Sampler
-from engine.train import Recipe, Stored, train
+from engine.moves.heat_bath import HeatBath
+from engine.moves.proposals import Path
+from engine.moves.sampler import Sampler
 from tests.learners import blank, every_state, exact_samples, spins, stream
 
 ORDERS = st.sampled_from([-0.5, 0.0, 0.3, 1.0, 2.0])

@@ -15,9 +15,10 @@ from engine.domain import Finite, Real, Variable, flatten, nest
 from engine.energy import AnyOf, SoftMin, Sum, Term, named, required, soft_min
 from engine.errors import BadQuery
 from engine.factors import Factors
-from engine.minimizer import Minimizer, Report, score
+from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report
 from engine.testing import check_domain, check_minimizer, check_term, evaluate_factors
 
 FEW = settings(max_examples=30, deadline=None)

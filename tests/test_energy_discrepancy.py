@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from engine.channels import (
+from engine.domain import Finite, Real, Variable
+from engine.energy import Term
+from engine.errors import BadQuery
+from engine.learning.corruptions import (
     Cyclic,
     Gaussian,
     Grid,
@@ -21,16 +24,13 @@ from engine.channels import (
     ordinal_heat,
     uniform_heat,
 )
-from engine.domain import Finite, Real, Variable
-from engine.energy import Term
-from engine.errors import BadQuery
-from engine.objectives.energy_discrepancy import (
+from engine.learning.objectives.energy_discrepancy import (
     EnergyDiscrepancy,
     discrepancy,
     energy_rises,
     perturbed,
 )
-from engine.objectives.pseudo_likelihood import single_site_losses
+from engine.learning.objectives.pseudo_likelihood import single_site_losses
 from tests.learners import every_state, stream
 
 

@@ -88,7 +88,8 @@ def test_a_relative_gap_is_noticed(monkeypatch) -> None:
 
     monkeypatch.setattr(compare, "slack", lambda problem, x: torch.full((problem.rows,), 1e9))
     monkeypatch.setattr(
-        "engine.explicit.Explicit.slack", property(lambda self: 1e-6 * max(self.reach.values()))
+        "engine.factors.explicit.Explicit.slack",
+        property(lambda self: 1e-6 * max(self.reach.values())),
     )
     assert any(complaints(case) for case in cases(60, seed=100))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.oracle import entries, feasible, restricted
 from benchmarks.rules import flat_entry, minimal, term_names
 from engine.answer import Status
-from engine.explain import conflict, smallest_hitting_set
+from engine.explain.conflict import conflict, smallest_hitting_set
 from engine.solve import Budget
 from modules.catalogue import Catalogue
 from services.compile import Compiler

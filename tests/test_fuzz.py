@@ -91,7 +91,7 @@ def costs_in_float32(monkeypatch) -> None:
 
 def a_relative_gap(monkeypatch) -> None:
     """Explicit costs that differ by a millionth of their size count as level."""
-    from engine.explicit import Explicit
+    from engine.factors.explicit import Explicit
 
     monkeypatch.setattr(
         Explicit, "slack", property(lambda self: 1e-6 * max([1.0, *self.reach.values()]))
@@ -133,7 +133,7 @@ def undecided_refutes(monkeypatch) -> None:
 
 def alternatives_of_the_first_row(monkeypatch) -> None:
     """Alternatives of every row carry the given reals of the first."""
-    from engine.minimizers.branch_and_bound import Placed, PlacedOthers
+    from engine.search.placed import Placed, PlacedOthers
 
     def taken(others, row):
         fixed = {name: x[:1] for name, x in others.fixed.items()}
@@ -165,8 +165,8 @@ def a_session_forgets_nothing(monkeypatch) -> None:
 
 def one_and_true_are_alike(monkeypatch) -> None:
     """Alternatives compare values as Python does."""
-    from engine import alternatives, runner_up
     from engine.domain import flatten
+    from engine.explain import alternatives, runner_up
 
     def differing(variables, new, old):
         return [

@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from engine.channels import bernoulli
 from engine.domain import Finite, Variable
 from engine.errors import BadQuery
-from engine.objectives.energy_discrepancy import EnergyDiscrepancy
-from engine.objectives.pseudo_likelihood import PseudoLikelihood
+from engine.learning.corruptions import bernoulli
+from engine.learning.examples import Stored
+from engine.learning.objectives.energy_discrepancy import EnergyDiscrepancy
+from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
-from engine.train import Recipe, Stored, train
 from modules.discrete.lattice import KIND, Lattice
 from modules.weights import read_weights, write_weights
 from tests.learners import every_state

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import BadQuery, Finite, Problem, Status, Variable, answers
-from engine.lesson import Lesson
+from engine.energy.lesson import Lesson
 from engine.testing import check_term
 from examples.generators.grids import grids
 from modules.discrete.all_different import AllDifferent

@@ -30,7 +30,9 @@ from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import answers
-from engine.solve import Budget
+from engine.solve import Budget, batch
+from engine.sweeps.layout import lay_out
+from engine.sweeps.reference import plain_energy, reference
 from engine.testing import check_minimizer
 
 # ---------------------------------------------------------------- small energies
@@ -255,7 +257,7 @@ def random_factors(rng: np.random.Generator, rows: int) -> Factors:
 def fused(factors: Factors, allowed: np.ndarray, weight, betas, x, rng: Stream, row: int = 0,
           dense: int | None = None):  # fmt: skip
     """The fused sweeps of one row, beginning with sweep 0; x (P, n) is changed in place."""
-    layout = sweeps.layout(factors)
+    layout = lay_out(factors)
     n = len(factors.sizes)
     options = np.zeros(n, dtype=np.int32)
     choices = np.zeros(len(allowed), dtype=np.int16)
@@ -282,26 +284,28 @@ def test_sweep_equals_the_plain_reference(seed: int, monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(seed)
     rows = 1 + seed % 3
     if seed % 2:
-        monkeypatch.setattr(sweeps, "DENSE", 8)  # the larger tables are searched by key
+        monkeypatch.setattr(
+            "engine.sweeps.layout.DENSE", 8
+        )  # the larger tables are searched by key
     factors = random_factors(rng, rows)
     allowed = rng.random(int(factors.sizes.sum())) < 0.85
     offset = np.concatenate([[0], np.cumsum(factors.sizes)])
     x = np.array([[rng.integers(0, k) for k in factors.sizes] for _ in range(3)], dtype=np.int16)
     x[1:] = x[0]
     allowed[offset[:-1] + x[0]] = True
-    weight = rng.integers(1, 4, sweeps.layout(factors).rules).astype(float)
+    weight = rng.integers(1, 4, lay_out(factors).rules).astype(float)
     stream = Stream(seed, torch.tensor([seed * 7919 - 5]))
     betas = [0.1, 0.5, 0.0, 1.0, 3.0]
     words = np.stack([stream.at(t).bits(3, len(factors.sizes) + 3).numpy() for t in range(5)], 1)
     expected = [
-        sweeps.reference(factors, allowed, weight, betas, words[p], x[p].astype(int), rows - 1)
+        reference(factors, allowed, weight, betas, words[p], x[p].astype(int), rows - 1)
         for p in range(3)
     ]
     best, score, blame = fused(factors, allowed, weight, betas, x, stream, rows - 1)
     for p, (state, cost, broken) in enumerate(expected):
         assert x[p].tolist() == state.tolist()
         assert score[p, 0] == pytest.approx(cost) and score[p, 1] == pytest.approx(broken)
-        found = sweeps.plain_energy(factors, best[p].astype(int), weight, rows - 1)
+        found = plain_energy(factors, best[p].astype(int), weight, rows - 1)
         assert score[p, 2] == pytest.approx(found[0]) and score[p, 3] == pytest.approx(found[1])
     assert blame.sum() == pytest.approx(score[:, 1].sum())
     assert len({tuple(y) for y in x.tolist()}) > 1  # particles draw their own numbers
@@ -312,14 +316,14 @@ def test_fast_form_equals_the_plain_reference(seed: int) -> None:
     x = sites(9, 2)
     problem = Problem(1.0 * pairwise(x, seed, whole=True))
     factors, _ = problem.factored()
-    assert sweeps.layout(factors).pairs is not None
+    assert lay_out(factors).pairs is not None
     rng = Stream(seed, problem.keys)
     start = np.random.default_rng(seed).integers(0, 2, (2, 9)).astype(np.int16)
     betas = [0.05, 0.1, 0.3, 0.5, 2.0]
     words = np.stack([rng.at(t).bits(2, 9).numpy() for t in range(5)], 1)
     allowed = np.ones(18, dtype=bool)
     expected = [
-        sweeps.reference(factors, allowed, np.zeros(0), betas, words[p], start[p].astype(int))
+        reference(factors, allowed, np.zeros(0), betas, words[p], start[p].astype(int))
         for p in range(2)
     ]
     best, score, _ = fused(factors, allowed, np.zeros(0), betas, start, rng)
@@ -327,7 +331,7 @@ def test_fast_form_equals_the_plain_reference(seed: int) -> None:
         assert start[p].tolist() == expected[p][0].tolist()
         assert score[p, 0] == pytest.approx(expected[p][1])
         assert score[p, 2] == pytest.approx(
-            sweeps.plain_energy(factors, best[p].astype(int), np.zeros(0))[0]
+            plain_energy(factors, best[p].astype(int), np.zeros(0))[0]
         )
 
 
@@ -379,9 +383,9 @@ def test_multipliers_weigh_rules_in_the_distribution() -> None:
     problem = Problem(1.0 * pairwise(x, 5) + required(Distinct(x)))
     factors, _ = problem.factored()
     places, energy, violation = costs_of(problem)
-    weight, beta = np.full(sweeps.layout(factors).rules, 0.8), 0.7
+    weight, beta = np.full(lay_out(factors).rules, 0.8), 0.7
     # as explicit structure the rule counts by how much each value is used too often
-    broken = np.array([sweeps.plain_energy(factors, y, weight)[1] for y in places])
+    broken = np.array([plain_energy(factors, y, weight)[1] for y in places])
     assert ((broken > 0) == (violation > 0)).all()
     counts = np.zeros(len(places))
     states = np.zeros((3000, 3), dtype=np.int16)
@@ -532,7 +536,7 @@ def test_all_rows_left_out_of_a_step_have_their_turn(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("engine.minimizers.annealing.ROWS", 2)
     monkeypatch.setattr("engine.minimizers.gibbs.ROWS", 2)
     monkeypatch.setattr("engine.minimizers.gibbs.ELEMENTS", 1)
-    monkeypatch.setattr("engine.batch.STEP", 1e9)  # the clock says nothing
+    monkeypatch.setattr(batch, "STEP", 1e9)  # the clock says nothing
     for minimizer, problem in ((Annealing(sweeps=20, patience=2), soft_problem()),
                                (Gibbs(steps=20, patience=2), opaque_problem())):  # fmt: skip
         together = answers(problem, minimizer, particles=4)
@@ -577,7 +581,7 @@ def test_annealing_finds_permutations() -> None:
 
     x = sites(7, 7)
     problem = Problem(1.0 * pairwise(x, 9) + required(Permutation(x)))
-    assert len(sweeps.layout(problem.factored()[0]).structure.line_site) == 7
+    assert len(lay_out(problem.factored()[0]).structure.line_site) == 7
     (answer,) = answers(problem, Annealing(sweeps=200, patience=3), particles=32)
     order = np.array(list(itertools.permutations(range(7))))
     best = min(float(problem.energy(problem.state(part)).min()) for part in np.split(order, 7))

@@ -14,10 +14,10 @@ from engine import Budget, Finite, Problem, Real, Status, Stream, Term, Variable
 from engine.minimizers import descent, gibbs
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
-from engine.minimizers.langevin import Langevin
 from engine.minimizers.restarts import Restarts
-from engine.sample import samples
-from engine.sampler import HeatBath
+from engine.moves.heat_bath import HeatBath
+from engine.moves.langevin import Langevin
+from engine.sampling.draw import samples
 
 WILD = [math.nan, math.inf, -math.inf]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.kernels.rup import check_rup
+from engine.explain.rup import check_rup
 from services.cli import app
 from services.formats.cnf import parse
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from engine import BadQuery, Budget, Finite, Problem, Term, Variable, answers, solve
-from engine.alternatives import alternatives, unique
 from engine.energy import Sum
-from engine.explain import conflict
-from engine.runner_up import runner_up
-from engine.sample import samples
+from engine.explain.alternatives import alternatives, unique
+from engine.explain.conflict import conflict
+from engine.explain.runner_up import runner_up
+from engine.sampling.draw import samples
 from engine.session import Session
 from modules.discrete.table import Table
 

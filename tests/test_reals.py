@@ -32,10 +32,10 @@ from engine.domain import flatten
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
-from engine.minimizers.langevin import Langevin
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
-from engine.sample import samples
+from engine.moves.langevin import Langevin
+from engine.sampling.draw import samples
 from engine.session import Session
 from engine.testing import Watched, check_domain, check_minimizer, check_term
 

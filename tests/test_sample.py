@@ -12,14 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine.exact_sample as exact
-import engine.sample as sampling
+import engine.sampling.draw as sampling
 from engine import BadQuery, Budget, Finite, Problem, Real, Status, Term, Variable, required
 from engine.answer import Flag
-from engine.chains import SlopeChains, SweepChains
 from engine.energy import Energy, plain_scope
-from engine.mixing import mixing
-from engine.sample import Samples, samples
+from engine.sampling import exact
+from engine.sampling.chains import SlopeChains, SweepChains
+from engine.sampling.draw import Samples, samples
+from engine.sampling.mixing import mixing
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
 from modules.discrete.not_equal import NotEqual
@@ -91,7 +91,7 @@ def mixture(wish: bool = True) -> Energy:
 def only(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """Shut every way of drawing but one."""
     nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-    names = {"elimination": "potentials", "product": "_product", "search": "solutions"}
+    names = {"elimination": "potentials", "product": "states_left", "search": "solutions"}
     for name, function in names.items():
         if name != way:
             monkeypatch.setattr(exact, function, nothing)

@@ -8,15 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from engine.coloring import colors_of
 from engine.domain import Finite, Real, Variable
 from engine.energy import Term, required
 from engine.errors import BadQuery
-from engine.flips import Colored, Parallel, Path, Single
-from engine.minimizers.gibbs import Gibbs, Move, evaluate, frame_of
-from engine.minimizers.langevin import Langevin
+from engine.minimizers.gibbs import Gibbs
+from engine.moves.gradient import Move, evaluate, frame_of
+from engine.moves.heat_bath import HeatBath
+from engine.moves.independent import colors_of
+from engine.moves.langevin import Langevin
+from engine.moves.proposals import Colored, Parallel, Path, Single
+from engine.moves.sampler import InTurn
 from engine.problem import Problem
-from engine.sampler import HeatBath, InTurn
 from tests.learners import stream
 
 

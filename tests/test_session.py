@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from engine import BadQuery, Budget, Finite, Flag, Problem, Real, Status, Term, Variable, answers
 from engine.energy import named
 from engine.errors import Cancelled
-from engine.living import SWITCHES
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.search.incremental import SWITCHES
 from engine.session import Session
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.clause import Clause

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.batch import Standing
-from engine.minimizer import Report
+from engine.rows import Report
+from engine.solve.standing import Standing
 
 
 def told(numbers: list[int]) -> Report:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.kernels import clauses as learning
-from engine.minimizers import subtrees
-from engine.minimizers.subtrees import Learner, Learners, remaining, searched, told
+from engine.search import subtrees
+from engine.search.subtrees import Learner, Learners, remaining, searched, told
 from tests.formulas import drawn, models, pigeons
 
 

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from engine.answer import Flag, Status, score_plain
+from engine.answer import Flag, Status
 from engine.domain import Finite, Real, Variable
 from engine.energy import required
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery
-from engine.lesson import Lesson
-from engine.objectives.erasure import Erasure, column_losses
+from engine.learning.objectives.erasure import Erasure, column_losses
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
+from engine.verify import score_plain
 from examples.generators.__main__ import SEED, query_file
 from examples.generators.loans import chance_repaid, loans, open_table, table_of
 from modules.discrete import table_judging, table_model, table_training

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from engine import Budget, Finite, Problem, Term, Variable
 from engine.answer import Ended, Flag, Status
-from engine.batch import Batch, Stepped
-from engine.encode import NotEncodable
 from engine.energy import Part, Sum
 from engine.errors import BadQuery
 from engine.factors import Factors, Table, floats, ints
-from engine.minimizers import branch_and_bound
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
 from engine.random import Stream
+from engine.search import prepared
+from engine.search.boolean import NotEncodable
 from engine.session import Session
 from engine.settle import answers
 from engine.solve import ENDLESS
+from engine.solve.batch import Batch, Stepped
 from engine.start import Start
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
@@ -193,8 +193,8 @@ def test_what_has_no_boolean_form_is_refused_before_it_starts(
         raise NotEncodable("planted")
         yield
 
-    monkeypatch.setattr(branch_and_bound, "encode", lambda *_: next(never()))
-    monkeypatch.setattr(branch_and_bound, "encoding", never)
+    monkeypatch.setattr(prepared, "encode", lambda *_: next(never()))
+    monkeypatch.setattr(prepared, "encoding", never)
     for search in (Portfolio(), Portfolio().asked(True, 1), ENDLESS):
         (answer,) = answers(made(), search, particles=4, budget=Budget(steps=3))
         assert answer.values is not None

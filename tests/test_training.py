@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from engine.errors import BadQuery
-from engine.objectives.pseudo_likelihood import PseudoLikelihood, conditionals
-from engine.train import Examples, Recipe, Stored, train
+from engine.learning.examples import Examples, Stored
+from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood, conditionals
+from engine.learning.recipe import Recipe
+from engine.learning.train import train
 from tests.learners import blank, every_state, exact_samples, spins, stream
 
 # ---------------------------------------------------------------- the loop

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import Budget, Finite, Problem, Real, Status, Term, Variable, answers, required
-from engine.alternatives import alternatives
-from engine.alternatives import unique as is_unique
-from engine.answer import Answer, score_plain
-from engine.explain import conflict
+from engine.answer import Answer
+from engine.explain.alternatives import alternatives
+from engine.explain.alternatives import unique as is_unique
+from engine.explain.conflict import conflict
+from engine.explain.partial import partial
 from engine.minimizer import Minimizer
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -26,9 +27,9 @@ from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
-from engine.partial import partial
-from engine.sample import samples
+from engine.sampling.draw import samples
 from engine.session import Session
+from engine.verify import score_plain
 from modules.catalogue import Catalogue
 from modules.discrete.not_equal import NotEqual
 from modules.discrete.proper import Proper

@@ -18,8 +18,8 @@ from engine.errors import (
     TooManySessions,
     UnknownKind,
 )
-from engine.mixing import Mixing
-from engine.sample import Sample, Samples
+from engine.sampling.draw import Sample, Samples
+from engine.sampling.mixing import Mixing
 from services.change import Change, Resolve
 from services.client import Client
 from services.query import Options, TermSpec
@@ -158,7 +158,7 @@ PICKED = {
 
 
 def test_the_service_draws_what_the_engine_draws(client: Client) -> None:
-    from engine.sample import samples
+    from engine.sampling.draw import samples
     from modules.catalogue import Catalogue
     from services.compile import compile_query
     from services.query import query_of

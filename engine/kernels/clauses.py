@@ -1429,7 +1429,7 @@ def set_phase(state: State, phase: np.ndarray) -> None:
 def proof(state: State) -> np.ndarray:
     """int32: the proof so far, a concatenation of `+(n + 1)` (learned) or `-(n + 1)` (forgotten)
     and n literals. Every learned clause follows by unit propagation where the formula has clauses
-    only and none was added; `engine.kernels.rup` checks it. Ends with the empty clause."""
+    only and none was added; `engine.explain.rup` checks it. Ends with the empty clause."""
     end = int(state.ints[LOG])
     return np.append(state.log[:end], np.int32(1)) if state.ints[FALSE] else state.log[:end].copy()
 

@@ -20,27 +20,16 @@ from engine.compare import best_of, better, proved
 from engine.decimals import Scale
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.kernels import sweeps as kernel
-from engine.kernels.sweeps import Layout
-from engine.minimizer import Minimizer, Report, Scored, score
+from engine.minimizer import Minimizer, Scored, score
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report
+from engine.sweeps.layout import refusal
+from engine.sweeps.run import Left, Plan, layout_of, left_of, move_inside, probed, run_sweeps
 
 VISIT = 1_000_000  # memory touches of one visit of a row: about 5 ms
 ROWS = 4  # rows of one step
 PILOT, HIDDEN, SWEEP = 101, 102, 103  # lanes of the stream
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What all steps and rows share."""
-
-    layout: Layout
-    particles: int
-
-    def field(self, row: int) -> np.ndarray:
-        field = self.layout.field
-        return field[row if len(field) > 1 else 0]
 
 
 class AnnealingState(NamedTuple):
@@ -64,23 +53,6 @@ class AnnealingState(NamedTuple):
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
-
-
-class Left(NamedTuple):
-    """What the evidence leaves open."""
-
-    choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
-    options: np.ndarray  # (R, n) int32 how many
-
-    def open(self, row: int, layout: Layout) -> np.ndarray:
-        """Which literals may be taken. -> (C,) bool"""
-        offset = layout.structure.offset[:-1].astype(np.int64)
-        options = self.options[row]
-        owner = np.repeat(np.arange(len(options)), options)
-        rank = np.arange(len(owner)) - (np.cumsum(options) - options)[owner]
-        out = np.zeros(self.choices.shape[1], dtype=bool)
-        out[offset[owner] + self.choices[row][offset[owner] + rank]] = True
-        return out
 
 
 @dataclass(frozen=True)
@@ -116,7 +88,7 @@ class Annealing(Minimizer[AnnealingState]):
                 f"annealing needs explicit structure, which these terms do not give: {names}; "
                 "use gibbs, or descent where all variables are real numbers"
             )
-        return kernel.refusal(factors)
+        return refusal(factors)
 
     def prepare(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
@@ -138,7 +110,7 @@ class Annealing(Minimizer[AnnealingState]):
         if problem.finite:
             visible = problem.places({v.name: x[v.name] for v in problem.finite})
             places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
-        _inside(plan, left, places, rng.fork(HIDDEN))
+        move_inside(plan, left, places, rng.fork(HIDDEN))
         multiplier, beta, scale = self._scales(plan, left, places)
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
         bound = _bound(plan, left, factors.scale)
@@ -239,7 +211,7 @@ class Annealing(Minimizer[AnnealingState]):
         weight = np.ones(plan.layout.rules)
         for r in range(rows):
             mine = places[r * p : (r + 1) * p].numpy()[:16]
-            out = kernel.probed(
+            out = probed(
                 plan.layout, r, left.choices[r], left.options[r], plan.field(r), weight, mine
             )
             cost = np.abs(out[..., 0])
@@ -310,91 +282,6 @@ class Annealing(Minimizer[AnnealingState]):
         if self.patience is not None:
             done = done | (stale >= self.patience)
         return s._replace(done=done, improved=improved, stale=stale)
-
-
-def layout_of(problem: Problem) -> Layout:
-    """The arrays of a structure, kept for the next problem of it."""
-    if "layout" not in problem.memo:
-        problem.memo["layout"] = kernel.layout(problem.factored()[0])
-    return problem.memo["layout"]
-
-
-def run_sweeps(
-    plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame
-) -> None:
-    """The kernel that fits the structure."""
-    layout = plan.layout
-    x, best, scores = arrays
-    if layout.pairs is not None:
-        assert layout.pair_field is not None and layout.pair_constant is not None
-        at = row if len(layout.pair_field) > 1 else 0
-        kernel.sweep_pairs(
-            layout.pairs,
-            left.options,
-            layout.pair_field[at],
-            float(layout.pair_constant[at]),
-            betas,
-            key,
-            lane,
-            first,
-            x,
-            best,
-            scores,
-        )
-    else:
-        kernel.sweep(
-            layout.structure,
-            row,
-            left.choices,
-            left.options,
-            plan.field(row),
-            weight,
-            betas,
-            key,
-            lane,
-            first,
-            x,
-            best,
-            scores,
-            blame,
-            np.zeros((0, 0, 2)),
-        )
-
-
-def left_of(problem: Problem, layout: Layout) -> Left:
-    """The allowed values of every site, packed, and how many; what a table over one site forbids
-    is left out, unless nothing else is left."""
-    offset = layout.structure.offset.astype(np.int64)
-    owner = np.repeat(np.arange(len(layout.sizes)), layout.sizes)
-    value = np.arange(len(owner)) - offset[owner]
-    allowed = problem.allowed.astype(bool)
-    tight = allowed & ~layout.closed
-    options = np.zeros((len(allowed), len(layout.sizes)), dtype=np.int32)
-    choices = np.zeros(allowed.shape, dtype=np.int16)
-    for r in range(len(allowed)):
-        count = np.bincount(owner[tight[r]], minlength=len(layout.sizes))
-        mask = tight[r] | (allowed[r] & (count == 0)[owner])
-        count = np.bincount(owner[mask], minlength=len(layout.sizes))
-        start = np.concatenate([[0], np.cumsum(count)])
-        rank = np.arange(int(start[-1])) - start[owner[mask]]
-        choices[r, offset[owner[mask]] + rank] = value[mask]
-        options[r] = count
-    return Left(choices, options)
-
-
-def _inside(plan: Plan, left: Left, places: Tensor, rng: Stream) -> None:
-    """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
-    layout = plan.layout
-    rows, n = left.options.shape
-    offset = layout.structure.offset[:-1].astype(np.int64)
-    words = rng.bits(plan.particles, n).numpy().reshape(rows, -1, n)
-    drawn = (words * left.options[:, None]) >> 32
-    values = places.numpy().reshape(rows, -1, n)
-    for r in range(rows):
-        fresh = left.choices[r][offset + drawn[r]]
-        keep = left.open(r, layout)[offset + values[r]]
-        keep[:, layout.visible :] = False
-        values[r] = np.where(keep, values[r], fresh)
 
 
 def _bound(plan: Plan, left: Left, scale: Scale) -> Tensor:

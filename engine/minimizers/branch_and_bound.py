@@ -12,10 +12,9 @@ changes no answer.
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,228 +22,25 @@ import torch
 from torch import Tensor
 
 from engine.compare import verdicts
-from engine.deduction import deduced
 from engine.domain import Finite, State
-from engine.encode import TUPLES, Boolean, NotEncodable, encode, encoding
-from engine.energy import Energy
 from engine.errors import BadQuery
-from engine.factors import Factors, Table
+from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
-from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
-from engine.minimizers.subtrees import Learner, Learners, remaining, searched, told
+from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.random import Stream
-from engine.simplify import simplified
+from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
+from engine.search.boolean import NotEncodable
+from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
+from engine.search.prepared import Plan, oversize, plan_of, refusal
+from engine.search.subtrees import Learner, Learners, remaining, searched, told
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
-SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
 LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
-MOST = 1 << 26  # literals of a Boolean form that memory has room for
 TIES = 64  # solutions that are told apart by their exact costs, where units are rounded
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
-
-
-class Placed(Mapping[str, Tensor]):
-    """States given by places of values: one-hot tensors made when they are looked at."""
-
-    def __init__(self, problem: Problem, places: np.ndarray, others: State):
-        self.problem, self.places, self.others = problem, places, others
-        self._made: dict[str, Tensor] = {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        if not self._made:
-            self._made = {**self.others, **self.problem.state(self.places)}
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(v.name for v in self.problem.variables)
-
-    def __len__(self) -> int:
-        return len(self.problem.variables)
-
-
-class PlacedOthers(Sequence[tuple[State, ...]]):
-    """Further solutions of each row as states, made when they are looked at."""
-
-    def __init__(self, problem: Problem, others: Sequence[tuple[np.ndarray, ...]], fixed: State):
-        self.problem, self.others, self.fixed = problem, others, fixed
-
-    def __len__(self) -> int:
-        return len(self.others)
-
-    def __getitem__(self, row):
-        fixed = {name: x[row : row + 1] for name, x in self.fixed.items()}
-        return tuple(Placed(self.problem, p[None], fixed) for p in self.others[row])
-
-
-def exchangeable(factors: Factors) -> bool:
-    """The values may be exchanged for each other, at all sites alike."""
-    sizes = factors.sizes
-    return factors.interchangeable and len(sizes) > 0 and bool((sizes == sizes[0]).all())
-
-
-def cover_of(factors: Factors) -> covering.Cover | None:
-    """The structure as groups of which one is chosen, or None where it is more than that."""
-    f = deduced(factors).expanded()
-    c = f.counted
-    plain = not f.clauses.count and not f.sums.count and not f.tables
-    plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
-    if not plain or ((c.high != 1) | (c.low > 1)).any():
-        return None
-    offset = np.concatenate([[0], np.cumsum(f.sizes)])
-    if covering.repeats(c.owner(), offset[c.site] + c.value, int(offset[-1])):
-        return None  # a literal that counts twice
-    label = classes = None
-    if exchangeable(factors):
-        label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
-        classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
-    return covering.cover(f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What all rows share: the structure, prepared for both searches."""
-
-    factors: Factors
-    rest: Energy | None
-    rest_floor: float
-
-    @cached_property
-    def cover(self) -> covering.Cover | None:
-        """The structure as groups, where it is nothing else."""
-        return cover_of(self.factors) if self.rest is None else None
-
-    @property
-    def symmetric(self) -> bool:
-        """The values may be exchanged for each other, at all sites alike."""
-        return exchangeable(self.factors)
-
-    @cached_property
-    def boolean(self) -> Boolean:
-        return encode(self.factors)
-
-    def prepare(self) -> Iterator[None]:
-        """Makes what a first visit looks at, in pieces."""
-        if self.cover is not None:
-            return
-        if "boolean" not in vars(self):  # kept where the cached property keeps it
-            vars(self)["boolean"] = yield from encoding(self.factors)
-        yield
-        if len(self.boolean.cost) == 1:
-            _ = self.loaded
-
-    @cached_property
-    def formula(self) -> learning.Formula:
-        return self.formula_of(0)
-
-    def formula_of(self, row: int) -> learning.Formula:
-        b = self.boolean
-        cost = b.cost[row if len(b.cost) > 1 else 0]
-        return learning.Formula(
-            b.variables,
-            b.clauses.start,
-            b.clauses.literal,
-            b.groups.start,
-            b.groups.literal,
-            b.sums.start,
-            b.sums.literal,
-            b.coefficient,
-            b.bound,
-            b.costs.start,
-            b.costs.literal,
-            np.ascontiguousarray(cost),
-        )
-
-    @cached_property
-    def loaded(self) -> learning.State:
-        return learning.load(self.formula)
-
-    def learner(self, allowed: np.ndarray, row: int) -> Learner:
-        """The learning search of one row, narrowed to its evidence. allowed (C,) uint8"""
-        b = self.boolean
-        if len(b.cost) > 1:
-            formula = self.formula_of(row)
-            state = learning.load(formula)
-        else:
-            formula, state = self.formula, learning.copy(self.loaded)
-        closed = b.literal[np.flatnonzero(allowed == 0)] ^ 1
-        state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
-        status, state = learning.search(state, (), 0)
-        opened = int((state.value == 0).sum()) // 2
-        if status == learning.LIMIT and opened < SHRUNK * b.variables:
-            small = simplified(formula, state.value)
-            constant = b.constant + small.constant
-            begun = learning.load(small.formula)
-            return Learner(small.formula, begun, learning.NEVER, constant, small)
-        return Learner(formula, state, learning.NEVER, b.constant, None)
-
-    @property
-    def soft(self) -> bool:
-        return self.boolean.cost.shape[1] > 0 or self.rest is not None
-
-
-def plan_of(problem: Problem) -> Plan:
-    """The plan of a problem, kept for the next one of the same structure."""
-    plan = problem.memo.get("plan")
-    if plan is None:
-        factors, rest = problem.factored()
-        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0)
-    return plan
-
-
-def selectors(factors: Factors) -> int:
-    """How many literals the Boolean form would take for combinations that are weighed: a selector
-    for each, in a clause, a group and a clause for each of its sites, and twice in supports."""
-    total = 0
-    for table in factors.tables:
-        if table.arity > 1 and (table.soft or table.default != 0):
-            total += (3 * table.arity + 2) * int(_combinations(factors, table).sum())
-    return total
-
-
-def _combinations(factors: Factors, table: Table) -> np.ndarray:
-    """How many combinations of each scope get a selector. -> (m,) float64"""
-    if math.isinf(table.default):
-        return np.full(len(table.scopes), float(len(table.tuples)))
-    every = factors.sizes[table.scopes].astype(np.float64).prod(1)
-    return np.where(2 * len(table.tuples) < every, len(table.tuples), every)
-
-
-def _oversize(factors: Factors) -> str | None:
-    """Why the Boolean form would be too large, counted before it is made."""
-    widths = factors.sizes[factors.different.site]
-    literals = selectors(factors) + int(widths.sum()) + 3 * int(factors.sizes.sum())
-    for lists in (factors.counted, factors.clauses, factors.sums):
-        literals += len(lists.site)
-    for table in factors.tables:
-        every = _combinations(factors, table)
-        weighed = table.arity > 1 and (table.soft or table.default != 0)
-        if weighed and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
-            return f"a table over {int(every.max())} combinations"
-        if not weighed:
-            literals += table.arity * len(table.tuples) * len(table.scopes)
-    return f"a form of {literals} literals" if literals > MOST else None
-
-
-def refusal(problem: Problem) -> str | None:
-    """What of the explicit structure has no Boolean form of a reasonable size; None: nothing. The
-    form itself is made where only that can tell."""
-    if "refusal" not in problem.memo:
-        problem.memo["refusal"] = _refusal(problem)
-    return problem.memo["refusal"]
-
-
-def _refusal(problem: Problem) -> str | None:
-    factors, _ = problem.factored()
-    why = _oversize(factors)
-    if why is None and (factors.sums.count or factors.tables):
-        try:
-            _ = plan_of(problem).boolean
-        except NotEncodable as error:
-            return str(error)
-    return why
 
 
 class BranchState(NamedTuple):
@@ -302,7 +98,7 @@ class BranchAndBound(Minimizer[BranchState]):
     def prepare(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
         factors, _ = problem.factored()
-        if "refusal" not in problem.memo and _oversize(factors) is None:
+        if "refusal" not in problem.memo and oversize(factors) is None:
             try:
                 yield from plan_of(problem).prepare()
             except NotEncodable as error:
@@ -539,7 +335,7 @@ class _Visit:
         rest = self.plan.rest
         if not leaves or rest is None:
             return
-        state = Placed(self.problem, np.stack(leaves), _repeated(self.fixed, len(leaves)))
+        state = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
         energy = score(self.problem, state).energy.numpy()
         plain = self.problem.plain(state)
         rules = [part for part in rest.parts() if part.required]
@@ -598,17 +394,6 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> li
                 swapped[places == a], swapped[places == b] = b, a
                 return [swapped]
     return []
-
-
-def first_places(problem: Problem) -> Tensor:
-    """The first allowed value of every visible site. -> (R, n) int64"""
-    finite = [problem.domain(v.name) for v in problem.finite]
-    columns = [d.allowed.int().argmax(-1).reshape(d.rows, -1) for d in finite]  # type: ignore[attr-defined]
-    return torch.cat(columns, 1) if columns else torch.zeros(problem.rows, 0, dtype=torch.int64)
-
-
-def _repeated(state: State, count: int) -> State:
-    return {name: x[:1].expand(count, *x.shape[1:]) for name, x in state.items()}
 
 
 def _particles(x: State, variable, rows: int) -> int:

@@ -10,10 +10,10 @@ from threading import Event
 import numpy as np
 from pysat.solvers import Cadical153
 
-from engine.clausal import signed_clauses
-from engine.encode import NotEncodable
-from engine.finisher import Attempt, Finisher, refused
 from engine.kernels.clauses import Formula
+from engine.search.boolean import NotEncodable
+from engine.search.cnf import signed_clauses
+from engine.search.external import Attempt, Finisher, refused
 
 CONFLICTS = 2_000  # of the first attempt, and between two looks at the clock
 

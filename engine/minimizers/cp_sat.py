@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from ortools.sat.python import cp_model
 
-from engine.finisher import Attempt, Finisher, refused
 from engine.kernels.clauses import Formula
+from engine.search.external import Attempt, Finisher, refused
 
 SECONDS = 0.05  # of the first attempt, in the solver's deterministic time
 UNITS = 1 << 51  # that all costs together may reach: its bounds are float64

@@ -18,9 +18,10 @@ from torch import Tensor
 from engine.compare import best_of, better, proved
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, score, sound
+from engine.minimizer import Minimizer, score, sound
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report
 
 FAST, SLOW, TINY = 0.9, 0.99, 1e-12  # Adam's two memories and its smallest slope
 STEEPEST = 1e6  # multiplier at which a rule is given up

@@ -16,9 +16,10 @@ from torch import Tensor
 from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery
-from engine.minimizer import NOT_UNIQUE, UNIQUE, UNKNOWN, Minimizer, Report, score
+from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 
 MOST = 16_384  # combinations of one row
 ELEMENTS = 2_000_000  # literals evaluated in one call

@@ -10,17 +10,18 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import Finite, State
 from engine.factors import Factors
-from engine.minimizer import WIDE, Minimizer, Report, put_rows, select_rows
+from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
-from engine.minimizers.branch_and_bound import BranchAndBound, selectors
+from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report, put_rows, select_rows
+from engine.search.prepared import LARGE, selectors
 
-LARGE = 1 << 17  # literals of its form for what is weighed, from which on annealing is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 

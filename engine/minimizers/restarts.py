@@ -15,9 +15,10 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Report, put_rows, select_rows, stack_rows
+from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.start import Start
 
 START, INNER = 211, 212  # lanes of the stream

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.factors import Factors, Ints, ints
+from engine.factors import Factors, ints
 from modules.discrete.literals import first_two
 from modules.parameters import Site, Strict
 from modules.sites import OverSites, by_length, different, read_sites

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
-from engine.lesson import Lesson
 from modules.catalogue import validated
 from modules.discrete.bits import read_bits, taught
 from modules.files import File
@@ -107,7 +107,7 @@ class BinaryImage(Term):
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
         """Params: shape [height, width] of the images, channels of the first convolution."""
-        from engine.objectives.pseudo_likelihood import PseudoLikelihood
+        from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 
         options = Options(**validated(Options, lesson.params, KIND))
         shape, width = options.shape, options.channels

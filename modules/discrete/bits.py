@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
-from engine.lesson import Lesson
-from engine.objective import Objective
+from engine.learning.objective import Objective
 from modules.lines import lines_of
 from modules.weights import Weights, write_weights
 
@@ -55,7 +55,9 @@ def taught(
     rate: float = RATE,
 ) -> list[str]:
     """Trains a term over one variable, writes its weights, and says what was done."""
-    from engine.train import Recipe, Stored, train  # Lightning is loaded to train, not to ask
+    from engine.learning.examples import Stored
+    from engine.learning.recipe import Recipe
+    from engine.learning.train import train  # Lightning is loaded to train, not to ask
 
     recipe = Recipe(
         lesson.steps or STEPS,

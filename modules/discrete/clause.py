@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.factors import Clauses, Factors, Ints
+from engine.factors import Clauses, Factors
 from modules.discrete.literals import Literals, Masses
 from modules.parameters import SignedLiteral, Strict
 from modules.sites import NAMED, OverSites

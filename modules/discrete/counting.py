@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.decimals import Floats, Ints
 from engine.errors import BadQuery, Mistake
-from engine.factors import Floats, Ints, floats, ints
+from engine.factors import floats, ints
 from modules.discrete.evidence import Bools, Candidates
 from modules.discrete.relations import Lines, all_pairs, pairs_of
 from modules.discrete.solved import Board, Solved

@@ -7,8 +7,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.factors import Clauses, Factors, Ints
+from engine.factors import Clauses, Factors
 from modules.pairs import Pairs
 from modules.parameters import Site, Strict
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.factors import Floats, Ints
+from engine.decimals import Floats, Ints
 
 RARE = 0.25  # of what chance would give: more exceptions are a habit of the examples, no rule
 Bools = npt.NDArray[np.bool_]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.deduction import deduced
+from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
-from engine.factors import Different, Factors, Ints, ints
+from engine.factors import Different, Factors, ints
+from engine.factors.tightened import deduced
 from modules.discrete.counting import DIFFERENT, EQUAL, LineCounts, PairCounts
 from modules.discrete.evidence import Bools, Candidates, blamed, needed, strong, threshold
 from modules.discrete.relations import Lines, all_pairs

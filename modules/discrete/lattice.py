@@ -10,10 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
-from engine.factors import Factors, Ints, Table
-from engine.lesson import Lesson
+from engine.factors import Factors, Table
 from modules.catalogue import validated
 from modules.discrete.bits import read_bits, taught
 from modules.files import File
@@ -126,7 +127,7 @@ class Lattice(OverSites):
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
         """Params: the shape of the lattice, and which pairs may be coupled."""
-        from engine.objectives.pseudo_likelihood import PseudoLikelihood
+        from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 
         options = Options(**validated(Options, lesson.params, KIND))
         spin = Variable("spin", Finite((0, 1), tuple(options.shape)))

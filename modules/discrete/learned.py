@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.decimals import Floats, Ints
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
-from engine.factors import Floats, Ints
 from modules.discrete.finding import Rules
 from modules.discrete.relations import GEOMETRY, Lines, all_pairs, geometric, pairs_of
 from modules.sites import Layout, read_sites

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake
-from engine.factors import Factors, Ints, Table
+from engine.factors import Factors, Table
 from modules.discrete.learned import fit, load_learned
 from modules.discrete.learned_rules import Parameters as Parameters
 from modules.sites import OverSites
@@ -20,7 +21,7 @@ class LearnedCouplings(OverSites):
     """What examples prefer, in nats: the trained couplings themselves, no rule among them.
 
     E = sum over relations c and pairs {i, j} of c of x_i' W_c x_j, W_c trained by Emmental
-    pseudo-likelihood (engine/objectives/pseudo_likelihood.py); entries below 0.01 count as 0.
+    pseudo-likelihood (engine.learning.objectives.pseudo_likelihood); entries below 0.01 count as 0.
     Affine in each site; in nats. Sites, values and relations as for discrete.learned_rules, from
     the same file. A pair of values has a cost here, not a verdict: use it beside rules, or to
     sample. BadQuery: as there; the file holds no couplings.

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, parts_after
-from engine.lesson import Lesson
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.at_least_one import AtLeastOne
 from modules.discrete.at_most_one import AtMostOne

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Floats, Ints
 from engine.domain import Domain, Variable, View
+from engine.domain.plain import plain
 from engine.errors import BadQuery
-from engine.factors import Counted, Factors, Floats, Ints, ints
-from engine.plain import plain
+from engine.factors import Counted, Factors, ints
 from modules.sites import (
     NAMED,
     Complaints,

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Finite, Variable, View
 from engine.errors import BadQuery, Mistake
-from engine.factors import Ints
 from engine.kernels.cover import EXHAUSTED, Cover, cover, search
 from modules.parameters import Site, Strict, Value
 from modules.sites import OverSites, read_sites, whole

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake, known
-from engine.factors import Ints
 
 Lines = list[list[int]]
 

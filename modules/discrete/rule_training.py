@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from engine.decimals import Floats
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
-from engine.factors import Floats
-from engine.lesson import Lesson
-from engine.objectives.pseudo_likelihood import PseudoLikelihood
-from engine.objectives.sparse import Sparse
+from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
+from engine.learning.objectives.sparse import Sparse
 from modules.discrete.finding import Rules, find_rules
 from modules.discrete.learned import Learned
 from modules.discrete.relations import GEOMETRY, all_pairs, geometric
@@ -73,8 +73,8 @@ class Options:
 def learn(lesson: Lesson) -> list[str]:
     """Rules and couplings from a text of solved examples; what was found, in words.
 
-    steps, seconds, seed, work: of the training of the couplings (engine/train.py). Raises BadQuery
-    where the text is wrong, or too short to be sure of any rule; nothing is written then.
+    steps, seconds, seed, work: of the training of the couplings (engine/learning/train.py). Raises
+    BadQuery where the text is wrong, or too short to be sure of any rule; nothing is written then.
     """
     learned = learned_from(lesson.text, Options.of(lesson.params), lesson)
     learned.save(lesson.out)
@@ -95,7 +95,9 @@ def _couplings(solved: Solved, rules: Rules, lesson: Lesson) -> Floats | None:
     if count > TABLES:
         return None
     try:  # Lightning is loaded to train, not to ask
-        from engine.train import Recipe, Stored, train
+        from engine.learning.examples import Stored
+        from engine.learning.recipe import Recipe
+        from engine.learning.train import train
     except ImportError as error:
         raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
     from modules.discrete.table_training import one_thread

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake, known
-from engine.factors import Ints
 from modules.discrete.relations import GEOMETRY, Lines, check_names, geometric
 from modules.lines import lines_of
 from modules.sites import Complaints

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
-from engine.objectives.erasure import Conditionals, column_losses
+from engine.learning.objectives.erasure import Conditionals, column_losses
 from modules.discrete.table_net import TableNet, fitted_temperature
 from modules.discrete.table_split import Split, shares
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from engine.objectives.erasure import Conditionals
+from engine.learning.objectives.erasure import Conditionals
 
 WIDTH = 0.3  # standard deviation of the hidden units' first weights
 PRIOR = 0.5  # standard deviation of the logarithm of the temperature

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
-from engine.lesson import Lesson
-from engine.objectives.erasure import Erasure
+from engine.learning.objectives.erasure import Erasure
 from modules.catalogue import validated
 from modules.discrete.schema import Schema, Type
 from modules.discrete.table_judging import (
@@ -34,7 +34,9 @@ from modules.discrete.tabular import identifier, identifiers
 from modules.parameters import Number, Strict
 
 try:
-    from engine.train import Recipe, Stored, Trained, train
+    from engine.learning.examples import Stored
+    from engine.learning.recipe import Recipe, Trained
+    from engine.learning.train import train
 except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 

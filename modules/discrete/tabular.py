@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Real, Variable, View
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
-from engine.lesson import Lesson
 from engine.random import Stream
 from modules.discrete.schema import Column, Type
 from modules.discrete.table_model import TableModel, chances, load_model, swept

@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.factors import Factors, Ints, Table, floats
+from engine.factors import Factors, Table, floats
 from modules.pairs import agreement
 from modules.parameters import Number, Site, Strict
 from modules.sites import ROUNDS, Complaints, OverSites, check_site, finite, read_lists, rounds

@@ -1,0 +1,51 @@
+"""Compile every kernel once, so that the first answer need not wait: python -m engine"""
+
+import time
+
+import numpy as np
+from torch import Tensor
+
+from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
+from engine.factors import Different, ints
+from engine.kernels.cover import search
+from engine.minimizers.annealing import Annealing
+from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.search.prepared import cover_of
+
+
+class Alike(Term):
+    """E = <x_0, x_1>: 1 where two sites of equal values agree."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
+        return (x[:, 0] * x[:, 1]).sum(-1)
+
+    def holds(self, x: list[int]) -> bool:
+        return x[0] != x[1]
+
+
+class Cost(Term):
+    """E = 1 - x_0[0]: the first site should take its first value."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
+        return 1 - x[:, 0, 0]
+
+
+def main() -> None:
+    """Toy problems of rules, of costs and of both, to the minimizers that have kernels."""
+    began = time.perf_counter()
+    x = Variable("x", Finite((0, 1), (2,)))
+    rules, costs = required(Alike(x)), 1.0 * Alike(x) + 1.0 * Cost(x)
+    for energy in (rules, costs, rules + costs):
+        answers(Problem(energy), BranchAndBound(), budget=Budget(steps=2))
+        answers(Problem(energy), Annealing(sweeps=2), budget=Budget(steps=2))
+    line = Factors(
+        ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
+    )
+    cover = cover_of(line)
+    assert cover is not None
+    search(cover, np.ones((1, 4)), 10)
+    print(f"kernels compiled in {time.perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Sites that take one of a list of values: evidence narrows which."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain.base import Domain, read_shape, read_values, typed
+from engine.domain.nested import flatten, place_path
+from engine.domain.plain import plain
+from engine.errors import BadQuery, Mistake, known
+from engine.random import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Finite(Domain):
+    """Sites that each take one of the same k values; a state is one-hot, or a distribution."""
+
+    values: tuple[Any, ...]
+    shape: tuple[int, ...] = ()
+    allowed: Tensor = None  # type: ignore[assignment]  # (R, *shape, k) bool; all when left out
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", read_values(self.values))
+        object.__setattr__(self, "shape", read_shape(self.shape))
+        if len(self.values) == 0:
+            raise BadQuery(Mistake("values", "a finite domain needs a value", "name at least one"))
+        if len(self.lookup) < len(self.values):
+            raise BadQuery(Mistake("values", "a value stands twice", "name every value once"))
+        if self.allowed is None:
+            full = torch.ones(1, *self.shape, len(self.values), dtype=torch.bool)
+            object.__setattr__(self, "allowed", full)
+        if tuple(self.allowed.shape[1:]) != self.event:
+            raise BadQuery(
+                Mistake("allowed", f"shape {tuple(self.allowed.shape[1:])}, not {self.event}")
+            )
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        return (*self.shape, len(self.values))
+
+    @property
+    def rows(self) -> int:
+        return self.allowed.shape[0]
+
+    @cached_property
+    def lookup(self) -> dict[Any, int]:
+        """The place of each value; 1, 1.0 and True are different values."""
+        return {typed(value): place for place, value in enumerate(self.values)}
+
+    def place(self, value: Any, path: str = "") -> int:
+        """The place of a person's value among the values."""
+        value = plain(value)
+        try:
+            place = self.lookup.get(typed(value))
+        except TypeError:
+            place = None
+        if isinstance(value, float) and math.isnan(value):
+            raise BadQuery(Mistake(path, "nan is no value", "give None where a site is open"))
+        if place is None and isinstance(value, float) and value.is_integer():
+            place = self.lookup.get(typed(int(value)))
+        if place is None:
+            raise BadQuery(
+                Mistake(path, f"{value!r} is none of the values", known(value, self.values))
+            )
+        return place
+
+    def narrow(self, values: Sequence[Any]) -> "Finite":
+        count = len(values)
+        if self.rows not in (1, count):
+            raise BadQuery(f"{count} entries for {self.rows} rows")
+        base = self.allowed.expand(count, *self.event).reshape(count, self.sites, -1)
+        given = np.full((count, self.sites), -1, dtype=np.int64)
+        lookup = self.lookup
+        for row, value in enumerate(values):
+            if value is None:
+                continue
+            flat = flatten(value, self.shape)
+            try:
+                given[row] = [-1 if v is None else lookup[typed(v)] for v in flat]
+            except (KeyError, TypeError):
+                given[row] = [
+                    -1 if v is None else self.place(v, place_path(k, self.shape))
+                    for k, v in enumerate(flat)
+                ]
+        index = torch.from_numpy(given).to(self.allowed.device)
+        one_hot = torch.arange(len(self.values), device=index.device) == index[..., None]
+        allowed = base & (one_hot | (index < 0)[..., None])
+        if not allowed.any(-1).all():
+            self._complain(allowed, values)
+        return replace(self, allowed=allowed.reshape(count, *self.event))
+
+    def _complain(self, allowed: Tensor, values: Sequence[Any]) -> None:
+        row, site = (~allowed.any(-1)).nonzero()[0].tolist()
+        value = flatten(values[row], self.shape)[site]
+        raise BadQuery(
+            Mistake(
+                place_path(site, self.shape),
+                f"{value!r} contradicts what this site was narrowed to before",
+                "start from the base domains",
+            )
+        )
+
+    def select(self, rows: Sequence[int]) -> "Finite":
+        return replace(self, allowed=self.allowed[torch.as_tensor(rows, dtype=torch.long)])
+
+    def join(self, others: Sequence["Finite"]) -> "Finite":
+        return replace(self, allowed=torch.cat([self.allowed, *(o.allowed for o in others)]))
+
+    def inside(self, other: "Finite") -> bool:
+        return bool((self.allowed <= other.allowed).all())
+
+    def sample(self, particles: int, rng: Stream) -> Tensor:
+        noise = rng.uniform(particles, *self.event)
+        return self.decide(noise)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest point of the simplex over the allowed values (Duchi et al., ICML 2008)."""
+        mask = self._mask(x)
+        big = x.masked_fill(~mask, -torch.inf)
+        ordered = big.sort(-1, descending=True).values
+        finite = ordered.isfinite()
+        total = ordered.masked_fill(~finite, 0).cumsum(-1)
+        rank = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
+        keep = finite & (ordered * rank > total - 1)
+        count = keep.sum(-1, keepdim=True).clamp(min=1)
+        shift = (total.gather(-1, count - 1) - 1) / count
+        return (x - shift).clamp(min=0).masked_fill(~mask, 0)
+
+    def decide(self, x: Tensor) -> Tensor:
+        best = x.masked_fill(~self._mask(x), -torch.inf).argmax(-1)
+        return torch.nn.functional.one_hot(best, x.shape[-1]).to(x.dtype)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """(R * P, *event) -> allowed, aligned with the batch."""
+        allowed = self.allowed.to(x.device)
+        particles = x.shape[0] // allowed.shape[0]
+        return allowed.repeat_interleave(particles, 0) if particles > 1 else allowed
+
+    def encode(self, value: Any) -> Tensor:
+        flat = flatten(value, self.shape)
+        index = [self.place(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
+        hot = torch.nn.functional.one_hot(torch.tensor(index, dtype=torch.long), len(self.values))
+        return hot.reshape(self.event).float()
+
+    def decode(self, x: Tensor) -> list[Any]:
+        return self.named(x.argmax(-1).reshape(x.shape[0], -1).cpu().numpy())
+
+    def named(self, places: np.ndarray) -> list[Any]:
+        """Places of values as people's values, nested as the shape. (B, sites) -> B of them"""
+        return self._values[places].reshape(len(places), *self.shape).tolist()
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """The values as an array of objects. -> (k,)"""
+        values = np.empty(len(self.values), dtype=object)
+        for k, value in enumerate(self.values):
+            values[k] = value
+        return values
+
+    @cached_property
+    def fingerprints(self) -> list[bytes]:
+        flat = self.allowed.cpu().reshape(self.rows, -1).numpy()
+        return [row.tobytes() for row in np.packbits(flat, axis=1)]

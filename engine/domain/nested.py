@@ -1,0 +1,63 @@
+"""Nested lists as people write them, and the places of their entries."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from engine.domain.plain import OWN, plain
+from engine.errors import BadQuery, Mistake
+
+
+def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Nested lists of a given shape as one flat list, row-major. Raises BadQuery with the place."""
+    if not shape:
+        value = plain(value)
+        if isinstance(value, (list, tuple)):
+            raise BadQuery(Mistake("", f"{value!r} is a list", "give one value"))
+        return [value]
+    flat = _rectangle(value, shape)
+    return list(_walk(plain(value), shape, "")) if flat is None else flat
+
+
+def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
+    """The flat list where all is plain and every length is right, the common case; else None."""
+    if not isinstance(value, (list, tuple)) or len(value) != shape[0]:
+        return None
+    level: list[Any] = list(value)
+    for size in shape[1:]:
+        if any(not isinstance(entry, (list, tuple)) or len(entry) != size for entry in level):
+            return None
+        level = list(chain.from_iterable(level))
+    return level if set(map(type, level)) <= OWN else None
+
+
+def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise BadQuery(Mistake(path, f"{value!r} is no list", f"give {shape[0]} entries"))
+    if len(value) != shape[0]:
+        raise BadQuery(Mistake(path, f"has {len(value)} entries", f"the shape asks for {shape[0]}"))
+    if len(shape) == 1:
+        for k, entry in enumerate(value):
+            if isinstance(entry, (list, tuple)):
+                raise BadQuery(Mistake(f"{path}[{k}]", f"{entry!r} is a list", "give one value"))
+            yield entry
+        return
+    for k, entry in enumerate(value):
+        yield from _walk(entry, shape[1:], f"{path}[{k}]")
+
+
+def nest(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    """A flat list, row-major, as nested lists of a given shape."""
+    if not shape:
+        return flat[0]
+    if len(shape) == 1:
+        return list(flat)
+    step = len(flat) // shape[0] if shape[0] else 0
+    return [nest(flat[k * step : (k + 1) * step], shape[1:]) for k in range(shape[0])]
+
+
+def place_path(site: int, shape: tuple[int, ...]) -> str:
+    """The place of a flat site as a path: `[3][4]`."""
+    return "".join(f"[{k}]" for k in np.unravel_index(site, shape)) if shape else ""

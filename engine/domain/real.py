@@ -1,0 +1,159 @@
+"""Sites that take a real number within bounds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.domain.base import Domain, read_number, read_shape
+from engine.domain.nested import flatten, place_path
+from engine.errors import BadQuery, Mistake
+from engine.random import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class Real(Domain):
+    """Sites that are real numbers between `low` and `high` (either may be infinite).
+
+    States are float64, so that a given number comes back to the bit; a term sees them in a dtype of
+    its own (`Term.views`). An edge is one number for all sites, an array of the shape, site by
+    site, or (R, *shape), row by row. BadQuery: another shape, nan, no number between the edges.
+    """
+
+    shape: tuple[int, ...] = ()
+    low: Any = -math.inf
+    high: Any = math.inf
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", read_shape(self.shape))
+        for name in ("low", "high"):
+            object.__setattr__(self, name, self._edge(name, getattr(self, name)))
+        if len(self.low) != len(self.high) and 1 not in (len(self.low), len(self.high)):
+            raise BadQuery(
+                Mistake("low", f"{len(self.low)} rows, high has {len(self.high)}", "give as many")
+            )
+        if (self.low > self.high).any():
+            raise BadQuery(
+                Mistake("low", "lies above high: the domain is empty", "give low <= high")
+            )
+        if (self.low == math.inf).any() or (self.high == -math.inf).any():
+            raise BadQuery(Mistake("low", "no number lies between the edges", "give numbers"))
+
+    def _edge(self, name: str, edge: Any) -> Tensor:
+        """An edge as (R, *shape) float64."""
+        try:
+            edge = torch.as_tensor(edge, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise BadQuery(
+                Mistake(name, f"{edge!r} is no array of numbers", "give a number")
+            ) from None
+        if edge.isnan().any():
+            raise BadQuery(Mistake(name, "nan is no edge", "give a number"))
+        if not edge.dim():
+            return edge.expand(1, *self.shape)
+        if edge.shape == self.shape:
+            return edge[None]
+        if edge.shape[1:] != self.shape:
+            wanted = f"give a number, or {[*self.shape]} numbers" if self.shape else "give a number"
+            raise BadQuery(
+                Mistake(name, f"has shape {[*edge.shape]}, the variable {[*self.shape]}", wanted)
+            )
+        return edge
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def rows(self) -> int:
+        return max(self.low.shape[0], self.high.shape[0])
+
+    def narrow(self, values: Sequence[Any]) -> "Real":
+        count = len(values)
+        if self.rows not in (1, count):
+            raise BadQuery(f"{count} entries for {self.rows} rows")
+        low = self.low.expand(count, *self.shape).reshape(count, -1).clone()
+        high = self.high.expand(count, *self.shape).reshape(count, -1).clone()
+        for row, value in enumerate(values):
+            if value is None:
+                continue
+            flat = flatten(value, self.shape)
+            sites = [site for site, number in enumerate(flat) if number is not None]
+            numbers = [read_number(flat[site], place_path(site, self.shape)) for site in sites]
+            given = torch.tensor(numbers, dtype=torch.float64)
+            outside = (given < low[row, sites]) | (given > high[row, sites])
+            if outside.any():
+                site = sites[int(outside.nonzero()[0])]
+                raise BadQuery(
+                    Mistake(
+                        place_path(site, self.shape),
+                        f"{flat[site]!r} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
+                        "give a number inside",
+                    )
+                )
+            low[row, sites] = high[row, sites] = given
+        return Real(self.shape, low.reshape(count, *self.shape), high.reshape(count, *self.shape))
+
+    def select(self, rows: Sequence[int]) -> "Real":
+        index = torch.as_tensor(rows, dtype=torch.long)
+        low = self.low.expand(self.rows, *self.shape)
+        high = self.high.expand(self.rows, *self.shape)
+        return Real(self.shape, low[index], high[index])
+
+    def join(self, others: Sequence["Real"]) -> "Real":
+        every = (self, *others)
+        return Real(
+            self.shape,
+            torch.cat([d.low.expand(d.rows, *d.shape) for d in every]),
+            torch.cat([d.high.expand(d.rows, *d.shape) for d in every]),
+        )
+
+    def inside(self, other: "Real") -> bool:
+        return bool((self.low >= other.low).all() and (self.high <= other.high).all())
+
+    def sample(self, particles: int, rng: Stream) -> Tensor:
+        """Uniform where both edges are finite, else a standard normal moved inside."""
+        normal = rng.normal(particles, *self.shape, dtype=torch.float64)
+        uniform = rng.fork(1).uniform(particles, *self.shape, dtype=torch.float64)
+        low, high = self._edges(normal)
+        boxed = low.isfinite() & high.isfinite()
+        between = torch.where(boxed, low, 0.0) * (1 - uniform)
+        between = between + torch.where(boxed, high, 0.0) * uniform
+        return self.project(torch.where(boxed, between, normal))
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest number inside, in float64; a given number itself, with the sign of a zero."""
+        low, high = self._edges(x)
+        return torch.where(low == high, low, torch.clamp(x.double(), low, high))
+
+    def decide(self, x: Tensor) -> Tensor:
+        return self.project(x)
+
+    def _edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        particles = x.shape[0] // self.rows
+        edges = (e.expand(self.rows, *self.shape).to(x.device) for e in (self.low, self.high))
+        low, high = (e.repeat_interleave(particles, 0) for e in edges)
+        return low, high
+
+    def encode(self, value: Any) -> Tensor:
+        flat = flatten(value, self.shape)
+        numbers = [read_number(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
+        return torch.tensor(numbers, dtype=torch.float64).reshape(self.shape)
+
+    def decode(self, x: Tensor) -> list[Any]:
+        return x.double().tolist()
+
+    @cached_property
+    def fingerprints(self) -> list[bytes]:
+        edges = torch.stack(
+            [
+                self.low.expand(self.rows, *self.shape).reshape(self.rows, -1),
+                self.high.expand(self.rows, *self.shape).reshape(self.rows, -1),
+            ],
+            1,
+        )
+        return [row.tobytes() for row in edges.cpu().numpy()]

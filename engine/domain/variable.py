@@ -1,0 +1,116 @@
+"""Variables, and views of some of their sites."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain.base import Domain
+from engine.domain.finite import Finite
+from engine.domain.nested import nest
+from engine.domain.real import Real
+from engine.errors import BadQuery, Mistake
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """A named array of sites. Identity is identity: two objects with one name are an error."""
+
+    name: str
+    domain: Domain
+
+    def __getitem__(self, index: Any) -> "View":
+        return self.view[index]
+
+    @cached_property
+    def view(self) -> "View":
+        """All sites of the variable."""
+        shape = self.domain.shape
+        return View(self, np.arange(self.domain.sites).reshape(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Some sites of a variable, taken by indexing: `grid[0, :]`, `grid[::2]`, `grid.view`."""
+
+    variable: Variable
+    places: np.ndarray  # flat places, in the shape of the view
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.places.shape
+
+    @cached_property
+    def whole(self) -> bool:
+        """True when the view is the variable itself."""
+        domain = self.variable.domain
+        return self.shape == domain.shape and bool(
+            (self.places.reshape(-1) == np.arange(domain.sites)).all()
+        )
+
+    def __getitem__(self, index: Any) -> "View":
+        try:
+            return View(self.variable, np.array(self.places[index], order="C"))
+        except IndexError as error:
+            raise BadQuery(
+                Mistake(
+                    self.variable.name, f"view out of range: {error}", f"the shape is {self.shape}"
+                )
+            ) from None
+
+    def of(self, domain: Domain) -> Domain:
+        """The domain of these sites only, with the rows of `domain`."""
+        if self.whole:
+            return domain
+        flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long)
+        if isinstance(domain, Finite):
+            allowed = domain.allowed.reshape(domain.rows, domain.sites, -1)[:, flat]
+            return Finite(
+                domain.values, self.shape, allowed.reshape(-1, *self.shape, len(domain.values))
+            )
+        assert isinstance(domain, Real)
+        low, high = (
+            e.expand(domain.rows, *domain.shape).reshape(domain.rows, -1)[:, flat]
+            for e in (domain.low, domain.high)
+        )
+        return Real(self.shape, low.reshape(-1, *self.shape), high.reshape(-1, *self.shape))
+
+    def tensor(self, x: Tensor) -> Tensor:
+        """These sites of a state tensor. (B, *event) -> (B, *shape[, k])"""
+        if self.whole:
+            return x
+        tail = x.shape[1 + len(self.variable.domain.shape) :]
+        flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long, device=x.device)
+        flat_x = x.reshape(x.shape[0], self.variable.domain.sites, *tail)
+        return flat_x[:, flat].reshape(x.shape[0], *self.shape, *tail)
+
+    def placed(self, x: Tensor, part: Tensor) -> Tensor:
+        """A state tensor with these sites taken from `part`: the inverse of `tensor`."""
+        if self.whole:
+            return part
+        flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long, device=x.device)
+        sites = x.reshape(x.shape[0], self.variable.domain.sites, -1)
+        return sites.index_copy(1, flat, part.reshape(x.shape[0], len(flat), -1)).reshape(x.shape)
+
+    def plain(self, value: Any) -> Any:
+        """These sites of a person's value (nested lists)."""
+        if self.whole:
+            return value
+        found = []
+        for place in self._places:
+            entry = value
+            for k in place:
+                entry = entry[k]
+            found.append(entry)
+        return nest(found, self.shape)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, ...]]:
+        """Where each site stands in the variable."""
+        shape, flat = self.variable.domain.shape, self.places.reshape(-1)
+        if not shape:
+            return [()] * len(flat)
+        return list(zip(*(k.tolist() for k in np.unravel_index(flat, shape)), strict=True))

@@ -1,0 +1,25 @@
+"""Energies: terms, weighted sums, required rules, choices."""
+
+from engine.energy.algebra import Energy, Part, Sum, begin_shares, begin_violations
+from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
+from engine.energy.tables import enumerating
+from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
+
+__all__ = [
+    "AnyOf",
+    "Choice",
+    "Energy",
+    "Part",
+    "SoftMin",
+    "Sum",
+    "Term",
+    "begin_shares",
+    "begin_violations",
+    "enumerating",
+    "judge",
+    "named",
+    "plain_scope",
+    "required",
+    "scope_domains",
+    "soft_min",
+]

@@ -1,0 +1,160 @@
+"""The algebra of energies: terms, weighted sums, required rules, and the choice between energies.
+
+`a + b` adds, `2.0 * a` weighs, `required(a)` turns a rule into a constraint, `a | b` is the hard
+minimum and `soft_min(a, b, temperature)` its smooth sister. A term that can decide whether it holds
+is a rule, and required unless it is given a weight.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.domain import State, Variable
+from engine.errors import BadQuery, Mistake
+
+if TYPE_CHECKING:
+    from engine.energy.choice import AnyOf
+    from engine.energy.term import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One summand: a term with its weight, or a required rule (weight None)."""
+
+    term: "Term"
+    weight: float | None
+    name: str = ""
+
+    @property
+    def required(self) -> bool:
+        return self.weight is None
+
+    @property
+    def label(self) -> str:
+        """The name of the term in answers."""
+        return self.name or self.term.label
+
+
+class Energy(nn.Module, ABC):
+    """A function of a state to be minimized: (batch, ...) tensors -> (batch,) float64."""
+
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """The normal form: a list of weighted or required terms, in order."""
+
+    def forward(self, state: State) -> Tensor:
+        """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
+        return total_of(state, self._weighted(state)())
+
+    def floor(self) -> float:
+        """Sum of weight * floor over the weighted parts: a proved lower bound of the energy."""
+        return sum(p.weight * p.term.floor() for p in self.parts() if p.weight is not None)
+
+    def violation(self, state: State) -> Tensor:
+        """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
+        return total_of(state, self._required(state)())
+
+    def totals(self, state: State) -> tuple[Tensor, Tensor]:
+        """Energy and violation, with all terms under way at once. -> (B,), (B,)"""
+        energy, violation = self._weighted(state), self._required(state)
+        return total_of(state, energy()), total_of(state, violation())
+
+    def _weighted(self, state: State) -> Callable[[], list[Tensor]]:
+        return begin_shares([p for p in self.parts() if p.weight is not None], state)
+
+    def _required(self, state: State) -> Callable[[], list[Tensor]]:
+        return begin_violations([p for p in self.parts() if p.weight is None], state)
+
+    def variables(self) -> tuple[Variable, ...]:
+        """Every variable once, in order of first use."""
+        seen: dict[str, Variable] = {}
+        for part in self.parts():
+            for view in part.term.scope:
+                other = seen.setdefault(view.variable.name, view.variable)
+                if other is not view.variable:
+                    raise BadQuery(
+                        Mistake(
+                            view.variable.name,
+                            "names two different variables",
+                            "use one Variable object, or two names",
+                        )
+                    )
+        return tuple(seen.values())
+
+    def __add__(self, other: "Energy") -> "Sum":
+        if not isinstance(other, Energy):
+            return NotImplemented
+        return Sum(*self.parts(), *other.parts())
+
+    def __radd__(self, other: Any) -> "Energy":
+        return self if other == 0 else NotImplemented  # so that sum(...) works
+
+    def __rmul__(self, weight: float) -> "Sum":
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            return NotImplemented
+        if not 0 < weight < math.inf:
+            raise BadQuery(Mistake("weight", f"{weight!r}", "give a number above 0 and finite"))
+        return Sum(*self._weighed(float(weight)))
+
+    def __mul__(self, weight: float) -> "Sum":
+        return self.__rmul__(weight)
+
+    def _weighed(self, weight: float) -> Iterator[Part]:
+        for part in self.parts():
+            scaled = None if part.weight is None else weight * part.weight
+            yield Part(part.term, scaled, part.name)
+
+    def __or__(self, other: "Energy") -> "AnyOf":
+        if not isinstance(other, Energy):
+            return NotImplemented
+        from engine.energy.choice import AnyOf, branches_of  # made of terms, which are energies
+
+        return AnyOf(*branches_of(self), *branches_of(other))
+
+
+def begin_shares(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+    """Begins every summand; the call returned gives weight * energy of each in float64, the weight
+    of a required one being 1. -> (B,) each"""
+    waits = [
+        (1.0 if part.weight is None else part.weight, part.term.begin(*part.term.views(state)))
+        for part in parts
+    ]
+    return lambda: [weight * energy().double() for weight, energy in waits]
+
+
+def begin_violations(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+    """Begins every required term; the call returned gives what each is violated by, 0 where that
+    is at most its tolerance. -> (B,) each"""
+    energies = begin_shares(parts, state)
+
+    def violations() -> list[Tensor]:
+        pairs = zip(parts, energies(), strict=True)
+        return [torch.where(e <= part.term.tolerance, 0.0, e) for part, e in pairs]
+
+    return violations
+
+
+def total_of(state: State, shares: Iterable[Tensor]) -> Tensor:
+    """Sum in order. -> (B,) float64"""
+    first = next(iter(state.values()))
+    out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+    for share in shares:
+        out = out + share
+    return out
+
+
+class Sum(Energy):
+    """A weighted sum of terms and required rules."""
+
+    def __init__(self, *parts: Part):
+        super().__init__()
+        self._parts = parts
+        self.terms = nn.ModuleList(part.term for part in parts)
+
+    def parts(self) -> tuple[Part, ...]:
+        return self._parts

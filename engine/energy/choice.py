@@ -1,0 +1,244 @@
+"""The minimum of several energies, hard (`a | b`) and soft."""
+
+import functools
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from engine.domain import Domain, State, View
+from engine.energy.algebra import Energy, Sum, begin_shares, total_of
+from engine.energy.tables import enumerate_table
+from engine.energy.term import Term, judge, plain_scope, required, scope_domains
+from engine.errors import BadQuery, Mistake
+from engine.factors import Factors, conditional
+from engine.random import Stream
+
+N = TypeVar("N")
+ALIKE = 1e-6  # branches whose energies are nearer than this, relative, both count
+
+
+class Choice(Term):
+    """Shared by the hard and the soft minimum: several energies over one joint scope."""
+
+    affine = False
+
+    def __init__(self, *branches: Energy):
+        variables = Sum(*itertools.chain(*(b.parts() for b in branches))).variables()
+        super().__init__(*variables)
+        self.fixed_structure = all(  # type: ignore[misc]
+            part.term.fixed_structure for branch in branches for part in branch.parts()
+        )
+        self.reusable = all(  # type: ignore[misc]
+            part.term.reusable for branch in branches for part in branch.parts()
+        )
+        weighted = [p.term for b in branches for p in b.parts() if p.weight is not None]
+        self.calibrated = bool(weighted) and all(  # type: ignore[misc]
+            term.calibrated for term in weighted
+        )
+        self.dtype = functools.reduce(  # type: ignore[misc]  # the widest: each narrows it again
+            torch.promote_types,
+            (part.term.dtype for branch in branches for part in branch.parts()),
+        )
+        self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
+        self.branches = nn.ModuleList(branches)
+
+    @property
+    def enumerates(self) -> bool:
+        every = [part.term for branch in self.alternatives for part in branch.parts()]
+        return super().enumerates or any(term.enumerates for term in every)
+
+    def energy(self, *tensors: Tensor) -> Tensor:
+        return self.begin(*tensors)()
+
+    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
+        energies = self._energies(self._named(tensors))
+        return lambda: self._least(energies())
+
+    def _named(self, values: Sequence[N]) -> dict[str, N]:
+        """What belongs to the entries of the scope, by variable."""
+        return {v.variable.name: x for v, x in zip(self.scope, values, strict=True)}
+
+    def _energies(self, state: State) -> Callable[[], Tensor]:
+        """Begins every branch; the call returned gives their energies. -> (branches, B)"""
+        waits = [begin_shares(branch.parts(), state) for branch in self.alternatives]
+        return lambda: torch.stack([total_of(state, shares()) for shares in waits])
+
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """What the terms say of the branch that counts, the one of least energy; where several
+        are level, one that is stood by is enough."""
+        state, by_name = self._named(tensors), self._named(domains)
+        said = [
+            [
+                part.term.accepts(scope_domains(part.term, by_name), part.term.views(state))
+                for part in branch.parts()
+            ]
+            for branch in self.alternatives
+        ]
+        if all(verdict is None for verdicts in said for verdict in verdicts):
+            return None
+        with torch.no_grad():
+            energies = self._energies(state)().cpu()  # (branches, R)
+        inside = torch.ones_like(energies, dtype=torch.bool)
+        for own, verdicts in zip(inside, said, strict=True):
+            for verdict in verdicts:
+                own &= True if verdict is None else verdict.cpu()
+        least = energies.min(0).values
+        counts = energies <= least + ALIKE * least.abs().clamp(min=1.0)
+        return (counts & inside).any(0)
+
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """The proposals of the terms in turn, particle by particle; a variable that one says
+        nothing of is drawn."""
+        by_name = self._named(domains)
+        states: list[dict[str, Tensor]] = []
+        for place, part in enumerate(p for b in self.alternatives for p in b.parts()):
+            own = rng.fork(place)
+            scope = scope_domains(part.term, by_name)
+            proposed = part.term.propose(particles, own.fork(0), *scope)
+            if proposed is None:
+                continue
+            state = {
+                name: domain.sample(particles, own.fork(1 + k))
+                for k, (name, domain) in enumerate(by_name.items())
+            }
+            for view, x in zip(part.term.scope, proposed, strict=True):
+                name = view.variable.name
+                state[name] = view.placed(state[name], x.to(state[name].dtype))
+            states.append(state)
+        if not states:
+            return None
+        turn = torch.arange(len(rng.keys) * particles) % particles % len(states)  # (R * P,)
+        out = []
+        for name in by_name:
+            every = torch.stack([state[name] for state in states])  # (n, R * P, *event)
+            out.append(every[turn.to(every.device), torch.arange(len(turn))])
+        return tuple(out)
+
+    @abstractmethod
+    def _least(self, energies: Tensor) -> Tensor:
+        """The minimum over branches, their rules counted with weight 1. (branches, B) -> (B,)"""
+
+    def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
+        plain = self._named(values)
+        verdicts = [judge(part.term, plain) for part in branch.parts()]
+        if False in verdicts:
+            return False
+        return None if None in verdicts else True
+
+
+class AnyOf(Choice):
+    """E = min over branches (logical OR); holds when some branch holds entirely."""
+
+    def __init__(self, *branches: Energy):
+        super().__init__(*branches)
+        self.required_by_default = all(  # type: ignore[misc]
+            part.term.required_by_default and part.required
+            for branch in branches
+            for part in branch.parts()
+        )
+
+    def _least(self, energies: Tensor) -> Tensor:
+        return energies.min(0).values
+
+    def holds(self, *values: Any) -> bool | None:
+        verdicts = [self._branch_holds(b, values) for b in self.alternatives]
+        if True in verdicts:
+            return True
+        return None if None in verdicts else False
+
+    def floor(self) -> float:
+        return min(_branch_floor(b) for b in self.alternatives)
+
+    def factors(self, *domains: Domain) -> Factors | None:
+        return self.structured(None if self.required_by_default else 1.0, *domains)
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """A hidden selector site; the structure of branch b binds where the selector is b."""
+        chosen = []
+        for branch in self.alternatives:
+            merged = _branch_factors(branch, self.scope, domains, weight)
+            if merged is None:
+                return enumerate_table(self, domains, weight)
+            chosen.append(merged)
+        return conditional(chosen)
+
+    def check_required(self) -> None:
+        for branch in self.alternatives:
+            required(branch)
+
+    def explain(self, *values: Any) -> list[str]:
+        if self.holds(*values) is not False:
+            return []
+        plain = self._named(values)
+        said = [
+            "; ".join(
+                part.term.explain(*plain_scope(part.term, plain))[0]
+                for part in branch.parts()
+                if judge(part.term, plain) is False
+            )
+            for branch in self.alternatives
+        ]
+        return ["no branch holds: " + " | ".join(said)]
+
+
+class SoftMin(Choice):
+    """E = -T ln sum_b exp(-E_b / T): the smooth sister of `|`, T in the unit of the energy."""
+
+    required_by_default = False
+
+    def __init__(self, *branches: Energy, temperature: float):
+        super().__init__(*branches)
+        if not 0 < temperature < math.inf:
+            raise BadQuery(Mistake("temperature", f"{temperature!r}", "give a number above 0"))
+        self.temperature = temperature
+
+    def _least(self, energies: Tensor) -> Tensor:
+        t = self.temperature
+        return -t * torch.logsumexp(-energies / t, 0)
+
+    def floor(self) -> float:
+        least = min(_branch_floor(b) for b in self.alternatives)
+        return least - self.temperature * math.log(len(self.branches))
+
+
+def soft_min(*energies: Energy, temperature: float) -> SoftMin:
+    """The smooth minimum of several energies: -T ln sum exp(-E / T)."""
+    return SoftMin(*energies, temperature=temperature)
+
+
+def branches_of(energy: Energy) -> tuple[Energy, ...]:
+    return energy.alternatives if isinstance(energy, AnyOf) else (energy,)
+
+
+def _branch_floor(branch: Energy) -> float:
+    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.parts())
+
+
+def _branch_factors(
+    branch: Energy, scope: Sequence[View], domains: Sequence[Domain], weight: float | None
+) -> Factors | None:
+    """The structure of one branch over the sites of the joint scope; weight None: as a rule."""
+    starts, total = {}, 0
+    by_name: dict[str, Domain] = {}
+    for view, domain in zip(scope, domains, strict=True):
+        starts[view.variable.name] = total
+        by_name[view.variable.name] = domain
+        total += domain.sites
+    pieces = []
+    for part in branch.parts():
+        price = None if weight is None else weight * (1.0 if part.weight is None else part.weight)
+        own = part.term.structured(price, *scope_domains(part.term, by_name))
+        if own is None:
+            return None
+        places = [
+            starts[view.variable.name] + int(k)
+            for view in part.term.scope
+            for k in view.places.reshape(-1)
+        ]
+        pieces.append((own, places))
+    return Factors.merge(Factors.sizes_of(domains), pieces)

@@ -1,0 +1,226 @@
+"""What a term is: one energy function over a scope of variables, and what else it may say."""
+
+import functools
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from engine.domain import Domain, State, Variable, View
+from engine.energy.algebra import Energy, Part, Sum
+from engine.energy.lesson import Lesson
+from engine.energy.tables import enumerate_table
+from engine.errors import BadQuery, Mistake
+from engine.factors import Factors
+from engine.random import Stream
+
+
+class Term(Energy):
+    """One energy function over a scope of variables; subclass it and write `energy`.
+
+    The other methods are capabilities with defaults. A subclass that writes `holds` is a rule:
+    it is required unless a weight is given, and its energy is the number of its failing parts.
+    """
+
+    affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
+    # single changes. False where it is not.
+    dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door
+    tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
+    calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
+    fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
+    # the domains, so that what is prepared from it can be kept from query to query
+    reusable: ClassVar[bool] = True  # one object may serve many solves at once; False where each
+    # solve opens something and closes it
+    required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "required_by_default" not in cls.__dict__ and "holds" in cls.__dict__:
+            cls.required_by_default = True
+
+    def __init__(self, *scope: Variable | View):
+        super().__init__()
+        self.scope: tuple[View, ...] = tuple(
+            entry.view if isinstance(entry, Variable) else entry for entry in scope
+        )
+
+    @abstractmethod
+    def energy(self, *tensors: Tensor) -> Tensor:
+        """Energy of a batch of states, in the order of the scope; lower is better. -> (batch,)"""
+
+    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
+        """Begins `energy`, and returns the call that gives it: terms that other processes compute
+        are then under way together. The default computes when it is called."""
+        return functools.partial(self.energy, *tensors)
+
+    def holds(self, *values: Any) -> bool | None:
+        """Whether plain values satisfy the rule; None: this term can only be scored."""
+        del values
+        return None
+
+    def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
+        """`holds` of several plain values of the scope. The default asks for one after the other;
+        a term that is asked over a network asks for all of them at once."""
+        return [self.holds(*values) for values in candidates]
+
+    def factors(self, *domains: Domain) -> Factors | None:
+        """Explicit structure under these domains, or None.
+
+        The default enumerates a small scope: one table when the combinations of allowed values are
+        at most `ENUMERATED`.
+        """
+        return enumerate_table(self, domains, None if self.required_by_default else 1.0)
+
+    @property
+    def enumerates(self) -> bool:
+        """Its structure is a list of what the evidence leaves, so that each row has its own."""
+        return type(self).factors is Term.factors
+
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """The structure of this term in an energy: as a constraint (weight None), or at a price.
+
+        The default prices the parts of `factors`; those of a rule also where a table forbids. Only
+        terms made of other terms override this.
+        """
+        if self.enumerates:
+            return enumerate_table(self, domains, weight)
+        own = self.factors(*domains)
+        if own is None or weight is None:
+            return own
+        return own.priced(weight) if self.required_by_default else own.weighed(weight)
+
+    def check_required(self) -> None:
+        """Raises BadQuery where this term must not be required, such as a table of finite costs.
+
+        Asked for a term that is required by hand. The default has nothing against it.
+        """
+
+    @classmethod
+    def example(cls) -> "Term | None":
+        """A small instance over variables of its own, for `basin check KIND`; None: there is none.
+
+        Any other instance is checked from Python: `engine.testing.check_term(term)`.
+        """
+        return None
+
+    @classmethod
+    def learn(cls, lesson: Lesson) -> list[str]:
+        """Learns from examples, writes the weights, and says in words what was learned.
+
+        The default cannot. Raises BadQuery where the examples or parameters make no sense.
+        """
+        problem = f"{cls.__name__} does not learn from {lesson.data}"
+        raise BadQuery(Mistake("KIND", problem, "name a kind that does"))
+
+    def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
+        """Which of R answers lie inside this module's acceptance band; None: it has none.
+
+        domains: of the scope under the evidence, R rows. tensors: the decided answers, (R, *event).
+        An answer outside is flagged ABSTAIN. -> (R,) bool
+        """
+        del domains, tensors
+        return None
+
+    def floor(self) -> float:
+        """A proved lower bound of `energy`; the default is 0 for rules and residuals."""
+        residual = type(self).residual is not Term.residual
+        return 0.0 if self.required_by_default or residual else -math.inf
+
+    def residual(self, *tensors: Tensor) -> Tensor | None:
+        """r with energy = |r|^2 / 2. -> (batch, m)"""
+        del tensors
+        return None
+
+    def prox(self, step: float, *anchors: Tensor) -> tuple[Tensor, ...]:
+        """argmin_x energy(x) + |x - anchor|^2 / (2 step), by twenty gradient steps."""
+        xs = [a.detach().clone() for a in anchors]
+        rate = step / (1.0 + step)
+        for _ in range(20):
+            xs = [x.requires_grad_() for x in xs]
+            energy = self.energy(*xs).sum()
+            slopes = torch.autograd.grad(energy, xs, allow_unused=True)
+            xs = [
+                (x - rate * ((0 if g is None else g) + (x - a) / step)).detach()
+                for x, g, a in zip(xs, slopes, anchors, strict=True)
+            ]
+        return tuple(xs)
+
+    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """States worth starting from, one tensor for each entry of the scope; None: has none.
+
+        `rng` has one key for each of the R rows of the domains; batch index b belongs to row
+        b // particles. What lies outside the domains is projected into them.
+        -> (R * particles, *event) each
+        """
+        del particles, rng, domains
+        return None
+
+    def substitute(self, *inputs: Tensor) -> tuple[Tensor, ...] | None:
+        """The outputs that this term defines from its inputs; None: it defines nothing."""
+        del inputs
+        return None
+
+    def explain(self, *values: Any) -> list[str]:
+        """Which parts fail, in words; empty when everything holds."""
+        return [f"{self.label} does not hold"] if self.holds(*values) is False else []
+
+    def says(self, part: int) -> str:
+        """What one part of this term asks for, in words; the default can only number it."""
+        return f"part {part}"
+
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(self, None if self.required_by_default else 1.0),)
+
+    def forward(self, state: State) -> Tensor:
+        """The energy of a state, unweighted, also of a rule. -> (B,)"""
+        return self.energy(*self.views(state))
+
+    def views(self, state: State) -> list[Tensor]:
+        """The tensors of the scope, out of the state of all variables, in the dtype of the term."""
+        return [view.tensor(state[view.variable.name]).to(self.dtype) for view in self.scope]
+
+    def _weighed(self, weight: float) -> Iterator[Part]:
+        yield Part(self, weight)  # a bare rule times a number is a weighted rule
+
+    @property
+    def label(self) -> str:
+        """What answers call this term when the query gives it no name."""
+        return type(self).__name__
+
+
+def required(energy: Energy) -> Sum:
+    """The terms of an energy as constraints: they must hold, and count nothing in the energy."""
+    for part in energy.parts():
+        if type(part.term).holds is Term.holds:
+            raise BadQuery(
+                Mistake(
+                    part.label,
+                    "cannot decide whether it holds, so it cannot be required",
+                    "give it a weight, or write `holds`",
+                )
+            )
+        part.term.check_required()
+    return Sum(*(Part(part.term, None, part.name) for part in energy.parts()))
+
+
+def named(name: str, energy: Energy) -> Sum:
+    """The same energy with a name for answers."""
+    return Sum(*(Part(part.term, part.weight, name) for part in energy.parts()))
+
+
+def plain_scope(term: Term, values: dict[str, Any]) -> list[Any]:
+    """The plain values of a term's scope, out of the values of all variables."""
+    return [view.plain(values[view.variable.name]) for view in term.scope]
+
+
+def judge(term: Term, values: dict[str, Any]) -> bool | None:
+    """What a term says of plain values of all variables."""
+    return term.holds(*plain_scope(term, values))
+
+
+def scope_domains(term: Term, domains: dict[str, Domain]) -> list[Domain]:
+    """The domains of a term's scope, out of the domains of all variables."""
+    return [view.of(domains[view.variable.name]) for view in term.scope]

@@ -1,0 +1,1 @@
+"""Why: conflicts, repairs, alternatives, runners-up, proofs."""

@@ -1,0 +1,122 @@
+"""Why a query is infeasible: a minimal clash of evidence and rules, and the smallest repair.
+
+Evidence and parts of rules become assumptions of one Boolean formula. A minimal conflict is found
+by deletion, every refutation shrinking the candidates to its core; the smallest repair by implicit
+hitting sets (Moreno-Centeno and Karp, Operations Research 2013): the least set that meets every
+conflict found so far, until dropping it makes the rest feasible.
+"""
+
+from collections.abc import Callable
+
+from engine.answer import Conflict, Part, Place
+from engine.domain import Finite
+from engine.explain.selectable import conflicting_rules, said_of
+from engine.explain.tester import Tester, Undecided
+from engine.problem import Problem
+from engine.search.boolean import NotEncodable, encode
+from engine.solve import Budget, budget_of
+from engine.verify import term_names
+
+
+def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Conflict | None:
+    """Why one row is infeasible. None when its explicit structure is feasible, or time ran out.
+
+    The evidence is minimal with all rules kept; the parts of rules are minimal with that evidence.
+    """
+    one = problem.select([row])
+    try:
+        return _conflict(one, evidence_entries(one), budget_of(budget).clock())
+    except (Undecided, NotEncodable):
+        return None
+
+
+def _conflict(
+    problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
+) -> Conflict | None:
+    factors, rest = Problem(problem.energy, problem.variables).factored()  # without the evidence
+    whole = encode(factors)
+    literals = {int(whole.literal[c]): place for place, c in entries}
+    tester = Tester(whole, over)
+    if tester.core(list(literals)) is None:
+        return None
+    clash = tester.minimal(list(literals), [])
+    blind = rest is not None and any(part.required for part in rest.parts())
+    repair = _repair(tester, list(literals), clash) if clash and not blind else []
+    places = tuple(literals[x] for x in clash)
+    parts = conflicting_rules(factors, [c for place, c in entries if place in places], over)
+    names = term_names(problem)
+    named = tuple(Part(names[term], part) for term, part in parts)
+    mended = tuple(literals[x] for x in repair)
+    text = said_of(problem, places, parts, mended)
+    if blind and clash:
+        text += "; no repair is told, as some rules can only be asked about complete values"
+    return Conflict(places, named, mended, text)
+
+
+def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:
+    """The sites of a one-row problem that evidence pins, with their (site, value) number."""
+    entries = []
+    column = 0
+    for variable in problem.finite:
+        domain, base = problem.domains[variable.name], variable.domain
+        assert isinstance(domain, Finite) and isinstance(base, Finite)
+        now = domain.allowed[0].reshape(domain.sites, -1)
+        before = base.allowed[0].reshape(domain.sites, -1)
+        k = now.shape[1]
+        pinned = ((now.sum(1) == 1) & (before.sum(1) > 1)).nonzero().reshape(-1).tolist()
+        for site in pinned:
+            value = int(now[site].int().argmax())
+            place = Place.at(variable, site, domain.values[value])
+            entries.append((place, column + site * k + value))
+        column += domain.sites * k
+    return entries
+
+
+def _repair(tester: Tester, every: list[int], first: list[int]) -> list[int]:
+    """The fewest assumptions to give up so that the others can hold together."""
+    clashes = [first]
+    while True:
+        drop = smallest_hitting_set(clashes)
+        left = [x for x in every if x not in drop]
+        core = tester.core(left)
+        if core is None:
+            return sorted(drop, key=every.index)
+        clashes.append(tester.minimal(core, []))
+        # disjoint clashes at once: each adds one to the least size
+        rest = [x for x in left if x not in set(clashes[-1])]
+        while (core := tester.core(rest)) is not None and core:
+            clashes.append(tester.minimal(core, []))
+            rest = [x for x in rest if x not in set(clashes[-1])]
+
+
+def smallest_hitting_set(clashes: list[list[int]]) -> set[int]:
+    """The least set that meets every list, by branching on the shortest list with a bound."""
+    best: set[int] = {clash[0] for clash in clashes}
+
+    def bound(open_lists: list[list[int]]) -> int:
+        used: set[int] = set()
+        count = 0
+        for clash in sorted(open_lists, key=len):
+            if not used & set(clash):
+                used |= set(clash)
+                count += 1
+        return count
+
+    def branch(chosen: set[int], open_lists: list[list[int]], closed: set[int]) -> None:
+        nonlocal best
+        if not open_lists:
+            if len(chosen) < len(best):
+                best = set(chosen)
+            return
+        if len(chosen) + bound(open_lists) >= len(best):
+            return
+        shortest = min(open_lists, key=lambda c: len([x for x in c if x not in closed]))
+        gone: set[int] = set()
+        for x in shortest:
+            if x in closed:
+                continue
+            branch(chosen | {x}, [c for c in open_lists if x not in c], closed | gone)
+            gone.add(x)
+
+    branch(set(), clashes, set())
+    return best

@@ -1,0 +1,143 @@
+"""The rules of a problem with a switch for each part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.answer import Place
+from engine.explain.tester import Tester
+from engine.factors import Clauses, Counted, Factors, Table, ints
+from engine.factors.conditions import conditioned
+from engine.factors.families import concatenated
+from engine.problem import Problem
+from engine.search.boolean import Boolean, encode
+from engine.verify import term_names
+
+SPELLED = 12  # entries and parts that the words of a conflict name
+
+
+@dataclass(frozen=True, eq=False)
+class Selectable:
+    """A formula in which every part of every rule binds only while its switch is on."""
+
+    boolean: Boolean
+    parts: tuple[tuple[int, int], ...]  # (place of the term, place of the part)
+    switches: np.ndarray  # (parts,) Boolean literals
+
+
+def conflicting_rules(
+    factors: Factors, pinned: list[int], over: Callable[[], bool]
+) -> tuple[tuple[int, int], ...]:
+    """A minimal set of parts of rules that clashes with these pinned literals."""
+    chosen = selectable(factors)
+    tester = Tester(chosen.boolean, over)
+    fixed = [int(chosen.boolean.literal[c]) for c in pinned]
+    switches = chosen.switches.tolist()
+    needed = tester.minimal(switches, fixed)
+    index = {literal: k for k, literal in enumerate(switches)}
+    return tuple(sorted(chosen.parts[index[x]] for x in needed))
+
+
+def selectable(factors: Factors) -> Selectable:
+    """The same structure with a hidden switch for each part: 1 where it binds."""
+    rigid = factors.expanded().listed()
+    owners = [(x.term, x.part) for x in (rigid.counted, rigid.clauses, rigid.sums)]
+    owners += [(table.term, table.part) for table in rigid.tables]
+    keys = sorted(
+        {(int(t), int(p)) for term, part in owners for t, p in zip(term, part, strict=True)}
+    )
+    n = len(rigid.sizes)
+    switch = {key: n + k for k, key in enumerate(keys)}
+
+    def conditions(x) -> list[tuple[int, int]]:
+        return [(switch[int(t), int(p)], 1) for t, p in zip(x.term, x.part, strict=True)]
+
+    pairs, counted = _pairwise(rigid)
+    rigid = replace(rigid, counted=counted, clauses=concatenated(Clauses, [rigid.clauses, pairs]))
+    bound = conditioned(
+        replace(rigid, tables=()),
+        conditions(rigid.counted),
+        conditions(rigid.clauses),
+        conditions(rigid.sums),
+    )
+    tables = tuple(one for table in rigid.tables for one in _switched(table, switch, rigid.sizes))
+    sizes = np.concatenate([rigid.sizes, np.full(len(keys), 2)]).astype(np.int64)
+    boolean = encode(replace(bound, sizes=sizes, tables=tables), merge=False)
+    on = boolean.literal[boolean.offset[n : n + len(keys)] + 1]
+    return Selectable(boolean, tuple(keys), on)
+
+
+def _pairwise(factors: Factors) -> tuple[Clauses, Counted]:
+    """Small at-most-one groups as clauses over pairs, which bind one by one; the counts left."""
+    c = factors.counted
+    lengths = c.lengths()
+    small = (c.high == 1) & (lengths <= 32)
+    start, site, value, term, part = [0], [], [], [], []
+    for k in np.flatnonzero(small):
+        a, b = int(c.start[k]), int(c.start[k + 1])
+        i, j = np.triu_indices(b - a, 1)
+        site.append(np.stack([c.site[a + i], c.site[a + j]], 1).reshape(-1))
+        value.append(np.stack([c.value[a + i], c.value[a + j]], 1).reshape(-1))
+        start.extend((start[-1] + 2 * np.arange(1, len(i) + 1)).tolist())
+        term.append(np.full(len(i), c.term[k]))
+        part.append(np.full(len(i), c.part[k]))
+    if not site:
+        return Clauses(), c
+    flat = np.concatenate(site)
+    pairs = Clauses(
+        ints(start),
+        flat,
+        np.concatenate(value),
+        np.concatenate(term).astype(np.int64),
+        np.concatenate(part).astype(np.int64),
+        np.zeros(len(flat), dtype=bool),
+    )
+    return pairs, replace(c, high=np.where(small, lengths, c.high))
+
+
+def _switched(table: Table, switch: dict[tuple[int, int], int], sizes) -> list[Table]:
+    """One table a scope, with the switch as last site; only what is forbidden matters."""
+    out = []
+    for k, scope in enumerate(table.scopes):
+        shape = [int(sizes[s]) for s in scope]
+        dense = table.dense(shape)
+        bad = np.argwhere(np.isinf(dense if dense.ndim == len(shape) else dense[0]))
+        if not len(bad):
+            continue
+        key = (int(table.term[k]), int(table.part[k]))
+        tuples = np.concatenate([bad, np.ones((len(bad), 1), dtype=np.int64)], 1)
+        out.append(
+            Table(
+                np.append(scope, switch[key])[None],
+                tuples.astype(np.int64),
+                np.full(len(bad), np.inf),
+                term=table.term[k : k + 1],
+                part=table.part[k : k + 1],
+            )
+        )
+    return out
+
+
+def said_of(
+    problem: Problem,
+    places: tuple[Place, ...],
+    parts: tuple[tuple[int, int], ...],
+    repair: tuple[Place, ...],
+) -> str:
+    names = term_names(problem)
+    rules = [f"{names[t]}: {problem.parts[t].term.says(p)}" for t, p in parts[:SPELLED]]
+    said = []
+    if places:
+        said.append(f"given {_listed([p.text for p in places[:SPELLED]], len(places))}")
+    if parts:
+        said.append(f"the rules {_listed(rules, len(parts))}")
+    text = " and ".join(said) + " cannot hold together; without any one of them the others can"
+    if repair:
+        give_up = _listed([p.text for p in repair[:SPELLED]], len(repair))
+        text += f"; the smallest repair gives up {give_up}"
+    return text
+
+
+def _listed(said: list[str], count: int) -> str:
+    return ", ".join(said) + (f" and {count - len(said)} more" if count > len(said) else "")

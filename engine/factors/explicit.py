@@ -1,0 +1,265 @@
+"""What the explicit summands of an energy cost at decided states, exactly, in whole units."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.decimals import LARGEST, Floats, Ints, Scale, decimal
+from engine.factors.factors import Factors
+from engine.factors.families import Table
+
+POOLED = 1 << 20  # combinations up to which a table is looked up by place
+CHUNK = 4_000_000  # entries looked up in one go
+NEAR = 0.25  # of a unit
+SNAPPED = 2**48  # units up to which float64 arithmetic surely comes near the right one
+FORBIDDEN = np.iinfo(np.int64).min  # in place of units
+
+
+@dataclass(frozen=True, eq=False)
+class Explicit:
+    """The costs of an energy whose summands have this structure.
+
+    A summand whose costs hang on visible sites alone is looked up (`direct`); one that pays for
+    hidden sites, such as a rule at a price, is `hidden`: its term says what it costs, which is a
+    whole number of units too.
+    """
+
+    factors: Factors
+    direct: frozenset[int]  # places of summands
+    hidden: frozenset[int]
+    reach: dict[int, float]  # the largest magnitude of the cost of each of them
+
+    @staticmethod
+    def of(factors: Factors) -> "Explicit":
+        """The costs of a merged structure."""
+        direct: set[int] = set()
+        hidden: set[int] = set()
+        reach: dict[int, float] = {}
+        for table in factors.tables:
+            if not table.soft and not table.forbids:
+                continue
+            term = int(table.term[0])
+            seen = table.costs.ndim == 1 and bool((table.scopes < factors.visible).all())
+            (direct if seen else hidden).add(term)
+            most = float(np.abs(table.finite_costs).max(initial=0.0)) * len(table.scopes)
+            reach[term] = reach.get(term, 0.0) + most
+        return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach)
+
+    @property
+    def scale(self) -> Scale:
+        return self.factors.scale
+
+    @property
+    def slack(self) -> float:
+        """How far two energies that are level may lie apart: 0 where everything is exact."""
+        return self.scale.slack
+
+    def snaps(self, summand: int) -> bool:
+        """Float64 arithmetic surely tells the whole number of units that a hidden summand costs."""
+        return not self.scale.error and Fraction(self.reach[summand]) * self.scale.unit < SNAPPED
+
+    def counted(self, summand: int, weight: float, energy: np.ndarray) -> tuple[Ints, np.ndarray]:
+        """What a hidden summand costs in units, as its term says, (B,) energies without the weight;
+        and where that is a whole number of them."""
+        sound = np.where(np.isfinite(energy), energy, 0.0)
+        unit = self.scale.unit
+        if self.snaps(summand):
+            share = weight * sound * float(unit)
+            units = np.rint(share)
+            near = np.abs(share - units) <= NEAR
+            return units.astype(np.int64), near & np.isfinite(energy)
+        distinct, place = np.unique(sound, return_inverse=True)
+        exact = [decimal(weight) * decimal(e) * unit for e in distinct.tolist()]
+        whole = np.array([x.denominator == 1 and abs(x) < LARGEST for x in exact])
+        units = np.array([int(x) if w else 0 for x, w in zip(exact, whole)], dtype=np.int64)
+        return units[place], whole[place] & np.isfinite(energy)
+
+    @cached_property
+    def resolves(self) -> bool:
+        """Costs that no unit makes whole can still be summed one by one, exactly."""
+        return bool(self.scale.error) and not any(t.error for t in self.factors.tables)
+
+    def looked_up(self, places: Ints) -> Fraction:
+        """What the direct summands cost at the visible places of one state, nothing of it
+        forbidden, exactly. (n,) -> the sum"""
+        total = Fraction(0)
+        for table, lookup in self._lookups:
+            total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
+        return total
+
+    def energy(self, places: Ints, hidden: Mapping[int, tuple[float, Tensor]]) -> Tensor:
+        """The cost of all explicit summands; infinite where one forbids. (B, n) -> (B,) float64
+
+        hidden: the weight of each hidden one, and its energy (B,) by its own arithmetic.
+        """
+        units = self.units(places)
+        shut = (units == FORBIDDEN).any(1)
+        total = np.where(shut[:, None], 0, units).sum(1)
+        loose = np.where(shut, np.inf, 0.0)
+        for summand, (weight, tensor) in hidden.items():
+            energy = tensor.detach().cpu().numpy()
+            own, whole = self.counted(summand, weight, energy)
+            total = total + np.where(whole, own, 0)
+            loose = loose + np.where(whole, 0.0, weight * energy)
+        return torch.from_numpy(self.scale.values(total) + loose)
+
+    def units(self, places: Ints) -> Ints:
+        """The cost of each direct summand in order; FORBIDDEN where it forbids. (B, n) -> (B, D)"""
+        order = sorted(self.direct)
+        out = np.zeros((len(places), len(order)), dtype=np.int64)
+        closed = np.zeros(out.shape, dtype=bool)
+        pool, wide = self._pool, self._wide
+        if pool is not None:
+            step = max(1, CHUNK // max(1, pool.site.size))
+            for first in range(0, len(places), step):
+                rows = slice(first, first + step)
+                at = pool.base + (places[rows][:, pool.site] * pool.stride).sum(-1)  # (b, scopes)
+                cost = pool.cost[at]
+                shut = cost == FORBIDDEN
+                cost = np.where(shut, 0, cost)
+                np.add.at(out[rows].T, pool.place, cost.T)
+                np.logical_or.at(closed[rows].T, pool.place, shut.T)
+        for place, lookup in wide:
+            cost = lookup.cost(places)
+            shut = cost == FORBIDDEN
+            out[:, place] += np.where(shut, 0, cost).sum(1)
+            closed[:, place] |= shut.any(1)
+        out[closed] = FORBIDDEN
+        return out
+
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` has nothing left to do."""
+        return {"_pool", "_wide"} <= vars(self).keys()
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what lookups need, in pieces."""
+        _ = self.scale
+        yield
+        _ = self._pool
+        yield
+        _ = self._wide
+
+    @cached_property
+    def _tables(self) -> "list[tuple[int, Table, _Shape]]":
+        """The tables of direct summands by the shapes of their scopes, with the place of the
+        summand among those."""
+        place = {term: k for k, term in enumerate(sorted(self.direct))}
+        return [
+            (place[int(t.term[0])], t, shape)
+            for t in self.factors.tables
+            if int(t.term[0]) in place
+            for shape in _shapes(t, self.factors.sizes)
+        ]
+
+    @cached_property
+    def _pool(self) -> "_Pool | None":
+        """All small tables as one."""
+        small = [(k, t, s) for k, t, s in self._tables if s.total <= POOLED]
+        if not small:
+            return None
+        arity = max(t.arity for _, t, _ in small)
+        base, site, stride, place, cost, filled = [], [], [], [], [], 0
+        for k, t, s in small:
+            m = len(s.scopes)
+            cost.append(self._counted(t, t.dense(s.shape).reshape(-1)))
+            base.append(np.full(m, filled))
+            filled += s.total
+            pad = np.zeros((m, arity - t.arity), np.int64)
+            site.append(np.concatenate([s.scopes, pad], 1))
+            stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
+            place.append(np.full(m, k))
+        return _Pool(*(np.concatenate(x) for x in (base, site, stride, place, cost)))
+
+    @cached_property
+    def _wide(self) -> "list[tuple[int, _Listed]]":
+        """Every other table, by its listed combinations."""
+        return [
+            (k, _Listed.of(t, s, self._counted(t, np.append(t.costs, t.default))))
+            for k, t, s in self._tables
+            if s.total > POOLED
+        ]
+
+    def _counted(self, table: Table, costs: Floats) -> Ints:
+        """Costs of a table in units; FORBIDDEN where they are infinite."""
+        shut = ~np.isfinite(costs)
+        return np.where(shut, FORBIDDEN, self.scale.units(np.where(shut, 0.0, costs), table.read))
+
+    @cached_property
+    def _lookups(self) -> "list[tuple[Table, _Listed]]":
+        """Every table, by its listed combinations and what they cost as floats."""
+        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for _, t, s in self._tables]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shape:
+    """Scopes of one table whose sites have as many values."""
+
+    scopes: Ints  # (m, arity)
+    shape: list[int]
+
+    @property
+    def total(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def strides(self) -> list[int]:
+        return [math.prod(self.shape[k + 1 :]) for k in range(len(self.shape))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Small tables, written out one after the other."""
+
+    base: Ints  # (M,) for each scope
+    site: Ints  # (M, arity), padded
+    stride: Ints  # (M, arity), 0 where padded
+    place: Ints  # (M,) of the summand
+    cost: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """A table too large to be written out."""
+
+    scopes: Ints
+    strides: list[int]
+    keys: np.ndarray  # sorted; whole numbers of any size
+    costs: np.ndarray  # in the order of the keys
+    default: Any
+
+    @staticmethod
+    def of(table: Table, shape: _Shape, every: np.ndarray) -> "_Listed":
+        """every: what each listed combination counts, and last the default."""
+        strides = shape.strides
+        kind = object if shape.total > 2**62 else np.int64
+        keys = (table.tuples.astype(kind) * np.array(strides, dtype=kind)).sum(1)
+        order = np.argsort(keys, kind="stable")
+        return _Listed(shape.scopes, strides, keys[order], every[:-1][order], every[-1])
+
+    def cost(self, places: Ints) -> np.ndarray:
+        """(B, n) -> (B, m)"""
+        kind = self.keys.dtype
+        at = (places[:, self.scopes].astype(kind) * np.array(self.strides, dtype=kind)).sum(-1)
+        if not len(self.keys):
+            return np.full(at.shape, self.default)
+        found = np.searchsorted(self.keys, at).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[found] == at, self.costs[found], self.default)
+
+
+def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:
+    """The scopes of a table by how many values their sites have."""
+    every = sizes[table.scopes]
+    if bool((every == every[0]).all()):
+        return [_Shape(table.scopes, every[0].tolist())]
+    return [
+        _Shape(table.scopes[(every == shape).all(1)], shape.tolist())
+        for shape in np.unique(every, axis=0)
+    ]

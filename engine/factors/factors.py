@@ -1,0 +1,336 @@
+"""Explicit structure of energies over finite sites: what the factored minimizers work on.
+
+Sites are numbered flat, in the order of a term's scope; hidden sites that a term adds come after
+them and never show in an answer. A literal is (site, value), the value given by its place. Every
+factor remembers which part of its term it stands for, so that conflicts can be named.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from engine.decimals import DIGITS, Scale, denominator, scale_of, whole
+from engine.decimals import Floats as Floats
+from engine.decimals import Ints as Ints
+from engine.domain import Domain, Finite
+from engine.factors.amounts import amounts_up_to, failing_table, reach
+from engine.factors.conditions import conditioned, selected
+from engine.factors.families import (
+    DENSE,
+    Clauses,
+    Counted,
+    Different,
+    Sums,
+    Table,
+    concatenated,
+    floats,
+    ints,
+    starts,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The structure of one term, or of a whole energy, over numbered finite sites."""
+
+    sizes: Ints  # (n,) number of values of each site, hidden ones last
+    visible: int  # sites that belong to variables
+    counted: Counted = field(default_factory=Counted)
+    clauses: Clauses = field(default_factory=Clauses)
+    sums: Sums = field(default_factory=Sums)
+    different: Different = field(default_factory=Different)
+    tables: tuple[Table, ...] = ()
+    interchangeable: bool = False  # any permutation of the values, at all sites alike, changes
+    # nothing: colours
+
+    @staticmethod
+    def sizes_of(domains: Sequence[Domain]) -> Ints:
+        """Sizes of the sites of several finite domains, in order."""
+        sizes = []
+        for domain in domains:
+            assert isinstance(domain, Finite)
+            sizes += [len(domain.values)] * domain.sites
+        return ints(sizes)
+
+    @staticmethod
+    def table(
+        sizes: Ints, tuples: Ints, costs: Floats, default: float = 0.0, computed: bool = False
+    ) -> "Factors":
+        """One table over all sites."""
+        scopes = np.arange(len(sizes), dtype=np.int64)[None]
+        one = Table(scopes, ints(tuples), floats(costs), default, ints([0]), ints([0]))
+        one = replace(one, computed=computed)
+        return Factors(sizes, len(sizes), tables=(one,))
+
+    @property
+    def soft(self) -> bool:
+        return any(table.soft for table in self.tables)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """The unit in which the costs of the tables are counted."""
+        return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
+
+    def owned_by(self, term: int) -> "Factors":
+        """The same structure, marked as that of the term at this place."""
+
+        def own(lists):
+            return replace(lists, term=np.full(lists.count, term, dtype=np.int64))
+
+        return replace(
+            self,
+            counted=own(self.counted),
+            clauses=own(self.clauses),
+            sums=own(self.sums),
+            different=own(self.different),
+            tables=tuple(
+                replace(t, term=np.full(len(t.scopes), term, dtype=np.int64)) for t in self.tables
+            ),
+        )
+
+    @staticmethod
+    def merge(sizes: Ints, pieces: Sequence[tuple["Factors", Sequence[int] | Ints]]) -> "Factors":
+        """Several structures over common sites: each with the place of its visible sites.
+
+        Hidden sites are renumbered behind the common ones.
+        """
+        every, total = [ints(sizes)], len(sizes)
+        moved = []
+        for piece, places in pieces:
+            hidden = len(piece.sizes) - piece.visible
+            where = np.concatenate([ints(places), np.arange(total, total + hidden)])
+            every.append(piece.sizes[piece.visible :])
+            total += hidden
+            moved.append(renumber(piece, where))
+        return Factors(
+            np.concatenate(every).astype(np.int64),
+            len(sizes),
+            concatenated(Counted, [m.counted for m in moved]),
+            concatenated(Clauses, [m.clauses for m in moved]),
+            concatenated(Sums, [m.sums for m in moved]),
+            concatenated(Different, [m.different for m in moved]),
+            tuple(table for m in moved for table in m.tables),
+            all(piece.interchangeable for piece, _ in pieces) and bool(pieces),
+        )
+
+    def expanded(self) -> "Factors":
+        """`different` written as counted groups: each value at most once a line, exactly once
+        where the line is as long as there are values."""
+        d = self.different
+        if d.count == 0:
+            return self
+        lengths, owner = np.diff(d.start), np.repeat(np.arange(d.count), np.diff(d.start))
+        widths = self.sizes[d.site]  # values of the site of each entry
+        most = np.zeros(d.count, dtype=np.int64)
+        np.maximum.at(most, owner, widths)
+        least = np.full(d.count, np.iinfo(np.int64).max)
+        np.minimum.at(least, owner, widths)
+        tight = (lengths == most) & (least == most)
+        # one group for each line and value: entries ordered by line, value, place in the line
+        entry = np.repeat(np.arange(len(d.site)), widths)
+        value = np.arange(len(entry)) - np.repeat(np.cumsum(widths) - widths, widths)
+        order = np.lexsort((entry, value, owner[entry]))
+        entry, value = entry[order], value[order]
+        line = np.repeat(np.arange(d.count), most)
+        first = np.cumsum(most) - most
+        group = first[owner[entry]] + value
+        groups = Counted(
+            starts(np.bincount(group, minlength=len(line))),
+            d.site[entry],
+            value,
+            d.term[line],
+            d.part[line],
+            tight[line].astype(np.int64),
+            np.ones(len(line), dtype=np.int64),
+        )
+        return replace(
+            self, counted=concatenated(Counted, [self.counted, groups]), different=Different()
+        )
+
+    def weighed(self, weight: float) -> "Factors | None":
+        """The same structure at a price: each failing part costs `weight`, each unit by which a
+        sum is missed costs `weight`, and the costs of tables are scaled: a cost that forbids a
+        combination forbids it still.
+
+        A hidden site tells which part fails. None where a sum has no explicit form.
+        """
+        tables = tuple(t.weighed(weight) for t in self.tables)
+        rigid = replace(self.expanded(), tables=())
+        if rigid.sums.count:
+            return rigid._slackened(weight, tables)
+        parts = np.unique(np.concatenate([rigid.counted.part, rigid.clauses.part]))
+        return replace(rigid._loosened(parts), tables=tables)._with_price(weight, parts)
+
+    def priced(self, weight: float) -> "Factors | None":
+        """The structure of a rule at a price: as `weighed`, and a part that fails because a table
+        forbids its combination costs `weight` too."""
+        if not any(t.forbids for t in self.tables):
+            return self.weighed(weight)
+        rigid = replace(self.expanded().listed(), tables=())
+        if rigid.sums.count:
+            return None
+        tables = self.listed().tables
+        every = [rigid.counted.part, rigid.clauses.part, *(t.part for t in tables)]
+        parts, count = np.unique(np.concatenate(every), return_counts=True)
+        if (count == 1).all() and not rigid.counted.count and not rigid.clauses.count:
+            return replace(self, tables=tuple(failing_table(t, weight) for t in tables))
+        loose = rigid._loosened(parts)
+        hidden = {int(p): len(rigid.sizes) + k for k, p in enumerate(parts)}
+        own = [
+            piece
+            for t in tables
+            for piece in selected(t, ints([hidden[int(p)] for p in t.part]), 0, loose.sizes)
+        ]
+        return replace(loose, tables=tuple(own))._with_price(weight, parts)
+
+    def _loosened(self, parts: Ints) -> "Factors":
+        """Counts and clauses that bind only where a hidden site of their part, behind the other
+        sites, is 0."""
+        n = len(self.sizes)
+        hidden = {int(p): n + k for k, p in enumerate(parts)}
+        loose = conditioned(
+            self,
+            [(hidden[int(p)], 0) for p in self.counted.part],
+            [(hidden[int(p)], 0) for p in self.clauses.part],
+            [],
+        )
+        return replace(
+            loose, sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64)
+        )
+
+    def _with_price(self, weight: float, parts: Ints) -> "Factors":
+        """The last sites cost `weight` each where they are 1."""
+        if not len(parts):
+            return self
+        first = len(self.sizes) - len(parts)
+        price = Table(
+            np.arange(first, len(self.sizes))[:, None],
+            ints([0, 1])[:, None],
+            floats([0.0, weight]),
+            term=np.zeros(len(parts), dtype=np.int64),
+            part=parts,
+        )
+        return replace(
+            self,
+            tables=(*self.tables, price),
+            interchangeable=self.interchangeable and not self.tables,
+        )
+
+    def listed(self) -> "Factors":
+        """Large tables that forbid all but a list of combinations, with a hidden site for each of
+        their scopes: the place of its combination in the list."""
+        sizes, tables = list(self.sizes), []
+        lists: list[Clauses] = []
+        for table in self.tables:
+            shape = [int(self.sizes[s]) for s in table.scopes[0]]
+            if math.isfinite(table.default) or math.prod(shape) <= DENSE or table.costs.ndim > 1:
+                tables.append(table)
+                continue
+            open_ = np.isfinite(table.costs)
+            tuples, costs = table.tuples[open_], table.costs[open_]
+            count, m = len(tuples), len(table.scopes)
+            first = len(sizes)
+            if count == 0:  # nothing is allowed
+                lists.append(Clauses(np.zeros(m + 1, np.int64), term=table.term, part=table.part))
+                continue
+            sizes += [count] * m
+            # clauses: not the k-th combination, or its value at each site
+            hidden = np.repeat(first + np.arange(m), count * table.arity)
+            k = np.tile(np.repeat(np.arange(count), table.arity), m)
+            site = np.repeat(table.scopes, count, axis=0).reshape(-1)
+            value = np.tile(tuples.reshape(-1), m)
+            rows = len(hidden)
+            lists.append(
+                Clauses(
+                    np.arange(0, 2 * rows + 1, 2),
+                    np.stack([hidden, site], 1).reshape(-1),
+                    np.stack([k, value], 1).reshape(-1),
+                    np.repeat(table.term, count * table.arity),
+                    np.repeat(table.part, count * table.arity),
+                    np.tile(np.array([False, True]), rows),
+                )
+            )
+            if (costs != 0).any():
+                own = first + np.arange(m)
+                tables.append(
+                    replace(
+                        table, scopes=own[:, None], tuples=np.arange(count)[:, None], costs=costs
+                    )
+                )
+        clauses = concatenated(Clauses, [self.clauses, *lists])
+        return replace(self, sizes=ints(sizes), clauses=clauses, tables=tuple(tables))
+
+    def _slackened(self, weight: float, tables: tuple[Table, ...]) -> "Factors | None":
+        """Sums whose violation is paid for by the unit: hidden sites hold the amount, one site
+        where that is small, else one for each binary digit."""
+        if self.counted.count or self.clauses.count:
+            return None
+        s = self.sums
+        sizes: list[int] = []
+        prices: list[Table] = []
+        site, value, coefficient = [], [], []
+        n = len(self.sizes)
+        for k in range(s.count):
+            a, b = s.start[k], s.start[k + 1]
+            edges = floats([x for x in (s.low[k], s.high[k]) if math.isfinite(x)])
+            unit = denominator(np.unique(np.append(s.coefficient[a:b], edges)))
+            if unit is None:
+                return None
+            own = np.array(whole(s.coefficient[a:b], unit), dtype=object)
+            least, most = reach(self.sizes, s.site[a:b], s.value[a:b], own)
+            over = most - whole(s.high[k : k + 1], unit)[0] if math.isfinite(s.high[k]) else 0
+            under = whole(s.low[k : k + 1], unit)[0] - least if math.isfinite(s.low[k]) else 0
+            if max(over, under) >= DIGITS or unit >= DIGITS:
+                return None
+            sites, values, factors = [s.site[a:b]], [s.value[a:b]], [s.coefficient[a:b]]
+            for amount, sign in ((over, -1.0), (under, 1.0)):
+                for steps in amounts_up_to(amount):
+                    hidden = n + len(sizes)
+                    sizes.append(len(steps) + 1)
+                    sites.append(np.full(len(steps), hidden))
+                    values.append(np.arange(1, len(steps) + 1))
+                    worth = floats([step / unit for step in steps])
+                    factors.append(sign * worth)
+                    prices.append(
+                        Table(
+                            ints([hidden])[:, None],
+                            np.arange(len(steps) + 1)[:, None],
+                            np.append(0.0, worth),
+                            term=s.term[k : k + 1],
+                            part=s.part[k : k + 1],
+                        ).weighed(weight)
+                    )
+            site.append(np.concatenate(sites))
+            value.append(np.concatenate(values))
+            coefficient.append(np.concatenate(factors))
+        loose = Sums(
+            starts(ints([len(x) for x in site])),
+            np.concatenate(site),
+            np.concatenate(value),
+            s.term,
+            s.part,
+            np.concatenate(coefficient),
+            s.low,
+            s.high,
+        )
+        every = np.concatenate([self.sizes, ints(sizes)]).astype(np.int64)
+        return Factors(every, self.visible, sums=loose, tables=(*tables, *prices))
+
+
+def renumber(factors: Factors, where: Ints) -> Factors:
+    """The same structure with site s called where[s]."""
+
+    def move(lists):
+        return replace(lists, site=where[lists.site]) if lists.count else lists
+
+    return replace(
+        factors,
+        counted=move(factors.counted),
+        clauses=move(factors.clauses),
+        sums=move(factors.sums),
+        different=move(factors.different),
+        tables=tuple(replace(t, scopes=where[t.scopes]) for t in factors.tables),
+    )

@@ -1,0 +1,80 @@
+"""What a training objective is: frozen hyper-parameters, an explicit state, a generator of updates.
+
+    class Mine(Objective[tuple]):
+        def start(self, nets, rng): return ()
+        def updates(self, nets, batch, s, rng):
+            yield Update("energy", nets["energy"](batch).mean())
+            return s
+
+`engine.learning.train` runs the one loop over updates.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from engine.domain import State
+from engine.energy import Energy
+from engine.errors import BadQuery, Mistake
+from engine.random import Stream
+
+Nets = Mapping[str, nn.Module]  # what is trained, by name; one energy alone is called "energy"
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """One step of one network: the loss it takes, and what the log shows."""
+
+    trains: str  # the network whose parameters move
+    loss: Tensor  # ()
+    clip: float | None = None  # largest norm of its gradient
+    shown: Mapping[str, float] = field(default_factory=dict)
+
+
+class Objective(ABC, Generic[S]):
+    """How networks learn from batches. Hyper-parameters are frozen fields; what changes from step
+    to step (buffers, running scales) is the state, which every checkpoint holds."""
+
+    @abstractmethod
+    def start(self, nets: Nets, rng: Stream) -> S:
+        """The first state: tensors, numbers, and tuples, records or mappings of them."""
+
+    @abstractmethod
+    def updates(self, nets: Nets, batch: State, s: S, rng: Stream) -> Generator[Update, None, S]:
+        """Yields the updates of one step and returns the next state.
+
+        Code after a `yield` sees the step taken. `batch` is {variable: (B, *event)}. `rng` is the
+        stream of this step: the same (nets, batch, s, rng) give the same updates.
+        """
+
+
+def energy_of(nets: Nets) -> Energy:
+    """The energy that an objective over one energy trains."""
+    energy = nets.get("energy")
+    if not isinstance(energy, Energy):
+        said = f"there is none among {sorted(nets)}" if energy is None else f"is {type(energy)}"
+        raise BadQuery(Mistake("nets.energy", said, 'give an Energy as {"energy": ...}'))
+    return energy
+
+
+def pack(s: Any) -> Any:
+    """A state without its classes: tensors, numbers, lists and mappings, as a checkpoint holds."""
+    if isinstance(s, Mapping):
+        return {name: pack(value) for name, value in s.items()}
+    if isinstance(s, (tuple, list)):
+        return [pack(value) for value in s]
+    return s
+
+
+def unpack(like: Any, packed: Any) -> Any:
+    """The inverse of `pack`; `like` is a state of the same form, such as a first one."""
+    if isinstance(like, Mapping):
+        return {name: unpack(value, packed[name]) for name, value in like.items()}
+    if isinstance(like, (tuple, list)):
+        fields = [unpack(value, entry) for value, entry in zip(like, packed, strict=True)]
+        return type(like)(fields) if type(like) in (tuple, list) else type(like)(*fields)
+    return packed

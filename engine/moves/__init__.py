@@ -1,0 +1,1 @@
+"""Moves that draw one state from another, and what draws with them."""

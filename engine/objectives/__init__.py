@@ -1,1 +1,0 @@
-"""One training objective a file; `engine.train.train` runs any of them."""

@@ -1,0 +1,1 @@
+"""Samples at a temperature, exact where that can be done."""

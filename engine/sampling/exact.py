@@ -1,0 +1,126 @@
+"""Independent draws from a Boltzmann distribution over finite sites, and whether it is empty.
+
+p(x) is proportional to exp(-beta E(x)) where all required rules hold. Explicit structure of small
+width is summed out site by site, and drawn backwards; else all states, or all states that satisfy
+the rules, are listed where they are few.
+Source: Dechter, "Bucket elimination", Artificial Intelligence 1999.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from engine.compare import verdicts
+from engine.domain import Finite
+from engine.energy import Sum
+from engine.kernels import clauses as learning
+from engine.problem import Problem
+from engine.random import Stream
+from engine.sampling.elimination import (
+    DRAW,
+    draw_backwards,
+    eliminated,
+    potentials,
+    states_left,
+    values_left,
+)
+from engine.search.boolean import NotEncodable
+from engine.search.prepared import plan_of
+
+JUDGED = 4_096  # of them at once
+SOLUTIONS = 2_048  # of the rules, listed by search
+CONFLICTS = 20_000  # that the search may spend
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Independent draws; no places where no state satisfies the rules."""
+
+    places: np.ndarray | None  # (N, n) of values at the visible sites
+    method: str
+
+
+def drawn(
+    problem: Problem, beta: float, count: int, rng: Stream, stop: Callable[[], bool]
+) -> Drawn | None:
+    """`count` draws of a one-row problem, or None where no exact way is short enough."""
+    if not all(isinstance(domain, Finite) for domain in problem.domains.values()):
+        return None
+    made = potentials(problem, beta)
+    if made is not None:
+        buckets = eliminated(made, values_left(problem))
+        if buckets is not None:
+            return Drawn(draw_backwards(buckets, values_left(problem), count, rng), "elimination")
+    states = states_left(problem)
+    if states is None:
+        states = solutions(problem, stop)
+    log = None if states is None else _weights(problem, states, beta, stop)
+    if states is None or log is None:
+        return None
+    if not len(log) or log.max() == -np.inf:
+        return Drawn(None, "enumeration")
+    u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].numpy()
+    heap = np.exp(log - log.max()).cumsum()
+    place = np.searchsorted(heap, u * heap[-1], side="right")
+    return Drawn(states[np.minimum(place, len(states) - 1)], "enumeration")
+
+
+def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:
+    """All states that satisfy the explicit rules, where they are few, found by search with each
+    one found shut out. -> (M, n), or None where they are many, or not all were found"""
+    rules = [part for part in problem.parts if part.required]
+    if not rules:
+        return None
+    strict = replace(problem, energy=Sum(*rules))
+    plan = plan_of(strict)
+    try:
+        learner = plan.learner(strict.allowed[0], 0)
+    except NotEncodable:
+        return None
+    n = len(values_left(problem))
+    found: list[np.ndarray] = []
+    limit = learning.conflicts(learner.state) + CONFLICTS
+    while not stop():
+        left = limit - learning.conflicts(learner.state)
+        status, state = learning.search(learner.state, (), max(0, left))
+        learner = learner._replace(state=state)
+        if status == learning.REFUTED:
+            return np.stack(found) if found else np.zeros((0, n), dtype=np.int64)
+        if status == learning.LIMIT or len(found) == SOLUTIONS:
+            return None
+        places = plan.boolean.places(learner.model())
+        found.append(places)
+        learner = learner.without(plan.boolean.model_literals(places) ^ 1)
+    return None
+
+
+@torch.no_grad()
+def _weights(
+    problem: Problem, states: np.ndarray, beta: float, stop: Callable[[], bool]
+) -> np.ndarray | None:
+    """ln p of listed states, up to a constant. (M, n) -> (M,); None where some rule cannot say of
+    a state whether it holds, or none has a weight and that proves nothing.
+
+    Rules that are evaluated only are judged on plain values: a violation is no verdict.
+    """
+    _, rest = problem.factored()
+    opaque = [] if rest is None else [part for part in rest.parts() if part.required]
+    explicit = Sum(*(part for part in problem.parts if part.required and part not in opaque))
+    log, shut = np.full(len(states), -np.inf), np.zeros(len(states), dtype=bool)
+    for first in range(0, len(states), JUDGED):
+        if stop():
+            return None
+        some = slice(first, first + JUDGED)
+        x = problem.state(states[some])
+        energy = problem.energy(x).numpy()
+        shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
+        shut[some] |= (explicit.violation(x) > 0).numpy()
+        if opaque:
+            said = verdicts(opaque, problem.plain(x))
+            if None in said:
+                return None
+            shut[some] |= np.array([holds is False for holds in said])
+        log[some] = np.where(np.isfinite(energy) & ~shut[some], -beta * energy, -np.inf)
+    return log if shut.all() or log.max() > -np.inf else None

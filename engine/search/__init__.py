@@ -1,0 +1,1 @@
+"""What complete search is made of."""

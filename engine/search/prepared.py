@@ -1,0 +1,192 @@
+"""A problem prepared for complete search: its Boolean form and its exact cover, made once."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from engine.energy import Energy
+from engine.factors import Factors, Table
+from engine.factors.tightened import deduced
+from engine.kernels import clauses as learning
+from engine.kernels import cover as covering
+from engine.problem import Problem
+from engine.search.boolean import TUPLES, Boolean, NotEncodable, encode, encoding
+from engine.search.simplify import simplified
+from engine.search.subtrees import Learner
+
+SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
+MOST = 1 << 26  # literals of a Boolean form that memory has room for
+
+
+def exchangeable(factors: Factors) -> bool:
+    """The values may be exchanged for each other, at all sites alike."""
+    sizes = factors.sizes
+    return factors.interchangeable and len(sizes) > 0 and bool((sizes == sizes[0]).all())
+
+
+def cover_of(factors: Factors) -> covering.Cover | None:
+    """The structure as groups of which one is chosen, or None where it is more than that."""
+    f = deduced(factors).expanded()
+    c = f.counted
+    plain = not f.clauses.count and not f.sums.count and not f.tables
+    plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
+    if not plain or ((c.high != 1) | (c.low > 1)).any():
+        return None
+    offset = np.concatenate([[0], np.cumsum(f.sizes)])
+    if covering.repeats(c.owner(), offset[c.site] + c.value, int(offset[-1])):
+        return None  # a literal that counts twice
+    label = classes = None
+    if exchangeable(factors):
+        label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
+        classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
+    return covering.cover(f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all rows share: the structure, prepared for both searches."""
+
+    factors: Factors
+    rest: Energy | None
+    rest_floor: float
+
+    @cached_property
+    def cover(self) -> covering.Cover | None:
+        """The structure as groups, where it is nothing else."""
+        return cover_of(self.factors) if self.rest is None else None
+
+    @property
+    def symmetric(self) -> bool:
+        """The values may be exchanged for each other, at all sites alike."""
+        return exchangeable(self.factors)
+
+    @cached_property
+    def boolean(self) -> Boolean:
+        return encode(self.factors)
+
+    def prepare(self) -> Iterator[None]:
+        """Makes what a first visit looks at, in pieces."""
+        if self.cover is not None:
+            return
+        if "boolean" not in vars(self):  # kept where the cached property keeps it
+            vars(self)["boolean"] = yield from encoding(self.factors)
+        yield
+        if len(self.boolean.cost) == 1:
+            _ = self.loaded
+
+    @cached_property
+    def formula(self) -> learning.Formula:
+        return self.formula_of(0)
+
+    def formula_of(self, row: int) -> learning.Formula:
+        b = self.boolean
+        cost = b.cost[row if len(b.cost) > 1 else 0]
+        return learning.Formula(
+            b.variables,
+            b.clauses.start,
+            b.clauses.literal,
+            b.groups.start,
+            b.groups.literal,
+            b.sums.start,
+            b.sums.literal,
+            b.coefficient,
+            b.bound,
+            b.costs.start,
+            b.costs.literal,
+            np.ascontiguousarray(cost),
+        )
+
+    @cached_property
+    def loaded(self) -> learning.State:
+        return learning.load(self.formula)
+
+    def learner(self, allowed: np.ndarray, row: int) -> Learner:
+        """The learning search of one row, narrowed to its evidence. allowed (C,) uint8"""
+        b = self.boolean
+        if len(b.cost) > 1:
+            formula = self.formula_of(row)
+            state = learning.load(formula)
+        else:
+            formula, state = self.formula, learning.copy(self.loaded)
+        closed = b.literal[np.flatnonzero(allowed == 0)] ^ 1
+        state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
+        status, state = learning.search(state, (), 0)
+        opened = int((state.value == 0).sum()) // 2
+        if status == learning.LIMIT and opened < SHRUNK * b.variables:
+            small = simplified(formula, state.value)
+            constant = b.constant + small.constant
+            begun = learning.load(small.formula)
+            return Learner(small.formula, begun, learning.NEVER, constant, small)
+        return Learner(formula, state, learning.NEVER, b.constant, None)
+
+    @property
+    def soft(self) -> bool:
+        return self.boolean.cost.shape[1] > 0 or self.rest is not None
+
+
+def plan_of(problem: Problem) -> Plan:
+    """The plan of a problem, kept for the next one of the same structure."""
+    plan = problem.memo.get("plan")
+    if plan is None:
+        factors, rest = problem.factored()
+        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0)
+    return plan
+
+
+def selectors(factors: Factors) -> int:
+    """How many literals the Boolean form would take for combinations that are weighed: a selector
+    for each, in a clause, a group and a clause for each of its sites, and twice in supports."""
+    total = 0
+    for table in factors.tables:
+        if table.arity > 1 and (table.soft or table.default != 0):
+            total += (3 * table.arity + 2) * int(_combinations(factors, table).sum())
+    return total
+
+
+def _combinations(factors: Factors, table: Table) -> np.ndarray:
+    """How many combinations of each scope get a selector. -> (m,) float64"""
+    if math.isinf(table.default):
+        return np.full(len(table.scopes), float(len(table.tuples)))
+    every = factors.sizes[table.scopes].astype(np.float64).prod(1)
+    return np.where(2 * len(table.tuples) < every, len(table.tuples), every)
+
+
+def oversize(factors: Factors) -> str | None:
+    """Why the Boolean form would be too large, counted before it is made."""
+    widths = factors.sizes[factors.different.site]
+    literals = selectors(factors) + int(widths.sum()) + 3 * int(factors.sizes.sum())
+    for lists in (factors.counted, factors.clauses, factors.sums):
+        literals += len(lists.site)
+    for table in factors.tables:
+        every = _combinations(factors, table)
+        weighed = table.arity > 1 and (table.soft or table.default != 0)
+        if weighed and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
+            return f"a table over {int(every.max())} combinations"
+        if not weighed:
+            literals += table.arity * len(table.tuples) * len(table.scopes)
+    return f"a form of {literals} literals" if literals > MOST else None
+
+
+def refusal(problem: Problem) -> str | None:
+    """What of the explicit structure has no Boolean form of a reasonable size; None: nothing. The
+    form itself is made where only that can tell."""
+    if "refusal" not in problem.memo:
+        problem.memo["refusal"] = _refusal(problem)
+    return problem.memo["refusal"]
+
+
+def _refusal(problem: Problem) -> str | None:
+    factors, _ = problem.factored()
+    why = oversize(factors)
+    if why is None and (factors.sums.count or factors.tables):
+        try:
+            _ = plan_of(problem).boolean
+        except NotEncodable as error:
+            return str(error)
+    return why
+
+
+LARGE = 1 << 17  # literals of its form for what is weighed, from which on annealing is alone

@@ -1,0 +1,111 @@
+"""The one loop: steps a minimizer and yields ever better solutions until proved or out of budget.
+
+Deadlines, progress, cancelling and streaming all come from this being a generator. Decisions
+depend on counts; seconds only end the loop.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+
+from engine.domain import State
+from engine.energy import judge, plain_scope
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Minimizer
+from engine.minimizers.portfolio import Portfolio
+from engine.problem import Problem
+from engine.random import Stream
+from engine.rows import Report
+from engine.solve.batch import Batch, Failed
+from engine.solve.budget import ENDLESS, SLACK, Budget, Solution, budget_of, check_minimizer_given
+from engine.solve.tally import Decided, Tally
+from engine.start import Start
+
+PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
+MANY = 64  # terms from which on that is worth knowing
+WIDE = 10_000  # or numbers of a state
+
+
+def solve(
+    problem: Problem,
+    minimizer: Minimizer | None = None,
+    *,
+    particles: int = 64,
+    budget: Budget | None = None,
+    seed: int = 0,
+    start: State | None = None,
+) -> Iterator[Solution]:
+    """Yields a solution whenever some row got better, and a last one with `final` set.
+
+    `start` may hold states of any of the variables, (R * P, *event); they are projected into the
+    narrowed domains first. Without a time limit the result is a function of (problem, seed). The
+    default minimizer goes on until its limit of time, if there is one, or until it has proved its
+    answer; a limit that is over before the search begins leaves a start as it was drawn.
+    """
+    if particles < 1:
+        raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
+    budget = budget_of(budget).begun()
+    check_minimizer_given(minimizer)
+    if minimizer is None:
+        minimizer = Portfolio() if budget.seconds is None else ENDLESS
+    reserve = checking(problem) if budget.seconds is not None else 0.0
+    minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
+    rng = Stream(seed, problem.keys)
+    x = Start(problem, particles, rng.at(0), start or {})
+    batch: Batch[None] = Batch(minimizer)
+    tickets = [(None, row) for row in range(problem.rows)]
+    prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
+    first = batch.join(problem, x, rng, tickets) if prepared else unsearched(problem, rng, x.given)
+    tally = Tally([(first, row) for _, row in tickets], budget, reserve, prepared)
+    batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
+    looked = tally.clocked(budget.since or 0.0)
+    cancelled = False
+    while tally.running:
+        if budget.stop() or not prepared:
+            cancelled = True
+            break
+        stepped = batch.step()
+        if isinstance(stepped, Failed):
+            raise stepped.error
+        assert stepped is not None
+        for place, (_, row) in enumerate(stepped.tickets):
+            tally.take(row, stepped, place)
+        looked = tally.clocked(looked)
+        batch.leave(ticket for ticket in stepped.tickets if ticket[1] not in tally.running)
+        if any(stepped.better):
+            yield tally.solution()
+            looked = time.monotonic()  # what the caller does meanwhile is not the search's time
+    yield tally.solution(True, cancelled)
+
+
+def unsearched(problem: Problem, rng: Stream, given: State) -> Report:
+    """How rows stand of which nothing but a start is known: their first particle."""
+    firsts = {n: x[:: x.shape[0] // problem.rows] for n, x in given.items()}
+    return Report.blank(problem, Decided(problem, Start(problem, 1, rng.at(0), firsts)))
+
+
+def checking(problem: Problem) -> float:
+    """Seconds that the final check of a row will take, by some of its terms; 0 where few terms
+    over little make it short, or where other processes are asked."""
+    parts = problem.parts
+    width = sum(math.prod(d.event) for d in problem.domains.values())
+    if not parts or not all(part.term.reusable for part in parts):
+        return 0.0
+    if len(parts) < MANY and width < WIDE:
+        return 0.0
+    one, spent = problem.select([0]), []
+    rng = Stream(0, one.keys)
+    x = {n: one.domain(n).decide(one.sample(n, 1, rng.fork(k))) for k, n in enumerate(one.domains)}
+    began = time.perf_counter()
+    (plain,) = one.plain(x)
+    whole = time.perf_counter() - began
+    for part in parts[:: max(1, len(parts) // PILOT)]:
+        began = time.perf_counter()
+        if part.weight is not None:
+            part.term(x)
+        if judge(part.term, plain) is False:
+            part.term.explain(*plain_scope(part.term, plain))
+        spent.append(time.perf_counter() - began)
+    if len(spent) > 1:
+        spent.remove(max(spent))  # the first of a sort may prepare something
+    return whole + SLACK * len(parts) * sum(spent) / len(spent)

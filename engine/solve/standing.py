@@ -1,0 +1,100 @@
+"""The rows of several chunks as one problem and one report."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.rows import Report
+
+
+class Standing:
+    """Where rows stand: each at its place in the report that told of it last."""
+
+    def __init__(self, sources: Iterable[tuple[Report, int]]):
+        self._sources = [*sources]
+        self._columns: dict[str, Tensor] = {}  # (R,) each, but for the rows that moved since
+        self._moved = set(range(len(self._sources)))
+
+    def take(self, row: int, report: Report, place: int) -> None:
+        """A row was told of anew."""
+        self._sources[row] = report, place
+        self._moved.add(row)
+
+    def report(self) -> Report:
+        """One report of all rows. It costs what has moved since the last; states are put together
+        when they are looked at."""
+        first = self._sources[0][0]
+        if len(self._sources) == len(first.done) and all(
+            report is first and place == row for row, (report, place) in enumerate(self._sources)
+        ):
+            return first
+        for report, rows, places in _parts(self._sources, self._moved):
+            for name in ("energy", "violation", "bound", "done", "unique"):
+                told = getattr(report, name)
+                if name not in self._columns:
+                    self._columns[name] = told.new_empty(len(self._sources))
+                self._columns[name][rows] = told[places]
+        self._moved.clear()
+        columns = {name: column.clone() for name, column in self._columns.items()}
+        sources = tuple(self._sources)
+        return Report(_Gathered(sources), **columns, others=_GatheredOthers(sources))
+
+
+def gathered(sources: Sequence[tuple[Report, int]]) -> Report:
+    """A report of chosen rows of other reports: (report, row) for each."""
+    return Standing(sources).report()
+
+
+def _parts(
+    sources: Sequence[tuple[Report, int]], rows: Iterable[int]
+) -> list[tuple[Report, Tensor, Tensor]]:
+    """Every report that tells of some of these rows, which ones, and at which places."""
+    found: dict[int, tuple[Report, list[int], list[int]]] = {}
+    for row in rows:
+        report, place = sources[row]
+        _, own, places = found.setdefault(id(report), (report, [], []))
+        own.append(row)
+        places.append(place)
+    return [(r, torch.tensor(own), torch.tensor(places)) for r, own, places in found.values()]
+
+
+class _Gathered(Mapping[str, Tensor]):
+    """States out of several reports, put together when they are looked at."""
+
+    def __init__(self, sources: Sequence[tuple[Report, int]]):
+        self.sources = sources
+
+    @cached_property
+    def parts(self) -> list[tuple[Report, Tensor, Tensor]]:
+        """The reports of these rows."""
+        return _parts(self.sources, range(len(self.sources)))
+
+    def __getitem__(self, name: str) -> Tensor:
+        first = self.parts[0][0].x[name]
+        out = first.new_empty(len(self.sources), *first.shape[1:])
+        for report, rows, places in self.parts:
+            out[rows] = report.x[name][places].to(out.dtype)
+        return out
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sources[0][0].x)
+
+    def __len__(self) -> int:
+        return len(self.sources[0][0].x)
+
+
+class _GatheredOthers(Sequence[tuple[State, ...]]):
+    """Alternatives of rows out of several reports."""
+
+    def __init__(self, sources: Sequence[tuple[Report, int]]):
+        self.sources = sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, row):
+        report, k = self.sources[row]
+        return tuple(report.others[k]) if report.others else ()

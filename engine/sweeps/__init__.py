@@ -1,0 +1,1 @@
+"""What annealing is made of: fused sweeps over explicit structure."""

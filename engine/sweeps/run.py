@@ -1,0 +1,160 @@
+"""Runs the sweeps of the kernels over the rows of a problem."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from engine.decimals import Floats
+from engine.kernels.sweeps import sweep, sweep_pairs
+from engine.problem import Problem
+from engine.random import Stream
+from engine.sweeps.layout import Layout, lay_out
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all steps and rows share."""
+
+    layout: Layout
+    particles: int
+
+    def field(self, row: int) -> np.ndarray:
+        field = self.layout.field
+        return field[row if len(field) > 1 else 0]
+
+
+class Left(NamedTuple):
+    """What the evidence leaves open."""
+
+    choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
+    options: np.ndarray  # (R, n) int32 how many
+
+    def open(self, row: int, layout: Layout) -> np.ndarray:
+        """Which literals may be taken. -> (C,) bool"""
+        offset = layout.structure.offset[:-1].astype(np.int64)
+        options = self.options[row]
+        owner = np.repeat(np.arange(len(options)), options)
+        rank = np.arange(len(owner)) - (np.cumsum(options) - options)[owner]
+        out = np.zeros(self.choices.shape[1], dtype=bool)
+        out[offset[owner] + self.choices[row][offset[owner] + rank]] = True
+        return out
+
+
+def layout_of(problem: Problem) -> Layout:
+    """The arrays of a structure, kept for the next problem of it."""
+    if "layout" not in problem.memo:
+        problem.memo["layout"] = lay_out(problem.factored()[0])
+    return problem.memo["layout"]
+
+
+def run_sweeps(
+    plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame
+) -> None:
+    """The kernel that fits the structure."""
+    layout = plan.layout
+    x, best, scores = arrays
+    if layout.pairs is not None:
+        assert layout.pair_field is not None and layout.pair_constant is not None
+        at = row if len(layout.pair_field) > 1 else 0
+        sweep_pairs(
+            layout.pairs,
+            left.options,
+            layout.pair_field[at],
+            float(layout.pair_constant[at]),
+            betas,
+            key,
+            lane,
+            first,
+            x,
+            best,
+            scores,
+        )
+    else:
+        sweep(
+            layout.structure,
+            row,
+            left.choices,
+            left.options,
+            plan.field(row),
+            weight,
+            betas,
+            key,
+            lane,
+            first,
+            x,
+            best,
+            scores,
+            blame,
+            np.zeros((0, 0, 2)),
+        )
+
+
+def left_of(problem: Problem, layout: Layout) -> Left:
+    """The allowed values of every site, packed, and how many; what a table over one site forbids
+    is left out, unless nothing else is left."""
+    offset = layout.structure.offset.astype(np.int64)
+    owner = np.repeat(np.arange(len(layout.sizes)), layout.sizes)
+    value = np.arange(len(owner)) - offset[owner]
+    allowed = problem.allowed.astype(bool)
+    tight = allowed & ~layout.closed
+    options = np.zeros((len(allowed), len(layout.sizes)), dtype=np.int32)
+    choices = np.zeros(allowed.shape, dtype=np.int16)
+    for r in range(len(allowed)):
+        count = np.bincount(owner[tight[r]], minlength=len(layout.sizes))
+        mask = tight[r] | (allowed[r] & (count == 0)[owner])
+        count = np.bincount(owner[mask], minlength=len(layout.sizes))
+        start = np.concatenate([[0], np.cumsum(count)])
+        rank = np.arange(int(start[-1])) - start[owner[mask]]
+        choices[r, offset[owner[mask]] + rank] = value[mask]
+        options[r] = count
+    return Left(choices, options)
+
+
+def move_inside(plan: Plan, left: Left, places: Tensor, rng: Stream) -> None:
+    """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
+    layout = plan.layout
+    rows, n = left.options.shape
+    offset = layout.structure.offset[:-1].astype(np.int64)
+    words = rng.bits(plan.particles, n).numpy().reshape(rows, -1, n)
+    drawn = (words * left.options[:, None]) >> 32
+    values = places.numpy().reshape(rows, -1, n)
+    for r in range(rows):
+        fresh = left.choices[r][offset + drawn[r]]
+        keep = left.open(r, layout)[offset + values[r]]
+        keep[:, layout.visible :] = False
+        values[r] = np.where(keep, values[r], fresh)
+
+
+def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:
+    """What single moves of some states would change: cost and violation. -> (moves, 2)"""
+    if out.pairs is not None:
+        assert out.pair_field is not None
+        owner = np.repeat(np.arange(len(out.sizes)), np.diff(out.pairs.start))
+        change = out.pair_field[row if len(out.pair_field) > 1 else 0] + np.stack(
+            [np.bincount(owner, out.pairs.coupling * y[out.pairs.near], len(out.sizes)) for y in x]
+        )
+        change = np.where(options > 1, change, 0.0).reshape(-1)
+        return np.stack([change, np.zeros_like(change)], 1)
+    x = x.copy()
+    probe = np.zeros((*x.shape, 2))
+    key = np.zeros(2, dtype=np.uint64)
+    sweep(
+        out.structure,
+        row,
+        choices,
+        options,
+        field,
+        weight,
+        np.zeros(1),
+        key,
+        0,
+        0,
+        x,
+        x.copy(),
+        np.zeros((len(x), 4)),
+        np.zeros(out.rules),
+        probe,
+    )
+    return probe.reshape(-1, 2)

@@ -1,0 +1,200 @@
+"""The contract of a minimizer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.compare import slack
+from engine.domain import Real, State
+from engine.minimizer import Minimizer, score
+from engine.problem import Problem
+from engine.random import Stream
+from engine.rows import Report
+from engine.solve.batch import Batch, Failed
+from engine.solve.standing import gathered
+from engine.testing.numbers import bits_of
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One run of a minimizer: its reports after the first look and after each step."""
+
+    reports: list[Report]
+    states: list[Any]
+
+
+def check_minimizer(
+    minimizer: Minimizer, problem: Problem, *, particles: int = 4, steps: int = 8, seed: int = 0
+) -> None:
+    """All laws of a minimizer on a problem, best one of several rows of evidence.
+
+    A step is pure; the same seed gives the same answer; states stay inside the narrowed domains;
+    no report is worse than the start or than an earlier one; proofs hold for the state reported;
+    a row alone does what it does in a batch.
+    """
+    name = type(minimizer).__name__
+    start = _start(problem, particles, seed)
+    trial = _run(minimizer, problem, start, steps, seed)
+    _check_reports(name, problem, trial.reports)
+    _check_never_worse(name, problem, trial.reports[-1], start)
+    again = _run(minimizer, problem, start, steps, seed)
+    for k, (a, b) in enumerate(zip(trial.reports, again.reports, strict=True)):
+        _assert_same(f"{name}: the same seed, step {k}", a, b)
+    rng = _stream(problem, seed)
+    for k in (0, len(trial.states) - 2):  # the state before a step is as good as new
+        if k < 0:
+            continue
+        report = minimizer.report(problem, trial.states[k])
+        _assert_same(
+            f"{name}: a later step changed the state after step {k}", report, trial.reports[k]
+        )
+        repeated = minimizer.step(problem, trial.states[k], rng.at(k + 1))
+        report = minimizer.report(problem, repeated)
+        _assert_same(f"{name}: step {k + 1} repeated", report, trial.reports[k + 1])
+    for row in range(problem.rows if problem.rows > 1 else 0):
+        own = {n: x.unflatten(0, (problem.rows, -1))[row] for n, x in start.items()}
+        alone = _run(minimizer, problem.select([row]), own, steps, seed)
+        _assert_same(f"{name}: row {row} alone", _row(trial.reports[-1], row), alone.reports[-1])
+    if problem.rows > 1:
+        _check_joining(minimizer, problem, start, trial, steps, seed)
+
+
+def _check_joining(
+    minimizer: Minimizer, problem: Problem, start: State, trial: _Trial, steps: int, seed: int
+) -> None:
+    """Rows that join a running batch one by one end as rows that began together."""
+    batch: Batch[int] = Batch(minimizer)
+    rng = _stream(problem, seed)
+    last: dict[int, tuple[Report, int]] = {}
+    waiting = list(range(problem.rows))
+    while waiting or last:
+        if waiting:
+            row = waiting.pop(0)
+            x = {n: t.unflatten(0, (problem.rows, -1))[row] for n, t in start.items()}
+            own = rng.select(torch.tensor([row]))
+            last[row] = batch.join(problem.select([row]), x, own, [(row, 0)]), 0
+        stepped = batch.step()
+        assert not isinstance(stepped, Failed), f"a step failed: {stepped.error!r}"
+        for place, (row, _) in enumerate(() if stepped is None else stepped.tickets):
+            last[row] = stepped.report, place  # type: ignore[union-attr]
+            if stepped.done[place] or stepped.steps[place] == steps:  # type: ignore[union-attr]
+                batch.leave([(row, 0)])
+                what = f"{type(minimizer).__name__}: row {row} in a batch that others join"
+                whole = next((r for r in trial.reports if bool(r.done[row])), trial.reports[-1])
+                _assert_same(what, _row(whole, row), gathered([last.pop(row)]))
+
+
+def _stream(problem: Problem, seed: int) -> Stream:
+    return Stream(seed, problem.keys)
+
+
+def _start(problem: Problem, particles: int, seed: int) -> dict[str, Tensor]:
+    rng = _stream(problem, seed).at(0)
+    return {
+        n: problem.domain(n).sample(particles, rng.fork(k)) for k, n in enumerate(problem.domains)
+    }
+
+
+def _run(minimizer: Minimizer, problem: Problem, x: State, steps: int, seed: int) -> _Trial:
+    rng = _stream(problem, seed)
+    before = {n: t.clone() for n, t in x.items()}
+    state = minimizer.init(problem, x, rng.at(0))
+    states, reports = [state], [minimizer.report(problem, state)]
+    for k in range(1, steps + 1):
+        if bool(reports[-1].done.all()):
+            break
+        state = minimizer.step(problem, state, rng.at(k))
+        states.append(state)
+        reports.append(minimizer.report(problem, state))
+    for n, t in x.items():
+        assert torch.equal(t, before[n]), f"{type(minimizer).__name__}: changes its start"
+    return _Trial(reports, states)
+
+
+def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> None:
+    last: Report | None = None
+    for k, report in enumerate(reports):
+        rows = problem.rows
+        for what in ("energy", "violation", "bound", "done", "unique"):
+            shape = tuple(getattr(report, what).shape)
+            assert shape == (rows,), f"{name}: {what} of {rows} rows has shape {shape}"
+        for n in problem.domains:
+            x = report.x[n]
+            assert x.shape[0] == rows, f"{name}: {x.shape[0]} states of {n} for {rows} rows"
+            settled = problem.domain(n).decide(x)
+            assert torch.allclose(settled, x.to(settled.dtype), atol=1e-5), (
+                f"{name}: after step {k} {n} is undecided, or has left its narrowed domain"
+            )
+            if isinstance(problem.domain(n), Real):
+                assert x.dtype == settled.dtype and torch.equal(bits_of(settled), bits_of(x)), (
+                    f"{name}: after step {k} {n} has given numbers changed, or lies past an edge"
+                )
+        found = report.energy.isfinite() & (report.bound < torch.inf)
+        told = score(problem, report.x)
+        for what in ("energy", "violation"):
+            a, b = getattr(report, what)[found], getattr(told, what)[found]
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-4), (
+                f"{name}: after step {k} it reports {what} {a.tolist()}, the states have "
+                f"{b.tolist()}"
+            )
+        clean = found & (report.violation == 0)
+        over = report.bound - report.energy
+        assert bool((over <= slack(problem, report.x))[clean].all()), (
+            f"{name}: after step {k} a bound lies above the energy of a state"
+        )
+        if last is not None:
+            assert not (last.better(report) & (report.bound < torch.inf)).any(), (
+                f"{name}: the report after step {k} is worse than the one before"
+            )
+            assert (report.bound >= last.bound).all(), f"{name}: a bound is taken back"
+        last = report
+
+
+def _check_never_worse(name: str, problem: Problem, report: Report, start: State) -> None:
+    """No start is better than the last report."""
+    told = score(problem, problem.decide(start))
+    energy, violation = (t.unflatten(0, (problem.rows, -1)) for t in told)
+    for row in range(problem.rows):
+        if report.bound[row] == torch.inf:
+            continue
+        for e, v in zip(energy[row].tolist(), violation[row].tolist(), strict=True):
+            mine = float(report.violation[row]), float(report.energy[row])
+            better = v < mine[0] - 1e-6 or (
+                v <= mine[0] + 1e-6 and e < mine[1] - 1e-5 * (1 + abs(e))
+            )
+            assert not better, (
+                f"{name}: row {row} ends with violation {mine[0]:g} and energy {mine[1]:g}, "
+                f"a start has {v:g} and {e:g}"
+            )
+
+
+def _row(report: Report, row: int) -> Report:
+    """One row of a report."""
+    one = slice(row, row + 1)
+    return Report(
+        {n: x[one] for n, x in report.x.items()},
+        report.energy[one],
+        report.violation[one],
+        report.bound[one],
+        report.done[one],
+        report.unique[one],
+        (tuple(report.others[row]),) if report.others else (),
+    )
+
+
+def _assert_same(what: str, a: Report, b: Report) -> None:
+    for name in ("energy", "violation", "bound"):
+        x, y = getattr(a, name), getattr(b, name)
+        near = (x - y).abs() <= 1e-4 * (1 + y.abs())
+        same = (x == y) | (near & x.isfinite() & y.isfinite())
+        assert same.all(), f"{what}: {name} is {x.tolist()}, and then {y.tolist()}"
+    for name in ("done", "unique"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert torch.equal(x, y), f"{what}: {name} is {x.tolist()}, and then {y.tolist()}"
+    for n in a.x:
+        assert torch.allclose(a.x[n].double(), b.x[n].double(), atol=1e-4), (
+            f"{what}: the best states of {n} differ"
+        )

@@ -1,0 +1,334 @@
+"""Checks an answer by other means than the search used, and says how sure it is."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from engine.answer import SAID, Alternative, Answer, Ended, Finding, Flag, Status, TermEnergy
+from engine.compare import opaque_cost, opaque_gap
+from engine.domain import Real, State
+from engine.energy import Choice, Term, plain_scope, scope_domains
+from engine.energy import Part as Summand
+from engine.factors.explicit import FORBIDDEN
+from engine.problem import Problem
+from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
+
+if TYPE_CHECKING:
+    from engine.solve import Solution
+
+
+Said = Mapping[Summand, tuple[Finding, float]]  # what terms said of values, and their shares
+
+
+def verify(problem: Problem, solution: "Solution") -> list[Answer]:
+    """Re-scores and judges the best states of a solution on plain values: one answer a row.
+
+    `holds` decides, apart from the arithmetic of the search: nothing is called right that was not
+    checked.
+    """
+    if problem.apart:
+        each = ((problem.select([row]), solution.select([row])) for row in range(problem.rows))
+        return [answer for one, part in each for answer in verify(one, part)]
+    report = solution.report
+    judge = _Judge(problem)
+    plains = problem.plain(report.x)
+    cost = judge.shares if solution.prepared else judge.unprepared
+    shares = cost(report.x, problem.rows)
+    bounds, uniques = report.bound.tolist(), report.unique.tolist()
+    seconds = solution.clock.tolist()
+    outside = abstaining(problem, report.x)
+    kept = problem.inside(report.x).tolist()
+    answers = []
+    for row in range(problem.rows):
+        flags = solution.flags(row)
+        spent: dict[str, Any] = {"steps": solution.steps[row], "seconds": seconds[row]}
+        if bounds[row] == math.inf:
+            spent["ended"] = Ended.PROVED
+            answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
+            continue
+        if outside[row]:
+            flags = (*flags, Flag.ABSTAIN)
+        answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
+        if not kept[row]:  # values that the evidence rules out answer nothing
+            answer = replace(answer, status=Status.UNSATISFIED, unique=None)
+        checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
+        others = report.others[row] if checked and report.others else ()
+        spent["ended"] = ended_of(answer.status, solution.ended(row))
+        more = {"flags": flags, "alternatives": judge.alternatives(others), **spent}
+        answers.append(replace(answer, **more))
+    return answers
+
+
+def ended_of(status: Status, otherwise: Ended) -> Ended:
+    """Why a search ended that came to this status."""
+    return Ended.PROVED if status in (Status.OPTIMAL, Status.INFEASIBLE) else otherwise
+
+
+def judged(
+    problem: Problem, x: State, plain: dict[str, Any], bound: float, unique: int, said: Said
+) -> Answer:
+    """The answer that one state makes, x (1, *event) and its plain values: as `verify` would say.
+
+    said: of terms that were asked about these very values before; they are not asked again.
+    """
+    judge = _Judge(problem, said)
+    answer = judge.answer(plain, judge.shares(x, 1)[0], bound, unique, 0)
+    return replace(answer, flags=(Flag.ABSTAIN,)) if abstaining(problem, x)[0] else answer
+
+
+def said_of(problem: Problem, answer: Answer) -> Said:
+    """What each summand of a problem said of the values of its answer."""
+    every = zip(problem.parts, answer.findings, answer.terms, strict=True)
+    return {part: (told, share.energy) for part, told, share in every if share.energy is not None}
+
+
+def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    """Energy, findings and status of complete plain values, without any search."""
+    x = {
+        v.name: torch.stack([v.domain.encode(row[v.name]) for row in values])
+        for v in problem.variables
+    }
+    judge = _Judge(problem)
+    outside = abstaining(problem.given_rows(values), x)
+    answers = []
+    plains = problem.plain(x)  # 3 given for a real is 3.0
+    for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
+        status, energy, findings = judge.grade(plain, shares, -math.inf)
+        flags = (Flag.ABSTAIN,) if out else ()
+        terms = judge.terms(shares.terms)
+        answers.append(Answer(status, plain, energy, None, terms, findings, flags))
+    return answers
+
+
+def abstaining(problem: Problem, x: State) -> list[bool]:
+    """Whether some module does not stand by the decided states of its row. x (R, *event)"""
+    out = torch.zeros(problem.rows, dtype=torch.bool)
+    for part in problem.parts:
+        term = part.term
+        if type(term).accepts is Term.accepts:
+            continue
+        domains = scope_domains(term, {n: problem.domain(n) for n in problem.domains})
+        accepted = term.accepts(domains, term.views(x))
+        if accepted is not None:
+            out |= ~accepted.cpu()
+    return out.tolist()
+
+
+def term_names(problem: Problem) -> list[str]:
+    """The name of each term in answers; a repeated one carries its place: `name[2]`."""
+    labels = [part.label for part in problem.parts]
+    times = Counter(labels)
+    return [f"{label}[{k}]" if times[label] > 1 else label for k, label in enumerate(labels)]
+
+
+SOUND = 1e-5  # of the largest cost of a term: difference to its structure that counts as none
+
+
+class Shares(NamedTuple):
+    """What the terms say that one state costs."""
+
+    terms: list[float]  # of each summand, weighted; 0 for required ones
+    energy: float  # their sum; exact where they are explicit
+    slack: float  # how far it may lie above a bound and count as least
+    sound: bool  # the terms say what their structure says
+
+
+WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
+
+
+class _Judge:
+    """Judges plain values of one problem: every term by itself, apart from the search."""
+
+    def __init__(self, problem: Problem, said: Said | None = None):
+        self.problem, self.said = problem, said or {}
+        self.named = list(zip(problem.parts, term_names(problem), strict=True))
+        self.fine: dict[tuple[str, bool | None], Finding] = {}  # where a term does not fail
+        self.rules = tuple(TermEnergy(name, 0.0) for _, name in self.named)
+        self.soft = any(part.weight is not None for part in problem.parts)
+
+    @torch.no_grad()
+    def shares(self, x: State, count: int) -> list[Shares]:
+        """What `count` states cost, as their terms say; held against their structure, which says
+        it exactly."""
+        if not self.soft:
+            return [Shares([0.0] * len(self.named), 0.0, 0.0, True)] * count
+        (said, energies), explicit = self._said(x, count), self.problem.explicit
+        if not explicit.direct and not explicit.hidden:
+            return [self._opaque(row) for row in said]
+        scale, order = explicit.scale, sorted(explicit.direct)
+        places = self.problem.places(x)
+        units = explicit.units(places)
+        costs = scale.values(np.where(units == FORBIDDEN, 0, units))
+        costs[units == FORBIDDEN] = math.inf
+        hidden = {}
+        for k in explicit.hidden:
+            part, _ = self.named[k]
+            energy = energies[k] if k in energies else part.term(x).double()
+            own, whole = explicit.counted(k, part.weight or 1.0, energy.cpu().numpy())
+            hidden[k] = [n if w else None for n, w in zip(own.tolist(), whole.tolist())]
+        return [
+            self._exact(
+                row,
+                dict(zip(order, zip(units[r].tolist(), costs[r].tolist(), strict=True))),
+                {k: counts[r] for k, counts in hidden.items()},
+                places[r],
+            )
+            for r, row in enumerate(said)
+        ]
+
+    @torch.no_grad()
+    def unprepared(self, x: State, count: int) -> list[Shares]:
+        """`shares` as the terms say them, where there was no time to make their structure."""
+        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)[0]]
+
+    def _opaque(self, said: list[float]) -> Shares:
+        """A state no summand of which has explicit costs."""
+        rest = self.problem.factored()[1]
+        energy = sum(said)
+        slack = opaque_gap(energy) if rest is not None else 0.0
+        return Shares(said, energy, slack, True)
+
+    def _exact(
+        self,
+        said: list[float],
+        direct: dict[int, tuple[int, float]],
+        hidden: dict[int, int | None],
+        places: np.ndarray,
+    ) -> Shares:
+        """A state with explicit costs: units and cost of each direct summand, units of each hidden
+        one, where they are whole, and its places."""
+        explicit, rest = self.problem.explicit, self.problem.factored()[1]
+        terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
+        for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
+            if k in direct:
+                units, cost = direct[k]
+                near = (
+                    share == cost or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.slack
+                )
+                sound = sound and near
+                exact = near and not explicit.scale.error
+                share = cost if exact else share
+                if exact and math.isfinite(cost):
+                    total += units
+                else:
+                    loose += share
+            elif (own := hidden.get(k)) is not None:
+                share = explicit.scale.value(own)
+                total += own
+            else:
+                loose += share
+                other += share if part in self._unstructured else 0.0
+            terms.append(share)
+        energy = explicit.scale.value(total) + loose
+        if explicit.resolves and sound and rest is None and math.isfinite(loose):
+            energy = float(self.problem.exactly(places))
+        slack = explicit.slack + (opaque_gap(other) if opaque_cost(self.problem) else 0.0)
+        slack += sum(  # a choice adds up its branches in float64
+            abs(terms[k]) * 2.0**-50
+            for k in explicit.hidden
+            if isinstance(self.named[k][0].term, Choice) and not explicit.snaps(k)
+        )
+        return Shares(terms, energy, slack, sound)
+
+    @cached_property
+    def _unstructured(self) -> frozenset[Summand]:
+        """The summands that are not explicit."""
+        rest = self.problem.factored()[1]
+        return frozenset(rest.parts() if rest is not None else ())
+
+    def _said(self, x: State, count: int) -> tuple[list[list[float]], dict[int, torch.Tensor]]:
+        """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
+        the energies without weight (count,) of those that were asked, by their place."""
+        columns, energies = [], {}
+        for k, (part, _) in enumerate(self.named):
+            if part.weight is None:
+                columns.append([0.0] * count)
+            elif part in self.said:
+                columns.append([self.said[part][1]] * count)
+            else:
+                energies[k] = part.term(x).double()
+                columns.append((part.weight * energies[k]).tolist())
+        rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
+        return rows, energies
+
+    def answer(
+        self, plain: dict[str, Any], shares: Shares, bound: float, unique: int, row: int
+    ) -> Answer:
+        """The answer that the values of one row make, with what is proved of them."""
+        status, energy, findings = self.grade(plain, shares, bound)
+        checked = status in (Status.OPTIMAL, Status.SATISFIED)
+        known = bound if math.isfinite(bound) and shares.sound else None
+        if known is not None and energy is not None and status is not Status.UNSATISFIED:
+            # a bound that what was found contradicts is none
+            known = min(known, energy) if known - energy <= shares.slack else None
+        only = self.unique(unique, row) if checked and shares.sound else None
+        return Answer(status, plain, energy, known, self.terms(shares.terms), findings, unique=only)
+
+    def unique(self, known: int, row: int) -> bool | None:
+        """What a search over finite sites says of uniqueness: real sites may still move."""
+        return None if known == UNIQUE and self._movable(row) else WHETHER[known]
+
+    def _movable(self, row: int) -> bool:
+        """Whether some real site of a row has more than one number left."""
+        real = (d for d in self.problem.domains.values() if isinstance(d, Real))
+        return any(bool((d.low < d.high)[row if d.rows > 1 else 0].any()) for d in real)
+
+    def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
+        """What every term says of plain values."""
+        return tuple(self._finding(part, name, plain) for part, name in self.named)
+
+    def _finding(self, part: Summand, name: str, plain: dict[str, Any]) -> Finding:
+        if part in self.said:
+            finding = self.said[part][0]
+            return finding if finding.term == name else replace(finding, term=name)
+        values = plain_scope(part.term, plain)
+        verdict = part.term.holds(*values)
+        if verdict is not False:
+            if (name, verdict) not in self.fine:
+                self.fine[name, verdict] = Finding(name, verdict, part.required)
+            return self.fine[name, verdict]
+        said = part.term.explain(*values)
+        more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
+        return Finding(name, False, part.required, "; ".join(said[:SAID]) + more)
+
+    def grade(
+        self, plain: dict[str, Any], shares: Shares, bound: float
+    ) -> tuple[Status, float | None, tuple[Finding, ...]]:
+        """What these values are worth, and what may be claimed of them."""
+        findings = self.findings(plain)
+        energy = shares.energy
+        finite = math.isfinite(energy)
+        if not finite or any(f.required and not f.holds for f in findings):
+            status = Status.UNSATISFIED
+        elif shares.sound and abs(energy - bound) <= shares.slack:
+            status = Status.OPTIMAL
+        elif any(f.holds is not None for f in findings):
+            status = Status.SATISFIED
+        else:
+            status = Status.SCORED
+        return status, energy if finite else None, findings
+
+    def terms(self, shares: Sequence[float]) -> tuple[TermEnergy, ...]:
+        """The share of each term, by name."""
+        if not any(shares):
+            return self.rules
+        return tuple(
+            TermEnergy(name, share if math.isfinite(share) else None)
+            for (_, name), share in zip(self.named, shares, strict=True)
+        )
+
+    def alternatives(self, states: Sequence[State]) -> tuple[Alternative, ...]:
+        """Other answers, each re-scored and judged; one that does not check out is dropped."""
+        kept = []
+        for state in states:
+            plain = self.problem.plain(state)[0]
+            status, energy, _ = self.grade(plain, self.shares(state, 1)[0], -math.inf)
+            if status is not Status.UNSATISFIED and energy is not None:
+                kept.append(Alternative(plain, energy))
+        return tuple(kept)
