@@ -14,13 +14,13 @@ from benchmarks.sudoku import puzzles, written
 from engine import Answer, BadQuery, Budget, Finite, Problem, Status, Variable, answers
 from engine.energy.lesson import Lesson
 from modules.discrete.all_different import AllDifferent
-from modules.discrete.finding import Rules, find_rules
-from modules.discrete.learned import load_learned
 from modules.discrete.learned_couplings import LearnedCouplings
-from modules.discrete.learned_rules import LearnedRules
-from modules.discrete.relations import all_pairs, geometric
-from modules.discrete.rule_training import learn
-from modules.discrete.solved import read_solved
+from modules.discrete.learned_rules.examples import read_solved
+from modules.discrete.learned_rules.relations import all_pairs, geometric
+from modules.discrete.learned_rules.rules_file import load_learned
+from modules.discrete.learned_rules.search import Rules, find_rules
+from modules.discrete.learned_rules.term import LearnedRules
+from modules.discrete.learned_rules.train import learn
 from modules.graph.coloring import Coloring
 
 BOARDS = 200

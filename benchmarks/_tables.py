@@ -25,13 +25,14 @@ from engine.learning.objective import Nets, Objective, Update
 from engine.learning.recipe import Recipe
 from engine.learning.train import train
 from engine.random import Stream
-from modules.discrete.schema import Column, Schema, Type
-from modules.discrete.table_model import TableModel, generated
-from modules.discrete.table_net import fitted_temperature
-from modules.discrete.table_reading import Grid, read_grid
-from modules.discrete.table_split import Split
-from modules.discrete.table_training import Options, fitted, one_thread, prepared
-from modules.discrete.table_types import infer
+from modules.discrete.tabular.marginals import generated
+from modules.discrete.tabular.model import TableModel
+from modules.discrete.tabular.network import fitted_temperature
+from modules.discrete.tabular.reading import Grid, read_grid
+from modules.discrete.tabular.schema import Column, Schema, Type
+from modules.discrete.tabular.split import Split
+from modules.discrete.tabular.train import Options, fitted, one_thread, prepared
+from modules.discrete.tabular.types import infer
 from services.formats.files import read_text
 
 STEPS = 3_000

@@ -1,5 +1,9 @@
 """What the parameter models of kinds share: nothing but the declared fields, and never changed."""
 
+import inspect
+import sys
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import (
@@ -8,10 +12,18 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
+    create_model,
 )
+
+from engine.domain import Variable, View
+from engine.energy import Term
+from engine.errors import BadQuery, Mistake, known
+from modules.shared.files import FILE, Confine, loose_files
+from modules.validation import MISTAKES, mistake_of, shown
 
 
 def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -21,10 +33,20 @@ def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 Site = Annotated[StrictInt, Field(ge=0)]  # flat place, row-major, through the whole scope
+
+
 Value = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean"]})]
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), WrapValidator(_as_given)]
+
+
 Literal = tuple[Site, Value]
+
+
 SignedLiteral = tuple[Site, Value, StrictBool]
+
+
 WeighedLiteral = tuple[Site, Value, Number]
 
 
@@ -32,3 +54,106 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def validated(
+    model: type[BaseModel], params: Mapping[str, Any], owner: str, confine: Confine | None = None
+) -> dict[str, Any]:
+    """Parameters checked against a model, complete with defaults; what `confine` makes of the names
+    of files in them. BadQuery under `params`."""
+    if not isinstance(params, Mapping):
+        raise BadQuery(Mistake("params", f"{shown(params)} is no mapping", "write name: value"))
+    names = _names(model)
+    mistakes = [
+        Mistake(
+            f"params.{name}",
+            f"unknown field, with the value {shown(value)}",
+            known(name, names) if names else f"{owner} takes no parameters",
+        )
+        for name, value in params.items()
+        if name not in names
+    ]
+    try:
+        read = model.model_validate(
+            {name: value for name, value in params.items() if name in names},
+            context=None if confine is None else {FILE: confine},
+        )
+    except ValidationError as error:
+        details = error.errors(include_url=False)[:MISTAKES]
+        raise BadQuery(*mistakes, *(mistake_of(detail) for detail in details)) from None
+    if mistakes:
+        raise BadQuery(*mistakes)
+    return {name: getattr(read, name) for name in model.model_fields}
+
+
+def parameters(term: type[Term]) -> type[BaseModel]:
+    """The parameter model of a term: the class `Parameters` of its file if that holds no other
+    term, else a model of the parameters of its `__init__`, without those of the scope: `*args`,
+    and what is annotated Variable or View. Raises TypeError where it names a file that callers
+    elsewhere are not kept from."""
+    model = _model(term)
+    if loose := loose_files(model):
+        raise TypeError(
+            f"{', '.join(loose)} of {term.__name__} names a file: "
+            "annotate it as modules.shared.files.File, or Annotated[Path, Confined()]"
+        )
+    return model
+
+
+def _model(term: type[Term]) -> type[BaseModel]:
+    module = sys.modules[term.__module__]
+    written = getattr(module, "Parameters", None)
+    if (
+        inspect.isclass(written)
+        and issubclass(written, BaseModel)
+        and concrete_terms(module) == [term]
+    ):
+        return written
+    _, _, rest = signature(term)
+    fields: dict[str, Any] = {
+        p.name: (
+            Any if p.annotation is p.empty else p.annotation,
+            ... if p.default is p.empty else p.default,
+        )
+        for p in rest
+    }
+    config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    return create_model("Parameters", __config__=config, **fields)
+
+
+def signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter]]:
+    """Names of the scope entries, whether there may be more of them, and all other parameters."""
+    entries, many, rest = [], False, []
+    # the class itself would do, but torch's metaclass hides what `__init__` takes
+    for p in list(inspect.signature(term.__init__, eval_str=True).parameters.values())[1:]:
+        if p.kind is p.VAR_POSITIONAL:
+            many = True
+        elif p.kind is p.VAR_KEYWORD:
+            raise TypeError(f"{term.__name__}.__init__ takes **{p.name}: name every parameter")
+        elif p.annotation in (Variable, View, Variable | View, View | Variable):
+            entries.append(p.name)
+        elif p.annotation is p.empty and p.default is p.empty:
+            raise TypeError(
+                f"{term.__name__}.__init__ takes {p.name} without a type: annotate {p.name} as "
+                "Variable where it is of the scope, else with the type of its values"
+            )
+        else:
+            rest.append(p)
+    return entries, many, rest
+
+
+def concrete_terms(module: ModuleType) -> list[type[Term]]:
+    """The terms that a module defines itself and that nothing is left open in."""
+    return [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, Term)
+        and member.__module__ == module.__name__
+        and not inspect.isabstract(member)
+    ]
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    """The names under which a model takes its fields."""
+    return {f.alias or name for name, f in model.model_fields.items()}

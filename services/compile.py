@@ -14,7 +14,7 @@ from engine.domain import Domain, Finite, Real, Variable, View, flatten, place_p
 from engine.energy import Energy, Part, Sum, Term, named, required
 from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
-from modules.kinds import Kinds
+from modules.catalogue import Kinds
 from services.limits import DEFAULT, Limits
 from services.query import FiniteSpec, Query, TermSpec, VariableSpec, query_of
 from services.views import parse_view

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from engine.errors import BadQuery, Mistake, TooLarge
-from modules.lines import lines_of
+from modules.shared.lines import lines_of
 from services.limits import DEFAULT, Limits
 from services.views import shown
 

@@ -22,7 +22,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.problem import Problem
 from engine.solve import ENDLESS, Budget, Solution, solve
 from engine.verify import score_plain, verify
-from modules.kinds import Kinds
+from modules.catalogue import Kinds
 from services.agreement import (
     Patience,
     attended,

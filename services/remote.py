@@ -30,7 +30,7 @@ from engine.errors import (
 )
 from engine.factors import Factors
 from engine.random import Stream
-from modules.kinds import AnyKind, Kinds
+from modules.catalogue import AnyKind, Kinds
 from services.agreement import HostedTerm
 from services.bindings import Binding, binding_to_proto
 from services.dial import PATIENT, Dialing, Replicas

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Catalogue
-from modules.kinds import AnyKind, Kinds
+from modules.catalogue import AnyKind, Catalogue, Kinds
 from services.compile import Compiler
 from services.dial import Dialing
 from services.drawing import Drawing

@@ -13,9 +13,9 @@ from engine.problem import Problem
 from engine.settle import answers
 from engine.solve import Budget
 from engine.testing import check_term
-from modules.discrete.binary_image import BinaryImage
-from modules.discrete.bits import read_bits
+from modules.discrete.binary_image.term import BinaryImage
 from modules.discrete.lattice import Lattice
+from modules.shared.bits import read_bits
 
 
 def bars(count: int, seed: int) -> str:

@@ -18,8 +18,8 @@ from engine.domain import Finite, Variable
 from engine.errors import BadQuery, ModuleFault, UnknownKind
 from engine.testing import check_term
 from modules.catalogue import Catalogue
-from modules.files import loose_files
-from modules.weights import confined
+from modules.shared.files import loose_files
+from modules.shared.weights import confined
 
 BUILT_IN = {
     "discrete.all_different",
@@ -99,8 +99,8 @@ def offer(monkeypatch):
 
 def test_built_in_kinds_are_found():
     catalogue = Catalogue(entry_points=False)
-    assert set(catalogue.names()) >= BUILT_IN and not catalogue.failures
-    assert [kind.name for kind in catalogue] == sorted(catalogue.names())
+    assert set(catalogue.names()) >= BUILT_IN
+    assert [kind.name for kind in catalogue] == catalogue.names() and not catalogue.failures
 
 
 def test_groups_select_kinds():
@@ -125,7 +125,10 @@ def test_only_the_file_asked_for_is_imported(folder):
     catalogue = Catalogue(packages=("kept",), entry_points=False)
     assert catalogue.kind("lines.chain").name == "lines.chain" and not catalogue.failures
     assert "kept.lines.other" not in sys.modules
-    assert catalogue.names() == ["lines.chain"] and "lines.other" in catalogue.failures
+    assert catalogue.names() == ["lines.chain", "lines.other"] and not catalogue.failures
+    assert "kept.lines.other" not in sys.modules
+    assert [kind.name for kind in catalogue] == ["lines.chain"]
+    assert "not asked for" in catalogue.failures["lines.other"]
 
 
 @pytest.mark.parametrize(
@@ -184,10 +187,15 @@ def test_an_entry_point_to_a_package_offers_every_kind_in_it(folder, offer):
     (package / "chain.py").write_text(MODULE)
     (package / "words.py").write_text("WORDS = 3\n")
     (package / "_own.py").write_text("raise RuntimeError\n")
+    (package / "deep").mkdir()
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "deep" / "term.py").write_text("from my_lab.deep.help import Cost\n" + MODULE)
+    (package / "deep" / "help.py").write_text("Cost = float\n")
     offer(lab="my_lab")
     catalogue = Catalogue()
-    assert set(catalogue.names()) >= BUILT_IN | {"lab.chain"}
-    assert "lab.words" not in catalogue.names() and not catalogue.failures
+    assert {kind.name for kind in catalogue} >= BUILT_IN | {"lab.chain", "lab.deep"}
+    assert "begin its name with _" in catalogue.failures.pop("lab.words")
+    assert not catalogue.failures
 
 
 def test_an_entry_point_to_a_class_is_a_kind_of_its_name(folder, offer):
@@ -268,7 +276,7 @@ def test_a_broken_plugin_is_named_and_leaves_the_others_alone(name, folder, offe
     (folder / "good_plugin.py").write_text(MODULE)
     offer(bad="bad_plugin", good="good_plugin")
     catalogue = Catalogue()
-    assert "good" in catalogue.names() and set(catalogue.names()) >= BUILT_IN
+    assert {kind.name for kind in catalogue} >= BUILT_IN | {"good"}
     assert set(catalogue.failures) == {"bad"} and why in catalogue.failures["bad"]
     with pytest.raises(ModuleFault, match="module bad: "):
         catalogue.kind("bad")
@@ -277,7 +285,7 @@ def test_a_broken_plugin_is_named_and_leaves_the_others_alone(name, folder, offe
 def test_missing_plugins_are_named(offer):
     offer(gone="a_package_that_is_not_there", lost="a_package_that_is_not_there.inside:Term")
     catalogue = Catalogue()
-    assert set(catalogue.names()) >= BUILT_IN
+    assert {kind.name for kind in catalogue} >= BUILT_IN
     assert set(catalogue.failures) == {"gone", "lost"}
     with pytest.raises(ModuleFault, match="module gone: "):
         catalogue.kind("gone.kind")
@@ -287,15 +295,15 @@ def test_missing_plugins_are_named(offer):
     "spec, why",
     [
         ("modules.discrete.clause:Claus", "did you mean Clause"),
-        ("modules.pairs:Pairs", "abstract"),
-        ("modules.sites:Layout", "no term Layout"),
+        ("modules.shared.pairs:Pairs", "abstract"),
+        ("modules.shared.sites:Layout", "no term Layout"),
         ("nowhere.py", "no file nowhere.py"),
         ("modules/parameters.py", "defines no concrete Term"),
     ],
 )
 def test_what_a_user_names_wrongly_is_told(spec, why, monkeypatch):
     catalogue = Catalogue(entry_points=False, also=(spec,))
-    catalogue.names()
+    catalogue.kinds()
     ((name, said),) = catalogue.failures.items()
     assert why in said
     with pytest.raises(ModuleFault):
@@ -323,7 +331,7 @@ def test_threads_that_ask_at_once_find_the_same_kind(tmp_path: Path) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder of weights beside a secret, with a link to that."""
-    shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
+    shipped = Path(modules.discrete.__file__).parent / "tabular" / "loans.safetensors"
     home = tmp_path / "weights"
     (home / "deep").mkdir(parents=True)
     for path in (tmp_path / "secret", home / "own", home / "deep" / "other"):
@@ -359,7 +367,7 @@ def test_a_confined_name_is_inside_or_shipped(tmp_path_factory, parts: list[str]
 
 def test_weights_inside_the_folder_and_shipped_ones_are_found(home: Path) -> None:
     kind = Catalogue(weights=home).kind("discrete.tabular")
-    shipped = Path(modules.discrete.__file__).parent / "loans.safetensors"
+    shipped = Path(modules.discrete.__file__).parent / "tabular" / "loans.safetensors"
     for name, file in (
         ("own", home / "own"),
         ("deep/other", home / "deep" / "other"),
@@ -378,7 +386,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel
 
 from engine import Finite, Term, Variable
-from modules.files import Confined, File
+from modules.shared.files import Confined, File
 
 
 class Deep(BaseModel):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import BadQuery, TooLarge
-from modules.lines import lines_of, whole_of
+from modules.shared.lines import lines_of, whole_of
 from services import formats
 from services.formats import files, format_of, read
 from services.formats.query import laid_over

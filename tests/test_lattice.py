@@ -15,7 +15,7 @@ from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
 from modules.discrete.lattice import KIND, Lattice
-from modules.weights import read_weights, write_weights
+from modules.shared.weights import read_weights, write_weights
 from tests.learners import every_state
 
 

@@ -20,15 +20,15 @@ from engine.energy.lesson import Lesson
 from engine.testing import check_term
 from examples.generators.grids import grids
 from modules.discrete.all_different import AllDifferent
-from modules.discrete.counting import DIFFERENT, LineCounts, PairCounts
-from modules.discrete.evidence import Candidates, blamed, log_chance
-from modules.discrete.finding import cliques, find_rules, literal_cliques
-from modules.discrete.learned import Learned, load_learned
 from modules.discrete.learned_couplings import LearnedCouplings
-from modules.discrete.learned_rules import LearnedRules
-from modules.discrete.relations import all_pairs, geometric, pairs_of
-from modules.discrete.rule_training import Options, learned_from, report
-from modules.discrete.solved import read_solved
+from modules.discrete.learned_rules.counts import DIFFERENT, LineCounts, PairCounts
+from modules.discrete.learned_rules.examples import read_solved
+from modules.discrete.learned_rules.relations import all_pairs, geometric, pairs_of
+from modules.discrete.learned_rules.rules_file import Learned, load_learned
+from modules.discrete.learned_rules.search import cliques, find_rules, literal_cliques
+from modules.discrete.learned_rules.significance import Candidates, blamed, log_chance
+from modules.discrete.learned_rules.term import LearnedRules
+from modules.discrete.learned_rules.train import Options, learned_from, report
 
 SHIPPED = "learned_sudoku.safetensors"
 DIGITS = tuple(range(1, 10))

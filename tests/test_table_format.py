@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 from examples.generators.loans import loans, open_table, table_of
-from modules.discrete.table_changes import smallest_change
-from modules.discrete.table_model import load_model
-from modules.discrete.table_net import TableNet
-from modules.discrete.table_reading import read_grid
+from modules.discrete.tabular.counterfactual import smallest_change
+from modules.discrete.tabular.model import load_model
+from modules.discrete.tabular.network import TableNet
+from modules.discrete.tabular.reading import read_grid
 from services.cli import app
 
 WEIGHTS = {"weights": "loans.safetensors"}

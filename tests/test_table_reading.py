@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadQuery
-from modules.discrete.schema import Schema, Type
-from modules.discrete.table_cells import WORDS, decorated, number, numbers
-from modules.discrete.table_reading import read_grid
-from modules.discrete.table_types import Wanted, infer
-from modules.discrete.tabular import identifiers
+from modules.discrete.tabular.cells import WORDS, decorated, number, numbers
+from modules.discrete.tabular.reading import read_grid
+from modules.discrete.tabular.schema import Schema, Type
+from modules.discrete.tabular.term import identifiers
+from modules.discrete.tabular.types import Wanted, infer
 
 CELLS = st.text(st.sampled_from("ab1 .,;|\t\"\n'-"), max_size=6)
 

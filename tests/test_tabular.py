@@ -28,15 +28,16 @@ from engine.testing import check_term
 from engine.verify import score_plain
 from examples.generators.__main__ import SEED, query_file
 from examples.generators.loans import chance_repaid, loans, open_table, table_of
-from modules.discrete import table_judging, table_model, table_training
 from modules.discrete.clause import Clause
-from modules.discrete.schema import Schema, Type
-from modules.discrete.table_model import TableModel, chances, generated, load_model
-from modules.discrete.table_net import TableNet, fitted_temperature
-from modules.discrete.table_reading import read_grid
-from modules.discrete.table_split import Split
-from modules.discrete.table_types import Wanted, infer
-from modules.discrete.tabular import Tabular
+from modules.discrete.tabular import judging, train
+from modules.discrete.tabular.marginals import chances, generated
+from modules.discrete.tabular.model import TableModel, load_model
+from modules.discrete.tabular.network import TableNet, fitted_temperature
+from modules.discrete.tabular.reading import read_grid
+from modules.discrete.tabular.schema import Schema, Type
+from modules.discrete.tabular.split import Split
+from modules.discrete.tabular.term import Tabular
+from modules.discrete.tabular.types import Wanted, infer
 from modules.discrete.tabular_label import TabularLabel
 from tests.learners import stream
 
@@ -174,8 +175,8 @@ def test_sampled_chances_and_rows_agree_with_the_enumerated_ones(monkeypatch):
     net = random_net()
     rows = every_row(net.sizes)
     joint = torch.softmax(-net.energy(net.hot(rows)).double(), 0).view(net.sizes)
-    monkeypatch.setattr(table_model, "COMBINATIONS", 1)
-    monkeypatch.setattr(table_model, "CHAINS", 2000)
+    monkeypatch.setattr("modules.discrete.tabular.marginals.COMBINATIONS", 1)
+    monkeypatch.setattr("modules.discrete.tabular.marginals.CHAINS", 2000)
     allowed = [torch.ones(1, k, dtype=torch.bool) for k in net.sizes]
     found = chances(net, torch.full((1, 3), -1), allowed)
     schema = infer(read_grid("a,b,c\n" + "".join(f"{i},{j},{k}\n" for i, j, k in rows.tolist())))
@@ -432,10 +433,10 @@ def test_a_fair_coin_is_known_as_one(tmp_path, seed):
 @pytest.mark.parametrize("target", ["repaid", None])
 @pytest.mark.parametrize("rows", [40, 300])
 def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows, target):
-    options = table_training.Options(target=target, hidden=32)
+    options = train.Options(target=target, hidden=32)
     lesson = Lesson("", "", tmp_path / "w.safetensors")
-    split = table_training.prepared(table_of(loans(rows, rows)), options, 0)
-    made = table_training.fitted(split, options, lesson)
+    split = train.prepared(table_of(loans(rows, rows)), options, 0)
+    made = train.fitted(split, options, lesson)
     model, trained = made.model, made.trained
     at = None if target is None else split.schema.place(target)
     losses = []
@@ -445,7 +446,7 @@ def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows,
         added = 2.0 if split.schema.modelled[d].type is Type.NUMERIC else 0.5
         counts = np.bincount(learned_from, minlength=split.schema.sizes[d]) + added
         losses.append(-np.log(counts / counts.sum())[held].mean())
-    loss = table_judging.conditional_loss(model.net, split.held, at)
+    loss = judging.conditional_loss(model.net, split.held, at)
     assert loss < np.mean(losses) + 0.01 and trained.stopped == "patience"
 
 
@@ -454,8 +455,8 @@ def test_cells_that_are_all_the_same_say_nothing_about_being_surer():
     rows = torch.from_numpy(schema.codes(read_grid(labelled(60, 0, rare(1)))))
     target = schema.place("label")
     one = rows[rows[:, target] == schema.modelled[target].code("no")]
-    both = table_judging.judged_cells(Split(schema, rows, rows))[target]
-    same = table_judging.judged_cells(Split(schema, rows, one))[target]
+    both = judging.judged_cells(Split(schema, rows, rows))[target]
+    same = judging.judged_cells(Split(schema, rows, one))[target]
     assert same.one and not both.one
     assert same.chances.sum(-1).tolist() == pytest.approx([1] * len(one))
     share = same.chances[:, schema.modelled[target].code("yes")]
@@ -463,7 +464,7 @@ def test_cells_that_are_all_the_same_say_nothing_about_being_surer():
     net = TableNet(schema.sizes, 2)
     with torch.no_grad():
         net.single[net.starts[target] + schema.modelled[target].code("no")] = 1.0
-    assert table_judging.temperature_of(net, [same]) >= 1
+    assert judging.temperature_of(net, [same]) >= 1
 
 
 def test_a_column_that_stands_alone_has_its_chances_whatever_the_others_hold():
@@ -504,9 +505,9 @@ def test_a_label_that_nothing_tells_takes_nothing_from_the_other_columns(tmp_pat
 
 
 def test_held_out_rows_hold_each_label_in_its_share(tmp_path):
-    options = table_training.Options(target="label")
+    options = train.Options(target="label")
     for count, expected in ((1, 0), (2, 1), (20, 6), (100, 30)):
-        split = table_training.prepared(labelled(200, 3, rare(count)), options, 1)
+        split = train.prepared(labelled(200, 3, rare(count)), options, 1)
         target = split.schema.place("label")
         yes = split.schema.modelled[target].code("yes")
         assert len(split.held) == 60 and len(split.rows) == 140
@@ -526,7 +527,7 @@ def test_a_label_that_teaches_nothing_is_a_mistake(tmp_path, label, said):
     text = "x,y,label\n" + "".join(f"{k % 9},{'ab'[k % 2]},{label(k)}\n" for k in range(200))
     lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", params={"target": "label"})
     with pytest.raises(BadQuery, match=said) as caught:
-        table_training.learn(lesson)
+        train.learn(lesson)
     assert caught.value.mistakes[0].path == "column label" and caught.value.mistakes[0].remedy
 
 
@@ -536,7 +537,7 @@ def test_a_label_that_is_mostly_missing_is_judged_by_its_present_cells(tmp_path)
     )
     params = {"target": "label", "hidden": 4}
     lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", steps=40, params=params)
-    said = table_training.learn(lesson)[-2]
+    said = train.learn(lesson)[-2]
     assert "nan" not in said and "on 30 held-out" not in said
 
 
@@ -553,7 +554,7 @@ def test_generated_rows_keep_the_law(learned):
 
 
 def test_the_file_holds_no_code_and_says_how_it_was_made():
-    path = ROOT / "modules" / "discrete" / LOANS
+    path = ROOT / "modules" / "discrete" / "tabular" / LOANS
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         width = file.get_tensor("pairs").shape[0]
@@ -612,7 +613,7 @@ def test_seconds_end_a_training(tmp_path):
 def test_wrong_parameters_of_a_training_say_where(tmp_path, params, path):
     lesson = Lesson("x.csv", table_of(loans(3, 40)), tmp_path / "w.safetensors", params=params)
     with pytest.raises(BadQuery) as caught:
-        table_training.learn(lesson)
+        train.learn(lesson)
     assert [m.path for m in caught.value.mistakes] == [path]
 
 

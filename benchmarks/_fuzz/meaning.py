@@ -229,7 +229,8 @@ def _learned_rules(params, scope, shapes):
 @functools.cache
 def _held(name: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The texts and tensors of a shipped file of weights."""
-    raw = (SHIPPED / name).read_bytes()
+    (place,) = SHIPPED.rglob(name)
+    raw = place.read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + size])
     kinds = {"F32": np.float32, "I32": np.int32}

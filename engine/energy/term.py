@@ -4,6 +4,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +36,7 @@ class Term(Energy):
     reusable: ClassVar[bool] = True  # one object may serve many solves at once; False where each
     # solve opens something and closes it
     required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
+    shipped: ClassVar[Path | None] = None  # the folder of weights that ship with it; None: its own
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)

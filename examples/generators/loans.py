@@ -6,7 +6,7 @@ import math
 import random
 from typing import Any
 
-from modules.discrete.table_model import load_model
+from modules.discrete.tabular.model import load_model
 
 WEIGHTS = "loans.safetensors"
 

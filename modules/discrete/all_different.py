@@ -13,9 +13,9 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors, ints
-from modules.discrete.literals import first_two
 from modules.parameters import Site, Strict
-from modules.sites import OverSites, by_length, different, read_sites
+from modules.shared.literals import first_two
+from modules.shared.sites import OverSites, by_length, different, read_sites
 
 
 class Parameters(Strict):

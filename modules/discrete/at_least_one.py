@@ -6,8 +6,8 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable
 from engine.factors import Clauses, Factors
-from modules.discrete.literals import Counting
 from modules.parameters import Literal, Strict
+from modules.shared.literals import Counting
 
 
 class Parameters(Strict):

@@ -11,9 +11,9 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors
-from modules.discrete.literals import Literals, Masses
 from modules.parameters import SignedLiteral, Strict
-from modules.sites import NAMED, OverSites
+from modules.shared.literals import Literals, Masses
+from modules.shared.sites import NAMED, OverSites
 
 
 class Parameters(Strict):

@@ -10,8 +10,8 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors
-from modules.pairs import Pairs
 from modules.parameters import Site, Strict
+from modules.shared.pairs import Pairs
 
 
 class Parameters(Strict):

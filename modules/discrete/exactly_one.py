@@ -5,8 +5,8 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable
 from engine.factors import Factors
-from modules.discrete.literals import Counting
 from modules.parameters import Literal, Strict
+from modules.shared.literals import Counting
 
 
 class Parameters(Strict):

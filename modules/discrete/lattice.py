@@ -15,13 +15,13 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Table
-from modules.catalogue import validated
-from modules.discrete.bits import read_bits, taught
-from modules.files import File
-from modules.pairs import read_pairs
-from modules.parameters import Number, Site, Strict
-from modules.sites import OverSites
-from modules.weights import Weights, read_weights
+from modules.parameters import Number, Site, Strict, validated
+from modules.shared.bits import read_bits
+from modules.shared.files import File
+from modules.shared.pairs import read_pairs
+from modules.shared.sites import OverSites
+from modules.shared.training import train_and_save
+from modules.shared.weights import Weights, read_weights
 
 KIND = "discrete.lattice"
 
@@ -136,7 +136,7 @@ class Lattice(OverSites):
         except BadQuery as error:
             raise error.under("params") from None
         examples = read_bits(lesson.text, options.shape)
-        return taught(lesson, KIND, term, examples, PseudoLikelihood(), term.weights, 1e-2)
+        return train_and_save(lesson, KIND, term, examples, PseudoLikelihood(), term.weights, 1e-2)
 
     @classmethod
     def example(cls) -> "Lattice":

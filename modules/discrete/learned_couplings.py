@@ -10,9 +10,9 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Table
-from modules.discrete.learned import fit, load_learned
-from modules.discrete.learned_rules import Parameters as Parameters
-from modules.sites import OverSites
+from modules.discrete.learned_rules.rules_file import FOLDER, fit, load_learned
+from modules.discrete.learned_rules.rules_file import Parameters as Parameters
+from modules.shared.sites import OverSites
 
 SMALLEST = 0.01  # nats; couplings within it of 0 are taken as 0
 
@@ -28,6 +28,7 @@ class LearnedCouplings(OverSites):
     """
 
     calibrated = True
+    shipped = FOLDER
 
     def __init__(
         self,

@@ -15,9 +15,9 @@ from engine.decimals import decimal
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors, Sums, floats
-from modules.discrete.literals import read_literals
 from modules.parameters import Number, Strict, WeighedLiteral
-from modules.sites import NAMED, OverSites, finite, read_lists
+from modules.shared.literals import read_literals
+from modules.shared.sites import NAMED, OverSites, finite, read_lists
 
 COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
 LARGEST = 2**61  # of the sum of magnitudes, as whole numbers; above, a tolerance compares

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors
-from modules.pairs import Unequal, interleaved
 from modules.parameters import Site, Strict
-from modules.sites import different
+from modules.shared.pairs import Unequal, interleaved
+from modules.shared.sites import different
 
 
 class Parameters(Strict):

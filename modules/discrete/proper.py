@@ -12,7 +12,7 @@ from engine.domain import Finite, Variable, View
 from engine.errors import BadQuery, Mistake
 from engine.kernels.cover import EXHAUSTED, Cover, cover, search
 from modules.parameters import Site, Strict, Value
-from modules.sites import OverSites, read_sites, whole
+from modules.shared.sites import OverSites, read_sites, whole
 
 NONE, ONE, SEVERAL, UNDECIDED = range(4)  # solutions of a puzzle
 

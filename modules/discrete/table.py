@@ -18,7 +18,7 @@ from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
 from modules.parameters import Number, Strict
-from modules.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
+from modules.shared.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
 
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}

@@ -10,10 +10,11 @@ from torch import Tensor
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery
-from modules.discrete.table_net import TableNet
-from modules.discrete.tabular import Tabular, identifiers
-from modules.files import File
+from modules.discrete.tabular.model import FOLDER
+from modules.discrete.tabular.network import TableNet
+from modules.discrete.tabular.term import Tabular, identifiers
 from modules.parameters import Number, Strict
+from modules.shared.files import File
 
 TIED = 1e9  # nats that keep a label from being its own rival
 SLACK = 1e-6  # nats, relative to the arithmetic of the search
@@ -44,6 +45,7 @@ class TabularLabel(Term):
     """
 
     affine = False
+    shipped = FOLDER
 
     def __init__(
         self,

@@ -11,9 +11,17 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors, Table, floats
-from modules.pairs import agreement
 from modules.parameters import Number, Site, Strict
-from modules.sites import ROUNDS, Complaints, OverSites, check_site, finite, read_lists, rounds
+from modules.shared.pairs import agreement
+from modules.shared.sites import (
+    ROUNDS,
+    Complaints,
+    OverSites,
+    check_site,
+    finite,
+    read_lists,
+    rounds,
+)
 
 
 class Parameters(Strict):

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
-from modules.kinds import Kinds
+from modules.catalogue import Kinds
 from services.formats.base import Asked, Format
 from services.formats.files import bare_name, read_text
 

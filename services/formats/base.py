@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known
-from modules.kinds import Kinds
+from modules.catalogue import Kinds
 from services.query import Query
 from services.views import shown
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from math import isqrt
 from typing import NamedTuple
 
-from modules.lines import lines_of
+from modules.shared.lines import lines_of
 from services.formats.base import Mistakes
 from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
 from services.views import shown

@@ -8,7 +8,7 @@ nothing about colours and are skipped.
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from modules.lines import whole_of
+from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from modules.lines import lines_of, whole_of
+from modules.shared.lines import lines_of, whole_of
 from services.formats.base import Mistakes
 from services.views import shown
 

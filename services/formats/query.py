@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from modules.kinds import Kinds
+from modules.catalogue import Kinds
 from services.compile import mistakes_apart
 from services.document import parse_document
 from services.formats.base import Asked, Format

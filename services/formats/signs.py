@@ -8,7 +8,7 @@ from itertools import combinations
 from math import isqrt
 from typing import NamedTuple
 
-from modules.lines import whole_of
+from modules.shared.lines import whole_of
 from services.formats.base import Mistakes
 from services.views import shown
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from math import isqrt
 from typing import Any, ClassVar, NamedTuple
 
-from modules.lines import lines_of
+from modules.shared.lines import lines_of
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
 from services.formats.boards import read_boards
 from services.formats.signs import SYMBOLS

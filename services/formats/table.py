@@ -20,11 +20,12 @@ from typing import Any, ClassVar
 import torch
 
 from engine.errors import BadQuery, Mistake, join
-from modules.discrete.schema import Column
-from modules.discrete.table_changes import smallest_change
-from modules.discrete.table_model import TableModel, chances, load_model
-from modules.discrete.table_reading import Grid, read_grid
-from modules.discrete.tabular import identifiers
+from modules.discrete.tabular.counterfactual import smallest_change
+from modules.discrete.tabular.marginals import chances
+from modules.discrete.tabular.model import TableModel, load_model
+from modules.discrete.tabular.reading import Grid, read_grid
+from modules.discrete.tabular.schema import Column
+from modules.discrete.tabular.term import identifiers
 from services.formats.base import Asked, Format, Values, inputs
 from services.formats.files import check_utf8
 from services.query import Query, query_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from engine.errors import BadQuery, Mistake
-from modules.discrete.table_cells import Quoted
+from modules.discrete.tabular.cells import Quoted
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 LOOKED_AT = 100  # lines that tell the separator

@@ -15,9 +15,9 @@ import numpy as np
 
 from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake, known
-from modules.discrete.relations import GEOMETRY, Lines, check_names, geometric
-from modules.lines import lines_of
-from modules.sites import Complaints
+from modules.discrete.learned_rules.relations import GEOMETRY, Lines, check_names, geometric
+from modules.shared.lines import lines_of
+from modules.shared.sites import Complaints
 
 BLANKS = (".", "?", "_")
 LARGEST = 4096  # sites of one example

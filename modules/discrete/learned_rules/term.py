@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from engine.domain import Domain, Finite, Variable, View
@@ -15,28 +14,13 @@ from modules.discrete.all_different import AllDifferent
 from modules.discrete.at_least_one import AtLeastOne
 from modules.discrete.at_most_one import AtMostOne
 from modules.discrete.exactly_one import ExactlyOne
-from modules.discrete.learned import Fitted, fit, load_learned
-from modules.discrete.literals import Counting
-from modules.discrete.relations import Lines, pairs_of
-from modules.files import File
-from modules.parameters import Site, Strict
-from modules.sites import OverSites
+from modules.discrete.learned_rules.relations import Lines, pairs_of
+from modules.discrete.learned_rules.rules_file import Fitted, fit, load_learned
+from modules.discrete.learned_rules.rules_file import Parameters as Parameters
+from modules.shared.literals import Counting
+from modules.shared.sites import OverSites
 
 Groups = list[list[tuple[int, Any]]]
-
-
-class Parameters(Strict):
-    """Where the rules are, and what stands in the learned relations."""
-
-    weights: File = Field(
-        description="A file of `basin train discrete.learned_rules`; a bare name is also looked "
-        "for among those that ship with Basin."
-    )
-    relations: dict[str, list[list[Site]]] | None = Field(
-        None,
-        description="Lines of sites of each relation that the shape does not give, such as edge: "
-        "[[0, 1], [1, 2]]. Rows, columns, boxes and diagonals come from the shape.",
-    )
 
 
 class LearnedRules(OverSites):
@@ -46,8 +30,8 @@ class LearnedRules(OverSites):
     which at most, at least or exactly one is true; decided: the number of failing lines and groups.
     Affine where no line must differ; no unit. Learned without relations, it speaks of one number of
     sites; learned with relations, of boards of any size. How a rule is found, and how sure it is:
-    modules/discrete/evidence.py. BadQuery: no such file, another number of sites, an unknown value,
-    missing lines of a relation.
+    `significance.py` beside this file. BadQuery: no such file, another number of sites, an unknown
+    value, missing lines of a relation.
     """
 
     def __init__(
@@ -92,7 +76,7 @@ class LearnedRules(OverSites):
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
-        from modules.discrete.rule_training import learn  # not needed to ask
+        from modules.discrete.learned_rules.train import learn  # not needed to ask
 
         return learn(lesson)
 

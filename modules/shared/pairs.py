@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.decimals import Ints
 from engine.domain import Variable, View
-from modules.sites import Complaints, Layout, OverSites, check_site, read_lists, whole
+from modules.shared.sites import Complaints, Layout, OverSites, check_site, read_lists, whole
 
 FORM = "write it as two different sites, such as [0, 1]"
 

@@ -1,4 +1,4 @@
-"""What was learned from solved examples, as one safetensors file: rules, couplings, where from."""
+""""""
 
 import json
 from dataclasses import dataclass
@@ -8,20 +8,41 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from engine.decimals import Floats, Ints
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
-from modules.discrete.finding import Rules
-from modules.discrete.relations import GEOMETRY, Lines, all_pairs, geometric, pairs_of
-from modules.sites import Layout, read_sites
-from modules.weights import loaded, parsed, save
+from modules.discrete.learned_rules.relations import GEOMETRY, Lines, all_pairs, geometric, pairs_of
+from modules.discrete.learned_rules.search import Rules
+from modules.parameters import Site, Strict
+from modules.shared.files import File
+from modules.shared.sites import Layout, read_sites
+from modules.shared.weights import loaded, parsed, save
 
+
+class Parameters(Strict):
+    """Where the rules are, and what stands in the learned relations."""
+
+    weights: File = Field(
+        description="A file of `basin train discrete.learned_rules`; a bare name is also looked "
+        "for among those that ship with Basin."
+    )
+    relations: dict[str, list[list[Site]]] | None = Field(
+        None,
+        description="Lines of sites of each relation that the shape does not give, such as edge: "
+        "[[0, 1], [1, 2]]. Rows, columns, boxes and diagonals come from the shape.",
+    )
+
+
+FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.learned_rules.1"
 PLAIN = (
     "values", "relations", "sites", "lines", "exact", "examples", "confidence", "noise", "suspects",
     "alike", "left_out", "open",
 )  # fmt: skip
+
+
 REMEDY = "make it with `basin train discrete.learned_rules --data FILE --out W.safetensors`"
 
 
@@ -66,7 +87,7 @@ def load_learned(path: str) -> Learned:
 
     Raises BadQuery under `weights`.
     """
-    return loaded(path, Path(__file__).parent, _learned, "learned rules", REMEDY)
+    return loaded(path, FOLDER, _learned, "learned rules", REMEDY)
 
 
 @lru_cache(maxsize=8)

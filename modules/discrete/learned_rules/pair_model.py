@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from engine.decimals import Floats
 from engine.domain import Finite, Real, State, Variable
 from engine.energy import Term
-from modules.discrete.relations import all_pairs, pairs_of
-from modules.discrete.solved import Solved
+from modules.discrete.learned_rules.examples import Solved
+from modules.discrete.learned_rules.relations import all_pairs, pairs_of
 
 
 class RelationCouplings(Term):

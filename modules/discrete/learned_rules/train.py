@@ -10,11 +10,12 @@ from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
 from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.learning.objectives.sparse import Sparse
-from modules.discrete.finding import Rules, find_rules
-from modules.discrete.learned import Learned
-from modules.discrete.relations import GEOMETRY, all_pairs, geometric
-from modules.discrete.solved import Solved, read_solved
-from modules.pairwise import couplings_of, states
+from modules.discrete.learned_rules.examples import Solved, read_solved
+from modules.discrete.learned_rules.pair_model import couplings_of, states
+from modules.discrete.learned_rules.relations import GEOMETRY, all_pairs, geometric
+from modules.discrete.learned_rules.rules_file import Learned
+from modules.discrete.learned_rules.search import Rules, find_rules
+from modules.shared.training import one_thread
 
 STEPS = 400
 BATCH = 50
@@ -100,8 +101,6 @@ def _couplings(solved: Solved, rules: Rules, lesson: Lesson) -> Floats | None:
         from engine.learning.train import train
     except ImportError as error:
         raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
-    from modules.discrete.table_training import one_thread
-
     examples = Stored(states(solved))
     sites = examples.x["x"].shape[1]
     # half of the sites hidden: so a rule that others imply still shows (Emmental)

@@ -1,8 +1,6 @@
 """How `discrete.tabular` learns: schema, training, one temperature, the band of ordinary rows."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,9 +12,7 @@ from torch import Tensor
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objectives.erasure import Erasure
-from modules.catalogue import validated
-from modules.discrete.schema import Schema, Type
-from modules.discrete.table_judging import (
+from modules.discrete.tabular.judging import (
     Judge,
     begin_at_marginals,
     conditional_loss,
@@ -25,13 +21,15 @@ from modules.discrete.table_judging import (
     plain_net,
     temperature_of,
 )
-from modules.discrete.table_model import TableModel
-from modules.discrete.table_net import TableNet
-from modules.discrete.table_reading import read_grid
-from modules.discrete.table_split import Split, parted, shares
-from modules.discrete.table_types import Wanted, infer
-from modules.discrete.tabular import identifier, identifiers
-from modules.parameters import Number, Strict
+from modules.discrete.tabular.model import TableModel
+from modules.discrete.tabular.network import TableNet
+from modules.discrete.tabular.reading import read_grid
+from modules.discrete.tabular.schema import Schema, Type
+from modules.discrete.tabular.split import Split, parted, shares
+from modules.discrete.tabular.term import identifier, identifiers
+from modules.discrete.tabular.types import Wanted, infer
+from modules.parameters import Number, Strict, validated
+from modules.shared.training import one_thread
 
 try:
     from engine.learning.examples import Stored
@@ -189,17 +187,6 @@ def _judgement(made: Fitted, split: Split) -> str:
     if made.alone:
         said += f"; not told by other columns, known by frequencies alone: {', '.join(made.alone)}"
     return said
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Steps this small are slower on several threads: seven times, on a shared machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _described(schema: Schema) -> list[str]:

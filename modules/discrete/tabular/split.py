@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from engine.random import Stream
-from modules.discrete.schema import Column, Schema, Type
+from modules.discrete.tabular.schema import Column, Schema, Type
 
 HELD_OUT, MOST = 0.1, 5_000  # share of the rows that are held out, and how many at most
 SMALL_HELD_OUT, SMALL = 0.3, 90  # of few rows: a larger share, up to so many

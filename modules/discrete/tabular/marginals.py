@@ -1,79 +1,19 @@
-"""A trained table: its schema and network in one safetensors file, with exact conditional chances.
+"""Chances of cells given the others: counted where few are open, else by a chain."""
 
-Nothing in the file is code: tensors, and the schema as JSON in the header.
-"""
-
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.random import Stream
-from modules.discrete.schema import Schema
-from modules.discrete.table_net import TableNet
-from modules.weights import loaded, parsed, save
+from modules.discrete.tabular.model import TableModel
+from modules.discrete.tabular.network import TableNet
 
-FORMAT = "basin.tabular.1"
-REMEDY = "make it with `basin train discrete.tabular --data FILE.csv --out W.safetensors`"
 COMBINATIONS = 65_536  # of open cells up to which chances are exact
 CHUNK = 8_192  # rows evaluated together
 ROUNDS, CHAINS, SETTLED = 60, 64, 20  # of sampled chances: sweeps, chains a row, sweeps let go
 DRAW = 611  # lane of the stream
-
-
-@dataclass(frozen=True, eq=False)
-class TableModel:
-    """schema: of the table. net: energies in nats. target: the column it was tuned for, if any.
-
-    band: the highest energy of rows it takes for ordinary: a quantile of held-out rows, infinite
-    where there were too few. made: the command that made it.
-    """
-
-    schema: Schema
-    net: TableNet
-    target: str | None = None
-    band: float = math.inf
-    made: str = ""
-
-    def save(self, path: str | Path) -> None:
-        """Writes the file; it is whole, or the one before."""
-        about = {
-            "schema": self.schema.plain(),
-            "missing": self.schema.missing,
-            "hidden": self.net.hidden,
-            "target": self.target,
-            "band": self.band if math.isfinite(self.band) else None,
-            "made": self.made,
-        }
-        save(path, self.net.state_dict(), {"format": FORMAT, "about": json.dumps(about)})
-
-
-def load_model(path: str) -> TableModel:
-    """What a file holds; a bare name is also looked for beside the kinds that ship with Basin.
-
-    Raises BadQuery under `weights`.
-    """
-    return loaded(path, Path(__file__).parent, _model, "trained table", REMEDY)
-
-
-@lru_cache(maxsize=8)
-def _model(raw: bytes) -> TableModel:
-    metadata, tensors = parsed(raw)
-    if metadata["format"] != FORMAT:
-        raise ValueError(metadata["format"])
-    about: dict[str, Any] = json.loads(metadata["about"])
-    schema = Schema.of(about["schema"], about.get("missing"))
-    net = TableNet(schema.sizes, int(about["hidden"]))
-    net.load_state_dict(tensors)
-    net.requires_grad_(False)
-    band = math.inf if about["band"] is None else float(about["band"])
-    return TableModel(schema, net, about["target"], band, about["made"])
 
 
 @torch.no_grad()

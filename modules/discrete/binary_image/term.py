@@ -11,11 +11,11 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
-from modules.catalogue import validated
-from modules.discrete.bits import read_bits, taught
-from modules.files import File
-from modules.parameters import Strict
-from modules.weights import Weights, read_weights
+from modules.parameters import Strict, validated
+from modules.shared.bits import read_bits
+from modules.shared.files import File
+from modules.shared.training import train_and_save
+from modules.shared.weights import Weights, read_weights
 
 KIND = "discrete.binary_image"
 
@@ -115,7 +115,7 @@ class BinaryImage(Term):
         image = Variable("image", Finite((0, 1), shape))
         term = cls.untrained(image, width, examples[..., 1].mean(0), lesson.seed)
         objective = PseudoLikelihood(sites=8, clip=5.0)
-        return taught(lesson, KIND, term, examples, objective, term.weights)
+        return train_and_save(lesson, KIND, term, examples, objective, term.weights)
 
     @classmethod
     def example(cls) -> "BinaryImage":

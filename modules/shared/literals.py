@@ -19,7 +19,7 @@ from engine.domain import Domain, Variable, View
 from engine.domain.plain import plain
 from engine.errors import BadQuery
 from engine.factors import Counted, Factors, ints
-from modules.sites import (
+from modules.shared.sites import (
     NAMED,
     Complaints,
     Layout,

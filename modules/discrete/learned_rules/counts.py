@@ -14,9 +14,9 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.errors import BadQuery, Mistake
 from engine.factors import floats, ints
-from modules.discrete.evidence import Bools, Candidates
-from modules.discrete.relations import Lines, all_pairs, pairs_of
-from modules.discrete.solved import Board, Solved
+from modules.discrete.learned_rules.examples import Board, Solved
+from modules.discrete.learned_rules.relations import Lines, all_pairs, pairs_of
+from modules.discrete.learned_rules.significance import Bools, Candidates
 
 DIFFERENT, EQUAL = -1, -2
 LITERALS = 4000  # sites times values up to which every pair of sites is looked at

@@ -12,10 +12,11 @@ from engine.energy import Term
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
 from engine.random import Stream
-from modules.discrete.schema import Column, Type
-from modules.discrete.table_model import TableModel, chances, load_model, swept
-from modules.files import File
+from modules.discrete.tabular.marginals import chances, swept
+from modules.discrete.tabular.model import TableModel, load_model
+from modules.discrete.tabular.schema import Column, Type
 from modules.parameters import Number, Strict
+from modules.shared.files import File
 
 PROPOSED = 30  # Gibbs sweeps of a proposal
 LONGEST = 900  # characters of a variable's name
@@ -41,15 +42,14 @@ class Tabular(Term):
     """The energy of a row of a table, learned from examples.
 
     E = U(x) / T in nats, exp(-E) proportional to the chance of a row; U has terms for values and
-    pairs of values, and hidden units (`modules/discrete/table_net.py`); T is fitted on held-out
-    rows. Each column is one variable with one site: finite, with any of its values in any order
-    (numbers of a numeric column fall into bins), or real for a numeric column, interpolated between
-    bins. Open cells are asked; given ones are evidence. An answer whose energy lies above 99.9 % of
-    held-out rows is flagged ABSTAIN, and with `confidence` also one with an unsure cell.
-    Source: Schroeder, Ou, Li, Duncan, "Energy-based modelling for discrete and mixed data via heat
+    pairs of values, and hidden units (`network.py` beside this file); T is fitted on held-out rows.
+    Each column is one variable with one site: finite, with any of its values in any order (numbers
+    of a numeric column fall into bins), or real for a numeric column, interpolated between bins.
+    Open cells are asked; given ones are evidence. An answer whose energy lies above 99.9 % of held-
+    out rows is flagged ABSTAIN, and with `confidence` also one with an unsure cell. Source:
+    Schroeder, Ou, Li, Duncan, "Energy-based modelling for discrete and mixed data via heat
     equations on structured spaces", NeurIPS 2024 (the grid channel, every value a negative).
-    BadQuery: weights that are none, a variable that is no column, an unknown value.
-    """
+    BadQuery: weights that are none, a variable that is no column, an unknown value."""
 
     affine = False
     calibrated = True
@@ -189,9 +189,7 @@ class Tabular(Term):
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
-        from modules.discrete.table_training import (
-            learn,
-        )  # Lightning is loaded to train, not to ask
+        from modules.discrete.tabular.train import learn  # Lightning is loaded to train, not to ask
 
         return learn(lesson)
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BadQuery, Mistake, known
-from modules.discrete.table_cells import Missing, decorated, number, numbers
-from modules.discrete.table_reading import MISTAKES, Grid
+from modules.discrete.tabular.cells import Missing, decorated, number, numbers
+from modules.discrete.tabular.reading import MISTAKES, Grid
 
 
 class Type(StrEnum):

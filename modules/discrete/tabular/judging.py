@@ -11,8 +11,8 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from engine.learning.objectives.erasure import Conditionals, column_losses
-from modules.discrete.table_net import TableNet, fitted_temperature
-from modules.discrete.table_split import Split, shares
+from modules.discrete.tabular.network import TableNet, fitted_temperature
+from modules.discrete.tabular.split import Split, shares
 
 
 class Judged(NamedTuple):

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.errors import BadQuery, Mistake, known
-from modules.discrete.schema import Column, Schema, Type
-from modules.discrete.table_cells import Missing, dated, decorated, number, numbers
-from modules.discrete.table_reading import MISTAKES, SEPARATORS, Grid
+from modules.discrete.tabular.cells import Missing, dated, decorated, number, numbers
+from modules.discrete.tabular.reading import MISTAKES, SEPARATORS, Grid
+from modules.discrete.tabular.schema import Column, Schema, Type
 
 FEW = 12  # different numbers up to which a column is ordinal
 NAMES = 256  # different names up to which a column is nominal

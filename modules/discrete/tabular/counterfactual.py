@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.discrete.table_model import CHUNK
-from modules.discrete.table_net import TableNet
+from modules.discrete.tabular.marginals import CHUNK
+from modules.discrete.tabular.network import TableNet
 
 
 class Change(NamedTuple):

@@ -9,10 +9,17 @@ from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
 from engine.factors import Different, Factors, ints
 from engine.factors.tightened import deduced
-from modules.discrete.counting import DIFFERENT, EQUAL, LineCounts, PairCounts
-from modules.discrete.evidence import Bools, Candidates, blamed, needed, strong, threshold
-from modules.discrete.relations import Lines, all_pairs
-from modules.discrete.solved import Solved
+from modules.discrete.learned_rules.counts import DIFFERENT, EQUAL, LineCounts, PairCounts
+from modules.discrete.learned_rules.examples import Solved
+from modules.discrete.learned_rules.relations import Lines, all_pairs
+from modules.discrete.learned_rules.significance import (
+    Bools,
+    Candidates,
+    blamed,
+    needed,
+    strong,
+    threshold,
+)
 
 ALIKE = 0.9  # share of the evidence
 LOOKS = 8  # families of tests that share the chance of an error: four, each looked at twice

@@ -1,0 +1,1 @@
+"""Rules found in solved examples."""

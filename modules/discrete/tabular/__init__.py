@@ -1,0 +1,1 @@
+"""Rows of a table: which value of a cell goes with the others."""

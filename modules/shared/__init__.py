@@ -1,0 +1,1 @@
+"""What kinds of several fields share; never looked through for kinds."""
