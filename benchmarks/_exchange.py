@@ -25,9 +25,10 @@ from engine import Budget, Problem, Real, Term, Variable
 from engine.energy import Energy, Sum
 from engine.minimizers.descent import Descent
 from engine.solve import solve
-from services.dial import Dialing
-from services.remote import Remote, RemoteKinds
-from services.serving import tune_malloc
+from services.remote.kinds import RemoteKinds
+from services.remote.term import Remote
+from services.rpc.tuning import tune_malloc
+from services.settings import Dialing
 from tests.serving_kit import Process
 
 STEPS = 40  # of one solve

@@ -81,7 +81,7 @@ async def _echo() -> None:
 
 def _keep(address: str) -> None:
     """Host `Pull` in a process of its own, and when that ends in another: all code is loaded."""
-    from services.host import run
+    from services.host.app import run
 
     while True:
         number = os.fork()  # before anything of gRPC runs

@@ -11,9 +11,9 @@ from engine import Term, Variable
 from engine.domain import Domain
 from modules.catalogue import Catalogue
 from services.query import Query, query_of
-from services.reason import Reasoner
-from services.server import create_server
-from services.serving import run
+from services.reasoner.reason import Reasoner
+from services.rpc.server import run
+from services.server.app import create_server
 
 SITES, PARTICLES, STEPS = 20, 64, 300  # of a learned solve
 

@@ -19,18 +19,19 @@ from benchmarks._hosted import KINDS, catalogue
 from benchmarks.common import ROOT, Row, at_least, at_most, percentile
 from engine.errors import BasinError, Cancelled
 from services.client import Client
-from services.host import NAME, add_host, build_host, make_workers
+from services.host.app import add_host, build_host, make_workers
+from services.host.servicer import NAME
 from services.query import Options, query_of
-from services.reading import Reader
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.scheduler import Scheduler
-from services.server import create_server
-from services.serving import start
-from services.solving import wanted
+from services.reasoner.deadline import Stop
+from services.reasoner.reason import Reasoner
+from services.reasoner.scheduler import Scheduler
+from services.remote.kinds import RemoteKinds
+from services.rpc.server import start
+from services.server.app import create_server
+from services.server.request_cache import Reader
+from services.server.solve import wanted
 from services.v1 import reasoner_pb2
-from services.wire import query_to_proto
-from services.workers import Stop
+from services.wire.query import query_to_proto
 from tests.serving_kit import Loop
 
 

@@ -18,7 +18,7 @@ import torch
 
 from examples.generators import VARIANTS
 from modules.catalogue import Catalogue
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -40,10 +40,11 @@ from examples.processes import started
 from services.client import Client
 from services.formats.sudoku import sudoku_query
 from services.query import Options, Query, query_of
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
-from services.wire import answer_from_proto, query_to_proto
+from services.wire.answer import answer_from_proto
+from services.wire.query import query_to_proto
 
 Section = Callable[..., Iterable[Row]]  # rows, of a seed
 

@@ -12,9 +12,9 @@ from benchmarks.common import Row, at_least, at_most, clock, reasoner, variant
 from engine.answer import Answer, Status
 from engine.domain import flatten
 from examples.generators import VARIANTS
-from services.change import Change
 from services.query import TermSpec, query_of, spec_of
-from services.talk import Talk
+from services.query.change import Change
+from services.reasoner.session import Talk
 
 Query = dict[str, Any]
 KINDS = {

@@ -28,7 +28,7 @@ from examples.processes import service  # noqa: E402
 from services import formats  # noqa: E402
 from services.client import Client  # noqa: E402
 from services.query import Options, Query  # noqa: E402
-from services.wire import Progress, Result  # noqa: E402
+from services.wire.events import Progress, Result  # noqa: E402
 
 BUILT_IN = (
     "discrete.all_different",

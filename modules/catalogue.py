@@ -1,25 +1,11 @@
-"""Kinds of energy by name: found in packages, in entry points, and where a user points.
+""""""
 
-The listing is the catalogue: whatever stands in a field of a package under a name without a
-leading `_` is a kind, and defines exactly one concrete Term. It is a file, or a folder with a
-`term.py` and whatever else it needs. Its name says where it was found:
-
-    modules/<field>/<name>.py of a package              field.name
-    modules/<field>/<name>/term.py of a package         field.name
-    entry point NAME -> a module                        NAME
-    entry point NAME -> a package                       NAME.<kind>, for each kind in it
-    entry point NAME -> module:Class                    NAME
-    `module:Class` of an importable module              module.Class
-    `FILE.py`, or `FILE.py:Class`                       the stem of the file, or stem.Class
-
-Entry points stand in the group `basin.modules`. The last two are named by the user who starts a
-process (`basin check`, `basin host`), never by a query.
-"""
-
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -41,6 +27,22 @@ from modules.parameters import concrete_terms, parameters, signature, validated
 from modules.shared.files import Confine
 from modules.shared.weights import confined
 from modules.validation import shown
+
+
+def version_of(term: type[Term]) -> str:
+    """Changes with the source of the term's file; empty where there is none."""
+    try:
+        source = inspect.getsource(inspect.getmodule(term) or term)
+    except (OSError, TypeError):
+        return ""
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
+
+
+def spelled(kind: str) -> str:
+    """The name a catalogue gives a kind: `module:Class` is `module.Class`, FILE.py its stem."""
+    path, _, name = kind.rpartition(":") if not kind.endswith(".py") else (kind, "", "")
+    stem = os.path.basename(path)[:-3] if path.endswith(".py") else path
+    return ".".join(part for part in (stem, name) if part)
 
 
 class AnyKind(Protocol):
@@ -90,6 +92,8 @@ class Kinds(Protocol):
 
 
 GROUP = "basin.modules"  # of entry points
+
+
 SHARED = "shared"  # the folder of a package that holds no kinds
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from modules.catalogue import Catalogue
 from services.client import Client
-from services.host import create_host
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
-from services.serving import Service
+from services.host.app import create_host
+from services.reasoner.reason import Reasoner
+from services.remote.kinds import RemoteKinds
+from services.rpc.server import Service
+from services.server.app import create_server
 from tests.serving_kit import KINDS, Loop, Process
 
 

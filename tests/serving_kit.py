@@ -187,7 +187,7 @@ class Process:
         self.began = time.monotonic()
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", *arguments],
+            [sys.executable, "-m", "services.cli.commands", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -14,7 +14,7 @@ from services.formats.boards import read_boards
 from services.formats.signs import BLANKS, Puzzle
 from services.formats.sudoku import Sudoku
 from services.query import Options
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 from tests.puzzles import SIGNS, grid, puzzle, solutions, written
 
 SIZE = st.sampled_from([4, 9, 16, 25])

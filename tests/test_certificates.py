@@ -13,10 +13,10 @@ from engine.answer import Status
 from engine.errors import BadQuery
 from engine.minimizer import Minimizer
 from modules.catalogue import Catalogue
-from services import minimizers
-from services.minimizers import minimizer_named
 from services.query import Options, query_of
-from services.reason import Reasoner
+from services.reasoner import minimizers
+from services.reasoner.minimizers import minimizer_named
+from services.reasoner.reason import Reasoner
 from tests.small import flat, small_query, solutions
 
 REASONER = Reasoner(Catalogue(entry_points=False))

@@ -11,7 +11,7 @@ from engine.kernels import clauses as learning
 from engine.search.simplify import simplified
 from modules.catalogue import Catalogue
 from services.query import Options, query_of
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 from tests.formulas import VARIABLES, drawn, models, pigeons
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services import ask as asking
-from services.cli import app
+from services.cli import app, ask
 from tests.puzzles import puzzle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -514,7 +513,7 @@ def test_services_refuse_wrong_settings(call, said, basin):
 def test_interrupt_writes_what_was_found(basin, monkeypatch):
     write("a.cnf", CNF)
     write("b.cnf", CNF)
-    real = asking._solver(None)
+    real = ask._solver(None)
 
     def pressed(query, options, watch, stop):
         answers = real(query, options, watch, stop)
@@ -522,7 +521,7 @@ def test_interrupt_writes_what_was_found(basin, monkeypatch):
         assert stop()
         return answers
 
-    monkeypatch.setattr(asking, "_solver", lambda server: pressed)
+    monkeypatch.setattr(ask, "_solver", lambda server: pressed)
     done = basin("ask", "a.cnf", "b.cnf", "--json")
     assert done.code == 130
     assert [a["instance"] for a in done.answers] == ["a.cnf#1"]
@@ -629,7 +628,7 @@ def run(seed):
 
 def command(*args: str, **options) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "services.cli", *args],
+        [sys.executable, "-m", "services.cli.commands", *args],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -648,7 +647,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
         name in out
         for name in ("ask", "score", "session", "serve", "host", "kinds", "new", "bench")
     )
-    code = "import sys, services.cli; print(*sys.modules)"
+    code = "import sys, services.cli.commands; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert not {"torch", "pydantic", "grpc", "engine"} & set(loaded.stdout.split())
 
@@ -656,7 +655,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
 def test_a_local_ask_loads_no_grpc(tmp_path):
     (tmp_path / "a.txt").write_text(puzzle(4, 1)[0])
     code = (
-        "import sys; from services.ask import Wishes, ask; code = ask(Wishes(['a.txt']));"
+        "import sys; from services.cli.ask import Wishes, ask; code = ask(Wishes(['a.txt']));"
         "print('grpc' in sys.modules, 'google.protobuf' in sys.modules, code, file=sys.stderr)"
     )
     done = subprocess.run(

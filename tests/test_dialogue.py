@@ -11,7 +11,7 @@ import pytest
 
 from modules.catalogue import Catalogue
 from services.query import query_of
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 from tests.serving_kit import GRID, Process, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -26,7 +26,7 @@ def talk(folder: Path, lines: list[Any], *options: str) -> tuple[int, list[dict[
     file = folder / "board.json"
     file.write_text(json.dumps(sudoku(terms=TERMS)))
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli", "session", str(file), *options],
+        [sys.executable, "-m", "services.cli.commands", "session", str(file), *options],
         input="\n".join(json.dumps(line) for line in lines), cwd=ROOT,
         capture_output=True, text=True,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_file_that_makes_no_session_is_told(tmp_path: Path) -> None:
     (tmp_path / "two.txt").write_text("1..." + "." * 12 + "\n" + "2..." + "." * 12 + "\n")
     for file, why in (("two.txt", "2 rows"), ("none.json", "none.json")):
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli", "session", str(tmp_path / file)],
+            [sys.executable, "-m", "services.cli.commands", "session", str(tmp_path / file)],
             input="", cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr

@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 
 from engine.errors import BadQuery, ModuleFault
 from modules.catalogue import Catalogue
-from services import dialogue
-from services.ask import Wishes, ask
+from services.cli import session
+from services.cli.ask import Wishes, ask
+from services.cli.sample import sample
 from services.client import Client
-from services.compile import mistakes_apart
-from services.exchange import Exchanges
 from services.query import query_of
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.sample import sample
-from services.sampling import sampled, sampling_of
-from services.server import create_server
-from services.serving import Service
-from services.talk import Talk
-from services.wire import Progress, Result
+from services.query.sampling import sampling_of
+from services.reasoner.diagnose import mistakes_apart
+from services.reasoner.reason import Reasoner
+from services.reasoner.sample import sampled
+from services.reasoner.session import Talk
+from services.remote.exchanges import Exchanges
+from services.remote.kinds import RemoteKinds
+from services.rpc.server import Service
+from services.server.app import create_server
+from services.wire.events import Progress, Result
 from tests.serving_kit import Loop, soft
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -199,7 +200,7 @@ def test_a_liar_is_a_fault_on_the_command_line(
         lambda: ask(Wishes([str(file)], server=server)),
         lambda: ask(Wishes([str(file)], server=server, score=True, given='{"x": [1]}')),
         lambda: sample(Wishes([str(file)], server=server), 2, 1.0),
-        lambda: dialogue.session(str(file), server),
+        lambda: session.session(str(file), server),
     ):
         assert way() == 3
         said = capsys.readouterr()

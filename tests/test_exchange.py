@@ -29,26 +29,27 @@ from engine.minimizers.descent import Descent
 from engine.random import Stream as Draws
 from engine.solve import solve
 from modules.catalogue import Catalogue
-from services import region
-from services.agreement import STOP
-from services.bell import MOST, Bell, HostBell
-from services.bindings import Binding, binding_to_proto
-from services.dial import Dialing
-from services.evaluation import LIGHT, SMALL, STEADY, Evaluation, Pace
-from services.exchange import LASTING, LENT, SHARED, Exchanges
-from services.frames import Frame, load
-from services.host import NAME, Host, add_host, build_host, make_workers
-from services.hosted import Hosted
-from services.limits import DEFAULT
+from services.host.app import add_host, build_host, make_workers
+from services.host.bound_term import Hosted
+from services.host.servicer import NAME, Host
+from services.host.stream import LIGHT, SMALL, STEADY, Evaluation, Pace
 from services.query import query_of
-from services.reason import Reasoner
-from services.region import Regions, attach, bell_of
-from services.remote import Remote, RemoteKinds
-from services.serving import Service, start
-from services.tensors import share, view, within
+from services.reasoner.reason import Reasoner
+from services.remote.exchanges import LASTING, LENT, SHARED, Exchanges
+from services.remote.kinds import RemoteKinds
+from services.remote.lifecycle import STOP
+from services.remote.term import Remote
+from services.rpc.server import Service, start
+from services.settings import DEFAULT, Dialing
+from services.transport import shared_memory
+from services.transport.frames import Frame, load
+from services.transport.pipes import MOST, Bell, HostBell
+from services.transport.shared_memory import Regions, attach, bell_of
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.v1 import tensor_pb2
+from services.wire.binding import Binding, binding_to_proto
+from services.wire.tensors import share, view, within
 from tests.serving_kit import Loop, Process, soft
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -395,8 +396,8 @@ def test_without_shared_memory_tensors_go_in_line(
     small = replace(DEFAULT, region_bytes=4096)
     host, address = running.host(shared_memory=True, limits=small)
     other, elsewhere = running.host(shared_memory=True)
-    for at, attaching in ((address, region.attach), (elsewhere, lambda told: None)):
-        monkeypatch.setattr("services.exchange.attach", attaching)
+    for at, attaching in ((address, shared_memory.attach), (elsewhere, lambda told: None)):
+        monkeypatch.setattr("services.remote.exchanges.attach", attaching)
         kinds = running.kinds(at)
         check_pull(pull(kinds, WIDE), torch.rand(64, WIDE))
         kinds.close()

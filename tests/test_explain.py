@@ -12,10 +12,10 @@ from engine.answer import Status
 from engine.explain.conflict import conflict, smallest_hitting_set
 from engine.solve import Budget
 from modules.catalogue import Catalogue
-from services.compile import Compiler
-from services.limits import DEFAULT
 from services.query import Options, query_of
-from services.reason import Reasoner
+from services.reasoner.compile import Compiler
+from services.reasoner.reason import Reasoner
+from services.settings import DEFAULT
 from tests.small import flat, small_query, solutions
 
 REASONER = Reasoner(Catalogue(entry_points=False))

@@ -17,17 +17,17 @@ from engine import Finite, Variable
 from engine.answer import Status
 from engine.errors import BadQuery, BasinError, ModuleFault, ModuleUnavailable
 from modules.catalogue import Catalogue
-from services import served
+from services.cli import serve
 from services.client import Client
-from services.compile import compile_query
-from services.faults import error_of_call
 from services.query import query_of
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
-from services.serving import Service
+from services.reasoner.compile import compile_query
+from services.reasoner.reason import Reasoner
+from services.remote.kinds import RemoteKinds
+from services.rpc.server import Service
+from services.rpc.status import error_of_call
+from services.server.app import create_server
 from services.v1 import query_pb2, reasoner_pb2, value_pb2
-from services.wire import query_to_proto
+from services.wire.query import query_to_proto
 from tests.serving_kit import GRID, Loop, Process, soft, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -329,14 +329,14 @@ def test_the_commands_refuse_what_makes_no_sense(capsys: pytest.CaptureFixture[s
     """Exit code 2, one line for each mistake; nothing is started."""
     open_to_all = "0.0.0.0:0"
     for call, said in (
-        (lambda: served.serve(open_to_all, None, [], None, False, False), "--insecure-listen"),
-        (lambda: served.host(["discrete.clause"], open_to_all, False, False), "--insecure-listen"),
-        (lambda: served.host(["discrete.clauses"], "127.0.0.1:0", False, False), "discrete.clause"),
+        (lambda: serve.serve(open_to_all, None, [], None, False, False), "--insecure-listen"),
+        (lambda: serve.host(["discrete.clause"], open_to_all, False, False), "--insecure-listen"),
+        (lambda: serve.host(["discrete.clauses"], "127.0.0.1:0", False, False), "discrete.clause"),
         (
-            lambda: served.serve("127.0.0.1:0", "discreet", [], None, False, False),
+            lambda: serve.serve("127.0.0.1:0", "discreet", [], None, False, False),
             "did you mean discrete",
         ),
-        (lambda: served.serve("127.0.0.1:0", None, ["x"], None, False, False), "KIND=HOST:PORT"),
+        (lambda: serve.serve("127.0.0.1:0", None, ["x"], None, False, False), "KIND=HOST:PORT"),
     ):
         code = call()
         told = capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.figures import page
+from services.cli.bench_report import page
 
 ROOT = Path(__file__).resolve().parents[1]
 MACHINE = {

@@ -18,12 +18,12 @@ from engine.answer import Answer, Flag
 from engine.errors import BadQuery
 from modules.catalogue import Catalogue
 from services.client import Client
-from services.compile import compile_query
-from services.minimizers import minimizer_named
 from services.query import Options, query_of
-from services.reason import Reasoner
-from services.server import create_server
-from services.serving import Service
+from services.reasoner.compile import compile_query
+from services.reasoner.minimizers import minimizer_named
+from services.reasoner.reason import Reasoner
+from services.rpc.server import Service
+from services.server.app import create_server
 from tests.serving_kit import Loop
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -140,7 +140,7 @@ def test_no_minimizer_is_told_over_the_wire(served: Client, wrong: str) -> None:
 def test_the_first_interrupt_gives_the_best_so_far(tmp_path: Path, name: str) -> None:
     file = tmp_path / "hard.json"
     file.write_text(json.dumps(HARD[name]()))
-    command = ["-m", "services.cli", "ask", str(file), "--minimizer", name, "--json"]
+    command = ["-m", "services.cli.commands", "ask", str(file), "--minimizer", name, "--json"]
     process = subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )

@@ -464,7 +464,7 @@ def test_saving_without_couplings_leaves_none(tmp_path):
 
 
 def basin(*words):
-    command = [sys.executable, "-m", "services.cli", *words]
+    command = [sys.executable, "-m", "services.cli.commands", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 

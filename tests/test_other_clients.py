@@ -15,9 +15,9 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from modules.catalogue import Catalogue
-from services.reason import Reasoner
-from services.server import create_server
-from services.serving import Service
+from services.reasoner.reason import Reasoner
+from services.rpc.server import Service
+from services.server.app import create_server
 from tests.serving_kit import BOXES, COLUMNS, PUZZLE, ROWS, Loop
 
 pytest_plugins = ["tests.serving_fixtures"]  # its fixtures

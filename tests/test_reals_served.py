@@ -14,11 +14,11 @@ from engine import Budget, Problem, Real, Variable, answers
 from engine.domain import Finite, flatten
 from modules.catalogue import Catalogue
 from services.client import Client
-from services.host import create_host
-from services.minimizers import minimizer_named
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
+from services.host.app import create_host
+from services.reasoner.minimizers import minimizer_named
+from services.reasoner.reason import Reasoner
+from services.remote.kinds import RemoteKinds
+from services.server.app import create_server
 from tests.serving_kit import Loop
 
 pytest_plugins = ["tests.serving_fixtures"]

@@ -22,14 +22,14 @@ from engine.solve.batch import Batch, Stepped
 from engine.start import Start
 from engine.verify import verify
 from modules.catalogue import Catalogue
-from services.compile import Compiler
 from services.query import query_of
-from services.reading import Reader
-from services.scheduler import Aside, Scheduler, Wanted
+from services.reasoner.compile import Compiler
+from services.reasoner.deadline import Stop
+from services.reasoner.scheduler import Aside, Scheduler, Wanted
+from services.server.request_cache import Reader
 from services.v1 import query_pb2
-from services.values import to_assignment
-from services.wire import query_to_proto
-from services.workers import Stop
+from services.wire.query import query_to_proto
+from services.wire.values import to_assignment
 from tests.serving_kit import GRID, sudoku
 
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from services import bench, served
-from services.cli import app
+from services.cli import app, bench, serve
 from tests.serving_kit import Process
 
 pytest_plugins = ["tests.serving_fixtures"]
@@ -32,7 +31,7 @@ SAID: dict[str, list[tuple[Any, list[str]]]] = {
     "insecure_listen": [(True, ["--insecure-listen"]), (False, ["--no-insecure-listen"])],
     "shared_memory": [(True, ["--shared-memory"]), (False, ["--no-shared-memory"])],
     "weights": [(".", ["--weights", "."]), ("/", ["--weights", "/"]), ("/", ["--files", "/"])],
-    "log_level": [(level, ["--log-level", level]) for level in served.LEVELS],
+    "log_level": [(level, ["--log-level", level]) for level in serve.LEVELS],
     "remote": [({kind: ["h:1"]}, ["--remote", f"{kind}=h:1"]) for kind in ("a.b", "c")],
 }  # fmt: skip
 
@@ -54,20 +53,20 @@ def test_flags_that_are_given_win_whatever_they_say(
     path.write_text(yaml.safe_dump({name: value for name, (value, _) in file.items()}))
     words = list(itertools.chain.from_iterable(words for _, words in flags.values()))
     words += ["--config", str(path)] if config else []
-    seen: list[served.Settings] = []
+    seen: list[serve.Settings] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(served, "_run", lambda settings: (seen.append(settings), 0)[1])
+        patch.setattr(serve, "_run", lambda settings: (seen.append(settings), 0)[1])
         done = CliRunner().invoke(app, ["serve", *words])
     assert done.exit_code == 0, done.output
     wanted = {name: value for name, (value, _) in flags.items()}
     below = {name: value for name, (value, _) in file.items()} if config else {}
-    assert seen == [served.Settings(**(below | wanted))]
+    assert seen == [serve.Settings(**(below | wanted))]
 
 
 def test_what_is_no_level_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert served.serve(log_level="loud") == 2
+    assert serve.serve(log_level="loud") == 2
     assert "log_level" in capsys.readouterr().err
-    assert served.host(["discrete.clause"], "127.0.0.1:0", False, False, log_level="loud") == 2
+    assert serve.host(["discrete.clause"], "127.0.0.1:0", False, False, log_level="loud") == 2
     assert "known: debug, error, info, warning" in capsys.readouterr().err
 
 

@@ -23,26 +23,24 @@ from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, Overloaded, UnknownKind
 from modules.catalogue import Catalogue
 from services import agreement
-from services.agreement import check_answers, remotes_of
 from services.client import Client
-from services.dial import Dialing
 from services.query import query_of
-from services.reason import Reasoner
-from services.remote import Remote, RemoteKinds
-from services.server import create_server
-from services.serving import Service, check_address
-from services.structure import digest_of
+from services.reasoner.reason import Reasoner
+from services.remote.agreement import check_answers
+from services.remote.kinds import RemoteKinds
+from services.remote.lifecycle import remotes_of
+from services.remote.term import Remote
+from services.rpc.address import check_address
+from services.rpc.server import Service
+from services.server.app import create_server
+from services.settings import Dialing, Policy
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.v1 import reasoner_pb2
-from services.wire import (
-    Progress,
-    Result,
-    answer_from_proto,
-    query_from_proto,
-    query_to_proto,
-)
-from services.workers import Policy
+from services.wire.answer import answer_from_proto
+from services.wire.events import Progress, Result
+from services.wire.query import query_from_proto, query_to_proto
+from services.wire.structure import digest_of
 from tests.serving_kit import GRID, ROWS, Loop, Process, soft, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]  # its fixtures
@@ -317,7 +315,7 @@ def test_a_served_reasoner_reads_weights_of_its_folder_alone(
     command = ["sample", str(file), "--count", "8", "--seed", "3", "--json"]
     here, there = (
         subprocess.run(
-            [sys.executable, "-m", "services.cli", *command, *server],
+            [sys.executable, "-m", "services.cli.commands", *command, *server],
             cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
         ).stdout
         for server in ((), ("--server", process.address))

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from engine import BadQuery, Factors, Finite, Variable
 from engine.factors import Clauses, Counted, Different, Sums, Table, conditional, floats, ints
 from modules.catalogue import Catalogue
-from services.agreement import cost_of
-from services.structure import (
+from services.remote.agreement import cost_of
+from services.v1 import module_pb2 as pb
+from services.wire.structure import (
     check_factors,
     check_fit,
     digest_of,
     factors_from_proto,
     factors_to_proto,
 )
-from services.v1 import module_pb2 as pb
 
 
 @st.composite

@@ -567,7 +567,7 @@ def test_the_file_holds_no_code_and_says_how_it_was_made():
 
 def command(tmp_path, work, steps):
     return [
-        sys.executable, "-m", "services.cli", "train", "discrete.tabular",
+        sys.executable, "-m", "services.cli.commands", "train", "discrete.tabular",
         "--data", str(tmp_path / "loans.csv"), "--out", str(tmp_path / f"{work}.safetensors"),
         "--steps", str(steps), "--seed", "4", "--work", str(tmp_path / work),
         "--params", '{"hidden": 8, "bins": 8}',

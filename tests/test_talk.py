@@ -22,16 +22,15 @@ from engine.errors import (
 )
 from modules.catalogue import Catalogue
 from services.client import Client
-from services.limits import DEFAULT
 from services.query import query_of
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
-from services.serving import Service
+from services.reasoner.reason import Reasoner
+from services.remote.kinds import RemoteKinds
+from services.rpc.server import Service
+from services.server.app import create_server
+from services.settings import DEFAULT, Policy
 from services.v1 import session_pb2 as pb
 from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
-from services.wire import query_to_proto
-from services.workers import Policy
+from services.wire.query import query_to_proto
 from tests.serving_kit import GRID, Loop, soft, sudoku
 
 pytest_plugins = ["tests.serving_fixtures"]  # its fixtures

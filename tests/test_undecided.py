@@ -35,10 +35,10 @@ from modules.discrete.not_equal import NotEqual
 from modules.discrete.proper import Proper
 from modules.discrete.table import Table
 from services.client import Client
-from services.host import create_host
-from services.reason import Reasoner
-from services.remote import RemoteKinds
-from services.server import create_server
+from services.host.app import create_host
+from services.reasoner.reason import Reasoner
+from services.remote.kinds import RemoteKinds
+from services.server.app import create_server
 from tests.serving_kit import Loop
 
 pytest_plugins = ["tests.serving_fixtures"]

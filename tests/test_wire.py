@@ -42,10 +42,7 @@ from engine.errors import (
     Unavailable,
     UnknownKind,
 )
-from services import faults, wire
-from services.bindings import Binding, binding_from_proto, binding_to_proto
-from services.door import Door
-from services.limits import Limits
+from services import wire
 from services.query import (
     Budget,
     FiniteSpec,
@@ -57,15 +54,19 @@ from services.query import (
     plain_query,
     query_of,
 )
-from services.tensors import put, put_all, take, take_all
+from services.query.views import check_view, parse_view
+from services.rpc.errors import Door
+from services.rpc.status import REQUEST_KEY, error_of, error_of_call, status_of
+from services.settings import Limits
 from services.v1 import module_pb2, query_pb2, reasoner_pb2, tensor_pb2, value_pb2
 from services.v1.reasoner_pb2_grpc import (
     ReasonerServiceServicer,
     ReasonerServiceStub,
     add_ReasonerServiceServicer_to_server,
 )
-from services.values import from_value, to_value
-from services.views import check_view, parse_view
+from services.wire.binding import Binding, binding_from_proto, binding_to_proto
+from services.wire.tensors import put, put_all, take, take_all
+from services.wire.values import from_value, to_value
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -363,7 +364,7 @@ mistakes = st.builds(Mistake, path=st.text(max_size=9), problem=labels, remedy=s
 
 @given(st.sampled_from([BadQuery, UnknownKind, TooLarge]), st.lists(mistakes, max_size=4))
 def test_mistakes_come_back_as_the_same_exception(kind, given_mistakes):
-    back = faults.error_of(faults.status_of(kind(*given_mistakes)))
+    back = error_of(status_of(kind(*given_mistakes)))
     assert type(back) is kind
     assert back.mistakes == tuple(given_mistakes)
 
@@ -379,7 +380,7 @@ def test_mistakes_come_back_as_the_same_exception(kind, given_mistakes):
     ],
 )
 def test_every_other_exception_comes_back(error):
-    back = faults.error_of(faults.status_of(error))
+    back = error_of(status_of(error))
     assert type(back) is type(error)
     assert (str(back), vars(back)) == (str(error), vars(error))
 
@@ -388,21 +389,21 @@ def test_every_other_exception_comes_back(error):
 def test_details_never_exceed_their_room(few, times, letter):
     long = Mistake(letter * times, letter * times, letter * times)
     error = BadQuery(*few, *([long] * 20))
-    status = faults.status_of(error, "r" * 500)
+    status = status_of(error, "r" * 500)
     assert status.ByteSize() <= 4096
-    back = faults.error_of(status)
+    back = error_of(status)
     told = [m for m in back.mistakes if "more mistakes" not in m.problem]
     cut = sum(int(m.problem.split()[0]) for m in back.mistakes if "more mistakes" in m.problem)
     assert len(told) + cut == len(error.mistakes)
 
 
 def test_a_status_of_a_stranger_is_judged_by_its_code():
-    stranger = faults.status_of(Unavailable("gone"))
+    stranger = status_of(Unavailable("gone"))
     stranger.ClearField("details")
-    assert type(faults.error_of(stranger)) is Unavailable
-    assert type(faults.error_of(stranger, module="my.kind")) is ModuleUnavailable
+    assert type(error_of(stranger)) is Unavailable
+    assert type(error_of(stranger, module="my.kind")) is ModuleUnavailable
     stranger.code = 999
-    assert type(faults.error_of(stranger)) is BasinError
+    assert type(error_of(stranger)) is BasinError
 
 
 # --- what people get wrong --------------------------------------------------------------------
@@ -745,29 +746,29 @@ def test_the_door_tells_mistakes_and_hides_bugs(caplog):
         ask = reasoner_pb2.DescribeKindRequest
         error = await _failure(stub.DescribeKind(ask(kind="unknown")))
         assert error.code() == grpc.StatusCode.NOT_FOUND
-        back = faults.error_of_call(error)
+        back = error_of_call(error)
         assert type(back) is UnknownKind
         assert back.mistakes == (Mistake("terms[0].kind", "'x' is unknown", "known: y"),)
 
-        call = stub.DescribeKind(ask(kind="bug"), metadata=[(faults.REQUEST_KEY, "number-7")])
+        call = stub.DescribeKind(ask(kind="bug"), metadata=[(REQUEST_KEY, "number-7")])
         error = await _failure(call)
         assert error.code() == grpc.StatusCode.INTERNAL
         assert "secret" not in str(error.details()) + str(error.trailing_metadata())
         assert "number-7" in error.details()
-        assert type(faults.error_of_call(error)) is BasinError
+        assert type(error_of_call(error)) is BasinError
 
         error = await _failure(stub.DescribeKind(ask(kind="abort")))
         assert (error.code(), error.details()) == (grpc.StatusCode.ABORTED, "on purpose")
 
         error = await _failure(stub.DescribeKind(ask(kind="sleep"), timeout=0.1))
-        assert type(faults.error_of_call(error)) is OutOfTime
+        assert type(error_of_call(error)) is OutOfTime
 
         error = await _failure(stub.Solve(reasoner_pb2.SolveRequest()))
         assert error.code() == grpc.StatusCode.UNIMPLEMENTED
 
         raw = channel.unary_unary("/basin.v1.ReasonerService/DescribeKind")
         error = await _failure(raw(b"\xff\xff\xff"))
-        assert type(faults.error_of_call(error)) is BadQuery
+        assert type(error_of_call(error)) is BadQuery
         assert await stub.DescribeKind(ask()) == reasoner_pb2.DescribeKindResponse()
 
     asyncio.run(_calls(check))
@@ -786,7 +787,7 @@ def test_the_door_stands_before_streams_too():
             return len(seen)
 
         assert await read(0) == 1
-        back = faults.error_of_call(await _failure(read(1)))
+        back = error_of_call(await _failure(read(1)))
         assert (type(back), back.module) == (ModuleUnavailable, "my.kind")
         error = await _failure(read(2))
         assert "secret" not in str(error.details())
@@ -800,10 +801,10 @@ def test_who_cannot_be_reached_is_named():
         async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
             stub = ReasonerServiceStub(channel)
             error = await _failure(stub.ListKinds(reasoner_pb2.ListKindsRequest(), timeout=5))
-        back = faults.error_of_call(error, "127.0.0.1:1")
+        back = error_of_call(error, "127.0.0.1:1")
         assert type(back) is Unavailable
         assert "127.0.0.1:1" in str(back)
-        assert type(faults.error_of_call(error, module="my.kind")) is ModuleUnavailable
+        assert type(error_of_call(error, module="my.kind")) is ModuleUnavailable
 
     asyncio.run(check())
 

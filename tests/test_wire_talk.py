@@ -20,18 +20,18 @@ from engine.errors import (
 )
 from engine.sampling.draw import Sample, Samples
 from engine.sampling.mixing import Mixing
-from services.change import Change, Resolve
 from services.client import Client
 from services.query import Options, TermSpec
-from services.sampling import Sampling
+from services.query.change import Change, Resolve
+from services.query.sampling import Sampling
 from services.v1 import fault_pb2, sample_pb2, session_pb2
-from services.wire_sample import (
+from services.wire.samples import (
     samples_from_proto,
     samples_to_proto,
     sampling_from_proto,
     sampling_to_proto,
 )
-from services.wire_session import (
+from services.wire.session import (
     change_from_proto,
     change_to_proto,
     fault_from_proto,
@@ -160,8 +160,8 @@ PICKED = {
 def test_the_service_draws_what_the_engine_draws(client: Client) -> None:
     from engine.sampling.draw import samples
     from modules.catalogue import Catalogue
-    from services.compile import compile_query
     from services.query import query_of
+    from services.reasoner.compile import compile_query
 
     rows = client.sample(PICKED, 30, 0.5)
     here = samples(compile_query(query_of(PICKED), Catalogue()), 30, 0.5, seed=5)

@@ -24,7 +24,7 @@ from engine.errors import BadQuery
 from engine.session import Session
 from modules.catalogue import Catalogue
 from services.query import options_of, query_of
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 
 ODD = Path(__file__).with_name("odd.py")
 NAMES = (
@@ -64,7 +64,7 @@ class House:
 
     def _served(self, kinds: Any) -> Any:
         from services.client import Client
-        from services.server import create_server
+        from services.server.app import create_server
 
         service = self._loop.do(create_server(Reasoner(kinds)))
         self._ends.append(lambda: self._loop.do(service.drain(0)))
@@ -80,8 +80,8 @@ class House:
     @cached_property
     def remote(self) -> Any:
         """A catalogue whose every kind is hosted."""
-        from services.host import create_host
-        from services.remote import RemoteKinds
+        from services.host.app import create_host
+        from services.remote.kinds import RemoteKinds
 
         names = self.kinds.names()
         host = self._loop.do(create_host(self.kinds, names))

@@ -12,8 +12,8 @@ from engine.problem import Problem
 from engine.settle import answers
 from engine.solve import Budget
 from modules.catalogue import Catalogue
-from services.compile import compile_query
 from services.query import query_of
+from services.reasoner.compile import compile_query
 
 STEPS = 60  # of the search, for each row: past that, a clue is kept rather than tried further
 

@@ -2,11 +2,11 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Kinds
 from services.formats.base import Asked, Format
 from services.formats.files import bare_name, read_text
 
@@ -42,11 +42,14 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
 
 
 def read(
-    source: str, asked: str | None = None, given: Any = None, catalogue: Kinds | None = None
+    source: str,
+    asked: str | None = None,
+    given: Any = None,
+    diagnose: Callable[[Any], list[Mistake]] | None = None,
 ) -> list[Asked]:
     """The queries of a file, or of standard input (`-`). Raises BadQuery with every mistake.
 
-    With a catalogue, a text that is refused is looked at part by part, so that all is told at once.
+    `diagnose` looks at a query that is refused part by part, so that all is told at once.
     """
     if asked is not None:
         format_of(source, "", asked)  # a wrong name is told before anything is opened
@@ -55,9 +58,10 @@ def read(
     try:
         return chosen.read(text, source, given)
     except BadQuery as error:
-        if catalogue is None:
+        data = None if diagnose is None else chosen.plain(text)
+        if diagnose is None or data is None:
             raise
-        every = [*error.mistakes, *chosen.mistakes_apart(text, catalogue)]
+        every = [*error.mistakes, *diagnose(data)]
         told: dict[tuple[str, str], Mistake] = {}
         for mistake in every:
             told.setdefault((mistake.path, mistake.problem), mistake)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known
-from modules.catalogue import Kinds
 from services.query import Query
-from services.views import shown
+from services.query.views import shown
 
 Values = Mapping[str, Any]  # of all variables, as an answer holds them
 
@@ -59,13 +58,12 @@ class Format(ABC):
         Raises BadQuery with every mistake; paths are lines or fields, without the file's name.
         """
 
-    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
-        """What else is wrong with a text that `read` refused, part by part.
+    def plain(self, text: str) -> Any:
+        """The query of a text that `read` refused, as plain data to be looked at part by part.
 
-        The default: instances of a standard format are told whole by `read`.
+        The default is None: of instances of a standard format `read` tells every mistake.
         """
-        del text, catalogue
-        return []
+        del text
 
 
 class Mistakes:

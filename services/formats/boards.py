@@ -23,7 +23,7 @@ from typing import NamedTuple
 from modules.shared.lines import lines_of
 from services.formats.base import Mistakes
 from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
-from services.views import shown
+from services.query.views import shown
 
 _COLUMNS = {
     "puzzle", "puzzles", "quiz", "quizzes", "question", "questions", "q", "sudoku", "sudokus",

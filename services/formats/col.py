@@ -12,7 +12,7 @@ from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
-from services.views import shown
+from services.query.views import shown
 
 KINDS = ("edge", "edges", "col")
 FORM = "p edge NODES EDGES"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from modules.shared.lines import lines_of, whole_of
 from services.formats.base import Mistakes
-from services.views import shown
+from services.query.views import shown
 
 Header = tuple[int, int]  # the two numbers of the p line
 

@@ -9,13 +9,11 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake
-from modules.catalogue import Kinds
-from services.compile import mistakes_apart
-from services.document import parse_document
 from services.formats.base import Asked, Format
 from services.formats.files import bare_name
 from services.query import Query, parse_query
-from services.views import shown
+from services.query.document import parse_document
+from services.query.views import shown
 
 _FIRST = re.compile(
     r"\s*(?:#[^\n]*\n\s*|%YAML[^\n]*\n\s*|---\s*)*(?:[{\[]|[\w'\"?-][^\n]*:(?:\s|$))"
@@ -34,12 +32,11 @@ class QueryFile(Format):
         query = _with(parse_query(raw, bare_name(source)), given)
         return [Asked(query, source, tuple(range(1, query.rows + 1)), dict)]
 
-    def mistakes_apart(self, text: str, catalogue: Kinds) -> list[Mistake]:
+    def plain(self, text: str) -> Any:
         try:
-            data = parse_document(text.encode("utf-8", "surrogateescape"))
+            return parse_document(text.encode("utf-8", "surrogateescape"))
         except BadQuery:
-            return []
-        return mistakes_apart(data, catalogue)
+            return None
 
 
 def _with(query: Query, given: Any) -> Query:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from modules.shared.lines import whole_of
 from services.formats.base import Mistakes
-from services.views import shown
+from services.query.views import shown
 
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
 SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells

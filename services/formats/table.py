@@ -29,7 +29,7 @@ from modules.discrete.tabular.term import identifiers
 from services.formats.base import Asked, Format, Values, inputs
 from services.formats.files import check_utf8
 from services.query import Query, query_of
-from services.views import shown
+from services.query.views import shown
 
 INPUTS = ("weights", "confidence", "terms", "flip", "keep")
 KIND, CHANGE, FLIP = "discrete.tabular", "discrete.clause", "discrete.tabular_label"

@@ -1,0 +1,335 @@
+"""`basin ask`: reads files, has their queries answered, writes the answers in input order.
+
+A file with mistakes is told of, each mistake on its own line, and left out; the others are asked.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine.answer import Answer
+from engine.errors import BadQuery, BasinError, Mistake
+from engine.problem import Problem
+from engine.solve import Solution
+from modules.catalogue import Catalogue
+from services import formats
+from services.cli import output
+from services.formats import Asked
+from services.query import Options, Query, options_of, query_of
+from services.query.document import parse_json
+from services.reasoner.diagnose import diagnosis
+from services.reasoner.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
+
+ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
+
+LEFT_OUT = f"values are left out of more than {output.PICTURED} instances; --json has them all"
+
+
+class Solver(Protocol):
+    """What answers a query, row by row: a reasoner in this process, or a service."""
+
+    def __call__(
+        self, query: Query, options: Options, watch: Watch, stop: Stop, /
+    ) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for, not yet checked."""
+
+    files: Sequence[str]
+    format: str | None = None
+    given: str | None = None
+    seconds: float | None = None
+    particles: int | None = None
+    seed: int | None = None
+    device: str = "cpu"
+    server: str | None = None
+    prove: bool = False
+    alternatives: int = 0
+    explain: bool = False
+    score: bool = False
+    json: bool = False
+    distance: int = 1
+    differ: Sequence[str] = ()
+    minimizer: str | None = None
+    proof: str | None = None  # the file to write it to
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of every file."""
+
+    format: str | None
+    given: Any
+    budget: dict[str, Any]  # laid over that of a query file
+    options: Options
+    proof: Path | None
+
+
+def ask(wishes: Wishes) -> int:
+    """Ask everything, and return the exit code."""
+    try:
+        settings = settings_of(wishes)
+    except BadQuery as error:
+        tell("", error)
+        return REFUSED
+    writer = _Lines() if wishes.json else _Screen(len(wishes.files))
+    return run(wishes, settings, _solver(wishes.server), writer)
+
+
+def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") -> int:
+    """Every file read, asked and written, and the exit code."""
+    with _interrupts(gentle=wishes.server is None) as stopped:
+        session = _Session(settings, solver, _kinds(wishes.server), writer, stopped)
+        try:
+            session.run(wishes.files)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+            return BROKEN_PIPE
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return INTERRUPTED if stopped() else session.code
+
+
+def tell(source: str, error: BasinError) -> None:
+    """One line on stderr for each mistake, beginning with the file's name."""
+    every = error.mistakes if isinstance(error, BadQuery) else (Mistake("", str(error)),)
+    for mistake in every:
+        said = f"{source}: {mistake}" if source else str(mistake)
+        print(" ".join(said.split("\n")), file=sys.stderr)
+
+
+class _Session:
+    """One call of the command: what was asked, and how it goes so far."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        solver: Solver,
+        kinds: Catalogue | None,  # what files are checked against; None: the service does it
+        writer: "Writer",
+        stopped: Callable[[], bool],
+    ):
+        self.settings, self.solver, self.kinds = settings, solver, kinds
+        self.writer, self.stopped = writer, stopped
+        self.code = ANSWERED
+
+    def run(self, sources: Sequence[str]) -> None:
+        """Every file in turn. All are read first, so that mistakes are told at once."""
+        read: list[tuple[str, list[Asked]]] = []
+        for source in sources:
+            with self._telling(source):
+                read.append((source, self._read(source)))
+                for notice in (n for asked in read[-1][1] for n in asked.notices):
+                    print(f"{source}: {notice}", file=sys.stderr)
+        if (
+            self.settings.proof
+            and sum(asked.query.rows for _, every in read for asked in every) > 1
+        ):
+            tell("", BadQuery(Mistake("--proof", "takes one instance", "ask the others apart")))
+            self.code = REFUSED
+            return
+        for source, every in read:
+            with self._telling(source):
+                self._answer(every)
+
+    def _read(self, source: str) -> list[Asked]:
+        settings = self.settings
+        return formats.read(source, settings.format, settings.given, diagnosis(self.kinds))
+
+    def _answer(self, every: list[Asked]) -> None:
+        """The queries of one file; its answers are written as soon as their turn comes."""
+        waiting: dict[int, tuple[Asked, int, Any]] = {}
+        turn = 1
+        try:
+            for asked in every:
+                if self.stopped():
+                    return
+                for row, answer in enumerate(self._solve(asked)):
+                    waiting[asked.numbers[row]] = (asked, row, answer)
+                while turn in waiting:
+                    self.writer.write(*waiting.pop(turn))
+                    turn += 1
+        finally:
+            for number in sorted(waiting):
+                self.writer.write(*waiting[number])
+
+    def _solve(self, asked: Asked) -> Sequence[Any]:
+        query = budgeted(asked.query, self.settings.budget)
+        with _progress(asked.source, query.rows) as watch:
+            answers = self.solver(query, self.settings.options, watch, self.stopped)
+        if self.settings.proof:
+            self._keep_proof(self.settings.proof, answers[0].proof)
+        return answers
+
+    def _keep_proof(self, path: Path, proof: str | None) -> None:
+        if proof is None:
+            print(f"{path}: not written, as nothing was refuted", file=sys.stderr)
+            return
+        try:
+            path.write_text(proof)
+        except OSError as error:
+            said = error.strerror or "cannot be written"
+            raise BadQuery(Mistake("--proof", f"{path}: {said}", "name another file")) from None
+
+    @contextlib.contextmanager
+    def _telling(self, source: str) -> Iterator[None]:
+        """Mistakes and failures are told and remembered; what comes next goes on."""
+        try:
+            yield
+        except BadQuery as error:
+            tell(source, error)
+            self.code = max(self.code, REFUSED)
+        except BasinError as error:
+            tell(source, error)
+            self.code = max(self.code, FAILED)
+
+
+def budgeted(query: Query, budget: dict[str, Any]) -> Query:
+    """The query with parts of its budget replaced; both were checked before."""
+    changed = query.budget.model_copy(update=budget)
+    return query.model_copy(update={"budget": changed})
+
+
+def settings_of(wishes: Wishes) -> Settings:
+    """Everything the flags say, checked. Raises BadQuery with every mistake."""
+    mistakes: list[Mistake] = []
+    names = ("seconds", "particles", "seed")
+    budget = {n: getattr(wishes, n) for n in names if getattr(wishes, n) is not None}
+    wished = ("prove", "alternatives", "explain", "score", "distance", "minimizer")
+    asked = {n: getattr(wishes, n) for n in wished}
+    asked |= {"differ": tuple(wishes.differ), "proof": wishes.proof is not None}
+    given, options = None, Options()
+    try:
+        query_of({"variables": {"x": {"values": [0]}}, "terms": [], "budget": budget})
+    except BadQuery as error:
+        mistakes += [_flag(m, "budget.") for m in error.mistakes]
+    try:
+        options = options_of(asked)
+        if wishes.server is None:
+            minimizer_of(options)
+    except BadQuery as error:
+        mistakes += [_flag(m, "options.") for m in error.mistakes]
+    try:
+        given = None if wishes.given is None else parse_json(wishes.given)
+    except BadQuery as error:
+        mistakes += [Mistake("--given", str(m)) for m in error.mistakes]
+    if wishes.device != "cpu":
+        mistakes.append(Mistake("--device", f"{wishes.device!r} is not supported", "known: cpu"))
+    try:
+        formats.format_of("", "", wishes.format or "query")
+    except BadQuery as error:
+        mistakes += error.mistakes
+    if mistakes:
+        raise BadQuery(*mistakes)
+    proof = None if wishes.proof is None else Path(wishes.proof)
+    return Settings(wishes.format, given, budget, options, proof)
+
+
+def _flag(mistake: Mistake, prefix: str) -> Mistake:
+    return Mistake(f"--{mistake.path.removeprefix(prefix)}", mistake.problem, mistake.remedy)
+
+
+def _kinds(server: str | None) -> Catalogue | None:
+    return Catalogue() if server is None else None  # a service may know other kinds
+
+
+def _solver(server: str | None) -> Solver:
+    if server is None:
+        return Reasoner(Catalogue()).reason
+    from services.client import Client  # gRPC is loaded only where a service is asked
+
+    client = Client(server)
+    return lambda query, options, *_: client.solve(query, options)
+
+
+class Writer(Protocol):
+    """What becomes of what was found for a row."""
+
+    def write(self, asked: Asked, row: int, answer: Any, /) -> None: ...
+
+
+class _Lines:
+    """One JSON object a line."""
+
+    def write(self, asked: Asked, row: int, answer: Answer) -> None:
+        sys.stdout.write(output.line(asked, row, answer) + "\n")
+
+
+class _Screen:
+    """Pictures for people; one line an instance where there are many."""
+
+    def __init__(self, files: int):
+        self.console, self.files = Console(), files
+        self.said = False  # that values are left out
+
+    def write(self, asked: Asked, row: int, answer: Answer) -> None:
+        few = asked.query.rows <= output.PICTURED and self.files <= output.PICTURED
+        output.show(self.console, asked, row, answer, few)
+        if not few and not self.said:
+            print(LEFT_OUT, file=sys.stderr)
+            self.said = True
+
+
+@contextlib.contextmanager
+def _progress(source: str, rows: int) -> Iterator[Watch]:
+    """A bar on stderr, where that is a terminal: rows answered, best energy, bound."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield unwatched
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[best]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(source, total=rows, best="")
+
+        def watch(problem: Problem, solution: Solution) -> None:
+            del problem
+            report = solution.report
+            best = ""
+            if rows == 1:
+                best = f"energy {float(report.energy[0]):.6g}, bound {float(report.bound[0]):.6g}"
+            bar.update(task, completed=int(report.done.sum()), best=best)
+
+        yield watch
+
+
+@contextlib.contextmanager
+def _interrupts(gentle: bool) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends the search, and what was found is written; the second ends it all.
+
+    Not gentle: the first ends it all, as a call to a service cannot be asked to stop.
+    """
+    pressed: list[int] = []
+
+    def press(number: int, frame: Any) -> None:
+        del frame
+        pressed.append(number)
+        if len(pressed) > 1 or not gentle:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,362 @@
+"""The command `basin`. Whatever is heavy is imported inside the command that needs it."""
+
+import gc
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="basin",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[str],
+    typer.Argument(help="Queries or instances; - is standard input.", metavar="FILE..."),
+]
+Format = Annotated[
+    str | None, typer.Option(help="Format of the files; otherwise told by name or content.")
+]
+Given = Annotated[
+    str | None,
+    typer.Option(
+        help="JSON: evidence of a query, or the inputs a format leaves open.", metavar="JSON"
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute.")]
+Server = Annotated[
+    str | None, typer.Option(help="Ask this reasoner instead of this process.", metavar="HOST:PORT")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object an instance, nothing else.")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure-listen", help="Allow an address open to other machines.")
+]
+Reflection = Annotated[bool, typer.Option("--reflection", help="Let gRPC tools list the services.")]
+
+FilesFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "--files",
+        help="Where files that callers name, such as weights, must lie; without it, here.",
+        metavar="DIR",
+    ),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(help="What the log tells at least; info without it.", metavar="debug|info|..."),
+]
+
+
+def _tell_version(wished: bool) -> None:
+    if wished:
+        from engine import __version__
+
+        print(f"basin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version this is.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Answers questions by settling into the lowest point of an energy landscape."""
+
+
+@app.command()
+def ask(
+    files: Files,
+    format: Format = None,
+    given: Given = None,
+    seconds: Annotated[float | None, typer.Option(help="Time limit for each instance.")] = None,
+    particles: Annotated[int | None, typer.Option(help="States that search side by side.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    device: Device = "cpu",
+    server: Server = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Go on until proved least, and unique or not.")
+    ] = False,
+    alternatives: Annotated[
+        int, typer.Option(help="How many next best answers to find.", metavar="K")
+    ] = 0,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Where there is no answer, what conflicts; else the runner-up."
+        ),
+    ] = False,
+    differ: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A variable in which the runner-up of --explain must differ; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
+    distance: Annotated[
+        int, typer.Option(help="Sites in which alternatives must differ.", metavar="D")
+    ] = 1,
+    minimizer: Annotated[
+        str | None,
+        typer.Option(help="Such as branch_and_bound, annealing, cadical, cp_sat.", metavar="NAME"),
+    ] = None,
+    proof: Annotated[
+        str | None,
+        typer.Option(
+            help="Where clauses cannot hold: write the proof here, as DRAT.", metavar="FILE"
+        ),
+    ] = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="No search: judge the values given.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Answer queries and instances: the values of least energy, checked."""
+    from services.cli.ask import Wishes
+    from services.cli.ask import ask as answered
+
+    wishes = Wishes(
+        files,
+        format,
+        given,
+        seconds,
+        particles,
+        seed,
+        device,
+        server,
+        prove,
+        alternatives,
+        explain,
+        score,
+        json,
+        distance,
+        differ or (),
+        minimizer,
+        proof,
+    )
+    raise typer.Exit(answered(wishes))
+
+
+@app.command()
+def score(
+    files: Files,
+    format: Format = None,
+    given: Given = None,
+    device: Device = "cpu",
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Judge given values, without any search: the same as `ask --score`."""
+    from services.cli.ask import Wishes
+    from services.cli.ask import ask as answered
+
+    wishes = Wishes(files, format, given, device=device, server=server, score=True, json=json)
+    raise typer.Exit(answered(wishes))
+
+
+@app.command()
+def sample(
+    files: Files,
+    count: Annotated[int, typer.Option(help="Draws for each instance.", metavar="N")] = 1,
+    temperature: Annotated[float, typer.Option(help="In units of the energy.", metavar="T")] = 1.0,
+    format: Format = None,
+    given: Given = None,
+    seconds: Annotated[float | None, typer.Option(help="Time limit for each instance.")] = None,
+    particles: Annotated[int | None, typer.Option(help="Chains that run side by side.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    device: Device = "cpu",
+    server: Server = None,
+    json: Json = False,
+) -> None:
+    """Draw values in proportion to exp(-energy / temperature), among those that keep the rules."""
+    from services.cli.ask import Wishes
+    from services.cli.sample import sample as drawn
+
+    wishes = Wishes(files, format, given, seconds, particles, seed, device, server, json=json)
+    raise typer.Exit(drawn(wishes, count, temperature))
+
+
+@app.command()
+def session(
+    file: Annotated[str, typer.Argument(help="The query it begins with.", metavar="FILE")],
+    server: Server = None,
+) -> None:
+    """Answer a query that changes: one JSON object a line on stdin, one a line on stdout."""
+    from services.cli.session import session as talked
+
+    raise typer.Exit(talked(file, server))
+
+
+@app.command()
+def serve(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to listen; port 0 takes a free one. Without it 127.0.0.1:7777.",
+            metavar="HOST:PORT",
+        ),
+    ] = None,
+    modules: Annotated[
+        str | None,
+        typer.Option(
+            help="Groups of kinds to offer; all without it.", metavar="discrete,graph,..."
+        ),
+    ] = None,
+    remote: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A kind that another process hosts; twice for replicas.", metavar="KIND=HOST:PORT"
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with the same settings; flags count more."),
+    ] = None,
+    reflection: Annotated[
+        bool | None,
+        typer.Option(
+            "--reflection/--no-reflection", help="Let gRPC tools list the services, or not."
+        ),
+    ] = None,
+    insecure_listen: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure-listen/--no-insecure-listen",
+            help="Allow an address open to other machines, or not.",
+        ),
+    ] = None,
+    shared_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared-memory/--no-shared-memory",
+            help="Use it where a host on this machine offers it, or not; without it, yes.",
+        ),
+    ] = None,
+    weights: FilesFolder = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve a reasoner over gRPC until SIGTERM."""
+    from services.cli.serve import serve as served
+
+    told = (listen, modules, remote or [], config, reflection, insecure_listen, shared_memory)
+    raise typer.Exit(served(*told, weights, log_level))
+
+
+@app.command()
+def host(
+    kinds: Annotated[
+        list[str], typer.Argument(help="Kinds, or module:Class of terms.", metavar="KIND...")
+    ],
+    listen: Annotated[
+        str, typer.Option(help="Where to listen; port 0 takes a free one.", metavar="HOST:PORT")
+    ] = "127.0.0.1:0",
+    reflection: Reflection = False,
+    insecure_listen: Insecure = False,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory", help="Share memory with reasoners on this machine: no copying."
+        ),
+    ] = False,
+    weights: FilesFolder = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Host energy terms in a process of their own until SIGTERM."""
+    from services.cli.serve import host as hosted
+
+    told = (kinds, listen, reflection, insecure_listen, shared_memory, weights or ".")
+    raise typer.Exit(hosted(*told, log_level or "info"))
+
+
+@app.command()
+def kinds(
+    kind: Annotated[str | None, typer.Argument(help="One kind, in full.")] = None,
+    json: Json = False,
+) -> None:
+    """List the kinds of terms, and what each asks for."""
+    from services.cli.kinds import kinds as listed
+
+    raise typer.Exit(listed(kind, json))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="Its name, such as my_term.")],
+) -> None:
+    """Write a new kind of term and its test into this folder."""
+    from services.cli.new import new as written
+
+    raise typer.Exit(written(kind))
+
+
+@app.command()
+def check(
+    kind: Annotated[str, typer.Argument(help="A kind, or a file.", metavar="KIND|FILE.py")],
+) -> None:
+    """Hold a kind against the laws every term must keep."""
+    from services.cli.check import check as checked
+
+    raise typer.Exit(checked(kind))
+
+
+@app.command()
+def train(
+    kind: Annotated[str, typer.Argument(help="A kind that learns, such as discrete.tabular.")],
+    data: Annotated[
+        str, typer.Option(help="Examples; .gz, .bz2 and .xz are read too.", metavar="FILE")
+    ],
+    out: Annotated[str, typer.Option(help="Where the weights go.", metavar="W.safetensors")],
+    seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps; without it, the kind's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 0,
+    work: Annotated[
+        str | None,
+        typer.Option(help="Checkpoints and logs; the same again goes on.", metavar="DIR"),
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(help="JSON: what the kind asks beside.", metavar="JSON")
+    ] = None,
+) -> None:
+    """Let a kind learn from examples, and write its weights."""
+    from services.cli.train import train as trained
+
+    raise typer.Exit(trained(kind, data, out, seconds, steps, seed, work, params))
+
+
+@app.command()
+def bench(
+    name: Annotated[str | None, typer.Argument(help="Of a benchmark, such as sudoku.")] = None,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="Write docs/benchmarks.md from all figures.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    section: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this part, of a benchmark that has parts; may be repeated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a benchmark, and write its figures to benchmarks/results/NAME.json."""
+    from services.cli.bench import bench as measured
+
+    raise typer.Exit(measured(name, json, docs, seed, section or ()))
+
+
+def main() -> None:
+    """The entry point. A file that a command reads may lie in the current folder."""
+    sys.path.append("")  # last: `basin host my_terms:MyTerm` finds what lies here
+    gc.set_threshold(100_000, 20, 50)  # large batches are many small lists, none of them garbage
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`basin sample`: draws from the Boltzmann distribution of each instance, in input order."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from engine.errors import BadQuery, Mistake
+from engine.sampling.draw import Samples
+from modules.catalogue import Catalogue
+from services.cli import output
+from services.cli.ask import REFUSED, Solver, Wishes, run, settings_of, tell
+from services.formats import Asked
+from services.query import Options, Query
+from services.query.sampling import Sampling, sampling_of
+from services.reasoner.reason import Reasoner, Stop, Watch
+from services.reasoner.sample import sampled
+
+
+def sample(wishes: Wishes, count: int, temperature: float) -> int:
+    """Draw for every instance, and return the exit code."""
+    mistakes: list[Mistake] = []
+    wanted: Sampling | None = None
+    settings = None
+    try:
+        wanted = sampling_of({"count": count, "temperature": temperature})
+    except BadQuery as error:
+        mistakes += [Mistake(f"--{m.path}", m.problem, m.remedy) for m in error.mistakes]
+    try:
+        settings = settings_of(wishes)
+    except BadQuery as error:
+        mistakes += error.mistakes
+    if wanted is None or settings is None:
+        tell("", BadQuery(*mistakes))
+        return REFUSED
+    return run(wishes, settings, _solver(wishes.server, wanted), _Writer(wishes.json, wanted))
+
+
+def _solver(server: str | None, wanted: Sampling) -> Solver:
+    if server is None:
+        reasoner = Reasoner(Catalogue())
+
+        def here(query: Query, options: Options, watch: Watch, stop: Stop) -> list[Samples]:
+            del options, watch
+            problem = reasoner.compiler.problem(query)
+            return sampled(problem, query.budget, wanted, reasoner.limits, stop)
+
+        return here
+    from services.client import Client  # gRPC is loaded only where a service is asked
+
+    client = Client(server)
+    return lambda query, *_: client.sample(query, wanted.count, wanted.temperature)
+
+
+class _Writer:
+    """One JSON object an instance, or lines for people."""
+
+    def __init__(self, json: bool, wanted: Sampling):
+        self.json, self.wanted, self.console = json, wanted, Console()
+
+    def write(self, asked: Asked, row: int, samples: Samples) -> None:
+        if self.json:
+            sys.stdout.write(output.encoded(_record(asked, row, samples, self.wanted)) + "\n")
+        else:
+            self._show(asked, row, samples)
+
+    def _show(self, asked: Asked, row: int, samples: Samples) -> None:
+        head = Text(asked.instances[row], "bold")
+        head.append(f"  {samples.status.value}{''.join(f' {f.value}' for f in samples.flags)}")
+        head.append(f"  {samples.method}, {'exact' if samples.exact else 'approximate'}", "dim")
+        self.console.print(head, highlight=False, soft_wrap=True)
+        for k, one in enumerate(samples.samples, 1):
+            broken = "" if one.holds is not False else ", breaks a rule"
+            energy = "infinite" if one.energy is None else f"{one.energy:.12g}"
+            self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
+            drawn = output.indented(output.drawn(asked, row, one.values))
+            self.console.print(drawn, highlight=False, soft_wrap=True)
+        for told in samples.mixing:
+            hat = "chains apart" if told.r_hat is None else f"R-hat {told.r_hat:.3f}"
+            said = f"  {told.variable}: {hat}, worth {told.effective:.0f} independent draws"
+            poor = "; not mixed: give more --seconds or --particles" if not told.mixed else ""
+            self.console.print(Text(said + poor, "dim" if told.mixed else "yellow"))
+
+
+def _record(asked: Asked, row: int, samples: Samples, wanted: Sampling) -> dict[str, Any]:
+    return {
+        "instance": asked.instances[row],
+        "status": samples.status.value,
+        "flags": [flag.value for flag in samples.flags],
+        "temperature": wanted.temperature,
+        "exact": samples.exact,
+        "method": samples.method,
+        "mixed": samples.mixed,
+        "samples": [
+            {"solution": asked.written(row, s.values), "energy": s.energy, "holds": s.holds}
+            for s in samples.samples
+        ],
+        "mixing": [
+            {"variable": m.variable, "r_hat": m.r_hat, "effective": m.effective}
+            for m in samples.mixing
+        ],
+        "seconds": samples.seconds,
+        "steps": samples.steps,
+    }

@@ -1,0 +1,109 @@
+"""`basin train`: a kind learns from a file of examples, and its weights are written."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.energy import Term
+from engine.energy.lesson import Lesson
+from engine.errors import BadQuery, BasinError, Mistake, known
+from modules.catalogue import Catalogue, Kind
+from services.cli.ask import ANSWERED, FAILED, REFUSED, tell
+from services.formats.files import check_utf8, read_text
+from services.query.document import parse_json
+
+
+def train(
+    kind: str,
+    data: str,
+    out: str,
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    work: str | None,
+    params: str | None,
+) -> int:
+    """Have a kind learn; the exit code."""
+    try:
+        learner, lesson = _lesson(kind, data, out, seconds, steps, seed, work, params)
+    except BadQuery as error:
+        tell("", error)
+        return REFUSED
+    except BasinError as error:
+        tell("", error)
+        return FAILED
+    try:
+        said = learner.term.learn(lesson)
+    except BadQuery as error:
+        ours = ("params", "work", "KIND")
+        for mistake in error.mistakes:
+            tell("" if mistake.path.startswith(ours) else data, BadQuery(_flagged(mistake)))
+        return REFUSED
+    for line in said:
+        print(line, file=sys.stderr)
+    return ANSWERED
+
+
+def _flagged(mistake: Mistake) -> Mistake:
+    ours = mistake.path.startswith(("params", "work"))
+    path = f"--{mistake.path}" if ours else mistake.path
+    return Mistake(path, mistake.problem, mistake.remedy)
+
+
+def _lesson(
+    name: str,
+    data: str,
+    out: str,
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    work: str | None,
+    params: str | None,
+) -> tuple[Kind, Lesson]:
+    """Everything the command line says, checked before anything long begins."""
+    catalogue = Catalogue()
+    kind = catalogue.kind(name)
+    wrong: list[Mistake] = []
+    if not learns(kind):
+        able = [k.name for k in catalogue.kinds() if learns(k)]
+        wrong.append(Mistake("KIND", f"{name} does not learn", known(name, able)))
+    for flag, value in (("--seconds", seconds), ("--steps", steps)):
+        if value is not None and value <= 0:
+            wrong.append(Mistake(flag, f"{value!r}", "give a number above 0"))
+    if not 0 <= seed < 2**63:
+        wrong.append(Mistake("--seed", f"{seed!r}", "give 0 to 2^63 - 1"))
+    given: Any = {}
+    if params is not None:
+        try:
+            given = parse_json(params)
+        except BadQuery as error:
+            wrong += error.under("--params").mistakes
+        if not isinstance(given, Mapping):
+            wrong.append(Mistake("--params", "is no mapping", "give a JSON object {name: value}"))
+    place = Path(out)
+    if not place.parent.is_dir():
+        wrong.append(Mistake("--out", f"there is no directory {place.parent}", "make it first"))
+    elif place.is_dir() or place.suffix != ".safetensors":
+        wrong.append(Mistake("--out", f"{out!r}", "name a file that ends in .safetensors"))
+    text = ""
+    try:
+        text = read_text(data)
+        check_utf8(text)
+    except BadQuery as error:
+        wrong += [Mistake(_at(data, m.path), m.problem, m.remedy) for m in error.mistakes]
+    if wrong:
+        raise BadQuery(*wrong)
+    command = f"basin {shlex.join(sys.argv[1:])}" if sys.argv[1:2] == ["train"] else ""
+    folder = None if work is None else Path(work)
+    return kind, Lesson(data, text, place, seconds, steps, seed, folder, given, command)
+
+
+def learns(kind: Kind) -> bool:
+    """Whether a kind can learn from examples."""
+    return kind.term.learn.__func__ is not Term.learn.__func__  # type: ignore[attr-defined]
+
+
+def _at(data: str, path: str) -> str:
+    return f"{data}: {path}" if path else data

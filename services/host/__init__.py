@@ -1,0 +1,1 @@
+"""ModuleService: terms computed here for others."""

@@ -1,0 +1,101 @@
+"""A process that hosts kinds."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import torch
+
+from modules.catalogue import Catalogue, spelled
+from services.host.servicer import NAME, Host
+from services.rpc.server import Service, start
+from services.rpc.server import run as serve
+from services.settings import DEFAULT, Limits
+from services.v1 import module_pb2_grpc as rpc
+
+
+def build_host(
+    catalogue: Catalogue,
+    kinds: Sequence[str],
+    workers: ThreadPoolExecutor | None = None,
+    limits: Limits = DEFAULT,
+    shared_memory: bool = False,
+) -> Host:
+    """The rpcs for some kinds of a catalogue; with `shared_memory`, callers on this machine may
+    have their tensors stand in memory of the host.
+
+    Raises UnknownKind for one it does not have, ModuleFault for one that cannot be loaded.
+    """
+    found = [catalogue.kind(spelled(kind)) for kind in kinds]
+    return Host(found, workers or make_workers(), limits, shared_memory)
+
+
+def add_host(host: Host, server: grpc.aio.Server) -> None:
+    """Add the rpcs to a server, Evaluate in frames: a registered handler goes before a generic one,
+    and of registered ones the last counts."""
+    rpc.add_ModuleServiceServicer_to_server(host, server)
+    frames: Any = grpc.stream_stream_rpc_method_handler(host.Evaluate)
+    server.add_registered_method_handlers(NAME, {"Evaluate": frames})
+
+
+async def create_host(
+    catalogue: Catalogue,
+    kinds: Sequence[str],
+    address: str = "127.0.0.1:0",
+    *,
+    limits: Limits = DEFAULT,
+    reflection: bool = False,
+    insecure: bool = False,
+    workers: int | None = None,
+    shared_memory: bool = False,
+) -> Service:
+    """Start a host in this event loop; its `port` tells where, `drain` ends it."""
+    pool = make_workers(workers)
+    host = build_host(catalogue, kinds, pool, limits, shared_memory)
+    return await start(
+        lambda server: add_host(host, server),
+        [NAME],
+        address,
+        workers=[pool],
+        limits=limits,
+        reflection=reflection,
+        insecure=insecure,
+    )
+
+
+def run(
+    kinds: Sequence[str],
+    listen: str = "127.0.0.1:0",
+    reflection: bool = False,
+    insecure_listen: bool = False,
+    shared_memory: bool = False,
+    weights: Path | None = None,
+) -> int:
+    """Host kinds until SIGTERM, and return the exit code. weights: the folder of files that callers
+    may name, None for the current one.
+
+    A kind may also be `module:Class` of an importable Term, or a FILE.py. Says
+    `listening on HOST:PORT` on stdout.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
+    spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
+    catalogue = Catalogue(also=spoken, weights=weights or Path.cwd())
+    return serve(
+        lambda: create_host(
+            catalogue,
+            kinds,
+            listen,
+            reflection=reflection,
+            insecure=insecure_listen,
+            shared_memory=shared_memory,
+        ),
+        listen,
+    )
+
+
+def make_workers(count: int | None = None) -> ThreadPoolExecutor:
+    """Threads in which terms compute; many, for a term may wait rather than compute."""
+    return ThreadPoolExecutor(count or 4 + (os.cpu_count() or 2), thread_name_prefix="term")

@@ -1,0 +1,220 @@
+"""A hosted term at work: built for one binding, guarded, its faults told under its kind."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from engine.domain import Domain, Finite, Real
+from engine.energy import Term
+from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
+from engine.factors import Factors
+from engine.random import Stream
+from modules.catalogue import Kind
+from services.settings import Limits
+from services.wire.binding import Binding
+from services.wire.structure import check_factors, check_fit
+
+log = logging.getLogger(__name__)
+
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Hosted:
+    """A term over variables of its own, made for one binding."""
+
+    kind: str
+    term: Term
+    domains: tuple[Domain, ...]
+    lock: Lock = field(default_factory=Lock)  # terms are pure, yet a user's may keep scratch
+
+    @staticmethod
+    def of(kind: Kind, binding: Binding) -> "Hosted":
+        """The term of a binding. Raises BadQuery as the kind does."""
+        if not binding.domains:
+            raise BadQuery(Mistake("domains", "are missing", "give one for each scope entry"))
+        scope = binding.scope()
+        term = guarded(kind.name, "__init__", lambda: kind.build(scope, binding.params))
+        return Hosted(kind.name, term, binding.domains)
+
+    def floor(self) -> float:
+        """The proved lower bound the term tells."""
+        floor = float(guarded(self.kind, "floor", self.term.floor))
+        if math.isnan(floor):
+            raise ModuleFault(self.kind, "its floor is nan")
+        return floor
+
+    def structured(self, weight: float | None, limits: Limits) -> Factors | None:
+        """Explicit structure under the domains, of a constraint (weight None) or at a price,
+        checked; None when there is none."""
+        if not all(isinstance(domain, Finite) for domain in self.domains):
+            return None
+        with self.lock:
+            structured = self.term.structured
+            factors = guarded(self.kind, "factors", lambda: structured(weight, *self.domains))
+        if factors is None:
+            return None
+        try:
+            check_factors(factors, limits)
+            check_fit(factors, self.domains)
+        except BadQuery as error:
+            raise ModuleFault(self.kind, f"factors: {error}") from None
+        return factors
+
+    def judge(self, values: Sequence[Any]) -> tuple[bool | None, list[str]]:
+        """What the term says of plain values, and which parts fail."""
+        self._check_values(values)
+        with self.lock:
+            holds = guarded(self.kind, "holds", lambda: self.term.holds(*values))
+            if holds is not False:
+                parts = []
+            else:
+                parts = guarded(self.kind, "explain", lambda: list(self.term.explain(*values)))
+        if holds not in (True, False, None) or not all(isinstance(part, str) for part in parts):
+            raise ModuleFault(self.kind, f"holds gave {holds!r}, not True, False or None")
+        return (None if holds is None else bool(holds)), parts
+
+    def accepts(self, candidates: Sequence[Sequence[Any]]) -> list[bool] | None:
+        """Which candidates, one for each row of the domains, lie inside the acceptance band; None
+        where there is none."""
+        for values in candidates:
+            self._check_values(values)
+        columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
+        states = [
+            torch.stack([d.encode(v) for v in column]).to(self.term.dtype) for d, column in columns
+        ]
+        with self.lock:
+            inside = guarded(self.kind, "accepts", lambda: self.term.accepts(self.domains, states))
+        if inside is None:
+            return None
+        if not isinstance(inside, Tensor) or tuple(inside.shape) != (len(candidates),):
+            raise ModuleFault(
+                self.kind, f"accepts gave no truth for each of {len(candidates)} rows"
+            )
+        return inside.bool().tolist()
+
+    def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
+        """States worth starting from, (rows * particles, *event) each; None when it has none."""
+        with self.lock:
+            states = guarded(
+                self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
+            )
+        if states is None:
+            return None
+        batch = len(rng.keys) * particles
+        wanted = [(batch, *domain.event) for domain in self.domains]
+        got = [tuple(state.shape) for state in states]
+        if got != wanted or not all(state.isfinite().all() for state in states):
+            raise ModuleFault(
+                self.kind,
+                f"propose gave shapes {got}, not {wanted}, or numbers that are not finite",
+            )
+        pairs = zip(states, self.domains, strict=True)
+        return tuple(
+            state.detach().to(torch.float64 if isinstance(domain, Real) else torch.float32)
+            for state, domain in pairs
+        )
+
+    def evaluate(
+        self, states: Sequence[Tensor], want_gradient: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Energies (B,) in float64 and, when wanted, their slopes in every state (B, *event)."""
+        self._check_states(states)
+        leaves = [state.requires_grad_(want_gradient) for state in states]
+        with torch.set_grad_enabled(want_gradient):
+            own = [leaf.to(self.term.dtype) for leaf in leaves]
+            energy = guarded(self.kind, "energy", lambda: self.term.energy(*own))
+        self._check_energy(energy, states[0].shape[0])
+        if not want_gradient:
+            return energy.detach().double(), ()
+        return energy.detach().double(), self._slopes(energy, leaves)
+
+    def _slopes(self, energy: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        slopes: Sequence[Tensor | None] = [None] * len(leaves)
+        if energy.requires_grad:
+            slopes = guarded(
+                self.kind,
+                "energy",
+                lambda: torch.autograd.grad(
+                    energy, leaves, torch.ones_like(energy), allow_unused=True
+                ),
+            )
+        whole = tuple(
+            torch.zeros_like(leaf) if slope is None else slope.detach()
+            for leaf, slope in zip(leaves, slopes, strict=True)
+        )
+        for slope in whole:
+            if math.isnan(slope.sum()):  # one is nan, or infinities of both signs
+                fine = energy.detach().isfinite()  # elsewhere there is no slope to speak of
+                if slope[fine].isnan().any():
+                    raise ModuleFault(self.kind, "its gradient is nan where its energy is finite")
+        return whole
+
+    def _check_values(self, values: Sequence[Any]) -> None:
+        if len(values) != len(self.domains):
+            raise BadQuery(
+                Mistake(
+                    "values", f"{len(values)} values", f"the scope has {len(self.domains)} entries"
+                )
+            )
+        for k, (value, domain) in enumerate(zip(values, self.domains, strict=True)):
+            try:
+                domain.encode(value)
+            except (BadQuery, TypeError, ValueError) as error:
+                told = error if isinstance(error, BadQuery) else BadQuery(f"{value!r} is no value")
+                raise told.under(f"values[{k}]") from None
+
+    def _check_states(self, states: Sequence[Tensor]) -> None:
+        if len(states) != len(self.domains):
+            raise BadQuery(
+                Mistake(
+                    "states", f"{len(states)} tensors", f"the scope has {len(self.domains)} entries"
+                )
+            )
+        for k, (state, domain) in enumerate(zip(states, self.domains, strict=True)):
+            wanted = (states[0].shape[0] if states[0].dim() else 0, *domain.event)
+            if tuple(state.shape) != wanted:
+                raise BadQuery(
+                    Mistake(f"states[{k}]", f"shape {[*state.shape]}", f"give {[*wanted]}")
+                )
+            if not state.is_floating_point() or not _finite(state):
+                raise BadQuery(Mistake(f"states[{k}]", "is no finite float", "send finite floats"))
+
+    def _check_energy(self, energy: Any, batch: int) -> None:
+        why = ""
+        if not isinstance(energy, Tensor):
+            why = f"gave {type(energy).__name__}, not a tensor"
+        elif tuple(energy.shape) != (batch,):
+            why = f"gave shape {[*energy.shape]}, not [{batch}]"
+        elif not _finite(energy):
+            if energy.isnan().any():
+                why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
+            elif (energy == -math.inf).any():
+                why = "is -inf: it is not bounded below"
+        if why:
+            raise ModuleFault(self.kind, f"energy {why}")
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether all are finite; one pass where the sum is, and it mostly is."""
+    return math.isfinite(x.detach().sum()) or bool(x.isfinite().all())
+
+
+def guarded(kind: str, method: str, work: Callable[[], R]) -> R:
+    """What a term's own code returns; its exceptions become faults of its kind."""
+    try:
+        return work()
+    except BasinError:
+        raise
+    except BaseException as error:  # a user's code may raise anything, also what ends a process
+        log.exception("%s: %s failed", kind, method)
+        raise ModuleFault(
+            kind, f"{method} raised {type(error).__name__}; the log of its host tells more"
+        ) from None

@@ -1,0 +1,219 @@
+"""The server of hosted energy terms: describe, structure, energies and gradients, judgement,
+proposals.
+
+Stateless between streams, so replicas are interchangeable. Terms compute in threads, never on the
+event loop; what a term does wrong is told as a fault of its kind.
+"""
+
+import asyncio
+import functools
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+import torch
+from torch import Tensor
+
+from engine.energy import Term
+from engine.errors import BadQuery, Mistake, UnknownKind, known
+from engine.random import Stream
+from modules.catalogue import Kind, spelled, version_of
+from services.host.bound_term import Hosted, guarded
+from services.host.stream import Evaluation, Pace, ready
+from services.settings import Limits
+from services.transport.shared_memory import Regions
+from services.v1 import module_pb2 as pb
+from services.v1 import module_pb2_grpc as rpc
+from services.wire.binding import binding_from_proto, params_from_proto
+from services.wire.structure import digest_of, factors_to_proto
+from services.wire.tensors import Content, put, take
+from services.wire.values import from_value
+
+NAME = "basin.v1.ModuleService"
+KEPT = 64  # terms kept for Structure and Judge
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Host(rpc.ModuleServiceServicer):
+    """The rpcs; everything a term computes runs in a thread of `workers`."""
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        workers: ThreadPoolExecutor,
+        limits: Limits,
+        shared_memory: bool,
+    ):
+        self.kinds = {kind.name: kind for kind in kinds}
+        self.modules = {kind.name: describe(kind, shared_memory) for kind in kinds}
+        self.workers, self.limits = workers, limits
+        each = limits.region_bytes if shared_memory else 0
+        self.regions = Regions(each, limits.regions_bytes, limits.bells)
+        self.streams: set[Evaluation] = set()  # open ones
+        self._kept: OrderedDict[bytes, Hosted] = OrderedDict()
+        self._lock = threading.Lock()
+
+    async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        """What is hosted here."""
+        del context
+        kinds = [self._kind(request.kind).name] if request.kind else list(self.modules)
+        return pb.DescribeResponse(modules=[self.modules[kind] for kind in kinds])
+
+    async def Structure(self, request: pb.StructureRequest, context: Any) -> pb.StructureResponse:
+        """The explicit structure of a term under domains, when it has one."""
+        del context
+        return await self._off(self._structure, request)
+
+    async def Judge(self, request: pb.JudgeRequest, context: Any) -> pb.JudgeResponse:
+        """Whether rules hold for plain values, and which parts fail."""
+        del context
+        return await self._off(self._judge, request)
+
+    async def Propose(self, request: pb.ProposeRequest, context: Any) -> pb.ProposeResponse:
+        """States worth starting a search from."""
+        del context
+        return await self._off(self._propose, request)
+
+    async def Evaluate(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        """The first message binds a term; then batches of states in, energies and slopes out.
+
+        Messages come and go as bytes: `frames` reads and writes them.
+        """
+        del requests  # `context` reads faster
+        evaluation = Evaluation(self._bind, self.regions, self.limits)
+        pace = Pace()
+        self.streams.add(evaluation)
+        try:
+            while (data := await context.read()) is not grpc.aio.EOF:
+                if pace.light(len(data)):
+                    answer = evaluation.answer(data)
+                else:
+                    answer = await self._off(evaluation.answer, data)
+                pace.told(len(data), evaluation.seconds)
+                await context.write(answer)
+        finally:  # also when the caller has cancelled the stream
+            evaluation.close()
+            self.streams.discard(evaluation)  # who sees that it is gone finds its memory given up
+
+    async def _off(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same call, off the loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.workers, functools.partial(work, *args, **kwargs))
+
+    def _kind(self, name: str) -> Kind:
+        kind = self.kinds.get(spelled(name))
+        if kind is None:
+            raise UnknownKind(
+                Mistake("kind", f"{name!r} is not hosted here", known(name, self.kinds))
+            )
+        return kind
+
+    def _bind(self, message: pb.Binding, raw: Sequence[Content]) -> Hosted:
+        kind = self._kind(message.kind)
+        return Hosted.of(kind, binding_from_proto(message, raw, self.limits))
+
+    def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
+        """A term that may have served this binding before."""
+        made = hashlib.blake2b(message.SerializeToString(deterministic=True))
+        for content in raw:
+            made.update(b"|%d|" % len(content))
+            made.update(content)
+        key = made.digest()
+        with self._lock:
+            hosted = self._kept.get(key)
+        if hosted is None:
+            hosted = self._bind(message, raw)
+        with self._lock:
+            self._kept[key] = hosted
+            self._kept.move_to_end(key)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return hosted
+
+    def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
+        hosted = self._cached(request.binding, request.raw_contents)
+        response = pb.StructureResponse()
+        weight = request.weight if request.HasField("weight") else None
+        factors = hosted.structured(weight, self.limits)
+        if factors is None:
+            return response
+        response.digest = digest_of(factors)
+        if response.digest != request.known_digest:
+            raw: list[bytes] = []
+            response.factors.CopyFrom(factors_to_proto(factors, raw))
+            response.raw_contents.extend(raw)
+        return response
+
+    def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
+        if not request.binding.domains and not request.candidates:
+            self._kind(request.binding.kind).check(params_from_proto(request.binding, self.limits))
+            return pb.JudgeResponse()
+        hosted = self._cached(request.binding, request.raw_contents)
+        response = pb.JudgeResponse(ready=ready(hosted))
+        candidates = []
+        for k, candidate in enumerate(request.candidates):
+            try:
+                candidates.append([from_value(value, self.limits) for value in candidate.values])
+                holds, parts = hosted.judge(candidates[-1])
+            except BadQuery as error:
+                raise error.under(f"candidates[{k}]") from None
+            response.verdicts.add(holds=holds, parts=parts)
+        inside = hosted.accepts(candidates) if request.accepts and candidates else None
+        for verdict, accepted in zip(response.verdicts, inside or (), strict=False):
+            verdict.accepted = accepted
+        return response
+
+    def _propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
+        hosted = self._cached(request.binding, request.raw_contents)
+        if not 0 < request.particles <= self.limits.particles:
+            raise BadQuery(
+                Mistake(
+                    "particles",
+                    f"{request.particles}",
+                    f"give 1 to {self.limits.particles} of them",
+                )
+            )
+        rows = max(domain.rows for domain in hosted.domains)
+        keys, steps = (self._whole(request, name, rows) for name in ("keys", "steps"))
+        rng = Stream(0, keys, steps, request.lane)
+        response = pb.ProposeResponse()
+        raw: list[bytes] = []
+        for state in hosted.propose(request.particles, rng) or ():
+            put(state, response.states.add(), raw)
+        response.raw_contents.extend(raw)
+        return response
+
+    def _whole(self, request: pb.ProposeRequest, name: str, rows: int) -> Tensor:
+        """One whole number for each row. -> (rows,) int64"""
+        try:
+            numbers = take(getattr(request, name), request.raw_contents, self.limits)
+            if numbers.dtype == torch.int64 and tuple(numbers.shape) == (rows,):
+                return numbers
+            raise BadQuery(
+                Mistake("", f"{numbers.dtype} of shape {[*numbers.shape]}", f"give {rows} int64")
+            )
+        except BadQuery as error:
+            raise error.under(name) from None
+
+
+def describe(kind: Kind, shared_memory: bool) -> pb.Module:
+    """What a host tells of a kind."""
+    return pb.Module(
+        kind=kind.name,
+        about=kind.about,
+        required_by_default=kind.required_by_default,
+        calibrated=kind.calibrated,
+        affine=kind.term.affine,
+        parameters=json.dumps(guarded(kind.name, "parameters", lambda: kind.schema)),
+        version=version_of(kind.term),
+        decides=kind.term.holds is not Term.holds,
+        proposes=kind.term.propose is not Term.propose,
+        shared_memory=shared_memory,
+        accepts=kind.term.accepts is not Term.accepts,
+    )

@@ -1,0 +1,33 @@
+"""What may be asked of a session: a change, and the answer as things stand."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from services.query.fields import Number, Params, Text, Whole
+from services.query.model import Options, Spec, TermSpec
+
+
+class Change(Spec):
+    """What becomes of a query; all of it applies, or nothing."""
+
+    inner: ClassVar[Mapping[str, type[Spec]]] = {"add": TermSpec}
+
+    drop: tuple[Text, ...] = Field((), description="Names of terms; done first.")
+    add: tuple[TermSpec, ...] = Field((), description="Terms, each under a name of its own.")
+    evidence: Params | None = Field(
+        None, description="In place of all that was given before; null: as before."
+    )
+
+
+class Resolve(Spec):
+    """The answer as things stand, before its own deadline."""
+
+    inner: ClassVar[Mapping[str, type[Spec]]] = {"options": Options}
+
+    seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="The best so far comes back before they have passed."
+    )
+    steps: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
+    options: Options = Options()

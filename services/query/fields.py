@@ -1,0 +1,186 @@
+"""The types of a query's fields: what may stand in each, and what is said of anything else."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, Strict, ValidationInfo
+
+from engine.domain.plain import plain
+from engine.errors import Mistake
+from services.query.mistakes import limits_of, over, wrong
+from services.query.views import shown
+
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Truth = Annotated[bool, Strict()]
+
+
+def _text(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str):
+        return value
+    limit = limits_of(info).name
+    if len(value) > limit:
+        over(f"{len(value)} characters", f"the limit is {limit}")
+    if not value or not value.isprintable():
+        wrong(f"{shown(value)} is no name", "give printable characters, at least one")
+    return value
+
+
+Text = Annotated[str, Strict(), BeforeValidator(_text)]
+
+
+def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
+    """The same value, all that holds a list as a list; what is not plain goes to `found`."""
+    value = plain(value) if type(value) not in _KNOWN else value
+    if isinstance(value, (list, tuple)):
+        if depth <= 0:
+            found.append(Mistake(path, "nested too deep", "give flatter lists"))
+            return None
+        kinds = set(map(type, value))
+        if kinds <= _SIMPLE:
+            return list(value)
+        if kinds <= _SIMPLE_OR_FLOAT and all(
+            math.isfinite(entry) for entry in value if type(entry) is float
+        ):
+            return list(value)
+        return [_plain(entry, depth - 1, f"{path}[{k}]", found) for k, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        if depth <= 0:
+            found.append(Mistake(path, "nested too deep", "give flatter mappings"))
+            return None
+        for name in value:
+            if not isinstance(name, str):
+                found.append(Mistake(path, f"the name {shown(name)} is no text", "quote it"))
+        return {
+            name: _plain(entry, depth - 1, f"{path}.{name}" if path else str(name), found)
+            for name, entry in value.items()
+        }
+    if type(value) is float and not math.isfinite(value):
+        found.append(Mistake(path, f"{value} is not finite", "give a finite number, or null"))
+    elif type(value) not in _SIMPLE_OR_FLOAT:
+        found.append(
+            Mistake(
+                path,
+                f"{shown(value)} of type {type(value).__name__} is no plain value",
+                "give numbers, texts, true, false, null or lists of them",
+            )
+        )
+    return value
+
+
+_SIMPLE = {int, str, bool, type(None)}
+_SIMPLE_OR_FLOAT = _SIMPLE | {float}
+_KNOWN = _SIMPLE_OR_FLOAT | {list, tuple, dict}
+
+
+def _mapping(value: Any, info: ValidationInfo) -> Any:
+    """Parameters: a mapping of plain values."""
+    if not isinstance(value, Mapping):
+        return value
+    found: list[Mistake] = []
+    plain = _plain(value, limits_of(info).nesting + 1, "", found)
+    if found:
+        wrong(mistakes=found)
+    return plain
+
+
+def _rows(value: Any, info: ValidationInfo) -> Any:
+    """Evidence: a mapping (one row), or a list of them; always kept as a tuple of rows."""
+    if isinstance(value, Mapping):
+        entries, paths = [value], [""]
+    elif isinstance(value, (list, tuple)) and value:
+        entries, paths = list(value), [f"[{k}]" for k in range(len(value))]
+    else:
+        wrong(
+            f"{shown(value)} is neither a mapping nor a list of mappings",
+            "write {grid: [...]}, one mapping for each row, or leave evidence out",
+        )
+    found: list[Mistake] = []
+    rows = []
+    for entry, path in zip(entries, paths, strict=True):
+        if not isinstance(entry, Mapping):
+            found.append(
+                Mistake(path, f"{shown(entry)} is no mapping", "write variable: nested values")
+            )
+            continue
+        rows.append(_plain(entry, limits_of(info).nesting + 1, path, found))
+        for name, given in entry.items():
+            if isinstance(given, Mapping):
+                found.append(
+                    Mistake(
+                        f"{path}.{name}" if path else str(name),
+                        "is a mapping",
+                        "nest lists as the shape, null where a site is open",
+                    )
+                )
+    if found:
+        wrong(mistakes=found)
+    return tuple(rows)
+
+
+def _shape(value: Any, info: ValidationInfo) -> Any:
+    value = plain(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        wrong(f"{value} is no list", f"write [{value}]")
+    if isinstance(value, (list, tuple)):
+        limits = limits_of(info)
+        if len(value) > limits.rank:
+            over(f"{len(value)} axes", f"the limit is {limits.rank}")
+        if all(type(size) is int and size >= 0 for size in value):
+            sites = math.prod(max(size, 1) for size in value)
+            if sites > limits.sites:
+                over(f"{sites} sites", f"the limit is {limits.sites}")
+    return value
+
+
+Shape = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_shape)]
+
+
+def _values(value: Any, info: ValidationInfo) -> Any:
+    value = plain(value)
+    if not isinstance(value, (list, tuple)):
+        return value
+    limit = limits_of(info).values
+    if not value:
+        wrong("the domain is empty", "name at least one value")
+    if len(value) > limit:
+        over(f"{len(value)} values", f"the limit is {limit}")
+    found: list[Mistake] = []
+    seen: dict[Any, int] = {}
+    for k, entry in enumerate(value):
+        if entry is None:
+            found.append(Mistake(f"[{k}]", "null is no value", "null marks an open site"))
+        elif type(entry) not in _SIMPLE_OR_FLOAT:
+            found.append(
+                Mistake(f"[{k}]", f"{shown(entry)} is no single value", "give numbers or texts")
+            )
+        elif type(entry) is float and not math.isfinite(entry):
+            found.append(Mistake(f"[{k}]", f"{entry} is not finite", "give a finite number"))
+        elif (first := seen.setdefault((type(entry), entry), k)) != k:
+            found.append(
+                Mistake(
+                    f"[{k}]",
+                    f"{shown(entry)} stands twice, first at [{first}]",
+                    "name every value once",
+                )
+            )
+    if found:
+        wrong(mistakes=found)
+    return value
+
+
+def edge(open_end: float) -> BeforeValidator:
+    """No NaN; an infinite edge is no edge."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, float) and math.isnan(value):
+            wrong("nan is no edge", "give a number, or leave it out")
+        return None if value == open_end else value
+
+    return BeforeValidator(check)
+
+
+Params = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Rows = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_rows)]
+Values = Annotated[tuple[Any, ...], BeforeValidator(_values)]

@@ -1,0 +1,353 @@
+"""The query as people and programs write it: frozen, checked, every mistake told at once.
+
+`Query(...)`, `query_of(data)` and `parse_query(text)` all raise `BadQuery` (or `TooLarge`) with a
+path, the value and a remedy for each mistake; kinds and their parameters are the catalogue's to
+check, when the query is compiled.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from engine.errors import BadQuery, Mistake, TooLarge, known
+from services.query.document import parse_document
+from services.query.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
+from services.query.mistakes import limits_of, over, told, wrong
+from services.query.views import check_view, parse_view, shown
+from services.settings import DEFAULT, Limits
+
+_IDENTIFIER = "use letters, digits and _, a letter first"
+
+
+class Spec(BaseModel):
+    """Root of the parts of a query: frozen, and unknown fields are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    inner: ClassVar[Mapping[str, type["Spec"]]] = {}  # what stands inside a field
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class FiniteSpec(Spec):
+    """An array of sites that each take one of the same values."""
+
+    values: Values = Field(description="Numbers, texts or truth values; each once.")
+    shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
+
+
+class RealSpec(Spec):
+    """An array of sites that are real numbers between two edges."""
+
+    low: Annotated[Number | None, edge(-math.inf)] = Field(
+        None, description="Lower edge; null when there is none."
+    )
+    high: Annotated[Number | None, edge(math.inf)] = Field(
+        None, description="Upper edge; null when there is none."
+    )
+    shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if low > high or low == math.inf or high == -math.inf:
+            wrong(
+                f"low {low:g} lies above high {high:g}: the domain is empty"
+                if low > high
+                else f"[{low:g}, {high:g}] holds no number",
+                "give low <= high",
+            )
+        return self
+
+
+def _family(value: Any) -> str | None:
+    if isinstance(value, FiniteSpec) or (isinstance(value, Mapping) and "values" in value):
+        return "finite"
+    if isinstance(value, RealSpec):
+        return "real"
+    return "real" if isinstance(value, Mapping) and ("low" in value or "high" in value) else None
+
+
+VariableSpec = Annotated[
+    Annotated[FiniteSpec, Tag("finite")] | Annotated[RealSpec, Tag("real")],
+    Discriminator(_family),
+]
+
+
+class TermSpec(Spec):
+    """One energy term: a kind of the catalogue, what it speaks of, and its parameters."""
+
+    kind: Text = Field(description="Such as discrete.all_different.")
+    scope: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+        description="Variables, or views of them such as grid[0, :]."
+    )
+    params: Params = Field(default_factory=dict, description="What the kind asks for.")
+    required: Truth | None = Field(None, description="null: what the kind says.")
+    weight: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = 1.0
+    name: Text | None = Field(None, description="What answers call the term.")
+
+
+class Budget(Spec):
+    """How long to search, and with how many particles."""
+
+    seconds: Annotated[Number, Field(gt=0, allow_inf_nan=False)] | None = None
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
+    particles: Annotated[Whole, Field(ge=1)] = 64
+    steps: Annotated[Whole, Field(ge=1, lt=2**63)] | None = None
+
+
+class Options(Spec):
+    """What to find out beside the best values."""
+
+    prove: Truth = Field(False, description="Go on until proved least, and unique or not.")
+    alternatives: Annotated[Whole, Field(ge=0)] = 0
+    distance: Annotated[Whole, Field(ge=1)] = Field(
+        1, description="Sites in which alternatives differ, from the answer and from each other."
+    )
+    explain: Truth = Field(
+        False, description="When infeasible the conflict and its repair, else the runner-up."
+    )
+    score: Truth = Field(False, description="No search: judge the values given.")
+    differ: tuple[Text, ...] = Field(
+        (), description="Variables in which the runner-up differs; none: in any."
+    )
+    proof: Truth = Field(
+        False, description="When infeasible, and only clauses are asked for: the proof, as DRAT."
+    )
+    minimizer: Text | None = Field(
+        None, description="By name, such as cp_sat; null: the portfolio picks."
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self, info: ValidationInfo) -> Self:
+        limit = limits_of(info).alternatives
+        if self.alternatives > limit:
+            over(f"alternatives {self.alternatives}", f"the limit is {limit}")
+        return self
+
+
+class Query(Spec):
+    """A question: variables, a sum of energy terms over them, and evidence."""
+
+    variables: Annotated[dict[str, VariableSpec], Field(min_length=1)]
+    terms: tuple[TermSpec, ...]
+    evidence: Rows = ({},)
+    budget: Budget = Budget()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _checked(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Turn every complaint of pydantic, and of the checks across fields, into one error."""
+        limits = limits_of(info)
+        if isinstance(data, cls):
+            return data
+        if not isinstance(data, Mapping):
+            raise BadQuery(Mistake("", f"{shown(data)} is no mapping", "give variables and terms"))
+        if crowded := list(_counts(data, limits)):
+            raise TooLarge(*crowded)
+        query: Self | None = None
+        found: list[Mistake] = []
+        large: list[Mistake] = []
+        try:
+            query = handler(data)
+        except ValidationError as error:
+            found, large = told(error, _fields_at)
+        found += _references(data if query is None else dict(query), limits)
+        if query is not None:
+            large += _sizes(query, limits)
+        if found or large:
+            raise _gathered(found, large, limits)
+        assert query is not None
+        return query
+
+    @property
+    def rows(self) -> int:
+        """How many evidences stand side by side; each gets one answer."""
+        return len(self.evidence)
+
+    def changed(self, limits: Limits = DEFAULT, **fields: Any) -> "Query":
+        """The same query with other fields, checked anew; `budget` may be given in part."""
+        budget = fields.get("budget")
+        if isinstance(budget, Mapping):
+            fields["budget"] = dict(self.budget) | dict(budget)
+        return query_of({**dict(self), **fields}, limits)
+
+
+def query_of(data: Any, limits: Limits = DEFAULT) -> Query:
+    """A query from plain data. Raises BadQuery with every mistake, or TooLarge."""
+    return Query.model_validate(data, context={"limits": limits})
+
+
+def spec_of(kind: type[S], data: Any, limits: Limits = DEFAULT) -> S:
+    """What is asked beside a query, from plain data. Raises BadQuery with every mistake, or
+    TooLarge."""
+    try:
+        return kind.model_validate(data, context={"limits": limits})
+    except ValidationError as error:
+        found, large = told(
+            error,
+            lambda place: list(
+                (kind.inner.get(str(place[0]), kind) if len(place) > 1 else kind).model_fields
+            ),
+        )
+        raise _gathered(found, large, limits) from None
+
+
+def options_of(data: Mapping[str, Any], limits: Limits = DEFAULT) -> Options:
+    """Options from plain data. Raises BadQuery with every mistake, or TooLarge."""
+    try:
+        return spec_of(Options, data, limits)
+    except BadQuery as error:
+        raise error.under("options") from None
+
+
+def parse_query(text: str | bytes, source: str = "", limits: Limits = DEFAULT) -> Query:
+    """A query from YAML or JSON text; `source` is its file name, whose ending tells which.
+
+    Paths of mistakes do not repeat `source`: who prints them puts it in front.
+    """
+    return query_of(parse_document(text, source, limits), limits)
+
+
+def plain_query(query: Query) -> dict[str, Any]:
+    """The query as plain data, as a YAML or JSON file would hold it."""
+    data = query.model_dump(mode="json", exclude_defaults=True)
+    data.setdefault("terms", [])
+    for spec in data["variables"].values():
+        if "values" not in spec and "high" not in spec:
+            spec.setdefault("low", None)  # tells a real variable without edges
+    return data
+
+
+def _counts(data: Mapping[str, Any], limits: Limits) -> Iterator[Mistake]:
+    """Too many of something, told before anything is walked through."""
+    for path, limit, kind in (
+        ("variables", limits.variables, Mapping),
+        ("terms", limits.terms, Sequence),
+        ("evidence", limits.rows, Sequence),
+    ):
+        part = data.get(path)
+        if isinstance(part, kind) and not isinstance(part, str) and len(part) > limit:
+            yield Mistake(path, f"{len(part)} entries", f"the limit is {limit}")
+
+
+def _sizes(query: Query, limits: Limits) -> list[Mistake]:
+    """Totals over the limits."""
+    totals: list[tuple[str, float, float, str]] = []
+    sites = cells = 0
+    for spec in query.variables.values():
+        count = math.prod(spec.shape)
+        sites += count
+        cells += count * (len(spec.values) if isinstance(spec, FiniteSpec) else 16)
+    budget = query.budget
+    totals.append(("variables", sites, limits.sites, "sites"))
+    totals.append(("variables", cells * query.rows, limits.cells, "rows * sites * values"))
+    totals.append(("budget.particles", budget.particles, limits.particles, "particles"))
+    totals.append(("budget.seconds", budget.seconds or 0, limits.seconds, "seconds"))
+    totals += [
+        (f"terms[{k}].scope", len(term.scope), limits.scope, "entries")
+        for k, term in enumerate(query.terms)
+    ]
+    return [
+        Mistake(path, f"{total:g} {what}", f"the limit is {limit:g}")
+        for path, total, limit, what in totals
+        if total > limit
+    ]
+
+
+def _references(data: Mapping[str, Any], limits: Limits) -> list[Mistake]:
+    """Names that must be identifiers, exist, or be given once; `data` may be half wrong."""
+    variables = data.get("variables")
+    if not isinstance(variables, Mapping):
+        return []
+    found = [
+        Mistake(f"variables.{name}"[: limits.name], f"{shown(name)} is no name", _IDENTIFIER)
+        for name in variables
+        if not (isinstance(name, str) and name.isidentifier() and len(name) <= limits.name)
+    ]
+    names: dict[str, int] = {}
+    terms = data.get("terms")
+    for k, term in enumerate(terms if isinstance(terms, (list, tuple)) else ()):
+        scope, name = _part(term, "scope"), _part(term, "name")
+        if isinstance(name, str) and names.setdefault(name, k) != k:
+            found.append(
+                Mistake(
+                    f"terms[{k}].name",
+                    f"{shown(name)} is the name of terms[{names[name]}]",
+                    "give every term its own name",
+                )
+            )
+        for j, view in enumerate(scope if isinstance(scope, (list, tuple)) else ()):
+            if isinstance(view, str) and len(view) <= limits.name:
+                try:
+                    _check_scope(view, variables)
+                except BadQuery as error:
+                    found += error.under(f"terms[{k}].scope[{j}]").mistakes
+    return found + _evidence_names(data.get("evidence"), variables)
+
+
+def _check_scope(view: str, variables: Mapping[str, Any]) -> None:
+    name, index = parse_view(view)
+    if name not in variables:
+        raise BadQuery(Mistake("", f"{shown(name)} is no variable", known(name, variables)))
+    shape = _part(variables[name], "shape") or ()
+    if isinstance(shape, (list, tuple)) and all(type(n) is int and n >= 0 for n in shape):
+        check_view(index, shape)
+
+
+def _evidence_names(evidence: Any, variables: Mapping[str, Any]) -> list[Mistake]:
+    single = isinstance(evidence, Mapping)
+    rows = [evidence] if single else evidence if isinstance(evidence, (list, tuple)) else []
+    many = not single and len(rows) > 1
+    return [
+        Mistake(
+            f"evidence[{k}].{name}" if many else f"evidence.{name}",
+            f"{shown(name)} is no variable",
+            known(name, variables),
+        )
+        for k, row in enumerate(rows)
+        if isinstance(row, Mapping)
+        for name in row
+        if name not in variables
+    ]
+
+
+def _part(value: Any, name: str) -> Any:
+    """A field of a part that may be a mapping or a model already."""
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _gathered(found: list[Mistake], large: list[Mistake], limits: Limits) -> BadQuery:
+    """One error of all mistakes; TooLarge when limits are all that is wrong."""
+    every = [*found, *large]
+    if len(every) > limits.mistakes:
+        more = len(every) - limits.mistakes
+        every = every[: limits.mistakes]
+        every.append(Mistake("", f"{more} more mistakes", "mend these first"))
+    return BadQuery(*every) if found else TooLarge(*every)
+
+
+def _fields_at(place: tuple[int | str, ...]) -> list[str]:
+    """The fields that may stand at a place of a query."""
+    models: dict[Any, list[type[Spec]]] = {
+        "terms": [TermSpec],
+        "budget": [Budget],
+        "variables": [FiniteSpec] if "finite" in place[2:3] else [RealSpec, FiniteSpec],
+    }
+    inside = models.get(place[0], [Query]) if len(place) > 1 else [Query]
+    return [name for model in inside for name in model.model_fields]

@@ -1,0 +1,205 @@
+"""From a query to a problem: kinds resolved, parameters checked, terms bound to their variables."""
+
+import logging
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from pydantic_core import PydanticSerializationError
+
+from engine.domain import Domain, Finite, Real, Variable, View
+from engine.energy import Energy, Part, Sum, Term, named, required
+from engine.errors import BadQuery, Mistake
+from engine.problem import Problem
+from modules.catalogue import Kinds
+from services.query import FiniteSpec, Query, TermSpec, VariableSpec
+from services.query.views import parse_view
+from services.reasoner.evidence import evidence_mistakes
+from services.settings import DEFAULT, Limits
+
+log = logging.getLogger(__name__)
+
+
+def compile_query(query: Query, catalogue: Kinds, limits: Limits = DEFAULT) -> Problem:
+    """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
+    return Compiler(catalogue, limits, kept=0).problem(query)
+
+
+class Compiler:
+    """Compiles queries; keeps the structure of the last ones, for queries that differ in evidence.
+
+    Only what is the same under any evidence is kept, for each tenant apart, and nothing of the
+    evidence itself. A hosted term is not: its stream belongs to one solve.
+    """
+
+    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = 64):
+        self.catalogue, self.limits, self.kept = catalogue, limits, kept
+        self._known: OrderedDict[tuple[str, str], Problem] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def problem(self, query: Query, tenant: str = "") -> Problem:
+        """The problem of a query. Raises BadQuery with every mistake found."""
+        mistakes: list[BadQuery] = []
+        key = tenant, _written(query) if self.kept else ""
+        with self._lock:
+            problem = self._known.get(key)
+            if problem is not None:
+                self._known.move_to_end(key)
+        fresh = problem is None
+        if problem is None:
+            problem = self._structure(query, mistakes)
+        try:
+            given = narrowed(problem, query, self.limits)
+        except BadQuery as error:
+            mistakes.append(error)
+        if mistakes:
+            raise _gathered(mistakes, self.limits)
+        if fresh and self.kept and all(part.term.reusable for part in problem.parts):
+            self._keep(key, problem)
+        return given
+
+    def _structure(self, query: Query, mistakes: list[BadQuery]) -> Problem:
+        """Variables and terms, without evidence."""
+        variables = _variables(query, mistakes)
+        energies = _energies(query, variables, self.catalogue, mistakes)
+        parts = [part for energy in energies for part in energy.parts()]
+        _warn_of_units(parts)
+        return Problem(Sum(*parts), tuple(variables.values()))
+
+    def _keep(self, key: tuple[str, str], problem: Problem) -> None:
+        with self._lock:
+            self._known[key] = problem
+            while len(self._known) > self.kept:
+                self._known.popitem(last=False)
+
+
+def compile_terms(
+    query: Query, variables: Mapping[str, Variable], catalogue: Kinds, limits: Limits = DEFAULT
+) -> list[Energy]:
+    """The terms of a query over variables that stand. Raises BadQuery with every mistake."""
+    mistakes: list[BadQuery] = []
+    energies = _energies(query, variables, catalogue, mistakes)
+    if mistakes:
+        raise _gathered(mistakes, limits)
+    return energies
+
+
+def narrowed(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Problem:
+    """A problem under the evidence of a query. Raises BadQuery, site by site."""
+    try:
+        return problem.given_rows(query.evidence)
+    except BadQuery as error:
+        variables = {v.name: v for v in problem.variables}
+        raise evidence_mistakes(query, variables, limits) or error from None
+
+
+def _energies(
+    query: Query,
+    variables: Mapping[str, Variable],
+    catalogue: Kinds,
+    mistakes: list[BadQuery],
+) -> list[Energy]:
+    energies = []
+    for place, spec in enumerate(query.terms):
+        try:
+            energies.append(_energy(spec, variables, catalogue))
+        except BadQuery as error:
+            mistakes.append(error.under(f"terms[{place}]"))
+    return energies
+
+
+def _warn_of_units(parts: list[Part]) -> None:
+    """Soft terms in units of their own, added at weight 1, may outvote each other by accident."""
+    loose = [p.label for p in parts if p.weight == 1.0 and not p.term.calibrated]
+    rules = {p.label for p in parts if p.term.required_by_default}
+    if len([label for label in loose if label not in rules]) > 1:
+        log.warning(
+            "%s: uncalibrated terms at weight 1; give weights that compare them",
+            ", ".join(dict.fromkeys(loose)),
+        )
+
+
+def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
+    variables = {}
+    for name, spec in query.variables.items():
+        try:
+            variables[name] = Variable(name, _domain(spec))
+        except BadQuery as error:
+            mistakes.append(error.under(f"variables.{name}"))
+    return variables
+
+
+def _domain(spec: VariableSpec) -> Domain:
+    if 0 in spec.shape:
+        raise BadQuery(
+            Mistake("shape", f"{[*spec.shape]} has no sites", "give sizes of at least 1")
+        )
+    if isinstance(spec, FiniteSpec):
+        return Finite(spec.values, spec.shape)
+    low = -math.inf if spec.low is None else spec.low
+    high = math.inf if spec.high is None else spec.high
+    return Real(spec.shape, low, high)
+
+
+def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Kinds) -> Energy:
+    """The term of a specification, required or weighed, under the name answers call it by."""
+    kind = catalogue.kind(spec.kind)
+    scope: list[View] = []
+    mistakes: list[Mistake] = []
+    for place, text in enumerate(spec.scope):
+        try:
+            name, index = parse_view(text)
+            if name in variables:  # else its domain is wrong, which is told there
+                scope.append(variables[name][index] if index else variables[name].view)
+        except BadQuery as error:
+            mistakes += error.under(f"scope[{place}]").mistakes
+    if mistakes or len(scope) < len(spec.scope):
+        kind.check(spec.params)
+        raise BadQuery(*mistakes)
+    term = kind.build(scope, spec.params)
+    return named(spec.name or spec.kind, _weighed(spec, term))
+
+
+def _weighed(spec: TermSpec, term: Term) -> Energy:
+    """A rule is required unless it is given a weight."""
+    if spec.required is None and spec.weight == 1.0:
+        return term
+    if not spec.required:
+        return spec.weight * term
+    if spec.weight != 1.0:
+        raise BadQuery(
+            Mistake(
+                "weight",
+                f"{spec.weight:g} on a required term, which has no weight",
+                "leave weight out, or say required: false",
+            )
+        )
+    try:
+        return required(term)
+    except BadQuery as error:
+        problem, remedy = error.mistakes[0].problem, error.mistakes[0].remedy
+        raise BadQuery(Mistake("required", f"{spec.kind} {problem}", remedy)) from None
+
+
+def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
+    """All mistakes as one error, an unknown kind kept as such when nothing else is wrong."""
+    every = list(dict.fromkeys(m for error in errors for m in error.mistakes))
+    if len(every) > limits.mistakes:
+        more = len(every) - limits.mistakes
+        every = [
+            *every[: limits.mistakes],
+            Mistake("", f"{more} more mistakes", "mend these first"),
+        ]
+    kinds = {type(error) for error in errors if error.mistakes}
+    return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every)
+
+
+def _written(query: Query) -> str:
+    """The structure of a query as text. Raises BadQuery for text that is none."""
+    try:
+        return query.model_dump_json(include={"variables", "terms"})
+    except PydanticSerializationError:
+        raise BadQuery(
+            Mistake("", "a text holds half of a surrogate pair", "write whole characters")
+        ) from None

@@ -1,0 +1,330 @@
+"""The one path of a question in this process: compile, minimize, verify, and what was asked beside.
+
+A query becomes a problem, a minimizer settles it, and plain values are judged apart from the
+search; proofs, alternatives and explanations are then single calls into the engine.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from engine.answer import Answer, Flag, Status
+from engine.domain import flatten
+from engine.errors import Cancelled, OutOfTime
+from engine.explain.alternatives import alternatives, unique
+from engine.explain.conflict import conflict
+from engine.explain.partial import partial
+from engine.explain.proof import check_provable, refutation
+from engine.explain.runner_up import check_differ, runner_up
+from engine.minimizer import Minimizer, never
+from engine.minimizers.portfolio import Portfolio
+from engine.problem import Problem
+from engine.solve import ENDLESS, Budget, Solution, solve
+from engine.verify import score_plain, verify
+from modules.catalogue import Kinds
+from services.query import Options, Query
+from services.reasoner.compile import Compiler
+from services.reasoner.minimizers import minimizer_named
+from services.remote.agreement import check_answers, judge_ahead
+from services.remote.lifecycle import Patience, attended, patient, remotes_of
+from services.settings import DEFAULT, Limits
+
+Watch = Callable[[Problem, Solution], None]  # told of every better solution
+Tell = Callable[[int, Answer], None]  # told of the answer of a row
+Stop = Callable[[], bool]  # asked before every step
+
+
+def unwatched(problem: Problem, solution: Solution) -> None:
+    """Nobody looks on."""
+
+
+class Reasoner:
+    """Answers queries with the kinds of a catalogue; between them it keeps structure, no answer."""
+
+    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT):
+        self.catalogue, self.limits = catalogue, limits
+        self.compiler = Compiler(catalogue, limits)
+
+    def reason(
+        self,
+        query: Query,
+        options: Options | None = None,
+        watch: Watch = unwatched,
+        stop: Stop = never,
+    ) -> list[Answer]:
+        """One answer for each row of evidence. Raises BadQuery with every mistake, or ModuleFault
+        and its like where a kind is hosted."""
+        since = time.monotonic()
+        problem = self.compiler.problem(query)
+        return answered(problem, query, options or Options(), watch, stop, since=since)
+
+
+class Rows:
+    """The answers of one search: verified, held against the structure of hosted terms, with what
+    was asked for beside them.
+
+    tell: somebody waits for each row. Its answer is then made, and told, as soon as its search is
+    over, unless something is asked for beside it: that comes when all searches are.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        query: Query,
+        options: Options,
+        stop: Stop,
+        tell: Tell | None,
+        since: float | None = None,
+    ):
+        self.problem, self.options, self.tell = problem, options, tell
+        self.budget = Budget(query.budget.seconds, query.budget.steps, stop, since).begun()
+        self.seconds = query.budget.seconds
+        self.seed = query.budget.seed
+        self._verified: dict[int, Answer] = {}
+        self._told: dict[int, Answer] = {}
+        self._seen: Solution | None = None  # the last
+
+    def look(self, solution: Solution) -> None:
+        """A stage of the search."""
+        self._seen = solution
+        if self.tell is None:
+            return
+        limit = self.budget.steps
+        done, steps = solution.report.done.tolist(), solution.steps
+        over = [
+            row for row in self._open() if done[row] or (limit is not None and steps[row] >= limit)
+        ]
+        self._verify(solution, over)
+
+    def end(self, solution: Solution) -> bool:
+        """The last stage; whether `every` is at once, with nothing left to search for."""
+        self._seen = solution
+        self._verify(solution, self._open())
+        return all(row in self._told for row in range(self.problem.rows))
+
+    def every(self) -> list[Answer]:
+        """One answer for each row, once the search has ended."""
+        for row, answer in self._verified.items():
+            if row not in self._told:
+                more = furthered(self.problem, row, answer, self.options, self.budget, self.seed)
+                check_answers(self.problem.select([row]), [more])
+                self._give(row, more)
+        return [self._told[row] for row in range(self.problem.rows)]
+
+    def best(self) -> list[Answer]:
+        """The best so far of each row whose search was given up. Raises OutOfTime where there is
+        none."""
+        if self._seen is None:
+            raise OutOfTime(
+                "a module did not answer before the deadline, and nothing was found yet"
+            )
+        self._verify(replace(self._seen, cancelled=True), self._open())
+        for row, answer in self._verified.items():
+            if row not in self._told:
+                self._give(row, _flagged(answer, Flag.CANCELLED))
+        return self.every()
+
+    def _open(self) -> list[int]:
+        return [row for row in range(self.problem.rows) if row not in self._verified]
+
+    def _verify(self, solution: Solution, rows: Sequence[int]) -> None:
+        if not rows:
+            return
+        problem, part = self.problem, solution
+        if len(rows) < problem.rows:
+            problem, part = problem.select(rows), solution.select(rows)
+        if remotes_of(problem):
+            judge_ahead(problem, problem.plain(part.report.x))
+        answers = verify(problem, part)
+        check_answers(problem, answers)
+        for row, answer in zip(rows, answers, strict=True):
+            self._verified[row] = answer
+            if not asks_further(answer, self.options):
+                self._give(row, answer)
+
+    def _give(self, row: int, answer: Answer) -> None:
+        self._told[row] = answer
+        if self.tell is not None:
+            self.tell(row, answer)
+
+
+def answered(
+    problem: Problem,
+    query: Query,
+    options: Options,
+    watch: Watch = unwatched,
+    stop: Stop = never,
+    tell: Tell | None = None,
+    patience: Patience | None = None,
+    since: float | None = None,
+) -> list[Answer]:
+    """The answers of a query that was compiled, whose terms may be hosted.
+
+    patience: how long hosts are waited for; without it, until `stop`. since: when the question was
+    asked, from which its seconds count; None: now. Raises ModuleFault where a
+    host contradicts itself, OutOfTime where it was given up before anything was found.
+    """
+    patience = patience or Patience(stop)
+    rows = Rows(problem, query, options, stop, tell, since)
+    with attended(problem, patience):
+        try:
+            return scored(problem, query, tell) if options.score else _searched(rows, query, watch)
+        except Cancelled:
+            if not patient(patience):
+                raise
+        return rows.best()
+
+
+def _searched(rows: Rows, query: Query, watch: Watch) -> list[Answer]:
+    for solution in solve(
+        rows.problem,
+        minimizer_for(rows.problem, rows.options, rows.seconds),
+        particles=query.budget.particles,
+        budget=rows.budget,
+        seed=rows.seed,
+    ):
+        watch(rows.problem, solution)
+        if not solution.final:
+            rows.look(solution)
+    rows.end(solution)
+    return rows.every()
+
+
+def finished(
+    problem: Problem, answers: list[Answer], options: Options, budget: Budget, seed: int
+) -> list[Answer]:
+    """Verified answers with what was asked for beside them."""
+    return [
+        furthered(problem, row, answer, options, budget, seed)
+        if asks_further(answer, options)
+        else answer
+        for row, answer in enumerate(answers)
+    ]
+
+
+def asks_further(answer: Answer, options: Options) -> bool:
+    """Something is asked for beside the answer, which may take a search of its own."""
+    if answer.status is Status.INFEASIBLE:
+        return options.explain or options.proof
+    undecided = answer.status is Status.OPTIMAL and answer.unique is None
+    return bool(options.alternatives or options.explain or (options.prove and undecided))
+
+
+def minimizer_for(problem: Problem, options: Options, seconds: float | None) -> Minimizer:
+    """The minimizer that is asked for; seconds: the limit of time, if there is one.
+
+    Raises BadQuery for what this problem does not allow.
+    """
+    if options.proof:
+        check_provable(problem)
+    check_differ(problem, options.differ)
+    return minimizer_of(options, Portfolio() if seconds is None else ENDLESS)
+
+
+def minimizer_of(options: Options, default: Minimizer | None = None) -> Minimizer:
+    """The minimizer that is asked for (default: `Portfolio()`), told what to find out.
+
+    Raises BadQuery for other names.
+    """
+    default = default or Portfolio()
+    named = default if options.minimizer is None else minimizer_named(options.minimizer)
+    return named.asked(options.prove, options.alternatives)
+
+
+def furthered(
+    problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
+) -> Answer:
+    """What was asked for beside the best values: other answers, or why there is none."""
+    one = problem.select([row])
+    budget = _left(budget, answer)
+    if answer.status is Status.INFEASIBLE:
+        answer = _explained(one, answer, budget) if options.explain else answer
+        return _proved(one, answer, budget) if options.proof else answer
+    plain = options.model_copy(update={"prove": False, "alternatives": 0})
+    own = minimizer_of(plain)
+    if options.alternatives:
+        others = alternatives(
+            one,
+            answer,
+            options.alternatives,
+            distance=options.distance,
+            minimizer=own,
+            budget=budget,
+            seed=seed,
+        )
+        answer = replace(answer, alternatives=others)
+    if options.prove and answer.status is Status.OPTIMAL and answer.unique is None:
+        known = unique(one, answer, minimizer=own, budget=budget, seed=seed)
+        answer = replace(answer, unique=known)
+    if options.explain:
+        other = runner_up(one, answer, options.differ, minimizer=own, budget=budget, seed=seed)
+        answer = replace(answer, runner_up=other)
+    return answer
+
+
+def _left(budget: Budget, answer: Answer) -> Budget:
+    """What the search of a row left of its time, for all that is asked beside it."""
+    if budget.seconds is None:
+        return budget
+    left = replace(budget, seconds=max(0.0, budget.seconds - answer.seconds), since=None)
+    return Budget(steps=budget.steps, stop=left.clock())
+
+
+def _explained(problem: Problem, answer: Answer, budget: Budget) -> Answer:
+    """The answer with what conflicts; DEADLINE where time ended before that was minimal."""
+    over = budget.clock()
+    why = conflict(problem, 0, budget)
+    if why is None and over():
+        return _late(answer)
+    return replace(answer, conflict=why or answer.conflict)
+
+
+def _proved(problem: Problem, answer: Answer, budget: Budget) -> Answer:
+    """The answer with a proof that it is infeasible; DEADLINE where time ended before."""
+    proof = refutation(problem, budget)
+    return _late(answer) if proof is None else replace(answer, proof=proof)
+
+
+def _late(answer: Answer) -> Answer:
+    return _flagged(answer, Flag.DEADLINE)
+
+
+def _flagged(answer: Answer, flag: Flag) -> Answer:
+    return replace(answer, flags=tuple(dict.fromkeys((*answer.flags, flag))))
+
+
+def scored(problem: Problem, query: Query, tell: Tell | None = None) -> list[Answer]:
+    """Energy, findings and bound of the values given, without any search."""
+    answers = _scored(problem, query)
+    check_answers(problem, answers)
+    if tell is not None:
+        for row, answer in enumerate(answers):
+            tell(row, answer)
+    return answers
+
+
+def _scored(problem: Problem, query: Query) -> list[Answer]:
+    complete = [_complete(problem, evidence) for evidence in query.evidence]
+    open_rows = [row for row, whole in enumerate(complete) if not whole]
+    whole_rows = [given for given, whole in zip(query.evidence, complete, strict=True) if whole]
+    judge_ahead(problem, whole_rows)
+    bounds = iter(partial(problem.select(open_rows)) if open_rows else ())
+    return [
+        _judged(problem, evidence) if whole else next(bounds)
+        for whole, evidence in zip(complete, query.evidence, strict=True)
+    ]
+
+
+def _complete(problem: Problem, evidence: Mapping[str, Any]) -> bool:
+    return all(
+        evidence.get(v.name) is not None and None not in flatten(evidence[v.name], v.domain.shape)
+        for v in problem.variables
+    )
+
+
+def _judged(problem: Problem, evidence: Mapping[str, Any]) -> Answer:
+    """Complete values have one completion: themselves."""
+    answer = replace(score_plain(problem, [evidence])[0])
+    best = Status.OPTIMAL if answer.status is Status.SATISFIED else answer.status
+    return replace(answer, status=best, bound=answer.energy)

@@ -1,0 +1,1 @@
+"""Terms that other processes compute, seen from the caller."""

@@ -1,0 +1,149 @@
+"""Hosted terms at every door: waited for with patience, asked together, held against their own
+structure, and their streams closed.
+
+Whoever answers over a problem that may have hosted terms does it inside `attended`, asks hosts
+ahead with `judge_ahead`, and holds what was found against `check_values`; where there are none, all
+three cost nothing. gRPC is not loaded by this.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.answer import Answer
+from engine.domain import Domain, Finite, flatten
+from engine.energy import plain_scope
+from engine.errors import ModuleFault
+from engine.factors import Factors
+from engine.problem import Problem
+from services.remote.lifecycle import HostedTerm, remotes_of
+
+HIDDEN = 4096  # combinations of hidden sites up to which a structure is checked on an answer
+SAME = 1e-6  # relative difference of energies that counts as none
+
+
+def judge_ahead(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
+    """Have every host judge all these values in one call, before they are asked one by one."""
+    for term in remotes_of(problem):
+        term.judge([plain_scope(term, dict(values)) for values in plain])
+
+
+def check_answers(problem: Problem, answers: Sequence[Answer]) -> None:
+    """Raise ModuleFault when a hosted term's structure and its judgement disagree on an answer, on
+    an alternative, or on a runner-up. Call it after `verify`."""
+    if not remotes_of(problem):
+        return
+    found: list[tuple[int, Mapping[str, Any]]] = []
+    for row, answer in enumerate(answers):
+        beside = (*answer.alternatives, *([answer.runner_up] if answer.runner_up else ()))
+        every = (answer.values, *(other.values for other in beside))
+        found += [(row, values) for values in every if values is not None]
+    check_values(problem, found)
+
+
+def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+    """Raise ModuleFault when a hosted term's structure and its judgement disagree on complete
+    values, each beside its row of the problem.
+
+    One call and at most one exchange for each term. A structure with many hidden sites is not
+    checked.
+    """
+    weights = {part.term: part.weight for part in problem.parts}
+    for term in remotes_of(problem) if found else ():
+        weight = weights.get(term, None if term.required_by_default else 1.0)
+        domains = [view.of(problem.domains[view.variable.name]) for view in term.scope]
+        factors = term.structured(weight, *domains)
+        if factors is not None:
+            plain = [(row, plain_scope(term, dict(values))) for row, values in found]
+            _check_term(term, weight, factors, domains, plain)
+
+
+def _check_term(
+    term: HostedTerm,
+    weight: float | None,
+    factors: Factors,
+    domains: Sequence[Domain],
+    found: Sequence[tuple[int, Sequence[Any]]],
+) -> None:
+    priced: list[tuple[float, Sequence[Any]]] = []  # what the structure says where nothing decides
+    costs = [cost_of(factors, _places(domains, plain), row) for row, plain in found]
+    for (_, plain), cost, verdict in zip(
+        found, costs, term.judge([plain for _, plain in found]), strict=True
+    ):
+        if cost is None:
+            continue
+        if not verdict.HasField("holds"):
+            priced.append((cost, plain))
+            continue
+        # a rule at a price costs something exactly where it fails; a cost may forbid, at any price
+        free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
+        if verdict.holds != free:
+            said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
+            raise ModuleFault(
+                term.label,
+                f"its structure says that an answer {said}, its judgement that it {judged}",
+            )
+    if not priced:
+        return
+    columns = zip(domains, zip(*(plain for _, plain in priced), strict=True), strict=True)
+    states = [torch.stack([domain.encode(v) for v in column]) for domain, column in columns]
+    with torch.no_grad():
+        energies = term.energy(*states).tolist()
+    for (cost, _), told in zip(priced, energies, strict=True):
+        energy = (1.0 if weight is None else weight) * told
+        if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
+            raise ModuleFault(
+                term.label, f"its structure costs an answer {cost:g}, its energy is {energy:g}"
+            )
+
+
+def _places(domains: Sequence[Domain], plain: Sequence[Any]) -> list[int]:
+    """The place of the value of each site, through the whole scope."""
+    places: list[int] = []
+    for domain, value in zip(domains, plain, strict=True):
+        assert isinstance(domain, Finite)
+        places += [domain.place(entry) for entry in flatten(value, domain.shape)]
+    return places
+
+
+def cost_of(factors: Factors, places: Sequence[int], row: int = 0) -> float | None:
+    """What a structure says of decided sites: infinite where a rule fails, the least over hidden
+    sites; None where those are too many to look through."""
+    hidden = factors.sizes[factors.visible :]
+    if math.prod(hidden.tolist()) > HIDDEN:
+        return None
+    least = math.inf
+    for choice in np.ndindex(*hidden.tolist()):
+        least = min(least, _cost(factors, np.array([*places, *choice], dtype=np.int64), row))
+    return least
+
+
+def _cost(factors: Factors, at: np.ndarray, row: int) -> float:
+    """(n,) places of the values of all sites -> the cost, infinite where a rule fails."""
+    c, d, s = factors.counted, factors.clauses, factors.sums
+    counts = _sums(c, at[c.site] == c.value)
+    if ((counts < c.low) | (counts > c.high)).any():
+        return math.inf
+    if (_sums(d, (at[d.site] == d.value) == d.sign) == 0).any():
+        return math.inf
+    totals = _sums(s, (at[s.site] == s.value) * s.coefficient)
+    slack = 1e-9 * (1 + _sums(s, abs(s.coefficient)))
+    if ((totals < s.low - slack) | (totals > s.high + slack)).any():
+        return math.inf
+    for line in factors.different.lines():
+        if len(np.unique(at[line])) < len(line):
+            return math.inf
+    total = 0.0
+    for table in factors.tables:
+        costs = table.costs if table.costs.ndim == 1 else table.costs[row % len(table.costs)]
+        listed = {tuple(t): cost for t, cost in zip(table.tuples.tolist(), costs.tolist())}
+        total += sum(listed.get(tuple(v), table.default) for v in at[table.scopes].tolist())
+    return total
+
+
+def _sums(lists: Any, per_literal: np.ndarray) -> np.ndarray:
+    """(L,) -> (m,): the sum over each list."""
+    return np.bincount(lists.owner(), weights=per_literal, minlength=lists.count)

@@ -1,0 +1,192 @@
+"""Kinds that other processes host."""
+
+import itertools
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor
+
+from engine.domain import Domain, Variable, View
+from engine.errors import BadQuery, Mistake, ModuleFault, ModuleUnavailable, UnknownKind, known
+from engine.factors import Factors
+from engine.random import Stream
+from modules.catalogue import AnyKind, Kinds, spelled
+from services.remote.replicas import Replicas
+from services.remote.term import Remote, RemoteRule, log
+from services.settings import PATIENT, Dialing
+from services.v1 import module_pb2 as pb
+from services.wire.binding import Binding, binding_to_proto
+from services.wire.structure import check_fit, factors_from_proto
+from services.wire.tensors import put, take_list
+
+KEPT = 256  # structures of one kind kept between solves
+ASKED = 32  # hosts asked at once what they offer
+
+
+class RemoteKind:
+    """A kind that other processes host: its replicas, what they tell of it, kept structures."""
+
+    def __init__(self, name: str, addresses: Sequence[str], dialing: Dialing = PATIENT):
+        self.name = name
+        self.replicas = Replicas(name, addresses, dialing)
+        self._described: pb.Module | None = None
+        self._kept: OrderedDict[bytes, tuple[str, Factors]] = OrderedDict()
+
+    def described(self) -> pb.Module:
+        """What its host tells of it; asked once."""
+        if self._described is None:
+            response = self.replicas.ask("Describe", pb.DescribeRequest(kind=self.name))
+            found = [module for module in response.modules if module.kind == self.name]
+            if len(found) != 1:
+                raise ModuleFault(self.name, "its host does not describe it")
+            self._described = found[0]
+        return self._described
+
+    @property
+    def about(self) -> str:
+        """In one line, what it is."""
+        return self.described().about
+
+    @property
+    def required_by_default(self) -> bool:
+        """Whether a term of this kind is a constraint unless the query says otherwise."""
+        return self.described().required_by_default
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its energy is in nats."""
+        return self.described().calibrated
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The parameters as JSON Schema."""
+        return json.loads(self.described().parameters or "{}")
+
+    def build(self, scope: Sequence[Variable | View], params: Mapping[str, Any]) -> "Remote":
+        """The term over a scope. Raises BadQuery as the host does, or ModuleUnavailable."""
+        made = RemoteRule if self.described().decides else Remote
+        return made(self, scope, params)
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Whether parameters make sense, as the host says. Raises BadQuery under `params`."""
+        self.judge(Binding(self.name, params, ()), [])
+
+    def judge(
+        self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
+    ) -> pb.JudgeResponse:
+        """One Judge call; `accepts`: whether candidates lie in the acceptance band, too."""
+        request = pb.JudgeRequest(candidates=arguments, accepts=accepts)
+        return self._ask("Judge", request, binding, [])
+
+    def propose(self, binding: Binding, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
+        """One Propose call."""
+        mixed = Stream.join([rng])  # the seed is then part of the keys
+        request = pb.ProposeRequest(particles=particles, lane=mixed.lane)
+        raw: list[bytes] = []
+        put(mixed.keys, request.keys, raw)
+        put(mixed.steps, request.steps, raw)
+        response = self._ask("Propose", request, binding, raw)
+        if not response.states:
+            return None
+        try:
+            states = take_list(response.states, response.raw_contents, self.replicas.dialing.limits)
+        except BadQuery as error:
+            raise ModuleFault(self.name, f"its proposals: {error}") from None
+        wanted = [(len(rng.keys) * particles, *domain.event) for domain in binding.domains]
+        if [tuple(x.shape) for x in states] != wanted:
+            raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
+        return tuple(states)
+
+    def structure(self, binding: Binding, weight: float | None, key: bytes) -> Factors | None:
+        """The structure under the binding's domains, sent anew only when it changed."""
+        digest, factors = self._kept.get(key, ("", None))
+        request = pb.StructureRequest(known_digest=digest, weight=weight)
+        response = self._ask("Structure", request, binding, [])
+        if not response.digest:
+            return None
+        if response.digest != digest:
+            factors = _factors(self, response, binding.domains)
+            self._kept[key] = (response.digest, factors)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return factors
+
+    def _ask(self, method: str, request: Any, binding: Binding, raw: list[bytes]) -> Any:
+        """One call about a binding; `raw` has the bytes that the request speaks of already."""
+        request.binding.CopyFrom(binding_to_proto(binding, raw))
+        request.raw_contents.extend(raw)
+        return self.replicas.ask(method, request)
+
+
+class RemoteKinds:
+    """A catalogue in which some kinds live in other processes; those are looked up first."""
+
+    def __init__(
+        self,
+        catalogue: Kinds,
+        remotes: Mapping[str, Sequence[str]],
+        dialing: Dialing = PATIENT,
+    ):
+        self.catalogue = catalogue
+        self.remotes = {
+            spelled(kind): RemoteKind(spelled(kind), addresses, dialing)
+            for kind, addresses in remotes.items()
+        }
+
+    def kind(self, name: str) -> AnyKind:
+        """The kind of this name. Raises UnknownKind with a near miss."""
+        if remote := self.remotes.get(spelled(name)):
+            return remote
+        try:
+            return self.catalogue.kind(name)
+        except UnknownKind as error:
+            raise UnknownKind(
+                *(Mistake(m.path, m.problem, known(name, self.names())) for m in error.mistakes)
+            ) from None
+
+    def kinds(self) -> list[AnyKind]:
+        """Every kind, by name, that can be asked now; hosts are asked side by side."""
+        every: list[AnyKind] = [
+            kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
+        ]
+
+        def there(remote: RemoteKind) -> bool:
+            try:
+                remote.described()
+            except ModuleUnavailable as error:
+                log.warning("left out of the list: %s", error)
+                return False
+            return True
+
+        if remotes := list(self.remotes.values()):
+            with ThreadPoolExecutor(min(len(remotes), ASKED)) as pool:
+                answered = list(pool.map(there, remotes))
+            every += itertools.compress(remotes, answered)
+        return sorted(every, key=lambda kind: kind.name)
+
+    def names(self) -> list[str]:
+        """The names of all kinds."""
+        return sorted({*self.catalogue.names(), *self.remotes})
+
+    def __iter__(self) -> Iterator[AnyKind]:
+        return iter(self.kinds())
+
+    def close(self) -> None:
+        """Close every channel."""
+        for remote in self.remotes.values():
+            remote.replicas.close()
+
+
+def _factors(
+    home: RemoteKind, response: pb.StructureResponse, domains: Sequence[Domain]
+) -> Factors:
+    limits = home.replicas.dialing.limits
+    try:
+        factors = factors_from_proto(response.factors, response.raw_contents, limits)
+        check_fit(factors, domains)
+    except BadQuery as error:
+        raise ModuleFault(home.name, f"its structure: {error}") from None
+    return factors

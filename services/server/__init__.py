@@ -1,0 +1,1 @@
+"""ReasonerService: one file a group of calls."""

@@ -1,0 +1,184 @@
+"""The rpcs that solve: one answer a row, progress while it searches, scores without a search.
+
+Calls over local terms go to the scheduler, where rows of equal structure share a batch. A hosted
+term waits for its host, so that each such call has a thread of its own.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from engine.answer import Answer
+from engine.errors import BadQuery, Mistake
+from engine.problem import Problem
+from engine.solve import Solution
+from services.query import Options
+from services.reasoner.deadline import Stop
+from services.reasoner.reason import Reasoner, Rows, answered, minimizer_for, unwatched
+from services.reasoner.scheduler import Aside, Scheduler, Wanted
+from services.reasoner.workers import Workers, presented
+from services.remote.lifecycle import Patience, remotes_of
+from services.rpc.tenant import tenant_of
+from services.server.progress import Pending, Watch
+from services.server.request_cache import Read, Reader
+from services.settings import Limits
+from services.v1 import query_pb2
+from services.v1 import reasoner_pb2 as pb
+from services.wire.answer import answer_to_proto
+from services.wire.events import event_to_proto
+from services.wire.query import options_from_proto
+
+INLINE = 1 << 18  # bytes of a request that is read between steps, not beside them
+SCORE = query_pb2.Options(score=True)
+
+
+Made = Callable[[list[Answer]], Any]  # what is sent of the answers
+
+
+class Solving:
+    """Reads a request, has it solved, and makes what is sent."""
+
+    def __init__(self, reasoner: Reasoner, workers: Workers, limits: Limits):
+        self.workers, self.limits = workers, limits
+        self.reader = Reader(reasoner.compiler, limits)
+        self.scheduler = Scheduler(workers.policy.workers, workers.pool)
+
+    async def solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
+        """One answer for each row."""
+        return await self._run(request.query, request.options, context, _solved)
+
+    async def score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
+        """Energy, findings and bound of the values given, without a search."""
+        return await self._run(request.query, SCORE, context, _scored)
+
+    async def explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        """Why: the conflict of a row without an answer, the runner-up of any other."""
+        wishes = query_pb2.Options(explain=True, differ=request.differ)
+        return await self._run(request.query, wishes, context, _explained)
+
+    async def stream(
+        self, request: pb.SolveStreamRequest, context: Any
+    ) -> AsyncIterator[pb.SolveStreamResponse]:
+        """Progress while it searches, conflated for slow readers, and each row's result as soon as
+        it is there."""
+        if not 0 <= request.interval < math.inf:
+            raise BadQuery(
+                Mistake("interval", f"{request.interval}", "give seconds, 0 for the default")
+            )
+        pending = Pending(asyncio.get_running_loop())
+        interval = request.interval or self.workers.policy.interval
+        watch = Watch(pending.put, interval, request.partial_values)
+        solving = asyncio.ensure_future(
+            self._run(request.query, request.options, context, _streamed, watch)
+        )
+        solving.add_done_callback(lambda _: pending.some.set())
+        try:
+            while not solving.done():
+                await pending.some.wait()
+                for event in pending.take():
+                    yield event_to_proto(event)
+            await solving
+            for event in pending.take():
+                yield event_to_proto(event)
+        finally:
+            solving.cancel()
+
+    async def _run(
+        self,
+        query: query_pb2.Query,
+        wishes: query_pb2.Options,
+        context: Any,
+        made: Made,
+        watch: "Watch | None" = None,
+    ) -> Any:
+        """What is made of the answers; a caller that leaves takes its rows out of the search."""
+        stop, tenant = self.workers.stop(context), tenant_of(context)
+
+        def ask() -> Wanted | Aside:
+            read = self.reader.again(tenant, query) if query.ByteSize() <= INLINE else None
+            if read is None:
+                return Aside(lambda: placed(self.reader.read(tenant, query)))
+            return placed(read)
+
+        def placed(read: Read) -> Wanted | Aside:
+            options = options_from_proto(wishes, self.limits)
+            if options.score or remotes_of(read.problem):
+                return Aside(lambda: made(_apart(read, options, stop, watch)))
+            return wanted(read, options, stop, watch, made)
+
+        done = self.workers.admit(stop)
+        future = self.scheduler.ask(tenant, ask, stop)
+        future.add_done_callback(done)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            stop.cancel()
+            self.scheduler.wake()
+            raise
+
+
+def wanted(read: Read, options: Options, stop: Stop, watch: "Watch | None", made: Made) -> Wanted:
+    """A call over local terms, for the scheduler."""
+    query, problem = read
+    tell = None if watch is None else watch.tell
+    rows = Rows(problem, query, options, stop, tell, stop.since)
+
+    def look(problem: Problem, solution: Solution) -> None:
+        if watch is not None:
+            watch(problem, solution)
+        rows.look(solution)
+
+    def end(solution: Solution) -> Any:
+        look(problem, solution)
+        return sent() if rows.end(solution) else Aside(sent)
+
+    def sent() -> Any:
+        return made([presented(answer) for answer in rows.every()])
+
+    minimizer = minimizer_for(problem, options, query.budget.seconds)
+    return Wanted(
+        problem,
+        minimizer.until(lambda: not rows.budget.lasts(problem.rows, 0.0)),
+        query.budget.particles,
+        query.budget.seed,
+        rows.budget,
+        end,
+        None if watch is None else look,
+    )
+
+
+def _apart(read: Read, options: Options, stop: Stop, watch: "Watch | None") -> list[Answer]:
+    """A call in a thread of its own: a score, or a search that waits for hosts."""
+
+    def left() -> bool:
+        return stop.cancelled
+
+    answers = answered(
+        read.problem,
+        read.query,
+        options,
+        watch or unwatched,
+        stop,
+        None if watch is None else watch.tell,
+        Patience(stop.gives_up, left, left),
+        stop.since,
+    )
+    return [presented(answer) for answer in answers]
+
+
+def _solved(answers: Sequence[Answer]) -> pb.SolveResponse:
+    return pb.SolveResponse(answers=map(answer_to_proto, answers))
+
+
+def _scored(answers: Sequence[Answer]) -> pb.ScoreResponse:
+    return pb.ScoreResponse(answers=map(answer_to_proto, answers))
+
+
+def _explained(answers: Sequence[Answer]) -> pb.ExplainResponse:
+    return pb.ExplainResponse(answers=map(answer_to_proto, answers))
+
+
+def _streamed(answers: Sequence[Answer]) -> None:
+    """Each row was sent when it was there."""
+    del answers

@@ -1,0 +1,1 @@
+"""Bytes between a caller and a host on one machine."""

@@ -1,0 +1,1 @@
+"""Messages and the types of Basin, both ways."""

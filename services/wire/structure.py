@@ -1,0 +1,339 @@
+"""Explicit structure as a message and back: named columns, checked before anything indexes them.
+
+Every family of lists travels as the columns of its class; all tables together travel as one set
+of columns, so that ten thousand tables are no more tensors than one.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, MutableSequence, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.domain import Domain
+from engine.errors import BadQuery, Mistake, TooLarge, join, known
+from engine.factors import Clauses, Counted, Different, Factors, Sums, Table
+from services.settings import DEFAULT, Limits
+from services.v1 import module_pb2 as pb
+from services.wire.tensors import put, take_all
+
+Column = npt.NDArray[Any]
+Columns = dict[str, Column]
+
+_FAMILIES: dict[str, type[Any]] = {
+    "counted": Counted, "clauses": Clauses, "sums": Sums, "different": Different,
+}  # fmt: skip
+_REAL = {"sums.coefficient", "sums.low", "sums.high", "tables.costs", "tables.default",
+         "tables.error"}  # fmt: skip
+_TRUTH = {"clauses.sign"}
+_TABLES = ("arity", "scopes_of", "tuples_of", "rows", "computed", "default", "error",  # one a table
+           "scopes", "tuples", "costs", "term", "part")  # fmt: skip
+_NAMES = {
+    "sizes",
+    *(f"tables.{name}" for name in _TABLES),
+    *(f"{name}.{f.name}" for name, kind in _FAMILIES.items() for f in fields(kind)),
+}
+_COUNTS = {"visible", "interchangeable"}
+
+
+def factors_to_proto(factors: Factors, raw: MutableSequence[bytes]) -> pb.Factors:
+    """Structure as a message; the bytes of its columns are appended to `raw`."""
+    message = pb.Factors(
+        sizes={"visible": factors.visible, "interchangeable": int(factors.interchangeable)}
+    )
+    for name, column in _columns(factors).items():
+        put(torch.from_numpy(column), message.tensors.add(), raw, name)
+    return message
+
+
+def factors_from_proto(
+    message: pb.Factors, raw: Sequence[bytes], limits: Limits = DEFAULT
+) -> Factors:
+    """The structure of a message. Raises BadQuery unless every index lies in its range."""
+    for name in message.sizes:
+        if name not in _COUNTS:
+            raise BadQuery(Mistake(f"sizes.{name}", "is no count", known(name, _COUNTS)))
+    columns: Columns = {}
+    for name, tensor in take_all(message.tensors, raw, limits).items():
+        if name not in _NAMES:  # leaving out what is not understood would change the meaning
+            raise BadQuery(Mistake(name, "is no column of a structure", known(name, _NAMES)))
+        columns[name] = tensor.numpy()
+        if columns[name].ndim != 1 or columns[name].dtype != _dtype(name):
+            raise BadQuery(
+                Mistake(
+                    name,
+                    f"{columns[name].dtype} of {columns[name].ndim} axes",
+                    f"send {np.dtype(_dtype(name))} of one axis",
+                )
+            )
+    factors = Factors(
+        columns.get("sizes", np.zeros(0, dtype=np.int64)),
+        message.sizes.get("visible", 0),
+        **{name: _family(name, kind, columns) for name, kind in _FAMILIES.items()},
+        tables=tuple(_tables(columns)),
+        interchangeable=bool(message.sizes.get("interchangeable", 0)),
+    )
+    check_factors(factors, limits)
+    return factors
+
+
+def digest_of(factors: Factors) -> str:
+    """What tells two structures apart, as a short text."""
+    made = hashlib.blake2b(digest_size=16)
+    made.update(f"{factors.visible} {factors.interchangeable:d}".encode())
+    for name, column in _columns(factors).items():
+        made.update(f" {name} {column.dtype.str} {column.size} ".encode())
+        made.update(np.ascontiguousarray(column).data)
+    return made.hexdigest()
+
+
+def check_factors(factors: Factors, limits: Limits = DEFAULT) -> None:
+    """Raise BadQuery unless the structure makes sense: nothing is indexed out of its range."""
+    sizes = factors.sizes
+    _require(bool((sizes >= 1).all()), "sizes", "a site without values", "give each at least one")
+    total = float(sizes.sum(dtype=np.float64))
+    if len(sizes) > limits.sites or total > limits.cells:
+        raise TooLarge(
+            Mistake(
+                "sizes",
+                f"{len(sizes)} sites of {total:g} values in all",
+                f"the limits are {limits.sites} and {limits.cells}",
+            )
+        )
+    _require(
+        0 <= factors.visible <= len(sizes),
+        "visible",
+        f"{factors.visible} of {len(sizes)}",
+        "visible sites are some of the sites",
+    )
+    for name in _FAMILIES:
+        _check_lists(name, getattr(factors, name), sizes)
+    for k, table in enumerate(factors.tables):
+        _check_table(f"tables[{k}]", table, sizes)
+
+
+def check_fit(factors: Factors, domains: Sequence[Domain]) -> None:
+    """Raise BadQuery unless a structure speaks of exactly these domains and their rows."""
+    sizes = Factors.sizes_of(domains)
+    fits = factors.visible == len(sizes) and np.array_equal(sizes, factors.sizes[: len(sizes)])
+    _require(
+        fits,
+        "sizes",
+        f"{factors.visible} visible sites",
+        f"the domains have {len(sizes)}, each as large as its domain",
+    )
+    rows = max((domain.rows for domain in domains), default=1)
+    for k, table in enumerate(factors.tables):
+        lead = table.costs.shape[:-1]
+        _require(
+            lead in ((), (1,), (rows,)),
+            f"tables[{k}].costs",
+            f"{[*lead]} rows",
+            f"the domains have {rows}",
+        )
+
+
+def _columns(factors: Factors) -> Columns:
+    """Every column that is not empty, by name, in a fixed order."""
+    columns: Columns = {"sizes": factors.sizes}
+    for name, kind in _FAMILIES.items():
+        lists = getattr(factors, name)
+        if lists.count:
+            columns |= {f"{name}.{f.name}": getattr(lists, f.name) for f in fields(kind)}
+    tables = factors.tables
+    if tables:
+        whole: dict[str, Any] = {
+            "arity": [t.arity for t in tables],
+            "scopes_of": [len(t.scopes) for t in tables],
+            "tuples_of": [len(t.tuples) for t in tables],
+            "rows": [0 if t.costs.ndim == 1 else len(t.costs) for t in tables],
+            "computed": [int(t.computed) for t in tables],
+            "default": [t.default for t in tables],
+            "error": [t.error for t in tables],
+        }
+        for field in _TABLES[len(whole) :]:
+            whole[field] = np.concatenate([getattr(t, field).reshape(-1) for t in tables])
+        columns |= {f"tables.{field}": column for field, column in whole.items()}
+    return {
+        name: np.ascontiguousarray(column, dtype=_dtype(name)) for name, column in columns.items()
+    }
+
+
+def _dtype(name: str) -> type[Any]:
+    return np.float64 if name in _REAL else np.bool_ if name in _TRUTH else np.int64
+
+
+def _family(name: str, kind: type[Any], columns: Columns) -> Any:
+    given = {
+        f.name: columns[f"{name}.{f.name}"] for f in fields(kind) if f"{name}.{f.name}" in columns
+    }
+    if given and len(given) < len(fields(kind)):
+        left = [f.name for f in fields(kind) if f.name not in given]
+        raise BadQuery(Mistake(name, f"the columns {left} are missing", "send all or none"))
+    return kind(**given)
+
+
+def _tables(columns: Columns) -> Iterator[Table]:
+    given = [name for name in _TABLES if f"tables.{name}" in columns]
+    if not given:
+        return
+    if len(given) < len(_TABLES):
+        left = [name for name in _TABLES if name not in given]
+        raise BadQuery(Mistake("tables", f"the columns {left} are missing", "send all or none"))
+    heads = [columns[f"tables.{name}"] for name in _TABLES[:7]]
+    _require(
+        len({len(head) for head in heads}) == 1,
+        "tables",
+        "columns of unequal lengths",
+        "give one entry a table",
+    )
+    for name, head in zip(_TABLES[:5], heads, strict=False):
+        _require(
+            bool(((head >= 0) & (head < 2**40)).all()),
+            f"tables.{name}",
+            "a wild count",
+            "counts lie between 0 and 2**40",
+        )
+    rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in _TABLES[7:]}
+    for arity, scopes, tuples, rows, computed, default, error in zip(
+        *(h.tolist() for h in heads), strict=True
+    ):
+        costs = rest["costs"].next(max(rows, 1) * tuples)
+        yield Table(
+            rest["scopes"].next(scopes * arity).reshape(scopes, arity),
+            rest["tuples"].next(tuples * arity).reshape(tuples, arity),
+            costs.reshape(rows, tuples) if rows else costs,
+            default,
+            rest["term"].next(scopes),
+            rest["part"].next(scopes),
+            error,
+            bool(computed),
+        )
+    for tape in rest.values():
+        tape.end()
+
+
+class _Tape:
+    """A column that is read piece by piece, never past its end."""
+
+    def __init__(self, name: str, column: Column):
+        self.name, self.column, self.at = name, column, 0
+
+    def next(self, count: int) -> Column:
+        """The next entries."""
+        piece = self.column[self.at : self.at + count]
+        _require(
+            len(piece) == count,
+            self.name,
+            f"{len(self.column)} entries are too few",
+            "make them agree with the counts",
+        )
+        self.at += count
+        return piece
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        _require(
+            self.at == len(self.column),
+            self.name,
+            f"{len(self.column)} entries, {self.at} of them used",
+            "make them agree with the counts",
+        )
+
+
+def _check_lists(name: str, lists: Any, sizes: Column) -> None:
+    start, site = lists.start, lists.site
+    rising = len(start) > 0 and start[0] == 0 and bool((np.diff(start) >= 0).all())
+    _require(rising, f"{name}.start", "does not rise from 0", "give where each list begins")
+    lengths = {"start": lists.count + 1, "site": int(start[-1])}
+    for field in fields(lists):
+        per_literal = field.name in ("site", "value", "sign", "coefficient")
+        wanted = lengths.get(field.name, lengths["site"] if per_literal else lists.count)
+        got = len(getattr(lists, field.name))
+        _require(got == wanted, f"{name}.{field.name}", f"{got} entries", f"give {wanted}")
+    _within(f"{name}.site", site, len(sizes))
+    if name == "different":
+        return
+    _within(f"{name}.value", lists.value, sizes[site])
+    if name == "sums":
+        _require(
+            bool(np.isfinite(lists.coefficient).all()),
+            "sums.coefficient",
+            "one is not finite",
+            "give finite numbers",
+        )
+        _require(
+            not np.isnan(lists.low).any() and not np.isnan(lists.high).any(),
+            "sums.low",
+            "nan is no edge",
+            "give numbers, or infinities",
+        )
+
+
+def _check_table(path: str, table: Table, sizes: Column) -> None:
+    scopes, tuples, costs = table.scopes, table.tuples, table.costs
+    _require(
+        scopes.ndim == tuples.ndim == 2 and scopes.shape[1] == tuples.shape[1] > 0,
+        join(path, "tuples"),
+        f"shape {[*tuples.shape]} for scopes {[*scopes.shape]}",
+        "give as many places as sites",
+    )
+    _require(
+        costs.ndim in (1, 2) and costs.shape[-1] == len(tuples),
+        join(path, "costs"),
+        f"shape {[*costs.shape]} for {len(tuples)} tuples",
+        "give one cost a tuple",
+    )
+    every = np.append(costs.reshape(-1), table.default)
+    _require(
+        not np.isnan(every).any() and not (every == -math.inf).any(),
+        join(path, "costs"),
+        "nan or -inf",
+        "give finite costs, or infinity for what is forbidden",
+    )
+    _require(
+        0 <= table.error < math.inf,
+        join(path, "error"),
+        f"{table.error!r} is no rounding error",
+        "give a finite number, 0 where the costs are what is meant",
+    )
+    for name in ("term", "part"):
+        got = len(getattr(table, name))
+        _require(got == len(scopes), join(path, name), f"{got} entries", f"give {len(scopes)}")
+    _within(join(path, "scopes"), scopes, len(sizes))
+    ordered = np.sort(scopes, axis=1)
+    _require(
+        not (ordered[:, 1:] == ordered[:, :-1]).any(),
+        join(path, "scopes"),
+        "a site stands twice in one scope",
+        "name each site once",
+    )
+    if len(scopes):
+        least = sizes[scopes].min(0)
+        _within(join(path, "tuples"), tuples, least)
+        if math.prod(least.tolist()) < 2**62 and len(tuples):
+            flat = np.ravel_multi_index(tuple(tuples.T), tuple(least))
+            _require(
+                len(np.unique(flat)) == len(flat),
+                join(path, "tuples"),
+                "a combination stands twice",
+                "give each once",
+            )
+
+
+def _within(path: str, places: Column, end: Any) -> None:
+    _require(
+        bool(((places >= 0) & (places < end)).all()),
+        path,
+        "a place out of range",
+        "places count from 0",
+    )
+
+
+def _require(fine: bool, path: str, problem: str, remedy: str) -> None:
+    if not fine:
+        raise BadQuery(Mistake(path, problem, remedy))
