@@ -24,8 +24,9 @@ install: .venv/.installed  ## make .venv and install everything into it
 demo: install  ## start a reasoner and two module hosts, ask them questions
 	$(BIN)/python examples/demo.py
 
-test: install  ## run the tests; ARGS="-k name" passes options to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: install  ## run the tests, on two cores but for the clock's; ARGS=-x passes options to pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not clock' $(ARGS)
+	$(BIN)/python -m pytest -m clock $(ARGS)
 
 check: install  ## format, lint, types, layers, generated code
 	$(BIN)/ruff format --check .

@@ -19,7 +19,6 @@ import grpc
 import torch
 from torch import Tensor
 
-from benchmarks._hosted import KINDS, catalogue
 from benchmarks.common import Clock, Row, at_least, at_most, clock
 from engine import Budget, Problem, Real, Term, Variable
 from engine.energy import Energy, Sum
@@ -29,7 +28,8 @@ from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.rpc.tuning import tune_malloc
 from services.settings import Dialing
-from tests.serving_kit import Process
+from tests.support.hosted import KINDS, catalogue
+from tests.support.serving import Process
 
 STEPS = 40  # of one solve
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.common import Row, at_least, at_most, auroc, clock
-from benchmarks.oracle import Judge, feasible
 from engine.answer import Status
 from engine.explain.partial import partial
 from engine.kernels import cover as covering
@@ -18,6 +17,7 @@ from engine.problem import Problem
 from engine.search.prepared import plan_of
 from examples.generators.settled import problem_of
 from examples.generators.sudoku import boxes, rows_and_columns, sudoku
+from tests.support.oracle import Judge, feasible
 
 Filled = dict[int, int]  # values of some cells
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import Row, at_least, at_most, percentile, reasoner, variant
-from benchmarks.oracle import Judge, entries
 from engine.answer import Answer, Flag, Status
 from services.query import query_of
+from tests.support.oracle import Judge, entries
 
 SECONDS = (0.002, 0.01, 0.05)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks._planar import points
 from benchmarks.common import Row, at_least, at_most
 from engine.domain import Finite, Real, Variable
 from engine.energy import Term
@@ -34,6 +33,7 @@ from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
 from modules.discrete.lattice import Lattice
+from tests.support.planar import points
 
 # --- kernels --------------------------------------------------------------------------------------
 

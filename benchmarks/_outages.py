@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks import _learned
-from benchmarks._hosted import KINDS, catalogue
 from benchmarks.common import ROOT, Row, at_least, at_most, percentile
 from engine.errors import BasinError, Cancelled
 from services.client import Client
@@ -32,7 +31,8 @@ from services.server.request_cache import Reader
 from services.server.solve import wanted
 from services.v1 import reasoner_pb2
 from services.wire.query import query_to_proto
-from tests.serving_kit import Loop
+from tests.support.fuzz.loop import Loop
+from tests.support.hosted import KINDS, catalogue
 
 
 def cancelled_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:

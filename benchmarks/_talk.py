@@ -32,7 +32,7 @@ NUMBERS = itertools.count()
 def rows(seed: int = 0, tries: int = 40) -> list[Row]:
     """A row for each board, change and kind of line."""
     out: list[Row] = []
-    command = ["services.cli.commands", "serve", "--listen", "127.0.0.1:0"]
+    command = ["services.cli", "serve", "--listen", "127.0.0.1:0"]
     with started(command) as (address, process), Client(address) as client:
         for name, file in BOARDS:
             query = parse_query(Path(ROOT / "examples" / file).read_text(), file)

@@ -19,9 +19,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks._fuzz.run import fuzz, replay, reported
-from benchmarks._fuzz.worker import Worker
 from benchmarks.common import Row, at_least, at_most
+from tests.support.fuzz.run import fuzz, replay, reported
+from tests.support.fuzz.worker import Worker
 
 COUNTS = {
     "engine": 17_000,

@@ -20,7 +20,6 @@ from benchmarks.common import (
     reasoner,
     variant,
 )
-from benchmarks.oracle import Judge, Solved, entries, feasible, restricted
 from benchmarks.sat import texts
 from benchmarks.warm import session_rows
 from engine.answer import Answer, Status
@@ -31,6 +30,16 @@ from examples.generators.sudoku import boxes, rows_and_columns, sudoku
 from examples.generators.timetable import LESSONS, PLACES, timetable
 from services.formats.cnf import Cnf, parse
 from services.query import Options, query_of
+from tests.support.oracle import (
+    Judge,
+    Solved,
+    entries,
+    feasible,
+    flat_entry,
+    minimal,
+    restricted,
+    term_names,
+)
 
 LIMIT = 60.0  # seconds a question may take here
 Query = dict[str, Any]
@@ -168,14 +177,6 @@ def hard(query: Query) -> Query:
     return {**query, "terms": [t for t in query["terms"] if t.get("required") is not False]}
 
 
-def minimal(entries_: Sequence[Any], holds: Callable[[list[Any]], bool | None]) -> bool:
-    """All together cannot hold; without any one of them the rest can."""
-    every = list(entries_)
-    if holds(every) is not False:
-        return False
-    return all(holds(every[:k] + every[k + 1 :]) is True for k in range(len(every)))
-
-
 def _clashing_sudoku(rng: random.Random, k: int) -> Query:
     """A Sudoku with one clue more, which is wrong but clashes with no other in its lines."""
     query = sudoku(rng.randrange(10**6), n=9 if k % 2 else 4)
@@ -212,18 +213,6 @@ def _clashing_timetable(rng: random.Random, k: int) -> Query:
         changed = {**query, "evidence": {**evidence, name: place}}
         if feasible(changed, entries(changed["evidence"])) is False:
             return changed
-
-
-def flat_entry(query: Query, place: Any) -> tuple[str, int, Any]:
-    shape = query["variables"][place.variable].get("shape", ())
-    flat = 0
-    for n, k in zip(shape, place.site, strict=True):
-        flat = flat * n + k
-    return place.variable, flat, place.value
-
-
-def term_names(query: Query) -> list[str]:
-    return [term.get("name", term["kind"]) for term in query["terms"]]
 
 
 def _cores(folder: Path | None, count: int) -> list[Row]:

@@ -16,7 +16,7 @@ SAYS = "listening on "
 @contextlib.contextmanager
 def service(*arguments: str, folder: Path = ROOT, patience: float = 60.0) -> Iterator[str]:
     """Runs `basin ARGUMENTS --listen 127.0.0.1:0` in `folder`; gives its address."""
-    command = ["services.cli.commands", *arguments, "--listen", "127.0.0.1:0"]
+    command = ["services.cli", *arguments, "--listen", "127.0.0.1:0"]
     with started(command, folder, patience) as (address, _):
         yield address
 

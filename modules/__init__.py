@@ -1,1 +1,1 @@
-"""Energies to compose: one kind a file, found by the catalogue as `group.name`."""
+"""Energies to compose: whatever stands in a field is a kind, `field.name`."""

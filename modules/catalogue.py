@@ -1,4 +1,20 @@
-""""""
+"""Kinds of energy by name: found in packages, in entry points, and where a user points.
+
+The listing is the catalogue: whatever stands in a field of a package under a name without a
+leading `_` is a kind, and defines exactly one concrete Term. It is a file, or a folder with a
+`term.py` and whatever else it needs. Its name says where it was found:
+
+    modules/<field>/<name>.py of a package              field.name
+    modules/<field>/<name>/term.py of a package         field.name
+    entry point NAME -> a module                        NAME
+    entry point NAME -> a package                       NAME.<kind>, for each kind in it
+    entry point NAME -> module:Class                    NAME
+    `module:Class` of an importable module              module.Class
+    `FILE.py`, or `FILE.py:Class`                       the stem of the file, or stem.Class
+
+Entry points stand in the group `basin.modules`. The last two are named by the user who starts a
+process (`basin check`, `basin host`), never by a query.
+"""
 
 import hashlib
 import importlib

@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
+pytest_plugins = ["tests.support.fixtures", "tests.support.hosting", "tests.support.command"]
 
 torch.set_num_threads(1)
 settings.register_profile("basin", deadline=None)  # torch's first call takes a second

@@ -44,8 +44,8 @@ def check_minimizer(
     for k, (a, b) in enumerate(zip(trial.reports, again.reports, strict=True)):
         _assert_same(f"{name}: the same seed, step {k}", a, b)
     rng = _stream(problem, seed)
-    for k in (0, len(trial.states) - 2):  # the state before a step is as good as new
-        if k < 0:
+    for k in {0, len(trial.states) - 2}:  # the state before a step is as good as new
+        if not 0 <= k < len(trial.states) - 1:  # done before the first step
             continue
         report = minimizer.report(problem, trial.states[k])
         _assert_same(

@@ -1,4 +1,4 @@
-"""basin check: the contract of a kind."""
+"""`basin check`: the contract of a kind."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`basin kinds`, `basin new` and `basin check`: what kinds there are, a new one, and its laws."""
+"""`basin kinds`: what kinds there are, and the parameters of each."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""basin new: a file with a term to begin from, and its test."""
+"""`basin new`: a file with a term to begin from, and its test."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-""""""
+"""What was learned from solved examples, as one safetensors file: rules, couplings, where from."""
 
 import json
 from dataclasses import dataclass

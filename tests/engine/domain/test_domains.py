@@ -1,0 +1,157 @@
+"""Domains keep their contract, evidence its place, views their sites."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.domain import Finite, Real, Variable, flatten, nest
+from engine.errors import BadQuery
+from engine.problem import Problem
+from engine.random import Stream
+from engine.testing import check_domain
+from tests.support.costs import FEW, Costs, X, Y, Z, seeds
+
+# --- domains --------------------------------------------------------------------------------------
+
+
+@st.composite
+def finite_domains(draw):
+    values = draw(st.sampled_from([(0, 1), ("a", "b", "c"), (1, 2.5, True, "x"), (7,)]))
+    shape = draw(st.sampled_from([(), (3,), (2, 2), (1, 2, 1)]))
+    rows = draw(st.integers(1, 3))
+    domain = Finite(values, shape)
+    some = domain.sample(rows, Stream(draw(seeds), torch.tensor([1]))) > 0
+    noise = domain.sample(rows, Stream(draw(seeds), torch.tensor([2]))) > 0
+    return Finite(values, shape, some | noise)
+
+
+@st.composite
+def real_domains(draw):
+    shape = draw(st.sampled_from([(), (3,), (2, 2)]))
+    low, high = draw(st.sampled_from([(-1.0, 2.0), (0.0, math.inf), (-math.inf, 5.0), (1.5, 1.5)]))
+    domain = Real(shape, low, high)
+    return domain.join([domain]) if draw(st.booleans()) else domain
+
+
+@FEW
+@given(domain=finite_domains() | real_domains(), seed=st.integers(0, 2**20))
+def test_domains_keep_their_contract(domain, seed):
+    check_domain(domain, samples=6, seed=seed)
+
+
+@FEW
+@given(domain=finite_domains(), seed=seeds)
+def test_projection_is_the_nearest_point_of_the_simplex(domain, seed):
+    """Against the conditions of optimality: x - p is the same at every value with p > 0, and no
+    larger elsewhere; p is a distribution over allowed values."""
+    rng = Stream(seed, torch.zeros(domain.rows, dtype=torch.int64))
+    x = (4 * rng.normal(3, *domain.event)).double()
+    p = domain.project(x)
+    allowed = domain.allowed.repeat_interleave(3, 0)
+    assert torch.allclose(p.sum(-1), torch.ones(()).double()) and (p >= 0).all()
+    assert (p[~allowed] == 0).all()
+    shift = x - p
+    level = shift.masked_fill(p <= 0, -torch.inf).max(-1, keepdim=True).values
+    assert torch.allclose(shift[p > 0], level.expand_as(p)[p > 0])
+    assert (shift <= level + 1e-9)[allowed].all()
+
+
+def test_narrowing_keeps_what_is_given_and_leaves_the_rest():
+    d = X.domain.narrow([[[1, None], [None, 2]], None])
+    assert d.rows == 2 and d.allowed[1].all()
+    assert d.allowed[0, 0, 0].tolist() == [False, True, False]
+    assert d.allowed[0, 0, 1].all() and d.allowed[0, 1, 1].tolist() == [False, False, True]
+    again = d.narrow([[[None, 0], [None, 2]], [[2, 2], [2, 2]]])
+    assert again.allowed[0].sum() == 6 and again.allowed[1].sum() == 4
+    z = Z.domain.narrow([[0.5, None, 2]])
+    assert z.low[0].tolist() == [0.5, -1, 2] and z.high[0].tolist() == [0.5, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "domain, value, path",
+    [
+        (X.domain, [[1, None], [None, 9]], "[1][1]"),
+        (X.domain, [[1, None]], ""),
+        (X.domain, [[1, None], [None]], "[1]"),
+        (X.domain, [[1, [2]], [None, None]], "[0][1]"),
+        (X.domain, [[1, True], [None, None]], "[0][1]"),
+        (X.domain, 3, ""),
+        (Y.domain, ["a", {}], "[1]"),
+        (Z.domain, [0, None, 2.5], "[2]"),
+        (Z.domain, [0, "b", 1], "[1]"),
+        (Z.domain, [0, math.nan, 1], "[1]"),
+        (X.domain.narrow([[[1, None], [None, None]]]), [[2, None], [None, None]], "[0][0]"),
+    ],
+)
+def test_mistakes_in_evidence_say_where_they_stand(domain, value, path):
+    with pytest.raises(BadQuery) as caught:
+        domain.narrow([value])
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == path and mistake.problem and mistake.remedy
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Finite(()),
+        lambda: Finite((1, 1)),
+        lambda: Finite((1, 2), (2,), torch.ones(1, 3, 2, dtype=torch.bool)),
+        lambda: Real((2,), 1.0, 0.0),
+        lambda: Real((2,), math.nan, 0.0),
+        lambda: X.domain.narrow([None, None]).narrow([None, None, None]),
+        lambda: Problem(Costs(X)).given(q=1),
+        lambda: Problem(Costs(X)).given_rows([]),
+        lambda: X[5],
+        lambda: X[0, 0, 0],
+    ],
+)
+def test_domains_that_make_no_sense_are_refused(make):
+    with pytest.raises(BadQuery):
+        make()
+
+
+def test_values_of_other_types_are_other_values():
+    d = Finite((0, 1, True, "1"))
+    assert [d.place(v) for v in (0, 1, True, "1", 1.0)] == [0, 1, 2, 3, 1]
+
+
+VIEWS = [(0,), (slice(None), 1), (slice(None, None, -1),), ([1, 0], 0), (1, 1), (..., 0)]
+
+
+@pytest.mark.parametrize("index", VIEWS, ids=str)
+@pytest.mark.parametrize("variable", [X, Variable("r", Real((2, 2)))], ids=lambda v: v.name)
+def test_views_take_the_same_sites_of_states_values_and_domains(variable, index):
+    view, domain = variable[index], variable.domain
+    x = domain.sample(4, Stream(0, torch.tensor([0])))
+    value = domain.decode(x)[2]
+    taken = np.array(value, dtype=object)[index]
+    plain = taken.tolist() if isinstance(taken, np.ndarray) else taken
+    assert view.plain(value) == plain
+    own = view.of(domain)
+    assert own.shape == view.shape and own.decode(view.tensor(x))[2] == plain
+    sites = np.arange(4).reshape(2, 2)[index]
+    assert view.places.tolist() == np.asarray(sites).tolist()
+    assert view.tensor(x).shape == (4, *own.event)
+
+
+def test_a_line_read_backwards():
+    line = Variable("line", Finite((0, 1, 2), (3,)))
+    view, d = line[::-1], line.domain.narrow([[0, None, 2]])
+    assert view.of(d).allowed[0].tolist() == d.allowed[0].tolist()[::-1]
+    x = d.sample(1, Stream(0, torch.tensor([0])))
+    assert view.of(d).decode(view.tensor(x))[0] == d.decode(x)[0][::-1]
+
+
+def test_a_view_of_a_narrowed_domain_is_narrowed():
+    d = X.domain.narrow([[[1, None], [None, 2]]])
+    assert X[0, :].of(d).fingerprints == Finite((0, 1, 2), (2,)).narrow([[1, None]]).fingerprints
+
+
+@given(st.sampled_from([(), (3,), (2, 2), (2, 1, 3)]))
+def test_nest_undoes_flatten(shape):
+    flat = list(range(math.prod(shape)))
+    assert flatten(nest(flat, shape), shape) == flat

@@ -1,0 +1,167 @@
+"""Clause learning equals enumeration: models, least costs, cores, and what may be forgotten."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from engine.answer import Answer, Status
+from engine.kernels import clauses as learning
+from engine.search.simplify import simplified
+from modules.catalogue import Catalogue
+from services.query import Options, query_of
+from services.reasoner.reason import Reasoner
+from tests.support.formulas import VARIABLES, drawn, models, pigeons
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_finds_a_model_exactly_where_there_is_one(hard: bool) -> None:
+    refuted = 0
+    for seed in range(300):
+        formula = drawn(seed, hard)
+        expected = models(formula)
+        status, state = learning.search(learning.load(formula, seed))
+        assert status == (learning.SATISFIED if expected else learning.REFUTED), seed
+        refuted += not expected
+        if expected:
+            assert learning.model(state).tobytes() in expected, seed
+    assert 5 < refuted < 295  # both answers were asked for
+
+
+def test_a_damaged_model_is_seen() -> None:
+    """The oracle itself: a model with one literal of a unit clause turned is no model."""
+    formula = learning.formula(3, [[0], [2, 4]])
+    status, state = learning.search(learning.load(formula))
+    model = learning.model(state)
+    assert status == learning.SATISFIED and model.tobytes() in models(formula)
+    model[0] ^= 1
+    assert model.tobytes() not in models(formula)
+
+
+def test_every_model_is_found_once() -> None:
+    for seed in range(60):
+        formula = drawn(seed)
+        expected, found = models(formula), set()
+        status, state = learning.search(learning.load(formula))
+        while status == learning.SATISFIED:
+            model = learning.model(state)
+            assert model.tobytes() not in found
+            found.add(model.tobytes())
+            block = [2 * v + int(model[v]) for v in range(VARIABLES)]
+            status, state = learning.search(learning.add_clause(state, block))
+        assert found == expected, seed
+
+
+def test_the_last_model_below_an_ever_lower_limit_costs_least() -> None:
+    asked = 0
+    for seed in range(300):
+        formula = drawn(seed)
+        every = learning.reference_models(formula)
+        if not len(formula.cost) or not len(every):
+            continue
+        asked += 1
+        least = min(learning.objective(formula, model) for model in every)
+        state, best, status = learning.load(formula), learning.NEVER, learning.SATISFIED
+        while True:
+            status, state = learning.search(state, upper=best)
+            if status != learning.SATISFIED:
+                break
+            cost = learning.objective(formula, learning.model(state))
+            assert cost < best
+            assert learning.lower_bound(state) <= least + 1e-9
+            best = cost
+        assert status == learning.REFUTED
+        assert best == pytest.approx(least), seed
+    assert asked > 50
+
+
+def test_cores_are_assumptions_that_cannot_hold_together() -> None:
+    refuted = 0
+    for seed in range(200):
+        formula, rng = drawn(seed), random.Random(seed)
+        assumed = [2 * v + rng.randrange(2) for v in rng.sample(range(VARIABLES), 4)]
+        every = learning.reference_models(formula)
+
+        def holding(literals: list[int], every: np.ndarray = every) -> int:
+            keep = np.ones(len(every), bool)
+            for o in literals:
+                keep &= every[:, o >> 1] != (o & 1)
+            return int(keep.sum())
+
+        status, state = learning.search(learning.load(formula), assumed)
+        assert (status == learning.SATISFIED) == (holding(assumed) > 0), seed
+        if status == learning.REFUTED:
+            core = learning.core(state).tolist()
+            assert set(core) <= set(assumed) and holding(core) == 0, seed
+            refuted += 1
+            again, state = learning.search(state)  # what was learned holds without them
+            assert (again == learning.SATISFIED) == (len(every) > 0), seed
+    assert refuted > 20
+
+
+def test_a_smaller_formula_has_the_same_models() -> None:
+    for seed in range(100):
+        formula, rng = drawn(seed), random.Random(seed)
+        given = [2 * v + rng.randrange(2) for v in rng.sample(range(VARIABLES), 2)]
+        state = learning.load(formula)
+        for o in given:
+            state = learning.add_clause(state, [o])
+        status, state = learning.search(state, (), 0)
+        if status == learning.REFUTED:
+            continue
+        small = simplified(formula, state.value)
+        mine = {small.model(model).tobytes() for model in learning.reference_models(small.formula)}
+        keep = [m for m in learning.reference_models(formula)
+                if all(m[o >> 1] != (o & 1) for o in given)]  # fmt: skip
+        assert mine == {model.tobytes() for model in keep}, seed
+
+
+def test_interrupted_as_often_as_one_likes_and_forgetting_meanwhile() -> None:
+    formula = pigeons(7)
+    state, status = learning.load(formula), learning.LIMIT
+    while status == learning.LIMIT:
+        status, state = learning.search(learning.copy(state), (), 300)
+    assert status == learning.REFUTED
+    assert state.ints[learning.REDUCTIONS] > 0
+
+
+def test_a_fork_goes_its_own_way_and_equals_the_original() -> None:
+    state = learning.load(pigeons(7))
+    _, state = learning.search(state, (), 200)
+    fork = learning.copy(state)
+    ends = []
+    for one in (state, fork):
+        status, one = learning.search(one)
+        assert status == learning.REFUTED
+        ends.append((learning.conflicts(one), int(one.ints[learning.PROPAGATIONS])))
+    assert ends[0] == ends[1]
+
+
+def rows_answered(threads: int) -> list[Answer]:
+    """Random 3-SAT under eight kinds of evidence, as the rows of one query."""
+    rng, count = random.Random("rows"), 40
+    clauses = [
+        [[s, 1, rng.random() < 0.5] for s in rng.sample(range(count), 3)] for _ in range(165)
+    ]
+    given = [[k >> 2 & 1, k >> 1 & 1, k & 1, *[None] * (count - 3)] for k in range(8)]
+    query = query_of(
+        {
+            "variables": {"x": {"values": [0, 1], "shape": [count]}},
+            "terms": [{"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": clauses}}],
+            "evidence": [{"x": row} for row in given],
+        }
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return Reasoner(Catalogue(entry_points=False)).reason(query, Options(prove=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_change_no_answer() -> None:
+    one, three = rows_answered(1), rows_answered(3)
+    assert {a.status for a in one} == {Status.OPTIMAL, Status.INFEASIBLE}
+    for a, b in zip(one, three, strict=True):
+        assert (a.status, a.unique, a.values) == (b.status, b.unique, b.values)

@@ -1,0 +1,216 @@
+"""The contract kit catches planted faults, and passes what is right."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.energy import soft_min
+from engine.factors import Factors
+from engine.minimizer import Minimizer, score
+from engine.problem import Problem
+from engine.random import Stream
+from engine.rows import Report
+from engine.testing import check_minimizer, check_term
+from tests.support.costs import ATOMS, Costs, Even, Well, X, Z
+
+# --- the contract kit catches what is planted -----------------------------------------------------
+
+
+class Summed(Costs):
+    """Plants: one number for the whole batch."""
+
+    def energy(self, *tensors):
+        return super().energy(*tensors).sum()
+
+
+class Mixing(Costs):
+    """Plants: a row depends on the others."""
+
+    def energy(self, *tensors):
+        own = super().energy(*tensors)
+        return own - own.mean()
+
+
+class Drifting(Costs):
+    """Plants: a second look gives another energy."""
+
+    count = 0
+
+    def energy(self, *tensors):
+        Drifting.count += 1
+        return super().energy(*tensors) + Drifting.count
+
+
+class Writing(Costs):
+    """Plants: the input is changed."""
+
+    def energy(self, *tensors):
+        tensors[0].data.mul_(1.5)
+        return super().energy(*(0 * t for t in tensors))
+
+
+class Detached(Costs):
+    """Plants: no gradient."""
+
+    def energy(self, *tensors):
+        return super().energy(*(t.detach() for t in tensors))
+
+
+class Squared(Costs):
+    """Plants: not affine, and does not say so."""
+
+    def energy(self, *tensors):
+        return super().energy(*tensors) ** 2
+
+    def floor(self):
+        return 0.0
+
+
+class High(Costs):
+    """Plants: a floor that is none."""
+
+    def floor(self):
+        return super().floor() + 1.0
+
+
+class Lenient(Even):
+    """Plants: holds where the energy is above 0."""
+
+    def holds(self, x):
+        return True
+
+
+class Silent(Even):
+    """Plants: fails without a word."""
+
+    def explain(self, *values):
+        return []
+
+
+class Loose(Even):
+    """Plants: structure that allows everything."""
+
+    def factors(self, *domains):
+        return Factors(Factors.sizes_of(domains), domains[0].sites)
+
+
+class Poisoned(Costs):
+    """Plants: nan."""
+
+    def energy(self, *tensors):
+        return super().energy(*tensors) * math.nan
+
+
+class Skewed(Well):
+    """Plants: a residual of another energy."""
+
+    def residual(self, z):
+        return 2 * z
+
+
+PLANTED = [
+    (Summed(X), "shape"),
+    (Mixing(X), "alone"),
+    (Drifting(X), "differs"),
+    (Writing(X), "changes its input"),
+    (Detached(X), "gradient"),
+    (Squared(X), "affine"),
+    (High(X), "floor"),
+    (Lenient(X), "holds is True"),
+    (Silent(X), "explain"),
+    (Loose(X), "factors"),
+    (Poisoned(X), "nan"),
+    (Skewed(Z), "residual"),
+]
+
+
+@pytest.mark.parametrize("term, said", PLANTED, ids=lambda v: type(v).__name__)
+def test_the_kit_catches_planted_faults(term, said):
+    with pytest.raises(AssertionError, match=said):
+        check_term(term)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        *ATOMS,
+        Even(X) | Even(X[0, :]),
+        Costs(X) | Even(X),
+        soft_min(Well(Z), Well(Z), temperature=1),
+    ],
+    ids=str,
+)
+def test_the_kit_passes_what_is_right(term):
+    check_term(term)
+
+
+class Found(NamedTuple):
+    """The best states so far."""
+
+    x: dict[str, Tensor]
+    count: Tensor
+
+
+@dataclass(frozen=True)
+class Sampling(Minimizer[Found]):
+    """Keeps the best of many random states: a plain minimizer, with faults to plant."""
+
+    fault: str = ""
+
+    def init(self, problem, x, rng):
+        return self._kept(problem, {n: problem.domain(n).decide(t) for n, t in x.items()}, 0)
+
+    def step(self, problem, s, rng):
+        fresh = {}
+        for k, n in enumerate(problem.domains):
+            lane = (
+                rng.fork(k)
+                if self.fault != "shared"
+                else Stream(rng.seed, 0 * rng.keys + k, rng.step)
+            )
+            drawn = problem.domain(n).sample(4, lane)
+            if self.fault == "shared":
+                drawn = drawn.roll(1, 0)
+            if self.fault == "evidence":
+                drawn = problem.variables[0].domain.sample(4 * problem.rows, lane)
+            kept = s.x[n][:, None] if self.fault != "forgets" else drawn[:, None][: problem.rows]
+            fresh[n] = torch.cat([kept, drawn.unflatten(0, (problem.rows, -1))], 1).flatten(0, 1)
+        count = s.count.add_(1) if self.fault == "impure" else s.count + 1
+        return self._kept(problem, fresh, int(count[0]))
+
+    def _kept(self, problem, x, count):
+        told = score(problem, x)
+        cost = (told.energy + 1e6 * told.violation).unflatten(0, (problem.rows, -1))
+        best = cost.argmin(1)
+        rows = torch.arange(problem.rows)
+        return Found(
+            {n: t.unflatten(0, (problem.rows, -1))[rows, best] for n, t in x.items()},
+            torch.full((problem.rows,), count),
+        )
+
+    def report(self, problem, s):
+        report = Report.blank(problem, s.x)
+        told = score(problem, s.x)
+        bound = report.bound if self.fault != "bound" else report.bound.fill_(1e9)
+        energy = told.energy + s.count if self.fault in ("impure", "lies") else told.energy
+        return Report(s.x, energy, told.violation, bound, report.done, report.unique, report.others)
+
+
+def sampled_problem():
+    return Problem(Costs(X) + Even(X)).given_rows(
+        [{}, {"x": [[1, None], [None, 2]]}, {"x": [[None, 2], [None, None]]}]
+    )
+
+
+def test_a_plain_minimizer_keeps_the_contract():
+    check_minimizer(Sampling(), sampled_problem())
+
+
+@pytest.mark.parametrize("fault", ["evidence", "forgets", "impure", "lies", "bound"])
+def test_the_kit_catches_faults_of_minimizers(fault):
+    with pytest.raises(AssertionError, match="Sampling"):
+        check_minimizer(Sampling(fault), sampled_problem())
