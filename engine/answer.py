@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from engine.domain import Variable
-
 SAID = 20  # failing parts of one term that a finding spells out
 
 
@@ -86,11 +84,10 @@ class Place:
     value: Any
 
     @staticmethod
-    def at(variable: Variable, place: int, value: Any) -> "Place":
-        """The entry at a flat, row-major place."""
-        shape = variable.domain.shape
+    def at(variable: str, shape: tuple[int, ...], place: int, value: Any) -> "Place":
+        """The entry of a variable of this shape at a flat, row-major place."""
         site = tuple(int(k) for k in np.unravel_index(place, shape)) if shape else ()
-        return Place(variable.name, site, value)
+        return Place(variable, site, value)
 
     @property
     def where(self) -> str:

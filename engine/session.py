@@ -23,6 +23,7 @@ from engine.domain import Domain, State
 from engine.energy import Energy, Part, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
 from engine.minimizer import Minimizer
+from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNKNOWN
@@ -30,7 +31,6 @@ from engine.search.incremental import Living
 from engine.search.placed import Placed
 from engine.settle import last
 from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
-from engine.start import Start
 from engine.verify import Said, ended_of, judged, said_of, verify
 
 

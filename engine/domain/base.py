@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
-from engine.domain.plain import plain_list
 from engine.errors import BadQuery, Mistake
+from engine.plain import plain_list
 from engine.random import Stream
 
 State = Mapping[str, Tensor]  # every variable by name, (R * P, *event)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from engine.domain.base import Domain, read_shape, read_values, typed
-from engine.domain.nested import flatten, place_path
-from engine.domain.plain import plain
 from engine.errors import BadQuery, Mistake, known
+from engine.plain import flatten, place_path, plain
 from engine.random import Stream
 
 

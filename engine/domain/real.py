@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from engine.domain.base import Domain, read_number, read_shape
-from engine.domain.nested import flatten, place_path
 from engine.errors import BadQuery, Mistake
+from engine.plain import flatten, place_path
 from engine.random import Stream
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from engine.domain.base import Domain
 from engine.domain.finite import Finite
-from engine.domain.nested import nest
 from engine.domain.real import Real
 from engine.errors import BadQuery, Mistake
+from engine.plain import nest
 
 
 @dataclass(frozen=True, eq=False)

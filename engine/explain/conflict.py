@@ -66,7 +66,7 @@ def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:
         pinned = ((now.sum(1) == 1) & (before.sum(1) > 1)).nonzero().reshape(-1).tolist()
         for site in pinned:
             value = int(now[site].int().argmax())
-            place = Place.at(variable, site, domain.values[value])
+            place = Place.at(variable.name, variable.domain.shape, site, domain.values[value])
             entries.append((place, column + site * k + value))
         column += domain.sites * k
     return entries

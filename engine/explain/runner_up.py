@@ -57,7 +57,7 @@ def _differences(problem: Problem, answer: Answer, other: Answer) -> str:
     assert answer.values is not None and other.values is not None
     every = differing(problem.finite, other.values, answer.values)
     said = [
-        f"{Place.at(variable, place, new).text} instead of {old!r}"
+        f"{Place.at(variable.name, variable.domain.shape, place, new).text} instead of {old!r}"
         for variable, place, new, old in every[:SHOWN]
     ]
     more = f" and {len(every) - SHOWN} more sites" if len(every) > SHOWN else ""

@@ -16,10 +16,10 @@ from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer
+from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
-from engine.start import Start
 
 START, INNER = 211, 212  # lanes of the stream
 

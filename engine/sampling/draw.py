@@ -17,17 +17,22 @@ from torch import Tensor
 from engine.answer import Flag, Status
 from engine.domain import Finite, State
 from engine.errors import BadQuery, Mistake
+from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sampling.chains import Chains, Now, SlopeChains, SweepChains
 from engine.sampling.exact import drawn
-from engine.sampling.mixing import Mixing, mixing
+from engine.sampling.mixing import mixing
+from engine.sampling.samples import Mixing, Sample, Samples
 from engine.solve import Budget, budget_of
-from engine.start import Start
 from engine.verify import score_plain
 
 RECORDS = 24  # of each chain, at least
+
+
 LONGER = 4  # times as many, where the rules often fail
+
+
 ROUNDS = 6  # of records, each with twice the moves between two of them
 
 
@@ -37,35 +42,6 @@ Ahead = Callable[[Problem, Sequence[Mapping[str, Any]]], None]  # told of values
 def at_once(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
     """Nothing is to be prepared: every term judges in this process."""
     del problem, plain
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One draw; one for which a rule does not hold is told as such."""
-
-    values: dict[str, Any]
-    energy: float | None  # of the weighted terms; None: not finite
-    holds: bool | None  # whether the required rules hold; None: nothing decides
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The draws of one row, and what they are worth."""
-
-    samples: tuple[Sample, ...]
-    status: Status  # INFEASIBLE: proved that nothing keeps the rules; else the worst of the samples
-    exact: bool  # independent draws from the distribution itself
-    method: str  # elimination, enumeration, sweeps, slopes
-    mixing: tuple[Mixing, ...] = ()  # of each variable; none where exact
-    flags: tuple[Flag, ...] = ()
-    steps: int = 0
-    seconds: float = 0.0
-
-    @property
-    def mixed(self) -> bool:
-        """Whether the draws may pass as draws from the distribution: they are exact, or the chains
-        agree on every variable."""
-        return self.exact or (bool(self.mixing) and all(told.mixed for told in self.mixing))
 
 
 def samples(

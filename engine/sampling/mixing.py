@@ -12,28 +12,13 @@ Simpson, Carpenter, Buerkner, Bayesian Analysis 2021 (ranks, folding).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from engine.sampling.samples import MIXED, Mixing
+
 SMALL = 1e-12  # relative variance that counts as none
-MIXED = 1.05  # R-hat up to which chains pass as mixed
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """Of one variable: the worst of all its sites and values."""
-
-    variable: str
-    r_hat: float | None  # 1 is best, above `MIXED` is poor; None: the chains stand still, apart
-    effective: float  # independent draws that those recorded are worth, at most their number; 0
-    # where the chains disagree, or nothing can be told
-
-    @property
-    def mixed(self) -> bool:
-        """Whether the chains agree."""
-        return self.r_hat is not None and self.r_hat <= MIXED
 
 
 def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:

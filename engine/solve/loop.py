@@ -13,13 +13,13 @@ from engine.energy import judge, plain_scope
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer
 from engine.minimizers.portfolio import Portfolio
+from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.solve.batch import Batch, Failed
 from engine.solve.budget import ENDLESS, SLACK, Budget, Solution, budget_of, check_minimizer_given
 from engine.solve.tally import Decided, Tally
-from engine.start import Start
 
 PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
 MANY = 64  # terms from which on that is worth knowing

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.domain.plain import plain
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
+from engine.plain import plain
 from modules.parameters import Number, Strict
 from modules.shared.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
 

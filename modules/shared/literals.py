@@ -16,9 +16,9 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Variable, View
-from engine.domain.plain import plain
 from engine.errors import BadQuery
 from engine.factors import Counted, Factors, ints
+from engine.plain import plain
 from modules.shared.sites import (
     NAMED,
     Complaints,

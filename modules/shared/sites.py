@@ -10,10 +10,10 @@ from torch import Tensor
 
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View, flatten
-from engine.domain.plain import plain, plain_list
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Counted, Different, Factors, ints
+from engine.plain import plain, plain_list
 
 MISTAKES = 20  # told at once by one constructor
 NAMED = 8  # literals that words spell out

@@ -23,13 +23,12 @@ from engine.solve import Solution
 from modules.catalogue import Catalogue
 from services import formats
 from services.cli import output
+from services.cli.console import ANSWERED, BROKEN_PIPE, FAILED, INTERRUPTED, REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query, options_of, query_of
 from services.query.document import parse_json
 from services.reasoner.diagnose import diagnosis
 from services.reasoner.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
-
-ANSWERED, REFUSED, FAILED, BROKEN_PIPE, INTERRUPTED = 0, 2, 3, 141, 130
 
 LEFT_OUT = f"values are left out of more than {output.PICTURED} instances; --json has them all"
 
@@ -100,14 +99,6 @@ def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") 
         except KeyboardInterrupt:
             return INTERRUPTED
         return INTERRUPTED if stopped() else session.code
-
-
-def tell(source: str, error: BasinError) -> None:
-    """One line on stderr for each mistake, beginning with the file's name."""
-    every = error.mistakes if isinstance(error, BadQuery) else (Mistake("", str(error)),)
-    for mistake in every:
-        said = f"{source}: {mistake}" if source else str(mistake)
-        print(" ".join(said.split("\n")), file=sys.stderr)
 
 
 class _Session:

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.errors import BadQuery, Mistake, known
-from services.cli.ask import ANSWERED, REFUSED, tell
 from services.cli.bench_report import write_page
+from services.cli.console import ANSWERED, REFUSED, tell
 
 Row = dict[str, Any]
 

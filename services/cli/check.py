@@ -9,7 +9,7 @@ from engine.energy import Term
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.testing import check_term
 from modules.catalogue import Catalogue, Kind
-from services.cli.ask import ANSWERED, REFUSED, tell
+from services.cli.console import ANSWERED, REFUSED, tell
 
 
 def check(name: str) -> int:

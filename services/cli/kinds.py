@@ -3,40 +3,61 @@
 import inspect
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from engine.errors import BadQuery, BasinError
-from modules.catalogue import Catalogue, Kind
-from services.cli.ask import ANSWERED, FAILED, REFUSED, tell
+from services.cli.console import ANSWERED, FAILED, REFUSED, tell
+from services.cli.listing import recall
+
+if TYPE_CHECKING:
+    from modules.catalogue import Kind
 
 
 def kinds(name: str | None, as_json: bool) -> int:
     """List all kinds, or describe one; the exit code."""
-    catalogue = Catalogue()
-    try:
-        chosen = catalogue.kinds() if name is None else [catalogue.kind(name)]
-    except BadQuery as error:
-        tell("", error)
-        return REFUSED
-    except BasinError as error:
-        tell("", error)
-        return FAILED
-    for failed, why in catalogue.failures.items():
+    if name is not None:
+        return _one(name, as_json)
+    every, failures = recall(_every)
+    for failed, why in failures.items():
         print(f"{failed}: could not be loaded: {why}", file=sys.stderr)
     if as_json:
-        print(json.dumps([described(kind) for kind in chosen]))
-    elif name is None:
-        _list(chosen)
-    else:
-        _describe(chosen[0])
+        print(json.dumps(every))
+        return ANSWERED
+    table = Table("kind", "about", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for kind in every:
+        table.add_row(Text(kind["kind"], "bold"), Text(kind["about"]))
+    Console().print(table)
     return ANSWERED
 
 
-def described(kind: Kind) -> dict[str, Any]:
+def _every() -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All kinds described, and why others could not be loaded."""
+    from modules.catalogue import Catalogue
+
+    catalogue = Catalogue()
+    return [described(kind) for kind in catalogue.kinds()], catalogue.failures
+
+
+def _one(name: str, as_json: bool) -> int:
+    from modules.catalogue import Catalogue
+
+    try:
+        kind = Catalogue().kind(name)
+    except BasinError as error:
+        tell("", error)
+        return REFUSED if isinstance(error, BadQuery) else FAILED
+    if as_json:
+        print(json.dumps([described(kind)]))
+    else:
+        _describe(kind)
+    return ANSWERED
+
+
+def described(kind: "Kind") -> dict[str, Any]:
     """One kind as plain data, with the fields of the command line's contract."""
     return {
         "kind": kind.name,
@@ -47,14 +68,7 @@ def described(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _list(every: list[Kind]) -> None:
-    table = Table("kind", "about", box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for kind in every:
-        table.add_row(Text(kind.name, "bold"), Text(kind.about))
-    Console().print(table)
-
-
-def _describe(kind: Kind) -> None:
+def _describe(kind: "Kind") -> None:
     console = Console()
     console.print(Text(kind.name, "bold"))
     for paragraph in inspect.cleandoc(kind.term.__doc__ or "").split("\n\n"):

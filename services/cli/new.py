@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from engine.errors import BadQuery, Mistake
-from services.cli.ask import ANSWERED, REFUSED, tell
+from services.cli.console import ANSWERED, REFUSED, tell
 
 TERM = '''"""{title}: say in one sentence what is low in energy."""
 

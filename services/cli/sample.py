@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.errors import BadQuery, Mistake
-from engine.sampling.draw import Samples
+from engine.sampling.samples import Samples
 from modules.catalogue import Catalogue
 from services.cli import output
-from services.cli.ask import REFUSED, Solver, Wishes, run, settings_of, tell
+from services.cli.ask import Solver, Wishes, run, settings_of
+from services.cli.console import REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query
 from services.query.sampling import Sampling, sampling_of

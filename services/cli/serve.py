@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from engine.errors import BadQuery, BasinError, Mistake, known
-from services.cli.ask import FAILED, REFUSED, tell
+from services.cli.console import FAILED, REFUSED, tell
 from services.formats.files import read_text
 from services.query.document import parse_document
 from services.query.mistakes import told

@@ -10,7 +10,7 @@ from engine.errors import BadQuery, BasinError, Mistake, TooLarge, known
 from modules.catalogue import Catalogue
 from services import formats
 from services.cli import output
-from services.cli.ask import ANSWERED, FAILED, REFUSED, tell
+from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.query import Query, S, spec_of
 from services.query.change import Change, Resolve
 from services.query.document import parse_json

@@ -10,7 +10,7 @@ from engine.energy import Term
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, BasinError, Mistake, known
 from modules.catalogue import Catalogue, Kind
-from services.cli.ask import ANSWERED, FAILED, REFUSED, tell
+from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.formats.files import check_utf8, read_text
 from services.query.document import parse_json
 

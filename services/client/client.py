@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
-from engine.sampling.draw import Samples
+from engine.sampling.samples import Samples
 from services.client.session import CallLine, Metadata, Session, StreamLine
 from services.query import Options, Query, options_of, query_of
 from services.query.sampling import sampling_of

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo
 
-from engine.domain.plain import plain
 from engine.errors import Mistake
+from engine.plain import plain
 from services.query.mistakes import limits_of, over, wrong
 from services.query.views import shown
 

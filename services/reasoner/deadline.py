@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from engine.answer import Answer, Flag
-from engine.sampling.draw import Samples
+from engine.sampling.samples import Samples
 
 A = TypeVar("A", Answer, Samples)
 

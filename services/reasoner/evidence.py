@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.domain import Domain, Variable, flatten, place_path
+from engine.domain import Domain, Variable
 from engine.errors import BadQuery, Mistake
+from engine.plain import flatten, place_path
 from services.query import Query
 from services.settings import Limits
 

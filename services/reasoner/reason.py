@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from engine.answer import Answer, Flag, Status
-from engine.domain import flatten
 from engine.errors import Cancelled, OutOfTime
 from engine.explain.alternatives import alternatives, unique
 from engine.explain.conflict import conflict
@@ -19,6 +18,7 @@ from engine.explain.proof import check_provable, refutation
 from engine.explain.runner_up import check_differ, runner_up
 from engine.minimizer import Minimizer, never
 from engine.minimizers.portfolio import Portfolio
+from engine.plain import flatten
 from engine.problem import Problem
 from engine.solve import ENDLESS, Budget, Solution, solve
 from engine.verify import score_plain, verify

@@ -3,7 +3,8 @@
 from engine.errors import Mistake, TooLarge
 from engine.minimizer import never
 from engine.problem import Problem
-from engine.sampling.draw import Samples, samples
+from engine.sampling.draw import samples
+from engine.sampling.samples import Samples
 from engine.solve import Budget as Spent
 from services.query import Budget
 from services.query.sampling import Sampling

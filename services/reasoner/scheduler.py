@@ -22,12 +22,12 @@ from typing import Any
 
 from engine.errors import Cancelled, OutOfTime, Overloaded
 from engine.minimizer import Minimizer
+from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.solve import Budget, Solution, Tally, checking, unsearched
 from engine.solve.batch import STEP, Batch, Failed, Stepped
-from engine.start import Start
 from services.reasoner.deadline import Stop
 
 log = logging.getLogger(__name__)

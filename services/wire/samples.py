@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from engine.sampling.draw import Sample, Samples
-from engine.sampling.mixing import Mixing
+from engine.sampling.samples import Mixing, Sample, Samples
 from services.query.sampling import Sampling, sampling_of
 from services.settings import DEFAULT, Limits
 from services.v1 import sample_pb2

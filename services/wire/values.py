@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.domain import nest
 from engine.errors import BadQuery, Mistake
+from engine.plain import nest
 from services.query.document import parse_json
 from services.settings import DEFAULT, Limits
 from services.v1 import value_pb2 as pb

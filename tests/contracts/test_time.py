@@ -20,6 +20,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.portfolio import Portfolio
+from engine.moves.start import Start
 from engine.random import Stream
 from engine.search import prepared
 from engine.search.boolean import NotEncodable
@@ -27,7 +28,6 @@ from engine.session import Session
 from engine.settle import answers
 from engine.solve import ENDLESS
 from engine.solve.batch import Batch, Stepped
-from engine.start import Start
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
 from modules.discrete.table import Table as Costs

@@ -6,9 +6,9 @@ import torch
 from engine import Budget, Finite, Problem, Real, Term, Variable
 from engine.energy import Sum
 from engine.minimizers.descent import Descent
+from engine.moves.start import Start
 from engine.random import Stream
 from engine.solve import solve
-from engine.start import Start
 from engine.testing import check_term
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import BadQuery, Finite, Problem, Real, Variable, answers
-from engine.domain.plain import plain
 from engine.errors import known
+from engine.plain import plain
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.clause import Clause
 from modules.discrete.exactly_one import ExactlyOne

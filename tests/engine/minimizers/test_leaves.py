@@ -23,8 +23,8 @@ from engine import (
 from engine.energy import Choice
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
+from engine.moves.start import Start
 from engine.session import Session
-from engine.start import Start
 from engine.testing import check_term
 
 X = Variable("x", Finite((0, 1, 2), (2,)))

@@ -18,8 +18,9 @@ from engine.answer import Flag
 from engine.energy import Energy, plain_scope
 from engine.sampling import exact
 from engine.sampling.chains import SlopeChains, SweepChains
-from engine.sampling.draw import Samples, samples
+from engine.sampling.draw import samples
 from engine.sampling.mixing import mixing
+from engine.sampling.samples import Samples
 from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
 from modules.discrete.not_equal import NotEqual

@@ -18,8 +18,7 @@ from engine.errors import (
     TooManySessions,
     UnknownKind,
 )
-from engine.sampling.draw import Sample, Samples
-from engine.sampling.mixing import Mixing
+from engine.sampling.samples import Mixing, Sample, Samples
 from services.client import Client
 from services.query import Options, TermSpec
 from services.query.change import Change, Resolve

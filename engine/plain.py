@@ -1,13 +1,40 @@
-"""Nested lists as people write them, and the places of their entries."""
+"""Plain values: arrays of other libraries as lists and numbers; nested lists flat, and back."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from engine.domain.plain import OWN, plain
 from engine.errors import BadQuery, Mistake
+
+OWN = {int, float, bool, str, type(None)}  # types that are plain already
+
+
+def plain(value: Any) -> Any:
+    """Lists all the way down, with Python's own numbers in them.
+
+    Texts and mappings stay as they are, and so do sets, which have no order to rely on.
+    """
+    if type(value) in OWN:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    torch = sys.modules.get("torch")  # where nobody loaded it, nothing is a tensor
+    if torch is not None and isinstance(value, torch.Tensor):
+        return value.detach().cpu().tolist()
+    if hasattr(type(value), "__array__"):  # numpy's own, and series and frames of pandas
+        array = np.asanyarray(value)  # what is masked becomes None
+        return plain_list(array.tolist()) if array.dtype == object else array.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, Set)):
+        return plain_list(value)
+    return value
+
+
+def plain_list(values: Iterable[Any]) -> list[Any]:
+    """The entries of a collection, each of them plain; a set is taken too."""
+    return [plain(value) for value in values]
 
 
 def flatten(value: Any, shape: tuple[int, ...]) -> list[Any]:
