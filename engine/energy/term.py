@@ -2,6 +2,7 @@
 
 import functools
 import math
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -107,6 +108,18 @@ class Term(Energy):
         Any other instance is checked from Python: `engine.testing.check_term(term)`.
         """
         return None
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Term"]:
+        """Small instances at random parameters, for the laws of a kind; as many as are asked for.
+
+        They are over a scope of few finite sites, or over variables of their own. The default gives
+        the one of `example`, and none over a scope.
+        """
+        del rng
+        only = None if scope else cls.example()
+        if only is not None:
+            yield only
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:

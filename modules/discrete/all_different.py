@@ -1,6 +1,7 @@
 """The sites of each line take pairwise different values."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -14,6 +15,7 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors, ints
 from modules.parameters import Site, Strict
+from modules.shared.examples import lines, scope_of, values_of
 from modules.shared.literals import first_two
 from modules.shared.sites import OverSites, by_length, different, read_sites
 
@@ -55,8 +57,8 @@ class AllDifferent(OverSites):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(tensors)  # (B, n, U)
         total = x.new_zeros(x.shape[0])
-        for lines in self._bunches:
-            none, one = first_two(x[:, lines.to(x.device)].transpose(-1, -2))  # (B, m, U)
+        for bunch in self._bunches:
+            none, one = first_two(x[:, bunch.to(x.device)].transpose(-1, -2))  # (B, m, U)
             total = total + (1 - (none + one).prod(-1)).sum(-1)
         return total
 
@@ -92,3 +94,11 @@ class AllDifferent(OverSites):
     def example(cls) -> "AllDifferent":
         x = Variable("x", Finite((1, 2, 3), (2, 2)))
         return cls(x, lines=[[0, 1, 3], [2, 3]])
+
+    @classmethod
+    def examples(
+        cls, rng: random.Random, scope: Sequence[Variable] = ()
+    ) -> Iterator["AllDifferent"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, lines=lines(rng, values_of(own)))

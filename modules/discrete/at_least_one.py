@@ -1,5 +1,8 @@
 """At least one literal of each group is true."""
 
+import random
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from pydantic import Field
 from torch import Tensor
@@ -7,6 +10,7 @@ from torch import Tensor
 from engine.domain import Domain, Finite, Variable
 from engine.factors import Clauses, Factors
 from modules.parameters import Literal, Strict
+from modules.shared.examples import groups, scope_of, values_of
 from modules.shared.literals import Counting
 
 
@@ -51,3 +55,9 @@ class AtLeastOne(Counting):
     def example(cls) -> "AtLeastOne":
         x = Variable("x", Finite((0, 1, 2), (3,)))
         return cls(x, groups=[[(0, 1), (1, 1), (2, 1)], [(0, 0), (0, 2), (1, 0)]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["AtLeastOne"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, groups=groups(rng, values_of(own)))

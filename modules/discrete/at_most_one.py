@@ -1,11 +1,15 @@
 """At most one literal of each group is true."""
 
+import random
+from collections.abc import Iterator, Sequence
+
 from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable
 from engine.factors import Factors
 from modules.parameters import Literal, Strict
+from modules.shared.examples import groups, scope_of, values_of
 from modules.shared.literals import Counting
 
 
@@ -41,3 +45,9 @@ class AtMostOne(Counting):
     def example(cls) -> "AtMostOne":
         x = Variable("x", Finite((0, 1, 2), (3,)))
         return cls(x, groups=[[(0, 1), (1, 1), (2, 1)], [(0, 0), (0, 2), (1, 0)]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["AtMostOne"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, groups=groups(rng, values_of(own)))

@@ -1,6 +1,7 @@
 """At least one literal of each clause is as its sign says."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors
 from modules.parameters import SignedLiteral, Strict
+from modules.shared.examples import literal, scope_of, values_of
 from modules.shared.literals import Literals, Masses
 from modules.shared.sites import NAMED, OverSites
 
@@ -143,6 +145,17 @@ class Clause(OverSites):
                 [(1, 0, False), (2, 2, False)],
             ],
         )
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Clause"]:
+        while True:
+            own = scope or scope_of(rng)
+            values = values_of(own)
+            clauses = [
+                [(*literal(rng, values), rng.random() < 0.5) for _ in range(rng.randint(0, 4))]
+                for _ in range(rng.randint(0, 3))
+            ]
+            yield cls(*own, clauses=clauses)
 
 
 def _totals(key: Ints, weight: np.ndarray) -> np.ndarray:

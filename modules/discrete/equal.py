@@ -1,6 +1,7 @@
 """The two sites of each pair take the same value."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors
 from modules.parameters import Site, Strict
+from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import Pairs
 
 
@@ -97,3 +99,9 @@ class Equal(Pairs):
     @classmethod
     def example(cls) -> "Equal":
         return cls(Variable("x", Finite((0, 1, 2), (4,))), pairs=[[0, 1], [3, 2]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Equal"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, pairs=pairs(rng, values_of(own)))

@@ -1,6 +1,7 @@
 """Spins on a lattice, or on any graph: couplings of pairs and fields of sites, given or learned."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
@@ -142,6 +143,15 @@ class Lattice(OverSites):
     def example(cls) -> "Lattice":
         spin = Variable("spin", Finite((-1, 1), (2, 3)))
         return cls(spin, couplings=[0.5, -1.0, 0.25, 2.0, 0.5, 0.5, 1.5], fields=0.3)
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Lattice"]:
+        while not scope:
+            spin = Variable(
+                "spin", Finite(rng.choice([(-1, 1), (0, 1)]), rng.choice([(3,), (2, 2)]))
+            )
+            pairs = rng.choice(["neighbours", "all"])
+            yield cls(spin, pairs=pairs, couplings=rng.uniform(-2, 2), fields=rng.uniform(-1, 1))
 
 
 def _table(scopes: Ints, tuples: Ints, costs: np.ndarray) -> Table:

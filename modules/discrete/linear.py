@@ -1,7 +1,8 @@
 """A weighted sum of literals is at most, at least, or exactly a constant."""
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 from typing import Literal as OneOf
@@ -16,6 +17,7 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors, Sums, floats
 from modules.parameters import Number, Strict, WeighedLiteral
+from modules.shared.examples import literal, scope_of, values_of
 from modules.shared.literals import read_literals
 from modules.shared.sites import NAMED, OverSites, finite, read_lists
 
@@ -170,6 +172,21 @@ class Linear(OverSites):
         x = Variable("x", Finite((0, 1, 2), (3,)))
         terms = [(s, v, 0.5 * v) for s in range(3) for v in (1, 2)]
         return cls(x, terms=terms, compare="<=", constant=1.5)
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Linear"]:
+        numbers = [1, 2, -1, -3, 0.1, 0.2, 0.25, -1.5]
+        while True:
+            own = scope or scope_of(rng)
+            values = values_of(own)
+            yield cls(
+                *own,
+                terms=[
+                    (*literal(rng, values), rng.choice(numbers)) for _ in range(rng.randint(1, 5))
+                ],
+                compare=rng.choice(list(COMPARE)),
+                constant=rng.choice([0, 1, 2, -1, 0.3, 0.5]),
+            )
 
 
 def _single(number: int) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """The two sites of each pair take different values."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors
 from modules.parameters import Site, Strict
+from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import Unequal, interleaved
 from modules.shared.sites import different
 
@@ -46,3 +48,9 @@ class NotEqual(Unequal):
     @classmethod
     def example(cls) -> "NotEqual":
         return cls(Variable("x", Finite((0, 1, 2), (4,))), pairs=[[0, 1], [1, 2], [3, 0]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["NotEqual"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, pairs=pairs(rng, values_of(own)))

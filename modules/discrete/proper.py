@@ -1,6 +1,7 @@
 """The puzzle that clues give has exactly one solution."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,13 @@ class Proper(OverSites):
     def example(cls) -> "Proper":
         x = Variable("x", Finite((0, 1, 2), (2, 2)))
         return cls(x, lines=[[0, 1], [2, 3], [0, 2], [1, 3]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Proper"]:
+        while not scope:
+            clues = Variable("clues", Finite((0, 1, 2), (4,)))
+            lines = [rng.sample(range(4), rng.randint(1, 2)) for _ in range(rng.randint(1, 4))]
+            yield cls(clues, lines=lines)
 
 
 def _puzzle(sites: int, values: int, lines: Sequence[Sequence[int]]) -> Cover:

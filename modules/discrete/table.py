@@ -1,6 +1,7 @@
 """A cost for each combination of values, shared by any number of scopes; null forbids."""
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -18,6 +19,7 @@ from engine.factors import Factors, floats
 from engine.factors import Table as Costs
 from engine.plain import plain
 from modules.parameters import Number, Strict
+from modules.shared.examples import scope_of, values_of
 from modules.shared.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
 
 _SITE = {"type": "integer", "minimum": 0}
@@ -312,6 +314,29 @@ class Table(OverSites):
     def example(cls) -> "Table":
         x = Variable("x", Finite((0, 1, 2), (3,)))
         return cls(x, sites=[[0, 1], [1, 2]], costs=[[0, 1.5, None], [2, -1, 0], [0, 0.5, 1]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Table"]:
+        prices = [0, 1.5, -2, None, 0.25]
+        while True:
+            own = scope or scope_of(rng)
+            values = values_of(own)
+            drawn = rng.sample(range(len(values)), rng.randint(1, min(3, len(values))))
+            sites: list[Any] = [drawn, drawn] if rng.random() < 0.5 else drawn
+            sizes = [len(values[site]) for site in drawn]
+            every = list(np.ndindex(*sizes))
+            if rng.random() < 0.5:
+                costs = np.empty(sizes, dtype=object)
+                for place in every:
+                    costs[place] = rng.choice(prices)
+                yield cls(*own, sites=sites, costs=costs.tolist())
+                continue
+            chosen = rng.sample(every, min(len(every), rng.randint(0, 4)))
+            tuples = [
+                [*(values[s][p] for s, p in zip(drawn, place, strict=True)), rng.choice(prices)]
+                for place in chosen
+            ]
+            yield cls(*own, sites=sites, tuples=tuples, default=rng.choice(prices))
 
 
 def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:

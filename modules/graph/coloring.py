@@ -1,6 +1,7 @@
 """The ends of each edge have different colours."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors
 from modules.parameters import Site, Strict
+from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import Unequal, interleaved
 from modules.shared.sites import different
 
@@ -48,3 +50,9 @@ class Coloring(Unequal):
     def example(cls) -> "Coloring":
         color = Variable("color", Finite((0, 1, 2), (4,)))
         return cls(color, edges=[[0, 1], [1, 2], [2, 0], [2, 3]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Coloring"]:
+        while True:
+            own = scope or scope_of(rng)
+            yield cls(*own, edges=pairs(rng, values_of(own)))

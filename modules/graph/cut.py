@@ -1,6 +1,7 @@
 """Rewards each edge whose ends differ by its weight: maximum cut, Potts."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors, Table, floats
 from modules.parameters import Number, Site, Strict
+from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import agreement
 from modules.shared.sites import (
     ROUNDS,
@@ -94,6 +96,13 @@ class Cut(OverSites):
     def example(cls) -> "Cut":
         side = Variable("side", Finite((0, 1), (4,)))
         return cls(side, edges=[[0, 1, 1.0], [1, 2, -0.5], [2, 3, 2.0], [0, 3, 1.0]])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Cut"]:
+        while True:
+            own = scope or scope_of(rng)
+            edges = [(a, b, rng.choice([1, -1, 2.5, 0])) for a, b in pairs(rng, values_of(own))]
+            yield cls(*own, edges=edges)
 
 
 def _read(term: OverSites, edges: Any) -> tuple[Ints, Ints, np.ndarray]:

@@ -1,5 +1,7 @@
 """`basin check`: the contract of a kind."""
 
+import itertools
+import random
 import re
 
 from rich.console import Console
@@ -10,6 +12,8 @@ from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.testing import check_term
 from modules.catalogue import Catalogue, Kind
 from services.cli.console import ANSWERED, REFUSED, tell
+
+RANDOM = 8  # instances at random parameters, beside the example
 
 
 def check(name: str) -> int:
@@ -86,7 +90,8 @@ def _example(kind: Kind) -> Term:
 def _broken(kind: Kind, example: Term) -> str:
     """The law that is broken, in words; empty when all are kept."""
     try:
-        check_term(example)
+        for term in (example, *itertools.islice(kind.term.examples(random.Random(0)), RANDOM)):
+            check_term(term)
     except AssertionError as error:
         return str(error)
     except BasinError:

@@ -1,6 +1,7 @@
 """Every kind of the catalogue keeps the contract, also at random parameters, priced and chosen."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from engine.errors import BadQuery
 from engine.problem import Problem
 from engine.testing import check_term, evaluate_factors
 from modules.catalogue import Catalogue
+from modules.shared.examples import scope_of
 
 CATALOGUE = Catalogue(entry_points=False)
-VALUES = [(0, 1), (1, 2, 3), ("red", "green"), (True, 1), (3, 1, 2), (2,)]
 FEW = settings(
     max_examples=12,
     deadline=None,
@@ -24,106 +25,19 @@ FEW = settings(
 )
 
 
-# --- random scopes and parameters -----------------------------------------------------------------
+RANDOM = [kind.name for kind in CATALOGUE if "examples" in vars(kind.term)]
+OVER_SCOPES = [
+    name
+    for name in RANDOM
+    if next(CATALOGUE.kind(name).term.examples(random.Random(0), scope_of(random.Random(0))), None)
+]
+RULES = [name for name in OVER_SCOPES if CATALOGUE.kind(name).required_by_default]
+DRAWS = st.randoms(use_true_random=False)
 
 
-@st.composite
-def scopes(draw):
-    """One to three variables with at most four sites together."""
-    shapes = draw(st.sampled_from([[(3,)], [(2, 2)], [(2,), ()], [(), (2,)], [(), (), (2,)]]))
-    alike = draw(st.booleans())
-    first = draw(st.sampled_from(VALUES))
-    return [
-        Variable(f"v{k}", Finite(first if alike else draw(st.sampled_from(VALUES)), shape))
-        for k, shape in enumerate(shapes)
-    ]
-
-
-def sites_of(scope):
-    """The values at each site."""
-    return [v.domain.values for v in scope for _ in range(v.domain.sites)]
-
-
-def literal(draw, values):
-    site = draw(st.integers(0, len(values) - 1))
-    return site, draw(st.sampled_from(values[site]))
-
-
-def lines(draw, values, least=1):
-    few = st.lists(st.integers(0, len(values) - 1), min_size=least, max_size=4, unique=True)
-    return [list(line) for line in draw(st.lists(few, max_size=3))]
-
-
-def pairs(draw, values):
-    return [line[:2] for line in lines(draw, values, least=2)]
-
-
-def groups(draw, values):
-    out = []
-    for _ in range(draw(st.integers(0, 3))):
-        group = [literal(draw, values) for _ in range(draw(st.integers(1, 4)))]
-        out.append(list({(type(v), s, v): (s, v) for s, v in group}.values()))
-    return out
-
-
-def clauses(draw, values):
-    return [
-        [(*literal(draw, values), draw(st.booleans())) for _ in range(draw(st.integers(0, 4)))]
-        for _ in range(draw(st.integers(0, 3)))
-    ]
-
-
-def linear(draw, values):
-    number = st.sampled_from([1, 2, -1, -3]) | st.sampled_from([0.1, 0.2, 0.25, -1.5])
-    count = draw(st.integers(1, 5))
-    return {
-        "terms": [(*literal(draw, values), draw(number)) for _ in range(count)],
-        "compare": draw(st.sampled_from(["<=", ">=", "=="])),
-        "constant": draw(st.sampled_from([0, 1, 2, -1, 0.3, 0.5])),
-    }
-
-
-def table(draw, values):
-    cost = st.sampled_from([0, 1.5, -2, None, 0.25])
-    scope = draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=3, unique=True))
-    sizes = [len(values[s]) for s in scope]
-    everything = list(np.ndindex(*sizes))
-    sites = [scope, scope] if draw(st.booleans()) else scope
-    if draw(st.booleans()):
-        costs = np.empty(sizes, dtype=object)
-        for place in everything:
-            costs[place] = draw(cost)
-        return {"sites": sites, "costs": costs.tolist()}
-    chosen = draw(st.lists(st.sampled_from(everything), max_size=4, unique=True))
-    tuples = [
-        [*(values[s][p] for s, p in zip(scope, place, strict=True)), draw(cost)] for place in chosen
-    ]
-    return {"sites": sites, "tuples": tuples, "default": draw(cost)}
-
-
-def cut(draw, values):
-    weight = st.sampled_from([1, -1, 2.5, 0])
-    return [(*pair, draw(weight)) for pair in pairs(draw, values)]
-
-
-PARAMETERS = {
-    "discrete.all_different": lambda draw, v: {"lines": lines(draw, v)},
-    "discrete.at_least_one": lambda draw, v: {"groups": groups(draw, v)},
-    "discrete.at_most_one": lambda draw, v: {"groups": groups(draw, v)},
-    "discrete.clause": lambda draw, v: {"clauses": clauses(draw, v)},
-    "discrete.equal": lambda draw, v: {"pairs": pairs(draw, v)},
-    "discrete.exactly_one": lambda draw, v: {"groups": groups(draw, v)},
-    "discrete.linear": linear,
-    "discrete.not_equal": lambda draw, v: {"pairs": pairs(draw, v)},
-    "discrete.table": table,
-    "graph.coloring": lambda draw, v: {"edges": pairs(draw, v)},
-    "graph.cut": lambda draw, v: {"edges": cut(draw, v)},
-}
-RULES = [name for name in PARAMETERS if CATALOGUE.kind(name).required_by_default]
-
-
-def build(draw, name, scope):
-    return CATALOGUE.kind(name).build(scope, PARAMETERS[name](draw, sites_of(scope)))
+def build(rng, name, scope=()):
+    """An instance of a kind at random parameters."""
+    return next(CATALOGUE.kind(name).term.examples(rng, scope))
 
 
 def states(problem):
@@ -166,45 +80,58 @@ def test_parameters_are_described(kind):
     assert kind.schema["type"] == "object" and kind.about.endswith((".", ").", ")"))
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-@FEW
-@given(data=st.data())
-def test_random_parameters_keep_the_contract(name, data):
-    scope = data.draw(scopes())
-    check_term(build(data.draw, name, scope), samples=6)
+@pytest.mark.parametrize("kind", CATALOGUE.kinds(), ids=lambda kind: kind.name)
+def test_a_kind_gives_its_own_random_examples(kind):
+    """All but those whose only instances are of shipped weights: a new kind cannot be left out."""
+    if kind.schema["properties"].get("weights") and "weights" in kind.schema.get("required", ()):
+        pytest.skip("its parameters are a file of weights")
+    every = kind.term.examples(random.Random(0))
+    several = [next(every) for _ in range(20)]
+    assert len({type(term) for term in several}) == 1
+    assert len({repr(problem_of(term)) for term in several}) > 5
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+def problem_of(term):
+    """The energies of an instance at every state of a few of its sites."""
+    problem = Problem(required(term) if term.required_by_default else 1.0 * term)
+    every = problem.state(states(problem)[:64])
+    return [(v.name, v.domain) for v in problem.finite], term(every).tolist()
+
+
+@pytest.mark.parametrize("name", RANDOM)
 @FEW
-@given(data=st.data())
-def test_structure_at_a_price_is_the_weighted_energy(name, data):
-    term = build(data.draw, name, data.draw(scopes()))
-    explicit = assert_factored(2.0 * term)
+@given(rng=DRAWS)
+def test_random_parameters_keep_the_contract(name, rng):
+    check_term(build(rng, name), samples=6)
+
+
+@pytest.mark.parametrize("name", OVER_SCOPES)
+@FEW
+@given(rng=DRAWS)
+def test_structure_at_a_price_is_the_weighted_energy(name, rng):
+    explicit = assert_factored(2.0 * build(rng, name))
     assert explicit or name == "discrete.linear"  # a fractional sum has no explicit price
 
 
 @pytest.mark.parametrize("name", RULES)
 @FEW
-@given(data=st.data())
-def test_a_choice_of_rules_has_structure(name, data):
-    scope = data.draw(scopes())
-    a = build(data.draw, name, scope)
-    b = build(data.draw, data.draw(st.sampled_from(RULES)), scope)
+@given(rng=DRAWS)
+def test_a_choice_of_rules_has_structure(name, rng):
+    scope = scope_of(rng)
+    a, b = build(rng, name, scope), build(rng, rng.choice(RULES), scope)
     assert (a | b).required_by_default
     assert assert_factored(a | b)
     every = states(Problem(a | b))
     some = np.random.default_rng(0).permutation(every)[:8]
-    assert_factored(3.0 * (a | b), some)
+    assert assert_factored(3.0 * (a | b), some) or "discrete.linear" in (name, type(b).__name__)
 
 
 @FEW
-@given(data=st.data())
-def test_a_choice_of_costs_has_structure(data):
-    scope = data.draw(scopes())
-    a = build(data.draw, "graph.cut", scope)
-    b = build(data.draw, data.draw(st.sampled_from(sorted(PARAMETERS))), scope)
-    either = AnyOf(a, 2.0 * b)
-    assert_factored(either + 0.5 * a)
+@given(rng=DRAWS)
+def test_a_choice_of_costs_has_structure(rng):
+    scope = scope_of(rng)
+    a, b = build(rng, "graph.cut", scope), build(rng, rng.choice(OVER_SCOPES), scope)
+    assert assert_factored(AnyOf(a, 2.0 * b) + 0.5 * a) or type(b).__name__ == "Linear"
 
 
 # --- single kinds ---------------------------------------------------------------------------------
@@ -373,7 +300,7 @@ def test_mistakes_say_where_they_stand(name, params, path):
     assert all(m.problem and m.remedy for m in caught.value.mistakes)
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", OVER_SCOPES)
 def test_real_variables_are_refused(name):
     example = {
         "discrete.linear": {"terms": [[0, 1, 1]], "compare": "<=", "constant": 1},

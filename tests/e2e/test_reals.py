@@ -21,6 +21,8 @@ from services.remote.kinds import RemoteKinds
 from services.server.app import create_server
 from tests.support.fuzz.loop import Loop
 
+pytestmark = pytest.mark.clock
+
 KINDS = '''
 """Networks as users write them: over reals, over finite sites, over both, in float64."""
 import torch
