@@ -254,7 +254,7 @@ def together_rows() -> Iterator[Row]:
         terms = [make(40, seconds=wait) for make in makes]
         for term in terms[1:]:
             term.scope = terms[0].scope
-        problem = Problem(Sum(*(part for term in terms for part in term.parts())))
+        problem = Problem(Sum(*(part for term in terms for part in term.summands())))
         solved_in(problem.energy)
         before = [term.exchanges for term in terms]
         with clock() as whole:

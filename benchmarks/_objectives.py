@@ -75,7 +75,7 @@ class Independent(Sampler):
     """Exact draws of a `Normal`."""
 
     def walk(self, problem, x, steps, rng, beta=1.0):
-        (part,) = problem.parts
+        (part,) = problem.summands
         noise = rng.normal(len(x["x"]), 1)
         with torch.no_grad():
             return {"x": part.term.mu + part.term.log.exp() * noise / math.sqrt(beta)}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.energy import Energy, Term, named, required, soft_min
     from engine.errors import BadQuery, BasinError, Mistake
     from engine.factors import Factors
+    from engine.judgement import score_plain, verify
     from engine.minimizer import Minimizer
     from engine.problem import Problem
     from engine.random import Stream
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from engine.settle import answers
     from engine.solve import Budget, Solution
     from engine.solve.loop import solve
-    from engine.verify import score_plain, verify
 
 __version__ = "0.1.0"
 
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _ROOMS = ("answer", "errors", "domain", "energy", "factors", "minimizer", "problem", "random",
-          "rows", "settle", "solve", "verify")  # fmt: skip
+          "rows", "settle", "solve", "judgement")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

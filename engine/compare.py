@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
-from engine.energy import Energy, Part, plain_scope
+from engine.energy import Energy, Summand, plain_scope
 from engine.problem import Problem
 
 GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
@@ -57,7 +57,7 @@ def opaque_gap(energy: float) -> float:
 def opaque_cost(problem: Problem) -> Energy | None:
     """What is not explicit, where something of it costs; None where nothing does."""
     _, rest = problem.factored()
-    costs = rest is not None and any(part.weight is not None for part in rest.parts())
+    costs = rest is not None and any(summand.weight is not None for summand in rest.summands())
     return rest if costs else None
 
 
@@ -86,13 +86,13 @@ def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound:
     return near & (energy - bound <= slack(problem, x))
 
 
-def verdicts(rules: Sequence[Part], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+def verdicts(rules: Sequence[Summand], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:
     """Whether each of some plain values satisfies all of these rules; None: some rule cannot
     say, and none fails."""
     out: list[bool | None] = [True] * len(plain)
-    for part in rules:
-        values = [plain_scope(part.term, dict(one)) for one in plain]
-        for k, holds in enumerate(part.term.verdicts(values)):
+    for summand in rules:
+        values = [plain_scope(summand.term, dict(one)) for one in plain]
+        for k, holds in enumerate(summand.term.verdicts(values)):
             if holds is False or (holds is None and out[k]):
                 out[k] = holds
     return out

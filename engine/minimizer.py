@@ -107,19 +107,21 @@ def score(problem: Problem, x: State) -> Scored:
     """
     explicit = problem.explicit
     asked = [
-        (k, part)
-        for k, part in enumerate(problem.parts)
-        if part.weight is not None and k not in explicit.direct
+        (k, summand)
+        for k, summand in enumerate(problem.summands)
+        if summand.weight is not None and k not in explicit.direct
     ]
-    required = [part for part in problem.parts if part.weight is None]
-    plain = [replace(part, weight=1.0) if k in explicit.hidden else part for k, part in asked]
+    required = [summand for summand in problem.summands if summand.weight is None]
+    plain = [
+        replace(summand, weight=1.0) if k in explicit.hidden else summand for k, summand in asked
+    ]
     shares = begin_shares(plain, x)
     violations = begin_violations(required, x)
     first = next(iter(x.values()))
     energy = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
     told = {k: share for (k, _), share in zip(asked, shares(), strict=True)}
     if explicit.direct or explicit.hidden:
-        weights = {k: part.weight or 1.0 for k, part in asked}
+        weights = {k: summand.weight or 1.0 for k, summand in asked}
         hidden = {k: (weights[k], told.pop(k)) for k in explicit.hidden}
         places = problem.places(x)
         energy = explicit.energy(places, hidden)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.decimals import decimal, surely_below
 from engine.domain import Domain, Finite, Real, Variable
-from engine.energy import Choice, Energy, Part, Sum, Term, enumerating, scope_domains
+from engine.energy import Choice, Energy, Sum, Summand, Term, enumerating, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -38,7 +38,7 @@ class Problem:
         if self.root is not None and self.domains is not None:
             return  # its variables were checked with the root
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
-            object.__setattr__(self, "energy", Sum(*self.energy.parts()))
+            object.__setattr__(self, "energy", Sum(*self.energy.summands()))
         used = self.energy.variables()
         every = {v.name: v for v in (*self.variables, *used)}
         if len({id(v) for v in (*self.variables, *used)}) != len(every):
@@ -79,14 +79,14 @@ class Problem:
         every = {name: _widened(d, self.rows) for name, d in self.domains.items()}
         return replace(self, domains={name: d.select(rows) for name, d in every.items()})
 
-    def with_parts(self, parts: Sequence[Part]) -> "Problem":
+    def with_summands(self, summands: Sequence[Summand]) -> "Problem":
         """The same variables, without evidence, under other summands. What those that stay say
         explicitly is not asked for again."""
-        other = Problem(Sum(*parts), self.variables)
+        other = Problem(Sum(*summands), self.variables)
         if all(other.domains[name] is domain for name, domain in self.domains.items()):
-            for k, part in enumerate(other.parts):
-                if self._place.get(id(part)) in self._structures:
-                    other._structures[k] = self._structures[self._place[id(part)]]
+            for k, summand in enumerate(other.summands):
+                if self._place.get(id(summand)) in self._structures:
+                    other._structures[k] = self._structures[self._place[id(summand)]]
         return other
 
     @staticmethod
@@ -128,9 +128,9 @@ class Problem:
         return out
 
     @cached_property
-    def parts(self) -> tuple[Part, ...]:
+    def summands(self) -> tuple[Summand, ...]:
         """The summands of the energy, in order."""
-        return self.energy.parts()
+        return self.energy.summands()
 
     @cached_property
     def memo(self) -> dict[str, Any]:
@@ -141,7 +141,8 @@ class Problem:
     def shared(self) -> bool:
         """The structure is that of the root: no term has one that follows the evidence."""
         return self.root is not None and all(
-            p.term.fixed_structure or self._structure(k) is None for k, p in enumerate(self.parts)
+            p.term.fixed_structure or self._structure(k) is None
+            for k, p in enumerate(self.summands)
         )
 
     @cached_property
@@ -151,8 +152,8 @@ class Problem:
             self.rows > 1
             and not self.shared
             and any(
-                part.term.enumerates and self._structure(k) is not None
-                for k, part in enumerate(self.parts)
+                summand.term.enumerates and self._structure(k) is not None
+                for k, summand in enumerate(self.summands)
             )
         )
 
@@ -161,11 +162,11 @@ class Problem:
         nothing is made twice."""
         if "explicit" in vars(self) and self.explicit.prepared:
             return
-        for place, part in enumerate(self.parts):
-            if self.root is not None and not part.term.fixed_structure:
+        for place, summand in enumerate(self.summands):
+            if self.root is not None and not summand.term.fixed_structure:
                 yield from self._structuring(place)
         source = self.root if self.root is not None and self.shared else self
-        for place in range(len(source.parts)):
+        for place in range(len(source.summands)):
             yield from source._structuring(place)
         self.factored()
         yield
@@ -178,12 +179,12 @@ class Problem:
             return self.root.factored()
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
         pieces, rest = [], []
-        for place, part in enumerate(self.parts):
+        for place, summand in enumerate(self.summands):
             own = self._structure(place)
             if own is None:
-                rest.append(part)
+                rest.append(summand)
                 continue
-            pieces.append((own.owned_by(place), self.sites_of(part.term)))
+            pieces.append((own.owned_by(place), self.sites_of(summand.term)))
         return Factors.merge(sizes, pieces), Sum(*rest) if rest else None
 
     def sites_of(self, term: Term) -> np.ndarray:
@@ -199,11 +200,11 @@ class Problem:
     @cached_property
     def _place(self) -> dict[int, int]:
         """Where each summand stands, by its identity."""
-        return {id(part): place for place, part in enumerate(self.parts)}
+        return {id(summand): place for place, summand in enumerate(self.summands)}
 
-    def structure(self, part: Part) -> Factors | None:
+    def structure(self, summand: Summand) -> Factors | None:
         """What one of the summands says explicitly, over the sites of its scope; asked for once."""
-        return self._structure(self._place[id(part)])
+        return self._structure(self._place[id(summand)])
 
     def _structure(self, place: int) -> Factors | None:
         """What the term at this place says explicitly; asked for once."""
@@ -215,17 +216,17 @@ class Problem:
         """`_structure` in pieces."""
         if place in self._structures:
             return
-        part, own = self.parts[place], None
-        if self.root is not None and part.term.fixed_structure:
+        summand, own = self.summands[place], None
+        if self.root is not None and summand.term.fixed_structure:
             yield from self.root._structuring(place)
             self._structures[place] = self.root._structures[place]
             return
-        domains = scope_domains(part.term, dict(self.domains))
+        domains = scope_domains(summand.term, dict(self.domains))
         if all(isinstance(d, Finite) for d in domains):
-            if part.term.enumerates and not isinstance(part.term, Choice):
-                own = yield from enumerating(part.term, domains, part.weight)
+            if summand.term.enumerates and not isinstance(summand.term, Choice):
+                own = yield from enumerating(summand.term, domains, summand.weight)
             else:
-                own = part.term.structured(part.weight, *domains)
+                own = summand.term.structured(summand.weight, *domains)
         self._structures[place] = own
         yield
 
@@ -248,16 +249,16 @@ class Problem:
         decimals they are. (n,) -> the sum"""
         total = self.explicit.looked_up(places)
         for k in self.explicit.hidden:
-            part = self.parts[k]
-            energy = float(part.term(self.state(places[None])))
-            total += decimal(1.0 if part.weight is None else part.weight) * decimal(energy)
+            summand = self.summands[k]
+            energy = float(summand.term(self.state(places[None])))
+            total += decimal(1.0 if summand.weight is None else summand.weight) * decimal(energy)
         return total
 
     @cached_property
     def floor(self) -> float:
         """A proved lower bound of the energy: the weighted floors of its terms."""
         least = self.energy.floor()
-        if least == 0 and all(p.weight is None or p.term.floor() == 0 for p in self.parts):
+        if least == 0 and all(p.weight is None or p.term.floor() == 0 for p in self.summands):
             return 0.0  # a sum of nothing but zeros is exact
         factors, rest = self.factored()
         return factors.scale.sum_below(least) if rest is None else surely_below(least)
@@ -361,9 +362,9 @@ class Problem:
         """The real variables that no float64 term looks at."""
         wide = {
             view.variable.name
-            for part in self.parts
-            if part.term.dtype == torch.float64
-            for view in part.term.scope
+            for summand in self.summands
+            if summand.term.dtype == torch.float64
+            for view in summand.term.scope
         }
         return frozenset(
             n for n, d in self.domains.items() if isinstance(d, Real) and n not in wide

@@ -20,8 +20,9 @@ from torch import Tensor
 from engine.answer import Answer, Ended, Flag, Status
 from engine.decimals import surely_below
 from engine.domain import Domain, State
-from engine.energy import Energy, Part, judge, named
+from engine.energy import Energy, Summand, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
+from engine.judgement import Said, ended_of, judged, said_of, verify
 from engine.minimizer import Minimizer
 from engine.moves.start import Start
 from engine.problem import Problem
@@ -31,7 +32,6 @@ from engine.search.incremental import Living
 from engine.search.placed import Placed
 from engine.settle import last
 from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
-from engine.verify import Said, ended_of, judged, said_of, verify
 
 
 class _Known(NamedTuple):
@@ -69,7 +69,7 @@ class Session:
         self._known = NOTHING
         self._base = problem.root or problem
         self._problem = problem
-        self._fresh: dict[str, tuple[Part, ...]] = {}  # rules that the living search lacks
+        self._fresh: dict[str, tuple[Summand, ...]] = {}  # rules that the living search lacks
         self._switches: dict[str, int] = {}  # of rules added to it; all others are built in
         self._live = Living.opened(problem)
         self._formless = self._live is None
@@ -83,10 +83,10 @@ class Session:
         """One more summand, under a name to drop it by."""
         if name in self._names():
             raise BadQuery(Mistake("name", f"{name!r} is taken", "choose another name"))
-        parts = named(name, energy).parts()
-        self._rebuild((*self._base.parts, *parts))
-        self._fresh[name] = parts
-        weighted = [p for p in parts if p.weight is not None]
+        summands = named(name, energy).summands()
+        self._rebuild((*self._base.summands, *summands))
+        self._fresh[name] = summands
+        weighted = [p for p in summands if p.weight is not None]
         bound, unique = self._known.bound, self._known.unique
         least = sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
         if bound < math.inf and least != 0:
@@ -98,7 +98,7 @@ class Session:
         """Take a summand out by its name."""
         if name not in self._names():
             raise BadQuery(Mistake("name", f"{name!r} is no term", known(name, self._names())))
-        self._rebuild(tuple(p for p in self._base.parts if p.label != name))
+        self._rebuild(tuple(p for p in self._base.summands if p.label != name))
         self._known = self._known._replace(bound=-math.inf, unique=UNKNOWN)
         if self._fresh.pop(name, None) is None and self._switches.pop(name, None) is None:
             self._live, self._formless = None, False  # it has no switch
@@ -156,8 +156,12 @@ class Session:
             return Answer(Status.INFEASIBLE, None, None, None, ended=Ended.PROVED)
         if bound == -math.inf or known.plain is None:
             return None
-        for part in self._problem.parts:
-            if part.required and part not in known.said and judge(part.term, known.plain) is False:
+        for summand in self._problem.summands:
+            if (
+                summand.required
+                and summand not in known.said
+                and judge(summand.term, known.plain) is False
+            ):
                 return None
         answer = judged(self._problem, known.x, known.plain, bound, known.unique, known.said)
         if answer.status is not Status.OPTIMAL:
@@ -194,10 +198,10 @@ class Session:
 
     def _with_rules(self) -> Living | None:
         """The living search with every new rule in it, behind a switch where that is possible."""
-        for name, parts in self._fresh.items():
+        for name, summands in self._fresh.items():
             if self._live is None:
                 break
-            more = self._live.with_rule(self._problem, parts)
+            more = self._live.with_rule(self._problem, summands)
             self._live, self._switches[name] = more or (None, 0)
         if self._live is None and not self._formless:
             self._switches.clear()
@@ -247,12 +251,12 @@ class Session:
         return states
 
     def _names(self) -> list[str]:
-        return [part.label for part in self._base.parts]
+        return [summand.label for summand in self._base.summands]
 
-    def _rebuild(self, parts: tuple[Part, ...]) -> None:
+    def _rebuild(self, summands: tuple[Summand, ...]) -> None:
         """The same variables and evidence under another energy."""
         domains = self._problem.domains
-        self._base = self._base.with_parts(parts)
+        self._base = self._base.with_summands(summands)
         self._problem = replace(self._base, domains=domains, root=self._base)
 
 

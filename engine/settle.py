@@ -2,10 +2,10 @@
 
 from engine.answer import Answer
 from engine.domain import State
+from engine.judgement import verify
 from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.solve import Budget, Solution, budget_of, solve
-from engine.verify import verify
 
 
 def answers(

@@ -1,6 +1,6 @@
 """Energies: terms, weighted sums, required rules, choices."""
 
-from engine.energy.algebra import Energy, Part, Sum, begin_shares, begin_violations
+from engine.energy.algebra import Energy, Sum, Summand, begin_shares, begin_violations
 from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
 from engine.energy.tables import enumerating
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
@@ -9,7 +9,7 @@ __all__ = [
     "AnyOf",
     "Choice",
     "Energy",
-    "Part",
+    "Summand",
     "SoftMin",
     "Sum",
     "Term",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Summand:
     """One summand: a term with its weight, or a required rule (weight None)."""
 
     term: "Term"
@@ -44,16 +44,16 @@ class Energy(nn.Module, ABC):
     """A function of a state to be minimized: (batch, ...) tensors -> (batch,) float64."""
 
     @abstractmethod
-    def parts(self) -> tuple[Part, ...]:
+    def summands(self) -> tuple[Summand, ...]:
         """The normal form: a list of weighted or required terms, in order."""
 
     def forward(self, state: State) -> Tensor:
-        """Sum of weight * term over the weighted parts, in float64 and in order. -> (B,)"""
+        """Sum of weight * term over the weighted summands, in float64 and in order. -> (B,)"""
         return total_of(state, self._weighted(state)())
 
     def floor(self) -> float:
-        """Sum of weight * floor over the weighted parts: a proved lower bound of the energy."""
-        return sum(p.weight * p.term.floor() for p in self.parts() if p.weight is not None)
+        """Sum of weight * floor over the weighted summands: a proved lower bound of the energy."""
+        return sum(p.weight * p.term.floor() for p in self.summands() if p.weight is not None)
 
     def violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
@@ -65,16 +65,16 @@ class Energy(nn.Module, ABC):
         return total_of(state, energy()), total_of(state, violation())
 
     def _weighted(self, state: State) -> Callable[[], list[Tensor]]:
-        return begin_shares([p for p in self.parts() if p.weight is not None], state)
+        return begin_shares([p for p in self.summands() if p.weight is not None], state)
 
     def _required(self, state: State) -> Callable[[], list[Tensor]]:
-        return begin_violations([p for p in self.parts() if p.weight is None], state)
+        return begin_violations([p for p in self.summands() if p.weight is None], state)
 
     def variables(self) -> tuple[Variable, ...]:
         """Every variable once, in order of first use."""
         seen: dict[str, Variable] = {}
-        for part in self.parts():
-            for view in part.term.scope:
+        for summand in self.summands():
+            for view in summand.term.scope:
                 other = seen.setdefault(view.variable.name, view.variable)
                 if other is not view.variable:
                     raise BadQuery(
@@ -89,7 +89,7 @@ class Energy(nn.Module, ABC):
     def __add__(self, other: "Energy") -> "Sum":
         if not isinstance(other, Energy):
             return NotImplemented
-        return Sum(*self.parts(), *other.parts())
+        return Sum(*self.summands(), *other.summands())
 
     def __radd__(self, other: Any) -> "Energy":
         return self if other == 0 else NotImplemented  # so that sum(...) works
@@ -104,10 +104,10 @@ class Energy(nn.Module, ABC):
     def __mul__(self, weight: float) -> "Sum":
         return self.__rmul__(weight)
 
-    def _weighed(self, weight: float) -> Iterator[Part]:
-        for part in self.parts():
-            scaled = None if part.weight is None else weight * part.weight
-            yield Part(part.term, scaled, part.name)
+    def _weighed(self, weight: float) -> Iterator[Summand]:
+        for summand in self.summands():
+            scaled = None if summand.weight is None else weight * summand.weight
+            yield Summand(summand.term, scaled, summand.name)
 
     def __or__(self, other: "Energy") -> "AnyOf":
         if not isinstance(other, Energy):
@@ -117,24 +117,27 @@ class Energy(nn.Module, ABC):
         return AnyOf(*branches_of(self), *branches_of(other))
 
 
-def begin_shares(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+def begin_shares(summands: Sequence[Summand], state: State) -> Callable[[], list[Tensor]]:
     """Begins every summand; the call returned gives weight * energy of each in float64, the weight
     of a required one being 1. -> (B,) each"""
     waits = [
-        (1.0 if part.weight is None else part.weight, part.term.begin(*part.term.views(state)))
-        for part in parts
+        (
+            1.0 if summand.weight is None else summand.weight,
+            summand.term.begin(*summand.term.views(state)),
+        )
+        for summand in summands
     ]
     return lambda: [weight * energy().double() for weight, energy in waits]
 
 
-def begin_violations(parts: Sequence[Part], state: State) -> Callable[[], list[Tensor]]:
+def begin_violations(summands: Sequence[Summand], state: State) -> Callable[[], list[Tensor]]:
     """Begins every required term; the call returned gives what each is violated by, 0 where that
     is at most its tolerance. -> (B,) each"""
-    energies = begin_shares(parts, state)
+    energies = begin_shares(summands, state)
 
     def violations() -> list[Tensor]:
-        pairs = zip(parts, energies(), strict=True)
-        return [torch.where(e <= part.term.tolerance, 0.0, e) for part, e in pairs]
+        pairs = zip(summands, energies(), strict=True)
+        return [torch.where(e <= summand.term.tolerance, 0.0, e) for summand, e in pairs]
 
     return violations
 
@@ -151,10 +154,10 @@ def total_of(state: State, shares: Iterable[Tensor]) -> Tensor:
 class Sum(Energy):
     """A weighted sum of terms and required rules."""
 
-    def __init__(self, *parts: Part):
+    def __init__(self, *summands: Summand):
         super().__init__()
-        self._parts = parts
-        self.terms = nn.ModuleList(part.term for part in parts)
+        self._summands = summands
+        self.terms = nn.ModuleList(summand.term for summand in summands)
 
-    def parts(self) -> tuple[Part, ...]:
-        return self._parts
+    def summands(self) -> tuple[Summand, ...]:
+        return self._summands

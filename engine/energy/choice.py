@@ -28,28 +28,28 @@ class Choice(Term):
     affine = False
 
     def __init__(self, *branches: Energy):
-        variables = Sum(*itertools.chain(*(b.parts() for b in branches))).variables()
+        variables = Sum(*itertools.chain(*(b.summands() for b in branches))).variables()
         super().__init__(*variables)
         self.fixed_structure = all(  # type: ignore[misc]
-            part.term.fixed_structure for branch in branches for part in branch.parts()
+            summand.term.fixed_structure for branch in branches for summand in branch.summands()
         )
         self.reusable = all(  # type: ignore[misc]
-            part.term.reusable for branch in branches for part in branch.parts()
+            summand.term.reusable for branch in branches for summand in branch.summands()
         )
-        weighted = [p.term for b in branches for p in b.parts() if p.weight is not None]
+        weighted = [p.term for b in branches for p in b.summands() if p.weight is not None]
         self.calibrated = bool(weighted) and all(  # type: ignore[misc]
             term.calibrated for term in weighted
         )
         self.dtype = functools.reduce(  # type: ignore[misc]  # the widest: each narrows it again
             torch.promote_types,
-            (part.term.dtype for branch in branches for part in branch.parts()),
+            (summand.term.dtype for branch in branches for summand in branch.summands()),
         )
         self.alternatives: tuple[Energy, ...] = branches  # typed, beside the registered modules
         self.branches = nn.ModuleList(branches)
 
     @property
     def enumerates(self) -> bool:
-        every = [part.term for branch in self.alternatives for part in branch.parts()]
+        every = [summand.term for branch in self.alternatives for summand in branch.summands()]
         return super().enumerates or any(term.enumerates for term in every)
 
     def energy(self, *tensors: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Choice(Term):
 
     def _energies(self, state: State) -> Callable[[], Tensor]:
         """Begins every branch; the call returned gives their energies. -> (branches, B)"""
-        waits = [begin_shares(branch.parts(), state) for branch in self.alternatives]
+        waits = [begin_shares(branch.summands(), state) for branch in self.alternatives]
         return lambda: torch.stack([total_of(state, shares()) for shares in waits])
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
@@ -74,8 +74,10 @@ class Choice(Term):
         state, by_name = self._named(tensors), self._named(domains)
         said = [
             [
-                part.term.accepts(scope_domains(part.term, by_name), part.term.views(state))
-                for part in branch.parts()
+                summand.term.accepts(
+                    scope_domains(summand.term, by_name), summand.term.views(state)
+                )
+                for summand in branch.summands()
             ]
             for branch in self.alternatives
         ]
@@ -96,17 +98,17 @@ class Choice(Term):
         nothing of is drawn."""
         by_name = self._named(domains)
         states: list[dict[str, Tensor]] = []
-        for place, part in enumerate(p for b in self.alternatives for p in b.parts()):
+        for place, summand in enumerate(p for b in self.alternatives for p in b.summands()):
             own = rng.fork(place)
-            scope = scope_domains(part.term, by_name)
-            proposed = part.term.propose(particles, own.fork(0), *scope)
+            scope = scope_domains(summand.term, by_name)
+            proposed = summand.term.propose(particles, own.fork(0), *scope)
             if proposed is None:
                 continue
             state = {
                 name: domain.sample(particles, own.fork(1 + k))
                 for k, (name, domain) in enumerate(by_name.items())
             }
-            for view, x in zip(part.term.scope, proposed, strict=True):
+            for view, x in zip(summand.term.scope, proposed, strict=True):
                 name = view.variable.name
                 state[name] = view.placed(state[name], x.to(state[name].dtype))
             states.append(state)
@@ -125,7 +127,7 @@ class Choice(Term):
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
         plain = self._named(values)
-        verdicts = [judge(part.term, plain) for part in branch.parts()]
+        verdicts = [judge(summand.term, plain) for summand in branch.summands()]
         if False in verdicts:
             return False
         return None if None in verdicts else True
@@ -137,9 +139,9 @@ class AnyOf(Choice):
     def __init__(self, *branches: Energy):
         super().__init__(*branches)
         self.required_by_default = all(  # type: ignore[misc]
-            part.term.required_by_default and part.required
+            summand.term.required_by_default and summand.required
             for branch in branches
-            for part in branch.parts()
+            for summand in branch.summands()
         )
 
     def _least(self, energies: Tensor) -> Tensor:
@@ -177,9 +179,9 @@ class AnyOf(Choice):
         plain = self._named(values)
         said = [
             "; ".join(
-                part.term.explain(*plain_scope(part.term, plain))[0]
-                for part in branch.parts()
-                if judge(part.term, plain) is False
+                summand.term.explain(*plain_scope(summand.term, plain))[0]
+                for summand in branch.summands()
+                if judge(summand.term, plain) is False
             )
             for branch in self.alternatives
         ]
@@ -216,7 +218,7 @@ def branches_of(energy: Energy) -> tuple[Energy, ...]:
 
 
 def _branch_floor(branch: Energy) -> float:
-    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.parts())
+    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.summands())
 
 
 def _branch_factors(
@@ -230,14 +232,16 @@ def _branch_factors(
         by_name[view.variable.name] = domain
         total += domain.sites
     pieces = []
-    for part in branch.parts():
-        price = None if weight is None else weight * (1.0 if part.weight is None else part.weight)
-        own = part.term.structured(price, *scope_domains(part.term, by_name))
+    for summand in branch.summands():
+        price = (
+            None if weight is None else weight * (1.0 if summand.weight is None else summand.weight)
+        )
+        own = summand.term.structured(price, *scope_domains(summand.term, by_name))
         if own is None:
             return None
         places = [
             starts[view.variable.name] + int(k)
-            for view in part.term.scope
+            for view in summand.term.scope
             for k in view.places.reshape(-1)
         ]
         pieces.append((own, places))

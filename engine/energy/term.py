@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, State, Variable, View
-from engine.energy.algebra import Energy, Part, Sum
+from engine.energy.algebra import Energy, Sum, Summand
 from engine.energy.lesson import Lesson
 from engine.energy.tables import enumerate_table
 from engine.errors import BadQuery, Mistake
@@ -186,8 +186,8 @@ class Term(Energy):
         """What one part of this term asks for, in words; the default can only number it."""
         return f"part {part}"
 
-    def parts(self) -> tuple[Part, ...]:
-        return (Part(self, None if self.required_by_default else 1.0),)
+    def summands(self) -> tuple[Summand, ...]:
+        return (Summand(self, None if self.required_by_default else 1.0),)
 
     def forward(self, state: State) -> Tensor:
         """The energy of a state, unweighted, also of a rule. -> (B,)"""
@@ -197,8 +197,8 @@ class Term(Energy):
         """The tensors of the scope, out of the state of all variables, in the dtype of the term."""
         return [view.tensor(state[view.variable.name]).to(self.dtype) for view in self.scope]
 
-    def _weighed(self, weight: float) -> Iterator[Part]:
-        yield Part(self, weight)  # a bare rule times a number is a weighted rule
+    def _weighed(self, weight: float) -> Iterator[Summand]:
+        yield Summand(self, weight)  # a bare rule times a number is a weighted rule
 
     @property
     def label(self) -> str:
@@ -208,7 +208,7 @@ class Term(Energy):
 
 def required(energy: Energy) -> Sum:
     """The terms of an energy as constraints: they must hold, and count nothing in the energy."""
-    for part in energy.parts():
+    for part in energy.summands():
         if type(part.term).holds is Term.holds:
             raise BadQuery(
                 Mistake(
@@ -218,12 +218,12 @@ def required(energy: Energy) -> Sum:
                 )
             )
         part.term.check_required()
-    return Sum(*(Part(part.term, None, part.name) for part in energy.parts()))
+    return Sum(*(Summand(part.term, None, part.name) for part in energy.summands()))
 
 
 def named(name: str, energy: Energy) -> Sum:
     """The same energy with a name for answers."""
-    return Sum(*(Part(part.term, part.weight, name) for part in energy.parts()))
+    return Sum(*(Summand(part.term, part.weight, name) for part in energy.summands()))
 
 
 def plain_scope(term: Term, values: dict[str, Any]) -> list[Any]:

@@ -13,11 +13,11 @@ from engine.compare import room
 from engine.domain import Finite, Variable, flatten
 from engine.energy import Term
 from engine.factors import Clauses, Factors, Sums, floats, ints
+from engine.judgement import verify
 from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.settle import last
 from engine.solve import Budget, solve
-from engine.verify import verify
 
 FOUND = (Status.OPTIMAL, Status.SATISFIED, Status.SCORED)  # what has others beside it
 
@@ -92,7 +92,7 @@ def alternatives(
     if answer.values is None or answer.status not in FOUND or not finite:
         return ()
     found: list[Alternative] = []
-    if not any(part.weight is not None for part in problem.parts):
+    if not any(part.weight is not None for part in problem.summands):
         # met on the way: as good as any other where nothing is soft
         found = _spread(answer, finite, distance)[:count]
     while len(found) < count:

@@ -12,10 +12,10 @@ from engine.answer import Conflict, Part, Place
 from engine.domain import Finite
 from engine.explain.selectable import conflicting_rules, said_of
 from engine.explain.tester import Tester, Undecided
+from engine.judgement import term_names
 from engine.problem import Problem
 from engine.search.boolean import NotEncodable, encode
 from engine.solve import Budget, budget_of
-from engine.verify import term_names
 
 
 def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Conflict | None:
@@ -40,7 +40,7 @@ def _conflict(
     if tester.core(list(literals)) is None:
         return None
     clash = tester.minimal(list(literals), [])
-    blind = rest is not None and any(part.required for part in rest.parts())
+    blind = rest is not None and any(part.required for part in rest.summands())
     repair = _repair(tester, list(literals), clash) if clash and not blind else []
     places = tuple(literals[x] for x in clash)
     parts = conflicting_rules(factors, [c for place, c in entries if place in places], over)

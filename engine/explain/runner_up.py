@@ -36,7 +36,7 @@ def runner_up(
     other = next_best(problem, apart, minimizer=minimizer, budget=budget, seed=seed)
     if other.status not in FOUND or other.values is None or other.energy is None:
         return None
-    shares = other.terms[: len(problem.parts)]  # those behind say where it had to differ
+    shares = other.terms[: len(problem.summands)]  # those behind say where it had to differ
     text = f"{_differences(problem, answer, other)}; {_loss(problem, answer, other)}"
     return RunnerUp(other.values, other.energy, shares, text)
 

@@ -10,9 +10,9 @@ from engine.explain.tester import Tester
 from engine.factors import Clauses, Counted, Factors, Table, ints
 from engine.factors.conditions import conditioned
 from engine.factors.families import concatenated
+from engine.judgement import term_names
 from engine.problem import Problem
 from engine.search.boolean import Boolean, encode
-from engine.verify import term_names
 
 SPELLED = 12  # entries and parts that the words of a conflict name
 
@@ -126,7 +126,7 @@ def said_of(
     repair: tuple[Place, ...],
 ) -> str:
     names = term_names(problem)
-    rules = [f"{names[t]}: {problem.parts[t].term.says(p)}" for t, p in parts[:SPELLED]]
+    rules = [f"{names[t]}: {problem.summands[t].term.says(p)}" for t, p in parts[:SPELLED]]
     said = []
     if places:
         said.append(f"given {_listed([p.text for p in places[:SPELLED]], len(places))}")

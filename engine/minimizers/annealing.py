@@ -83,7 +83,7 @@ class Annealing(Minimizer[AnnealingState]):
             return "annealing needs finite variables; use descent"
         factors, rest = problem.factored()
         if rest is not None:
-            names = ", ".join(part.label for part in rest.parts())
+            names = ", ".join(part.label for part in rest.summands())
             return (
                 f"annealing needs explicit structure, which these terms do not give: {names}; "
                 "use gibbs, or descent where all variables are real numbers"

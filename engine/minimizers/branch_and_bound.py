@@ -338,7 +338,7 @@ class _Visit:
         state = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
         energy = score(self.problem, state).energy.numpy()
         plain = self.problem.plain(state)
-        rules = [part for part in rest.parts() if part.required]
+        rules = [part for part in rest.summands() if part.required]
         for k in np.argsort(energy, kind="stable").tolist():  # what is no number comes last
             cost = float(energy[k])
             if cost >= self.energy and self.energy < math.inf:

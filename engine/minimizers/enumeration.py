@@ -127,7 +127,7 @@ def _ranked(
 ) -> _Ranked:
     """The best combinations. `holds` says which count, whatever their violation, and only those it
     refutes are left out of the bound."""
-    rules = [part for part in problem.parts if part.required]
+    rules = [part for part in problem.summands if part.required]
     cost = energy.numpy()
     shut = np.isinf(cost) & np.isinf(problem.explicit.energy(problem.places(state), {}).numpy())
     clean = ~shut & (violation == 0).numpy()
@@ -162,7 +162,7 @@ def _ranked(
             nothing if best is None else best, [], -math.inf if doubt else math.inf, UNKNOWN
         )
     least, unique = float(cost[good[0]]), UNKNOWN
-    soft = problem.factored()[1] is not None and any(not part.required for part in problem.parts)
+    soft = problem.factored()[1] is not None and any(not part.required for part in problem.summands)
     room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
     level = left[(cost[left] >= least) & (cost[left] <= least + room)]
     alone = sum(cost[k] <= least + room for k in good) == 1

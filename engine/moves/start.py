@@ -58,8 +58,8 @@ class Start(Mapping[str, Tensor]):
     def _proposals(self, name: str, x: Tensor) -> Iterator[Tensor]:
         """States of one variable, for each term that proposes some; x where it says nothing."""
         domain = self.problem.domain(name)
-        for place, part in enumerate(self.problem.parts):
-            term = part.term
+        for place, summand in enumerate(self.problem.summands):
+            term = summand.term
             silent = type(term).propose is Term.propose
             if silent or all(view.variable.name != name for view in term.scope):
                 continue

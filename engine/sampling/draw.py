@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.answer import Flag, Status
 from engine.domain import Finite, State
 from engine.errors import BadQuery, Mistake
+from engine.judgement import score_plain
 from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
@@ -25,7 +26,6 @@ from engine.sampling.exact import drawn
 from engine.sampling.mixing import mixing
 from engine.sampling.samples import Mixing, Sample, Samples
 from engine.solve import Budget, budget_of
-from engine.verify import score_plain
 
 RECORDS = 24  # of each chain, at least
 

@@ -70,7 +70,7 @@ def drawn(
 def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:
     """All states that satisfy the explicit rules, where they are few, found by search with each
     one found shut out. -> (M, n), or None where they are many, or not all were found"""
-    rules = [part for part in problem.parts if part.required]
+    rules = [part for part in problem.summands if part.required]
     if not rules:
         return None
     strict = replace(problem, energy=Sum(*rules))
@@ -106,8 +106,8 @@ def _weights(
     Rules that are evaluated only are judged on plain values: a violation is no verdict.
     """
     _, rest = problem.factored()
-    opaque = [] if rest is None else [part for part in rest.parts() if part.required]
-    explicit = Sum(*(part for part in problem.parts if part.required and part not in opaque))
+    opaque = [] if rest is None else [part for part in rest.summands() if part.required]
+    explicit = Sum(*(part for part in problem.summands if part.required and part not in opaque))
     log, shut = np.full(len(states), -np.inf), np.zeros(len(states), dtype=bool)
     for first in range(0, len(states), JUDGED):
         if stop():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.energy import Part
+from engine.energy import Summand
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.problem import Problem
@@ -53,7 +53,7 @@ class Living:
     def opened(problem: Problem) -> "Living | None":
         """The search over all terms of a problem of one row; None where they have no such form."""
         finite = len(problem.finite) == len(problem.variables)
-        if not finite or not all(part.term.fixed_structure for part in problem.parts):
+        if not finite or not all(summand.term.fixed_structure for summand in problem.summands):
             return None
         plan = plan_of(problem)
         if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
@@ -72,18 +72,20 @@ class Living:
         """The same terms under other evidence."""
         return replace(self, assumed=_assumed(problem, self.plan.boolean))
 
-    def with_rule(self, problem: Problem, parts: tuple[Part, ...]) -> "tuple[Living, int] | None":
+    def with_rule(
+        self, problem: Problem, summands: tuple[Summand, ...]
+    ) -> "tuple[Living, int] | None":
         """With new summands of a problem behind a switch, and the switch, a literal; None where
         they have no clausal form, or no switch is left."""
         boolean = self.plan.boolean
         if self.free == boolean.variables + SWITCHES:
             return None
         rows: list[np.ndarray] = []
-        for part in parts:
-            own = problem.structure(part) if part.term.fixed_structure else None
+        for summand in summands:
+            own = problem.structure(summand) if summand.term.fixed_structure else None
             if own is None or own.soft:
                 return None
-            blocks = _clausal(own, problem.sites_of(part.term), boolean)
+            blocks = _clausal(own, problem.sites_of(summand.term), boolean)
             if blocks is None:
                 return None
             rows += blocks

@@ -87,11 +87,11 @@ def unsearched(problem: Problem, rng: Stream, given: State) -> Report:
 def checking(problem: Problem) -> float:
     """Seconds that the final check of a row will take, by some of its terms; 0 where few terms
     over little make it short, or where other processes are asked."""
-    parts = problem.parts
+    summands = problem.summands
     width = sum(math.prod(d.event) for d in problem.domains.values())
-    if not parts or not all(part.term.reusable for part in parts):
+    if not summands or not all(summand.term.reusable for summand in summands):
         return 0.0
-    if len(parts) < MANY and width < WIDE:
+    if len(summands) < MANY and width < WIDE:
         return 0.0
     one, spent = problem.select([0]), []
     rng = Stream(0, one.keys)
@@ -99,13 +99,13 @@ def checking(problem: Problem) -> float:
     began = time.perf_counter()
     (plain,) = one.plain(x)
     whole = time.perf_counter() - began
-    for part in parts[:: max(1, len(parts) // PILOT)]:
+    for summand in summands[:: max(1, len(summands) // PILOT)]:
         began = time.perf_counter()
-        if part.weight is not None:
-            part.term(x)
-        if judge(part.term, plain) is False:
-            part.term.explain(*plain_scope(part.term, plain))
+        if summand.weight is not None:
+            summand.term(x)
+        if judge(summand.term, plain) is False:
+            summand.term.explain(*plain_scope(summand.term, plain))
         spent.append(time.perf_counter() - began)
     if len(spent) > 1:
         spent.remove(max(spent))  # the first of a sort may prepare something
-    return whole + SLACK * len(parts) * sum(spent) / len(spent)
+    return whole + SLACK * len(summands) * sum(spent) / len(spent)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, State, Variable
 from engine.energy import Term, plain_scope
+from engine.judgement import score_plain
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
 from engine.problem import Problem
@@ -20,7 +21,6 @@ from engine.sampling.draw import samples
 from engine.solve import Budget, solve
 from engine.testing.factors import ENUMERATED, evaluate_factors
 from engine.testing.numbers import NEAR, all_near, first_of, near
-from engine.verify import score_plain
 
 SLOPE = 1e-4  # relative; differences in float64
 COARSE = 1e-2  # relative; differences in float32

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pydantic_core import PydanticSerializationError
 
 from engine.domain import Domain, Finite, Real, Variable, View
-from engine.energy import Energy, Part, Sum, Term, named, required
+from engine.energy import Energy, Sum, Summand, Term, named, required
 from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
 from modules.catalogue import Kinds
@@ -55,7 +55,7 @@ class Compiler:
             mistakes.append(error)
         if mistakes:
             raise _gathered(mistakes, self.limits)
-        if fresh and self.kept and all(part.term.reusable for part in problem.parts):
+        if fresh and self.kept and all(summand.term.reusable for summand in problem.summands):
             self._keep(key, problem)
         return given
 
@@ -63,9 +63,9 @@ class Compiler:
         """Variables and terms, without evidence."""
         variables = _variables(query, mistakes)
         energies = _energies(query, variables, self.catalogue, mistakes)
-        parts = [part for energy in energies for part in energy.parts()]
-        _warn_of_units(parts)
-        return Problem(Sum(*parts), tuple(variables.values()))
+        summands = [summand for energy in energies for summand in energy.summands()]
+        _warn_of_units(summands)
+        return Problem(Sum(*summands), tuple(variables.values()))
 
     def _keep(self, key: tuple[str, str], problem: Problem) -> None:
         with self._lock:
@@ -109,10 +109,10 @@ def _energies(
     return energies
 
 
-def _warn_of_units(parts: list[Part]) -> None:
+def _warn_of_units(summands: list[Summand]) -> None:
     """Soft terms in units of their own, added at weight 1, may outvote each other by accident."""
-    loose = [p.label for p in parts if p.weight == 1.0 and not p.term.calibrated]
-    rules = {p.label for p in parts if p.term.required_by_default}
+    loose = [p.label for p in summands if p.weight == 1.0 and not p.term.calibrated]
+    rules = {p.label for p in summands if p.term.required_by_default}
     if len([label for label in loose if label not in rules]) > 1:
         log.warning(
             "%s: uncalibrated terms at weight 1; give weights that compare them",

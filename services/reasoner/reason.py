@@ -16,12 +16,12 @@ from engine.explain.conflict import conflict
 from engine.explain.partial import partial
 from engine.explain.proof import check_provable, refutation
 from engine.explain.runner_up import check_differ, runner_up
+from engine.judgement import score_plain, verify
 from engine.minimizer import Minimizer, never
 from engine.minimizers.portfolio import Portfolio
 from engine.plain import flatten
 from engine.problem import Problem
 from engine.solve import ENDLESS, Budget, Solution, solve
-from engine.verify import score_plain, verify
 from modules.catalogue import Kinds
 from services.query import Options, Query
 from services.reasoner.compile import Compiler

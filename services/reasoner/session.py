@@ -47,7 +47,7 @@ class Talk:
     @property
     def terms(self) -> tuple[str, ...]:
         """The names of the terms that stand, each once, in order."""
-        return tuple(dict.fromkeys(part.label for part in self.problem.parts))
+        return tuple(dict.fromkeys(summand.label for summand in self.problem.summands))
 
     def change(self, change: Change) -> None:
         """All of a change, or nothing of it. Raises BadQuery with every mistake."""

@@ -51,7 +51,7 @@ def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]
     One call and at most one exchange for each term. A structure with many hidden sites is not
     checked.
     """
-    weights = {part.term: part.weight for part in problem.parts}
+    weights = {summand.term: summand.weight for summand in problem.summands}
     for term in remotes_of(problem) if found else ():
         weight = weights.get(term, None if term.required_by_default else 1.0)
         domains = [view.of(problem.domains[view.variable.name]) for view in term.scope]

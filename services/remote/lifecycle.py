@@ -73,7 +73,7 @@ def patient(patience: Patience) -> bool:
 
 def remotes_of(problem: Problem) -> list[HostedTerm]:
     """Every hosted term of a problem, those inside `|` too."""
-    return [term for part in problem.parts for term in hosted_in(part.term)]
+    return [term for summand in problem.summands for term in hosted_in(summand.term)]
 
 
 def hosted_in(term: Term) -> list[HostedTerm]:

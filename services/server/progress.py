@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from engine.answer import Answer, TermEnergy
+from engine.judgement import term_names
 from engine.problem import Problem
 from engine.rows import Report
 from engine.solve import Solution
-from engine.verify import term_names
 from services.reasoner.workers import presented
 from services.remote.lifecycle import hosted_in
 from services.wire.events import Progress, Result
@@ -102,12 +102,12 @@ def _shares(problem: Problem, report: Report) -> list[tuple[str, list[float]]]:
     hosted it costs what the others leave, and where several are, they are left out."""
     known: list[tuple[str, list[float]]] = []
     asking: list[int] = []
-    for part, name in zip(problem.parts, term_names(problem), strict=True):
+    for summand, name in zip(problem.summands, term_names(problem), strict=True):
         share = [0.0] * problem.rows
-        if part.weight is not None and hosted_in(part.term):
+        if summand.weight is not None and hosted_in(summand.term):
             asking.append(len(known))
-        elif part.weight is not None:
-            share = (part.weight * part.term(report.x).double()).tolist()
+        elif summand.weight is not None:
+            share = (summand.weight * summand.term(report.x).double()).tolist()
         known.append((name, share))
     if len(asking) == 1:
         others = [sum(row) for row in zip(*(share for _, share in known), strict=True)]

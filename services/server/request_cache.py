@@ -53,7 +53,7 @@ class Reader:
         """The request, whatever it is. Raises BadQuery with every mistake."""
         query = query_from_proto(message, self.limits)
         problem = self.compiler.problem(query, tenant)
-        if problem.root is not None and all(part.term.reusable for part in problem.parts):
+        if problem.root is not None and all(s.term.reusable for s in problem.summands):
             bare = query.model_copy(update={"evidence": ({},)})  # nothing of the evidence is kept
             with self._lock:
                 self._known[self._key(tenant, message)] = Read(bare, problem.root)

@@ -138,7 +138,7 @@ def test_an_energy_is_looked_up_as_its_terms_say() -> None:
     problem = Problem(energy)
     places = np.indices((3, 3, 3, 2, 2)).reshape(5, -1).T
     state = problem.state(places)
-    told = sum(p.weight * p.term(state).double() for p in problem.parts)
+    told = sum(p.weight * p.term(state).double() for p in problem.summands)
     looked = score(problem, state).energy
     assert looked.isinf().any() and torch.equal(looked.isinf(), told.isinf())
     assert torch.allclose(looked, told)

@@ -215,10 +215,10 @@ def test_a_required_table_may_only_forbid():
     x = Variable("x", Finite((0, 1), (2,)))
     table_kind = CATALOGUE.kind("discrete.table")
     forbids = table_kind.build([x], {"sites": [0, 1], "costs": [[0, None], [None, 0]]})
-    assert required(forbids).parts()[0].required
+    assert required(forbids).summands()[0].required
     assert assert_factored(required(forbids))
     costs = table_kind.build([x], {"sites": [0, 1], "costs": [[0, None], [None, 2]]})
-    assert costs.parts()[0].weight == 1.0
+    assert costs.summands()[0].weight == 1.0
     with pytest.raises(BadQuery, match="finite cost 2"):
         required(costs)
 

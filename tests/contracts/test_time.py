@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine import Budget, Finite, Problem, Term, Variable
 from engine.answer import Ended, Flag, Status
-from engine.energy import Part, Sum
+from engine.energy import Sum, Summand
 from engine.errors import BadQuery
 from engine.factors import Factors, Table, floats, ints
 from engine.minimizers.annealing import Annealing
@@ -47,7 +47,7 @@ def potts(n: int, k: int, apart: bool) -> Problem:
     if not apart:
         return Problem(1.0 * Costs(x, sites=right + down, costs=draw.random((k, k)).tolist()))
     every = (Costs(x, sites=pair, costs=draw.random((k, k)).tolist()) for pair in right + down)
-    return Problem(Sum(*(Part(term, 1.0, f"t{i}") for i, term in enumerate(every))))
+    return Problem(Sum(*(Summand(term, 1.0, f"t{i}") for i, term in enumerate(every))))
 
 
 def sums(count: int) -> Problem:
@@ -60,7 +60,7 @@ def sums(count: int) -> Problem:
         terms = [[i, 1, draw.choice([-8, -4, -2, -1, 1, 2, 4, 8])] for i in range(16)]
         goal = sum(c for _, _, c in terms) // 2 + 2
         term = Linear(x[sites], terms=terms, compare="<=", constant=goal)
-        parts.append(Part(term, None, f"l{k}"))
+        parts.append(Summand(term, None, f"l{k}"))
     return Problem(Sum(*parts))
 
 
@@ -71,9 +71,11 @@ def knapsack(n: int) -> Problem:
     x = Variable("x", Finite((0, 1), (n,)))
     terms = [[i, 1, w] for i, w in enumerate(weight)]
     cap = Linear(x, terms=terms, compare="<=", constant=sum(weight) // 2)
-    parts = [Part(cap, None)]
+    parts = [Summand(cap, None)]
     for i, w in enumerate(weight):
-        parts.append(Part(Costs(x, sites=[i], costs=[0.0, -float(w + draw.randint(-8, 8))]), 1.0))
+        parts.append(
+            Summand(Costs(x, sites=[i], costs=[0.0, -float(w + draw.randint(-8, 8))]), 1.0)
+        )
     return Problem(Sum(*parts))
 
 

@@ -20,6 +20,7 @@ from engine.explain.alternatives import alternatives
 from engine.explain.alternatives import unique as is_unique
 from engine.explain.conflict import conflict
 from engine.explain.partial import partial
+from engine.judgement import score_plain
 from engine.minimizer import Minimizer
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
@@ -29,7 +30,6 @@ from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.sampling.draw import samples
 from engine.session import Session
-from engine.verify import score_plain
 from modules.catalogue import Catalogue
 from modules.discrete.not_equal import NotEqual
 from modules.discrete.proper import Proper
@@ -253,8 +253,8 @@ def test_rules_that_come_to_a_session_late(kinds: Catalogue) -> None:
     for seed in range(60):
         case = Case.drawn(seed)
         problem = case.problem(kinds)
-        explicit = [p for p in problem.parts if not p.label.startswith("Unsure")]
-        unsure = [p for p in problem.parts if p.label.startswith("Unsure")]
+        explicit = [p for p in problem.summands if not p.label.startswith("Unsure")]
+        unsure = [p for p in problem.summands if p.label.startswith("Unsure")]
         if not explicit:
             continue
         x = problem.variables[0]
@@ -264,7 +264,7 @@ def test_rules_that_come_to_a_session_late(kinds: Catalogue) -> None:
             energy = required(part.term) if part.required else part.weight * part.term
             session.add(f"more{k}", energy)
             session.answer(BUDGET)
-        session.drop(session.problem.parts[0].label)
+        session.drop(session.problem.summands[0].label)
         for row, evidence in enumerate(case.evidence):
             session.given({"x": list(evidence)})
             check(case, row, session.answer(BUDGET))
@@ -279,7 +279,7 @@ def test_a_puzzle_that_is_not_counted_to_the_end(nodes: int) -> None:
     first = [1, 2, 3, 4] + [0] * 12
     for known in (first, first[:2] + [None] * 2 + first[4:], [0] * 15 + [None], [0] * 16):
         (answer,) = answers(problem.given(cells=known), particles=4, budget=BUDGET)
-        verdict = problem.parts[0].term.holds(answer.values["cells"]) if answer.values else None
+        verdict = problem.summands[0].term.holds(answer.values["cells"]) if answer.values else None
         assert answer.status is not Status.INFEASIBLE or nodes > 1
         assert answer.status is not Status.OPTIMAL or verdict is True
 

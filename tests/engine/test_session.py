@@ -72,7 +72,7 @@ def test_a_session_says_what_a_fresh_solve_says(first, changes) -> None:
         assert answer.status is fresh.status
         assert answer.energy == pytest.approx(fresh.energy, abs=1e-6)
         assert answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
-        if answer.unique is not None and all(p.required for p in session.problem.parts):
+        if answer.unique is not None and all(p.required for p in session.problem.summands):
             (proved,) = answers(session.problem, BranchAndBound(unique=True))
             assert answer.unique == proved.unique
 

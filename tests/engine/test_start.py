@@ -46,12 +46,12 @@ def start(problem: Problem, particles: int = 6, seed: int = 3) -> Start:
 def test_shares_of_the_particles() -> None:
     """With n proposing terms, particle p takes the proposal of term p mod (n + 1)."""
     x = Variable("x", Real((2,), -1.0, 1.0))
-    two = Problem(Sum(*Hinted(x, 0.25).parts(), *Hinted(x, 5.0).parts()))
+    two = Problem(Sum(*Hinted(x, 0.25).summands(), *Hinted(x, 5.0).summands()))
     got = start(two.given_rows([{}, {"x": [0.5, None]}]))["x"].reshape(2, 6, 2)
     assert torch.allclose(got[0, [0, 3]], torch.tensor(0.25).double(), atol=0.01)
     assert torch.equal(got[:, [1, 4], 1], torch.ones(2, 2).double())  # 5.0, projected into the box
     assert (got[1, :, 0] == 0.5).all()  # evidence holds against every proposal
-    plain = start(Problem(Sum(*Hinted(x).parts())).given_rows([{}, {"x": [0.5, None]}]))
+    plain = start(Problem(Sum(*Hinted(x).summands())).given_rows([{}, {"x": [0.5, None]}]))
     alone = plain.problem.select([0])
     drawn = alone.sample("x", 6, Stream(3, alone.keys).fork(0))
     assert torch.equal(got[0, [2, 5]], drawn[[2, 5]])  # the last share is what it was

@@ -95,7 +95,7 @@ energies = st.recursive(
 
 def same(a, b, at) -> bool:
     """Equal energy and violation; a term alone counts as it does in a sum."""
-    a, b = Sum(*a.parts()), Sum(*b.parts())
+    a, b = Sum(*a.summands()), Sum(*b.summands())
     return torch.allclose(a(at), b(at), rtol=1e-9, atol=1e-9) and torch.allclose(
         a.violation(at), b.violation(at), rtol=1e-9, atol=1e-9
     )

@@ -69,7 +69,7 @@ class PseudoLikelihood(Objective[tuple[()]]):
 
 def is_affine(energy: Energy) -> bool:
     """Whether the energy is affine in each finite site."""
-    return all(part.term.affine for part in energy.parts())
+    return all(part.term.affine for part in energy.summands())
 
 
 def finite_names(energy: Energy) -> list[str]:

@@ -38,7 +38,7 @@ def test_addition_is_commutative_and_associative(a, b, c, seed):
     assert same(a + b, b + a, at)
     assert same((a + b) + c, a + (b + c), at)
     assert same(sum([a, b, c]), a + b + c, at)
-    assert same(0 + a, Sum(*a.parts()), at)
+    assert same(0 + a, Sum(*a.summands()), at)
 
 
 @FEW
@@ -46,7 +46,7 @@ def test_addition_is_commutative_and_associative(a, b, c, seed):
 def test_weights_distribute(a, b, u, w, seed):
     at = state(seed)
     # a bare rule times a number is a weighted rule; inside a sum it stays required
-    a, b = Sum(*a.parts()), Sum(*b.parts())
+    a, b = Sum(*a.summands()), Sum(*b.summands())
     assert same(w * (a + b), w * a + w * b, at)
     assert same(u * (w * a), (u * w) * a, at)
     assert same(1.0 * a, a, at)
@@ -58,7 +58,7 @@ def test_the_choice_is_the_minimum(a, b, c, seed):
     at = state(seed)
 
     def whole(energy):  # rules counted with weight 1
-        return Sum(*energy.parts())(at) + energy.violation(at)
+        return Sum(*energy.summands())(at) + energy.violation(at)
 
     either = AnyOf(a, b)
     assert torch.allclose(whole(either), torch.minimum(whole(a), whole(b)))
@@ -84,7 +84,7 @@ def test_the_smooth_minimum_lies_below_the_minimum_and_tends_to_it(a, b, t, seed
     mean = -t * math.log(2) + soft_min(a, a, temperature=t).energy(
         *(at[v.variable.name] for v in SoftMin(a, a, temperature=t).scope)
     )
-    whole = Sum(*a.parts())(at) + a.violation(at)
+    whole = Sum(*a.summands())(at) + a.violation(at)
     assert torch.allclose(mean + 2 * t * math.log(2), whole, atol=1e-5)
 
 
@@ -92,24 +92,26 @@ def test_rules_are_required_unless_weighed():
     rule = Even(X)
     assert rule.required_by_default and not Costs(X).required_by_default
     at = state(3)
-    assert rule.parts()[0].required and torch.equal(Sum(*rule.parts())(at), torch.zeros(5).double())
+    assert rule.summands()[0].required and torch.equal(
+        Sum(*rule.summands())(at), torch.zeros(5).double()
+    )
     assert torch.allclose(rule.violation(at), rule(at).double())
     weighed = 2.0 * rule
-    assert not weighed.parts()[0].required and torch.equal(weighed.violation(at), 0 * rule(at))
+    assert not weighed.summands()[0].required and torch.equal(weighed.violation(at), 0 * rule(at))
     assert torch.allclose(weighed(at), 2 * rule(at).double())
     back = required(weighed)
-    assert back.parts()[0].required and torch.allclose(back.violation(at), rule(at).double())
+    assert back.summands()[0].required and torch.allclose(back.violation(at), rule(at).double())
     assert (rule | rule).required_by_default and not (rule | Costs(X)).required_by_default
     assert not (rule | 2.0 * rule).required_by_default
 
 
 def test_a_sum_keeps_its_rules_required_when_weighed():
     both = 3.0 * (Costs(X) + Even(X))
-    assert [p.weight for p in both.parts()] == [3.0, None]
+    assert [p.weight for p in both.summands()] == [3.0, None]
 
 
 def test_names_reach_the_parts():
-    assert [p.label for p in (named("n", Costs(X)) + Even(X)).parts()] == ["n", "Even"]
+    assert [p.label for p in (named("n", Costs(X)) + Even(X)).summands()] == ["n", "Even"]
 
 
 @pytest.mark.parametrize("weight", [0, -1, math.nan, math.inf])
@@ -207,7 +209,7 @@ def test_a_scope_too_large_to_enumerate_has_no_structure():
 
 def test_real_variables_have_no_structure():
     factors, rest = Problem(Well(Z) + Costs(X)).factored()
-    assert [type(p.term) for p in rest.parts()] == [Well] and len(factors.tables) == 1
+    assert [type(p.term) for p in rest.summands()] == [Well] and len(factors.tables) == 1
 
 
 def test_problems_stack_and_select_rows():

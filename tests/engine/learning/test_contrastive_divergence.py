@@ -152,7 +152,7 @@ class Exact(Sampler):
     """Independent draws of a `Normal`."""
 
     def walk(self, problem, x, steps, rng, beta=1.0):
-        (part,) = problem.parts
+        (part,) = problem.summands
         noise = rng.normal(len(x["x"]), 1, dtype=torch.float64)
         term = part.term
         return {"x": (term.mu + term.log.exp() * noise / math.sqrt(beta)).detach()}

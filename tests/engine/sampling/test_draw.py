@@ -47,7 +47,7 @@ def enumerated(problem: Problem, temperature: float) -> dict[Plain, float]:
         except BadQuery:
             continue
         energy = 0.0
-        for part in problem.parts:
+        for part in problem.summands:
             if part.required:
                 if part.term.holds(*plain_scope(part.term, plain)) is False:
                     energy = math.inf
@@ -160,7 +160,7 @@ def test_exact_ways_agree_with_enumeration(parts: list[Energy], evidence: list[A
         with pytest.MonkeyPatch.context() as patch:
             only(patch, way)
             (made,) = samples(problem, 200)
-            if way == "search" and not any(part.required for part in problem.parts):
+            if way == "search" and not any(part.required for part in problem.summands):
                 assert not made.exact
                 continue
             assert made.exact

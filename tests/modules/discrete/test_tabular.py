@@ -12,11 +12,11 @@ from engine.answer import Flag, Status
 from engine.domain import Finite, Real, Variable
 from engine.energy import required
 from engine.errors import BadQuery
+from engine.judgement import score_plain
 from engine.learning.objectives.erasure import Erasure, column_losses
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
-from engine.verify import score_plain
 from examples.generators.loans import loans, table_of
 from modules.discrete.clause import Clause
 from modules.discrete.tabular.marginals import chances, generated

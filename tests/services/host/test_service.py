@@ -178,7 +178,7 @@ def test_faults_of_other_methods(remote: RemoteKinds) -> None:
 
 def test_disagreement_of_structure_and_judgement(remote: RemoteKinds) -> None:
     x = Variable("x", Finite((0, 1), (1,)))
-    for name, weigh in (("kinds.Liar", required), ("kinds.Priced", lambda t: Sum(*t.parts()))):
+    for name, weigh in (("kinds.Liar", required), ("kinds.Priced", lambda t: Sum(*t.summands()))):
         term = remote.kind(name).build([x], {})
         problem = Problem(weigh(term))
         found = answers(problem, particles=2, budget=Budget(steps=5))

@@ -15,12 +15,12 @@ from torch import Tensor
 from engine import Budget, Finite, Problem, Real, Term, Variable
 from engine.answer import Answer, Flag
 from engine.errors import BadQuery, Cancelled, OutOfTime
+from engine.judgement import verify
 from engine.minimizers.portfolio import Portfolio
 from engine.moves.start import Start
 from engine.random import Stream
 from engine.settle import answers
 from engine.solve.batch import Batch, Stepped
-from engine.verify import verify
 from modules.catalogue import Catalogue
 from services.query import query_of
 from services.reasoner.compile import Compiler

@@ -58,7 +58,7 @@ def test_modules_of_a_step_compute_side_by_side(
     terms = [pull(kinds, 3, 0.1) for _ in range(6)]
     for term in terms[1:]:
         term.scope = terms[0].scope
-    problem = Problem(Sum(*(part for term in terms for part in term.parts())))
+    problem = Problem(Sum(*(part for term in terms for part in term.summands())))
     found = list(solve(problem, Descent(), particles=2, budget=Budget(steps=3)))
     assert found[-1].steps == (3,)
     assert [term.exchanges for term in terms] == [1 + 3] * 6  # one where it starts

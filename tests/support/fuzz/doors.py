@@ -127,7 +127,7 @@ def problem_of(case: Case, kinds: Catalogue) -> Problem:
             high = math.inf if spec["high"] is None else spec["high"]
             variables[name] = Variable(name, Real(shape, low, high))
     energies = [energy_of(term, variables, kinds) for term in case.query["terms"]]
-    parts = [part for energy in energies for part in energy.parts()]
+    parts = [part for energy in energies for part in energy.summands()]
     from engine.energy import Sum
 
     return Problem(Sum(*parts), tuple(variables.values()))

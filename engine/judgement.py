@@ -13,8 +13,7 @@ import torch
 from engine.answer import SAID, Alternative, Answer, Ended, Finding, Flag, Status, TermEnergy
 from engine.compare import opaque_cost, opaque_gap
 from engine.domain import Real, State
-from engine.energy import Choice, Term, plain_scope, scope_domains
-from engine.energy import Part as Summand
+from engine.energy import Choice, Summand, Term, plain_scope, scope_domains
 from engine.factors.explicit import FORBIDDEN
 from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
@@ -34,7 +33,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     """
     if problem.apart:
         each = ((problem.select([row]), solution.select([row])) for row in range(problem.rows))
-        return [answer for one, part in each for answer in verify(one, part)]
+        return [answer for one, summand in each for answer in verify(one, summand)]
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
@@ -84,8 +83,10 @@ def judged(
 
 def said_of(problem: Problem, answer: Answer) -> Said:
     """What each summand of a problem said of the values of its answer."""
-    every = zip(problem.parts, answer.findings, answer.terms, strict=True)
-    return {part: (told, share.energy) for part, told, share in every if share.energy is not None}
+    every = zip(problem.summands, answer.findings, answer.terms, strict=True)
+    return {
+        summand: (told, share.energy) for summand, told, share in every if share.energy is not None
+    }
 
 
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
@@ -109,8 +110,8 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
 def abstaining(problem: Problem, x: State) -> list[bool]:
     """Whether some module does not stand by the decided states of its row. x (R, *event)"""
     out = torch.zeros(problem.rows, dtype=torch.bool)
-    for part in problem.parts:
-        term = part.term
+    for summand in problem.summands:
+        term = summand.term
         if type(term).accepts is Term.accepts:
             continue
         domains = scope_domains(term, {n: problem.domain(n) for n in problem.domains})
@@ -122,7 +123,7 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
 
 def term_names(problem: Problem) -> list[str]:
     """The name of each term in answers; a repeated one carries its place: `name[2]`."""
-    labels = [part.label for part in problem.parts]
+    labels = [summand.label for summand in problem.summands]
     times = Counter(labels)
     return [f"{label}[{k}]" if times[label] > 1 else label for k, label in enumerate(labels)]
 
@@ -147,10 +148,10 @@ class _Judge:
 
     def __init__(self, problem: Problem, said: Said | None = None):
         self.problem, self.said = problem, said or {}
-        self.named = list(zip(problem.parts, term_names(problem), strict=True))
+        self.named = list(zip(problem.summands, term_names(problem), strict=True))
         self.fine: dict[tuple[str, bool | None], Finding] = {}  # where a term does not fail
         self.rules = tuple(TermEnergy(name, 0.0) for _, name in self.named)
-        self.soft = any(part.weight is not None for part in problem.parts)
+        self.soft = any(summand.weight is not None for summand in problem.summands)
 
     @torch.no_grad()
     def shares(self, x: State, count: int) -> list[Shares]:
@@ -168,9 +169,9 @@ class _Judge:
         costs[units == FORBIDDEN] = math.inf
         hidden = {}
         for k in explicit.hidden:
-            part, _ = self.named[k]
-            energy = energies[k] if k in energies else part.term(x).double()
-            own, whole = explicit.counted(k, part.weight or 1.0, energy.cpu().numpy())
+            summand, _ = self.named[k]
+            energy = energies[k] if k in energies else summand.term(x).double()
+            own, whole = explicit.counted(k, summand.weight or 1.0, energy.cpu().numpy())
             hidden[k] = [n if w else None for n, w in zip(own.tolist(), whole.tolist())]
         return [
             self._exact(
@@ -205,7 +206,7 @@ class _Judge:
         one, where they are whole, and its places."""
         explicit, rest = self.problem.explicit, self.problem.factored()[1]
         terms, total, loose, other, sound = [], 0, 0.0, 0.0, True
-        for k, ((part, _), share) in enumerate(zip(self.named, said, strict=True)):
+        for k, ((summand, _), share) in enumerate(zip(self.named, said, strict=True)):
             if k in direct:
                 units, cost = direct[k]
                 near = (
@@ -223,7 +224,7 @@ class _Judge:
                 total += own
             else:
                 loose += share
-                other += share if part in self._unstructured else 0.0
+                other += share if summand in self._unstructured else 0.0
             terms.append(share)
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
@@ -240,20 +241,20 @@ class _Judge:
     def _unstructured(self) -> frozenset[Summand]:
         """The summands that are not explicit."""
         rest = self.problem.factored()[1]
-        return frozenset(rest.parts() if rest is not None else ())
+        return frozenset(rest.summands() if rest is not None else ())
 
     def _said(self, x: State, count: int) -> tuple[list[list[float]], dict[int, torch.Tensor]]:
         """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
         the energies without weight (count,) of those that were asked, by their place."""
         columns, energies = [], {}
-        for k, (part, _) in enumerate(self.named):
-            if part.weight is None:
+        for k, (summand, _) in enumerate(self.named):
+            if summand.weight is None:
                 columns.append([0.0] * count)
-            elif part in self.said:
-                columns.append([self.said[part][1]] * count)
+            elif summand in self.said:
+                columns.append([self.said[summand][1]] * count)
             else:
-                energies[k] = part.term(x).double()
-                columns.append((part.weight * energies[k]).tolist())
+                energies[k] = summand.term(x).double()
+                columns.append((summand.weight * energies[k]).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
         return rows, energies
 
@@ -281,21 +282,21 @@ class _Judge:
 
     def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
         """What every term says of plain values."""
-        return tuple(self._finding(part, name, plain) for part, name in self.named)
+        return tuple(self._finding(summand, name, plain) for summand, name in self.named)
 
-    def _finding(self, part: Summand, name: str, plain: dict[str, Any]) -> Finding:
-        if part in self.said:
-            finding = self.said[part][0]
+    def _finding(self, summand: Summand, name: str, plain: dict[str, Any]) -> Finding:
+        if summand in self.said:
+            finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
-        values = plain_scope(part.term, plain)
-        verdict = part.term.holds(*values)
+        values = plain_scope(summand.term, plain)
+        verdict = summand.term.holds(*values)
         if verdict is not False:
             if (name, verdict) not in self.fine:
-                self.fine[name, verdict] = Finding(name, verdict, part.required)
+                self.fine[name, verdict] = Finding(name, verdict, summand.required)
             return self.fine[name, verdict]
-        said = part.term.explain(*values)
+        said = summand.term.explain(*values)
         more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
-        return Finding(name, False, part.required, "; ".join(said[:SAID]) + more)
+        return Finding(name, False, summand.required, "; ".join(said[:SAID]) + more)
 
     def grade(
         self, plain: dict[str, Any], shares: Shares, bound: float
