@@ -151,3 +151,11 @@ def _nearest(value: str, names: list[str]) -> str | None:
     if len(nearest) > 1:
         nearest = [name for name in nearest if set(name) <= set(value)]
     return nearest[0] if len(nearest) == 1 else None
+
+
+def shown(value: object, room: int = 80) -> str:
+    """A value as it stands in a mistake: short enough to read."""
+    # slicing first keeps the work small when the value is huge
+    text = repr(value[:room] if isinstance(value, (str, list, tuple)) else value)
+    cut = isinstance(value, (str, list, tuple)) and len(value) > room
+    return f"{text[:room]}..." if cut or len(text) > room else text

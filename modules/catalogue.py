@@ -38,11 +38,10 @@ from pydantic import BaseModel
 
 from engine.domain import Variable, View
 from engine.energy import Term
-from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known
+from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known, shown
 from modules.parameters import concrete_terms, parameters, signature, validated
 from modules.shared.files import Confine
 from modules.shared.weights import confined
-from modules.validation import shown
 
 
 def version_of(term: type[Term]) -> str:

@@ -21,9 +21,9 @@ from pydantic import (
 
 from engine.domain import Variable, View
 from engine.energy import Term
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Mistake, known, shown
 from modules.shared.files import FILE, Confine, loose_files
-from modules.validation import MISTAKES, mistake_of, shown
+from modules.validation import MISTAKES, mistake_of, path_of
 
 
 def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -80,7 +80,9 @@ def validated(
         )
     except ValidationError as error:
         details = error.errors(include_url=False)[:MISTAKES]
-        raise BadQuery(*mistakes, *(mistake_of(detail) for detail in details)) from None
+        raise BadQuery(
+            *mistakes, *(mistake_of(detail, path_of(detail["loc"], "params")) for detail in details)
+        ) from None
     if mistakes:
         raise BadQuery(*mistakes)
     return {name: getattr(read, name) for name in model.model_fields}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.answer import Answer
-from engine.errors import BadQuery, BasinError, Mistake, TooLarge, known
+from engine.errors import BadQuery, BasinError, Mistake, TooLarge, known, shown
 from modules.catalogue import Catalogue
 from services import formats
 from services.cli import output
@@ -14,7 +14,6 @@ from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.query import Query, S, spec_of
 from services.query.change import Change, Resolve
 from services.query.document import parse_json
-from services.query.views import shown
 from services.reasoner.diagnose import diagnosis
 from services.reasoner.reason import Reasoner
 from services.reasoner.session import Talk

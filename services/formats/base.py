@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Mistake, known, shown
 from services.query import Query
-from services.query.views import shown
 
 Values = Mapping[str, Any]  # of all variables, as an answer holds them
 

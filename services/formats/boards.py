@@ -20,10 +20,10 @@ from collections.abc import Iterable, Sequence
 from math import isqrt
 from typing import NamedTuple
 
+from engine.errors import shown
 from modules.shared.lines import lines_of
 from services.formats.base import Mistakes
 from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
-from services.query.views import shown
 
 _COLUMNS = {
     "puzzle", "puzzles", "quiz", "quizzes", "question", "questions", "q", "sudoku", "sudokus",

@@ -7,11 +7,11 @@ trailer `%` ends the file. The header must tell the numbers of variables and cla
 from functools import partial
 from typing import Any, ClassVar
 
+from engine.errors import shown
 from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, Values, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
-from services.query.views import shown
 
 KINDS = ("cnf",)
 FORM = "p cnf VARIABLES CLAUSES"

@@ -7,12 +7,11 @@ nothing about colours and are skipped.
 
 from typing import Any, ClassVar
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, Mistakes, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
-from services.query.views import shown
 
 KINDS = ("edge", "edges", "col")
 FORM = "p edge NODES EDGES"

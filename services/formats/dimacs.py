@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from engine.errors import shown
 from modules.shared.lines import lines_of, whole_of
 from services.formats.base import Mistakes
-from services.query.views import shown
 
 Header = tuple[int, int]  # the two numbers of the p line
 

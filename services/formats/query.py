@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from itertools import repeat
 from typing import Any, ClassVar
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 from services.formats.base import Asked, Format
 from services.formats.files import bare_name
 from services.query import Query, parse_query
 from services.query.document import parse_document
-from services.query.views import shown
 
 _FIRST = re.compile(
     r"\s*(?:#[^\n]*\n\s*|%YAML[^\n]*\n\s*|---\s*)*(?:[{\[]|[\w'\"?-][^\n]*:(?:\s|$))"

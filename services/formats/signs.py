@@ -8,9 +8,9 @@ from itertools import combinations
 from math import isqrt
 from typing import NamedTuple
 
+from engine.errors import shown
 from modules.shared.lines import whole_of
 from services.formats.base import Mistakes
-from services.query.views import shown
 
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
 SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from engine.errors import BadQuery, Mistake, join
+from engine.errors import BadQuery, Mistake, join, shown
 from modules.discrete.tabular.counterfactual import smallest_change
 from modules.discrete.tabular.marginals import chances
 from modules.discrete.tabular.model import TableModel, load_model
@@ -29,7 +29,6 @@ from modules.discrete.tabular.term import identifiers
 from services.formats.base import Asked, Format, Values, inputs
 from services.formats.files import check_utf8
 from services.query import Query, query_of
-from services.query.views import shown
 
 INPUTS = ("weights", "confidence", "terms", "flip", "keep")
 KIND, CHANGE, FLIP = "discrete.tabular", "discrete.clause", "discrete.tabular_label"

@@ -13,9 +13,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from engine.errors import BadQuery, Mistake, TooLarge
+from engine.errors import BadQuery, Mistake, TooLarge, shown
 from modules.shared.lines import lines_of
-from services.query.views import shown
 from services.settings import DEFAULT, Limits
 
 # the C parser where PyYAML was built with it: five times faster, the same events

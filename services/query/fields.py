@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo
 
-from engine.errors import Mistake
+from engine.errors import Mistake, shown
 from engine.plain import plain
 from services.query.mistakes import limits_of, over, wrong
-from services.query.views import shown
 
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]

@@ -2,36 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pydantic import ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from engine.errors import Mistake, join, known
-from services.query.views import shown
+from engine.errors import Mistake, join, shown
+from modules import validation
+from modules.validation import mistake_of
 from services.settings import DEFAULT, Limits
 
 Place = tuple[int | str, ...]
 
 _WRONG, _OVER = "basin_wrong", "basin_over"
 
-# what pydantic calls it -> what is wrong with the value, what to do
-_WORDS = {
-    "int_type": ("is no whole number", "give a whole number"),
-    "int_from_float": ("is no whole number", "give a whole number"),
-    "float_type": ("is no number", "give a number"),
-    "bool_type": ("is neither true nor false", "write true or false"),
-    "string_type": ("is no text", "write it in quotes"),
-    "tuple_type": ("is no list", "write it as [...]"),
-    "list_type": ("is no list", "write it as [...]"),
-    "dict_type": ("is no mapping", "write name: value"),
-    "mapping_type": ("is no mapping", "write name: value"),
-    "model_type": ("is no mapping", "write name: value"),
-    "model_attributes_type": ("is no mapping", "write name: value"),
-    "finite_number": ("is not finite", "give a finite number"),
-    "too_short": ("is empty", "give at least one entry"),
-    "union_tag_not_found": ("names no domain", "give values: [...], or low and high"),
-}
+_NO_DOMAIN = "values: [...], or low and high"  # what a variable without either should give
 
 _MISSING = {
     "kind": "name a kind, such as kind: discrete.all_different",
@@ -81,35 +66,16 @@ def told(
 
 def path_of(place: Place) -> str:
     """`("terms", 3, "weight")` -> `terms[3].weight`; tags of unions are left out."""
-    path = ""
-    for k, step in enumerate(place):
-        if k == 2 and place[0] == "variables" and step in _TAGS:
-            continue
-        if step == "[key]":
-            continue
-        path = join(path, f"[{step}]" if isinstance(step, int) else step)
-    return path
+    tagged = len(place) > 2 and place[0] == "variables" and place[2] in _TAGS
+    steps = (*place[:2], *place[3:]) if tagged else place
+    return validation.path_of(step for step in steps if step != "[key]")
 
 
 def _one(detail: ErrorDetails, path: str, fields_at: Callable[[Place], Iterable[str]]) -> Mistake:
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    field = detail["loc"][-1] if detail["loc"] else ""
-    if kind == "extra_forbidden":
-        remedy = known(field, fields_at(detail["loc"]))
-        return Mistake(path, f"unknown field, with the value {shown(value)}", remedy)
-    if kind == "missing":
-        return Mistake(path, "is missing", _MISSING.get(str(field), "give it"))
-    if kind in _WORDS:
-        said, remedy = _WORDS[kind]
-        if kind == "union_tag_not_found" and isinstance(value, Mapping):
-            near = [m for name in value for m in get_close_matches(str(name), _DOMAIN, n=1)]
-            remedy = f"did you mean {near[0]}? {remedy}" if near else remedy
-        return Mistake(path, f"{shown(value)} {said}", remedy)
-    if edge := _edge(context):
-        return Mistake(path, f"{shown(value)} is out of range", f"give a number {edge}")
-    return Mistake(path, f"{shown(value)}: {detail['msg']}", "mend this value")
-
-
-def _edge(context: dict[str, Any]) -> str:
-    words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
-    return " and ".join(f"{words[k]} {context[k]:g}" for k in words if k in context)
+    value = detail["input"]
+    if detail["type"] != "union_tag_not_found":
+        return mistake_of(detail, path, fields_at(detail["loc"]), _MISSING)
+    names = value if isinstance(value, Mapping) else ()
+    near = [m for name in names for m in get_close_matches(str(name), _DOMAIN, n=1)]
+    hint = f"did you mean {near[0]}? " if near else ""
+    return Mistake(path, f"{shown(value)} names no domain", f"{hint}give {_NO_DOMAIN}")

@@ -21,11 +21,11 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import BadQuery, Mistake, TooLarge, known
+from engine.errors import BadQuery, Mistake, TooLarge, known, shown
 from services.query.document import parse_document
 from services.query.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
 from services.query.mistakes import limits_of, over, told, wrong
-from services.query.views import check_view, parse_view, shown
+from services.query.views import check_view, parse_view
 from services.settings import DEFAULT, Limits
 
 _IDENTIFIER = "use letters, digits and _, a letter first"

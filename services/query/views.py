@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 
 Index = int | slice | list[int]
 
@@ -50,14 +50,6 @@ def check_view(index: Sequence[Index], shape: Sequence[int]) -> None:
             raise BadQuery(
                 Mistake("", f"axis {axis} of the view is empty", f"the shape is {[*shape]}")
             )
-
-
-def shown(value: object, room: int = 80) -> str:
-    """A value as it stands in a mistake: short enough to read."""
-    # slicing first keeps the work small when the value is huge
-    text = repr(value[:room] if isinstance(value, (str, list, tuple)) else value)
-    cut = isinstance(value, (str, list, tuple)) and len(value) > room
-    return f"{text[:room]}..." if cut or len(text) > room else text
 
 
 def _split(inside: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.answer import Answer
-from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, TooLarge, known
+from engine.errors import BadQuery, Cancelled, Mistake, OutOfTime, TooLarge, known, shown
 from engine.minimizer import never
 from engine.problem import Problem
 from engine.session import Session
@@ -17,7 +17,6 @@ from engine.settle import answers
 from engine.solve import Budget
 from services.query import Query
 from services.query.change import Change, Resolve
-from services.query.views import shown
 from services.reasoner.compile import Compiler, compile_terms, narrowed
 from services.reasoner.reason import Stop, finished, minimizer_for
 from services.remote.agreement import check_answers

@@ -7,8 +7,7 @@ word, and calls without it belong to one default tenant.
 import re
 from typing import Any
 
-from engine.errors import BadQuery, Mistake
-from services.query.views import shown
+from engine.errors import BadQuery, Mistake, shown
 
 TENANT_KEY = "x-basin-tenant"
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)

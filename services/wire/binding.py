@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Real, Variable
-from engine.errors import BadQuery, Mistake
-from services.query.views import shown
+from engine.errors import BadQuery, Mistake, shown
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
 from services.wire.tensors import Content, put, take
