@@ -125,6 +125,35 @@ class Cancelled(BasinError):
     reason = "CLIENT_CANCELLED"
 
 
+class Mistakes:
+    """Collects what is wrong, to be told at once: at most `most`, and how many more there are."""
+
+    def __init__(self, most: int = 100):
+        self.found: list[Mistake] = []
+        self.most, self.more = most, 0
+
+    def add(self, path: int | str, problem: str, remedy: str = "") -> None:
+        """One more; a number is that of a line."""
+        self.take(Mistake(f"line {path}" if isinstance(path, int) else path, problem, remedy))
+
+    def take(self, *mistakes: Mistake) -> None:
+        """More that somebody else found."""
+        room = max(0, self.most - len(self.found))
+        self.found += mistakes[:room]
+        self.more += len(mistakes[room:])
+
+    def told(self) -> tuple[Mistake, ...]:
+        """What is to be told."""
+        if not self.more:
+            return tuple(self.found)
+        return (*self.found, Mistake("", f"{self.more} more mistakes", "mend these first"))
+
+    def check(self) -> None:
+        """Raise what was found, if anything."""
+        if self.found:
+            raise BadQuery(*self.told())
+
+
 def join(path: str, rest: str) -> str:
     """Two pieces of a field path as one: `terms[0]` + `params.lines` -> `terms[0].params.lines`."""
     if not path or not rest:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
 from engine.plain import plain
 from modules.parameters import Number, Strict
 from modules.shared.examples import scope_of, values_of
-from modules.shared.sites import ROUNDS, Complaints, OverSites, finite, listed, read_sites, rounds
+from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, read_sites, rounds
 
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
@@ -120,7 +120,7 @@ class Table(OverSites):
                     for m in error.mistakes
                 )
             ) from None
-        wrong = Complaints()
+        wrong = Mistakes(MISTAKES)
         lookups, entry = self.layout.lookups, self.layout.entry
         first = [list(lookups[entry[s]]) for s in read[0]]
         for k, one in enumerate(read[1:], 1):
@@ -132,27 +132,27 @@ class Table(OverSites):
                     "takes other values than the first",
                     "write one term for each",
                 )
-        wrong.done()
+        wrong.check()
         return np.array(read, dtype=np.int64)
 
     def _read_costs(self, costs: Any) -> None:
         """All combinations: one nested list."""
         arity = len(self.sizes)
         flat = list(_nested(costs, self.sizes, "costs"))
-        wrong = Complaints()
+        wrong = Mistakes(MISTAKES)
         for k, cost in enumerate(flat):
             if cost is None or (type(cost) is float and math.isfinite(cost)):
                 continue
             path = "".join(f"[{i}]" for i in np.unravel_index(k, self.sizes))
             _check_cost(cost, f"costs{path}", wrong)
-        wrong.done()
+        wrong.check()
         self.costs = floats([math.inf if c is None else float(c) for c in flat])
         self.tuples = np.indices(self.sizes).reshape(arity, -1).T
         self.default, self.dense = 0.0, True
 
     def _read_tuples(self, tuples: Any, default: Any) -> None:
         """Some combinations, the others at the default cost."""
-        arity, wrong = len(self.sizes), Complaints()
+        arity, wrong = len(self.sizes), Mistakes(MISTAKES)
         if default is not None:
             _check_cost(default, "default", wrong)
         owners = [self.layout.domains[self.layout.entry[s]] for s in self.scopes[0]]
@@ -181,7 +181,7 @@ class Table(OverSites):
             if key in read:
                 wrong.add(path, f"{values!r} stands twice", "name every combination once")
             read[key] = math.inf if cost is None else float(cost)
-        wrong.done()
+        wrong.check()
         self.costs = floats(read.values())
         self.tuples = np.array(list(read), dtype=np.int64).reshape(-1, arity)
         self.default = math.inf if default is None else float(default)
@@ -361,7 +361,7 @@ def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:
             yield entry
 
 
-def _check_cost(cost: Any, path: str, wrong: Complaints) -> bool:
+def _check_cost(cost: Any, path: str, wrong: Mistakes) -> bool:
     """Whether this is a finite cost that float64 holds as it is written; a complaint if not."""
     if not finite(cost):
         wrong.add(path, f"{cost!r} is no finite cost", "give a number or null")

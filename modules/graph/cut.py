@@ -11,13 +11,14 @@ from torch import Tensor
 
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
+from engine.errors import Mistakes
 from engine.factors import Factors, Table, floats
 from modules.parameters import Number, Site, Strict
 from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import agreement
 from modules.shared.sites import (
+    MISTAKES,
     ROUNDS,
-    Complaints,
     OverSites,
     check_site,
     finite,
@@ -107,7 +108,7 @@ class Cut(OverSites):
 
 def _read(term: OverSites, edges: Any) -> tuple[Ints, Ints, np.ndarray]:
     """Both ends and the weight of each edge. Raises BadQuery with every mistake."""
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     read: list[tuple[int, int, float]] = []
     for k, edge in enumerate(read_lists(edges, "edges")):
         path = f"edges[{k}]"
@@ -124,6 +125,6 @@ def _read(term: OverSites, edges: Any) -> tuple[Ints, Ints, np.ndarray]:
             wrong.add(f"{path}[2]", f"{edge[2]!r} has too many digits for a weight", ROUNDS)
         elif all(ends):
             read.append((int(edge[0]), int(edge[1]), float(edge[2])))
-    wrong.done()
+    wrong.check()
     a, b, weight = zip(*read, strict=True) if read else ((), (), ())
     return np.array(a, dtype=np.int64), np.array(b, dtype=np.int64), floats(weight)

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Variable, View
-from engine.errors import BadQuery
+from engine.errors import BadQuery, Mistakes
 from engine.factors import Counted, Factors, ints
 from engine.plain import plain
 from modules.shared.sites import (
+    MISTAKES,
     NAMED,
-    Complaints,
     Layout,
     OverSites,
     by_length,
@@ -103,7 +103,7 @@ def _read_slowly(
     third: type | None,
 ) -> tuple[Ints, Ints, list[Any]]:
     """One by one, with a complaint for each mistake."""
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     forms: dict[type | None, str] = {None: "[site, value]", bool: "[site, value, true or false]"}
     form = forms.get(third, "[site, value, coefficient]")
     sites, places, extra = [], [], []
@@ -127,7 +127,7 @@ def _read_slowly(
         if third is float and not finite(rest[0]):
             wrong.add(f"{path}[2]", f"{rest[0]!r} is no finite number", "give a finite number")
         extra += [_plain(x) for x in rest if third is bool or finite(x)] if third else []
-    wrong.done()
+    wrong.check()
     return ints(sites), ints(places), extra
 
 
@@ -202,7 +202,7 @@ class Counting(OverSites):
 
     def _check(self) -> None:
         """A group without literals, or with one twice, is a mistake."""
-        wrong = Complaints()
+        wrong = Mistakes(MISTAKES)
         literals, owner = self.literals, self.literals.owner()
         for k in np.flatnonzero(np.diff(literals.start) == 0):
             wrong.add(f"groups[{k}]", "is empty", "name at least one literal, or leave it out")
@@ -212,7 +212,7 @@ class Counting(OverSites):
         for k in np.sort(again):
             place = k - literals.start[owner[k]]
             wrong.add(f"groups[{owner[k]}][{place}]", "stands twice", "name every literal once")
-        wrong.done()
+        wrong.check()
 
     @abstractmethod
     def _chance(self, none: Tensor, one: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from engine.decimals import Ints
 from engine.domain import Variable, View
-from modules.shared.sites import Complaints, Layout, OverSites, check_site, read_lists, whole
+from engine.errors import Mistakes
+from modules.shared.sites import MISTAKES, Layout, OverSites, check_site, read_lists, whole
 
 FORM = "write it as two different sites, such as [0, 1]"
 
@@ -67,7 +68,7 @@ def read_pairs(layout: Layout, pairs: Any, path: str) -> tuple[Ints, Ints]:
         ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
         if ((ends >= 0) & (ends < layout.sites)).all() and (ends[:, 0] != ends[:, 1]).all():
             return np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     read = []
     for k, pair in enumerate(pairs):
         if len(pair) != 2:
@@ -77,7 +78,7 @@ def read_pairs(layout: Layout, pairs: Any, path: str) -> tuple[Ints, Ints]:
         if all(good) and pair[0] == pair[1]:
             wrong.add(f"{path}[{k}]", f"both ends are site {pair[0]}", FORM)
         read.append([int(s) if whole(s) else 0 for s in pair])
-    wrong.done()
+    wrong.check()
     ends = np.array(read, dtype=np.int64).reshape(-1, 2)
     return np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View, flatten
 from engine.energy import Term
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Counted, Different, Factors, ints
 from engine.plain import plain, plain_list
 
@@ -164,22 +164,6 @@ def different(term: OverSites, domains: Sequence[Domain], start: Ints, site: Int
     return term.made(domains, counted=counted)
 
 
-class Complaints:
-    """Mistakes collected while reading parameters; `done` raises them together."""
-
-    def __init__(self) -> None:
-        self.found: list[Mistake] = []
-
-    def add(self, path: str, problem: str, remedy: str = "") -> None:
-        self.found.append(Mistake(path, problem, remedy))
-        if len(self.found) >= MISTAKES:
-            self.done()
-
-    def done(self) -> None:
-        if self.found:
-            raise BadQuery(*self.found)
-
-
 def whole(value: Any) -> bool:
     """True for whole numbers, numpy's as well, but not for booleans."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -200,7 +184,7 @@ def rounds(value: Any) -> bool:
 ROUNDS = "give it with at most 15 digits, or give all costs in a larger unit"
 
 
-def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
+def check_site(layout: Layout, site: Any, path: str, wrong: Mistakes) -> bool:
     """Whether this is the number of a site; a complaint if not."""
     if not whole(site):
         wrong.add(path, f"{site!r} is no site", "give its flat place, row-major, from 0")
@@ -213,7 +197,7 @@ def check_site(layout: Layout, site: Any, path: str, wrong: Complaints) -> bool:
 
 def read_lists(lists: Any, path: str) -> list[list[Any]]:
     """A list of lists, whatever holds them. Raises BadQuery with the place of what is none."""
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     every = listed(lists)
     if every is None:
         raise BadQuery(Mistake(path, f"{lists!r} is no list", "write it as [[...], ...]"))
@@ -224,7 +208,7 @@ def read_lists(lists: Any, path: str) -> list[list[Any]]:
             wrong.add(f"{path}[{k}]", f"{entry!r} is no list", "write it as [...]")
         else:
             every[k] = inner
-    wrong.done()
+    wrong.check()
     return every
 
 
@@ -245,7 +229,7 @@ def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:
     known = set(map(type, every)) == {int} and min(every) >= 0 and max(every) < layout.sites
     if known and all(len(line) == len(set(line)) > 0 for line in lists):
         return [list(line) for line in lists]
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     read = []
     for k, line in enumerate(lists):
         sites = [
@@ -259,7 +243,7 @@ def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:
         if not len(line):
             wrong.add(f"{path}[{k}]", "is empty", "name at least one site, or leave it out")
         read.append(sites)
-    wrong.done()
+    wrong.check()
     return read
 
 

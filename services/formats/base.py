@@ -65,29 +65,6 @@ class Format(ABC):
         del text
 
 
-class Mistakes:
-    """Collects what is wrong with a text, to be told at once."""
-
-    def __init__(self, most: int = 100):
-        self.found: list[Mistake] = []
-        self.most, self.more = most, 0
-
-    def add(self, line: int | str, problem: str, remedy: str = "") -> None:
-        """One more; `line` is a number, or a path."""
-        if len(self.found) == self.most:
-            self.more += 1
-            return
-        path = f"line {line}" if isinstance(line, int) else line
-        self.found.append(Mistake(path, problem, remedy))
-
-    def check(self) -> None:
-        """Raise what was found, if anything."""
-        if self.more:
-            self.found.append(Mistake("", f"{self.more} more mistakes", "mend these first"))
-        if self.found:
-            raise BadQuery(*self.found)
-
-
 def inputs(given: Any, names: Sequence[str]) -> dict[str, Any]:
     """What `--given` holds for a format that asks for some inputs by name."""
     if given is None:

@@ -20,9 +20,8 @@ from collections.abc import Iterable, Sequence
 from math import isqrt
 from typing import NamedTuple
 
-from engine.errors import shown
+from engine.errors import Mistakes, shown
 from modules.shared.lines import lines_of
-from services.formats.base import Mistakes
 from services.formats.signs import BLANKS, DOTTED, SIZES, SYMBOLS, Odd, Puzzle, alike, board_of
 
 _COLUMNS = {

@@ -7,9 +7,9 @@ trailer `%` ends the file. The header must tell the numbers of variables and cla
 from functools import partial
 from typing import Any, ClassVar
 
-from engine.errors import shown
+from engine.errors import Mistakes, shown
 from modules.shared.lines import whole_of
-from services.formats.base import Asked, Format, Mistakes, Values, inputs
+from services.formats.base import Asked, Format, Values, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
 

@@ -7,9 +7,9 @@ nothing about colours and are skipped.
 
 from typing import Any, ClassVar
 
-from engine.errors import BadQuery, Mistake, shown
+from engine.errors import BadQuery, Mistake, Mistakes, shown
 from modules.shared.lines import whole_of
-from services.formats.base import Asked, Format, Mistakes, inputs
+from services.formats.base import Asked, Format, inputs
 from services.formats.dimacs import Header, begins, header_of, worded
 from services.query import query_of
 

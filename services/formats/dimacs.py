@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.errors import shown
+from engine.errors import Mistakes, shown
 from modules.shared.lines import lines_of, whole_of
-from services.formats.base import Mistakes
 
 Header = tuple[int, int]  # the two numbers of the p line
 

@@ -8,9 +8,8 @@ from itertools import combinations
 from math import isqrt
 from typing import NamedTuple
 
-from engine.errors import shown
+from engine.errors import Mistakes, shown
 from modules.shared.lines import whole_of
-from services.formats.base import Mistakes
 
 SYMBOLS = "123456789ABCDEFGHIJKLMNOP"
 SIZES = {n**2: n for n in (4, 9, 16, 25)}  # by number of cells

@@ -10,8 +10,9 @@ from functools import lru_cache, partial
 from math import isqrt
 from typing import Any, ClassVar, NamedTuple
 
+from engine.errors import Mistakes
 from modules.shared.lines import lines_of
-from services.formats.base import Asked, Format, Mistakes, Values, inputs
+from services.formats.base import Asked, Format, Values, inputs
 from services.formats.boards import read_boards
 from services.formats.signs import SYMBOLS
 from services.query import Query, query_of

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import BadQuery, Mistake, TooLarge, known, shown
+from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, known, shown
 from services.query.document import parse_document
 from services.query.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
 from services.query.mistakes import limits_of, over, told, wrong
@@ -334,12 +334,9 @@ def _part(value: Any, name: str) -> Any:
 
 def _gathered(found: list[Mistake], large: list[Mistake], limits: Limits) -> BadQuery:
     """One error of all mistakes; TooLarge when limits are all that is wrong."""
-    every = [*found, *large]
-    if len(every) > limits.mistakes:
-        more = len(every) - limits.mistakes
-        every = every[: limits.mistakes]
-        every.append(Mistake("", f"{more} more mistakes", "mend these first"))
-    return BadQuery(*every) if found else TooLarge(*every)
+    every = Mistakes(limits.mistakes)
+    every.take(*found, *large)
+    return (BadQuery if found else TooLarge)(*every.told())
 
 
 def _fields_at(place: tuple[int | str, ...]) -> list[str]:

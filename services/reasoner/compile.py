@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError
 
 from engine.domain import Domain, Finite, Real, Variable, View
 from engine.energy import Energy, Sum, Summand, Term, named, required
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, Mistakes
 from engine.problem import Problem
 from modules.catalogue import Kinds
 from services.query import FiniteSpec, Query, TermSpec, VariableSpec
@@ -184,15 +184,10 @@ def _weighed(spec: TermSpec, term: Term) -> Energy:
 
 def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
     """All mistakes as one error, an unknown kind kept as such when nothing else is wrong."""
-    every = list(dict.fromkeys(m for error in errors for m in error.mistakes))
-    if len(every) > limits.mistakes:
-        more = len(every) - limits.mistakes
-        every = [
-            *every[: limits.mistakes],
-            Mistake("", f"{more} more mistakes", "mend these first"),
-        ]
+    every = Mistakes(limits.mistakes)
+    every.take(*dict.fromkeys(m for error in errors for m in error.mistakes))
     kinds = {type(error) for error in errors if error.mistakes}
-    return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every)
+    return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every.told())
 
 
 def _written(query: Query) -> str:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.decimals import Ints
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Mistake, Mistakes, known
 from modules.discrete.learned_rules.relations import GEOMETRY, Lines, check_names, geometric
 from modules.shared.lines import lines_of
-from modules.shared.sites import Complaints
+from modules.shared.sites import MISTAKES
 
 BLANKS = (".", "?", "_")
 LARGEST = 4096  # sites of one example
@@ -76,7 +76,7 @@ def read_solved(
     unknown symbol, a wrong number of sites, lines of an unknown relation, no or only one example.
     """
     relations = check_names(relations, "relations")
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     read: list[tuple[int, list[str], dict[str, Lines]]] = []
     for number, line in enumerate(lines_of(text), 1):
         words = line.split("#")[0].split()
@@ -85,7 +85,7 @@ def read_solved(
             given = [word for word in words if "=" in word]
             _check_symbols(symbols, values, f"line {number}", wrong)
             read.append((number, symbols, _given(given, relations, len(symbols), number, wrong)))
-    wrong.done()
+    wrong.check()
     if len(read) < 2:
         found = "has one example" if read else "has no example"
         raise BadQuery(Mistake("", found, f"rules need many; {FORM}"))
@@ -118,7 +118,7 @@ def _symbols(words: list[str]) -> list[str]:
 
 
 def _check_symbols(
-    symbols: list[str], values: Sequence[str] | None, path: str, wrong: Complaints
+    symbols: list[str], values: Sequence[str] | None, path: str, wrong: Mistakes
 ) -> None:
     if not symbols:
         wrong.add(path, "has no values", FORM)
@@ -132,7 +132,7 @@ def _check_symbols(
 
 
 def _given(
-    words: list[str], relations: Sequence[str], sites: int, number: int, wrong: Complaints
+    words: list[str], relations: Sequence[str], sites: int, number: int, wrong: Mistakes
 ) -> dict[str, Lines]:
     """The lines that an example itself gives: `edge=0-1,1-2`."""
     path = f"line {number}"
@@ -166,7 +166,7 @@ def _given(
 def _check_sizes(sizes: list[tuple[int, int]], relations: Sequence[str]) -> None:
     """Without relations, a pair of sites is the same pair in every example."""
     first = sizes[0][1]
-    wrong = Complaints()
+    wrong = Mistakes(MISTAKES)
     for number, size in sizes:
         if not relations and size != first:
             wrong.add(
@@ -174,7 +174,7 @@ def _check_sizes(sizes: list[tuple[int, int]], relations: Sequence[str]) -> None
                 f"has {size} sites, the first example {first}",
                 "give examples of one size, or name relations",
             )
-    wrong.done()
+    wrong.check()
 
 
 def _geometry(relations: Sequence[str], sites: int, number: int) -> dict[str, Lines]:

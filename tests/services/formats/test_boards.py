@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from engine.errors import BadQuery
+from engine.errors import BadQuery, Mistakes
 from modules.catalogue import Catalogue
 from services.formats import format_of
-from services.formats.base import Mistakes
 from services.formats.boards import read_boards
 from services.formats.signs import BLANKS, Puzzle
 from services.formats.sudoku import Sudoku
