@@ -16,7 +16,6 @@ Entry points stand in the group `basin.modules`. The last two are named by the u
 process (`basin check`, `basin host`), never by a query.
 """
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -42,15 +41,6 @@ from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, kno
 from modules.parameters import concrete_terms, parameters, signature, validated
 from modules.shared.files import Confine
 from modules.shared.weights import confined
-
-
-def version_of(term: type[Term]) -> str:
-    """Changes with the source of the term's file; empty where there is none."""
-    try:
-        source = inspect.getsource(inspect.getmodule(term) or term)
-    except (OSError, TypeError):
-        return ""
-    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
 
 
 def spelled(kind: str) -> str:

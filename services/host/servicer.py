@@ -22,7 +22,8 @@ from torch import Tensor
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
-from modules.catalogue import Kind, spelled, version_of
+from modules.catalogue import Kind, spelled
+from modules.version import version_of
 from services.host.bound_term import Hosted, guarded
 from services.host.stream import Evaluation, Pace, ready
 from services.settings import Limits
