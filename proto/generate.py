@@ -12,33 +12,40 @@ import tempfile
 from pathlib import Path
 
 import grpc_tools
+from google.rpc import status_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = (  # where imports are looked for: ours, google/protobuf, google/rpc
+    ROOT / "proto",
+    Path(grpc_tools.__file__).parent / "_proto",
+    Path(status_pb2.__file__).parents[2],
+)
 TARGET = ROOT / "services" / "v1"
 HEAD = '"""Generated from proto/basin/v1 by proto/generate.py; change the .proto files."""\n'
 
 
+def protos() -> list[Path]:
+    """Every .proto file of ours, in order."""
+    return sorted((ROOT / "proto" / "basin" / "v1").glob("*.proto"))
+
+
+def compile_protos(*outputs: str) -> None:
+    """Run protoc on all of them; `outputs` say what it makes. Ends the program where it fails."""
+    folders = [f"-I{folder}" for folder in FOLDERS]
+    if protoc.main(["protoc", *folders, *outputs, *map(str, protos())]):
+        raise SystemExit("protoc failed; see above")
+
+
 def sources() -> dict[str, str]:
     """Every generated file by name, as text."""
-    protos = sorted((ROOT / "proto" / "basin" / "v1").glob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         # the plug-ins for stubs stand beside the interpreter, on the path or not
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         outputs = ["python_out=", "grpc_python_out=", "mypy_out=quiet:", "mypy_grpc_out=quiet:"]
-        failed = protoc.main(
-            [
-                "protoc",
-                f"-I{ROOT / 'proto'}",
-                f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
-                *(f"--{output}{folder}" for output in outputs),
-                *map(str, protos),
-            ]
-        )
-        if failed:
-            raise SystemExit("protoc failed; see above")
+        compile_protos(*(f"--{output}{folder}" for output in outputs))
         made = {path.name: path.read_text() for path in Path(folder, "basin", "v1").iterdir()}
-    with_service = {p.stem for p in protos if re.search(r"^service ", p.read_text(), re.M)}
+    with_service = {p.stem for p in protos() if re.search(r"^service ", p.read_text(), re.M)}
     kept = {
         name: rewritten(text)
         for name, text in made.items()

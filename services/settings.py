@@ -34,6 +34,7 @@ class Limits:
     tensors: int = 1_024  # in one message
     details_bytes: int = 4_096  # of an error; gRPC drops what exceeds 8 KiB of metadata
     mistakes: int = 100  # told at once
+    page: int = 1_000  # entries of one page of a list
 
 
 DEFAULT = Limits()

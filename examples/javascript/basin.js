@@ -90,10 +90,13 @@ function fromAnswer(answer) {
 // ---------------------------------------------------------------- the client
 
 class Basin {
-  constructor(address, service = load()) {
-    this.stub = new service(address, grpc.credentials.createInsecure(), {
+  constructor(address, services = load()) {
+    const credentials = grpc.credentials.createInsecure();
+    const options = {
       'grpc.max_receive_message_length': 32 << 20, // what the service sends at most; gRPC's own limit is 4 MiB
-    });
+    };
+    this.stub = new services.ReasonerService(address, credentials, options);
+    this.sessions = new services.SessionService(address, credentials, options);
   }
 
   // One answer for each row of evidence.
@@ -102,13 +105,13 @@ class Basin {
     return response.answers.map(fromAnswer);
   }
 
-  // A session: `ask({change, resolve})` resolves to the service's response, in order.
+  // A session: each request resolves to the service's response, in order.
   session(query) {
-    const stream = this.stub.Session();
+    const stream = this.sessions.StreamSession();
     const waiting = [];
     stream.on("data", (response) => {
       const { resolve, reject } = waiting.shift();
-      if (response.fault) reject(new Error(`${response.fault.reason}: ${response.fault.text}`));
+      if (response.error) reject(new Error(response.error.message));
       else resolve(response);
     });
     stream.on("error", (error) => waiting.splice(0).forEach(({ reject }) => reject(error)));
@@ -117,7 +120,7 @@ class Basin {
         waiting.push({ resolve, reject });
         stream.write(request);
       });
-    const opened = send({ open: { query: toQuery(query) } });
+    const opened = send({ query: toQuery(query) });
     const message = ({ add = [], drop = [], evidence }) => ({
       drop,
       add: add.map(toTerm),
@@ -128,7 +131,7 @@ class Basin {
       change: (change) => send({ change: message(change) }),
       answer: async ({ change, ...resolve } = {}) => {
         const response = await send({ ...(change && { change: message(change) }), resolve });
-        return fromAnswer(response.resolved.answer);
+        return fromAnswer(response.answer);
       },
       close: () => stream.end(),
     };
@@ -145,18 +148,19 @@ class Basin {
 
   close() {
     this.stub.close();
+    this.sessions.close();
   }
 }
 
-// The service as the .proto files of a checkout describe it.
+// The services as the .proto files of a checkout describe them; google/rpc lies beside this file.
 function load(folder = PROTO) {
-  const options = { ...OPTIONS, includeDirs: [folder] };
-  return service(loader.loadSync("basin/v1/reasoner.proto", options));
+  const options = { ...OPTIONS, includeDirs: [folder, __dirname] };
+  return services(loader.loadSync(["basin/v1/reasoner.proto", "basin/v1/session.proto"], options));
 }
 
-const service = (definition) => grpc.loadPackageDefinition(definition).basin.v1.ReasonerService;
+const services = (definition) => grpc.loadPackageDefinition(definition).basin.v1;
 
-// The same from a service that was started with --reflection: it describes itself.
+// The same from a process that was started with --reflection: it describes itself.
 async function reflected(address) {
   const definition = loader.loadSync(path.join(__dirname, "reflection.proto"), OPTIONS);
   const { ServerReflection } = grpc.loadPackageDefinition(definition).grpc.reflection.v1alpha;
@@ -171,12 +175,17 @@ async function reflected(address) {
     });
   const listed = await ask({ list_services: "" });
   const names = listed.list_services_response.service.map(({ name }) => name);
-  const symbol = names.find((name) => name.endsWith(".ReasonerService"));
-  const described = await ask({ file_containing_symbol: symbol });
+  const files = new Map(); // a file that both services need is told twice
+  for (const symbol of ["basin.v1.ReasonerService", "basin.v1.SessionService"]) {
+    const described = await ask({ file_containing_symbol: symbol });
+    for (const file of described.file_descriptor_response.file_descriptor_proto) {
+      files.set(file.toString("latin1"), file);
+    }
+  }
   stub.close();
-  const files = described.file_descriptor_response.file_descriptor_proto;
-  const set = Buffer.concat(files.flatMap((file) => [Buffer.from([0x0a, ...varint(file.length)]), file]));
-  return { names, service: service(loader.loadFileDescriptorSetFromBuffer(set, OPTIONS)) };
+  const parts = [...files.values()].flatMap((file) => [Buffer.from([0x0a, ...varint(file.length)]), file]);
+  const found = loader.loadFileDescriptorSetFromBuffer(Buffer.concat(parts), OPTIONS);
+  return { names, services: services(found) };
 }
 
 function varint(size) {

@@ -21,8 +21,8 @@ function sudoku(puzzle) {
 }
 
 async function main([address, puzzle, flag]) {
-  const found = flag === "--reflection" ? await reflected(address) : { service: load() };
-  const basin = new Basin(address, found.service);
+  const found = flag === "--reflection" ? await reflected(address) : { services: load() };
+  const basin = new Basin(address, found.services);
   try {
     const [answer] = await basin.solve(sudoku(puzzle), { prove: true });
     const session = basin.session(sudoku(puzzle));

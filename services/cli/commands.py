@@ -280,12 +280,13 @@ def host(
 @app.command()
 def kinds(
     kind: Annotated[str | None, typer.Argument(help="One kind, in full.")] = None,
+    server: Server = None,
     json: Json = False,
 ) -> None:
     """List the kinds of terms, and what each asks for."""
     from services.cli.kinds import kinds as listed
 
-    raise typer.Exit(listed(kind, json))
+    raise typer.Exit(listed(kind, json, server))
 
 
 @app.command()

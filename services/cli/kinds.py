@@ -1,9 +1,10 @@
-"""`basin kinds`: what kinds there are, and the parameters of each."""
+"""`basin kinds`: what kinds there are, here or in a service, and the parameters of each."""
 
 import inspect
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,26 +13,39 @@ from rich.text import Text
 from engine.errors import BadQuery, BasinError
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.cli.listing import recall
-
-if TYPE_CHECKING:
-    from modules.catalogue import Kind
+from services.query.kind import KindDescription, describe
 
 
-def kinds(name: str | None, as_json: bool) -> int:
-    """List all kinds, or describe one; the exit code."""
-    if name is not None:
-        return _one(name, as_json)
-    every, failures = recall(_every)
-    for failed, why in failures.items():
-        print(f"{failed}: could not be loaded: {why}", file=sys.stderr)
+def kinds(name: str | None, as_json: bool, server: str | None = None) -> int:
+    """List all kinds, or describe one; the exit code. server: whose, None: of this process."""
+    try:
+        chosen, said = _here(name) if server is None else _there(name, server)
+    except BadQuery as error:
+        tell("", error)
+        return REFUSED
+    except BasinError as error:
+        tell("", error)
+        return FAILED
     if as_json:
-        print(json.dumps(every))
-        return ANSWERED
-    table = Table("kind", "about", box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for kind in every:
-        table.add_row(Text(kind["kind"], "bold"), Text(kind["about"]))
-    Console().print(table)
+        print(json.dumps([asdict(kind) for kind in chosen]))
+    elif name is None:
+        _list(chosen)
+    else:
+        _show(chosen[0], said)
     return ANSWERED
+
+
+def _here(name: str | None) -> tuple[list[KindDescription], str]:
+    """The kinds of this process, and of one all that its class says of itself."""
+    if name is None:
+        every, failures = recall(_every)
+        for failed, why in failures.items():
+            print(f"{failed}: could not be loaded: {why}", file=sys.stderr)
+        return [KindDescription(**kind) for kind in every], ""
+    from modules.catalogue import Catalogue  # loads torch, which a listing kept does without
+
+    kind = Catalogue().kind(name)
+    return [describe(kind)], inspect.cleandoc(kind.term.__doc__ or "")
 
 
 def _every() -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -39,45 +53,34 @@ def _every() -> tuple[list[dict[str, Any]], dict[str, str]]:
     from modules.catalogue import Catalogue
 
     catalogue = Catalogue()
-    return [described(kind) for kind in catalogue.kinds()], catalogue.failures
+    return [asdict(describe(kind)) for kind in catalogue.kinds()], catalogue.failures
 
 
-def _one(name: str, as_json: bool) -> int:
-    from modules.catalogue import Catalogue
+def _there(name: str | None, server: str) -> tuple[list[KindDescription], str]:
+    """The kinds of a service, and of one what it is in one line."""
+    from services.client import Client  # gRPC is loaded only where a service is asked
 
-    try:
-        kind = Catalogue().kind(name)
-    except BasinError as error:
-        tell("", error)
-        return REFUSED if isinstance(error, BadQuery) else FAILED
-    if as_json:
-        print(json.dumps([described(kind)]))
-    else:
-        _describe(kind)
-    return ANSWERED
+    with Client(server) as client:
+        found = client.kinds() if name is None else [client.kind(name)]
+    return found, "" if name is None else found[0].about
 
 
-def described(kind: "Kind") -> dict[str, Any]:
-    """One kind as plain data, with the fields of the command line's contract."""
-    return {
-        "kind": kind.name,
-        "about": kind.about,
-        "required_by_default": kind.required_by_default,
-        "calibrated": kind.calibrated,
-        "parameters": kind.schema,
-    }
+def _list(every: list[KindDescription]) -> None:
+    table = Table("kind", "about", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for kind in every:
+        table.add_row(Text(kind.kind, "bold"), Text(kind.about))
+    Console().print(table)
 
 
-def _describe(kind: "Kind") -> None:
+def _show(kind: KindDescription, said: str) -> None:
     console = Console()
-    console.print(Text(kind.name, "bold"))
-    for paragraph in inspect.cleandoc(kind.term.__doc__ or "").split("\n\n"):
+    console.print(Text(kind.kind, "bold"))
+    for paragraph in said.split("\n\n"):
         console.print(Text(" ".join(paragraph.split())))
     default = "required" if kind.required_by_default else "weighted"
     unit = "in nats" if kind.calibrated else "without a unit"
     console.print(Text(f"\nBy default {default}; its energy is {unit}.\n", "dim"))
-    schema = kind.schema
-    for name, field in schema.get("properties", {}).items():
-        must = "" if name in schema.get("required", ()) else " (may be left out)"
-        said = Text("params.").append(name, "bold").append(must, "dim")
-        console.print(said.append(f"  {field.get('description', '')}"))
+    for name, field in kind.parameters.get("properties", {}).items():
+        must = "" if name in kind.parameters.get("required", ()) else " (may be left out)"
+        line = Text("params.").append(name, "bold").append(must, "dim")
+        console.print(line.append(f"  {field.get('description', '')}"))

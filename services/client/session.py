@@ -6,6 +6,7 @@ exchange, or single calls where a proxy lets no stream through.
 
 import queue
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol, Self
 
 import grpc
@@ -14,13 +15,13 @@ from engine.answer import Answer
 from engine.errors import SessionNotFound
 from services.query import Options, Query, TermSpec, spec_of
 from services.query.change import Change, Resolve
-from services.rpc.status import error_of_call
+from services.rpc.status import error_of, error_of_call
 from services.settings import Limits
 from services.v1 import session_pb2 as pb
-from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
+from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.answer import answer_from_proto
 from services.wire.query import query_to_proto
-from services.wire.session import change_to_proto, fault_from_proto, resolve_to_proto
+from services.wire.session import change_to_proto, expiry_of, resolve_to_proto
 
 GRACE = 5.0  # seconds that an answer may come after its tick's deadline before it is given up
 
@@ -30,7 +31,7 @@ Metadata = tuple[tuple[str, str], ...]
 class Line(Protocol):
     """How a session's messages reach the service, one response for each."""
 
-    def send(self, request: pb.SessionRequest) -> pb.SessionResponse: ...
+    def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse: ...
     def close(self) -> None: ...
 
 
@@ -42,10 +43,13 @@ class Session:
 
     def __init__(self, line: Line, query: Query, limits: Limits):
         self._line, self._limits = line, limits
-        opening = pb.OpenSessionRequest(query=query_to_proto(query))
-        opened = self._send(pb.SessionRequest(open=opening)).opened
-        self.idle_seconds = opened.idle_seconds  # it ends when nothing is asked for so long
-        self.terms: tuple[str, ...] = tuple(opened.terms)  # names of the terms that stand
+        self.terms: tuple[str, ...] = ()  # names of the terms that stand
+        self.expire_time: datetime | None = None  # it ends then if nothing is asked before
+        self._send(pb.StreamSessionRequest(query=query_to_proto(query)))
+
+    def refresh(self) -> None:
+        """Ask how it stands, for `terms` and `expire_time`; its end is put off."""
+        self._send(pb.StreamSessionRequest())
 
     def add(self, name: str, term: TermSpec | Mapping[str, Any]) -> None:
         """One more term, under a name to drop it by. Raises BadQuery."""
@@ -63,8 +67,7 @@ class Session:
     def change(self, change: Change | Mapping[str, Any]) -> None:
         """Several changes as one: all of them apply, or none. Raises BadQuery."""
         asked = spec_of(Change, change, self._limits)
-        changed = self._send(pb.SessionRequest(change=change_to_proto(asked))).changed
-        self.terms = tuple(changed.terms)
+        self._send(pb.StreamSessionRequest(change=change_to_proto(asked)))
 
     def answer(
         self,
@@ -81,13 +84,11 @@ class Session:
         """
         wishes = {"seconds": seconds, "steps": steps, "options": options or Options()}
         asked = spec_of(Resolve, wishes, self._limits)
-        request = pb.SessionRequest(resolve=resolve_to_proto(asked))
+        request = pb.StreamSessionRequest(resolve=resolve_to_proto(asked))
         if change is not None:
             made = spec_of(Change, change, self._limits)
             request.change.CopyFrom(change_to_proto(made))
-        resolved = self._send(request).resolved
-        self.terms = tuple(resolved.terms)
-        return answer_from_proto(resolved.answer, self._limits)
+        return answer_from_proto(self._send(request).answer, self._limits)
 
     def close(self) -> None:
         """End it."""
@@ -99,10 +100,13 @@ class Session:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _send(self, request: pb.SessionRequest) -> pb.SessionResponse:
+    def _send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         response = self._line.send(request)
-        if response.HasField("fault"):
-            raise fault_from_proto(response.fault)
+        if response.HasField("session"):
+            self.terms = tuple(response.session.terms)
+            self.expire_time = expiry_of(response.session)
+        if response.HasField("error"):
+            raise error_of(response.error)
         return response
 
 
@@ -110,13 +114,14 @@ class StreamLine:
     """One bidirectional stream."""
 
     def __init__(
-        self, stub: ReasonerServiceStub, address: str, who: Metadata, deadline: float | None
+        self, stub: SessionServiceStub, address: str, who: Metadata, deadline: float | None
     ):
-        self._requests: queue.SimpleQueue[pb.SessionRequest | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[pb.StreamSessionRequest | None] = queue.SimpleQueue()
         self._address, self._sequence = address, 0
-        self._call = stub.Session(iter(self._requests.get, None), timeout=deadline, metadata=who)
+        requests = iter(self._requests.get, None)
+        self._call = stub.StreamSession(requests, timeout=deadline, metadata=who)
 
-    def send(self, request: pb.SessionRequest) -> pb.SessionResponse:
+    def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         """The response to a request. Raises what ended the stream."""
         self._sequence += 1
         request.sequence = self._sequence
@@ -138,41 +143,45 @@ class CallLine:
     """Single calls that name the session."""
 
     def __init__(
-        self, stub: ReasonerServiceStub, address: str, who: Metadata, deadline: float | None
+        self, stub: SessionServiceStub, address: str, who: Metadata, deadline: float | None
     ):
         self._stub, self._address, self._deadline = stub, address, deadline
         self._who = who
-        self._session = ""
+        self._id = ""
 
-    def send(self, request: pb.SessionRequest) -> pb.SessionResponse:
+    def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         """The response to a request, by the call that fits. Raises what the call fails with."""
-        response = pb.SessionResponse()
         tick = request.resolve.seconds
         limit = tick + GRACE if tick else self._deadline
+        change = request.change if request.HasField("change") else None
+        how: dict[str, Any] = {"timeout": limit, "metadata": self._who}
         try:
-            if request.HasField("open"):
-                opened = self._stub.OpenSession(request.open, timeout=limit, metadata=self._who)
-                self._session = opened.session
-                response.opened.CopyFrom(opened)
-            elif request.HasField("resolve"):
-                asked = pb.ResolveRequest(session=self._session, resolve=request.resolve)
-                if request.HasField("change"):
-                    asked.change.CopyFrom(request.change)
-                resolved = self._stub.Resolve(asked, timeout=limit, metadata=self._who)
-                response.resolved.CopyFrom(resolved)
+            if request.HasField("query"):
+                create = pb.CreateSessionRequest(query=request.query)
+                session = self._stub.CreateSession(create, **how).session
+                self._id = session.id
+                return pb.StreamSessionResponse(session=session)
+            if request.HasField("resolve"):
+                resolve = pb.ResolveSessionRequest(
+                    id=self._id, change=change, resolve=request.resolve
+                )
+                made = self._stub.ResolveSession(resolve, **how)
+                return pb.StreamSessionResponse(session=made.session, answer=made.answer)
+            if change is not None:
+                asked = pb.ChangeSessionRequest(id=self._id, change=change)
+                session = self._stub.ChangeSession(asked, **how).session
             else:
-                made = pb.ChangeRequest(session=self._session, change=request.change)
-                changed = self._stub.Change(made, timeout=limit, metadata=self._who)
-                response.changed.CopyFrom(changed)
+                session = self._stub.GetSession(pb.GetSessionRequest(id=self._id), **how).session
+            return pb.StreamSessionResponse(session=session)
         except grpc.RpcError as error:
             raise error_of_call(error, self._address) from None
-        return response
 
     def close(self) -> None:
         """End the session, if it has not ended by itself."""
         try:
-            asked = pb.CloseSessionRequest(session=self._session)
-            self._stub.CloseSession(asked, timeout=GRACE, metadata=self._who)
+            self._stub.CloseSession(
+                pb.CloseSessionRequest(id=self._id), timeout=GRACE, metadata=self._who
+            )
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise error_of_call(error, self._address) from None

@@ -8,7 +8,6 @@ event loop; what a term does wrong is told as a fault of its kind.
 import asyncio
 import functools
 import hashlib
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,11 +25,13 @@ from modules.catalogue import Kind, spelled
 from modules.version import version_of
 from services.host.bound_term import Hosted, guarded
 from services.host.stream import Evaluation, Pace, ready
+from services.query.kind import describe
 from services.settings import Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.wire.binding import binding_from_proto, params_from_proto
+from services.wire.kinds import kind_to_proto
 from services.wire.structure import digest_of, factors_to_proto
 from services.wire.tensors import Content, put, take
 from services.wire.values import from_value
@@ -52,7 +53,7 @@ class Host(rpc.ModuleServiceServicer):
         shared_memory: bool,
     ):
         self.kinds = {kind.name: kind for kind in kinds}
-        self.modules = {kind.name: describe(kind, shared_memory) for kind in kinds}
+        self.modules = {kind.name: offer(kind, shared_memory) for kind in kinds}
         self.workers, self.limits = workers, limits
         each = limits.region_bytes if shared_memory else 0
         self.regions = Regions(each, limits.regions_bytes, limits.bells)
@@ -203,15 +204,11 @@ class Host(rpc.ModuleServiceServicer):
             raise error.under(name) from None
 
 
-def describe(kind: Kind, shared_memory: bool) -> pb.Module:
+def offer(kind: Kind, shared_memory: bool) -> pb.Module:
     """What a host tells of a kind."""
     return pb.Module(
-        kind=kind.name,
-        about=kind.about,
-        required_by_default=kind.required_by_default,
-        calibrated=kind.calibrated,
+        kind=kind_to_proto(guarded(kind.name, "parameters", lambda: describe(kind))),
         affine=kind.term.affine,
-        parameters=json.dumps(guarded(kind.name, "parameters", lambda: kind.schema)),
         version=version_of(kind.term),
         decides=kind.term.holds is not Term.holds,
         proposes=kind.term.propose is not Term.propose,

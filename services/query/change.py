@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from engine.errors import Mistake
 from services.query.fields import Number, Params, Text, Whole
+from services.query.mistakes import wrong
 from services.query.model import Options, Spec, TermSpec
 
 
@@ -31,3 +33,10 @@ class Resolve(Spec):
     )
     steps: Annotated[Whole, Field(ge=0, lt=2**63)] | None = None
     options: Options = Options()
+
+    @field_validator("options")
+    @classmethod
+    def _searched(cls, options: Options) -> Options:
+        if options.score:
+            wrong(mistakes=[Mistake("score", "a session searches", "leave it out")])
+        return options

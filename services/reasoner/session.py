@@ -110,8 +110,6 @@ class Talk:
 
     def _searched(self, resolve: Resolve, stop: Stop) -> Answer:
         options, mine = resolve.options, self.query.budget
-        if options.score:
-            raise BadQuery(Mistake("options.score", "a session searches", "leave it out"))
         seconds = mine.seconds
         if resolve.seconds is not None:
             seconds = max(resolve.seconds - MARGIN, resolve.seconds / 2)

@@ -1,7 +1,6 @@
 """Kinds that other processes host."""
 
 import itertools
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,13 @@ from engine.errors import BadQuery, Mistake, ModuleFault, ModuleUnavailable, Unk
 from engine.factors import Factors
 from engine.random import Stream
 from modules.catalogue import AnyKind, Kinds, spelled
+from services.query.kind import KindDescription
 from services.remote.replicas import Replicas
 from services.remote.term import Remote, RemoteRule, log
 from services.settings import PATIENT, Dialing
 from services.v1 import module_pb2 as pb
 from services.wire.binding import Binding, binding_to_proto
+from services.wire.kinds import kind_from_proto
 from services.wire.structure import check_fit, factors_from_proto
 from services.wire.tensors import put, take_list
 
@@ -32,42 +33,49 @@ class RemoteKind:
     def __init__(self, name: str, addresses: Sequence[str], dialing: Dialing = PATIENT):
         self.name = name
         self.replicas = Replicas(name, addresses, dialing)
-        self._described: pb.Module | None = None
+        self._module: pb.Module | None = None
         self._kept: OrderedDict[bytes, tuple[str, Factors]] = OrderedDict()
 
-    def described(self) -> pb.Module:
-        """What its host tells of it; asked once."""
-        if self._described is None:
+    def module(self) -> pb.Module:
+        """What its host offers; asked once. Raises ModuleFault where it offers something else."""
+        if self._module is None:
             response = self.replicas.ask("Describe", pb.DescribeRequest(kind=self.name))
-            found = [module for module in response.modules if module.kind == self.name]
+            found = [module for module in response.modules if module.kind.kind == self.name]
             if len(found) != 1:
                 raise ModuleFault(self.name, "its host does not describe it")
-            self._described = found[0]
-        return self._described
+            self._module = found[0]
+        return self._module
+
+    def description(self) -> KindDescription:
+        """What its host tells of it. Raises ModuleFault where that cannot be read."""
+        try:
+            return kind_from_proto(self.module().kind)
+        except ValueError as error:
+            raise ModuleFault(self.name, f"its parameters are no JSON: {error}") from None
 
     @property
     def about(self) -> str:
         """In one line, what it is."""
-        return self.described().about
+        return self.module().kind.about
 
     @property
     def required_by_default(self) -> bool:
         """Whether a term of this kind is a constraint unless the query says otherwise."""
-        return self.described().required_by_default
+        return self.module().kind.required_by_default
 
     @property
     def calibrated(self) -> bool:
         """Whether its energy is in nats."""
-        return self.described().calibrated
+        return self.module().kind.calibrated
 
     @property
     def schema(self) -> dict[str, Any]:
         """The parameters as JSON Schema."""
-        return json.loads(self.described().parameters or "{}")
+        return self.description().parameters
 
     def build(self, scope: Sequence[Variable | View], params: Mapping[str, Any]) -> "Remote":
         """The term over a scope. Raises BadQuery as the host does, or ModuleUnavailable."""
-        made = RemoteRule if self.described().decides else Remote
+        made = RemoteRule if self.module().decides else Remote
         return made(self, scope, params)
 
     def check(self, params: Mapping[str, Any]) -> None:
@@ -155,7 +163,7 @@ class RemoteKinds:
 
         def there(remote: RemoteKind) -> bool:
             try:
-                remote.described()
+                remote.module()
             except ModuleUnavailable as error:
                 log.warning("left out of the list: %s", error)
                 return False

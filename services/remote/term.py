@@ -45,15 +45,15 @@ class Remote(HostedTerm):
         self.home, self.params = home, dict(params)
         self.binding = self._bound(tuple(v.of(v.variable.domain) for v in self.scope))
         ready = home.judge(self.binding, []).ready
-        described = home.described()
+        module = home.module()
         self.affine = ready.affine  # type: ignore[misc]
         self.dtype = dtype_of(ready.dtype)  # type: ignore[misc]
-        self.calibrated = described.calibrated  # type: ignore[misc]
-        self.required_by_default = described.required_by_default  # type: ignore[misc]
+        self.calibrated = module.kind.calibrated  # type: ignore[misc]
+        self.required_by_default = module.kind.required_by_default  # type: ignore[misc]
         self._floor = ready.floor
         self._structures: dict[bytes, Factors | None] = {}
         self._verdicts: dict[bytes, pb.Verdict] = {}
-        self._exchanges = Exchanges(home.replicas, self.binding, described.shared_memory)
+        self._exchanges = Exchanges(home.replicas, self.binding, module.shared_memory)
         weakref.finalize(self, self._exchanges.close).atexit = False
 
     @property
@@ -75,7 +75,7 @@ class Remote(HostedTerm):
     def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
         """What the host proposes; the random stream goes with the call, so it is what the term
         would propose in this process."""
-        if not self.home.described().proposes:
+        if not self.home.module().proposes:
             return None
         binding = self._bound(domains)
         return self.home.propose(binding, particles, rng)
@@ -99,7 +99,7 @@ class Remote(HostedTerm):
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         """What the host says of the rows, in one call."""
-        if not self.home.described().accepts:
+        if not self.home.module().accepts:
             return None
         columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]

@@ -4,18 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import torch
 
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue, Kinds
+from services.reasoner.compile import Compiler
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
 from services.server.servicer import NAME, Reasoning
+from services.server.sessions import SESSION_SERVICE, SessionHandlers
 from services.settings import DEFAULT, POLICY, Dialing, Limits, Policy
-from services.v1 import reasoner_pb2_grpc as rpc
+from services.v1.reasoner_pb2_grpc import add_ReasonerServiceServicer_to_server
+from services.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
 
 
 async def create_server(
@@ -27,14 +31,21 @@ async def create_server(
     reflection: bool = False,
     insecure: bool = False,
 ) -> Service:
-    """Start a reasoner's service in this event loop; its `port` tells where, `drain` ends it."""
+    """Start a reasoner's services in this event loop; its `port` tells where, `drain` ends it."""
     crew = Workers(policy)
-    servicer = Reasoning(reasoner, crew, limits)
+    compiler = Compiler(reasoner.catalogue, limits, kept=0)  # keeps nothing across tenants
+    reasoning = Reasoning(reasoner, compiler, crew, limits)
+    sessions = SessionHandlers(compiler, crew, limits)
+
+    def add(server: grpc.aio.Server) -> None:
+        add_ReasonerServiceServicer_to_server(reasoning, server)
+        add_SessionServiceServicer_to_server(sessions, server)
+
     service = await start(
-        lambda server: rpc.add_ReasonerServiceServicer_to_server(servicer, server),
-        [NAME],
+        add,
+        [NAME, SESSION_SERVICE],
         address,
-        workers=[crew.pool, servicer.solving.scheduler.pool],
+        workers=[crew.pool, reasoning.solving.scheduler.pool],
         limits=limits,
         reflection=reflection,
         insecure=insecure,

@@ -6,20 +6,24 @@ the flag DEADLINE. Cancelling a call stops its search before the next step.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any
 
-from modules.catalogue import AnyKind
+from engine import __version__
+from services.query.kind import describe
+from services.reasoner import minimizers
 from services.reasoner.compile import Compiler
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
+from services.server.pages import Window
 from services.server.sample import Drawing
-from services.server.sessions import Talking
 from services.server.solve import Solving
 from services.settings import Limits
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
-from services.v1 import sample_pb2, session_pb2
-from services.wire.kinds import Kind, kind_to_proto
+from services.v1 import sample_pb2
+from services.wire.info import ServiceInfo, info_to_proto
+from services.wire.kinds import kind_to_proto
 
 NAME = "basin.v1.ReasonerService"
 
@@ -27,11 +31,9 @@ NAME = "basin.v1.ReasonerService"
 class Reasoning(rpc.ReasonerServiceServicer):
     """The rpcs, each handed to what answers it."""
 
-    def __init__(self, reasoner: Reasoner, workers: Workers, limits: Limits):
-        self.reasoner = reasoner
+    def __init__(self, reasoner: Reasoner, compiler: Compiler, workers: Workers, limits: Limits):
+        self.reasoner, self.limits = reasoner, limits
         self.solving = Solving(reasoner, workers, limits)
-        compiler = Compiler(reasoner.catalogue, limits, kept=0)  # keeps nothing across tenants
-        self.talking = Talking(compiler, workers, limits)
         self.drawing = Drawing(compiler, workers, limits)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
@@ -58,52 +60,35 @@ class Reasoning(rpc.ReasonerServiceServicer):
         """Draws from the Boltzmann distribution of each row."""
         return await self.drawing.sample(request, context)
 
-    def Session(
-        self, requests: AsyncIterator[session_pb2.SessionRequest], context: Any
-    ) -> AsyncIterator[session_pb2.SessionResponse]:
-        """A session that lasts as long as its stream."""
-        return self.talking.stream(requests, context)
-
-    async def OpenSession(
-        self, request: session_pb2.OpenSessionRequest, context: Any
-    ) -> session_pb2.OpenSessionResponse:
-        """A session in single calls."""
-        return await self.talking.open(request, context)
-
-    async def Change(
-        self, request: session_pb2.ChangeRequest, context: Any
-    ) -> session_pb2.ChangeResponse:
-        """Terms added and dropped, other evidence."""
-        return await self.talking.change(request, context)
-
-    async def Resolve(
-        self, request: session_pb2.ResolveRequest, context: Any
-    ) -> session_pb2.ResolveResponse:
-        """The answer as things stand."""
-        return await self.talking.resolve(request, context)
-
-    async def CloseSession(
-        self, request: session_pb2.CloseSessionRequest, context: Any
-    ) -> session_pb2.CloseSessionResponse:
-        """The end of a session."""
-        return await self.talking.close(request, context)
-
     async def ListKinds(self, request: pb.ListKindsRequest, context: Any) -> pb.ListKindsResponse:
-        """Every kind of term this service knows."""
-        del request, context
-        kinds = await asyncio.to_thread(lambda: [_told(k) for k in self.reasoner.catalogue.kinds()])
-        return pb.ListKindsResponse(kinds=kinds)
+        """Every kind of term this service knows, by name, in pages."""
+        del context
+        window = Window.of(request.page_size, request.page_token, self.limits)
+
+        def work() -> pb.ListKindsResponse:
+            kinds, token = window.cut(self.reasoner.catalogue.kinds(), lambda kind: kind.name)
+            told = [kind_to_proto(describe(kind)) for kind in kinds]
+            return pb.ListKindsResponse(kinds=told, next_page_token=token)
+
+        return await asyncio.to_thread(work)
 
     async def DescribeKind(
         self, request: pb.DescribeKindRequest, context: Any
     ) -> pb.DescribeKindResponse:
         """One kind of term."""
         del context
-        kind = await asyncio.to_thread(lambda: _told(self.reasoner.catalogue.kind(request.kind)))
+        find = self.reasoner.catalogue.kind
+        kind = await asyncio.to_thread(lambda: kind_to_proto(describe(find(request.kind))))
         return pb.DescribeKindResponse(kind=kind)
 
+    async def GetServiceInfo(
+        self, request: pb.GetServiceInfoRequest, context: Any
+    ) -> pb.GetServiceInfoResponse:
+        """What the service is, and what it lets callers ask."""
+        del request, context
+        info = await asyncio.to_thread(self._info)
+        return pb.GetServiceInfoResponse(info=info_to_proto(info))
 
-def _told(kind: AnyKind) -> pb.Kind:
-    return kind_to_proto(
-        Kind(kind.name, kind.about, kind.required_by_default, kind.calibrated, kind.schema)
-    )
+    def _info(self) -> ServiceInfo:
+        kinds = len(self.reasoner.catalogue.names())
+        return ServiceInfo(__version__, asdict(self.limits), tuple(minimizers.names()), kinds)

@@ -8,28 +8,29 @@ import asyncio
 import secrets
 import threading
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 from engine.errors import SessionNotFound, TooManySessions
 from services.reasoner.session import Talk
 from services.settings import Limits
 
 
-class Seat:
+class StoredSession:
     """A session that waits for its next question; one question at a time."""
 
-    def __init__(self, tenant: str, talk: Talk):
-        self.tenant, self.talk = tenant, talk
+    def __init__(self, identifier: str, tenant: str, talk: Talk):
+        self.id, self.tenant, self.talk = identifier, tenant, talk
         self.turn = asyncio.Lock()  # one question at a time, in order
         self.busy = threading.Lock()  # held by the thread, which may outlast a call that was left
-        self.expiry: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
 
-class Sessions:
+class SessionStore:
     """Every session that was opened and has not ended."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self._seats: dict[str, Seat] = {}
+        self._sessions: dict[str, StoredSession] = {}
         self._open: Counter[str] = Counter()  # by tenant; those that are streams count too
 
     def enter(self, tenant: str) -> None:
@@ -47,43 +48,51 @@ class Sessions:
         if not self._open[tenant]:
             del self._open[tenant]
 
-    def seated(self, tenant: str, talk: Talk) -> str:
-        """A new id for a session that has entered."""
-        number = secrets.token_urlsafe(16)
-        self._seats[number] = Seat(tenant, talk)
-        self._wait(number)
-        return number
+    def add(self, tenant: str, talk: Talk) -> StoredSession:
+        """A session that has entered, under a new id."""
+        session = StoredSession(secrets.token_urlsafe(16), tenant, talk)
+        self._sessions[session.id] = session
+        self.renew(session)
+        return session
 
-    def seat(self, tenant: str, number: str) -> Seat:
+    def find(self, tenant: str, identifier: str) -> StoredSession:
         """A tenant's session; its time to expire begins anew. Raises SessionNotFound."""
-        seat = self._seats.get(number)
-        if seat is None or seat.tenant != tenant:
+        session = self._sessions.get(identifier)
+        if session is None or session.tenant != tenant:
             raise SessionNotFound(
                 "there is no such session: it was closed, has expired, or is not yours; open one"
             )
-        self._wait(number)
-        return seat
+        self.renew(session)
+        return session
 
-    def close(self, tenant: str, number: str) -> None:
+    def close(self, tenant: str, identifier: str) -> StoredSession:
         """End a tenant's session. Raises SessionNotFound."""
-        self.seat(tenant, number)
-        self._end(number)
+        session = self.find(tenant, identifier)
+        self._end(session)
+        return session
 
-    def _wait(self, number: str) -> None:
-        seat = self._seats[number]
-        if seat.expiry is not None:
-            seat.expiry.cancel()
+    def renew(self, session: StoredSession) -> datetime | None:
+        """Its time to expire begins anew; when it ends then, None where it has ended."""
+        if session.id not in self._sessions:
+            return None
+        if session.timer is not None:
+            session.timer.cancel()
         loop = asyncio.get_running_loop()
-        seat.expiry = loop.call_later(self.limits.idle_seconds, self._expire, number)
+        session.timer = loop.call_later(self.limits.idle_seconds, self._expire, session)
+        return self.expiry()
 
-    def _expire(self, number: str) -> None:
-        if self._seats[number].turn.locked():  # it is being asked
-            self._wait(number)
+    def expiry(self) -> datetime:
+        """When a session ends of which nothing is asked from now on."""
+        return datetime.now(UTC) + timedelta(seconds=self.limits.idle_seconds)
+
+    def _expire(self, session: StoredSession) -> None:
+        if session.turn.locked():  # it is being asked
+            self.renew(session)
         else:
-            self._end(number)
+            self._end(session)
 
-    def _end(self, number: str) -> None:
-        seat = self._seats.pop(number)
-        if seat.expiry is not None:
-            seat.expiry.cancel()
-        self.leave(seat.tenant)
+    def _end(self, session: StoredSession) -> None:
+        del self._sessions[session.id]
+        if session.timer is not None:
+            session.timer.cancel()
+        self.leave(session.tenant)

@@ -1,4 +1,4 @@
-"""Sessions as rpcs: one stream, or single calls that name the session.
+"""The service of sessions: one stream, or single calls that name the session.
 
 What is asked of one session is done in order, in a thread, under the deadline of its call and its
 own. A mistake costs its message, not the session.
@@ -6,8 +6,8 @@ own. A mistake costs its message, not the session.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Cancelled, Mistake, OutOfTime, SessionNotFound
@@ -17,78 +17,101 @@ from services.reasoner.deadline import Stop
 from services.reasoner.session import MARGIN, Talk
 from services.reasoner.workers import Workers, presented
 from services.remote.lifecycle import Patience
+from services.rpc.status import status_of
 from services.rpc.tenant import tenant_of
-from services.server.session_store import Seat, Sessions
+from services.server.session_store import SessionStore, StoredSession
 from services.settings import Limits
+from services.v1 import answer_pb2, query_pb2
 from services.v1 import session_pb2 as pb
+from services.v1 import session_pb2_grpc as rpc
 from services.wire.answer import answer_to_proto
 from services.wire.query import query_from_proto
-from services.wire.session import change_from_proto, fault_to_proto, resolve_from_proto
+from services.wire.session import change_from_proto, resolve_from_proto, session_to_proto
+
+SESSION_SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"].full_name
+T = TypeVar("T")
 
 
-class Talking:
+class SessionHandlers(rpc.SessionServiceServicer):
     """The rpcs of sessions."""
 
     def __init__(self, compiler: Compiler, workers: Workers, limits: Limits):
         self.compiler, self.workers, self.limits = compiler, workers, limits
-        self.sessions = Sessions(limits)
+        self.store = SessionStore(limits)
 
-    async def open(self, request: pb.OpenSessionRequest, context: Any) -> pb.OpenSessionResponse:
+    async def CreateSession(
+        self, request: pb.CreateSessionRequest, context: Any
+    ) -> pb.CreateSessionResponse:
         """A new session, and the id to name it by."""
         tenant = tenant_of(context)
-        self.sessions.enter(tenant)
+        self.store.enter(tenant)
         try:
-            talk = await self.workers.run(lambda: self._opened(request), self.workers.stop(context))
+            stop = self.workers.stop(context)
+            talk = await self.workers.run(lambda: self._open(request.query), stop)
         except BaseException:
-            self.sessions.leave(tenant)
+            self.store.leave(tenant)
             raise
-        return self._told(talk, self.sessions.seated(tenant, talk))
+        session = self.store.add(tenant, talk)
+        return pb.CreateSessionResponse(session=self._describe(session))
 
-    async def change(self, request: pb.ChangeRequest, context: Any) -> pb.ChangeResponse:
+    async def GetSession(
+        self, request: pb.GetSessionRequest, context: Any
+    ) -> pb.GetSessionResponse:
+        """How a session stands."""
+        session = self.store.find(tenant_of(context), request.id)
+        async with session.turn:
+            return pb.GetSessionResponse(session=self._describe(session))
+
+    async def ChangeSession(
+        self, request: pb.ChangeSessionRequest, context: Any
+    ) -> pb.ChangeSessionResponse:
         """Terms added and dropped, other evidence."""
-        seat, stop = self._seat(request.session, context), self.workers.stop(context)
+        session = self.store.find(tenant_of(context), request.id)
+        stop = self.workers.stop(context)
+        async with session.turn:
+            await self._work(session, lambda: self._change(session.talk, request.change), stop)
+            return pb.ChangeSessionResponse(session=self._describe(session))
 
-        def work() -> pb.ChangeResponse:
-            with seat.busy:
-                return self._changed(seat.talk, request.change)
-
-        async with seat.turn:
-            return await self.workers.run(work, stop)
-
-    async def resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
+    async def ResolveSession(
+        self, request: pb.ResolveSessionRequest, context: Any
+    ) -> pb.ResolveSessionResponse:
         """The answer as things stand."""
-        seat, stop = self._seat(request.session, context), self.workers.stop(context)
-        since = time.monotonic()
+        session = self.store.find(tenant_of(context), request.id)
+        stop, since = self.workers.stop(context), time.monotonic()
 
-        def work() -> pb.ResolveResponse:
-            with seat.busy:
-                if request.HasField("change"):
-                    self._changed(seat.talk, request.change)
-                return self._resolved(seat.talk, request.resolve, stop, since)
+        def work() -> answer_pb2.Answer:
+            if request.HasField("change"):
+                self._change(session.talk, request.change)
+            return self._resolve(session.talk, request.resolve, stop, since)
 
-        async with seat.turn:
-            return await self.workers.run(work, stop)
+        async with session.turn:
+            answer = await self._work(session, work, stop)
+            return pb.ResolveSessionResponse(session=self._describe(session), answer=answer)
 
-    async def close(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
+    async def CloseSession(
+        self, request: pb.CloseSessionRequest, context: Any
+    ) -> pb.CloseSessionResponse:
         """The end of a session."""
-        self.sessions.close(tenant_of(context), request.session)
-        return pb.CloseSessionResponse()
+        session = self.store.close(tenant_of(context), request.id)
+        return pb.CloseSessionResponse(session=session_to_proto(session.talk.terms, session.id))
 
-    async def stream(
-        self, requests: AsyncIterator[pb.SessionRequest], context: Any
-    ) -> AsyncIterator[pb.SessionResponse]:
+    async def StreamSession(
+        self, requests: AsyncIterator[pb.StreamSessionRequest], context: Any
+    ) -> AsyncIterator[pb.StreamSessionResponse]:
         """A session that lasts as long as its stream; one response for each request."""
         tenant = tenant_of(context)
-        self.sessions.enter(tenant)
+        self.store.enter(tenant)
         talks: list[Talk] = []  # none, or the one that was opened
         try:
             while (request := await self._next(requests)) is not None:
                 stop = self.workers.stop(context)
                 yield await self._turn(talks, request, stop)
         finally:
-            self.sessions.leave(tenant)
+            self.store.leave(tenant)
 
-    async def _next(self, requests: AsyncIterator[pb.SessionRequest]) -> pb.SessionRequest | None:
+    async def _next(
+        self, requests: AsyncIterator[pb.StreamSessionRequest]
+    ) -> pb.StreamSessionRequest | None:
         idle = self.limits.idle_seconds
         try:
             async with asyncio.timeout(idle):
@@ -97,24 +120,23 @@ class Talking:
             raise SessionNotFound(f"nothing was asked for {idle:g} s: it has expired") from None
 
     async def _turn(
-        self, talks: list[Talk], request: pb.SessionRequest, stop: Stop
-    ) -> pb.SessionResponse:
-        response = pb.SessionResponse(sequence=request.sequence)
+        self, talks: list[Talk], request: pb.StreamSessionRequest, stop: Stop
+    ) -> pb.StreamSessionResponse:
+        response = pb.StreamSessionResponse(sequence=request.sequence)
         since = time.monotonic()
 
         def work() -> None:
-            if request.HasField("open"):
+            if request.HasField("query"):
                 if talks:
-                    raise BadQuery(Mistake("open", "the session is open", "change it instead"))
-                talks.append(self._opened(request.open))
-                response.opened.CopyFrom(self._told(talks[0], ""))
+                    raise BadQuery(Mistake("query", "the session is open", "change it instead"))
+                talks.append(self._open(request.query))
             if not talks:
-                raise BadQuery(Mistake("open", "is missing", "send it in the first message"))
+                raise BadQuery(Mistake("query", "is missing", "send it in the first message"))
             if request.HasField("change"):
-                response.changed.CopyFrom(self._changed(talks[0], request.change))
+                self._change(talks[0], request.change)
             if request.HasField("resolve"):
-                answer = self._resolved(talks[0], request.resolve, stop, since)
-                response.resolved.CopyFrom(answer)
+                answer = self._resolve(talks[0], request.resolve, stop, since)
+                response.answer.CopyFrom(answer)
 
         try:
             await self.workers.run(work, stop)
@@ -123,32 +145,38 @@ class Talking:
         except BasinError as error:
             if type(error) is BasinError:  # a bug, which ends the call as anywhere else
                 raise
-            response.fault.CopyFrom(fault_to_proto(error, self.limits))
+            response.error.CopyFrom(status_of(error, limits=self.limits))
+        for talk in talks:
+            standing = session_to_proto(talk.terms, expiry=self.store.expiry())
+            response.session.CopyFrom(standing)
         return response
 
-    def _seat(self, number: str, context: Any) -> Seat:
-        return self.sessions.seat(tenant_of(context), number)
+    async def _work(self, session: StoredSession, work: Callable[[], T], stop: Stop) -> T:
+        """What `work` makes in a thread, when no call that was left computes there any more."""
 
-    def _opened(self, request: pb.OpenSessionRequest) -> Talk:
-        return Talk(query_from_proto(request.query, self.limits), self.compiler)
+        def alone() -> T:
+            with session.busy:
+                return work()
 
-    def _told(self, talk: Talk, number: str) -> pb.OpenSessionResponse:
-        return pb.OpenSessionResponse(
-            session=number, idle_seconds=self.limits.idle_seconds, terms=talk.terms
-        )
+        return await self.workers.run(alone, stop)
 
-    def _changed(self, talk: Talk, message: pb.Change) -> pb.ChangeResponse:
+    def _describe(self, session: StoredSession) -> pb.Session:
+        """How it stands; its time to expire begins anew."""
+        return session_to_proto(session.talk.terms, session.id, self.store.renew(session))
+
+    def _open(self, query: query_pb2.Query) -> Talk:
+        return Talk(query_from_proto(query, self.limits), self.compiler)
+
+    def _change(self, talk: Talk, message: pb.Change) -> None:
         talk.change(change_from_proto(message, self.limits))
-        return pb.ChangeResponse(terms=talk.terms)
 
-    def _resolved(
+    def _resolve(
         self, talk: Talk, message: pb.Resolve, stop: Stop, since: float
-    ) -> pb.ResolveResponse:
+    ) -> answer_pb2.Answer:
         resolve = resolve_from_proto(message, self.limits)
         if resolve.seconds is not None:
-            resolve = _hurried(resolve, stop, since)
-        answer = answer_to_proto(self._answer(talk, resolve, stop))
-        return pb.ResolveResponse(answer=answer, terms=talk.terms)
+            resolve = _hurry(resolve, stop, since)
+        return answer_to_proto(self._answer(talk, resolve, stop))
 
     def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
         late = talk.patience(resolve, stop).judging
@@ -156,7 +184,7 @@ class Talking:
         return presented(talk.answer(resolve, stop, patience))
 
 
-def _hurried(resolve: Resolve, stop: Stop, since: float) -> Resolve:
+def _hurry(resolve: Resolve, stop: Stop, since: float) -> Resolve:
     """What is left of a tick's own deadline, after it waited for its turn."""
     assert resolve.seconds is not None
     left = resolve.seconds - (time.monotonic() - since)

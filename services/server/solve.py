@@ -30,7 +30,7 @@ from services.wire.events import event_to_proto
 from services.wire.query import options_from_proto
 
 INLINE = 1 << 18  # bytes of a request that is read between steps, not beside them
-SCORE = query_pb2.Options(score=True)
+SCORE = Options(score=True)
 
 
 Made = Callable[[list[Answer]], Any]  # what is sent of the answers
@@ -46,16 +46,16 @@ class Solving:
 
     async def solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
-        return await self._run(request.query, request.options, context, _solved)
+        return await self._run(request.query, self._options(request), context, _solved)
 
     async def score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
         """Energy, findings and bound of the values given, without a search."""
-        return await self._run(request.query, SCORE, context, _scored)
+        return await self._run(request.query, lambda: SCORE, context, _scored)
 
     async def explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Why: the conflict of a row without an answer, the runner-up of any other."""
-        wishes = query_pb2.Options(explain=True, differ=request.differ)
-        return await self._run(request.query, wishes, context, _explained)
+        options = self._options(request, explain=True, differ=tuple(request.differ))
+        return await self._run(request.query, options, context, _explained)
 
     async def stream(
         self, request: pb.SolveStreamRequest, context: Any
@@ -70,7 +70,7 @@ class Solving:
         interval = request.interval or self.workers.policy.interval
         watch = Watch(pending.put, interval, request.partial_values)
         solving = asyncio.ensure_future(
-            self._run(request.query, request.options, context, _streamed, watch)
+            self._run(request.query, self._options(request), context, _streamed, watch)
         )
         solving.add_done_callback(lambda _: pending.some.set())
         try:
@@ -84,10 +84,19 @@ class Solving:
         finally:
             solving.cancel()
 
+    def _options(
+        self,
+        request: pb.SolveRequest | pb.SolveStreamRequest | pb.ExplainRequest,
+        **asked: Any,
+    ) -> Callable[[], Options]:
+        """How to read the options of a request, with what its rpc asks for: in the turn of the
+        call, after its query."""
+        return lambda: options_from_proto(request.options, self.limits, **asked)
+
     async def _run(
         self,
         query: query_pb2.Query,
-        wishes: query_pb2.Options,
+        read_options: Callable[[], Options],
         context: Any,
         made: Made,
         watch: "Watch | None" = None,
@@ -102,7 +111,7 @@ class Solving:
             return placed(read)
 
         def placed(read: Read) -> Wanted | Aside:
-            options = options_from_proto(wishes, self.limits)
+            options = read_options()
             if options.score or remotes_of(read.problem):
                 return Aside(lambda: made(_apart(read, options, stop, watch)))
             return wanted(read, options, stop, watch, made)

@@ -27,21 +27,37 @@ class _Status:
 class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STATUS_UNSPECIFIED: _Status.ValueType  # 0
+    """Never sent."""
     STATUS_OPTIMAL: _Status.ValueType  # 1
+    """The rules hold, and it is proved that nothing is better."""
     STATUS_INFEASIBLE: _Status.ValueType  # 2
+    """It is proved that nothing satisfies the required rules."""
     STATUS_SATISFIED: _Status.ValueType  # 3
+    """The rules hold; not proved best."""
     STATUS_SCORED: _Status.ValueType  # 4
+    """Nothing in the question can be decided, only scored."""
     STATUS_UNSATISFIED: _Status.ValueType  # 5
+    """In the best state found a required rule fails, or cannot say whether it holds; nothing is
+    proved.
+    """
 
 class Status(_Status, metaclass=_StatusEnumTypeWrapper):
     """How much is known about an answer."""
 
 STATUS_UNSPECIFIED: Status.ValueType  # 0
+"""Never sent."""
 STATUS_OPTIMAL: Status.ValueType  # 1
+"""The rules hold, and it is proved that nothing is better."""
 STATUS_INFEASIBLE: Status.ValueType  # 2
+"""It is proved that nothing satisfies the required rules."""
 STATUS_SATISFIED: Status.ValueType  # 3
+"""The rules hold; not proved best."""
 STATUS_SCORED: Status.ValueType  # 4
+"""Nothing in the question can be decided, only scored."""
 STATUS_UNSATISFIED: Status.ValueType  # 5
+"""In the best state found a required rule fails, or cannot say whether it holds; nothing is
+proved.
+"""
 Global___Status: _TypeAlias = Status  # noqa: Y015
 
 class _Flag:
@@ -51,17 +67,25 @@ class _Flag:
 class _FlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Flag.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FLAG_UNSPECIFIED: _Flag.ValueType  # 0
+    """Never sent."""
     FLAG_DEADLINE: _Flag.ValueType  # 1
+    """The time was over before the search was."""
     FLAG_CANCELLED: _Flag.ValueType  # 2
+    """The caller ended the search."""
     FLAG_ABSTAIN: _Flag.ValueType  # 3
+    """A learned term does not stand by the values: they lie outside of its acceptance band."""
 
 class Flag(_Flag, metaclass=_FlagEnumTypeWrapper):
     """Circumstances of an answer, beside its status."""
 
 FLAG_UNSPECIFIED: Flag.ValueType  # 0
+"""Never sent."""
 FLAG_DEADLINE: Flag.ValueType  # 1
+"""The time was over before the search was."""
 FLAG_CANCELLED: Flag.ValueType  # 2
+"""The caller ended the search."""
 FLAG_ABSTAIN: Flag.ValueType  # 3
+"""A learned term does not stand by the values: they lie outside of its acceptance band."""
 Global___Flag: _TypeAlias = Flag  # noqa: Y015
 
 class _Ended:
@@ -71,35 +95,47 @@ class _Ended:
 class _EndedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ended.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENDED_UNSPECIFIED: _Ended.ValueType  # 0
-    """there was none"""
+    """There was none."""
     ENDED_PROVED: _Ended.ValueType  # 1
+    """Nothing was left to find out."""
     ENDED_TIME: _Ended.ValueType  # 2
+    """The seconds of the budget, or the deadline of the call, were over."""
     ENDED_STEPS: _Ended.ValueType  # 3
+    """The steps of the budget were over."""
     ENDED_GAVE_UP: _Ended.ValueType  # 4
+    """The search knew nothing more to try."""
     ENDED_CANCELLED: _Ended.ValueType  # 5
+    """The caller ended it."""
 
 class Ended(_Ended, metaclass=_EndedEnumTypeWrapper):
     """Why a search ended."""
 
 ENDED_UNSPECIFIED: Ended.ValueType  # 0
-"""there was none"""
+"""There was none."""
 ENDED_PROVED: Ended.ValueType  # 1
+"""Nothing was left to find out."""
 ENDED_TIME: Ended.ValueType  # 2
+"""The seconds of the budget, or the deadline of the call, were over."""
 ENDED_STEPS: Ended.ValueType  # 3
+"""The steps of the budget were over."""
 ENDED_GAVE_UP: Ended.ValueType  # 4
+"""The search knew nothing more to try."""
 ENDED_CANCELLED: Ended.ValueType  # 5
+"""The caller ended it."""
 Global___Ended: _TypeAlias = Ended  # noqa: Y015
 
 @_typing.final
 class TermEnergy(_message.Message):
-    """The share of one term; no energy means it is not finite."""
+    """The share of one weighted term."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TERM_FIELD_NUMBER: _builtins.int
     ENERGY_FIELD_NUMBER: _builtins.int
     term: _builtins.str
+    """The name of the term."""
     energy: _builtins.float
+    """What it adds to the energy, its weight included; left out: not finite."""
     def __init__(
         self,
         *,
@@ -127,10 +163,13 @@ class Finding(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     term: _builtins.str
+    """The name of the term."""
     holds: _builtins.bool
-    """left out: the term can only be scored"""
+    """Whether it holds; left out: it cannot say."""
     required: _builtins.bool
+    """Whether it must hold."""
     text: _builtins.str
+    """Which of its parts fail, in words; empty: none."""
     def __init__(
         self,
         *,
@@ -158,8 +197,11 @@ class Alternative(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     ENERGY_FIELD_NUMBER: _builtins.int
     energy: _builtins.float
+    """Its energy."""
     @_builtins.property
-    def values(self) -> _value_pb2.Assignment: ...
+    def values(self) -> _value_pb2.Assignment:
+        """Its values, by variable."""
+
     def __init__(
         self,
         *,
@@ -185,11 +227,17 @@ class RunnerUp(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     energy: _builtins.float
+    """Its energy, at least that of the answer."""
     text: _builtins.str
+    """Why it lost, in words."""
     @_builtins.property
-    def values(self) -> _value_pb2.Assignment: ...
+    def values(self) -> _value_pb2.Assignment:
+        """Its values, by variable."""
+
     @_builtins.property
-    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermEnergy]: ...
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermEnergy]:
+        """What each weighted term adds to it."""
+
     def __init__(
         self,
         *,
@@ -216,10 +264,15 @@ class Place(_message.Message):
     SITE_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     variable: _builtins.str
+    """The name of the variable."""
     @_builtins.property
-    def site(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def site(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where in it: a place along each axis, from 0."""
+
     @_builtins.property
-    def value(self) -> _value_pb2.Value: ...
+    def value(self) -> _value_pb2.Value:
+        """The value that was given there."""
+
     def __init__(
         self,
         *,
@@ -237,14 +290,16 @@ Global___Place: _TypeAlias = Place  # noqa: Y015
 
 @_typing.final
 class Part(_message.Message):
-    """One part of a rule, counted from 0 in its term."""
+    """One part of a rule."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TERM_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
     term: _builtins.str
+    """The name of the term."""
     part: _builtins.int
+    """Which of its parts (lines, pairs, clauses), from 0."""
     def __init__(
         self,
         *,
@@ -270,12 +325,19 @@ class Conflict(_message.Message):
     REPAIR_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    """The same in words."""
     @_builtins.property
-    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]: ...
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """Evidence that cannot stand together under the rules; without any one of these it can."""
+
     @_builtins.property
-    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]: ...
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
+        """Parts of rules that cannot hold together; without any one of these they can."""
+
     @_builtins.property
-    def repair(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]: ...
+    def repair(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """The least evidence to take back, in number, so that the rules can hold."""
+
     def __init__(
         self,
         *,
@@ -314,32 +376,48 @@ class Answer(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
+    """How much is known."""
     energy: _builtins.float
+    """Of the weighted terms, at these values; left out: not finite, or there are no values."""
     bound: _builtins.float
+    """A number proved to lie at or below the least energy; left out: none is known."""
     unique: _builtins.bool
-    """left out: not known"""
+    """Whether no other values are as good; left out: not known."""
     steps: _builtins.int
+    """Steps that the search took."""
     seconds: _builtins.float
+    """Seconds of the clock that the answer took."""
     proof: _builtins.str
-    """that it is infeasible, in the DRAT format; left out: not asked for"""
+    """That the row is infeasible, in the DRAT format; left out: not asked for."""
     ended: Global___Ended.ValueType
+    """Why the search ended."""
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
-        """left out when infeasible"""
+        """The best values found, by variable; left out when infeasible."""
 
     @_builtins.property
-    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermEnergy]: ...
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermEnergy]:
+        """What each weighted term adds to the energy."""
+
     @_builtins.property
-    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]: ...
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """What was checked, term by term."""
+
     @_builtins.property
-    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___Flag.ValueType]: ...
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___Flag.ValueType]:
+        """Circumstances; none: nothing special."""
+
     @_builtins.property
-    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]: ...
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
+        """Other answers, best first; only when asked for."""
+
     @_builtins.property
-    def conflict(self) -> Global___Conflict: ...
+    def conflict(self) -> Global___Conflict:
+        """Why there is no answer; empty unless the row is infeasible and an explanation was asked for."""
+
     @_builtins.property
     def runner_up(self) -> Global___RunnerUp:
-        """left out: not asked for, or there is none"""
+        """Left out: not asked for, or there is none."""
 
     def __init__(
         self,

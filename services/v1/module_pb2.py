@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from services.v1 import kind_pb2 as basin_dot_v1_dot_kind__pb2
 from services.v1 import tensor_pb2 as basin_dot_v1_dot_tensor__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/module.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/tensor.proto\x1a\x14\x62\x61sin/v1/value.proto\"\x1f\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"\xdc\x01\n\x06Module\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x1b\n\x13required_by_default\x18\x03 \x01(\x08\x12\x12\n\ncalibrated\x18\x04 \x01(\x08\x12\x0e\n\x06\x61\x66\x66ine\x18\x05 \x01(\x08\x12\x12\n\nparameters\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x0f\n\x07\x64\x65\x63ides\x18\t \x01(\x08\x12\x10\n\x08proposes\x18\n \x01(\x08\x12\x15\n\rshared_memory\x18\x0b \x01(\x08\x12\x0f\n\x07\x61\x63\x63\x65pts\x18\x0c \x01(\x08J\x04\x08\x08\x10\t\"5\n\x10\x44\x65scribeResponse\x12!\n\x07modules\x18\x01 \x03(\x0b\x32\x10.basin.v1.Module\"o\n\x06\x44omain\x12\r\n\x05shape\x18\x01 \x03(\x04\x12(\n\x06\x66inite\x18\x02 \x01(\x0b\x32\x16.basin.v1.FiniteDomainH\x00\x12$\n\x04real\x18\x03 \x01(\x0b\x32\x14.basin.v1.RealDomainH\x00\x42\x06\n\x04kind\"V\n\x0c\x46initeDomain\x12\x1f\n\x06values\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Value\x12%\n\x07\x61llowed\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\"S\n\nRealDomain\x12!\n\x03low\x18\x01 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\"\n\x04high\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\"o\n\x07\x42inding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12$\n\x06params\x18\x02 \x01(\x0b\x32\x14.basin.v1.Assignment\x12!\n\x07\x64omains\x18\x03 \x03(\x0b\x32\x10.basin.v1.Domain\x12\r\n\x05names\x18\x04 \x03(\t\"\x8b\x01\n\x07\x46\x61\x63tors\x12+\n\x05sizes\x18\x01 \x03(\x0b\x32\x1c.basin.v1.Factors.SizesEntry\x12%\n\x07tensors\x18\x02 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x1a,\n\nSizesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x82\x01\n\x10StructureRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\x14\n\x0cknown_digest\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07_weight\"c\n\x11StructureResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\"\n\x07\x66\x61\x63tors\x18\x02 \x01(\x0b\x32\x11.basin.v1.Factors\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0cJ\x04\x08\x03\x10\x04\"{\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rwant_gradient\x18\x02 \x01(\x08\x12$\n\x06states\x18\x03 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12#\n\x04room\x18\x04 \x01(\x0b\x32\x15.basin.v1.SharedSlice\"\x1e\n\rRegionRequest\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"\xa5\x01\n\x0f\x45valuateRequest\x12$\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.BindingH\x00\x12 \n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0f.basin.v1.BatchH\x00\x12)\n\x06region\x18\x03 \x01(\x0b\x32\x17.basin.v1.RegionRequestH\x00\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07message\"I\n\x05Ready\x12\r\n\x05\x66loor\x18\x01 \x01(\x01\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x01(\x08\x12!\n\x05\x64type\x18\x03 \x01(\x0e\x32\x12.basin.v1.DataType\"|\n\x08\x45nergies\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x06\x65nergy\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\'\n\tgradients\x18\x03 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"\x85\x01\n\x06Region\x12\x0f\n\x07process\x18\x01 \x01(\x04\x12\x12\n\ndescriptor\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x11\n\x04\x61sks\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05tells\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x07\n\x05_asksB\x08\n\x06_tells\"\xa1\x01\n\x10\x45valuateResponse\x12 \n\x05ready\x18\x01 \x01(\x0b\x32\x0f.basin.v1.ReadyH\x00\x12&\n\x08\x65nergies\x18\x02 \x01(\x0b\x32\x12.basin.v1.EnergiesH\x00\x12\"\n\x06region\x18\x03 \x01(\x0b\x32\x10.basin.v1.RegionH\x00\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07message\",\n\tArguments\x12\x1f\n\x06values\x18\x01 \x03(\x0b\x32\x0f.basin.v1.Value\"\x82\x01\n\x0cJudgeRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\'\n\ncandidates\x18\x02 \x03(\x0b\x32\x13.basin.v1.Arguments\x12\x0f\n\x07\x61\x63\x63\x65pts\x18\x03 \x01(\x08\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"Z\n\x07Verdict\x12\x12\n\x05holds\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05parts\x18\x02 \x03(\t\x12\x15\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x08\n\x06_holdsB\x0b\n\t_accepted\"T\n\rJudgeResponse\x12#\n\x08verdicts\x18\x01 \x03(\x0b\x32\x11.basin.v1.Verdict\x12\x1e\n\x05ready\x18\x02 \x01(\x0b\x32\x0f.basin.v1.Ready\"\xb4\x01\n\x0eProposeRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\x11\n\tparticles\x18\x02 \x01(\x04\x12\"\n\x04keys\x18\x03 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12#\n\x05steps\x18\x04 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\x0c\n\x04lane\x18\x05 \x01(\x04\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"M\n\x0fProposeResponse\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x32\xd9\x02\n\rModuleService\x12\x41\n\x08\x44\x65scribe\x12\x19.basin.v1.DescribeRequest\x1a\x1a.basin.v1.DescribeResponse\x12\x44\n\tStructure\x12\x1a.basin.v1.StructureRequest\x1a\x1b.basin.v1.StructureResponse\x12\x45\n\x08\x45valuate\x12\x19.basin.v1.EvaluateRequest\x1a\x1a.basin.v1.EvaluateResponse(\x01\x30\x01\x12\x38\n\x05Judge\x12\x16.basin.v1.JudgeRequest\x1a\x17.basin.v1.JudgeResponse\x12>\n\x07Propose\x12\x18.basin.v1.ProposeRequest\x1a\x19.basin.v1.ProposeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/module.proto\x12\x08\x62\x61sin.v1\x1a\x13\x62\x61sin/v1/kind.proto\x1a\x15\x62\x61sin/v1/tensor.proto\x1a\x14\x62\x61sin/v1/value.proto\"\x1f\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"\x92\x01\n\x06Module\x12\x1c\n\x04kind\x18\x01 \x01(\x0b\x32\x0e.basin.v1.Kind\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x01(\x08\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65\x63ides\x18\x04 \x01(\x08\x12\x10\n\x08proposes\x18\x05 \x01(\x08\x12\x15\n\rshared_memory\x18\x06 \x01(\x08\x12\x0f\n\x07\x61\x63\x63\x65pts\x18\x07 \x01(\x08\"5\n\x10\x44\x65scribeResponse\x12!\n\x07modules\x18\x01 \x03(\x0b\x32\x10.basin.v1.Module\"o\n\x06\x44omain\x12\r\n\x05shape\x18\x01 \x03(\x04\x12(\n\x06\x66inite\x18\x02 \x01(\x0b\x32\x16.basin.v1.FiniteDomainH\x00\x12$\n\x04real\x18\x03 \x01(\x0b\x32\x14.basin.v1.RealDomainH\x00\x42\x06\n\x04kind\"V\n\x0c\x46initeDomain\x12\x1f\n\x06values\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Value\x12%\n\x07\x61llowed\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\"S\n\nRealDomain\x12!\n\x03low\x18\x01 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\"\n\x04high\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\"o\n\x07\x42inding\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12$\n\x06params\x18\x02 \x01(\x0b\x32\x14.basin.v1.Assignment\x12!\n\x07\x64omains\x18\x03 \x03(\x0b\x32\x10.basin.v1.Domain\x12\r\n\x05names\x18\x04 \x03(\t\"\x8b\x01\n\x07\x46\x61\x63tors\x12+\n\x05sizes\x18\x01 \x03(\x0b\x32\x1c.basin.v1.Factors.SizesEntry\x12%\n\x07tensors\x18\x02 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x1a,\n\nSizesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x82\x01\n\x10StructureRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\x14\n\x0cknown_digest\x18\x02 \x01(\t\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07_weight\"]\n\x11StructureResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\"\n\x07\x66\x61\x63tors\x18\x02 \x01(\x0b\x32\x11.basin.v1.Factors\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"{\n\x05\x42\x61tch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rwant_gradient\x18\x02 \x01(\x08\x12$\n\x06states\x18\x03 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12#\n\x04room\x18\x04 \x01(\x0b\x32\x15.basin.v1.SharedSlice\"\x1e\n\rRegionRequest\x12\r\n\x05\x62ytes\x18\x01 \x01(\x04\"\xa5\x01\n\x0f\x45valuateRequest\x12$\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.BindingH\x00\x12 \n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0f.basin.v1.BatchH\x00\x12)\n\x06region\x18\x03 \x01(\x0b\x32\x17.basin.v1.RegionRequestH\x00\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07message\"I\n\x05Ready\x12\r\n\x05\x66loor\x18\x01 \x01(\x01\x12\x0e\n\x06\x61\x66\x66ine\x18\x02 \x01(\x08\x12!\n\x05\x64type\x18\x03 \x01(\x0e\x32\x12.basin.v1.DataType\"|\n\x08\x45nergies\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12$\n\x06\x65nergy\x18\x02 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\'\n\tgradients\x18\x03 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"\x85\x01\n\x06Region\x12\x0f\n\x07process\x18\x01 \x01(\x04\x12\x12\n\ndescriptor\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x11\n\x04\x61sks\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\x05tells\x18\x06 \x01(\x04H\x01\x88\x01\x01\x42\x07\n\x05_asksB\x08\n\x06_tells\"\xa1\x01\n\x10\x45valuateResponse\x12 \n\x05ready\x18\x01 \x01(\x0b\x32\x0f.basin.v1.ReadyH\x00\x12&\n\x08\x65nergies\x18\x02 \x01(\x0b\x32\x12.basin.v1.EnergiesH\x00\x12\"\n\x06region\x18\x03 \x01(\x0b\x32\x10.basin.v1.RegionH\x00\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\t\n\x07message\",\n\tArguments\x12\x1f\n\x06values\x18\x01 \x03(\x0b\x32\x0f.basin.v1.Value\"\x82\x01\n\x0cJudgeRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\'\n\ncandidates\x18\x02 \x03(\x0b\x32\x13.basin.v1.Arguments\x12\x0f\n\x07\x61\x63\x63\x65pts\x18\x03 \x01(\x08\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"Z\n\x07Verdict\x12\x12\n\x05holds\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\r\n\x05parts\x18\x02 \x03(\t\x12\x15\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x08\n\x06_holdsB\x0b\n\t_accepted\"T\n\rJudgeResponse\x12#\n\x08verdicts\x18\x01 \x03(\x0b\x32\x11.basin.v1.Verdict\x12\x1e\n\x05ready\x18\x02 \x01(\x0b\x32\x0f.basin.v1.Ready\"\xb4\x01\n\x0eProposeRequest\x12\"\n\x07\x62inding\x18\x01 \x01(\x0b\x32\x11.basin.v1.Binding\x12\x11\n\tparticles\x18\x02 \x01(\x04\x12\"\n\x04keys\x18\x03 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12#\n\x05steps\x18\x04 \x01(\x0b\x32\x14.basin.v1.TensorSpec\x12\x0c\n\x04lane\x18\x05 \x01(\x04\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"M\n\x0fProposeResponse\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.basin.v1.TensorSpec\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x32\xd9\x02\n\rModuleService\x12\x41\n\x08\x44\x65scribe\x12\x19.basin.v1.DescribeRequest\x1a\x1a.basin.v1.DescribeResponse\x12\x44\n\tStructure\x12\x1a.basin.v1.StructureRequest\x1a\x1b.basin.v1.StructureResponse\x12\x45\n\x08\x45valuate\x12\x19.basin.v1.EvaluateRequest\x1a\x1a.basin.v1.EvaluateResponse(\x01\x30\x01\x12\x38\n\x05Judge\x12\x16.basin.v1.JudgeRequest\x1a\x17.basin.v1.JudgeResponse\x12>\n\x07Propose\x12\x18.basin.v1.ProposeRequest\x1a\x19.basin.v1.ProposeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,54 +36,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FACTORS_SIZESENTRY']._loaded_options = None
   _globals['_FACTORS_SIZESENTRY']._serialized_options = b'8\001'
-  _globals['_DESCRIBEREQUEST']._serialized_start=80
-  _globals['_DESCRIBEREQUEST']._serialized_end=111
-  _globals['_MODULE']._serialized_start=114
-  _globals['_MODULE']._serialized_end=334
-  _globals['_DESCRIBERESPONSE']._serialized_start=336
-  _globals['_DESCRIBERESPONSE']._serialized_end=389
-  _globals['_DOMAIN']._serialized_start=391
-  _globals['_DOMAIN']._serialized_end=502
-  _globals['_FINITEDOMAIN']._serialized_start=504
-  _globals['_FINITEDOMAIN']._serialized_end=590
-  _globals['_REALDOMAIN']._serialized_start=592
-  _globals['_REALDOMAIN']._serialized_end=675
-  _globals['_BINDING']._serialized_start=677
-  _globals['_BINDING']._serialized_end=788
-  _globals['_FACTORS']._serialized_start=791
-  _globals['_FACTORS']._serialized_end=930
-  _globals['_FACTORS_SIZESENTRY']._serialized_start=886
-  _globals['_FACTORS_SIZESENTRY']._serialized_end=930
-  _globals['_STRUCTUREREQUEST']._serialized_start=933
-  _globals['_STRUCTUREREQUEST']._serialized_end=1063
-  _globals['_STRUCTURERESPONSE']._serialized_start=1065
-  _globals['_STRUCTURERESPONSE']._serialized_end=1164
-  _globals['_BATCH']._serialized_start=1166
-  _globals['_BATCH']._serialized_end=1289
-  _globals['_REGIONREQUEST']._serialized_start=1291
-  _globals['_REGIONREQUEST']._serialized_end=1321
-  _globals['_EVALUATEREQUEST']._serialized_start=1324
-  _globals['_EVALUATEREQUEST']._serialized_end=1489
-  _globals['_READY']._serialized_start=1491
-  _globals['_READY']._serialized_end=1564
-  _globals['_ENERGIES']._serialized_start=1566
-  _globals['_ENERGIES']._serialized_end=1690
-  _globals['_REGION']._serialized_start=1693
-  _globals['_REGION']._serialized_end=1826
-  _globals['_EVALUATERESPONSE']._serialized_start=1829
-  _globals['_EVALUATERESPONSE']._serialized_end=1990
-  _globals['_ARGUMENTS']._serialized_start=1992
-  _globals['_ARGUMENTS']._serialized_end=2036
-  _globals['_JUDGEREQUEST']._serialized_start=2039
-  _globals['_JUDGEREQUEST']._serialized_end=2169
-  _globals['_VERDICT']._serialized_start=2171
-  _globals['_VERDICT']._serialized_end=2261
-  _globals['_JUDGERESPONSE']._serialized_start=2263
-  _globals['_JUDGERESPONSE']._serialized_end=2347
-  _globals['_PROPOSEREQUEST']._serialized_start=2350
-  _globals['_PROPOSEREQUEST']._serialized_end=2530
-  _globals['_PROPOSERESPONSE']._serialized_start=2532
-  _globals['_PROPOSERESPONSE']._serialized_end=2609
-  _globals['_MODULESERVICE']._serialized_start=2612
-  _globals['_MODULESERVICE']._serialized_end=2957
+  _globals['_DESCRIBEREQUEST']._serialized_start=101
+  _globals['_DESCRIBEREQUEST']._serialized_end=132
+  _globals['_MODULE']._serialized_start=135
+  _globals['_MODULE']._serialized_end=281
+  _globals['_DESCRIBERESPONSE']._serialized_start=283
+  _globals['_DESCRIBERESPONSE']._serialized_end=336
+  _globals['_DOMAIN']._serialized_start=338
+  _globals['_DOMAIN']._serialized_end=449
+  _globals['_FINITEDOMAIN']._serialized_start=451
+  _globals['_FINITEDOMAIN']._serialized_end=537
+  _globals['_REALDOMAIN']._serialized_start=539
+  _globals['_REALDOMAIN']._serialized_end=622
+  _globals['_BINDING']._serialized_start=624
+  _globals['_BINDING']._serialized_end=735
+  _globals['_FACTORS']._serialized_start=738
+  _globals['_FACTORS']._serialized_end=877
+  _globals['_FACTORS_SIZESENTRY']._serialized_start=833
+  _globals['_FACTORS_SIZESENTRY']._serialized_end=877
+  _globals['_STRUCTUREREQUEST']._serialized_start=880
+  _globals['_STRUCTUREREQUEST']._serialized_end=1010
+  _globals['_STRUCTURERESPONSE']._serialized_start=1012
+  _globals['_STRUCTURERESPONSE']._serialized_end=1105
+  _globals['_BATCH']._serialized_start=1107
+  _globals['_BATCH']._serialized_end=1230
+  _globals['_REGIONREQUEST']._serialized_start=1232
+  _globals['_REGIONREQUEST']._serialized_end=1262
+  _globals['_EVALUATEREQUEST']._serialized_start=1265
+  _globals['_EVALUATEREQUEST']._serialized_end=1430
+  _globals['_READY']._serialized_start=1432
+  _globals['_READY']._serialized_end=1505
+  _globals['_ENERGIES']._serialized_start=1507
+  _globals['_ENERGIES']._serialized_end=1631
+  _globals['_REGION']._serialized_start=1634
+  _globals['_REGION']._serialized_end=1767
+  _globals['_EVALUATERESPONSE']._serialized_start=1770
+  _globals['_EVALUATERESPONSE']._serialized_end=1931
+  _globals['_ARGUMENTS']._serialized_start=1933
+  _globals['_ARGUMENTS']._serialized_end=1977
+  _globals['_JUDGEREQUEST']._serialized_start=1980
+  _globals['_JUDGEREQUEST']._serialized_end=2110
+  _globals['_VERDICT']._serialized_start=2112
+  _globals['_VERDICT']._serialized_end=2202
+  _globals['_JUDGERESPONSE']._serialized_start=2204
+  _globals['_JUDGERESPONSE']._serialized_end=2288
+  _globals['_PROPOSEREQUEST']._serialized_start=2291
+  _globals['_PROPOSEREQUEST']._serialized_end=2471
+  _globals['_PROPOSERESPONSE']._serialized_start=2473
+  _globals['_PROPOSERESPONSE']._serialized_end=2550
+  _globals['_MODULESERVICE']._serialized_start=2553
+  _globals['_MODULESERVICE']._serialized_end=2898
 # @@protoc_insertion_point(module_scope)

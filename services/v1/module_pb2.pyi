@@ -3,6 +3,7 @@
 isort:skip_file
 The service of a process that hosts energy terms. Stateless between streams."""
 
+from services.v1 import kind_pb2 as _kind_pb2
 from services.v1 import tensor_pb2 as _tensor_pb2
 from services.v1 import value_pb2 as _value_pb2
 from collections import abc as _abc
@@ -22,11 +23,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DescribeRequest(_message.Message):
+    """Asks what is hosted."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """empty: all"""
+    """The name of one kind; empty: all."""
     def __init__(
         self,
         *,
@@ -42,57 +45,49 @@ Global___DescribeRequest: _TypeAlias = DescribeRequest  # noqa: Y015
 
 @_typing.final
 class Module(_message.Message):
-    """A hosted kind of term."""
+    """A kind that is hosted here."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
-    ABOUT_FIELD_NUMBER: _builtins.int
-    REQUIRED_BY_DEFAULT_FIELD_NUMBER: _builtins.int
-    CALIBRATED_FIELD_NUMBER: _builtins.int
     AFFINE_FIELD_NUMBER: _builtins.int
-    PARAMETERS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     DECIDES_FIELD_NUMBER: _builtins.int
     PROPOSES_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
     ACCEPTS_FIELD_NUMBER: _builtins.int
-    kind: _builtins.str
-    about: _builtins.str
-    required_by_default: _builtins.bool
-    calibrated: _builtins.bool
     affine: _builtins.bool
-    """in each finite site: the gradient is the exact table of single changes"""
-    parameters: _builtins.str
-    """JSON Schema"""
+    """Whether, in each finite site, the gradient is the exact table of single changes."""
     version: _builtins.str
-    """changes when the term computes something else"""
+    """Changes when the term may compute something else: with its source, that of its helpers, and its
+    weights; empty: not known.
+    """
     decides: _builtins.bool
-    """can say of plain values whether they hold"""
+    """Whether it can say of plain values if they hold."""
     proposes: _builtins.bool
-    """may know states worth starting from"""
+    """Whether it may know states worth starting from."""
     shared_memory: _builtins.bool
-    """its host shares memory with callers on the same machine"""
+    """Whether its host shares memory with callers on the same machine."""
     accepts: _builtins.bool
-    """has an acceptance band: an answer outside is not stood by"""
+    """Whether it has an acceptance band: an answer outside is not stood by."""
+    @_builtins.property
+    def kind(self) -> _kind_pb2.Kind:
+        """What any service tells of it."""
+
     def __init__(
         self,
         *,
-        kind: _builtins.str = ...,
-        about: _builtins.str = ...,
-        required_by_default: _builtins.bool = ...,
-        calibrated: _builtins.bool = ...,
+        kind: _kind_pb2.Kind | None = ...,
         affine: _builtins.bool = ...,
-        parameters: _builtins.str = ...,
         version: _builtins.str = ...,
         decides: _builtins.bool = ...,
         proposes: _builtins.bool = ...,
         shared_memory: _builtins.bool = ...,
         accepts: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "accepts", b"accepts", "affine", b"affine", "calibrated", b"calibrated", "decides", b"decides", "kind", b"kind", "parameters", b"parameters", "proposes", b"proposes", "required_by_default", b"required_by_default", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "kind", b"kind", "proposes", b"proposes", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,11 +95,15 @@ Global___Module: _TypeAlias = Module  # noqa: Y015
 
 @_typing.final
 class DescribeResponse(_message.Message):
+    """What is hosted."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODULES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def modules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Module]: ...
+    def modules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Module]:
+        """One for each kind that was asked for."""
+
     def __init__(
         self,
         *,
@@ -128,11 +127,17 @@ class Domain(_message.Message):
     FINITE_FIELD_NUMBER: _builtins.int
     REAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Sites along each axis, outermost first; empty: one site."""
+
     @_builtins.property
-    def finite(self) -> Global___FiniteDomain: ...
+    def finite(self) -> Global___FiniteDomain:
+        """One of finitely many values."""
+
     @_builtins.property
-    def real(self) -> Global___RealDomain: ...
+    def real(self) -> Global___RealDomain:
+        """A real number."""
+
     def __init__(
         self,
         *,
@@ -152,17 +157,19 @@ Global___Domain: _TypeAlias = Domain  # noqa: Y015
 
 @_typing.final
 class FiniteDomain(_message.Message):
+    """Sites that each take one of the same values."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     ALLOWED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _value_pb2.Value:
-        """a list"""
+        """The values: a list."""
 
     @_builtins.property
     def allowed(self) -> _tensor_pb2.TensorSpec:
-        """(rows, *shape, values) bool"""
+        """Which are allowed where: (rows, *shape, values) bool."""
 
     def __init__(
         self,
@@ -180,16 +187,20 @@ Global___FiniteDomain: _TypeAlias = FiniteDomain  # noqa: Y015
 
 @_typing.final
 class RealDomain(_message.Message):
+    """Sites that are real numbers between two edges."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def low(self) -> _tensor_pb2.TensorSpec:
-        """(rows, *shape) float64"""
+        """The lower edges: (rows, *shape) float64, -inf where there is none."""
 
     @_builtins.property
-    def high(self) -> _tensor_pb2.TensorSpec: ...
+    def high(self) -> _tensor_pb2.TensorSpec:
+        """The upper edges: (rows, *shape) float64, inf where there is none."""
+
     def __init__(
         self,
         *,
@@ -215,13 +226,18 @@ class Binding(_message.Message):
     DOMAINS_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
+    """The name of its kind."""
     @_builtins.property
-    def params(self) -> _value_pb2.Assignment: ...
+    def params(self) -> _value_pb2.Assignment:
+        """Its parameters, by name."""
+
     @_builtins.property
-    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Domain]: ...
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Domain]:
+        """One for each entry of its scope, in order."""
+
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """of the variables of the scope, for what the term tells; or none"""
+        """Of the variables of the scope, in order, for what the term says in words; or none."""
 
     def __init__(
         self,
@@ -241,7 +257,7 @@ Global___Binding: _TypeAlias = Binding  # noqa: Y015
 
 @_typing.final
 class Factors(_message.Message):
-    """Explicit structure as named arrays and counts: groups, clauses, tables, linear sums, hidden sites."""
+    """Explicit structure: groups, clauses, tables, linear sums, hidden sites."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,9 +284,13 @@ class Factors(_message.Message):
     SIZES_FIELD_NUMBER: _builtins.int
     TENSORS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def sizes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def sizes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Counts, by name."""
+
     @_builtins.property
-    def tensors(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]: ...
+    def tensors(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
+        """Columns of one axis, by name."""
+
     def __init__(
         self,
         *,
@@ -287,6 +307,8 @@ Global___Factors: _TypeAlias = Factors  # noqa: Y015
 
 @_typing.final
 class StructureRequest(_message.Message):
+    """Asks for the structure of a term."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BINDING_FIELD_NUMBER: _builtins.int
@@ -294,13 +316,17 @@ class StructureRequest(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     known_digest: _builtins.str
-    """of the structure the caller has; empty: none"""
+    """The digest of the structure that the caller has; empty: none."""
     weight: _builtins.float
-    """of the term in the energy; left out: it is required"""
+    """Of the term in the energy; left out: it is required."""
     @_builtins.property
-    def binding(self) -> Global___Binding: ...
+    def binding(self) -> Global___Binding:
+        """The term."""
+
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
     def __init__(
         self,
         *,
@@ -321,19 +347,23 @@ Global___StructureRequest: _TypeAlias = StructureRequest  # noqa: Y015
 
 @_typing.final
 class StructureResponse(_message.Message):
+    """The structure of a term."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTORS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
-    """of the structure; empty: the term has none"""
+    """Of the structure; empty: the term has none."""
     @_builtins.property
     def factors(self) -> Global___Factors:
-        """left out when there is none, or when known_digest is still right"""
+        """Left out when there is none, or when known_digest is still right."""
 
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
     def __init__(
         self,
         *,
@@ -351,7 +381,7 @@ Global___StructureResponse: _TypeAlias = StructureResponse  # noqa: Y015
 
 @_typing.final
 class Batch(_message.Message):
-    """States to score: one tensor for each entry of the scope, (batch, *event)."""
+    """States to score."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -360,12 +390,16 @@ class Batch(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     ROOM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """Of the caller's choice; comes back with the energies."""
     want_gradient: _builtins.bool
+    """Whether to send gradients too."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]: ...
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
+        """One for each entry of the scope: (batch, *event)."""
+
     @_builtins.property
     def room(self) -> _tensor_pb2.SharedSlice:
-        """where energies and gradients go when they fit; left out: in line"""
+        """Where energies and gradients go when they fit; left out: in line."""
 
     def __init__(
         self,
@@ -391,6 +425,7 @@ class RegionRequest(_message.Message):
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
+    """How much, in bytes."""
     def __init__(
         self,
         *,
@@ -406,6 +441,8 @@ Global___RegionRequest: _TypeAlias = RegionRequest  # noqa: Y015
 
 @_typing.final
 class EvaluateRequest(_message.Message):
+    """One request of a stream."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BINDING_FIELD_NUMBER: _builtins.int
@@ -413,13 +450,21 @@ class EvaluateRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def binding(self) -> Global___Binding: ...
+    def binding(self) -> Global___Binding:
+        """Binds the term: the first message."""
+
     @_builtins.property
-    def batch(self) -> Global___Batch: ...
+    def batch(self) -> Global___Batch:
+        """Asks for energies."""
+
     @_builtins.property
-    def region(self) -> Global___RegionRequest: ...
+    def region(self) -> Global___RegionRequest:
+        """Asks for memory to share."""
+
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message that are not in shared memory."""
+
     def __init__(
         self,
         *,
@@ -448,11 +493,11 @@ class Ready(_message.Message):
     AFFINE_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     floor: _builtins.float
-    """proved lower bound of the energy"""
+    """A proved lower bound of the energy; -inf: none is known."""
     affine: _builtins.bool
-    """as in Module, for these parameters and domains"""
+    """As in Module, for these parameters and domains."""
     dtype: _tensor_pb2.DataType.ValueType
-    """of the states it is handed; left out: float32"""
+    """Of the states it is handed; not said: float32."""
     def __init__(
         self,
         *,
@@ -479,15 +524,16 @@ class Energies(_message.Message):
     GRADIENTS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """That of the batch."""
     seconds: _builtins.float
-    """spent in the term"""
+    """Seconds that were spent in the term."""
     @_builtins.property
     def energy(self) -> _tensor_pb2.TensorSpec:
         """(batch,)"""
 
     @_builtins.property
     def gradients(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
-        """one for each state tensor, when asked for"""
+        """One for each state tensor, of its shape, when asked for."""
 
     def __init__(
         self,
@@ -521,16 +567,21 @@ class Region(_message.Message):
     ASKS_FIELD_NUMBER: _builtins.int
     TELLS_FIELD_NUMBER: _builtins.int
     process: _builtins.int
+    """The number of the host's process."""
     descriptor: _builtins.int
+    """The number of the file in that process."""
     bytes: _builtins.int
-    """0: the host shares no memory, or none of this size; tensors go in line"""
+    """How much there is; 0: the host shares no memory, or none of this size, and tensors go in line."""
     token: _builtins.bytes
+    """The first bytes of the file."""
     asks: _builtins.int
-    """Pipes of the host, beside the memory: a batch written into `asks` is answered in `tells`, one at
-    a time, in messages of at most 4096 bytes. One byte 0 says: ask the same on the stream.
-    descriptors, opened as that of the memory is; left out: none
+    """The descriptor of a pipe, opened as the memory is: a batch written into it is answered in
+    `tells`, one at a time, in messages of at most 4096 bytes; left out: none.
     """
     tells: _builtins.int
+    """The descriptor of the pipe of answers; one byte 0 in it says: ask the same on the stream. Left
+    out: none.
+    """
     def __init__(
         self,
         *,
@@ -558,6 +609,8 @@ Global___Region: _TypeAlias = Region  # noqa: Y015
 
 @_typing.final
 class EvaluateResponse(_message.Message):
+    """One response of a stream."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     READY_FIELD_NUMBER: _builtins.int
@@ -565,13 +618,21 @@ class EvaluateResponse(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def ready(self) -> Global___Ready: ...
+    def ready(self) -> Global___Ready:
+        """To a binding."""
+
     @_builtins.property
-    def energies(self) -> Global___Energies: ...
+    def energies(self) -> Global___Energies:
+        """To a batch."""
+
     @_builtins.property
-    def region(self) -> Global___Region: ...
+    def region(self) -> Global___Region:
+        """To a request for memory."""
+
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message that are not in shared memory."""
+
     def __init__(
         self,
         *,
@@ -592,13 +653,15 @@ Global___EvaluateResponse: _TypeAlias = EvaluateResponse  # noqa: Y015
 
 @_typing.final
 class Arguments(_message.Message):
-    """Plain values, one for each entry of the scope."""
+    """Plain values of one candidate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]: ...
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]:
+        """One for each entry of the scope, in order."""
+
     def __init__(
         self,
         *,
@@ -614,6 +677,8 @@ Global___Arguments: _TypeAlias = Arguments  # noqa: Y015
 
 @_typing.final
 class JudgeRequest(_message.Message):
+    """Asks for judgement of plain values."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BINDING_FIELD_NUMBER: _builtins.int
@@ -621,17 +686,21 @@ class JudgeRequest(_message.Message):
     ACCEPTS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     accepts: _builtins.bool
-    """Say too which candidates lie inside the acceptance band: one candidate for each row of the
-    domains, which are those under the evidence.
+    """Whether to say which candidates lie inside the acceptance band, too: one candidate for each row
+    of the domains, which are those under the evidence.
     """
     @_builtins.property
-    def binding(self) -> Global___Binding: ...
+    def binding(self) -> Global___Binding:
+        """The term."""
+
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arguments]:
         """None: only whether the binding makes sense; without domains too, only whether its parameters do."""
 
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
     def __init__(
         self,
         *,
@@ -658,12 +727,12 @@ class Verdict(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     holds: _builtins.bool
-    """left out: the term can only be scored"""
+    """Whether it holds; left out: the term cannot say."""
     accepted: _builtins.bool
-    """inside the acceptance band; left out: not asked, or there is none"""
+    """Whether it lies inside the acceptance band; left out: not asked, or there is none."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """which parts fail, in words"""
+        """Which parts fail, in words; none where it holds."""
 
     def __init__(
         self,
@@ -689,16 +758,20 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class JudgeResponse(_message.Message):
+    """The judgement."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICTS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]:
-        """one for each candidate"""
+        """One for each candidate, in order."""
 
     @_builtins.property
-    def ready(self) -> Global___Ready: ...
+    def ready(self) -> Global___Ready:
+        """What the term is for this binding; left out where no domains were sent."""
+
     def __init__(
         self,
         *,
@@ -715,6 +788,8 @@ Global___JudgeResponse: _TypeAlias = JudgeResponse  # noqa: Y015
 
 @_typing.final
 class ProposeRequest(_message.Message):
+    """Asks for states worth starting from."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BINDING_FIELD_NUMBER: _builtins.int
@@ -724,20 +799,25 @@ class ProposeRequest(_message.Message):
     LANE_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     particles: _builtins.int
-    """states for each row of the domains"""
+    """States for each row of the domains, at least 1."""
     lane: _builtins.int
+    """The lane of the stream."""
     @_builtins.property
-    def binding(self) -> Global___Binding: ...
+    def binding(self) -> Global___Binding:
+        """The term."""
+
     @_builtins.property
     def keys(self) -> _tensor_pb2.TensorSpec:
-        """(rows,) int64: the key of each row of the random stream, seed included"""
+        """The key of each row of the random stream, seed included: (rows,) int64."""
 
     @_builtins.property
     def steps(self) -> _tensor_pb2.TensorSpec:
-        """(rows,) int64: where each row stands in it"""
+        """Where each row stands in it: (rows,) int64."""
 
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
     def __init__(
         self,
         *,
@@ -758,16 +838,20 @@ Global___ProposeRequest: _TypeAlias = ProposeRequest  # noqa: Y015
 
 @_typing.final
 class ProposeResponse(_message.Message):
+    """States worth starting from."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     STATES_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
-        """(rows * particles, *event) for each entry of the scope, or none"""
+        """One for each entry of the scope: (rows * particles, *event); none: the term knows none."""
 
     @_builtins.property
-    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
     def __init__(
         self,
         *,

@@ -28,7 +28,7 @@ class Finite(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _value_pb2.Value:
-        """a list"""
+        """The values: a list of at least one, each once."""
 
     def __init__(
         self,
@@ -45,14 +45,16 @@ Global___Finite: _TypeAlias = Finite  # noqa: Y015
 
 @_typing.final
 class Real(_message.Message):
-    """Sites that are real numbers between two edges; an edge left out is infinite."""
+    """Sites that are real numbers between two edges."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     low: _builtins.float
+    """The lower edge; left out: none."""
     high: _builtins.float
+    """The upper edge; left out: none."""
     def __init__(
         self,
         *,
@@ -85,12 +87,19 @@ class Variable(_message.Message):
     FINITE_FIELD_NUMBER: _builtins.int
     REAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """An identifier, once in a query."""
     @_builtins.property
-    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Sites along each axis, outermost first; empty: one site."""
+
     @_builtins.property
-    def finite(self) -> Global___Finite: ...
+    def finite(self) -> Global___Finite:
+        """One of finitely many values."""
+
     @_builtins.property
-    def real(self) -> Global___Real: ...
+    def real(self) -> Global___Real:
+        """A real number."""
+
     def __init__(
         self,
         *,
@@ -122,17 +131,21 @@ class Term(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
+    """The kind, such as "discrete.all_different"."""
     required: _builtins.bool
-    """left out: what the kind says"""
+    """Whether the term is a rule that must hold; left out: what the kind says."""
     weight: _builtins.float
-    """left out: 1"""
+    """What the energy is multiplied by, above 0; left out: 1."""
     name: _builtins.str
+    """What answers call the term, and sessions drop it by; left out: its kind."""
     @_builtins.property
     def scope(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """variables or views of them, such as "grid[0, :]" """
+        """Variables or views of them, such as "grid[0, :]", in the order in which the kind names them."""
 
     @_builtins.property
-    def params(self) -> _value_pb2.Assignment: ...
+    def params(self) -> _value_pb2.Assignment:
+        """The parameters of the kind, by name; DescribeKind tells which there are."""
+
     def __init__(
         self,
         *,
@@ -164,7 +177,7 @@ Global___Term: _TypeAlias = Term  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
-    """How long to search, and with how many particles; a field left out takes its default."""
+    """How long to search, and with how many particles."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,9 +186,15 @@ class Budget(_message.Message):
     PARTICLES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     seconds: _builtins.float
+    """Seconds of the clock for all rows, preparation included; left out: no limit but the deadline of
+    the call.
+    """
     seed: _builtins.int
+    """Of all randomness; left out: 0."""
     particles: _builtins.int
+    """States of each row that are searched side by side; left out: 64."""
     steps: _builtins.int
+    """Steps of the search, at least 1; left out: no limit."""
     def __init__(
         self,
         *,
@@ -209,7 +228,7 @@ Global___Budget: _TypeAlias = Budget  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
-    """The whole question; each entry of `evidence` is one row, and none means one empty row."""
+    """The whole question."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -218,13 +237,23 @@ class Query(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def variables(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variable]: ...
+    def variables(self) -> _containers.RepeatedCompositeFieldContainer[Global___Variable]:
+        """At least one."""
+
     @_builtins.property
-    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]: ...
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Term]:
+        """What is summed; none: every state costs 0."""
+
     @_builtins.property
-    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Assignment]: ...
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Assignment]:
+        """Values that are given, by variable, nested as its shape, null where open. Each entry is one row
+        and gets one answer; none means one row without evidence.
+        """
+
     @_builtins.property
-    def budget(self) -> Global___Budget: ...
+    def budget(self) -> Global___Budget:
+        """Left out: all defaults."""
+
     def __init__(
         self,
         *,
@@ -249,47 +278,33 @@ class Options(_message.Message):
 
     PROVE_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
-    EXPLAIN_FIELD_NUMBER: _builtins.int
-    SCORE_FIELD_NUMBER: _builtins.int
-    DIFFER_FIELD_NUMBER: _builtins.int
     DISTANCE_FIELD_NUMBER: _builtins.int
     MINIMIZER_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     prove: _builtins.bool
-    """go on until the answer is proved least, and unique or not"""
+    """Whether to go on until the answer is proved least, and unique or not."""
     alternatives: _builtins.int
-    """how many other answers to look for"""
-    explain: _builtins.bool
-    """when infeasible: which evidence and rules clash, and the smallest repair;"""
-    score: _builtins.bool
-    """else the runner-up
-    no search: energy, findings and bound of the values given
-    """
+    """How many other answers to look for."""
     distance: _builtins.int
-    """sites in which alternatives differ, from all others; left out: 1"""
+    """Sites in which alternatives differ, from the answer and from each other; left out: 1."""
     minimizer: _builtins.str
-    """by name, such as "cp_sat"; left out: the portfolio picks"""
+    """How to search, by name, such as "cp_sat" (GetServiceInfo lists the names); left out: the
+    portfolio picks.
+    """
     proof: _builtins.bool
-    """when infeasible, and only clauses are asked for: the proof, as DRAT"""
-    @_builtins.property
-    def differ(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """variables in which the runner-up of explain differs; none: in any"""
-
+    """When infeasible, and only clauses are asked for: whether to write the proof, as DRAT."""
     def __init__(
         self,
         *,
         prove: _builtins.bool = ...,
         alternatives: _builtins.int = ...,
-        explain: _builtins.bool = ...,
-        score: _builtins.bool = ...,
-        differ: _abc.Iterable[_builtins.str] | None = ...,
         distance: _builtins.int | None = ...,
         minimizer: _builtins.str | None = ...,
         proof: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "distance", b"distance", "minimizer", b"minimizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "alternatives", b"alternatives", "differ", b"differ", "distance", b"distance", "explain", b"explain", "minimizer", b"minimizer", "proof", b"proof", "prove", b"prove", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "alternatives", b"alternatives", "distance", b"distance", "minimizer", b"minimizer", "proof", b"proof", "prove", b"prove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
     _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015

@@ -5,7 +5,6 @@ import warnings
 
 from services.v1 import reasoner_pb2 as basin_dot_v1_dot_reasoner__pb2
 from services.v1 import sample_pb2 as basin_dot_v1_dot_sample__pb2
-from services.v1 import session_pb2 as basin_dot_v1_dot_session__pb2
 
 GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
@@ -28,7 +27,9 @@ if _version_not_supported:
 
 
 class ReasonerServiceStub(object):
-    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it.
+    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it. A call that
+    fails carries a google.rpc.Status: an ErrorInfo with a stable reason, and a BadRequest with every
+    mistake, its place and its remedy.
     """
 
     def __init__(self, channel):
@@ -62,31 +63,6 @@ class ReasonerServiceStub(object):
                 request_serializer=basin_dot_v1_dot_sample__pb2.SampleRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_sample__pb2.SampleResponse.FromString,
                 _registered_method=True)
-        self.Session = channel.stream_stream(
-                '/basin.v1.ReasonerService/Session',
-                request_serializer=basin_dot_v1_dot_session__pb2.SessionRequest.SerializeToString,
-                response_deserializer=basin_dot_v1_dot_session__pb2.SessionResponse.FromString,
-                _registered_method=True)
-        self.OpenSession = channel.unary_unary(
-                '/basin.v1.ReasonerService/OpenSession',
-                request_serializer=basin_dot_v1_dot_session__pb2.OpenSessionRequest.SerializeToString,
-                response_deserializer=basin_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
-                _registered_method=True)
-        self.Change = channel.unary_unary(
-                '/basin.v1.ReasonerService/Change',
-                request_serializer=basin_dot_v1_dot_session__pb2.ChangeRequest.SerializeToString,
-                response_deserializer=basin_dot_v1_dot_session__pb2.ChangeResponse.FromString,
-                _registered_method=True)
-        self.Resolve = channel.unary_unary(
-                '/basin.v1.ReasonerService/Resolve',
-                request_serializer=basin_dot_v1_dot_session__pb2.ResolveRequest.SerializeToString,
-                response_deserializer=basin_dot_v1_dot_session__pb2.ResolveResponse.FromString,
-                _registered_method=True)
-        self.CloseSession = channel.unary_unary(
-                '/basin.v1.ReasonerService/CloseSession',
-                request_serializer=basin_dot_v1_dot_session__pb2.CloseSessionRequest.SerializeToString,
-                response_deserializer=basin_dot_v1_dot_session__pb2.CloseSessionResponse.FromString,
-                _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/basin.v1.ReasonerService/ListKinds',
                 request_serializer=basin_dot_v1_dot_reasoner__pb2.ListKindsRequest.SerializeToString,
@@ -97,10 +73,17 @@ class ReasonerServiceStub(object):
                 request_serializer=basin_dot_v1_dot_reasoner__pb2.DescribeKindRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_reasoner__pb2.DescribeKindResponse.FromString,
                 _registered_method=True)
+        self.GetServiceInfo = channel.unary_unary(
+                '/basin.v1.ReasonerService/GetServiceInfo',
+                request_serializer=basin_dot_v1_dot_reasoner__pb2.GetServiceInfoRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_reasoner__pb2.GetServiceInfoResponse.FromString,
+                _registered_method=True)
 
 
 class ReasonerServiceServicer(object):
-    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it.
+    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it. A call that
+    fails carries a google.rpc.Status: an ErrorInfo with a stable reason, and a BadRequest with every
+    mistake, its place and its remedy.
     """
 
     def Solve(self, request, context):
@@ -112,7 +95,7 @@ class ReasonerServiceServicer(object):
 
     def SolveStream(self, request, context):
         """Progress while it searches, and each row's result as soon as it is there, in any order: what is
-        asked beside an answer (alternatives, explain, prove) comes when all searches have ended.
+        asked beside an answer (alternatives, prove, proof) comes when all searches have ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,8 +109,8 @@ class ReasonerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Why: of a row without an answer the minimal conflict and the smallest repair, of any other the
-        runner-up and what it lost by.
+        """Answers and why: of a row without an answer the minimal conflict and the smallest repair, of any
+        other the runner-up and what it lost by.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,43 +123,8 @@ class ReasonerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Session(self, request_iterator, context):
-        """A session as one stream: it ends with the stream.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def OpenSession(self, request, context):
-        """The same in single calls, for callers behind a proxy that cannot stream.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Change(self, request, context):
-        """Adds and drops terms, and gives other evidence.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Resolve(self, request, context):
-        """The answer as things stand, from where the last one stood.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CloseSession(self, request, context):
-        """Ends a session before it expires.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListKinds(self, request, context):
-        """Every kind of term this service knows.
+        """Every kind of term this service knows, by name, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +132,13 @@ class ReasonerServiceServicer(object):
 
     def DescribeKind(self, request, context):
         """One kind of term.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServiceInfo(self, request, context):
+        """What the service is, and what it lets callers ask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,31 +172,6 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
                     request_deserializer=basin_dot_v1_dot_sample__pb2.SampleRequest.FromString,
                     response_serializer=basin_dot_v1_dot_sample__pb2.SampleResponse.SerializeToString,
             ),
-            'Session': grpc.stream_stream_rpc_method_handler(
-                    servicer.Session,
-                    request_deserializer=basin_dot_v1_dot_session__pb2.SessionRequest.FromString,
-                    response_serializer=basin_dot_v1_dot_session__pb2.SessionResponse.SerializeToString,
-            ),
-            'OpenSession': grpc.unary_unary_rpc_method_handler(
-                    servicer.OpenSession,
-                    request_deserializer=basin_dot_v1_dot_session__pb2.OpenSessionRequest.FromString,
-                    response_serializer=basin_dot_v1_dot_session__pb2.OpenSessionResponse.SerializeToString,
-            ),
-            'Change': grpc.unary_unary_rpc_method_handler(
-                    servicer.Change,
-                    request_deserializer=basin_dot_v1_dot_session__pb2.ChangeRequest.FromString,
-                    response_serializer=basin_dot_v1_dot_session__pb2.ChangeResponse.SerializeToString,
-            ),
-            'Resolve': grpc.unary_unary_rpc_method_handler(
-                    servicer.Resolve,
-                    request_deserializer=basin_dot_v1_dot_session__pb2.ResolveRequest.FromString,
-                    response_serializer=basin_dot_v1_dot_session__pb2.ResolveResponse.SerializeToString,
-            ),
-            'CloseSession': grpc.unary_unary_rpc_method_handler(
-                    servicer.CloseSession,
-                    request_deserializer=basin_dot_v1_dot_session__pb2.CloseSessionRequest.FromString,
-                    response_serializer=basin_dot_v1_dot_session__pb2.CloseSessionResponse.SerializeToString,
-            ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
                     request_deserializer=basin_dot_v1_dot_reasoner__pb2.ListKindsRequest.FromString,
@@ -252,6 +182,11 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
                     request_deserializer=basin_dot_v1_dot_reasoner__pb2.DescribeKindRequest.FromString,
                     response_serializer=basin_dot_v1_dot_reasoner__pb2.DescribeKindResponse.SerializeToString,
             ),
+            'GetServiceInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServiceInfo,
+                    request_deserializer=basin_dot_v1_dot_reasoner__pb2.GetServiceInfoRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_reasoner__pb2.GetServiceInfoResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'basin.v1.ReasonerService', rpc_method_handlers)
@@ -261,7 +196,9 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReasonerService(object):
-    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it.
+    """Answers queries. The deadline of a call bounds its search; cancelling a call stops it. A call that
+    fails carries a google.rpc.Status: an ErrorInfo with a stable reason, and a BadRequest with every
+    mistake, its place and its remedy.
     """
 
     @staticmethod
@@ -400,141 +337,6 @@ class ReasonerService(object):
             _registered_method=True)
 
     @staticmethod
-    def Session(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/basin.v1.ReasonerService/Session',
-            basin_dot_v1_dot_session__pb2.SessionRequest.SerializeToString,
-            basin_dot_v1_dot_session__pb2.SessionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def OpenSession(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/basin.v1.ReasonerService/OpenSession',
-            basin_dot_v1_dot_session__pb2.OpenSessionRequest.SerializeToString,
-            basin_dot_v1_dot_session__pb2.OpenSessionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Change(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/basin.v1.ReasonerService/Change',
-            basin_dot_v1_dot_session__pb2.ChangeRequest.SerializeToString,
-            basin_dot_v1_dot_session__pb2.ChangeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Resolve(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/basin.v1.ReasonerService/Resolve',
-            basin_dot_v1_dot_session__pb2.ResolveRequest.SerializeToString,
-            basin_dot_v1_dot_session__pb2.ResolveResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CloseSession(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/basin.v1.ReasonerService/CloseSession',
-            basin_dot_v1_dot_session__pb2.CloseSessionRequest.SerializeToString,
-            basin_dot_v1_dot_session__pb2.CloseSessionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def ListKinds(request,
             target,
             options=(),
@@ -578,6 +380,33 @@ class ReasonerService(object):
             '/basin.v1.ReasonerService/DescribeKind',
             basin_dot_v1_dot_reasoner__pb2.DescribeKindRequest.SerializeToString,
             basin_dot_v1_dot_reasoner__pb2.DescribeKindResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServiceInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/GetServiceInfo',
+            basin_dot_v1_dot_reasoner__pb2.GetServiceInfoRequest.SerializeToString,
+            basin_dot_v1_dot_reasoner__pb2.GetServiceInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

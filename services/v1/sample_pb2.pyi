@@ -23,18 +23,20 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SampleRequest(_message.Message):
+    """Asks for draws."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     count: _builtins.int
-    """of samples for each row"""
+    """How many draws for each row, at least 1."""
     temperature: _builtins.float
-    """above 0, in units of the energy; left out: 1"""
+    """Above 0, in units of the energy; left out: 1."""
     @_builtins.property
     def query(self) -> _query_pb2.Query:
-        """budget.particles: chains that run side by side"""
+        """The question; budget.particles: how many chains run side by side."""
 
     def __init__(
         self,
@@ -63,11 +65,13 @@ class Sample(_message.Message):
     ENERGY_FIELD_NUMBER: _builtins.int
     HOLDS_FIELD_NUMBER: _builtins.int
     energy: _builtins.float
-    """of the weighted terms; left out: not finite"""
+    """Of the weighted terms; left out: not finite."""
     holds: _builtins.bool
-    """whether the required rules hold; left out: nothing decides"""
+    """Whether the required rules hold; left out: nothing decides."""
     @_builtins.property
-    def values(self) -> _value_pb2.Assignment: ...
+    def values(self) -> _value_pb2.Assignment:
+        """Its values, by variable."""
+
     def __init__(
         self,
         *,
@@ -100,10 +104,13 @@ class Mixing(_message.Message):
     R_HAT_FIELD_NUMBER: _builtins.int
     EFFECTIVE_FIELD_NUMBER: _builtins.int
     variable: _builtins.str
+    """The name of the variable."""
     r_hat: _builtins.float
-    """split R-hat, the largest of all sites; 1 is best, above 1.05 is poor"""
+    """Split R-hat, the largest of all sites: 1 is best, above 1.05 is poor; left out: the chains stand
+    still, apart.
+    """
     effective: _builtins.float
-    """effective number of independent samples, the least of all sites"""
+    """Effective number of independent draws, the least of all sites."""
     def __init__(
         self,
         *,
@@ -136,20 +143,27 @@ class Samples(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     status: _answer_pb2.Status.ValueType
-    """INFEASIBLE: proved that nothing keeps the rules; else the worst of samples"""
+    """INFEASIBLE: proved that nothing keeps the rules; else the worst of the draws."""
     exact: _builtins.bool
-    """independent draws from the distribution itself"""
+    """Whether these are independent draws from the distribution itself."""
     method: _builtins.str
+    """How they were drawn, such as "elimination" or "sweeps"."""
     steps: _builtins.int
+    """Steps that the chains took."""
     seconds: _builtins.float
+    """Seconds of the clock that the draws took."""
     @_builtins.property
-    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]: ...
-    @_builtins.property
-    def mixing(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mixing]:
-        """empty when exact"""
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]:
+        """As many as were asked for, or none when infeasible."""
 
     @_builtins.property
-    def flags(self) -> _containers.RepeatedScalarFieldContainer[_answer_pb2.Flag.ValueType]: ...
+    def mixing(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mixing]:
+        """For each variable; empty when exact."""
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[_answer_pb2.Flag.ValueType]:
+        """Circumstances; none: nothing special."""
+
     def __init__(
         self,
         *,
@@ -172,11 +186,15 @@ Global___Samples: _TypeAlias = Samples  # noqa: Y015
 
 @_typing.final
 class SampleResponse(_message.Message):
+    """The draws."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ROWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Samples]: ...
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Samples]:
+        """One entry for each row of evidence, in order."""
+
     def __init__(
         self,
         *,

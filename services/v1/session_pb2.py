@@ -23,40 +23,49 @@ _sym_db = _symbol_database.Default()
 
 
 from services.v1 import answer_pb2 as basin_dot_v1_dot_answer__pb2
-from services.v1 import fault_pb2 as basin_dot_v1_dot_fault__pb2
 from services.v1 import query_pb2 as basin_dot_v1_dot_query__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/fault.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"[\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\"m\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.OptionsB\n\n\x08_secondsB\x08\n\x06_steps\"4\n\x12OpenSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\"K\n\x13OpenSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0cidle_seconds\x18\x02 \x01(\x01\x12\r\n\x05terms\x18\x03 \x03(\t\"B\n\rChangeRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\"\x1f\n\x0e\x43hangeResponse\x12\r\n\x05terms\x18\x01 \x03(\t\"g\n\x0eResolveRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\"B\n\x0fResolveResponse\x12 \n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x10.basin.v1.Answer\x12\r\n\x05terms\x18\x02 \x03(\t\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"\x16\n\x14\x43loseSessionResponse\"\x94\x01\n\x0eSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12*\n\x04open\x18\x02 \x01(\x0b\x32\x1c.basin.v1.OpenSessionRequest\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\"\xca\x01\n\x0fSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06opened\x18\x02 \x01(\x0b\x32\x1d.basin.v1.OpenSessionResponse\x12)\n\x07\x63hanged\x18\x03 \x01(\x0b\x32\x18.basin.v1.ChangeResponse\x12+\n\x08resolved\x18\x04 \x01(\x0b\x32\x19.basin.v1.ResolveResponse\x12\x1e\n\x05\x66\x61ult\x18\x05 \x01(\x0b\x32\x0f.basin.v1.Faultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"U\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05terms\x18\x03 \x03(\t\"[\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\"\x8e\x01\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x12\x0e\n\x06\x64iffer\x18\x05 \x03(\tB\n\n\x08_secondsB\x08\n\x06_steps\"6\n\x14\x43reateSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\";\n\x15\x43reateSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x1f\n\x11GetSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x12GetSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"D\n\x14\x43hangeSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\";\n\x15\x43hangeSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"i\n\x15ResolveSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\"^\n\x16ResolveSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x10.basin.v1.Answer\"!\n\x13\x43loseSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x14\x43loseSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x8e\x01\n\x14StreamSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.basin.v1.Query\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\"\x92\x01\n\x15StreamSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x07session\x18\x02 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x10.basin.v1.Answer\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status2\xf7\x03\n\x0eSessionService\x12P\n\rCreateSession\x12\x1e.basin.v1.CreateSessionRequest\x1a\x1f.basin.v1.CreateSessionResponse\x12G\n\nGetSession\x12\x1b.basin.v1.GetSessionRequest\x1a\x1c.basin.v1.GetSessionResponse\x12P\n\rChangeSession\x12\x1e.basin.v1.ChangeSessionRequest\x1a\x1f.basin.v1.ChangeSessionResponse\x12S\n\x0eResolveSession\x12\x1f.basin.v1.ResolveSessionRequest\x1a .basin.v1.ResolveSessionResponse\x12M\n\x0c\x43loseSession\x12\x1d.basin.v1.CloseSessionRequest\x1a\x1e.basin.v1.CloseSessionResponse\x12T\n\rStreamSession\x12\x1e.basin.v1.StreamSessionRequest\x1a\x1f.basin.v1.StreamSessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'basin.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGE']._serialized_start=125
-  _globals['_CHANGE']._serialized_end=216
-  _globals['_RESOLVE']._serialized_start=218
-  _globals['_RESOLVE']._serialized_end=327
-  _globals['_OPENSESSIONREQUEST']._serialized_start=329
-  _globals['_OPENSESSIONREQUEST']._serialized_end=381
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=383
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=458
-  _globals['_CHANGEREQUEST']._serialized_start=460
-  _globals['_CHANGEREQUEST']._serialized_end=526
-  _globals['_CHANGERESPONSE']._serialized_start=528
-  _globals['_CHANGERESPONSE']._serialized_end=559
-  _globals['_RESOLVEREQUEST']._serialized_start=561
-  _globals['_RESOLVEREQUEST']._serialized_end=664
-  _globals['_RESOLVERESPONSE']._serialized_start=666
-  _globals['_RESOLVERESPONSE']._serialized_end=732
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=734
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=772
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=774
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=796
-  _globals['_SESSIONREQUEST']._serialized_start=799
-  _globals['_SESSIONREQUEST']._serialized_end=947
-  _globals['_SESSIONRESPONSE']._serialized_start=950
-  _globals['_SESSIONRESPONSE']._serialized_end=1152
+  _globals['_SESSION']._serialized_start=161
+  _globals['_SESSION']._serialized_end=246
+  _globals['_CHANGE']._serialized_start=248
+  _globals['_CHANGE']._serialized_end=339
+  _globals['_RESOLVE']._serialized_start=342
+  _globals['_RESOLVE']._serialized_end=484
+  _globals['_CREATESESSIONREQUEST']._serialized_start=486
+  _globals['_CREATESESSIONREQUEST']._serialized_end=540
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=542
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=601
+  _globals['_GETSESSIONREQUEST']._serialized_start=603
+  _globals['_GETSESSIONREQUEST']._serialized_end=634
+  _globals['_GETSESSIONRESPONSE']._serialized_start=636
+  _globals['_GETSESSIONRESPONSE']._serialized_end=692
+  _globals['_CHANGESESSIONREQUEST']._serialized_start=694
+  _globals['_CHANGESESSIONREQUEST']._serialized_end=762
+  _globals['_CHANGESESSIONRESPONSE']._serialized_start=764
+  _globals['_CHANGESESSIONRESPONSE']._serialized_end=823
+  _globals['_RESOLVESESSIONREQUEST']._serialized_start=825
+  _globals['_RESOLVESESSIONREQUEST']._serialized_end=930
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_start=932
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_end=1026
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=1028
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=1061
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1063
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1121
+  _globals['_STREAMSESSIONREQUEST']._serialized_start=1124
+  _globals['_STREAMSESSIONREQUEST']._serialized_end=1266
+  _globals['_STREAMSESSIONRESPONSE']._serialized_start=1269
+  _globals['_STREAMSESSIONRESPONSE']._serialized_end=1415
+  _globals['_SESSIONSERVICE']._serialized_start=1418
+  _globals['_SESSIONSERVICE']._serialized_end=1921
 # @@protoc_insertion_point(module_scope)

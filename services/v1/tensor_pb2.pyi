@@ -26,25 +26,37 @@ class _DataType:
 class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DATA_TYPE_UNSPECIFIED: _DataType.ValueType  # 0
+    """Not said: float32 where a default is named, else a mistake."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 1
+    """IEEE float of 4 bytes."""
     DATA_TYPE_FLOAT64: _DataType.ValueType  # 2
+    """IEEE float of 8 bytes."""
     DATA_TYPE_INT64: _DataType.ValueType  # 3
+    """Whole number with a sign, of 8 bytes."""
     DATA_TYPE_INT32: _DataType.ValueType  # 4
+    """Whole number with a sign, of 4 bytes."""
     DATA_TYPE_BOOL: _DataType.ValueType  # 5
-    """one byte each, 0 or 1"""
+    """One byte each, 0 or 1."""
     DATA_TYPE_UINT8: _DataType.ValueType  # 6
+    """Whole number without a sign, of 1 byte."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """The element types that cross a process boundary."""
 
 DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
+"""Not said: float32 where a default is named, else a mistake."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 1
+"""IEEE float of 4 bytes."""
 DATA_TYPE_FLOAT64: DataType.ValueType  # 2
+"""IEEE float of 8 bytes."""
 DATA_TYPE_INT64: DataType.ValueType  # 3
+"""Whole number with a sign, of 8 bytes."""
 DATA_TYPE_INT32: DataType.ValueType  # 4
+"""Whole number with a sign, of 4 bytes."""
 DATA_TYPE_BOOL: DataType.ValueType  # 5
-"""one byte each, 0 or 1"""
+"""One byte each, 0 or 1."""
 DATA_TYPE_UINT8: DataType.ValueType  # 6
+"""Whole number without a sign, of 1 byte."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 @_typing.final
@@ -56,8 +68,9 @@ class SharedSlice(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """a multiple of 64"""
+    """Where it begins, in bytes from the beginning of the memory; a multiple of 64."""
     bytes: _builtins.int
+    """How many bytes it has."""
     def __init__(
         self,
         *,
@@ -86,15 +99,21 @@ class TensorSpec(_message.Message):
     RAW_INDEX_FIELD_NUMBER: _builtins.int
     SLICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """What the tensor is called, where names tell tensors apart; may be empty."""
     data_type: Global___DataType.ValueType
+    """The type of its elements."""
     raw_index: _builtins.int
-    """place in raw_contents"""
+    """A place in raw_contents, from 0."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """the byte length must be the product of these times the element size"""
+        """Entries along each axis, outermost first; the byte length must be the product of these times
+        the size of an element.
+        """
 
     @_builtins.property
-    def slice(self) -> Global___SharedSlice: ...
+    def slice(self) -> Global___SharedSlice:
+        """A part of the shared memory."""
+
     def __init__(
         self,
         *,

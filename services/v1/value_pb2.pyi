@@ -26,11 +26,13 @@ class _Null:
 class _NullEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Null.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     NULL_UNSPECIFIED: _Null.ValueType  # 0
+    """The only value there is."""
 
 class Null(_Null, metaclass=_NullEnumTypeWrapper):
     """No value: an open site, an unknown number."""
 
 NULL_UNSPECIFIED: Null.ValueType  # 0
+"""The only value there is."""
 Global___Null: _TypeAlias = Null  # noqa: Y015
 
 @_typing.final
@@ -49,15 +51,20 @@ class Value(_message.Message):
     ARRAY_FIELD_NUMBER: _builtins.int
     JSON_FIELD_NUMBER: _builtins.int
     null: Global___Null.ValueType
+    """No value."""
     truth: _builtins.bool
+    """True or false."""
     integer: _builtins.int
+    """A whole number."""
     real: _builtins.float
+    """A number with a fraction, finite."""
     text: _builtins.str
+    """Text."""
     json: _builtins.str
-    """anything else nested, as JSON text"""
+    """Anything else nested, as JSON text. A caller may write every value so."""
     @_builtins.property
     def array(self) -> Global___Array:
-        """nested lists of numbers, all of one shape: the compact form"""
+        """Nested lists of numbers, all of one shape: the compact form."""
 
     def __init__(
         self,
@@ -82,7 +89,9 @@ Global___Value: _TypeAlias = Value  # noqa: Y015
 
 @_typing.final
 class Array(_message.Message):
-    """Nested lists of numbers (or nulls) of one shape, row-major; one of the two fields is filled."""
+    """Nested lists of numbers (or nulls) of one shape, row-major; one of `integers` and `reals` is
+    filled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,14 +100,20 @@ class Array(_message.Message):
     REALS_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Entries along each axis, outermost first."""
+
     @_builtins.property
-    def integers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def integers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers, where all are whole; as many as the product of `shape`."""
+
     @_builtins.property
-    def reals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def reals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The numbers, where they are not; as many as the product of `shape`."""
+
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """flat places that hold null; the number there does not count"""
+        """Places in the flat list, from 0, that hold null; the number there does not count."""
 
     def __init__(
         self,
@@ -125,8 +140,11 @@ class NamedValue(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The name."""
     @_builtins.property
-    def value(self) -> Global___Value: ...
+    def value(self) -> Global___Value:
+        """The value."""
+
     def __init__(
         self,
         *,
@@ -143,13 +161,15 @@ Global___NamedValue: _TypeAlias = NamedValue  # noqa: Y015
 
 @_typing.final
 class Assignment(_message.Message):
-    """Values by name, in order; each name once."""
+    """Values by name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedValue]: ...
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamedValue]:
+        """In order; each name once."""
+
     def __init__(
         self,
         *,

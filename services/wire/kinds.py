@@ -1,26 +1,14 @@
-"""Kinds as messages, and back."""
+"""Descriptions of kinds as messages, and back."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
-from services.v1 import reasoner_pb2
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a service tells of a kind of term."""
-
-    kind: str
-    about: str
-    required_by_default: bool
-    calibrated: bool
-    parameters: dict[str, Any]  # JSON Schema
+from services.query.kind import KindDescription
+from services.v1 import kind_pb2
 
 
-def kind_to_proto(kind: Kind) -> reasoner_pb2.Kind:
-    """A kind as a message."""
-    return reasoner_pb2.Kind(
+def kind_to_proto(kind: KindDescription) -> kind_pb2.Kind:
+    """A description as a message."""
+    return kind_pb2.Kind(
         kind=kind.kind,
         about=kind.about,
         required_by_default=kind.required_by_default,
@@ -29,9 +17,9 @@ def kind_to_proto(kind: Kind) -> reasoner_pb2.Kind:
     )
 
 
-def kind_from_proto(message: reasoner_pb2.Kind) -> Kind:
-    """The kind of a message."""
-    return Kind(
+def kind_from_proto(message: kind_pb2.Kind) -> KindDescription:
+    """The description of a message."""
+    return KindDescription(
         message.kind,
         message.about,
         message.required_by_default,

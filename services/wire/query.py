@@ -80,17 +80,20 @@ def budget_from_proto(message: query_pb2.Query) -> dict[str, Any]:
 
 
 def options_to_proto(options: Options) -> query_pb2.Options:
-    """Options as a message."""
-    return query_pb2.Options(**dict(options))
+    """Options as a message: all but scoring and explaining, which are asked for by the call."""
+    message = query_pb2.Options(
+        prove=options.prove, alternatives=options.alternatives, proof=options.proof
+    )
+    put_present(message, distance=options.distance, minimizer=options.minimizer)
+    return message
 
 
-def options_from_proto(message: query_pb2.Options, limits: Limits = DEFAULT) -> Options:
-    """The options of a message. Raises BadQuery or TooLarge."""
-    fields = {name: getattr(message, name) for name in Options.model_fields}
-    optional = ("distance", "minimizer")
-    fields = {name: value for name, value in fields.items() if name not in optional}
-    fields |= present(message, *optional) | {"differ": tuple(message.differ)}
-    return options_of(fields, limits)
+def options_from_proto(
+    message: query_pb2.Options, limits: Limits = DEFAULT, **asked: Any
+) -> Options:
+    """The options of a message, and what the call itself asks for. Raises BadQuery or TooLarge."""
+    fields = {name: getattr(message, name) for name in ("prove", "alternatives", "proof")}
+    return options_of(fields | present(message, "distance", "minimizer") | asked, limits)
 
 
 def term_to_proto(term: TermSpec, message: query_pb2.Term) -> None:

@@ -1,15 +1,15 @@
-"""What a session says as messages and back: changes, questions, and what went wrong."""
+"""What a session says as messages and back: how it stands, changes, questions."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from engine.errors import BadQuery, BasinError, Mistake, ModuleFault, ModuleUnavailable
+from engine.errors import BadQuery, Mistake
 from services.query import spec_of
 from services.query.change import Change, Resolve
-from services.rpc.status import named
 from services.settings import DEFAULT, Limits
-from services.v1 import fault_pb2, session_pb2
+from services.v1 import session_pb2
 from services.wire.fields import gathered, present, put_present
 from services.wire.query import options_from_proto, options_to_proto, term_from_proto, term_to_proto
 from services.wire.values import from_assignment, to_assignment
@@ -43,34 +43,34 @@ def change_from_proto(message: session_pb2.Change, limits: Limits = DEFAULT) -> 
 
 def resolve_to_proto(resolve: Resolve) -> session_pb2.Resolve:
     """A question as a message."""
-    message = session_pb2.Resolve(options=options_to_proto(resolve.options))
+    options = resolve.options
+    message = session_pb2.Resolve(
+        options=options_to_proto(options), explain=options.explain, differ=options.differ
+    )
     put_present(message, seconds=resolve.seconds, steps=resolve.steps)
     return message
 
 
 def resolve_from_proto(message: session_pb2.Resolve, limits: Limits = DEFAULT) -> Resolve:
     """The question of a message. Raises BadQuery with every mistake, or TooLarge."""
-    options = options_from_proto(message.options, limits)
+    asked = {"explain": message.explain, "differ": tuple(message.differ)}
+    options = options_from_proto(message.options, limits, **asked)
     return spec_of(Resolve, present(message, "seconds", "steps") | {"options": options}, limits)
 
 
-def fault_to_proto(error: BasinError, limits: Limits = DEFAULT) -> fault_pb2.Fault:
-    """An exception as a message of a stream that goes on."""
-    message = fault_pb2.Fault(
-        code=error.code, reason=error.reason, text=str(error)[: limits.details_bytes]
-    )
-    if isinstance(error, BadQuery):
-        for m in error.mistakes[: limits.mistakes]:
-            message.mistakes.add(path=m.path, problem=m.problem, remedy=m.remedy)
-    if isinstance(error, (ModuleFault, ModuleUnavailable)):
-        message.module, message.text = error.module, error.why
+def session_to_proto(
+    terms: Sequence[str], identifier: str = "", expiry: datetime | None = None
+) -> session_pb2.Session:
+    """How a session stands, as a message. identifier: empty for a stream. expiry: with a time zone;
+    None: it has ended."""
+    message = session_pb2.Session(id=identifier, terms=terms)
+    if expiry is not None:
+        message.expire_time.FromDatetime(expiry)
     return message
 
 
-def fault_from_proto(message: fault_pb2.Fault) -> BasinError:
-    """The exception of a message: of the same class as in the service."""
-    return named(message.reason, message.text, _mistakes(message.mistakes), message.module)
-
-
-def _mistakes(messages: Iterable[fault_pb2.Mistake]) -> list[Mistake]:
-    return [Mistake(m.path, m.problem, m.remedy) for m in messages]
+def expiry_of(message: session_pb2.Session) -> datetime | None:
+    """When a session ends if nothing is asked of it, in UTC; None: it has ended."""
+    if not message.HasField("expire_time"):
+        return None
+    return message.expire_time.ToDatetime(UTC)

@@ -1,6 +1,7 @@
 """Clients that know nothing of this package: JavaScript, and whoever asks the service itself."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -65,7 +66,10 @@ def test_javascript_solves_a_sudoku(node: Path, address: str, flags: list[str]) 
     told = json.loads(done.stdout)
     assert (told["status"], told["unique"], told["solution"]) == ("OPTIMAL", True, SOLVED)
     assert told["changed"] == {"status": "OPTIMAL", "first": 6}
-    assert (NAME in told["services"]) if flags else told["services"] is None
+    if flags:
+        assert {NAME, "basin.v1.SessionService"} <= set(told["services"])
+    else:
+        assert told["services"] is None
 
 
 @pytest.mark.slow
@@ -73,7 +77,9 @@ def test_javascript_is_told_its_mistakes(node: Path, address: str) -> None:
     done = subprocess.run(
         ["node", "-e", WRONG, address], cwd=node, capture_output=True, text=True, timeout=30
     )
-    assert "terms[0].kind" in done.stdout and "did you mean discrete.all_different" in done.stdout
+    said = r"terms\[0\]\.kind: .* did you mean discrete\.all_different"
+    call, session = done.stdout.splitlines()
+    assert re.match(said, call) and re.match(f"session: {said}", session)
 
 
 WRONG = """
@@ -82,9 +88,12 @@ const query = {
   variables: { x: { values: [1, 2], shape: [2] } },
   terms: [{ kind: "discrete.all_diferent", scope: ["x"], params: { lines: [[0, 1]] } }],
 };
-reflected(process.argv[1]).then(async ({ service }) => {
-  const basin = new Basin(process.argv[1], service);
+reflected(process.argv[1]).then(async ({ services }) => {
+  const basin = new Basin(process.argv[1], services);
   await basin.solve(query).catch((error) => console.log(error.details));
+  const session = basin.session(query);
+  await session.opened.catch((error) => console.log("session:", error.message));
+  session.close();
   basin.close();
 });
 """

@@ -59,6 +59,22 @@ def test_kinds(basin):
     assert done.code == 2 and "did you mean graph.cut?" in done.err
 
 
+def test_kinds_of_a_service(basin, service, catalogue):
+    """What a service lists, its own kinds among it; as told here, where both have them."""
+    server = ("--server", f"127.0.0.1:{service.port}")
+    (there,) = basin("kinds", "--json", *server).answers
+    (here,) = basin("kinds", "--json").answers
+    assert [kind["kind"] for kind in there] == catalogue.names()
+    assert [kind for kind in there if not kind["kind"].startswith("kinds.")] == here
+    assert "kinds.Pull" in basin("kinds", *server).out
+    shown = basin("kinds", "graph.cut", *server)
+    assert "params.edges" in shown.out and shown.code == 0
+    wrong = basin("kinds", "graph.cutt", *server)
+    assert wrong.code == 2 and "did you mean graph.cut?" in wrong.err
+    nobody = basin("kinds", "--server", "127.0.0.1:1")
+    assert nobody.code == 3 and "127.0.0.1:1" in nobody.err
+
+
 def test_new_and_check(basin):
     assert basin("new", "my_term").code == 0
     assert len(Path("my_term.py").read_text().splitlines()) < 25

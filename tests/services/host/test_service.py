@@ -14,6 +14,8 @@ from engine.answer import Flag
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, UnknownKind
 from modules.catalogue import Catalogue
+from modules.version import version_of
+from services.query.kind import describe
 from services.remote.agreement import check_answers
 from services.remote.kinds import RemoteKinds
 from services.remote.lifecycle import remotes_of
@@ -32,8 +34,21 @@ def test_describe(remote: RemoteKinds, catalogue: Catalogue) -> None:
         assert told[kind.name].about == kind.about
         assert told[kind.name].schema == kind.schema
         assert told[kind.name].required_by_default == kind.required_by_default
+        assert describe(told[kind.name]) == describe(kind)
+        assert remote.remotes[kind.name].module().version == version_of(kind.term) != ""
     with pytest.raises(UnknownKind, match="did you mean discrete.clause"):
         remote.kind("discrete.clauses")
+
+
+def test_parameters_that_cannot_be_read_are_a_fault_of_the_kind(
+    host: str, catalogue: Catalogue
+) -> None:
+    kinds = RemoteKinds(catalogue, {"graph.coloring": [host]})
+    kinds.remotes["graph.coloring"].module().kind.parameters = "{"
+    with pytest.raises(ModuleFault, match="its parameters are no JSON") as caught:
+        describe(kinds.kind("graph.coloring"))
+    assert caught.value.module == "graph.coloring"
+    kinds.close()
 
 
 def test_hosted_equals_local(remote: RemoteKinds, catalogue: Catalogue) -> None:

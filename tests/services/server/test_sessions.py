@@ -1,9 +1,10 @@
 """Sessions on the wire: they say what a fresh query says, whatever was changed, and cost no other
 caller anything."""
 
+import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +27,12 @@ from services.query import query_of
 from services.reasoner.reason import Reasoner
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
+from services.rpc.status import code_of, error_of, error_of_call
 from services.server.app import create_server
 from services.settings import DEFAULT, Policy
+from services.v1 import answer_pb2, query_pb2
 from services.v1 import session_pb2 as pb
-from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
+from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.query import query_to_proto
 from tests.support.fuzz.loop import Loop
 from tests.support.serving import GRID, soft, sudoku
@@ -176,29 +179,45 @@ def test_malformed_openings_are_told(client: Client, stream: bool) -> None:
         client.session(wrong, stream=stream)
 
 
+def opening() -> pb.StreamSessionRequest:
+    return pb.StreamSessionRequest(query=query_to_proto(query_of(sudoku())))
+
+
+def misspelt() -> pb.StreamSessionRequest:
+    message = opening()
+    message.query.terms[0].kind = "discrete.all_diferent"
+    return message
+
+
 @pytest.mark.parametrize(
-    ("messages", "reason", "said"),
+    ("messages", "kind", "said"),
     [
-        ([pb.SessionRequest()], "QUERY_INVALID", "open: is missing"),
-        ([pb.SessionRequest(change=pb.Change())], "QUERY_INVALID", "open: is missing"),
-        ([pb.SessionRequest(open=pb.OpenSessionRequest())], "QUERY_INVALID", "variables"),
+        ([pb.StreamSessionRequest()], BadQuery, "query: is missing"),
+        ([pb.StreamSessionRequest(change=pb.Change())], BadQuery, "query: is missing"),
+        ([pb.StreamSessionRequest(query=query_pb2.Query())], BadQuery, "variables"),
+        ([misspelt()], UnknownKind, "terms[0].kind"),
     ],
 )
 def test_a_stream_tells_what_is_wrong_and_goes_on(
-    client: Client, messages: list[pb.SessionRequest], reason: str, said: str
+    client: Client, messages: list[pb.StreamSessionRequest], kind: type[BadQuery], said: str
 ) -> None:
     for k, message in enumerate(messages):
         message.sequence = 7 + k
-    responses = list(client._stub.Session(iter(messages), timeout=10))
+    messages.append(opening())
+    responses = list(client._sessions.StreamSession(iter(messages), timeout=10))
     assert [r.sequence for r in responses] == [m.sequence for m in messages]
-    assert responses[-1].fault.reason == reason and said in responses[-1].fault.text
-    assert responses[-1].fault.code == "INVALID_ARGUMENT"
+    assert not responses[0].HasField("session")
+    assert responses[1].session.terms and not responses[1].HasField("error")
+    told = error_of(responses[0].error)
+    assert type(told) is kind and said in str(told)
+    assert all(m.problem and m.remedy for m in told.mistakes)
+    assert code_of(responses[0].error).name == kind.code
 
 
 def test_a_session_is_opened_once(client: Client) -> None:
-    first = pb.SessionRequest(open=pb.OpenSessionRequest(query=query_to_proto(query_of(sudoku()))))
-    both = list(client._stub.Session(iter([first, first]), timeout=10))
-    assert both[0].opened.terms and "open: the session is open" in both[1].fault.text
+    both = list(client._sessions.StreamSession(iter([opening(), opening()]), timeout=10))
+    assert both[0].session.terms and "query: the session is open" in both[1].error.message
+    assert both[1].session.terms == both[0].session.terms and not both[1].session.id
 
 
 # --- ticks ------------------------------------------------------------------------------------
@@ -293,11 +312,12 @@ def test_nothing_crosses_a_tenant(small: Service) -> None:
     address = f"127.0.0.1:{small.port}"
     with Client(address, tenant="ann") as ann, Client(address, tenant="bob") as bob:
         session = ann.session(sudoku(), stream=False)
-        number = session._line._session  # type: ignore[attr-defined]
+        number = session._line._id  # type: ignore[attr-defined]
         assert len(number) >= 22  # 128 random bits
         for who in (bob, Client(address)):
             session._line._who = who._who  # type: ignore[attr-defined]
-            for ask in (session.answer, lambda: session.drop("discrete.all_different")):
+            drop = functools.partial(session.drop, "discrete.all_different")
+            for ask in (session.answer, drop, session.refresh):
                 with pytest.raises(SessionNotFound, match="not yours"):
                     ask()
             session.close()  # of nobody's session: nothing happens
@@ -306,6 +326,8 @@ def test_nothing_crosses_a_tenant(small: Service) -> None:
         session.close()
         with pytest.raises(SessionNotFound):
             session.answer()
+        with pytest.raises(SessionNotFound):
+            session.refresh()
     for wrong in ("a b", "x" * 65, "ä"):
         with pytest.raises(BadQuery, match="x-basin-tenant"):
             Client(address, tenant=wrong)
@@ -314,10 +336,12 @@ def test_nothing_crosses_a_tenant(small: Service) -> None:
 def test_idle_sessions_expire(small: Service, stream: bool) -> None:
     with Client(f"127.0.0.1:{small.port}", tenant="idle") as asking:
         session = asking.session(sudoku(), stream=stream)
-        assert session.idle_seconds == 0.5
-        for _ in range(4):
+        for turn in (session.answer, session.refresh) * 2:
+            assert session.expire_time is not None
+            left = session.expire_time.timestamp() - time.time()
+            assert 0.3 < left <= 0.5
             time.sleep(0.25)
-            session.answer()  # being asked keeps it
+            turn()  # being asked keeps it
         time.sleep(0.9)
         with pytest.raises(SessionNotFound, match="expired"):
             session.answer()
@@ -330,11 +354,13 @@ def test_idle_sessions_expire(small: Service, stream: bool) -> None:
 def test_questions_of_one_session_wait_for_each_other(client: Client, loop: Loop) -> None:
     """Calls of several threads on one id: each gets an answer of a state that stood."""
     session = client.session(sudoku(), stream=False)
-    number = session._line._session  # type: ignore[attr-defined]
+    number = session._line._id  # type: ignore[attr-defined]
     change = pb.Change()
     change.evidence.entries.add(name="grid").value.null = 0
     asked = [
-        client._stub.Resolve.future(pb.ResolveRequest(session=number, change=change), timeout=20)
+        client._sessions.ResolveSession.future(
+            pb.ResolveSessionRequest(id=number, change=change), timeout=20
+        )
         for _ in range(8)
     ]
     assert {call.result().answer.status for call in asked} == {1}
@@ -343,9 +369,81 @@ def test_questions_of_one_session_wait_for_each_other(client: Client, loop: Loop
 
 def test_a_tenant_of_the_metadata_is_checked(small: Service) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{small.port}") as channel:
-        stub = ReasonerServiceStub(channel)
+        stub = SessionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.CloseSession(
-                pb.CloseSessionRequest(session="x"), metadata=(("x-basin-tenant", "a b"),)
-            )
+            stub.CloseSession(pb.CloseSessionRequest(id="x"), metadata=(("x-basin-tenant", "a b"),))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# --- single calls ------------------------------------------------------------------------------
+
+
+def calls_of(client: Client) -> Iterator[tuple[str, Callable[[str], Any]]]:
+    """Every call that names a session, by the id it is given."""
+    stub = client._sessions
+    who = {"timeout": 10, "metadata": client._who}
+    yield "get", lambda number: stub.GetSession(pb.GetSessionRequest(id=number), **who)
+    yield "change", lambda number: stub.ChangeSession(pb.ChangeSessionRequest(id=number), **who)
+    yield "resolve", lambda number: stub.ResolveSession(pb.ResolveSessionRequest(id=number), **who)
+    yield "close", lambda number: stub.CloseSession(pb.CloseSessionRequest(id=number), **who)
+
+
+def created(client: Client) -> pb.Session:
+    request = pb.CreateSessionRequest(query=query_to_proto(query_of(sudoku())))
+    return client._sessions.CreateSession(request, timeout=10, metadata=client._who).session
+
+
+def test_every_call_tells_how_the_session_stands(client: Client) -> None:
+    """One resource, the same in all of them; the one that ends it has no time to expire."""
+    made = created(client)
+    assert made.id and list(made.terms) == ["discrete.all_different"]
+    for name, call in calls_of(client):
+        response = call(made.id)
+        assert (response.session.id, response.session.terms) == (made.id, made.terms)
+        assert response.session.HasField("expire_time") is (name != "close")
+        if name == "resolve":
+            assert response.answer.status == answer_pb2.STATUS_OPTIMAL
+    change = pb.Change(drop=["discrete.all_different"])
+    asked = pb.ChangeSessionRequest(id=created(client).id, change=change)
+    assert not client._sessions.ChangeSession(asked, timeout=10).session.terms
+
+
+def test_unknown_expired_and_other_peoples_sessions_are_not_found(small: Service) -> None:
+    address = f"127.0.0.1:{small.port}"
+    with Client(address, tenant="carl") as carl, Client(address, tenant="dora") as dora:
+        mine = created(carl).id
+        for who, number in ((carl, "nothing"), (carl, ""), (dora, mine)):
+            for _, call in calls_of(who):
+                with pytest.raises(grpc.RpcError) as caught:
+                    call(number)
+                assert type(error_of_call(caught.value)) is SessionNotFound
+        assert dict(calls_of(carl))["get"](mine).session.id == mine  # nobody has ended it
+        time.sleep(0.9)
+        for _, call in calls_of(carl):
+            with pytest.raises(grpc.RpcError, match="expired"):
+                call(mine)
+
+
+def test_what_stands_is_known_after_an_answer_that_failed(client: Client, stream: bool) -> None:
+    """The change of a failed question stands: a stream says so at once, a call when asked."""
+    with client.session(sudoku(), stream=stream) as session:
+        with pytest.raises(BadQuery, match="minimizer"):
+            session.answer(
+                options={"minimizer": "none"}, change={"add": [APART | {"name": "apart"}]}
+            )
+        if not stream:
+            session.refresh()
+        assert session.terms == ("discrete.all_different", "apart")
+        session.drop("apart")
+
+
+def test_a_runner_up_of_a_session_differs_where_it_is_asked_to(
+    client: Client, stream: bool
+) -> None:
+    query = {"variables": {"x": {"values": [0, 1]}, "y": {"values": [0, 1]}}, "terms": []}
+    with client.session(query, stream=stream) as session:
+        answer = session.answer(options={"explain": True, "differ": ["y"]})
+        assert answer.runner_up is not None
+        assert answer.runner_up.values["y"] != answer.values["y"]
+        with pytest.raises(BadQuery, match="did you mean y|known: x, y"):
+            session.answer(options={"explain": True, "differ": ["z"]})

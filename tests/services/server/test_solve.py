@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,21 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import engine
 from engine import BadQuery, Problem
-from engine.answer import Flag, Status
+from engine.answer import Answer, Flag, Status
 from engine.errors import Overloaded, UnknownKind
 from modules.catalogue import Catalogue
 from services.client import Client
 from services.query import query_of
+from services.query.kind import describe
 from services.reasoner.reason import Reasoner
 from services.remote import lifecycle
 from services.remote.kinds import RemoteKinds
 from services.rpc.address import check_address
 from services.rpc.server import Service
 from services.server.app import create_server
-from services.settings import Dialing, Policy
+from services.settings import DEFAULT, Dialing, Policy
 from services.v1 import reasoner_pb2
 from services.wire.answer import answer_from_proto
 from services.wire.events import Progress, Result
@@ -70,6 +72,66 @@ def test_kinds_over_the_wire(client: Client, catalogue: Catalogue) -> None:
     assert one.required_by_default and "terms" in one.parameters["properties"]
     with pytest.raises(UnknownKind, match="did you mean discrete.linear"):
         client.kind("discrete.lineal")
+    assert client.kinds() == [describe(kind) for kind in catalogue.kinds()]
+
+
+def test_kinds_come_in_pages(client: Client, catalogue: Catalogue) -> None:
+    names = catalogue.names()
+    for size in (1, 2, len(names) - 1, len(names), 10**9):
+        assert [kind.kind for kind in client.kinds(page_size=size)] == names
+    first = client._stub.ListKinds(reasoner_pb2.ListKindsRequest(page_size=3))
+    assert [kind.kind for kind in first.kinds] == names[:3] and first.next_page_token
+    whole = client._stub.ListKinds(reasoner_pb2.ListKindsRequest())
+    assert len(whole.kinds) == len(names) and not whole.next_page_token
+
+
+def test_a_wrong_page_is_told(client: Client) -> None:
+    good = client._stub.ListKinds(reasoner_pb2.ListKindsRequest(page_size=1)).next_page_token
+    for token in (
+        "x",
+        "discrete.linear",
+        good[:-2],
+        good[:8],
+        good[::-1],
+        "AAAA",
+        "ä",
+        good + good,
+    ):
+        with pytest.raises(BadQuery, match="page_token: .* is no page; give the next_page_token"):
+            client._ask(
+                client._stub.ListKinds, reasoner_pb2.ListKindsRequest(page_token=token), 5.0
+            )
+    with pytest.raises(BadQuery, match="page_size: -1 is below 0; give 1 to 1000"):
+        client.kinds(page_size=-1)
+
+
+def test_the_service_tells_what_it_is(loop: Loop, client: Client, catalogue: Catalogue) -> None:
+    """Every limit by its name, as it is there and not as it is here."""
+    info = client.info()
+    assert info.limits == {name: float(limit) for name, limit in asdict(DEFAULT).items()}
+    assert (info.version, info.kinds) == (engine.__version__, len(catalogue.names()))
+    assert {"branch_and_bound", "annealing"} <= set(info.minimizers)
+    fewer = replace(DEFAULT, rows=7, idle_seconds=0.25)
+    made: Service = loop.do(create_server(Reasoner(catalogue), limits=fewer))
+    with Client(f"127.0.0.1:{made.port}") as asking:
+        told = asking.info().limits
+        assert (told["rows"], told["idle_seconds"]) == (7.0, 0.25)
+    loop.do(made.drain(0))
+
+
+def test_options_ask_the_rpc_that_has_them(client: Client) -> None:
+    """Scores and explanations through `solve` are those of their own calls; no stream has them."""
+    query = sudoku(evidence=[{"grid": GRID}, {"grid": [[5, 5, *[None] * 7], *[[None] * 9] * 8]}])
+
+    def known(answers: list[Answer]) -> list[Answer]:
+        return [replace(answer, seconds=0.0, steps=0) for answer in answers]
+
+    assert known(client.solve(query, {"score": True})) == known(client.score(query))
+    told = client.solve(query, {"explain": True, "alternatives": 1})
+    assert known(told) == known(client.explain(query)) and told[1].conflict.repair
+    for name in ("score", "explain"):
+        with pytest.raises(BadQuery, match=f"options.{name}: is not streamed"):
+            list(client.stream(query, {name: True}))
 
 
 def test_kinds_that_cannot_be_reached_are_left_out_at_once(catalogue: Catalogue) -> None:

@@ -1,5 +1,6 @@
-"""Changes, questions, faults and samples come back from the wire as they went out."""
+"""Changes, questions, sessions and samples come back from the wire as they went out."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,23 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answer import Flag, Status
-from engine.errors import (
-    BadQuery,
-    ModuleFault,
-    ModuleUnavailable,
-    OutOfTime,
-    Overloaded,
-    SessionNotFound,
-    TooLarge,
-    TooManySessions,
-    UnknownKind,
-)
+from engine.errors import BadQuery, TooLarge, UnknownKind
 from engine.sampling.samples import Mixing, Sample, Samples
 from services.client import Client
-from services.query import Options, TermSpec
+from services.query import Options, TermSpec, spec_of
 from services.query.change import Change, Resolve
 from services.query.sampling import Sampling
-from services.v1 import fault_pb2, sample_pb2, session_pb2
+from services.v1 import sample_pb2, session_pb2
 from services.wire.samples import (
     samples_from_proto,
     samples_to_proto,
@@ -33,10 +24,10 @@ from services.wire.samples import (
 from services.wire.session import (
     change_from_proto,
     change_to_proto,
-    fault_from_proto,
-    fault_to_proto,
+    expiry_of,
     resolve_from_proto,
     resolve_to_proto,
+    session_to_proto,
 )
 from tests.support.serving import soft, sudoku
 from tests.support.strategies import (
@@ -45,7 +36,6 @@ from tests.support.strategies import (
     energies,
     exact,
     labels,
-    mistakes,
     names,
     plain,
 )
@@ -124,29 +114,18 @@ def test_what_is_asked_of_samples_comes_back(count: int, temperature: float) -> 
     assert sampling_from_proto(sample_pb2.SampleRequest(count=count)).temperature == 1.0
 
 
-@given(st.sampled_from([BadQuery, UnknownKind, TooLarge]), st.lists(mistakes, max_size=4))
-def test_mistakes_of_a_stream_come_back(kind: type[BadQuery], found: list[Any]) -> None:
-    sent = fault_to_proto(kind(*found)).SerializeToString()
-    back = fault_from_proto(fault_pb2.Fault.FromString(sent))
-    assert type(back) is kind and isinstance(back, BadQuery)
-    assert back.mistakes == tuple(found)
+@given(st.lists(labels, max_size=4), st.text(), st.none() | st.datetimes(timezones=st.just(UTC)))
+def test_how_a_session_stands_comes_back(
+    terms: list[str], identifier: str, expiry: datetime | None
+) -> None:
+    sent = session_to_proto(terms, identifier, expiry)
+    back = session_pb2.Session.FromString(sent.SerializeToString())
+    assert (list(back.terms), back.id, expiry_of(back)) == (terms, identifier, expiry)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        OutOfTime("late"),
-        Overloaded("full"),
-        SessionNotFound("gone"),
-        TooManySessions("64"),
-        ModuleFault("my.kind", "NaN"),
-        ModuleUnavailable("my.kind", "down"),
-    ],
-)
-def test_faults_of_a_stream_come_back(error: Any) -> None:
-    back = fault_from_proto(fault_to_proto(error))
-    assert type(back) is type(error) and str(back) == str(error)
-    assert fault_to_proto(error).code == error.code
+def test_a_session_takes_no_score() -> None:
+    with pytest.raises(BadQuery, match="options.score: a session searches"):
+        spec_of(Resolve, {"options": {"score": True}})
 
 
 # --- samples and explanations through a service ------------------------------------------------

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from engine.domain import Finite, Real
 from engine.errors import BadQuery, TooLarge
 from services.query import FiniteSpec, Options
+from services.query.kind import KindDescription
 from services.v1 import module_pb2, query_pb2, tensor_pb2, value_pb2
 from services.wire.answer import answer_from_proto, answer_to_proto
 from services.wire.binding import Binding, binding_from_proto, binding_to_proto
 from services.wire.events import Progress, Result, event_from_proto, event_to_proto
-from services.wire.kinds import Kind, kind_from_proto, kind_to_proto
+from services.wire.info import ServiceInfo, info_from_proto, info_to_proto
+from services.wire.kinds import kind_from_proto, kind_to_proto
 from services.wire.query import (
     options_from_proto,
     options_to_proto,
@@ -123,13 +125,19 @@ def test_events_of_a_stream_come_back(answer, terms, energy, bound, values):
 
 
 def test_options_and_kinds_come_back():
-    options = Options(prove=True, alternatives=3, explain=True)
+    options = Options(prove=True, alternatives=3, distance=2, minimizer="cp_sat", proof=True)
     assert options_from_proto(options_to_proto(options)) == options
+    asked = {"explain": True, "differ": ("x",)}  # what the call itself asks for
+    both = options.model_copy(update=asked)
+    assert options_from_proto(options_to_proto(both), **asked) == both
+    assert options_from_proto(options_to_proto(both)) == options
     assert options_from_proto(query_pb2.Options()) == Options()
     with pytest.raises(TooLarge, match="options"):
         options_from_proto(query_pb2.Options(alternatives=10**9))
-    kind = Kind("discrete.table", "costs", False, True, {"type": "object"})
+    kind = KindDescription("discrete.table", "costs", False, True, {"type": "object"})
     assert kind_from_proto(kind_to_proto(kind)) == kind
+    info = ServiceInfo("1.2.3", {"rows": 7.0, "seconds": 0.5}, ("annealing",), 18)
+    assert info_from_proto(info_to_proto(info)) == info
 
 
 @given(st.sampled_from(dtypes), st.lists(st.integers(0, 4), max_size=5), st.integers(0, 2**31))

@@ -313,6 +313,8 @@ def grpc(case: Case, scape: Landscape, house: House) -> Found:
 def _called(case: Case, scape: Landscape, client: Any) -> Found:
     given = client.solve(case.asked(), case.options, deadline=WALL)
     yield from judged(case, scape, given, case.options)
+    if case.options.get("explain"):
+        return  # which no stream does
     streamed = {}
     for event in client.stream(case.asked(), case.options, deadline=WALL):
         if hasattr(event, "answer"):
