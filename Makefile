@@ -6,7 +6,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check format bench proto clean
+.PHONY: help install demo test check format bench proto wire clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,13 @@ test: install  ## run the tests, on two cores but for the clock's; ARGS=-x passe
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not clock' $(ARGS)
 	$(BIN)/python -m pytest -m clock $(ARGS)
 
-check: install  ## format, lint, types, layers, generated code
+check: install  ## format, lint, types, layers, generated code, the wire
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python proto/check.py
 
 format: install  ## put the code into its one form
 	$(BIN)/ruff format .
@@ -44,6 +45,9 @@ bench: install  ## run one benchmark: make bench NAME=sudoku
 
 proto: install  ## generate services/v1 from proto/
 	$(BIN)/python proto/generate.py
+
+wire: install  ## renew proto/baseline.binpb after a break of the wire that is meant
+	$(BIN)/python proto/check.py --renew
 
 clean:  ## remove caches and build products; .venv stays
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -3,8 +3,10 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from services.v1 import module_pb2, query_pb2, reasoner_pb2, tensor_pb2, value_pb2
+import pytest
+
 from tests.support.paths import ROOT
 
 # --- the generated code -----------------------------------------------------------------------
@@ -32,21 +34,77 @@ def test_a_touched_a_missing_and_a_foreign_generated_file_are_noticed(tmp_path):
     subprocess.run([*command, "--check"], check=True)
 
 
-def test_proto_follows_the_rules_of_buf():
-    """The part of buf's STANDARD that is easily broken: suffixes, prefixes, unique messages."""
-    files = [module_pb2.DESCRIPTOR, reasoner_pb2.DESCRIPTOR, query_pb2.DESCRIPTOR,
-             tensor_pb2.DESCRIPTOR, value_pb2.DESCRIPTOR]  # fmt: skip
-    used = set()
-    for file in files:
-        assert (file.package, file.name.rpartition("/")[0]) == ("basin.v1", "basin/v1")
-        for service in file.services_by_name.values():
-            assert service.name.endswith("Service")
-            for method in service.methods:
-                pair = {method.input_type.name, method.output_type.name}
-                assert pair == {f"{method.name}Request", f"{method.name}Response"}
-                assert not pair & used
-                used |= pair
-        for enum in file.enum_types_by_name.values():
-            prefix = "".join(f"_{c}" if c.isupper() else c.upper() for c in enum.name)[1:]
-            assert enum.values[0].name == f"{prefix}_UNSPECIFIED"
-            assert all(value.name.startswith(f"{prefix}_") for value in enum.values)
+# --- the wire ---------------------------------------------------------------------------------
+
+
+def held(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What the check of a copy of the protos says."""
+    command = [sys.executable, str(folder / "proto" / "check.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    return tmp_path
+
+
+def edit(folder: Path, name: str, old: str, new: str) -> None:
+    file = folder / "proto" / "basin" / "v1" / name
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+    file.write_text(text.replace(old, new))
+
+
+def test_the_wire_keeps_its_rules(copied: Path) -> None:
+    done = held(copied)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("answer.proto", "  // How much is known.\n", "", 'Field "status"'),
+        ("answer.proto", "  // Never sent.\n  FLAG_", "  FLAG_", "FLAG_UNSPECIFIED"),
+        ("session.proto", "  // Ends a session before it expires.\n", "", "CloseSession"),
+        ("kind.proto", "// A kind of term.\nmessage", "message", 'Message "Kind"'),
+        ("tensor.proto", "  // Where its bytes are; must be set.\n", "", 'Oneof "location"'),
+        ("kind.proto", "string about", "string About", "About"),
+        ("session.proto", "returns (GetSessionResponse)", "returns (Session)", "GetSession"),
+    ],
+)
+def test_a_rule_that_is_broken_is_told(
+    copied: Path, name: str, old: str, new: str, said: str
+) -> None:
+    edit(copied, name, old, new)
+    held(copied, "--renew")  # the wire as it stands: only the rules can complain
+    done = held(copied)
+    assert done.returncode == 1 and name in done.stdout and said in done.stdout
+    assert "make wire" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("kind.proto", "string about = 2", "string about = 6", '"2"'),
+        ("kind.proto", "string about = 2", "uint64 about = 2", '"about"'),
+        ("answer.proto", "  // Left out: not asked for, or there is none.\n"
+         "  RunnerUp runner_up = 13;\n", "", '"13"'),
+        ("session.proto", "  // Ends a session before it expires.\n  rpc CloseSession("
+         "CloseSessionRequest) returns (CloseSessionResponse);\n", "", "CloseSession"),
+    ],
+)  # fmt: skip
+def test_a_break_of_the_wire_is_told_until_it_is_meant(
+    copied: Path, name: str, old: str, new: str, said: str
+) -> None:
+    edit(copied, name, old, new)
+    done = held(copied)
+    assert done.returncode == 1 and said in done.stdout and "make wire" in done.stderr
+    assert held(copied, "--renew").returncode == 0
+    assert held(copied).returncode == 0
+
+
+def test_what_is_new_breaks_nothing(copied: Path) -> None:
+    new = "string about = 2;\n  // More.\n  string more = 6;"
+    edit(copied, "kind.proto", "string about = 2;", new)
+    assert held(copied).returncode == 0
