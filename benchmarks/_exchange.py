@@ -19,7 +19,7 @@ import grpc
 import torch
 from torch import Tensor
 
-from benchmarks.common import Clock, Row, at_least, at_most, clock
+from benchmarks.common import ROOT, Clock, Row, at_least, at_most, clock
 from engine import Budget, Problem, Real, Term, Variable
 from engine.energy import Energy, Sum
 from engine.minimizers.descent import Descent
@@ -133,13 +133,13 @@ def cpu_of(process: int) -> float:
 
 @contextmanager
 def hosted(kind: str, *flags: str) -> Iterator[Callable[..., Remote]]:
-    """A host of one kind of `_hosted.py`; gives a function from sites and options to a term."""
+    """A host of one kind of `tests/support/hosted.py`; gives a function from sites and options to a term."""
     host = Process("host", f"{KINDS}:{kind}", *flags)
     HOSTS[host.address] = host.process.pid
     opened: list[RemoteKinds] = []
 
     def make(sites: int, sharing: bool = True, **params: Any) -> Remote:
-        name = f"_hosted.{kind}"
+        name = f"hosted.{kind}"
         kinds = RemoteKinds(catalogue(), {name: [host.address]}, Dialing(shared_memory=sharing))
         opened.append(kinds)
         return kinds.kind(name).build([variable(sites)], params)  # type: ignore[return-value]
@@ -158,8 +158,12 @@ def variable(sites: int) -> Variable:
 
 def bare_stream(size: int, count: int) -> tuple[float, float]:
     """Median and CPU seconds of an exchange of bytes over a gRPC stream with nothing around it."""
-    process = subprocess.Popen([sys.executable, KINDS], stdout=subprocess.PIPE, text=True,
-                               env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(KINDS).parents[1])})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, KINDS],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+    )
     assert process.stdout is not None
     address = process.stdout.readline().split()[-1]
     outbox: SimpleQueue[bytes | None] = SimpleQueue()
@@ -193,7 +197,7 @@ def solve_rows() -> Iterator[Row]:
         ("640 KB", 2500, 256, 1.4, ((True, "through shared memory"), (False, "in line"))),
     ):
         with hosted("Network", "--shared-memory") as make:
-            here: Term = catalogue().kind("_hosted.Network").build([variable(sites)], {"width": width})  # fmt: skip
+            here: Term = catalogue().kind("hosted.Network").build([variable(sites)], {"width": width})  # fmt: skip
             module = cost(here, sites)
             for sharing, way in ways:
                 pairs = compared(here, make(sites, sharing, width=width))

@@ -113,13 +113,13 @@ def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterato
     query = query_of(
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
-            "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.002}}],
+            "terms": [{"kind": "hosted.Pull", "scope": ["x"], "params": {"seconds": 0.002}}],
             "budget": {"particles": 4, "steps": 60, "seed": seed},
         }
     )
     (want,) = Reasoner(catalogue()).reason(query)
     hosts = [Kept(), Kept()]
-    kinds = RemoteKinds(catalogue(), {"_hosted.Pull": [host.address for host in hosts]})
+    kinds = RemoteKinds(catalogue(), {"hosted.Pull": [host.address for host in hosts]})
     reasoner = Reasoner(kinds)  # type: ignore[arg-type]
     done, starts, began = threading.Event(), list[float](), time.monotonic()
 
@@ -158,16 +158,16 @@ def replica_rows(seed: int = 0, tries: int = 200, every: float = 2.0) -> Iterato
 def stop_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:
     """From a caller's cancel, and from its deadline, to the end of the stream at the host."""
     loop = Loop()
-    host = build_host(catalogue(), ["_hosted.Pull"], make_workers(4))
+    host = build_host(catalogue(), ["hosted.Pull"], make_workers(4))
     running = loop.do(
         start(lambda server: add_host(host, server), [NAME], "127.0.0.1:0", workers=[host.workers])
     )
-    kinds = RemoteKinds(catalogue(), {"_hosted.Pull": [f"127.0.0.1:{running.port}"]})
+    kinds = RemoteKinds(catalogue(), {"hosted.Pull": [f"127.0.0.1:{running.port}"]})
     service = loop.do(create_server(Reasoner(kinds)))  # type: ignore[arg-type]
     query = query_of(
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [6]}},
-            "terms": [{"kind": "_hosted.Pull", "scope": ["x"], "params": {"seconds": 0.005}}],
+            "terms": [{"kind": "hosted.Pull", "scope": ["x"], "params": {"seconds": 0.005}}],
             "budget": {"particles": 4, "seed": seed},
         }
     )
