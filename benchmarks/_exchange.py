@@ -120,7 +120,7 @@ HOSTS: dict[str, int] = {}  # process numbers by address
 
 def process_of(term: Remote) -> int:
     """The process of a term's only host."""
-    return HOSTS[term.home.replicas.lines[0].address]
+    return HOSTS[term.home.replicas.every[0].address]
 
 
 def cpu_of(process: int) -> float:
@@ -260,11 +260,13 @@ def together_rows() -> Iterator[Row]:
             term.scope = terms[0].scope
         problem = Problem(Sum(*(part for term in terms for part in term.summands())))
         solved_in(problem.energy)
-        before = [term.exchanges for term in terms]
+        before = [term.stats().messages for term in terms]
         with clock() as whole:
             solved_in(problem.energy)
         together = whole.wall / STEPS
-        each = [(term.exchanges - b) / (STEPS + 1) for term, b in zip(terms, before, strict=True)]
+        each = [
+            (term.stats().messages - b) / (STEPS + 1) for term, b in zip(terms, before, strict=True)
+        ]
         x = torch.rand(64, 40)
         alone = sum(timed(exchange(term, x, True), 10)[0] for term in terms)
     yield at_most(

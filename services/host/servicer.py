@@ -7,7 +7,6 @@ event loop; what a term does wrong is told as a fault of its kind.
 
 import asyncio
 import functools
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,7 +29,7 @@ from services.settings import Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
-from services.wire.binding import binding_from_proto, params_from_proto
+from services.wire.binding import binding_digest, binding_from_proto, params_from_proto
 from services.wire.kinds import kind_to_proto
 from services.wire.structure import digest_of, factors_to_proto
 from services.wire.tensors import Content, put, take
@@ -122,11 +121,7 @@ class Host(rpc.ModuleServiceServicer):
 
     def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
         """A term that may have served this binding before."""
-        made = hashlib.blake2b(message.SerializeToString(deterministic=True))
-        for content in raw:
-            made.update(b"|%d|" % len(content))
-            made.update(content)
-        key = made.digest()
+        key = binding_digest(message, raw)
         with self._lock:
             hosted = self._kept.get(key)
         if hosted is None:

@@ -20,7 +20,7 @@ from services.query.change import Change, Resolve
 from services.reasoner.compile import Compiler, compile_terms, narrowed
 from services.reasoner.reason import Stop, finished, minimizer_for
 from services.remote.agreement import check_answers
-from services.remote.lifecycle import Patience, attended, patient
+from services.remote.lifecycle import Patience, attended, close_remotes, patient
 
 AS_IS = Resolve()
 LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
@@ -37,6 +37,7 @@ class Talk:
             )
         self.query, self.compiler, self.limits = query, compiler, compiler.limits
         self._session = self._opened(compiler.problem(query))
+        close_remotes(self.problem)  # it may be long until something is asked
 
     @property
     def problem(self) -> Problem:
@@ -72,6 +73,8 @@ class Talk:
         except Exception:
             self._session = self._opened(before)
             raise
+        finally:
+            close_remotes(self.problem)
 
     def answer(
         self, resolve: Resolve = AS_IS, stop: Stop = never, patience: Patience | None = None

@@ -14,11 +14,12 @@ from engine.factors import Factors
 from engine.random import Stream
 from modules.catalogue import AnyKind, Kinds, spelled
 from services.query.kind import KindDescription
+from services.remote.channel import Channel, open_channels
 from services.remote.replicas import Replicas
 from services.remote.term import Remote, RemoteRule, log
 from services.settings import PATIENT, Dialing
 from services.v1 import module_pb2 as pb
-from services.wire.binding import Binding, binding_to_proto
+from services.wire.binding import Binding, BoundBinding
 from services.wire.kinds import kind_from_proto
 from services.wire.structure import check_fit, factors_from_proto
 from services.wire.tensors import put, take_list
@@ -30,11 +31,11 @@ ASKED = 32  # hosts asked at once what they offer
 class RemoteKind:
     """A kind that other processes host: its replicas, what they tell of it, kept structures."""
 
-    def __init__(self, name: str, addresses: Sequence[str], dialing: Dialing = PATIENT):
+    def __init__(self, name: str, channels: Sequence[Channel], dialing: Dialing = PATIENT):
         self.name = name
-        self.replicas = Replicas(name, addresses, dialing)
+        self.replicas = Replicas(name, channels, dialing)
         self._module: pb.Module | None = None
-        self._kept: OrderedDict[bytes, tuple[str, Factors]] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, float | None], tuple[str, Factors]] = OrderedDict()
 
     def module(self) -> pb.Module:
         """What its host offers; asked once. Raises ModuleFault where it offers something else."""
@@ -80,52 +81,55 @@ class RemoteKind:
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Whether parameters make sense, as the host says. Raises BadQuery under `params`."""
-        self.judge(Binding(self.name, params, ()), [])
+        self.judge(BoundBinding.of(Binding(self.name, params, ())), [])
 
     def judge(
-        self, binding: Binding, arguments: Iterable[pb.Arguments], accepts: bool = False
+        self, bound: BoundBinding, arguments: Iterable[pb.Arguments], accepts: bool = False
     ) -> pb.JudgeResponse:
         """One Judge call; `accepts`: whether candidates lie in the acceptance band, too."""
         request = pb.JudgeRequest(candidates=arguments, accepts=accepts)
-        return self._ask("Judge", request, binding, [])
+        return self._ask("Judge", request, bound, [])
 
-    def propose(self, binding: Binding, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
+    def propose(
+        self, bound: BoundBinding, particles: int, rng: Stream
+    ) -> tuple[Tensor, ...] | None:
         """One Propose call."""
         mixed = Stream.join([rng])  # the seed is then part of the keys
         request = pb.ProposeRequest(particles=particles, lane=mixed.lane)
-        raw: list[bytes] = []
+        raw = [*bound.raw]
         put(mixed.keys, request.keys, raw)
         put(mixed.steps, request.steps, raw)
-        response = self._ask("Propose", request, binding, raw)
+        response = self._ask("Propose", request, bound, raw[len(bound.raw) :])
         if not response.states:
             return None
         try:
             states = take_list(response.states, response.raw_contents, self.replicas.dialing.limits)
         except BadQuery as error:
             raise ModuleFault(self.name, f"its proposals: {error}") from None
-        wanted = [(len(rng.keys) * particles, *domain.event) for domain in binding.domains]
+        wanted = [(len(rng.keys) * particles, *domain.event) for domain in bound.binding.domains]
         if [tuple(x.shape) for x in states] != wanted:
             raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
         return tuple(states)
 
-    def structure(self, binding: Binding, weight: float | None, key: bytes) -> Factors | None:
+    def structure(self, bound: BoundBinding, weight: float | None) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed."""
+        key = bound.digest, weight
         digest, factors = self._kept.get(key, ("", None))
         request = pb.StructureRequest(known_digest=digest, weight=weight)
-        response = self._ask("Structure", request, binding, [])
+        response = self._ask("Structure", request, bound, [])
         if not response.digest:
             return None
         if response.digest != digest:
-            factors = _factors(self, response, binding.domains)
+            factors = _factors(self, response, bound.binding.domains)
             self._kept[key] = (response.digest, factors)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return factors
 
-    def _ask(self, method: str, request: Any, binding: Binding, raw: list[bytes]) -> Any:
-        """One call about a binding; `raw` has the bytes that the request speaks of already."""
-        request.binding.CopyFrom(binding_to_proto(binding, raw))
-        request.raw_contents.extend(raw)
+    def _ask(self, method: str, request: Any, bound: BoundBinding, raw: Sequence[bytes]) -> Any:
+        """One call about a binding; `raw`: further contents, which follow those of the binding."""
+        request.binding.CopyFrom(bound.message)
+        request.raw_contents.extend([*bound.raw, *raw])
         return self.replicas.ask(method, request)
 
 
@@ -139,8 +143,11 @@ class RemoteKinds:
         dialing: Dialing = PATIENT,
     ):
         self.catalogue = catalogue
+        self._channels = open_channels(itertools.chain(*remotes.values()), dialing)
         self.remotes = {
-            spelled(kind): RemoteKind(spelled(kind), addresses, dialing)
+            spelled(kind): RemoteKind(
+                spelled(kind), [self._channels[address] for address in addresses], dialing
+            )
             for kind, addresses in remotes.items()
         }
 
@@ -184,8 +191,8 @@ class RemoteKinds:
 
     def close(self) -> None:
         """Close every channel."""
-        for remote in self.remotes.values():
-            remote.replicas.close()
+        for channel in self._channels.values():
+            channel.close()
 
 
 def _factors(

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.errors import BadQuery, Mistake
-from services.query.views import shown
+from engine.errors import BadQuery, Mistake, shown
 from services.settings import Limits
 
 T = TypeVar("T")

@@ -3,8 +3,10 @@
 The tensors of narrowed domains stand in `raw_contents` of the outermost message.
 """
 
+import hashlib
 from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,6 +36,35 @@ class Binding:
             Variable(name if name and names.count(name) == 1 else f"v{k}", domain)
             for k, (name, domain) in enumerate(zip(names, self.domains, strict=True))
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class BoundBinding:
+    """A binding as it travels, made once and sent as often as is needed."""
+
+    binding: Binding
+    message: pb.Binding
+    raw: tuple[bytes, ...]  # bytes of its domains: the first of the outermost message
+
+    @staticmethod
+    def of(binding: Binding) -> "BoundBinding":
+        """Raises BadQuery or TypeError for parameters or domains that do not travel."""
+        raw: list[bytes] = []
+        return BoundBinding(binding, binding_to_proto(binding, raw), tuple(raw))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What tells it from other bindings."""
+        return binding_digest(self.message, self.raw)
+
+
+def binding_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
+    """What tells bindings apart, by message and bytes of the domains."""
+    made = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=20)
+    for content in raw:
+        made.update(b"|%d|" % len(content))
+        made.update(content)
+    return made.digest()
 
 
 def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Binding:

@@ -11,11 +11,11 @@ from engine import Real, Variable
 from modules.catalogue import Catalogue
 from services.host.app import add_host, build_host
 from services.host.servicer import NAME, Host
-from services.remote.exchanges import SHARED
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.rpc.server import Service, start
 from services.settings import Dialing
+from services.transport.shared import SHARED
 from tests.support.fuzz.loop import Loop
 
 WIDE = SHARED // 4 // 64 + 1  # floats in each of 64 states from which memory is shared

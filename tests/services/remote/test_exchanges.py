@@ -24,7 +24,6 @@ from services.host.servicer import NAME
 from services.host.stream import LIGHT, SMALL, STEADY, Evaluation, Pace
 from services.query import query_of
 from services.reasoner.reason import Reasoner
-from services.remote.exchanges import Exchanges
 from services.remote.kinds import RemoteKinds
 from services.remote.lifecycle import STOP
 from services.remote.term import Remote
@@ -61,7 +60,7 @@ def test_modules_of_a_step_compute_side_by_side(
     problem = Problem(Sum(*(part for term in terms for part in term.summands())))
     found = list(solve(problem, Descent(), particles=2, budget=Budget(steps=3)))
     assert found[-1].steps == (3,)
-    assert [term.exchanges for term in terms] == [1 + 3] * 6  # one where it starts
+    assert [term.stats().messages for term in terms] == [1 + 3] * 6  # one where it starts
     assert most == [6]
     kinds.close()
 
@@ -339,5 +338,4 @@ def test_one_of_two_variables(running: Running) -> None:
     hot = x.domain.sample(8, Draws(0, torch.tensor([1])))
     assert torch.equal(there({"x": hot}), here({"x": hot}).double())
     assert host.regions.used > 0
-    assert isinstance(there, Remote) and isinstance(there._exchanges, Exchanges)
     kinds.close()

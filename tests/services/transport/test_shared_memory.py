@@ -23,12 +23,14 @@ from engine.errors import BasinError, ModuleFault
 from modules.catalogue import Catalogue
 from services.host.bound_term import Hosted
 from services.host.stream import Evaluation
-from services.remote.exchanges import LASTING, LENT
 from services.remote.kinds import RemoteKinds
+from services.remote.term import Remote
 from services.settings import DEFAULT
 from services.transport import shared_memory
+from services.transport.base import Carried
 from services.transport.frames import Frame, load
 from services.transport.pipes import MOST, Bell, HostBell
+from services.transport.shared import LASTING, LENT
 from services.transport.shared_memory import Regions, attach, bell_of
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
@@ -217,22 +219,21 @@ def test_a_stream_that_lasts_goes_through_pipes(running: Running) -> None:
     host, address = running.host(shared_memory=True)
     kinds = running.kinds(address)
     term, x = pull(kinds), torch.rand(2, 3)
-    exchanges = term._exchanges
     for _ in range(LASTING):
-        assert exchanges._memory is None
+        assert carried(term) == Carried(address, lends=True)
         term({"x": x})
     check_pull(term, x)
-    assert exchanges._bell is not None and exchanges._rung
+    assert carried(term).pipes and carried(term).memory and carried(term).piped == 2
     with pytest.raises(ModuleFault, match="refused a batch.*finite"):
         term({"x": x * math.nan})
     for _ in range(LASTING + 1):
         check_pull(term, x)
-    assert exchanges._rung
+    assert carried(term).piped == 6  # of ten exchanges
     (evaluation,) = host.streams
     assert evaluation._region is not None and evaluation._region._bell is not None
     evaluation._region._bell.close()
     check_pull(term, x)
-    assert not exchanges._rung and exchanges._memory is not None
+    assert carried(term).piped == 6 and carried(term).memory  # the stream was asked
     term.close()
     soon(lambda: host.regions.used == 0)
     kinds.close()
@@ -244,7 +245,6 @@ def test_large_slopes_are_lent_and_never_change(running: Running, kept: str) -> 
     host, address = running.host(shared_memory=True)
     kinds = running.kinds(address)
     term = pull(kinds, WIDE)
-    exchanges = term._exchanges
     first, second = (torch.rand(LENT // 4 // WIDE + 1, WIDE) for _ in range(2))
 
     def energy() -> tuple[torch.Tensor, torch.Tensor]:
@@ -253,17 +253,17 @@ def test_large_slopes_are_lent_and_never_change(running: Running, kept: str) -> 
 
     for _ in range(3):  # nothing is kept
         torch.testing.assert_close(torch.autograd.grad(*energy())[0], 2 * (first - 0.3))
-    assert exchanges._lending
+    assert carried(term).lends
     total, leaf = energy()
     slope = torch.autograd.grad(total, leaf)[0] if kept == "slope" else None
-    assert [lent() is not None for lent in exchanges._lent] == [True]
+    assert carried(term).lent == 1
     check_pull(term, second)
-    assert not exchanges._lending  # from now on they are copied
+    assert not carried(term).lends  # from now on they are copied
     if slope is None:
         (slope,) = torch.autograd.grad(total, leaf)
     torch.testing.assert_close(slope, 2 * (first - 0.3))
     check_pull(term, second)
-    assert not exchanges._lent
+    assert not carried(term).lent
     kinds.close()
 
 
@@ -309,7 +309,7 @@ def test_without_shared_memory_tensors_go_in_line(
     host, address = running.host(shared_memory=True, limits=small)
     other, elsewhere = running.host(shared_memory=True)
     for at, attaching in ((address, shared_memory.attach), (elsewhere, lambda told: None)):
-        monkeypatch.setattr("services.remote.exchanges.attach", attaching)
+        monkeypatch.setattr("services.transport.shared.attach", attaching)
         kinds = running.kinds(at)
         check_pull(pull(kinds, WIDE), torch.rand(64, WIDE))
         kinds.close()
@@ -325,8 +325,8 @@ def test_a_caller_cannot_have_a_host_read_elsewhere(running: Running) -> None:
     host, address = running.host(shared_memory=True)
     kinds = running.kinds(address)
     term = pull(kinds)
-    raw: list[bytes] = []
-    bound = pb.EvaluateRequest(binding=binding_to_proto(term.binding, raw), raw_contents=raw)
+    own = term.bound(tuple(view.variable.domain for view in term.scope))
+    bound = pb.EvaluateRequest(binding=own.message, raw_contents=own.raw)
     for offset, size, room in (
         (4096, 12, (0, 0)),
         (4032, 120, (0, 0)),
@@ -352,6 +352,13 @@ def test_a_caller_cannot_have_a_host_read_elsewhere(running: Running) -> None:
     soon(lambda: host.regions.used == 0)
     check_pull(term, torch.rand(2, 3))  # and the host goes on
     kinds.close()
+
+
+def carried(term: Remote) -> Carried:
+    """What the open stream of a term does."""
+    found = term.stats().carried
+    assert found is not None
+    return found
 
 
 def bound(catalogue: Catalogue) -> tuple[Evaluation, bytes]:
@@ -398,12 +405,14 @@ def test_nothing_is_left_when_a_host_is_killed(
     term = pull(kinds, WIDE)
     x = torch.rand(64, WIDE)
     check_pull(term, x)
-    stream = term._exchanges._stream
-    assert stream is not None and term._exchanges._memory is not None
-    (mine,) = [host for host in hosts if host.address == stream.line.address]
+    before_it = carried(term)
+    assert before_it.memory
+    (mine,) = [host for host in hosts if host.address == before_it.address]
     mine.process.send_signal(signal.SIGKILL)
     mine.process.wait()
     check_pull(term, x)
-    assert term._exchanges._memory is not None  # shared with the other one now
+    assert (
+        carried(term).memory and carried(term).address != before_it.address
+    )  # shared with the other one now
     assert set(os.listdir("/dev/shm")) == before
     kinds.close()

@@ -1,0 +1,54 @@
+"""One connection to each address of hosts, whatever kinds they host."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+
+from services.rpc.channel import calling
+from services.settings import Dialing
+from services.transport.base import Stream
+from services.v1 import module_pb2_grpc as rpc
+
+SERVICE = "basin.v1.ModuleService"
+_CONFIG = json.dumps(
+    {  # a host that says it is not serving, such as one that drains, gets nothing new
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": SERVICE},
+    }
+)
+
+
+class Channel:
+    """A connection to one host."""
+
+    def __init__(self, address: str, dialing: Dialing):
+        self.address, self.dialing = address, dialing
+        self.streams: set[Stream] = set()  # open ones, of all kinds: what balances the load
+        self.rests = 0.0  # until then it is asked last; time.monotonic()
+        patience = int(dialing.connect_seconds * 1000)
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                *calling(dialing.limits),
+                ("grpc.service_config", _CONFIG),
+                # how long it waits to connect anew is no business of another catalogue's
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 250),  # a host that is back is found soon
+                ("grpc.min_reconnect_backoff_ms", patience),  # what connecting may take
+            ],
+        )
+        self.stub = rpc.ModuleServiceStub(self._channel)
+        # bytes both ways: `frames` reads and writes them
+        self.evaluate: Any = self._channel.stream_stream(f"/{SERVICE}/Evaluate")
+
+    def close(self) -> None:
+        """End every call."""
+        self._channel.close()
+
+
+def open_channels(addresses: Iterable[str], dialing: Dialing) -> dict[str, Channel]:
+    """A channel to each address, once; it connects when it is first asked."""
+    return {address: Channel(address, dialing) for address in set(addresses)}
