@@ -43,10 +43,12 @@ def _sources(module: str, file: Path) -> dict[str, Path]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        for needed in _imports(name, found[name]):
-            path = _file_of(needed, root)
-            if path is not None and needed not in found:
-                found[needed] = path
+        path = found[name]
+        around = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for needed in _imports(path.read_bytes(), around):
+            file_needed = _file_of(needed, root)
+            if file_needed is not None and needed not in found:
+                found[needed] = file_needed
                 waiting.append(needed)
     return found
 
@@ -78,27 +80,27 @@ def _file_of(name: str, root: tuple[str, Path]) -> Path | None:
     return None
 
 
-def _imports(module: str, file: Path) -> Iterator[str]:
-    """Every name that a file may import, and the packages around each; not all are modules."""
-    around = module if file.name == "__init__.py" else module.rpartition(".")[0]
+@cache  # kinds share their helpers
+def _imports(source: bytes, around: str) -> frozenset[str]:
+    """Every name that a source may import, and the packages around each; not all are modules.
+
+    around: the package that the source lies in, from which its relative imports count.
+    """
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):  # its bytes count all the same
-        return
+        return frozenset()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                home = around.split(".")[: len(around.split(".")) - node.level + 1]
-                base = ".".join([*home, base] if base else home)
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[: k + 1]) for k in range(len(parts)))
+            home = around.split(".")
+            home = home[: len(home) - node.level + 1] if node.level else []
+            base = ".".join([*home, node.module] if node.module else home)
+            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)])
+    parts = [name.split(".") for name in names]
+    return frozenset(".".join(part[: k + 1]) for part in parts for k in range(len(part)))
 
 
 def _weights(term: type[Term], file: Path) -> Iterator[tuple[str, Path]]:
