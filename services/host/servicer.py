@@ -21,7 +21,7 @@ from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
 from modules.catalogue import Kind, spelled
-from modules.version import version_of
+from modules.shared.version import version_of
 from services.host.bound_term import Hosted, guarded
 from services.host.stream import Evaluation, Pace, ready
 from services.query.kind import describe

@@ -14,7 +14,7 @@ from engine.answer import Flag
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, UnknownKind
 from modules.catalogue import Catalogue
-from modules.version import version_of
+from modules.shared.version import version_of
 from services.query.kind import describe
 from services.remote.agreement import check_answers
 from services.remote.kinds import RemoteKinds

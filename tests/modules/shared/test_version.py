@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.energy import Term
-from modules import version
 from modules.catalogue import Catalogue
-from modules.version import version_of
+from modules.shared import version
+from modules.shared.version import version_of
 from tests.support.paths import ROOT
 
 KIND = """
@@ -138,7 +138,7 @@ def test_every_kind_has_a_version_of_its_own_that_other_processes_share() -> Non
     assert all(len(told) == 16 for told in here.values())
     assert len(set(here.values())) == len(here)
     code = (
-        "from modules.catalogue import Catalogue; from modules.version import version_of;"
+        "from modules.catalogue import Catalogue; from modules.shared.version import version_of;"
         "print({k.name: version_of(k.term) for k in Catalogue(entry_points=False).kinds()})"
     )
     there = subprocess.run(
