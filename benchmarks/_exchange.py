@@ -27,7 +27,7 @@ from engine.solve import solve
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.rpc.tuning import tune_malloc
-from services.settings import Dialing
+from services.settings import RemotePolicy
 from tests.support.hosted import KINDS, catalogue
 from tests.support.serving import Process
 
@@ -140,7 +140,9 @@ def hosted(kind: str, *flags: str) -> Iterator[Callable[..., Remote]]:
 
     def make(sites: int, sharing: bool = True, **params: Any) -> Remote:
         name = f"hosted.{kind}"
-        kinds = RemoteKinds(catalogue(), {name: [host.address]}, Dialing(shared_memory=sharing))
+        kinds = RemoteKinds(
+            catalogue(), {name: [host.address]}, RemotePolicy(shared_memory=sharing)
+        )
         opened.append(kinds)
         return kinds.kind(name).build([variable(sites)], params)  # type: ignore[return-value]
 

@@ -33,10 +33,29 @@ Server = Annotated[
     str | None, typer.Option(help="Ask this reasoner instead of this process.", metavar="HOST:PORT")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object an instance, nothing else.")]
-Insecure = Annotated[
-    bool, typer.Option("--insecure-listen", help="Allow an address open to other machines.")
+Reflection = Annotated[
+    bool | None,
+    typer.Option("--reflection/--no-reflection", help="Let gRPC tools list the services, or not."),
 ]
-Reflection = Annotated[bool, typer.Option("--reflection", help="Let gRPC tools list the services.")]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure-listen/--no-insecure-listen",
+        help="Allow an address open to other machines, or not.",
+    ),
+]
+SettingPairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any limit or knob, such as limits.rows=1000; may be repeated: docs/settings.md.",
+        metavar="NAME=VALUE",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="A YAML file of settings; flags and BASIN_ variables count more."),
+]
 
 FilesFolder = Annotated[
     str | None,
@@ -217,23 +236,10 @@ def serve(
             help="A kind that another process hosts; twice for replicas.", metavar="KIND=HOST:PORT"
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="A YAML file with the same settings; flags count more."),
-    ] = None,
-    reflection: Annotated[
-        bool | None,
-        typer.Option(
-            "--reflection/--no-reflection", help="Let gRPC tools list the services, or not."
-        ),
-    ] = None,
-    insecure_listen: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure-listen/--no-insecure-listen",
-            help="Allow an address open to other machines, or not.",
-        ),
-    ] = None,
+    settings: SettingPairs = None,
+    config: Config = None,
+    reflection: Reflection = None,
+    insecure_listen: Insecure = None,
     shared_memory: Annotated[
         bool | None,
         typer.Option(
@@ -246,9 +252,21 @@ def serve(
 ) -> None:
     """Serve a reasoner over gRPC until SIGTERM."""
     from services.cli.serve import serve as served
+    from services.cli.sources import Given
 
-    told = (listen, modules, remote or [], config, reflection, insecure_listen, shared_memory)
-    raise typer.Exit(served(*told, weights, log_level))
+    groups = None
+    if modules is not None:
+        groups = [name.strip() for name in modules.split(",") if name.strip()]
+    flags = (
+        Given("--listen", "listen", listen),
+        Given("--modules", "modules", groups),
+        Given("--reflection", "reflection", reflection),
+        Given("--insecure-listen", "insecure_listen", insecure_listen),
+        Given("--shared-memory", "remote_policy.shared_memory", shared_memory),
+        Given("--weights", "weights", weights),
+        Given("--log-level", "log_level", log_level),
+    )
+    raise typer.Exit(served(flags, remote or (), settings or (), config))
 
 
 @app.command()
@@ -257,24 +275,39 @@ def host(
         list[str], typer.Argument(help="Kinds, or module:Class of terms.", metavar="KIND...")
     ],
     listen: Annotated[
-        str, typer.Option(help="Where to listen; port 0 takes a free one.", metavar="HOST:PORT")
-    ] = "127.0.0.1:0",
-    reflection: Reflection = False,
-    insecure_listen: Insecure = False,
-    shared_memory: Annotated[
-        bool,
+        str | None,
         typer.Option(
-            "--shared-memory", help="Share memory with reasoners on this machine: no copying."
+            help="Where to listen; port 0, which it is without it, takes a free one.",
+            metavar="HOST:PORT",
         ),
-    ] = False,
+    ] = None,
+    settings: SettingPairs = None,
+    config: Config = None,
+    reflection: Reflection = None,
+    insecure_listen: Insecure = None,
+    shared_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--shared-memory/--no-shared-memory",
+            help="Share memory with reasoners on this machine, or not; without it, not.",
+        ),
+    ] = None,
     weights: FilesFolder = None,
     log_level: LogLevel = None,
 ) -> None:
     """Host energy terms in a process of their own until SIGTERM."""
     from services.cli.serve import host as hosted
+    from services.cli.sources import Given
 
-    told = (kinds, listen, reflection, insecure_listen, shared_memory, weights or ".")
-    raise typer.Exit(hosted(*told, log_level or "info"))
+    flags = (
+        Given("--listen", "listen", listen),
+        Given("--reflection", "reflection", reflection),
+        Given("--insecure-listen", "insecure_listen", insecure_listen),
+        Given("--shared-memory", "shared_memory", shared_memory),
+        Given("--weights", "weights", weights),
+        Given("--log-level", "log_level", log_level),
+    )
+    raise typer.Exit(hosted(kinds, flags, settings or (), config))
 
 
 @app.command()

@@ -13,7 +13,14 @@ from modules.catalogue import Catalogue, spelled
 from services.host.servicer import NAME, Host
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
-from services.settings import DEFAULT, Limits
+from services.settings import (
+    DEFAULT,
+    INLINE,
+    HostSettings,
+    InlinePolicy,
+    Limits,
+    cores_and_four,
+)
 from services.v1 import module_pb2_grpc as rpc
 
 
@@ -23,6 +30,7 @@ def build_host(
     workers: ThreadPoolExecutor | None = None,
     limits: Limits = DEFAULT,
     shared_memory: bool = False,
+    inline_policy: InlinePolicy = INLINE,
 ) -> Host:
     """The rpcs for some kinds of a catalogue; with `shared_memory`, callers on this machine may
     have their tensors stand in memory of the host.
@@ -30,7 +38,7 @@ def build_host(
     Raises UnknownKind for one it does not have, ModuleFault for one that cannot be loaded.
     """
     found = [catalogue.kind(spelled(kind)) for kind in kinds]
-    return Host(found, workers or make_workers(), limits, shared_memory)
+    return Host(found, workers or make_workers(), limits, shared_memory, inline_policy)
 
 
 def add_host(host: Host, server: grpc.aio.Server) -> None:
@@ -51,10 +59,11 @@ async def create_host(
     insecure: bool = False,
     workers: int | None = None,
     shared_memory: bool = False,
+    inline_policy: InlinePolicy = INLINE,
 ) -> Service:
     """Start a host in this event loop; its `port` tells where, `drain` ends it."""
     pool = make_workers(workers)
-    host = build_host(catalogue, kinds, pool, limits, shared_memory)
+    host = build_host(catalogue, kinds, pool, limits, shared_memory, inline_policy)
     return await start(
         lambda server: add_host(host, server),
         [NAME],
@@ -66,36 +75,31 @@ async def create_host(
     )
 
 
-def run(
-    kinds: Sequence[str],
-    listen: str = "127.0.0.1:0",
-    reflection: bool = False,
-    insecure_listen: bool = False,
-    shared_memory: bool = False,
-    weights: Path | None = None,
-) -> int:
-    """Host kinds until SIGTERM, and return the exit code. weights: the folder of files that callers
-    may name, None for the current one.
+def run(kinds: Sequence[str], settings: HostSettings) -> int:
+    """Host kinds until SIGTERM, and return the exit code.
 
     A kind may also be `module:Class` of an importable Term, or a FILE.py. Says
     `listening on HOST:PORT` on stdout.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
     spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
-    catalogue = Catalogue(also=spoken, weights=weights or Path.cwd())
+    catalogue = Catalogue(also=spoken, weights=Path(settings.weights).resolve())
     return serve(
         lambda: create_host(
             catalogue,
             kinds,
-            listen,
-            reflection=reflection,
-            insecure=insecure_listen,
-            shared_memory=shared_memory,
+            settings.listen,
+            limits=settings.limits,
+            reflection=settings.reflection,
+            insecure=settings.insecure_listen,
+            workers=settings.workers,
+            shared_memory=settings.shared_memory,
+            inline_policy=settings.inline_policy,
         ),
-        listen,
+        settings.listen,
     )
 
 
 def make_workers(count: int | None = None) -> ThreadPoolExecutor:
     """Threads in which terms compute; many, for a term may wait rather than compute."""
-    return ThreadPoolExecutor(count or 4 + (os.cpu_count() or 2), thread_name_prefix="term")
+    return ThreadPoolExecutor(count or cores_and_four(), thread_name_prefix="term")

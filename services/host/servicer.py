@@ -25,7 +25,7 @@ from modules.shared.version import version_of
 from services.host.bound_term import Hosted, guarded
 from services.host.stream import Evaluation, Pace, ready
 from services.query.kind import describe
-from services.settings import Limits
+from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
@@ -50,10 +50,11 @@ class Host(rpc.ModuleServiceServicer):
         workers: ThreadPoolExecutor,
         limits: Limits,
         shared_memory: bool,
+        inline_policy: InlinePolicy,
     ):
         self.kinds = {kind.name: kind for kind in kinds}
         self.modules = {kind.name: offer(kind, shared_memory) for kind in kinds}
-        self.workers, self.limits = workers, limits
+        self.workers, self.limits, self.inline_policy = workers, limits, inline_policy
         each = limits.region_bytes if shared_memory else 0
         self.regions = Regions(each, limits.regions_bytes, limits.bells)
         self.streams: set[Evaluation] = set()  # open ones
@@ -88,7 +89,7 @@ class Host(rpc.ModuleServiceServicer):
         """
         del requests  # `context` reads faster
         evaluation = Evaluation(self._bind, self.regions, self.limits)
-        pace = Pace()
+        pace = Pace(self.inline_policy)
         self.streams.add(evaluation)
         try:
             while (data := await context.read()) is not grpc.aio.EOF:

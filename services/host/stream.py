@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from engine.errors import BadQuery, Mistake
 from services.host.bound_term import Hosted
-from services.settings import Limits
+from services.settings import InlinePolicy, Limits
 from services.transport.frames import Frame, load
 from services.transport.shared_memory import HostRegion, Regions
 from services.v1 import module_pb2 as pb
@@ -26,30 +26,26 @@ from services.wire.tensors import (
 Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
 
 
-LIGHT = 0.5e-3  # seconds of an answer that may be made on the event loop
-SMALL = 64 << 10  # bytes of a message that may be
-STEADY, MOST = 8, 64  # light answers in a row after which the next is made there, at first and ever
-
-
 class Pace:
     """Which answers of a stream are light enough for the event loop: a thread costs a fifth of a
     small exchange. A stream trusted in vain has to be light for twice as long the next time, within
     a limit: a light answer may have waited for a core."""
 
-    def __init__(self) -> None:
-        self._wanted, self._seen = STEADY, 0
+    def __init__(self, policy: InlinePolicy):
+        self.policy = policy
+        self._wanted, self._seen = policy.steady, 0
 
     def light(self, size: int) -> bool:
         """Whether a message of so many bytes is answered on the loop."""
-        return size <= SMALL and self._seen >= self._wanted
+        return size <= self.policy.message_bytes and self._seen >= self._wanted
 
     def told(self, size: int, seconds: float) -> None:
         """How long the answer took."""
-        if seconds <= LIGHT:
+        if seconds <= self.policy.seconds:
             self._seen += 1
             return
         if self.light(size):
-            self._wanted = min(2 * self._wanted, MOST)
+            self._wanted = min(2 * self._wanted, self.policy.most)
         self._seen = 0
 
 

@@ -26,7 +26,9 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
 
     def told(**parts: Any) -> list[Mistake]:
         try:
-            compile_query(query_of({"variables": variables, "terms": [], **parts}), catalogue)
+            compile_query(
+                query_of({"variables": variables, "terms": [], **parts}, limits), catalogue, limits
+            )
         except BadQuery as error:
             return list(error.mistakes)
         return []

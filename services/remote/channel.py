@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from services.rpc.channel import calling
-from services.settings import Dialing
+from services.settings import Limits, RemotePolicy
 from services.transport.base import Stream
 from services.v1 import module_pb2_grpc as rpc
 
@@ -23,15 +23,15 @@ _CONFIG = json.dumps(
 class Channel:
     """A connection to one host."""
 
-    def __init__(self, address: str, dialing: Dialing):
-        self.address, self.dialing = address, dialing
+    def __init__(self, address: str, policy: RemotePolicy, limits: Limits):
+        self.address, self.policy = address, policy
         self.streams: set[Stream] = set()  # open ones, of all kinds: what balances the load
         self.rests = 0.0  # until then it is asked last; time.monotonic()
-        patience = int(dialing.connect_seconds * 1000)
+        patience = int(policy.connect_seconds * 1000)
         self._channel = grpc.insecure_channel(
             address,
             options=[
-                *calling(dialing.limits),
+                *calling(limits),
                 ("grpc.service_config", _CONFIG),
                 # how long it waits to connect anew is no business of another catalogue's
                 ("grpc.use_local_subchannel_pool", 1),
@@ -49,6 +49,8 @@ class Channel:
         self._channel.close()
 
 
-def open_channels(addresses: Iterable[str], dialing: Dialing) -> dict[str, Channel]:
+def open_channels(
+    addresses: Iterable[str], policy: RemotePolicy, limits: Limits
+) -> dict[str, Channel]:
     """A channel to each address, once; it connects when it is first asked."""
-    return {address: Channel(address, dialing) for address in set(addresses)}
+    return {address: Channel(address, policy, limits) for address in set(addresses)}

@@ -61,7 +61,7 @@ class Exchanges:
     ):
         """sharing: the host shares memory. ready: what a host has said of the term already."""
         self.replicas, self.bound = replicas, bound
-        self.sharing = sharing and replicas.dialing.shared_memory
+        self.sharing = sharing and replicas.policy.shared_memory
         self._transport: Transport | None = None
         self._ready = ready
         self._waiting: deque[tuple[Pending, Chunk]] = deque()  # not answered yet, in order
@@ -119,7 +119,7 @@ class Exchanges:
     def _most(self, states: Sequence[Array]) -> int:
         """States in one chunk, the larger of states out and slopes back."""
         row = sum(math.prod(x.shape[1:]) * x.itemsize for x in states) + 8
-        limits = self.replicas.dialing.limits
+        limits = self.replicas.limits
         # through shared memory too, a chunk must fit into a message: the next host may share none
         room = limits.message_bytes * 3 // 4 if self.sharing else limits.chunk_bytes
         return max(1, room // row)
@@ -171,7 +171,7 @@ class Exchanges:
 
     def _connect(self, replica: Replica) -> tuple[Transport, pb.Ready]:
         """A stream to one replica, bound to the term. Raises Lost, or what the host says."""
-        stream, limits = EvaluateStream(replica), self.replicas.dialing.limits
+        stream, limits = EvaluateStream(replica), self.replicas.limits
         head = pb.EvaluateRequest(binding=self.bound.message)
         try:
             stream.send(Frame(head, self.bound.raw).dump())

@@ -17,7 +17,7 @@ from services.query.kind import KindDescription
 from services.remote.channel import Channel, open_channels
 from services.remote.replicas import Replicas
 from services.remote.term import Remote, RemoteRule, log
-from services.settings import PATIENT, Dialing
+from services.settings import DEFAULT, PATIENT, Limits, RemotePolicy
 from services.v1 import module_pb2 as pb
 from services.wire.binding import Binding, BoundBinding
 from services.wire.kinds import kind_from_proto
@@ -31,9 +31,15 @@ ASKED = 32  # hosts asked at once what they offer
 class RemoteKind:
     """A kind that other processes host: its replicas, what they tell of it, kept structures."""
 
-    def __init__(self, name: str, channels: Sequence[Channel], dialing: Dialing = PATIENT):
+    def __init__(
+        self,
+        name: str,
+        channels: Sequence[Channel],
+        policy: RemotePolicy = PATIENT,
+        limits: Limits = DEFAULT,
+    ):
         self.name = name
-        self.replicas = Replicas(name, channels, dialing)
+        self.replicas = Replicas(name, channels, policy, limits)
         self._module: pb.Module | None = None
         self._kept: OrderedDict[tuple[bytes, float | None], tuple[str, Factors]] = OrderedDict()
 
@@ -103,7 +109,7 @@ class RemoteKind:
         if not response.states:
             return None
         try:
-            states = take_list(response.states, response.raw_contents, self.replicas.dialing.limits)
+            states = take_list(response.states, response.raw_contents, self.replicas.limits)
         except BadQuery as error:
             raise ModuleFault(self.name, f"its proposals: {error}") from None
         wanted = [(len(rng.keys) * particles, *domain.event) for domain in bound.binding.domains]
@@ -140,13 +146,14 @@ class RemoteKinds:
         self,
         catalogue: Kinds,
         remotes: Mapping[str, Sequence[str]],
-        dialing: Dialing = PATIENT,
+        policy: RemotePolicy = PATIENT,
+        limits: Limits = DEFAULT,
     ):
         self.catalogue = catalogue
-        self._channels = open_channels(itertools.chain(*remotes.values()), dialing)
+        self._channels = open_channels(itertools.chain(*remotes.values()), policy, limits)
         self.remotes = {
             spelled(kind): RemoteKind(
-                spelled(kind), [self._channels[address] for address in addresses], dialing
+                spelled(kind), [self._channels[address] for address in addresses], policy, limits
             )
             for kind, addresses in remotes.items()
         }
@@ -198,7 +205,7 @@ class RemoteKinds:
 def _factors(
     home: RemoteKind, response: pb.StructureResponse, domains: Sequence[Domain]
 ) -> Factors:
-    limits = home.replicas.dialing.limits
+    limits = home.replicas.limits
     try:
         factors = factors_from_proto(response.factors, response.raw_contents, limits)
         check_fit(factors, domains)

@@ -29,7 +29,7 @@ class Replica:
 
     def ask(self, method: str, request: Any) -> Any:
         """One unary call. Raises Lost, or what the host says."""
-        seconds = self.channel.dialing.exchange_seconds
+        seconds = self.channel.policy.exchange_seconds
         try:
             return getattr(self.channel.stub, method)(request, timeout=seconds)
         except grpc.RpcError as error:
@@ -48,6 +48,6 @@ class Replica:
 
     def overdue(self) -> Lost:
         """The exception of an answer that did not come in time."""
-        seconds = self.channel.dialing.exchange_seconds
+        seconds = self.channel.policy.exchange_seconds
         why = f"{self.address}: no answer within {seconds:g} s"
         return Lost(ModuleUnavailable(self.kind, why), hung=self)

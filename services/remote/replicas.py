@@ -13,7 +13,7 @@ from engine.errors import Cancelled, ModuleUnavailable
 from services.remote.channel import Channel
 from services.remote.lifecycle import STOP
 from services.remote.replica import Lost, Replica
-from services.settings import PATIENT, Dialing
+from services.settings import DEFAULT, PATIENT, Limits, RemotePolicy
 
 T = TypeVar("T")
 
@@ -25,8 +25,14 @@ class Replicas:
     """The addresses that host one kind, interchangeable: the one with the fewest open streams is
     asked first, one that was lost lately last, and one that does not serve is passed over."""
 
-    def __init__(self, kind: str, channels: Sequence[Channel], dialing: Dialing = PATIENT):
-        self.kind, self.dialing = kind, dialing
+    def __init__(
+        self,
+        kind: str,
+        channels: Sequence[Channel],
+        policy: RemotePolicy = PATIENT,
+        limits: Limits = DEFAULT,
+    ):
+        self.kind, self.policy, self.limits = kind, policy, limits
         self.every = tuple(Replica(kind, channel) for channel in channels)
         self._turn = itertools.count()
 
@@ -39,7 +45,7 @@ class Replicas:
 
         When all are lost they are tried again for a while: one of them may be starting anew.
         """
-        ends = time.monotonic() + self.dialing.return_seconds
+        ends = time.monotonic() + self.policy.return_seconds
         hung = set(avoid)
         while True:
             errors = []

@@ -53,7 +53,7 @@ class EvaluateStream(Stream):
 
     def _patience(self) -> tuple[float, Callable[[], bool]]:
         """Seconds until an answer is overdue, and whether anybody still wants it."""
-        return self.replica.channel.dialing.exchange_seconds, STOP.get()
+        return self.replica.channel.policy.exchange_seconds, STOP.get()
 
     def _unwanted(self) -> Cancelled:
         return Cancelled(f"stopped while module {self.kind} computed")

@@ -19,6 +19,7 @@ from google.rpc import status_pb2
 
 from engine.errors import BadQuery, BasinError, Mistake
 from services.rpc.status import REQUEST_KEY, bug, code_of, metadata_of, status_of
+from services.settings import DEFAULT, Limits
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 class Door(grpc.aio.ServerInterceptor):
     """Maps exceptions of handlers to gRPC statuses; put it first among the interceptors."""
 
+    def __init__(self, limits: Limits = DEFAULT):
+        self.limits = limits
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -38,10 +42,10 @@ class Door(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler  # no such method: gRPC says UNIMPLEMENTED
-        return _guarded(handler, handler_call_details)
+        return _guarded(handler, handler_call_details, self.limits)
 
 
-def _guarded(handler: Any, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+def _guarded(handler: Any, call: grpc.HandlerCallDetails, limits: Limits) -> grpc.RpcMethodHandler:
     method, number = call.method, _request_id(call)
     parse, serialize = handler.request_deserializer, handler.response_serializer
     streams_in, streams_out = handler.request_streaming, handler.response_streaming
@@ -66,7 +70,7 @@ def _guarded(handler: Any, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandl
             answer = behavior(opened(request), context)
             return await answer if inspect.isawaitable(answer) else answer
         except Exception as error:
-            await _leave(error, context, method, number)
+            await _leave(error, context, method, number, limits)
 
     async def many(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
@@ -78,7 +82,7 @@ def _guarded(handler: Any, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandl
                 async for answer in answers:
                     yield answer
         except Exception as error:
-            await _leave(error, context, method, number)
+            await _leave(error, context, method, number, limits)
 
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -89,7 +93,7 @@ def _guarded(handler: Any, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandl
     return make(many if streams_out else one, parse if streams_in else None, serialize)
 
 
-async def _leave(error: Exception, context: Any, method: str, number: str) -> None:
+async def _leave(error: Exception, context: Any, method: str, number: str, limits: Limits) -> None:
     """End the call with the status of an exception."""
     if isinstance(error, grpc.aio.AbortError):
         raise error  # the handler has ended the call itself
@@ -97,7 +101,7 @@ async def _leave(error: Exception, context: Any, method: str, number: str) -> No
         await context.abort(_UNIMPLEMENTED, f"{method} is not offered here")
     if isinstance(error, BasinError) and type(error) is not BasinError:
         log.info("%s %s: %s %s", number, method, error.reason, error)
-        status = status_of(error, number)
+        status = status_of(error, number, limits)
     else:
         log.error("%s %s: a bug", number, method, exc_info=error)
         status = bug(number)

@@ -57,7 +57,7 @@ async def start(
     """Start a server with `add`ed services; port 0 takes a free one, which `port` tells."""
     check_address(address, insecure)
     server = grpc.aio.server(
-        interceptors=[Door()],
+        interceptors=[Door(limits)],
         options=[
             *options_of(limits),
             ("grpc.so_reuseport", 0),  # or a second server on the port would bind silently

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from engine.problem import Problem
 from services.query import Query, query_of
 from services.reasoner.compile import Compiler, narrowed
-from services.settings import DEFAULT, Limits
 from services.v1 import query_pb2
 from services.wire.query import budget_from_proto, evidence_from_proto, query_from_proto
 
@@ -27,8 +26,8 @@ class Read(NamedTuple):
 class Reader:
     """Reads requests, and keeps what the last ones were made of."""
 
-    def __init__(self, compiler: Compiler, limits: Limits = DEFAULT, kept: int = 64):
-        self.compiler, self.limits, self.kept = compiler, limits, kept
+    def __init__(self, compiler: Compiler, kept: int = 64):
+        self.compiler, self.limits, self.kept = compiler, compiler.limits, kept
         self._known: OrderedDict[bytes, Read] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -7,7 +7,6 @@ from services.reasoner.deadline import reflagged
 from services.reasoner.sample import sampled
 from services.reasoner.workers import Workers
 from services.remote.lifecycle import Patience
-from services.settings import Limits
 from services.v1 import sample_pb2 as pb
 from services.wire.query import query_from_proto
 from services.wire.samples import samples_to_proto, sampling_from_proto
@@ -16,8 +15,8 @@ from services.wire.samples import samples_to_proto, sampling_from_proto
 class Drawing:
     """Reads a request, draws, and makes what is sent."""
 
-    def __init__(self, compiler: Compiler, workers: Workers, limits: Limits):
-        self.compiler, self.workers, self.limits = compiler, workers, limits
+    def __init__(self, compiler: Compiler, workers: Workers):
+        self.compiler, self.workers, self.limits = compiler, workers, compiler.limits
 
     async def sample(self, request: pb.SampleRequest, context: Any) -> pb.SampleResponse:
         """Draws from the Boltzmann distribution of each row."""

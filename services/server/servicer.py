@@ -6,7 +6,6 @@ the flag DEADLINE. Cancelling a call stops its search before the next step.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from typing import Any
 
 from engine import __version__
@@ -18,7 +17,6 @@ from services.reasoner.workers import Workers
 from services.server.pages import Window
 from services.server.sample import Drawing
 from services.server.solve import Solving
-from services.settings import Limits
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
 from services.v1 import sample_pb2
@@ -31,10 +29,10 @@ NAME = "basin.v1.ReasonerService"
 class Reasoning(rpc.ReasonerServiceServicer):
     """The rpcs, each handed to what answers it."""
 
-    def __init__(self, reasoner: Reasoner, compiler: Compiler, workers: Workers, limits: Limits):
-        self.reasoner, self.limits = reasoner, limits
-        self.solving = Solving(reasoner, workers, limits)
-        self.drawing = Drawing(compiler, workers, limits)
+    def __init__(self, reasoner: Reasoner, compiler: Compiler, workers: Workers):
+        self.reasoner, self.limits = reasoner, reasoner.limits
+        self.solving = Solving(reasoner, workers)
+        self.drawing = Drawing(compiler, workers)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
@@ -91,4 +89,4 @@ class Reasoning(rpc.ReasonerServiceServicer):
 
     def _info(self) -> ServiceInfo:
         kinds = len(self.reasoner.catalogue.names())
-        return ServiceInfo(__version__, asdict(self.limits), tuple(minimizers.names()), kinds)
+        return ServiceInfo(__version__, self.limits.plain(), tuple(minimizers.names()), kinds)

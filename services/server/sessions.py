@@ -20,7 +20,6 @@ from services.remote.lifecycle import Patience
 from services.rpc.status import status_of
 from services.rpc.tenant import tenant_of
 from services.server.session_store import SessionStore, StoredSession
-from services.settings import Limits
 from services.v1 import answer_pb2, query_pb2
 from services.v1 import session_pb2 as pb
 from services.v1 import session_pb2_grpc as rpc
@@ -35,9 +34,9 @@ T = TypeVar("T")
 class SessionHandlers(rpc.SessionServiceServicer):
     """The rpcs of sessions."""
 
-    def __init__(self, compiler: Compiler, workers: Workers, limits: Limits):
-        self.compiler, self.workers, self.limits = compiler, workers, limits
-        self.store = SessionStore(limits)
+    def __init__(self, compiler: Compiler, workers: Workers):
+        self.compiler, self.workers, self.limits = compiler, workers, compiler.limits
+        self.store = SessionStore(self.limits)
 
     async def CreateSession(
         self, request: pb.CreateSessionRequest, context: Any

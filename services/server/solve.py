@@ -22,7 +22,6 @@ from services.remote.lifecycle import Patience, remotes_of
 from services.rpc.tenant import tenant_of
 from services.server.progress import Pending, Watch
 from services.server.request_cache import Read, Reader
-from services.settings import Limits
 from services.v1 import query_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.wire.answer import answer_to_proto
@@ -39,9 +38,9 @@ Made = Callable[[list[Answer]], Any]  # what is sent of the answers
 class Solving:
     """Reads a request, has it solved, and makes what is sent."""
 
-    def __init__(self, reasoner: Reasoner, workers: Workers, limits: Limits):
-        self.workers, self.limits = workers, limits
-        self.reader = Reader(reasoner.compiler, limits)
+    def __init__(self, reasoner: Reasoner, workers: Workers):
+        self.workers, self.limits = workers, reasoner.limits
+        self.reader = Reader(reasoner.compiler)
         self.scheduler = Scheduler(workers.policy.workers, workers.pool)
 
     async def solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:

@@ -82,12 +82,13 @@ async def _echo() -> None:
 def _keep(address: str) -> None:
     """Host `Pull` in a process of its own, and when that ends in another: all code is loaded."""
     from services.host.app import run
+    from services.settings import HostSettings
 
     while True:
         number = os.fork()  # before anything of gRPC runs
         if not number:
             print(f"process {os.getpid()}", flush=True)
-            os._exit(run([f"{KINDS}:Pull"], address))
+            os._exit(run([f"{KINDS}:Pull"], HostSettings(listen=address)))
         os.waitpid(number, 0)
 
 

@@ -14,7 +14,7 @@ from services.host.servicer import NAME, Host
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.rpc.server import Service, start
-from services.settings import Dialing
+from services.settings import RemotePolicy
 from services.transport.shared import SHARED
 from tests.support.fuzz.loop import Loop
 
@@ -42,12 +42,12 @@ class Running:
         self.services.append(made)
         return host, f"127.0.0.1:{made.port}"
 
-    def kinds(self, *addresses: str, **dialing: Any) -> RemoteKinds:
+    def kinds(self, *addresses: str, **policy: Any) -> RemoteKinds:
         """A catalogue whose every kind is hosted there."""
         return RemoteKinds(
             self.catalogue,
             {name: addresses for name in self.catalogue.names()},
-            Dialing(**dialing),
+            RemotePolicy(**policy),
         )
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -20,7 +19,7 @@ from services.remote.agreement import check_answers
 from services.remote.kinds import RemoteKinds
 from services.remote.lifecycle import remotes_of
 from services.remote.term import Remote
-from services.settings import Dialing
+from services.settings import Limits, RemotePolicy
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.wire.structure import digest_of
@@ -117,8 +116,8 @@ def test_states_of_another_dtype_are_narrowed_and_slopes_widened(remote: RemoteK
 
 
 def test_large_batches_travel_in_chunks(host: str, catalogue: Catalogue) -> None:
-    small = Dialing(limits=replace(Dialing().limits, chunk_bytes=1000))
-    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, small)
+    small = Limits(chunk_bytes=1000)
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, limits=small)
     term = kinds.kind("kinds.Pull").build([Variable("x", Real((25,)))], {})
     x = torch.rand(203, 25, requires_grad=True)
     energy = term({"x": x})
@@ -234,7 +233,7 @@ def test_many_streams_at_once(remote: RemoteKinds) -> None:
 
 
 def test_a_host_that_hangs_is_given_up(host: str, catalogue: Catalogue) -> None:
-    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, Dialing(exchange_seconds=0.3))
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host]}, RemotePolicy(exchange_seconds=0.3))
     term = kinds.kind("kinds.Pull").build([Variable("x", Real((3,)))], {"seconds": 1.0})
     began = time.monotonic()
     with pytest.raises(ModuleUnavailable, match=f"{host}: no answer within 0.3 s"):

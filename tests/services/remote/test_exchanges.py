@@ -21,13 +21,13 @@ from engine.solve import solve
 from modules.catalogue import Catalogue
 from services.host.app import make_workers
 from services.host.servicer import NAME
-from services.host.stream import LIGHT, SMALL, STEADY, Evaluation, Pace
+from services.host.stream import Evaluation, Pace
 from services.query import query_of
 from services.reasoner.reason import Reasoner
 from services.remote.kinds import RemoteKinds
 from services.remote.lifecycle import STOP
 from services.remote.term import Remote
-from services.settings import Dialing
+from services.settings import InlinePolicy, RemotePolicy
 from services.v1 import module_pb2 as pb
 from tests.support.hosting import WIDE, Running, check_pull, pull, soon
 from tests.support.serving import Process, soft
@@ -221,7 +221,7 @@ def test_hosts_see_that_a_solve_stops(running: Running) -> None:
 
 
 def test_a_solve_that_stops_does_not_wait_for_lost_replicas(catalogue: Catalogue) -> None:
-    kinds = RemoteKinds(catalogue, {"kinds.Pull": ["127.0.0.1:1"]}, Dialing(return_seconds=30))
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": ["127.0.0.1:1"]}, RemotePolicy(return_seconds=30))
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     token = STOP.set(stop.is_set)
@@ -234,15 +234,16 @@ def test_a_solve_that_stops_does_not_wait_for_lost_replicas(catalogue: Catalogue
 
 
 def test_which_answers_are_made_on_the_loop() -> None:
-    pace = Pace()
-    for _ in range(STEADY):
+    policy = InlinePolicy()
+    pace, light = Pace(policy), policy.seconds / 2
+    for _ in range(policy.steady):
         assert not pace.light(10)
-        pace.told(10, LIGHT / 2)
-    assert pace.light(10) and not pace.light(SMALL + 1)
-    pace.told(10, 2 * LIGHT)  # trusted in vain
-    for _ in range(2 * STEADY):
+        pace.told(10, light)
+    assert pace.light(10) and not pace.light(policy.message_bytes + 1)
+    pace.told(10, 2 * policy.seconds)  # trusted in vain
+    for _ in range(2 * policy.steady):
         assert not pace.light(10)
-        pace.told(10, LIGHT / 2)
+        pace.told(10, light)
     assert pace.light(10)
 
 

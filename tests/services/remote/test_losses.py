@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +13,14 @@ from engine import Real
 from engine.errors import ModuleFault, ModuleUnavailable
 from services.remote.exchanges import WINDOW, Exchanges
 from services.remote.replica import Lost
-from services.settings import DEFAULT, Dialing
+from services.settings import PATIENT, Limits
 from services.transport.base import Carried, Transport
 from services.transport.chunk import Chunk
 from services.v1 import module_pb2 as pb
 from services.wire.binding import Binding, BoundBinding
 from services.wire.tensors import Array
 
-SMALL = Dialing(limits=replace(DEFAULT, chunk_bytes=32))  # two states of two floats in a chunk
+SMALL = Limits(chunk_bytes=32)  # two states of two floats in a chunk
 
 
 class Breaking(Transport):
@@ -61,7 +60,7 @@ class Source:
     """Replicas whose every stream is a `Breaking` one."""
 
     def __init__(self, breaks: list[bool], room: int, replicas: int, *floors: float):
-        self.every, self.dialing = tuple(range(replicas)), SMALL
+        self.every, self.policy, self.limits = tuple(range(replicas)), PATIENT, SMALL
         self.breaks, self.room, self.floors = iter(breaks), room, iter(floors)
         self.opened: list[Breaking] = []
 

@@ -5,7 +5,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -29,7 +28,7 @@ from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
 from services.rpc.status import code_of, error_of, error_of_call
 from services.server.app import create_server
-from services.settings import DEFAULT, Policy
+from services.settings import Limits, Policy
 from services.v1 import answer_pb2, query_pb2
 from services.v1 import session_pb2 as pb
 from services.v1.session_pb2_grpc import SessionServiceStub
@@ -284,8 +283,8 @@ def test_leaving_a_session_ends_its_search(loop: Loop, remote: RemoteKinds) -> N
 @pytest.fixture(scope="module")
 def small(loop: Loop) -> Iterator[Service]:
     """A service that allows two sessions a tenant, three in all, idle for half a second."""
-    limits = replace(DEFAULT, sessions=2, all_sessions=3, idle_seconds=0.5)
-    made: Service = loop.do(create_server(Reasoner(Catalogue()), limits=limits))
+    limits = Limits(sessions=2, all_sessions=3, idle_seconds=0.5)
+    made: Service = loop.do(create_server(Reasoner(Catalogue(), limits)))
     yield made
     loop.do(made.drain(0))
 

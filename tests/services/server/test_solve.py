@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from services.remote.kinds import RemoteKinds
 from services.rpc.address import check_address
 from services.rpc.server import Service
 from services.server.app import create_server
-from services.settings import DEFAULT, Dialing, Policy
+from services.settings import DEFAULT, Limits, Policy, RemotePolicy
 from services.v1 import reasoner_pb2
 from services.wire.answer import answer_from_proto
 from services.wire.events import Progress, Result
@@ -108,11 +108,11 @@ def test_a_wrong_page_is_told(client: Client) -> None:
 def test_the_service_tells_what_it_is(loop: Loop, client: Client, catalogue: Catalogue) -> None:
     """Every limit by its name, as it is there and not as it is here."""
     info = client.info()
-    assert info.limits == {name: float(limit) for name, limit in asdict(DEFAULT).items()}
+    assert info.limits == {name: float(limit) for name, limit in DEFAULT.plain().items()}
     assert (info.version, info.kinds) == (engine.__version__, len(catalogue.names()))
     assert {"branch_and_bound", "annealing"} <= set(info.minimizers)
-    fewer = replace(DEFAULT, rows=7, idle_seconds=0.25)
-    made: Service = loop.do(create_server(Reasoner(catalogue), limits=fewer))
+    fewer = Limits(rows=7, idle_seconds=0.25)
+    made: Service = loop.do(create_server(Reasoner(catalogue, fewer)))
     with Client(f"127.0.0.1:{made.port}") as asking:
         told = asking.info().limits
         assert (told["rows"], told["idle_seconds"]) == (7.0, 0.25)
@@ -137,7 +137,7 @@ def test_options_ask_the_rpc_that_has_them(client: Client) -> None:
 def test_kinds_that_cannot_be_reached_are_left_out_at_once(catalogue: Catalogue) -> None:
     """Six hosts that are not there take the time of one."""
     gone = {f"far.kind{k}": [f"127.0.0.1:{k + 1}"] for k in range(6)}
-    kinds = RemoteKinds(catalogue, gone, Dialing(return_seconds=0.5))
+    kinds = RemoteKinds(catalogue, gone, RemotePolicy(return_seconds=0.5))
     began = time.monotonic()
     assert [kind.name for kind in kinds.kinds()] == catalogue.names()
     assert time.monotonic() - began < 2.5

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -25,7 +24,7 @@ from services.host.bound_term import Hosted
 from services.host.stream import Evaluation
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
-from services.settings import DEFAULT
+from services.settings import DEFAULT, Limits
 from services.transport import shared_memory
 from services.transport.base import Carried
 from services.transport.frames import Frame, load
@@ -305,7 +304,7 @@ def test_without_shared_memory_tensors_go_in_line(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that has too little, and a caller that cannot attach: the answers are the same."""
-    small = replace(DEFAULT, region_bytes=4096)
+    small = Limits(region_bytes=4096)
     host, address = running.host(shared_memory=True, limits=small)
     other, elsewhere = running.host(shared_memory=True)
     for at, attaching in ((address, shared_memory.attach), (elsewhere, lambda told: None)):
