@@ -47,7 +47,7 @@ def cancelled_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:
             message = query_to_proto(_learned.learned(k, seed + k, steps))
 
             def made() -> Any:
-                read = reader.again("", message) or reader.read("", message)
+                read = reader.read("", message)
                 return wanted(read, Options(), stop, None, list)
 
             return scheduler.ask("", made, stop), stop

@@ -27,6 +27,7 @@ from services.cli.console import ANSWERED, BROKEN_PIPE, FAILED, INTERRUPTED, REF
 from services.formats import Asked
 from services.query import Options, Query, options_of, query_of
 from services.query.document import parse_json
+from services.reasoner.compile import KEPT
 from services.reasoner.diagnose import diagnosis
 from services.reasoner.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
 
@@ -83,7 +84,7 @@ def ask(wishes: Wishes) -> int:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
-    return run(wishes, settings, _solver(wishes.server), writer)
+    return run(wishes, settings, _solver(wishes), writer)
 
 
 def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") -> int:
@@ -236,12 +237,18 @@ def _kinds(server: str | None) -> Catalogue | None:
     return Catalogue() if server is None else None  # a service may know other kinds
 
 
-def _solver(server: str | None) -> Solver:
-    if server is None:
-        return Reasoner(Catalogue()).reason
+def reasoner_of(files: Sequence[str]) -> Reasoner:
+    """What answers some files in this process: after a single one nothing comes back to what it
+    would keep."""
+    return Reasoner(Catalogue(), kept=KEPT if len(files) > 1 else 0)
+
+
+def _solver(wishes: Wishes) -> Solver:
+    if wishes.server is None:
+        return reasoner_of(wishes.files).reason
     from services.client import Client  # gRPC is loaded only where a service is asked
 
-    client = Client(server)
+    client = Client(wishes.server)
     return lambda query, options, *_: client.solve(query, options)
 
 

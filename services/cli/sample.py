@@ -8,14 +8,13 @@ from rich.text import Text
 
 from engine.errors import BadQuery, Mistake
 from engine.sampling.samples import Samples
-from modules.catalogue import Catalogue
 from services.cli import output
-from services.cli.ask import Solver, Wishes, run, settings_of
+from services.cli.ask import Solver, Wishes, reasoner_of, run, settings_of
 from services.cli.console import REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query
 from services.query.sampling import Sampling, sampling_of
-from services.reasoner.reason import Reasoner, Stop, Watch
+from services.reasoner.reason import Stop, Watch
 from services.reasoner.sample import sampled
 
 
@@ -35,12 +34,12 @@ def sample(wishes: Wishes, count: int, temperature: float) -> int:
     if wanted is None or settings is None:
         tell("", BadQuery(*mistakes))
         return REFUSED
-    return run(wishes, settings, _solver(wishes.server, wanted), _Writer(wishes.json, wanted))
+    return run(wishes, settings, _solver(wishes, wanted), _Writer(wishes.json, wanted))
 
 
-def _solver(server: str | None, wanted: Sampling) -> Solver:
-    if server is None:
-        reasoner = Reasoner(Catalogue())
+def _solver(wishes: Wishes, wanted: Sampling) -> Solver:
+    if wishes.server is None:
+        reasoner = reasoner_of(wishes.files)
 
         def here(query: Query, options: Options, watch: Watch, stop: Stop) -> list[Samples]:
             del options, watch
@@ -50,7 +49,7 @@ def _solver(server: str | None, wanted: Sampling) -> Solver:
         return here
     from services.client import Client  # gRPC is loaded only where a service is asked
 
-    client = Client(server)
+    client = Client(wishes.server)
     return lambda query, *_: client.sample(query, wanted.count, wanted.temperature)
 
 

@@ -14,8 +14,8 @@ from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.query import Query, S, spec_of
 from services.query.change import Change, Resolve
 from services.query.document import parse_json
+from services.reasoner.compile import Compiler
 from services.reasoner.diagnose import diagnosis
-from services.reasoner.reason import Reasoner
 from services.reasoner.session import Talk
 
 Turn = Callable[[Change, Resolve], Answer]
@@ -49,7 +49,7 @@ def _one(file: str, kinds: Catalogue | None) -> formats.Asked:
 def _opened(query: Query, server: str | None) -> Iterator[Turn]:
     """One turn of a session in this process, or in a service."""
     if server is None:
-        talk = Talk(query, Reasoner(Catalogue()).compiler)
+        talk = Talk(query, Compiler(Catalogue(), kept=0))
 
         def here(change: Change, resolve: Resolve) -> Answer:
             talk.change(change)

@@ -8,13 +8,13 @@ event loop; what a term does wrong is told as a fault of its kind.
 import asyncio
 import functools
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import torch
+from cachetools import LRUCache, cachedmethod
 from torch import Tensor
 
 from engine.energy import Term
@@ -58,7 +58,7 @@ class Host(rpc.ModuleServiceServicer):
         each = limits.region_bytes if shared_memory else 0
         self.regions = Regions(each, limits.regions_bytes, limits.bells)
         self.streams: set[Evaluation] = set()  # open ones
-        self._kept: OrderedDict[bytes, Hosted] = OrderedDict()
+        self._kept: LRUCache[bytes, Hosted] = LRUCache(KEPT)
         self._lock = threading.Lock()
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
@@ -120,19 +120,14 @@ class Host(rpc.ModuleServiceServicer):
         kind = self._kind(message.kind)
         return Hosted.of(kind, binding_from_proto(message, raw, self.limits))
 
+    @cachedmethod(
+        lambda host: host._kept,
+        key=lambda _, message, raw: binding_digest(message, raw),
+        lock=lambda host: host._lock,
+    )
     def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
         """A term that may have served this binding before."""
-        key = binding_digest(message, raw)
-        with self._lock:
-            hosted = self._kept.get(key)
-        if hosted is None:
-            hosted = self._bind(message, raw)
-        with self._lock:
-            self._kept[key] = hosted
-            self._kept.move_to_end(key)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return hosted
+        return self._bind(message, raw)
 
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
         hosted = self._cached(request.binding, request.raw_contents)

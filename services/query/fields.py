@@ -37,10 +37,10 @@ def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
             found.append(Mistake(path, "nested too deep", "give flatter lists"))
             return None
         kinds = set(map(type, value))
-        if kinds <= _SIMPLE:
-            return list(value)
-        if kinds <= _SIMPLE_OR_FLOAT and all(
-            math.isfinite(entry) for entry in value if type(entry) is float
+        if (
+            kinds <= _SIMPLE_OR_FLOAT
+            and (float not in kinds or all(math.isfinite(x) for x in value if type(x) is float))
+            and (str not in kinds or all(_whole(x) for x in value if type(x) is str))
         ):
             return list(value)
         return [_plain(entry, depth - 1, f"{path}[{k}]", found) for k, entry in enumerate(value)]
@@ -51,12 +51,16 @@ def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
         for name in value:
             if not isinstance(name, str):
                 found.append(Mistake(path, f"the name {shown(name)} is no text", "quote it"))
+            elif not _whole(name):
+                found.append(_half(path, name))
         return {
             name: _plain(entry, depth - 1, f"{path}.{name}" if path else str(name), found)
             for name, entry in value.items()
         }
     if type(value) is float and not math.isfinite(value):
         found.append(Mistake(path, f"{value} is not finite", "give a finite number, or null"))
+    elif type(value) is str and not _whole(value):
+        found.append(_half(path, value))
     elif type(value) not in _SIMPLE_OR_FLOAT:
         found.append(
             Mistake(
@@ -68,8 +72,23 @@ def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
     return value
 
 
-_SIMPLE = {int, str, bool, type(None)}
-_SIMPLE_OR_FLOAT = _SIMPLE | {float}
+def _whole(text: str) -> bool:
+    """Whether a text can be written: JSON can say half of a surrogate pair, UTF-8 cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _half(path: str, text: str) -> Mistake:
+    said = f"{shown(text)} holds half of a surrogate pair"
+    return Mistake(path, said, "write whole characters")
+
+
+_SIMPLE_OR_FLOAT = {int, str, bool, type(None), float}
 _KNOWN = _SIMPLE_OR_FLOAT | {list, tuple, dict}
 
 
@@ -156,6 +175,8 @@ def _values(value: Any, info: ValidationInfo) -> Any:
             )
         elif type(entry) is float and not math.isfinite(entry):
             found.append(Mistake(f"[{k}]", f"{entry} is not finite", "give a finite number"))
+        elif type(entry) is str and not _whole(entry):
+            found.append(_half(f"[{k}]", entry))
         elif (first := seen.setdefault((type(entry), entry), k)) != k:
             found.append(
                 Mistake(

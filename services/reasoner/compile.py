@@ -1,12 +1,13 @@
 """From a query to a problem: kinds resolved, parameters checked, terms bound to their variables."""
 
+import hashlib
 import logging
 import math
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from pydantic_core import PydanticSerializationError
+from cachetools import LRUCache
 
 from engine.domain import Domain, Finite, Real, Variable, View
 from engine.energy import Energy, Sum, Summand, Term, named, required
@@ -20,44 +21,68 @@ from services.settings import DEFAULT, Limits
 
 log = logging.getLogger(__name__)
 
+KEPT = 64  # structures kept between questions, of all tenants together
+
 
 def compile_query(query: Query, catalogue: Kinds, limits: Limits = DEFAULT) -> Problem:
     """The problem of a query, its evidence given. Raises BadQuery with every mistake found."""
     return Compiler(catalogue, limits, kept=0).problem(query)
 
 
+class StructureKey(NamedTuple):
+    """What a structure is known by: whose it is, and a digest of its variables and terms. Two kinds
+    of digest do not meet in one compiler: of texts in this process, of messages in a service."""
+
+    tenant: str
+    digest: bytes
+
+
+class Structure(NamedTuple):
+    """A query without its evidence and budget, and what was compiled of it."""
+
+    variables: dict[str, VariableSpec]
+    terms: tuple[TermSpec, ...]
+    problem: Problem
+
+
 class Compiler:
     """Compiles queries; keeps the structure of the last ones, for queries that differ in evidence.
 
     Only what is the same under any evidence is kept, for each tenant apart, and nothing of the
-    evidence itself. A hosted term is not: its stream belongs to one solve.
+    evidence itself. A hosted term is not: its stream belongs to one solve. kept: how many
+    structures; with 0 no key is made either.
     """
 
-    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = 64):
+    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = KEPT):
         self.catalogue, self.limits, self.kept = catalogue, limits, kept
-        self._known: OrderedDict[tuple[str, str], Problem] = OrderedDict()
+        self._known: LRUCache[StructureKey, Structure] = LRUCache(kept)
         self._lock = threading.Lock()
 
-    def problem(self, query: Query, tenant: str = "") -> Problem:
-        """The problem of a query. Raises BadQuery with every mistake found."""
+    def problem(self, query: Query, key: StructureKey | None = None) -> Problem:
+        """The problem of a query; without a key it is made from the query, which then belongs to
+        nobody. Raises BadQuery with every mistake found."""
+        if key is None and self.kept:
+            key = StructureKey("", _digest(query))
+        known = None if key is None else self.known(key)
+        if known is not None:
+            return narrowed(known.problem, query, self.limits)
         mistakes: list[BadQuery] = []
-        key = tenant, _written(query) if self.kept else ""
-        with self._lock:
-            problem = self._known.get(key)
-            if problem is not None:
-                self._known.move_to_end(key)
-        fresh = problem is None
-        if problem is None:
-            problem = self._structure(query, mistakes)
+        problem = self._structure(query, mistakes)
         try:
             given = narrowed(problem, query, self.limits)
         except BadQuery as error:
             mistakes.append(error)
         if mistakes:
             raise _gathered(mistakes, self.limits)
-        if fresh and self.kept and all(summand.term.reusable for summand in problem.summands):
-            self._keep(key, problem)
+        if key is not None and self.kept and all(s.term.reusable for s in problem.summands):
+            with self._lock:
+                self._known[key] = Structure(query.variables, query.terms, problem)
         return given
+
+    def known(self, key: StructureKey) -> Structure | None:
+        """The structure of a key, where it is kept."""
+        with self._lock:
+            return self._known.get(key)
 
     def _structure(self, query: Query, mistakes: list[BadQuery]) -> Problem:
         """Variables and terms, without evidence."""
@@ -66,12 +91,6 @@ class Compiler:
         summands = [summand for energy in energies for summand in energy.summands()]
         _warn_of_units(summands)
         return Problem(Sum(*summands), tuple(variables.values()))
-
-    def _keep(self, key: tuple[str, str], problem: Problem) -> None:
-        with self._lock:
-            self._known[key] = problem
-            while len(self._known) > self.kept:
-                self._known.popitem(last=False)
 
 
 def compile_terms(
@@ -190,11 +209,7 @@ def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
     return (kinds.pop() if len(kinds) == 1 else BadQuery)(*every.told())
 
 
-def _written(query: Query) -> str:
-    """The structure of a query as text. Raises BadQuery for text that is none."""
-    try:
-        return query.model_dump_json(include={"variables", "terms"})
-    except PydanticSerializationError:
-        raise BadQuery(
-            Mistake("", "a text holds half of a surrogate pair", "write whole characters")
-        ) from None
+def _digest(query: Query) -> bytes:
+    """Of the variables and terms of a query."""
+    text = query.model_dump_json(include={"variables", "terms"})
+    return hashlib.blake2b(text.encode(), digest_size=20).digest()

@@ -24,7 +24,7 @@ from engine.problem import Problem
 from engine.solve import ENDLESS, Budget, Solution, solve
 from modules.catalogue import Kinds
 from services.query import Options, Query
-from services.reasoner.compile import Compiler
+from services.reasoner.compile import KEPT, Compiler
 from services.reasoner.minimizers import minimizer_named
 from services.remote.agreement import check_answers, judge_ahead
 from services.remote.lifecycle import Patience, attended, patient, remotes_of
@@ -40,11 +40,12 @@ def unwatched(problem: Problem, solution: Solution) -> None:
 
 
 class Reasoner:
-    """Answers queries with the kinds of a catalogue; between them it keeps structure, no answer."""
+    """Answers queries with the kinds of a catalogue; between them it keeps structure (the last
+    `kept`), no answer. Its limits are those of the service it stands in."""
 
-    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT):
+    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = KEPT):
         self.catalogue, self.limits = catalogue, limits
-        self.compiler = Compiler(catalogue, limits)
+        self.compiler = Compiler(catalogue, limits, kept)
 
     def reason(
         self,

@@ -28,15 +28,18 @@ MARGIN = 0.03  # seconds of a tick kept for judging the best so far; at most hal
 
 
 class Talk:
-    """One row of evidence under an energy that changes; answers are verified as any other."""
+    """One row of evidence under an energy that changes; answers are verified as any other.
 
-    def __init__(self, query: Query, compiler: Compiler):
+    problem: of the query, where it was compiled before.
+    """
+
+    def __init__(self, query: Query, compiler: Compiler, problem: Problem | None = None):
         if query.rows != 1:
             raise BadQuery(
                 Mistake("evidence", f"{query.rows} rows", "a session takes one; open one for each")
             )
         self.query, self.compiler, self.limits = query, compiler, compiler.limits
-        self._session = self._opened(compiler.problem(query))
+        self._session = self._opened(compiler.problem(query) if problem is None else problem)
         close_remotes(self.problem)  # it may be long until something is asked
 
     @property

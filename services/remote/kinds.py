@@ -1,11 +1,12 @@
 """Kinds that other processes host."""
 
 import itertools
-from collections import OrderedDict
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cachetools import LRUCache
 from torch import Tensor
 
 from engine.domain import Domain, Variable, View
@@ -41,7 +42,8 @@ class RemoteKind:
         self.name = name
         self.replicas = Replicas(name, channels, policy, limits)
         self._module: pb.Module | None = None
-        self._kept: OrderedDict[tuple[bytes, float | None], tuple[str, Factors]] = OrderedDict()
+        self._kept: LRUCache[tuple[bytes, float | None], tuple[str, Factors]] = LRUCache(KEPT)
+        self._lock = threading.Lock()
 
     def module(self) -> pb.Module:
         """What its host offers; asked once. Raises ModuleFault where it offers something else."""
@@ -120,16 +122,16 @@ class RemoteKind:
     def structure(self, bound: BoundBinding, weight: float | None) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed."""
         key = bound.digest, weight
-        digest, factors = self._kept.get(key, ("", None))
+        with self._lock:
+            digest, factors = self._kept.get(key, ("", None))
         request = pb.StructureRequest(known_digest=digest, weight=weight)
         response = self._ask("Structure", request, bound, [])
         if not response.digest:
             return None
         if response.digest != digest:
             factors = _factors(self, response, bound.binding.domains)
-            self._kept[key] = (response.digest, factors)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            with self._lock:
+                self._kept[key] = (response.digest, factors)
         return factors
 
     def _ask(self, method: str, request: Any, bound: BoundBinding, raw: Sequence[bytes]) -> Any:

@@ -6,11 +6,13 @@ structure and judgement of an answer against each other.
 """
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -56,7 +58,8 @@ class Remote(HostedTerm):
         self.required_by_default = module.kind.required_by_default  # type: ignore[misc]
         self._floor = ready.floor
         self._structures: dict[tuple[bytes, float | None], Factors | None] = {}
-        self._verdicts: dict[bytes, pb.Verdict] = {}
+        self._verdicts: LRUCache[bytes, pb.Verdict] = LRUCache(VERDICTS)
+        self._lock = threading.Lock()
 
     @property
     def label(self) -> str:
@@ -122,15 +125,17 @@ class Remote(HostedTerm):
         """What the host says of several candidates, in one call; each asked once."""
         arguments = [pb.Arguments(values=[to_value(v) for v in values]) for values in candidates]
         keys = [a.SerializeToString(deterministic=True) for a in arguments]
-        if len(self._verdicts) > VERDICTS:
-            self._verdicts.clear()
-        fresh = {k: a for k, a in zip(keys, arguments, strict=True) if k not in self._verdicts}
+        with self._lock:
+            verdicts = {k: self._verdicts[k] for k in keys if k in self._verdicts}
+        fresh = {k: a for k, a in zip(keys, arguments, strict=True) if k not in verdicts}
         if fresh:
             said = self.home.judge(self._own, list(fresh.values())).verdicts
             if len(said) != len(fresh):
                 raise ModuleFault(self.home.name, f"judged {len(said)} of {len(fresh)} candidates")
-            self._verdicts |= dict(zip(fresh, said, strict=True))
-        return [self._verdicts[key] for key in keys]
+            verdicts |= zip(fresh, said, strict=True)
+            with self._lock:
+                self._verdicts.update(zip(fresh, said, strict=True))
+        return [verdicts[key] for key in keys]
 
     def bound(self, domains: tuple[Domain, ...]) -> BoundBinding:
         """The term over these domains as it travels; made once for the same domains on end."""

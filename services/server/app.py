@@ -8,12 +8,12 @@ import torch
 
 from engine.errors import BadQuery, Mistake, known
 from modules.catalogue import Catalogue, Kinds
-from services.reasoner.compile import Compiler
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
+from services.server.request_cache import Reader
 from services.server.servicer import NAME, Reasoning
 from services.server.sessions import SESSION_SERVICE, SessionHandlers
 from services.settings import POLICY, Policy, ServerSettings
@@ -32,9 +32,9 @@ async def create_server(
     """Start a reasoner's services in this event loop; its `port` tells where, `drain` ends it. The
     limits of the services are those of the reasoner."""
     crew = Workers(policy)
-    compiler = Compiler(reasoner.catalogue, reasoner.limits, kept=0)  # nothing across tenants
-    reasoning = Reasoning(reasoner, compiler, crew)
-    sessions = SessionHandlers(compiler, crew)
+    reader = Reader(reasoner.compiler)
+    reasoning = Reasoning(reasoner, reader, crew)
+    sessions = SessionHandlers(reader, crew)
 
     def add(server: grpc.aio.Server) -> None:
         add_ReasonerServiceServicer_to_server(reasoning, server)

@@ -11,10 +11,10 @@ from typing import Any
 from engine import __version__
 from services.query.kind import describe
 from services.reasoner import minimizers
-from services.reasoner.compile import Compiler
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.server.pages import Window
+from services.server.request_cache import Reader
 from services.server.sample import Drawing
 from services.server.solve import Solving
 from services.v1 import reasoner_pb2 as pb
@@ -29,10 +29,10 @@ NAME = "basin.v1.ReasonerService"
 class Reasoning(rpc.ReasonerServiceServicer):
     """The rpcs, each handed to what answers it."""
 
-    def __init__(self, reasoner: Reasoner, compiler: Compiler, workers: Workers):
+    def __init__(self, reasoner: Reasoner, reader: Reader, workers: Workers):
         self.reasoner, self.limits = reasoner, reasoner.limits
-        self.solving = Solving(reasoner, workers)
-        self.drawing = Drawing(compiler, workers)
+        self.solving = Solving(reader, workers)
+        self.drawing = Drawing(reader, workers)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""

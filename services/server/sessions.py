@@ -12,19 +12,18 @@ from typing import Any, TypeVar
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Cancelled, Mistake, OutOfTime, SessionNotFound
 from services.query.change import Resolve
-from services.reasoner.compile import Compiler
 from services.reasoner.deadline import Stop
 from services.reasoner.session import MARGIN, Talk
 from services.reasoner.workers import Workers, presented
 from services.remote.lifecycle import Patience
 from services.rpc.status import status_of
 from services.rpc.tenant import tenant_of
+from services.server.request_cache import Reader
 from services.server.session_store import SessionStore, StoredSession
 from services.v1 import answer_pb2, query_pb2
 from services.v1 import session_pb2 as pb
 from services.v1 import session_pb2_grpc as rpc
 from services.wire.answer import answer_to_proto
-from services.wire.query import query_from_proto
 from services.wire.session import change_from_proto, resolve_from_proto, session_to_proto
 
 SESSION_SERVICE = pb.DESCRIPTOR.services_by_name["SessionService"].full_name
@@ -34,8 +33,8 @@ T = TypeVar("T")
 class SessionHandlers(rpc.SessionServiceServicer):
     """The rpcs of sessions."""
 
-    def __init__(self, compiler: Compiler, workers: Workers):
-        self.compiler, self.workers, self.limits = compiler, workers, compiler.limits
+    def __init__(self, reader: Reader, workers: Workers):
+        self.reader, self.workers, self.limits = reader, workers, reader.limits
         self.store = SessionStore(self.limits)
 
     async def CreateSession(
@@ -46,7 +45,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
         self.store.enter(tenant)
         try:
             stop = self.workers.stop(context)
-            talk = await self.workers.run(lambda: self._open(request.query), stop)
+            talk = await self.workers.run(lambda: self._open(tenant, request.query), stop)
         except BaseException:
             self.store.leave(tenant)
             raise
@@ -104,7 +103,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
         try:
             while (request := await self._next(requests)) is not None:
                 stop = self.workers.stop(context)
-                yield await self._turn(talks, request, stop)
+                yield await self._turn(tenant, talks, request, stop)
         finally:
             self.store.leave(tenant)
 
@@ -119,7 +118,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
             raise SessionNotFound(f"nothing was asked for {idle:g} s: it has expired") from None
 
     async def _turn(
-        self, talks: list[Talk], request: pb.StreamSessionRequest, stop: Stop
+        self, tenant: str, talks: list[Talk], request: pb.StreamSessionRequest, stop: Stop
     ) -> pb.StreamSessionResponse:
         response = pb.StreamSessionResponse(sequence=request.sequence)
         since = time.monotonic()
@@ -128,7 +127,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
             if request.HasField("query"):
                 if talks:
                     raise BadQuery(Mistake("query", "the session is open", "change it instead"))
-                talks.append(self._open(request.query))
+                talks.append(self._open(tenant, request.query))
             if not talks:
                 raise BadQuery(Mistake("query", "is missing", "send it in the first message"))
             if request.HasField("change"):
@@ -163,8 +162,9 @@ class SessionHandlers(rpc.SessionServiceServicer):
         """How it stands; its time to expire begins anew."""
         return session_to_proto(session.talk.terms, session.id, self.store.renew(session))
 
-    def _open(self, query: query_pb2.Query) -> Talk:
-        return Talk(query_from_proto(query, self.limits), self.compiler)
+    def _open(self, tenant: str, message: query_pb2.Query) -> Talk:
+        query, problem = self.reader.read(tenant, message)
+        return Talk(query, self.reader.compiler, problem)
 
     def _change(self, talk: Talk, message: pb.Change) -> None:
         talk.change(change_from_proto(message, self.limits))

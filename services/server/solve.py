@@ -15,13 +15,13 @@ from engine.problem import Problem
 from engine.solve import Solution
 from services.query import Options
 from services.reasoner.deadline import Stop
-from services.reasoner.reason import Reasoner, Rows, answered, minimizer_for, unwatched
+from services.reasoner.reason import Rows, answered, minimizer_for, unwatched
 from services.reasoner.scheduler import Aside, Scheduler, Wanted
 from services.reasoner.workers import Workers, presented
 from services.remote.lifecycle import Patience, remotes_of
 from services.rpc.tenant import tenant_of
 from services.server.progress import Pending, Watch
-from services.server.request_cache import Read, Reader
+from services.server.request_cache import Read, Reader, key_of
 from services.v1 import query_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.wire.answer import answer_to_proto
@@ -38,9 +38,8 @@ Made = Callable[[list[Answer]], Any]  # what is sent of the answers
 class Solving:
     """Reads a request, has it solved, and makes what is sent."""
 
-    def __init__(self, reasoner: Reasoner, workers: Workers):
-        self.workers, self.limits = workers, reasoner.limits
-        self.reader = Reader(reasoner.compiler)
+    def __init__(self, reader: Reader, workers: Workers):
+        self.reader, self.workers, self.limits = reader, workers, reader.limits
         self.scheduler = Scheduler(workers.policy.workers, workers.pool)
 
     async def solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
@@ -104,9 +103,12 @@ class Solving:
         stop, tenant = self.workers.stop(context), tenant_of(context)
 
         def ask() -> Wanted | Aside:
-            read = self.reader.again(tenant, query) if query.ByteSize() <= INLINE else None
-            if read is None:
+            if query.ByteSize() > INLINE:
                 return Aside(lambda: placed(self.reader.read(tenant, query)))
+            key = key_of(tenant, query)
+            read = self.reader.again(key, query)
+            if read is None:
+                return Aside(lambda: placed(self.reader.fresh(key, query)))
             return placed(read)
 
         def placed(read: Read) -> Wanted | Aside:

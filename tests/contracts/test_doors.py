@@ -194,7 +194,7 @@ def test_a_liar_is_a_fault_on_the_command_line(
     file = tmp_path / "q.json"
     file.write_text(json.dumps(lying("kinds.Liar")))
     server = None if local else f"127.0.0.1:{service.port}"
-    for module in ("ask", "sample", "session"):
+    for module in ("ask", "session"):
         monkeypatch.setattr(f"services.cli.{module}.Catalogue", lambda: remote)
     monkeypatch.setattr("sys.stdin", ["{}\n"])
     for way in (

@@ -53,6 +53,11 @@ MALFORMED = [
     ("terms: []", "variables", "missing", "name them"),
     ("variables: {a: {low: 0}}", "terms", "missing", "list them"),
     ("variables: {}\nterms: []", "variables", "empty", "at least one"),
+    (r'{"variables": {"x": {"values": ["\ud800"], "shape": [1]}}, "terms": []}',
+     "variables.x.values[0]", "half of a surrogate pair", "whole characters"),
+    (r'{"variables": {"x": {"values": [1], "shape": [1]}}, "terms": [{"kind": "k", "scope": ["x"], '
+     r'"params": {"a": [1, "\ud800"]}}]}',
+     "terms[0].params.a[1]", "half of a surrogate pair", "whole characters"),
     (GOOD + "budgt: {}", "budgt", "unknown field", "did you mean budget?"),
     (GOOD + "budget: {particels: 3}", "budget.particels", "3", "did you mean particles?"),
     (GOOD + "budget: {particles: 0}", "budget.particles", "0", "at least 1"),

@@ -26,10 +26,6 @@ from services.query import query_of
 from services.reasoner.compile import Compiler
 from services.reasoner.deadline import Stop
 from services.reasoner.scheduler import Aside, Scheduler, Wanted
-from services.server.request_cache import Reader
-from services.v1 import query_pb2
-from services.wire.query import query_to_proto
-from services.wire.values import to_assignment
 from tests.support.serving import GRID, sudoku
 
 pytestmark = pytest.mark.clock
@@ -464,13 +460,6 @@ def refuse() -> Any:
     raise BadQuery("wrong")
 
 
-# ---------------------------------------------------------------- reading again
-
-
-def message(**fields: Any) -> query_pb2.Query:
-    return query_to_proto(query_of(sudoku(**fields)))
-
-
 def test_threads_of_their_own_are_shared_among_tenants() -> None:
     """A tenant that asks for much waits behind another, not before it."""
     with ThreadPoolExecutor(2) as aside:
@@ -495,37 +484,3 @@ def test_threads_of_their_own_are_shared_among_tenants() -> None:
         assert [k for k, name in enumerate(order) if name == "few"][-1] <= 5
         scheduler.pool.shutdown()
     assert not scheduler._tenants
-
-
-def test_a_structure_is_read_once_and_for_one_tenant() -> None:
-    reader = Reader(Compiler(Catalogue()))
-    first = message(budget={"seed": 3})
-    assert reader.again("a", first) is None
-    read = reader.read("a", first)
-    other = message(evidence=[{"grid": GRID}, {}], budget={"particles": 5})
-    again = reader.again("a", other)
-    assert again is not None and again.problem.root is read.problem.root
-    assert again.query == reader.read("b", other).query
-    assert (
-        reader.again("a", message(variables={"grid": {"values": [*range(10)], "shape": [9, 9]}}))
-        is None
-    )
-    assert Reader(reader.compiler).again("a", first) is None
-
-
-@pytest.mark.parametrize(
-    "evidence",
-    [{"grid": [[10] * 9] * 9}, {"gird": GRID}, {"grid": [[1]]}, {"grid": "x"}],
-)
-def test_mistakes_are_told_as_at_the_first_reading(evidence: Any) -> None:
-    reader = Reader(Compiler(Catalogue()))
-    reader.read("", message())
-    wrong = message()
-    del wrong.evidence[:]
-    wrong.evidence.append(to_assignment(evidence))
-    told = []
-    for read in (reader.again, reader.read):
-        with pytest.raises(BadQuery) as caught:
-            read("", wrong)
-        told.append(caught.value.mistakes)
-    assert told[0] == told[1]

@@ -1,6 +1,8 @@
-"""What making a hosted term costs, and what is left of one that nobody uses."""
+"""What making a hosted term costs, what it remembers of its host, and what is left of one that
+nobody uses."""
 
 import gc
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,11 +10,13 @@ import torch
 
 from engine import Budget, Finite, Problem, Real, Variable, answers
 from engine.minimizers.descent import Descent
+from modules.catalogue import Catalogue
 from services.host.servicer import Host
 from services.query import query_of
 from services.reasoner.compile import Compiler
 from services.reasoner.session import Talk
-from services.remote.term import Remote
+from services.remote.kinds import RemoteKind, RemoteKinds
+from services.remote.term import Remote, RemoteRule
 from services.v1 import module_pb2 as pb
 from services.wire.binding import Binding, BoundBinding, binding_digest
 from tests.support.hosting import Running, check_pull, pull, soon
@@ -141,3 +145,31 @@ def test_kinds_of_one_host_share_a_connection(
     assert len(set(peers)) == 3
     kinds.close()
     both.close()
+
+
+def test_judgements_are_asked_once_as_long_as_they_are_kept(
+    host: str, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of more candidates than are kept at all."""
+    monkeypatch.setattr("services.remote.term.VERDICTS", 3)
+    asked: list[int] = []
+    judge = RemoteKind.judge
+
+    def counting(home: RemoteKind, binding: Any, arguments: Sequence[Any], **more: Any) -> Any:
+        asked.append(len(arguments))
+        return judge(home, binding, arguments, **more)
+
+    kinds = RemoteKinds(catalogue, {"kinds.Word": [host]})
+    term = kinds.kind("kinds.Word").build([Variable("x", Finite((0, 1, 2), (3,)))], {})
+    assert isinstance(term, RemoteRule)
+    monkeypatch.setattr(RemoteKind, "judge", counting)
+    words = [[a, 1, b] for a in range(3) for b in range(3)]
+    verdicts = [a + b == 2 and a != b for a in range(3) for b in range(3)]
+    assert term.verdicts([[word] for word in words]) == verdicts
+    assert term.verdicts([[word] for word in words[-3:]]) == verdicts[-3:]
+    assert asked == [9]
+    assert term.verdicts([[word] for word in (words[-1], words[0])]) == [False, False]
+    assert term.verdicts([[words[-1]]]) == [False]
+    assert asked == [9, 1]
+    assert isinstance(term.verdict([words[0]]), pb.Verdict)
+    kinds.close()
