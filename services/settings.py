@@ -139,7 +139,17 @@ class InlinePolicy(Settings):
 INLINE = InlinePolicy()
 
 
-class ServerSettings(Settings):
+class ProcessSettings(Settings):
+    """What any process that listens is started with."""
+
+    reflection: bool = Field(False, description="gRPC tools may list the services")
+    insecure_listen: bool = Field(False, description="an address open to other machines is allowed")
+    weights: str = Field(".", description="the folder of files, such as weights, that callers name")
+    log_level: Level = Field("info", description="what the log tells at least")
+    limits: Limits = DEFAULT
+
+
+class ServerSettings(ProcessSettings):
     """What `basin serve` is started with."""
 
     listen: str = Field("127.0.0.1:7777", description="HOST:PORT; port 0 takes a free one")
@@ -147,29 +157,19 @@ class ServerSettings(Settings):
     remote: dict[str, list[str]] = Field(
         {}, description="kinds that other processes host: the addresses of the replicas of each"
     )
-    reflection: bool = Field(False, description="gRPC tools may list the services")
-    insecure_listen: bool = Field(False, description="an address open to other machines is allowed")
-    weights: str = Field(".", description="the folder of files, such as weights, that callers name")
-    log_level: Level = Field("info", description="what the log tells at least")
-    limits: Limits = DEFAULT
     policy: Policy = POLICY
     remote_policy: RemotePolicy = PATIENT
 
 
-class HostSettings(Settings):
+class HostSettings(ProcessSettings):
     """What `basin host` is started with."""
 
     listen: str = Field("127.0.0.1:0", description="HOST:PORT; port 0 takes a free one")
-    reflection: bool = Field(False, description="gRPC tools may list the services")
-    insecure_listen: bool = Field(False, description="an address open to other machines is allowed")
     shared_memory: bool = Field(
         False, description="memory is shared with reasoners on this machine: no copying"
     )
-    weights: str = Field(".", description="the folder of files, such as weights, that callers name")
-    log_level: Level = Field("info", description="what the log tells at least")
     workers: Count = Field(
         default_factory=cores_and_four,
         description="threads in which terms compute; many, for a term may wait, not compute",
     )
-    limits: Limits = DEFAULT
     inline_policy: InlinePolicy = INLINE

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.errors import BadQuery, BasinError, Mistake
 from services.cli.console import FAILED, REFUSED, tell
 from services.cli.sources import Given, settings_of
-from services.settings import HostSettings, ServerSettings
+from services.settings import HostSettings, ProcessSettings, ServerSettings
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -24,9 +24,9 @@ def serve(
     each.
     """
     try:
-        flags = [*flags, Given("--remote", "remote", _remotes(remote) or None)]
-        settings = settings_of(ServerSettings, flags, pairs, config)
-        return _serve(settings)
+        wrong: list[Mistake] = []
+        flags = [*flags, Given("--remote", "remote", _remotes(remote, wrong) or None)]
+        return _serve(settings_of(ServerSettings, flags, pairs, config, wrong=wrong))
     except BasinError as error:
         return _refused(error)
 
@@ -58,7 +58,7 @@ def _host(kinds: Sequence[str], settings: HostSettings) -> int:
     return run(kinds, settings)
 
 
-def _begin(settings: ServerSettings | HostSettings) -> None:
+def _begin(settings: ProcessSettings) -> None:
     """What comes before a service. Raises BadQuery."""
     if not Path(settings.weights).is_dir():
         said = f"{settings.weights} is no folder"
@@ -80,9 +80,9 @@ def tell_log(level: str) -> None:
         logging.getLogger(ours).setLevel(number)
 
 
-def _remotes(pairs: Sequence[str]) -> dict[str, list[str]]:
+def _remotes(pairs: Sequence[str], wrong: list[Mistake]) -> dict[str, list[str]]:
+    """The addresses of each kind; what makes no sense goes to `wrong`."""
     found: dict[str, list[str]] = {}
-    wrong = []
     for pair in pairs:
         kind, equals, address = pair.partition("=")
         if not (kind and equals and ":" in address):
@@ -93,7 +93,6 @@ def _remotes(pairs: Sequence[str]) -> dict[str, list[str]]:
                     "write KIND=HOST:PORT, such as my_lab.my_term=127.0.0.1:7801",
                 )
             )
-        found.setdefault(kind, []).append(address)
-    if wrong:
-        raise BadQuery(*wrong)
+        else:
+            found.setdefault(kind, []).append(address)
     return found

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
-from engine.errors import BadQuery, Mistake, shown
+from engine.errors import BadQuery, Mistake, Mistakes, shown
 from services.formats.files import read_text
 from services.query.document import parse_document, parse_json
 from services.query.mistakes import told
@@ -86,10 +86,12 @@ def settings_of(
     pairs: Sequence[str] = (),
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
+    wrong: Sequence[Mistake] = (),
 ) -> S:
-    """The settings of a process; pairs: NAME=VALUE of `--set`. Raises BadQuery with every mistake
-    of every source."""
-    mistakes: list[Mistake] = []
+    """The settings of a process; pairs: NAME=VALUE of `--set`; wrong: mistakes of flags that were
+    found before. Raises BadQuery with every mistake of every source."""
+    mistakes = Mistakes()
+    mistakes.take(*wrong)
     layers: list[dict[str, Any]] = []
     sources = (
         Source([one for one in flags if one.value is not None]),
@@ -101,9 +103,8 @@ def settings_of(
         try:
             layers.append(source.layer(kind))
         except BadQuery as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise BadQuery(*mistakes)
+            mistakes.take(*error.mistakes)
+    mistakes.check()
     return _layered(kind, layers)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from engine import Finite, Variable
 from engine.answer import Status
 from engine.errors import ModuleUnavailable
 from modules.catalogue import Catalogue
-from services.cli import serve
+from services.cli import app
 from services.client import Client
 from services.query import query_of
 from services.reasoner.compile import compile_query
@@ -165,23 +166,18 @@ def test_sigterm_drains_and_ends_with_0(
     assert host.end() == 0
 
 
-def test_the_commands_refuse_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_refuse_what_makes_no_sense() -> None:
     """Exit code 2, one line for each mistake; nothing is started."""
-    open_to_all = "0.0.0.0:0"
-    for call, said in (
-        (lambda: serve.serve(open_to_all, None, [], None, False, False), "--insecure-listen"),
-        (lambda: serve.host(["discrete.clause"], open_to_all, False, False), "--insecure-listen"),
-        (lambda: serve.host(["discrete.clauses"], "127.0.0.1:0", False, False), "discrete.clause"),
-        (
-            lambda: serve.serve("127.0.0.1:0", "discreet", [], None, False, False),
-            "did you mean discrete",
-        ),
-        (lambda: serve.serve("127.0.0.1:0", None, ["x"], None, False, False), "KIND=HOST:PORT"),
+    for words, said in (
+        ("serve --listen 0.0.0.0:0", "--insecure-listen"),
+        ("host discrete.clause --listen 0.0.0.0:0", "--insecure-listen"),
+        ("host discrete.clauses", "discrete.clause"),
+        ("serve --listen 127.0.0.1:0 --modules discreet", "did you mean discrete"),
+        ("serve --listen 127.0.0.1:0 --remote x", "KIND=HOST:PORT"),
     ):
-        code = call()
-        told = capsys.readouterr().err
-        assert code == 2 and said in told and told.count("\n") == 1
-        assert "Traceback" not in told
+        done = CliRunner().invoke(app, words.split())
+        assert done.exit_code == 2 and said in done.stderr and done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
 
 
 def test_a_module_found_beside_the_command(

@@ -166,6 +166,12 @@ def test_commands_tell_every_mistake_and_start_nothing(
     assert all(any(part in line for line in lines) for part in every), lines
 
 
+def test_a_remote_without_an_address_is_told_with_all_else() -> None:
+    done = CliRunner().invoke(app, ["serve", "--remote", "x", "--set", "limits.rowz=5"])
+    paths = [line.partition(": ")[0] for line in done.stderr.splitlines()]
+    assert done.exit_code == 2 and paths == ["--remote", "--set limits.rowz"]
+
+
 def test_the_environment_may_name_what_the_other_command_is_told(tmp_path: Path) -> None:
     """Both often have one environment; a file is for one of them."""
     said = {"BASIN_WORKERS": "3", "BASIN_POLICY__QUEUE": "5", "BASIN_DATA": "/data", "PATH": "/bin"}
