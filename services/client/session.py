@@ -12,23 +12,19 @@ from typing import Any, Protocol, Self
 import grpc
 
 from engine.answer import Answer
-from engine.errors import SessionNotFound
-from services.query import Options, Query, TermSpec, spec_of
-from services.query.change import Change, Resolve
-from services.rpc.status import error_of, error_of_call
+from services.client.turns import AskedChange, Turns, ended
+from services.query import Options, Query, TermSpec
+from services.rpc.status import error_of_call
 from services.settings import Limits
 from services.v1 import session_pb2 as pb
 from services.v1.session_pb2_grpc import SessionServiceStub
-from services.wire.answer import answer_from_proto
-from services.wire.query import query_to_proto
-from services.wire.session import change_to_proto, expiry_of, resolve_to_proto
 
 GRACE = 5.0  # seconds that an answer may come after its tick's deadline before it is given up
 
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Line(Protocol):
+class SessionCall(Protocol):
     """How a session's messages reach the service, one response for each."""
 
     def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse: ...
@@ -41,20 +37,27 @@ class Session:
     After a mistake it goes on as if what failed had not been asked. One thread at a time.
     """
 
-    def __init__(self, line: Line, query: Query, limits: Limits):
-        self._line, self._limits = line, limits
-        self.terms: tuple[str, ...] = ()  # names of the terms that stand
-        self.expire_time: datetime | None = None  # it ends then if nothing is asked before
-        self._send(pb.StreamSessionRequest(query=query_to_proto(query)))
+    def __init__(self, call: SessionCall, query: Query, limits: Limits):
+        self._call, self._turns = call, Turns(query, limits)
+        self._send(self._turns.opening)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that stand."""
+        return self._turns.terms
+
+    @property
+    def expire_time(self) -> datetime | None:
+        """It ends then if nothing is asked before."""
+        return self._turns.expire_time
 
     def refresh(self) -> None:
         """Ask how it stands, for `terms` and `expire_time`; its end is put off."""
-        self._send(pb.StreamSessionRequest())
+        self._send(self._turns.refresh())
 
     def add(self, name: str, term: TermSpec | Mapping[str, Any]) -> None:
         """One more term, under a name to drop it by. Raises BadQuery."""
-        data = term.model_dump(exclude_none=True) if isinstance(term, TermSpec) else dict(term)
-        self.change({"add": [data | {"name": name}]})
+        self._send(self._turns.add(name, term))
 
     def drop(self, name: str) -> None:
         """Take a term out by its name. Raises BadQuery."""
@@ -64,10 +67,9 @@ class Session:
         """Other evidence in place of all that was given before. Raises BadQuery."""
         self.change({"evidence": evidence})
 
-    def change(self, change: Change | Mapping[str, Any]) -> None:
+    def change(self, change: AskedChange) -> None:
         """Several changes as one: all of them apply, or none. Raises BadQuery."""
-        asked = spec_of(Change, change, self._limits)
-        self._send(pb.StreamSessionRequest(change=change_to_proto(asked)))
+        self._send(self._turns.change(change))
 
     def answer(
         self,
@@ -75,24 +77,18 @@ class Session:
         seconds: float | None = None,
         steps: int | None = None,
         options: Options | Mapping[str, Any] | None = None,
-        change: Change | Mapping[str, Any] | None = None,
+        change: AskedChange | None = None,
     ) -> Answer:
         """The verified answer as things stand, from where the last one stood.
 
         seconds: the deadline of this tick; the best so far comes back before it. change: applied
         first, in the same exchange; it stands even if the answer fails.
         """
-        wishes = {"seconds": seconds, "steps": steps, "options": options or Options()}
-        asked = spec_of(Resolve, wishes, self._limits)
-        request = pb.StreamSessionRequest(resolve=resolve_to_proto(asked))
-        if change is not None:
-            made = spec_of(Change, change, self._limits)
-            request.change.CopyFrom(change_to_proto(made))
-        return answer_from_proto(self._send(request).answer, self._limits)
+        return self._turns.answer(self._send(self._turns.resolve(seconds, steps, options, change)))
 
     def close(self) -> None:
         """End it."""
-        self._line.close()
+        self._call.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,37 +97,29 @@ class Session:
         self.close()
 
     def _send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
-        response = self._line.send(request)
-        if response.HasField("session"):
-            self.terms = tuple(response.session.terms)
-            self.expire_time = expiry_of(response.session)
-        if response.HasField("error"):
-            raise error_of(response.error)
-        return response
+        return self._turns.read(self._call.send(self._turns.number(request)))
 
 
-class StreamLine:
+class StreamCall:
     """One bidirectional stream."""
 
     def __init__(
         self, stub: SessionServiceStub, address: str, who: Metadata, deadline: float | None
     ):
         self._requests: queue.SimpleQueue[pb.StreamSessionRequest | None] = queue.SimpleQueue()
-        self._address, self._sequence = address, 0
+        self._address = address
         requests = iter(self._requests.get, None)
         self._call = stub.StreamSession(requests, timeout=deadline, metadata=who)
 
     def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         """The response to a request. Raises what ended the stream."""
-        self._sequence += 1
-        request.sequence = self._sequence
         self._requests.put(request)
         try:
             return next(self._call)
         except grpc.RpcError as error:
             raise error_of_call(error, self._address) from None
         except StopIteration:
-            raise SessionNotFound("the session has ended") from None
+            raise ended() from None
 
     def close(self) -> None:
         """Let the stream end."""
@@ -139,7 +127,7 @@ class StreamLine:
         self._call.cancel()
 
 
-class CallLine:
+class UnaryCalls:
     """Single calls that name the session."""
 
     def __init__(

@@ -9,6 +9,8 @@ from engine.answer import Status
 from engine.errors import BadQuery, BasinError, ModuleFault
 from modules.catalogue import Catalogue
 from services.client import Client
+from services.client.calls import Call
+from services.client.stream import EventStream
 from services.query import query_of
 from services.reasoner.reason import Reasoner
 from services.rpc.server import Service
@@ -85,17 +87,18 @@ def _message(query: dict[str, Any] | query_pb2.Query) -> query_pb2.Query:
 
 def _solve(client: Client, query: Any) -> Any:
     request = reasoner_pb2.SolveRequest(query=_message(query))
-    return client._ask(client._stub.Solve, request, None)
+    return client._ask(Call("Solve", request, lambda response: response), None)
 
 
 def _score(client: Client, query: Any) -> Any:
     request = reasoner_pb2.ScoreRequest(query=_message(query))
-    return client._ask(client._stub.Score, request, None)
+    return client._ask(Call("Score", request, lambda response: response), None)
 
 
 def _stream(client: Client, query: Any) -> Any:
     request = reasoner_pb2.SolveStreamRequest(query=_message(query))
-    return client._ask(lambda *a, **m: list(client._stub.SolveStream(*a, **m)), request, None)
+    asked = Call("SolveStream", request, lambda message: message)
+    return list(EventStream(client._begin(asked, None), asked, client.address))
 
 
 def test_bytes_that_are_no_message(service: Service) -> None:

@@ -22,6 +22,7 @@ from engine.answer import Answer, Flag, Status
 from engine.errors import Overloaded, UnknownKind
 from modules.catalogue import Catalogue
 from services.client import Client
+from services.client.calls import Call
 from services.query import query_of
 from services.query.kind import describe
 from services.reasoner.reason import Reasoner
@@ -99,7 +100,10 @@ def test_a_wrong_page_is_told(client: Client) -> None:
     ):
         with pytest.raises(BadQuery, match="page_token: .* is no page; give the next_page_token"):
             client._ask(
-                client._stub.ListKinds, reasoner_pb2.ListKindsRequest(page_token=token), 5.0
+                Call(
+                    "ListKinds", reasoner_pb2.ListKindsRequest(page_token=token), lambda page: page
+                ),
+                5.0,
             )
     with pytest.raises(BadQuery, match="page_size: -1 is below 0; give 1 to 1000"):
         client.kinds(page_size=-1)

@@ -11,6 +11,7 @@ from engine.answer import Flag, Status
 from engine.errors import BadQuery, TooLarge, UnknownKind
 from engine.sampling.samples import Mixing, Sample, Samples
 from services.client import Client
+from services.client.calls import Call
 from services.query import Options, TermSpec, spec_of
 from services.query.change import Change, Resolve
 from services.query.sampling import Sampling
@@ -193,7 +194,7 @@ def test_malformed_wishes_are_told(client: Client, wrong: dict[str, Any], said: 
         client.sample(PICKED, **wrong)
     request = sample_pb2.SampleRequest(query=client._query(PICKED), **wrong)
     with pytest.raises(BadQuery, match=said) as caught:
-        client._ask(client._stub.Sample, request, 10.0)
+        client._ask(Call("Sample", request, lambda response: response), 10.0)
     assert all(m.path and m.problem and m.remedy for m in caught.value.mistakes)
 
 

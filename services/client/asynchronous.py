@@ -1,0 +1,247 @@
+"""The client for asyncio: the same calls as `Client`, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from engine.answer import Answer
+from engine.sampling.samples import Samples
+from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differing
+from services.client.client import how
+from services.client.session import Metadata
+from services.client.turns import AskedChange, Turns, ended
+from services.query import Options, Query, TermSpec
+from services.query.kind import KindDescription
+from services.rpc.channel import retrying
+from services.rpc.status import error_of_call
+from services.rpc.tenant import TENANT_KEY, checked
+from services.settings import DEFAULT, Limits
+from services.v1 import session_pb2 as pb
+from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
+from services.v1.session_pb2_grpc import SessionServiceStub
+from services.wire.events import Progress, Result
+from services.wire.info import ServiceInfo
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Asks a service from one event loop; parameters and exceptions as of `Client`. An async
+    context manager closes it."""
+
+    def __init__(
+        self,
+        address: str,
+        limits: Limits = DEFAULT,
+        *,
+        tenant: str = "",
+        deadline: float | None = None,
+    ):
+        self.address, self.limits, self.deadline = address, limits, deadline
+        self._who: Metadata = ((TENANT_KEY, checked(tenant)),) if tenant else ()
+        self._channel = grpc.aio.insecure_channel(address, options=retrying(limits))
+        self._stub = ReasonerServiceStub(self._channel)
+        self._sessions = SessionServiceStub(self._channel)
+        self._calls = Calls(limits)
+
+    async def solve(
+        self, query: AskedQuery, options: AskedOptions = None, *, deadline: float | None = None
+    ) -> list[Answer]:
+        """One answer for each row. Raises what the reasoner raises, or Unavailable."""
+        return await self._ask(self._calls.solve(query, options), deadline)
+
+    def stream(
+        self,
+        query: AskedQuery,
+        options: AskedOptions = None,
+        *,
+        interval: float = 0.0,
+        partial_values: bool = False,
+        deadline: float | None = None,
+    ) -> "AsyncEventStream":
+        """Progress while it searches, then each row's result; sent at once, and cancelled when its
+        `async with` block is left. Raises BadQuery for `score` and `explain`."""
+        asked = self._calls.stream(query, options, interval, partial_values)
+        return AsyncEventStream(self._begin(asked, deadline), asked, self.address)
+
+    async def score(self, query: AskedQuery, *, deadline: float | None = None) -> list[Answer]:
+        """Energy, findings and bound of the values in the evidence, without a search."""
+        return await self.solve(query, {"score": True}, deadline=deadline)
+
+    async def explain(
+        self, query: AskedQuery, differ: Sequence[str] = (), *, deadline: float | None = None
+    ) -> list[Answer]:
+        """Why, as `Client.explain`."""
+        return await self.solve(query, differing(differ), deadline=deadline)
+
+    async def sample(
+        self,
+        query: AskedQuery,
+        count: int,
+        temperature: float = 1.0,
+        *,
+        deadline: float | None = None,
+    ) -> list[Samples]:
+        """Draws from the Boltzmann distribution of each row."""
+        return await self._ask(self._calls.sample(query, count, temperature), deadline)
+
+    async def session(self, query: AskedQuery, *, deadline: float | None = None) -> "AsyncSession":
+        """A query to be changed and asked again, over one stream. deadline: of the whole stream
+        (None: as long as it is used)."""
+        session = AsyncSession(
+            self._sessions, self.address, self._who, deadline, self._calls.query(query), self.limits
+        )
+        await session.refresh()
+        return session
+
+    async def kinds(
+        self, *, page_size: int = 0, deadline: float | None = None
+    ) -> list[KindDescription]:
+        """Every kind of term the service knows, by name; one call a page."""
+        kinds, token = await self._ask(self._calls.kinds(page_size, ""), deadline)
+        while token:
+            more, token = await self._ask(self._calls.kinds(page_size, token), deadline)
+            kinds += more
+        return kinds
+
+    async def kind(self, name: str, *, deadline: float | None = None) -> KindDescription:
+        """One kind. Raises UnknownKind."""
+        return await self._ask(self._calls.kind(name), deadline)
+
+    async def info(self, *, deadline: float | None = None) -> ServiceInfo:
+        """What the service is, and what it lets callers ask."""
+        return await self._ask(self._calls.info(), deadline)
+
+    async def close(self) -> None:
+        """Cancel what runs, and close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def _begin(self, asked: Call[Any], deadline: float | None) -> Any:
+        return getattr(self._stub, asked.method)(
+            asked.request, **how(asked, deadline, self.deadline, self._who)
+        )
+
+    async def _ask(self, asked: Call[T], deadline: float | None) -> T:
+        try:
+            response = await self._begin(asked, deadline)
+        except grpc.RpcError as error:
+            raise error_of_call(error, self.address) from None
+        return asked.read(response)
+
+
+class AsyncEventStream(AsyncIterator[Progress | Result]):
+    """Events of one call, which runs from the start on; leaving its `async with` cancels it."""
+
+    def __init__(self, call: Any, asked: Call[Progress | Result], address: str):
+        self._call, self._asked, self._address = call, asked, address
+        self._messages = call.__aiter__()
+
+    async def __anext__(self) -> Progress | Result:
+        try:
+            return self._asked.read(await self._messages.__anext__())
+        except grpc.RpcError as error:
+            raise error_of_call(error, self._address) from None
+
+    def close(self) -> None:
+        """Cancel the call, if it still runs."""
+        self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncSession:
+    """One row of evidence under an energy that changes, over one stream; an async context manager
+    closes it. Turns are taken one after the other, in the order in which they are awaited."""
+
+    def __init__(
+        self,
+        stub: SessionServiceStub,
+        address: str,
+        who: Metadata,
+        deadline: float | None,
+        query: Query,
+        limits: Limits,
+    ):
+        self._address, self._turns, self._lock = address, Turns(query, limits), asyncio.Lock()
+        self._opened = False
+        call: Any = stub.StreamSession
+        self._call = call(timeout=deadline, metadata=who)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that stand."""
+        return self._turns.terms
+
+    @property
+    def expire_time(self) -> datetime | None:
+        """It ends then if nothing is asked before."""
+        return self._turns.expire_time
+
+    async def refresh(self) -> None:
+        """Ask how it stands; its end is put off."""
+        await self._send(self._turns.refresh() if self._opened else self._turns.opening)
+        self._opened = True
+
+    async def add(self, name: str, term: TermSpec | Mapping[str, Any]) -> None:
+        """One more term, under a name to drop it by. Raises BadQuery."""
+        await self._send(self._turns.add(name, term))
+
+    async def drop(self, name: str) -> None:
+        """Take a term out by its name. Raises BadQuery."""
+        await self.change({"drop": [name]})
+
+    async def given(self, evidence: Mapping[str, Any]) -> None:
+        """Other evidence in place of all that was given before. Raises BadQuery."""
+        await self.change({"evidence": evidence})
+
+    async def change(self, change: AskedChange) -> None:
+        """Several changes as one: all of them apply, or none. Raises BadQuery."""
+        await self._send(self._turns.change(change))
+
+    async def answer(
+        self,
+        *,
+        seconds: float | None = None,
+        steps: int | None = None,
+        options: Options | Mapping[str, Any] | None = None,
+        change: AskedChange | None = None,
+    ) -> Answer:
+        """The verified answer as things stand, as `Session.answer`."""
+        request = self._turns.resolve(seconds, steps, options, change)
+        return self._turns.answer(await self._send(request))
+
+    async def close(self) -> None:
+        """End it."""
+        self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def _send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
+        async with self._lock:  # one response for each request, in order
+            try:
+                await self._call.write(self._turns.number(request))
+                response = await self._call.read()
+            except grpc.RpcError as error:
+                raise error_of_call(error, self._address) from None
+            except asyncio.InvalidStateError:
+                raise ended() from None
+            if response is grpc.aio.EOF:
+                raise ended()
+            return self._turns.read(response)

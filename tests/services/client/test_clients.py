@@ -1,0 +1,223 @@
+"""Both clients: the same answers, streams that are sent at once and end when left, retries."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from engine.answer import Status
+from engine.errors import BadQuery, SessionNotFound, Unavailable, UnknownKind
+from services.client import AsyncClient, Client
+from services.rpc.server import Service
+from services.v1 import reasoner_pb2 as pb
+from services.v1.reasoner_pb2_grpc import (
+    ReasonerServiceServicer,
+    add_ReasonerServiceServicer_to_server,
+)
+from services.wire.events import Result
+from tests.support.paths import ROOT
+from tests.support.serving import Loop, sudoku
+
+pytestmark = pytest.mark.clock
+
+
+@pytest.fixture
+def address(service: Service) -> str:
+    return f"127.0.0.1:{service.port}"
+
+
+def test_both_clients_say_the_same(loop: Loop, address: str) -> None:
+    query = sudoku()
+
+    async def ask() -> list[Any]:
+        async with AsyncClient(address) as client:
+            every = [
+                await client.solve(query),
+                await client.score(query),
+                await client.explain(query),
+                await client.kinds(page_size=3),
+                await client.kind("discrete.clause"),
+                await client.info(),
+                [one.samples for one in await client.sample(query, 2)],
+            ]
+            async with client.stream(query) as events:
+                every.append([event async for event in events if isinstance(event, Result)])
+            return every
+
+    def timeless(answers: Any) -> Any:
+        return [(a.status, a.values, a.energy, a.unique, a.conflict, a.runner_up) for a in answers]
+
+    there = loop.do(ask())
+    with Client(address) as client:
+        here: list[Any] = [client.solve(query), client.score(query), client.explain(query)]
+        assert [timeless(one) for one in there[:3]] == [timeless(one) for one in here]
+        assert there[3] == client.kinds() and there[4] == client.kind("discrete.clause")
+        assert there[5] == client.info()
+        assert there[6] == [one.samples for one in client.sample(query, 2)]
+        with client.stream(query) as events:
+            results = [event for event in events if isinstance(event, Result)]
+        assert timeless(r.answer for r in there[7]) == timeless(r.answer for r in results)
+
+
+def test_an_async_session_goes_on_after_a_mistake(loop: Loop, address: str) -> None:
+    rule = {"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": [[[0, 1, True]]]}}
+    query = {
+        "variables": {"x": {"values": [0, 1], "shape": [2]}},
+        "terms": [{"kind": "discrete.not_equal", "scope": ["x"], "params": {"pairs": [[0, 1]]}}],
+    }
+
+    async def talk() -> list[Any]:
+        async with AsyncClient(address) as client, await client.session(query) as session:
+            await session.add("first", rule)
+            one = await session.answer()
+            with pytest.raises(UnknownKind):
+                await session.add("wrong", {**rule, "kind": "discrete.claus"})
+            with pytest.raises(BadQuery):
+                await session.drop("nothing")
+            await session.given({"x": [0, None]})
+            both = await asyncio.gather(session.answer(), session.refresh())
+            await session.drop("first")
+            last = await session.answer(seconds=5.0)
+            names = session.terms
+            assert session.expire_time is not None
+            await session.close()
+            with pytest.raises((SessionNotFound, Unavailable, Exception)):
+                await session.answer()
+            return [one, both[0], last, names]
+
+    one, clash, last, names = loop.do(talk())
+    assert one.values == {"x": [1, 0]} and clash.status is Status.INFEASIBLE
+    assert last.values == {"x": [0, 1]} and names == ("discrete.not_equal",)
+
+
+def test_mistakes_are_told_before_anything_is_sent(loop: Loop) -> None:
+    async def ask() -> None:
+        async with AsyncClient("127.0.0.1:1") as client:
+            with pytest.raises(BadQuery):
+                await client.solve({"variables": {}})
+            with pytest.raises(BadQuery):
+                client.stream(sudoku(), {"score": True})
+
+    loop.do(ask())
+    with Client("127.0.0.1:1") as client, pytest.raises(BadQuery):
+        client.stream({"variables": {}})
+
+
+class Watched(ReasonerServiceServicer):
+    """Counts calls; the first are refused as if the service were away."""
+
+    def __init__(self, refused: int = 0):
+        self.refused, self.asked, self.left = refused, 0, threading.Event()
+
+    def ListKinds(self, request, context):
+        self.asked += 1
+        if self.asked <= self.refused:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        return pb.ListKindsResponse()
+
+    def SolveStream(self, request, context):
+        self.asked += 1
+        context.add_callback(self.left.set)
+        self.left.wait(10)
+        return iter(())
+
+
+@pytest.fixture
+def watched():
+    servers: list[grpc.Server] = []
+
+    def start(refused: int = 0) -> tuple[Watched, str]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        server, made = grpc.server(ThreadPoolExecutor(4)), Watched(refused)
+        add_ReasonerServiceServicer_to_server(made, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return made, f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None)
+
+
+def soon(so: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 5
+    while not so() and time.monotonic() < end:
+        time.sleep(0.01)
+    return so()
+
+
+@pytest.mark.parametrize("way", ["with", "close", "let go"])
+def test_a_stream_is_sent_at_once_and_ends_when_it_is_left(watched: Any, way: str) -> None:
+    made, address = watched()
+    with Client(address) as client:
+        events = client.stream(sudoku())
+        assert soon(lambda: made.asked == 1), "nothing was sent before it was read"
+        assert not made.left.is_set()
+        if way == "with":
+            with events:
+                pass
+        elif way == "close":
+            events.close()
+        else:
+            del events
+        assert made.left.wait(5), "the call goes on"
+
+
+def test_an_async_stream_ends_when_it_is_left(loop: Loop, watched: Any) -> None:
+    made, address = watched()
+
+    async def leave() -> None:
+        async with AsyncClient(address) as client:
+            async with client.stream(sudoku()):
+                await asyncio.to_thread(soon, lambda: made.asked == 1)
+            await asyncio.to_thread(made.left.wait, 5)
+
+    loop.do(leave())
+    assert made.asked == 1 and made.left.is_set()
+
+
+@pytest.mark.parametrize("refused", [0, 3, 4])
+def test_a_service_that_is_away_for_a_moment_is_asked_again(watched: Any, refused: int) -> None:
+    made, address = watched(refused)
+    with Client(address) as client:
+        if refused < 4:
+            assert client.kinds() == [] and made.asked == refused + 1
+        else:
+            with pytest.raises(Unavailable):
+                client.kinds()
+            assert made.asked == 4
+
+
+def test_a_service_that_is_not_there_is_told_within_seconds() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(Unavailable):
+        client.kinds()
+    assert time.monotonic() - began < 5
+
+
+def test_calls_have_a_deadline_even_if_none_is_given() -> None:
+    client = Client("127.0.0.1:1")
+    assert client._calls.solve(sudoku(), None).seconds == 600
+    long = client._calls.solve({**sudoku(), "budget": {"seconds": 3000.0}}, None)
+    assert long.seconds == 3060 and client._calls.info().seconds == 600
+
+
+def test_clients_load_no_torch() -> None:
+    code = (
+        "import services.client, sys;"
+        "print([m for m in ('torch', 'numba', 'pydantic_settings', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
