@@ -1,4 +1,11 @@
-"""Calls under way are cancelled when their caller stops, or when they take too long."""
+"""Calls under way are cancelled when their caller stops, or when they take too long.
+
+A thread looks at all of them every 20 ms. Stop signals are questions (`Callable[[], bool]`): doors
+make new ones of others and of the clock, `Stop.hurry` moves them, and users write their own
+(`Budget.stop`). Callbacks and a timer would need each to be an object that tells when it turns, and
+would still have to ask those of users; they are no faster: a watched exchange costs 1 to 3 us
+either way, and eight that wait take a quarter of a percent of a core.
+"""
 
 import itertools
 import threading

@@ -1,1 +1,1 @@
-"""Bytes between a caller and a host on one machine."""
+"""Bytes between a caller and a host: frames, chunks, and what carries them."""
