@@ -8,9 +8,9 @@ works for the host's own user on the host's own machine. Linux only.
 
 What they earn (2 shared cores of an AMD EPYC, 64 x 40 floats, three ways in turns in one process):
 an exchange takes 0.11 ms, and as much CPU of both ends, where the same memory without pipes takes
-0.42 to 0.52 and in line 0.46 to 0.53. A solve whose module takes 2 ms a step costs 1.2 to 1.4 times
-that of one process with them, 1.4 to 1.7 without. A gRPC stream over a Unix socket gains little:
-with nothing around it, it takes 0.15 ms, over TCP 0.17.
+0.42 to 0.52 and in line 0.46 to 0.53. A solve whose module takes 2 ms a step costs 1.15 to 1.4
+times that of one process with them, 1.4 to 1.7 without. A gRPC stream over a Unix socket gains
+little: with nothing around it, it takes 0.15 ms, over TCP 0.17.
 """
 
 import contextlib
