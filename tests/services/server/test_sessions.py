@@ -311,16 +311,16 @@ def test_nothing_crosses_a_tenant(small: Service) -> None:
     address = f"127.0.0.1:{small.port}"
     with Client(address, tenant="ann") as ann, Client(address, tenant="bob") as bob:
         session = ann.session(sudoku(), stream=False)
-        number = session._line._id  # type: ignore[attr-defined]
+        number = session._call._id  # type: ignore[attr-defined]
         assert len(number) >= 22  # 128 random bits
         for who in (bob, Client(address)):
-            session._line._who = who._who  # type: ignore[attr-defined]
+            session._call._who = who._who  # type: ignore[attr-defined]
             drop = functools.partial(session.drop, "discrete.all_different")
             for ask in (session.answer, drop, session.refresh):
                 with pytest.raises(SessionNotFound, match="not yours"):
                     ask()
             session.close()  # of nobody's session: nothing happens
-        session._line._who = ann._who  # type: ignore[attr-defined]
+        session._call._who = ann._who  # type: ignore[attr-defined]
         assert session.answer().status is Status.OPTIMAL
         session.close()
         with pytest.raises(SessionNotFound):
@@ -353,7 +353,7 @@ def test_idle_sessions_expire(small: Service, stream: bool) -> None:
 def test_questions_of_one_session_wait_for_each_other(client: Client, loop: Loop) -> None:
     """Calls of several threads on one id: each gets an answer of a state that stood."""
     session = client.session(sudoku(), stream=False)
-    number = session._line._id  # type: ignore[attr-defined]
+    number = session._call._id  # type: ignore[attr-defined]
     change = pb.Change()
     change.evidence.entries.add(name="grid").value.null = 0
     asked = [

@@ -16,6 +16,7 @@ from services.query import Options, TermSpec, spec_of
 from services.query.change import Change, Resolve
 from services.query.sampling import Sampling
 from services.v1 import sample_pb2, session_pb2
+from services.wire.query import query_to_proto
 from services.wire.samples import (
     samples_from_proto,
     samples_to_proto,
@@ -192,7 +193,7 @@ def test_malformed_wishes_are_told(client: Client, wrong: dict[str, Any], said: 
     """By the client, and by the service for those who have another client."""
     with pytest.raises(BadQuery, match=said):
         client.sample(PICKED, **wrong)
-    request = sample_pb2.SampleRequest(query=client._query(PICKED), **wrong)
+    request = sample_pb2.SampleRequest(query=query_to_proto(client._calls.query(PICKED)), **wrong)
     with pytest.raises(BadQuery, match=said) as caught:
         client._ask(Call("Sample", request, lambda response: response), 10.0)
     assert all(m.path and m.problem and m.remedy for m in caught.value.mistakes)
