@@ -14,7 +14,7 @@ from engine.answer import Status
 from engine.explain.partial import partial
 from engine.kernels import cover as covering
 from engine.problem import Problem
-from engine.search.prepared import plan_of
+from engine.search.prepared import prepared_of
 from examples.generators.settled import problem_of
 from examples.generators.sudoku import boxes, rows_and_columns, sudoku
 from tests.support.oracle import Judge, feasible
@@ -111,7 +111,7 @@ class Graded:
     """Scores that grade what can be completed; 0 where a filling cannot be."""
 
     def __init__(self, problem: Problem, peers: list[list[int]]):
-        self.cover, self.peers = plan_of(problem).cover, peers
+        self.cover, self.peers = prepared_of(problem).cover, peers
         self.scores: dict[str, Callable[[Filled], float]] = {
             "filled cells": lambda f: float(len(f)) if self.counts([f], 1)[0] else 0.0,
             "1 / completions, counted to 100": self.few,

@@ -69,7 +69,7 @@ def ended_of(status: Status, otherwise: Ended) -> Ended:
     return Ended.PROVED if status in (Status.OPTIMAL, Status.INFEASIBLE) else otherwise
 
 
-def judged(
+def judge_answer(
     problem: Problem, x: State, plain: dict[str, Any], bound: float, unique: int, said: Said
 ) -> Answer:
     """The answer that one state makes, x (1, *event) and its plain values: as `verify` would say.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.decimals import decimal, surely_below
 from engine.domain import Domain, Finite, Real, Variable
-from engine.energy import Choice, Energy, Sum, Summand, Term, enumerating, scope_domains
+from engine.energy import Choice, Energy, Sum, Summand, Term, enumerate_in_pieces, scope_domains
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -224,7 +224,7 @@ class Problem:
         domains = scope_domains(summand.term, dict(self.domains))
         if all(isinstance(d, Finite) for d in domains):
             if summand.term.enumerates and not isinstance(summand.term, Choice):
-                own = yield from enumerating(summand.term, domains, summand.weight)
+                own = yield from enumerate_in_pieces(summand.term, domains, summand.weight)
             else:
                 own = summand.term.structured(summand.weight, *domains)
         self._structures[place] = own

@@ -22,13 +22,13 @@ from engine.decimals import surely_below
 from engine.domain import Domain, State
 from engine.energy import Energy, Summand, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
-from engine.judgement import Said, ended_of, judged, said_of, verify
+from engine.judgement import Said, ended_of, judge_answer, said_of, verify
 from engine.minimizer import Minimizer
 from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNKNOWN
-from engine.search.incremental import Living
+from engine.search.incremental import IncrementalSearch
 from engine.search.placed import Placed
 from engine.settle import last
 from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
@@ -71,7 +71,7 @@ class Session:
         self._problem = problem
         self._fresh: dict[str, tuple[Summand, ...]] = {}  # rules that the living search lacks
         self._switches: dict[str, int] = {}  # of rules added to it; all others are built in
-        self._live = Living.opened(problem)
+        self._live = IncrementalSearch.opened(problem)
         self._formless = self._live is None
 
     @property
@@ -163,7 +163,7 @@ class Session:
                 and judge(summand.term, known.plain) is False
             ):
                 return None
-        answer = judged(self._problem, known.x, known.plain, bound, known.unique, known.said)
+        answer = judge_answer(self._problem, known.x, known.plain, bound, known.unique, known.said)
         if answer.status is not Status.OPTIMAL:
             return None
         self._known = known._replace(said=said_of(self._problem, answer))
@@ -186,7 +186,7 @@ class Session:
         else:
             x = Placed(self._problem, found.places[None], {})
             plain = self._problem.named(found.places[None])[0]
-            answer = judged(self._problem, x, plain, found.bound, UNKNOWN, {})
+            answer = judge_answer(self._problem, x, plain, found.bound, UNKNOWN, {})
             late = Flag.CANCELLED if budget.stop() else Flag.DEADLINE
             proved = found.proved or answer.status is Status.OPTIMAL
             flags = answer.flags if proved else (late, *answer.flags)
@@ -196,7 +196,7 @@ class Session:
         self._learn(answer, x, found.bound, UNKNOWN)
         return answer
 
-    def _with_rules(self) -> Living | None:
+    def _with_rules(self) -> IncrementalSearch | None:
         """The living search with every new rule in it, behind a switch where that is possible."""
         for name, summands in self._fresh.items():
             if self._live is None:
@@ -205,7 +205,7 @@ class Session:
             self._live, self._switches[name] = more or (None, 0)
         if self._live is None and not self._formless:
             self._switches.clear()
-            self._live = Living.opened(self._problem)
+            self._live = IncrementalSearch.opened(self._problem)
             self._formless = self._live is None
         self._fresh.clear()
         return self._live

@@ -2,7 +2,7 @@
 
 from engine.energy.algebra import Energy, Sum, Summand, begin_shares, begin_violations
 from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
-from engine.energy.tables import enumerating
+from engine.energy.tables import enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "Term",
     "begin_shares",
     "begin_violations",
-    "enumerating",
+    "enumerate_in_pieces",
     "judge",
     "named",
     "plain_scope",

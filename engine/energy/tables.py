@@ -25,7 +25,7 @@ def enumerate_table(
     """A term over few combinations as one table: weight times the energy of each; weight None:
     infinite where the rule does not hold. None also where an energy is no number, and where the
     rule cannot say whether it holds."""
-    pieces = enumerating(term, domains, weight)
+    pieces = enumerate_in_pieces(term, domains, weight)
     while True:
         try:
             next(pieces)
@@ -33,7 +33,7 @@ def enumerate_table(
             return end.value
 
 
-def enumerating(
+def enumerate_in_pieces(
     term: "Term", domains: Sequence[Domain], weight: float | None
 ) -> Generator[None, None, Factors | None]:
     """`enumerate_table` in pieces, for whoever looks at the clock between them."""

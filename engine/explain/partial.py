@@ -13,7 +13,7 @@ from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
 from engine.search.boolean import NotEncodable
-from engine.search.prepared import Plan, plan_of
+from engine.search.prepared import Prepared, prepared_of
 
 NODES = 400  # of the depth-first refutation of one row
 CONFLICTS = 200  # of the learning refutation of one row
@@ -24,7 +24,7 @@ def partial(problem: Problem) -> list[Answer]:
     floor = problem.floor
     if not any(isinstance(d, Finite) for d in problem.domains.values()):
         return [_scored(floor) for _ in range(problem.rows)]
-    plan = plan_of(problem)
+    plan = prepared_of(problem)
     if plan.cover is not None:
         found = covering.search(plan.cover, problem.allowed, NODES, 1, plan.symmetric)
         dead = (found.status == covering.EXHAUSTED) & (found.found == 0)
@@ -32,7 +32,7 @@ def partial(problem: Problem) -> list[Answer]:
     return [_learned(problem, plan, row, floor) for row in range(problem.rows)]
 
 
-def _learned(problem: Problem, plan: Plan, row: int, floor: float) -> Answer:
+def _learned(problem: Problem, plan: Prepared, row: int, floor: float) -> Answer:
     try:
         learner = plan.learner(problem.allowed[row], row)
     except NotEncodable:

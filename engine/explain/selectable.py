@@ -8,7 +8,7 @@ import numpy as np
 from engine.answer import Place
 from engine.explain.tester import Tester
 from engine.factors import Clauses, Counted, Factors, Table, ints
-from engine.factors.conditions import conditioned
+from engine.factors.conditions import put_under_condition
 from engine.factors.families import concatenated
 from engine.judgement import term_names
 from engine.problem import Problem
@@ -55,7 +55,7 @@ def selectable(factors: Factors) -> Selectable:
 
     pairs, counted = _pairwise(rigid)
     rigid = replace(rigid, counted=counted, clauses=concatenated(Clauses, [rigid.clauses, pairs]))
-    bound = conditioned(
+    bound = put_under_condition(
         replace(rigid, tables=()),
         conditions(rigid.counted),
         conditions(rigid.clauses),

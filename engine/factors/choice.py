@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.factors.conditions import conditioned, selected
+from engine.factors.conditions import put_under_condition, put_under_selector
 from engine.factors.factors import Factors, renumber
 from engine.factors.families import ints
 
@@ -19,7 +19,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
     for b, branch in enumerate(branches):
         rigid = branch.expanded().listed()
         n = len(rigid.sizes)
-        bound = conditioned(
+        bound = put_under_condition(
             rigid,
             [(n, b)] * rigid.counted.count,
             [(n, b)] * rigid.clauses.count,
@@ -31,7 +31,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
             tables=tuple(
                 piece
                 for t in rigid.tables
-                for piece in selected(t, np.full(len(t.scopes), n), b, rigid.sizes)
+                for piece in put_under_selector(t, np.full(len(t.scopes), n), b, rigid.sizes)
             ),
         )
         bound, offset = parts_after(bound, offset)

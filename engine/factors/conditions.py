@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.factors.factors import Factors
 
 
-def selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Table]:
+def put_under_selector(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Table]:
     """The same costs where the selector of a scope is `branch`, and 0 elsewhere.
 
     selector (m,) a site for each scope. A default that is not 0 is written out, or, where that
@@ -52,7 +52,7 @@ def selected(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Tab
     return [chosen, *pieces]
 
 
-def conditioned(
+def put_under_condition(
     factors: "Factors",
     counted_if: Sequence[tuple[int, int]],
     clauses_if: Sequence[tuple[int, int]],

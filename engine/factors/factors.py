@@ -17,7 +17,7 @@ from engine.decimals import Floats as Floats
 from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
 from engine.factors.amounts import amounts_up_to, failing_table, reach
-from engine.factors.conditions import conditioned, selected
+from engine.factors.conditions import put_under_condition, put_under_selector
 from engine.factors.families import (
     DENSE,
     Clauses,
@@ -182,7 +182,9 @@ class Factors:
         own = [
             piece
             for t in tables
-            for piece in selected(t, ints([hidden[int(p)] for p in t.part]), 0, loose.sizes)
+            for piece in put_under_selector(
+                t, ints([hidden[int(p)] for p in t.part]), 0, loose.sizes
+            )
         ]
         return replace(loose, tables=tuple(own))._with_price(weight, parts)
 
@@ -191,7 +193,7 @@ class Factors:
         sites, is 0."""
         n = len(self.sizes)
         hidden = {int(p): n + k for k, p in enumerate(parts)}
-        loose = conditioned(
+        loose = put_under_condition(
             self,
             [(hidden[int(p)], 0) for p in self.counted.part],
             [(hidden[int(p)], 0) for p in self.clauses.part],

@@ -9,7 +9,7 @@ from engine.factors.factors import Factors
 from engine.factors.families import Clauses, Different, concatenated, ints
 
 
-def deduced(factors: Factors) -> Factors:
+def tighten(factors: Factors) -> Factors:
     """The same set of solutions, with fewer and stronger factors."""
     return _pigeonholes(_cliques(factors))
 

@@ -25,7 +25,15 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.sweeps.layout import refusal
-from engine.sweeps.run import Left, Plan, layout_of, left_of, move_inside, probed, run_sweeps
+from engine.sweeps.run import (
+    OpenValues,
+    PreparedSweeps,
+    layout_of,
+    move_inside,
+    open_values,
+    probed,
+    run_sweeps,
+)
 
 VISIT = 1_000_000  # memory touches of one visit of a row: about 5 ms
 ROWS = 4  # rows of one step
@@ -35,7 +43,7 @@ PILOT, HIDDEN, SWEEP = 101, 102, 103  # lanes of the stream
 class AnnealingState(NamedTuple):
     """Where every row stands."""
 
-    plan: Plan
+    plan: PreparedSweeps
     origin: Tensor  # (R,) the row of the plan, where its costs differ from row to row
     choices: Tensor  # (R, C) int16 allowed values of each site, packed
     options: Tensor  # (R, n) int32 how many
@@ -104,8 +112,8 @@ class Annealing(Minimizer[AnnealingState]):
         layout = layout_of(problem)
         rows, n = problem.rows, len(factors.sizes)
         particles = _particles(problem, x)
-        plan = Plan(layout, particles)
-        left = left_of(problem, layout)
+        plan = PreparedSweeps(layout, particles)
+        left = open_values(problem, layout)
         places = torch.zeros(rows * particles, n, dtype=torch.int16)
         if problem.finite:
             visible = problem.places({v.name: x[v.name] for v in problem.finite})
@@ -142,7 +150,7 @@ class Annealing(Minimizer[AnnealingState]):
             arrays = (places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
             weight, blame = multiplier[row].numpy(), np.zeros(layout.rules)
             key = np.zeros(2, dtype=np.uint64)  # no draw is made
-            own = Left(left.choices[row], left.options[row])
+            own = OpenValues(left.choices[row], left.options[row])
             run_sweeps(plan, row, own, weight, np.zeros(0), key, 0, 0, arrays, blame)
         return self._scored(problem, s, every, *self._leaders(s, every))
 
@@ -175,7 +183,7 @@ class Annealing(Minimizer[AnnealingState]):
     def _visit(self, s: AnnealingState, r: int, rng: Stream) -> None:
         """Some sweeps of one row, up to the end of its anneal; writes into the copies in `s`."""
         plan, done = s.plan, int(s.sweep[r])
-        left = Left(s.choices[r].numpy(), s.options[r].numpy())
+        left = OpenValues(s.choices[r].numpy(), s.options[r].numpy())
         position = done % self.sweeps
         chunk = max(1, VISIT // (plan.particles * max(1, plan.layout.work)))
         count = min(chunk, self.sweeps - position)
@@ -202,7 +210,9 @@ class Annealing(Minimizer[AnnealingState]):
             return np.full(count, hot)
         return max(hot, 1e-12) ** (1 - t) * max(cold, 1e-12) ** t
 
-    def _scales(self, plan: Plan, left: Left, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scales(
+        self, plan: PreparedSweeps, left: OpenValues, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """First multipliers, ends of beta, and the unit of cost, from the changes that single
         moves of random states would bring."""
         rows, p = len(left.options), plan.particles
@@ -284,7 +294,7 @@ class Annealing(Minimizer[AnnealingState]):
         return s._replace(done=done, improved=improved, stale=stale)
 
 
-def _bound(plan: Plan, left: Left, scale: Scale) -> Tensor:
+def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale) -> Tensor:
     """Sum of the least cost of every table; infinite where a site has no value left."""
     layout, rows = plan.layout, len(left.options)
     offset = layout.structure.offset[:-1].astype(np.int64)

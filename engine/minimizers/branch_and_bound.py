@@ -33,8 +33,8 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
-from engine.search.prepared import Plan, oversize, plan_of, refusal
-from engine.search.subtrees import Learner, Learners, remaining, searched, told
+from engine.search.prepared import Prepared, oversize, prepared_of, refusal
+from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
@@ -46,7 +46,7 @@ LEAVES = 16  # solutions evaluated together where a part of the energy is not ex
 class BranchState(NamedTuple):
     """Where every row stands."""
 
-    plan: Plan
+    plan: Prepared
     origin: Tensor  # (R,) the row of the plan, where its costs differ from row to row
     allowed: Tensor  # (R, C) uint8 which literals are possible
     fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
@@ -100,7 +100,7 @@ class BranchAndBound(Minimizer[BranchState]):
         factors, _ = problem.factored()
         if "refusal" not in problem.memo and oversize(factors) is None:
             try:
-                yield from plan_of(problem).prepare()
+                yield from prepared_of(problem).prepare()
             except NotEncodable as error:
                 problem.memo["refusal"] = str(error)
 
@@ -112,7 +112,7 @@ class BranchAndBound(Minimizer[BranchState]):
         free = [v for v in problem.variables if v not in problem.finite]
         rows = problem.rows
         return BranchState(
-            plan_of(problem),
+            prepared_of(problem),
             torch.arange(rows),
             torch.from_numpy(problem.allowed),
             {v.name: x[v.name][:: _particles(x, v, rows)] for v in free},
@@ -248,9 +248,9 @@ class _Visit:
                 limit - x.conflicts() for x, limit in zip(self.learners, limits, strict=True)
             ]
             if max(budgets) <= 0:
-                self.learners = told(self.learners)
+                self.learners = exchange_clauses(self.learners)
                 break
-            statuses, self.learners = searched(self.learners, budgets, threads)
+            statuses, self.learners = search_slices(self.learners, budgets, threads)
             for k, status in enumerate(statuses):
                 if status == learning.SATISFIED:
                     found = self.plan.boolean.places(self.learners[k].model())
@@ -260,7 +260,7 @@ class _Visit:
                     elif self._solution(found, self.learners[k]):
                         return
             if learning.REFUTED in statuses:
-                self.learners = remaining(self.learners, statuses)
+                self.learners = drop_refuted(self.learners, statuses)
                 if not self.learners:
                     self._leaves(leaves)
                     self._exhausted()

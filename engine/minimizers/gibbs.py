@@ -28,9 +28,9 @@ from engine.minimizer import Minimizer, sound
 from engine.moves.gradient import (
     ELEMENTS,
     WORD,
+    Evaluated,
     Frame,
     Move,
-    Seen,
     box_edges,
     box_widths,
     evaluate,
@@ -56,7 +56,7 @@ class GibbsState(NamedTuple):
     """All particles with their last evaluation, and the best decided state of each row."""
 
     frame: Frame
-    now: Seen
+    now: Evaluated
     age: Tensor  # (R,) steps done
     multiplier: Tensor  # (R,)
     beta: Tensor  # (R, 2) hot and cold
@@ -112,7 +112,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             u = rng.fork(k).fork(WORD).uniform(batch // problem.rows, 2, dtype=torch.float64)
             worse = here.violation > now.violation + LEVEL
             taken = (u[:, 1].log() <= ratio) & ~worse
-            now = Seen(*(where(taken, a, b) for a, b in zip(here, now, strict=True)))
+            now = Evaluated(*(where(taken, a, b) for a, b in zip(here, now, strict=True)))
             tilt = where(taken, there, tilt)
         return {**x, **{n: t.to(x[n].dtype) for n, t in frame.state(now.hot, now.real).items()}}
 
@@ -184,7 +184,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         pace = s.pace
         if self.pace is None:
             pace = torch.where(flips, pace, pace * torch.where(taken, 1.15, 0.8))
-        now = Seen(*(where(taken, a, b) for a, b in zip(here, there, strict=True)))
+        now = Evaluated(*(where(taken, a, b) for a, b in zip(here, there, strict=True)))
         s = s._replace(now=now, pace=pace, age=s.age + 1)
         return self._settled(problem, s)
 
@@ -220,7 +220,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             pace = torch.full_like(pace, self.pace)
         return s._replace(multiplier=multiplier, beta=beta, pace=pace)
 
-    def _kept(self, problem: Problem, s: GibbsState, seen: Seen) -> GibbsState:
+    def _kept(self, problem: Problem, s: GibbsState, seen: Evaluated) -> GibbsState:
         """The best of the rows so far and of these states, by violation, then energy; a state
         without a finite energy is never the best."""
         shape = (problem.rows, -1)
@@ -284,7 +284,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             pairs = ((here.energy, here.violation), (best.energy, best.violation))
             (energy, violation), (other, broken) = ((sound(e), sound(v)) for e, v in pairs)
             fell = better(energy, violation, other, broken)
-            best = Seen(*(where(fell, a, b) for a, b in zip(here, best, strict=True)))
+            best = Evaluated(*(where(fell, a, b) for a, b in zip(here, best, strict=True)))
             pace = torch.where(fell, 2 * pace, pace / 4)
         found = frame.state(best.hot, best.real)
         return s._replace(

@@ -19,7 +19,7 @@ ELEMENTS = 4_000_000  # literals and real sites of all particles evaluated in on
 WORD, NOISE, FLIP = 301, 302, 303  # lanes of the stream
 
 
-class Seen(NamedTuple):
+class Evaluated(NamedTuple):
     """States with what one evaluation says of them."""
 
     hot: Tensor  # (B, C) one-hot literals of the finite variables in the energy
@@ -84,7 +84,7 @@ class Move:
         """Evidence leaves every literal open."""
         return bool(self.movable.all())
 
-    def tilt(self, seen: Seen) -> Tensor:
+    def tilt(self, seen: Evaluated) -> Tensor:
         """Half of what the gradient foretells of ln p, for every literal; -inf where evidence
         closes it. -> (B, C)"""
         g = seen.hot_slope
@@ -94,8 +94,8 @@ class Move:
         return tilt if self.free else tilt.masked_fill(~self.movable, -math.inf)
 
     def propose(
-        self, there: Seen, tilt: Tensor, rng: Stream
-    ) -> tuple[Seen, Tensor, Tensor, Tensor]:
+        self, there: Evaluated, tilt: Tensor, rng: Stream
+    ) -> tuple[Evaluated, Tensor, Tensor, Tensor]:
         """-> the proposed states, their tilt, ln of the ratio (B,), which particles moved finite
         sites (B,)"""
         problem, frame, beta, multiplier = self.problem, self.frame, self.beta, self.multiplier
@@ -154,13 +154,13 @@ def side(tensors: Sequence[Tensor], batch: int) -> Tensor:
     return torch.cat(flat, 1) if flat else torch.zeros(batch, 0)
 
 
-def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
+def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Evaluated:
     """Energy, violation and the slopes of both, in one call of every term."""
     hot, real = hot.detach().requires_grad_(), real.detach().requires_grad_()
     state = frame.state(hot, real)
     if not state:
         none = hot.new_zeros(len(hot), dtype=torch.float64)
-        return Seen(
+        return Evaluated(
             hot.detach(),
             real.detach(),
             none,
@@ -184,10 +184,10 @@ def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Seen:
             torch.zeros_like(x) if g is None else g.nan_to_num(0.0, 0.0, 0.0)
             for x, g in zip((hot, real), pair, strict=True)
         ]
-    return Seen(hot.detach(), real.detach(), energy.detach(), violation.detach(), *slopes)
+    return Evaluated(hot.detach(), real.detach(), energy.detach(), violation.detach(), *slopes)
 
 
-def _objective(seen: Seen, multiplier: Tensor) -> Tensor:
+def _objective(seen: Evaluated, multiplier: Tensor) -> Tensor:
     broken = torch.where(seen.violation == 0, 0.0, multiplier * seen.violation)
     return sound(seen.energy + broken)
 
@@ -249,7 +249,7 @@ def box_widths(problem: Problem, frame: Frame, particles: int) -> Tensor:
     return width.repeat_interleave(particles, 0)
 
 
-def langevin_drift(seen: Seen, multiplier: Tensor, pace: Tensor, width: Tensor) -> Tensor:
+def langevin_drift(seen: Evaluated, multiplier: Tensor, pace: Tensor, width: Tensor) -> Tensor:
     """Where a Langevin step leads before noise. -> (B, D)"""
     slope = seen.real_slope.double() + multiplier[:, None] * seen.real_force.double()
     return -pace[:, None] * width**2 * slope

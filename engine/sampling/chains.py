@@ -17,12 +17,12 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.minimizer import score, sound
-from engine.moves.gradient import Frame, Move, Seen, evaluate, frame_of, side, where
+from engine.moves.gradient import Evaluated, Frame, Move, evaluate, frame_of, side, where
 from engine.moves.proposals import Single
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sweeps.layout import lay_out
-from engine.sweeps.run import Left, Plan, left_of, probed, run_sweeps
+from engine.sweeps.run import OpenValues, PreparedSweeps, open_values, probed, run_sweeps
 
 S = TypeVar("S")
 
@@ -34,7 +34,7 @@ GROWTH = 1.5  # of the multipliers of rules that fail
 SWEEP, TAKE, FREE = 402, 403, 410  # lanes of the stream; free variables count on from theirs
 
 
-class Now(NamedTuple):
+class ChainReport(NamedTuple):
     """Where the chains of a row stand."""
 
     state: State  # (P, *event)
@@ -59,7 +59,7 @@ class Chains(ABC, Generic[S]):
         """The chains some moves later."""
 
     @abstractmethod
-    def now(self, problem: Problem, s: S) -> Now:
+    def now(self, problem: Problem, s: S) -> ChainReport:
         """Where they stand."""
 
     @abstractmethod
@@ -70,8 +70,8 @@ class Chains(ABC, Generic[S]):
 class SweepState(NamedTuple):
     """Chains over explicit structure."""
 
-    plan: Plan
-    left: Left
+    plan: PreparedSweeps
+    left: OpenValues
     places: np.ndarray  # (P, n) int16
     multiplier: np.ndarray  # (rules,)
     sweeps: int
@@ -90,9 +90,9 @@ class SweepChains(Chains[SweepState]):
     def warm(self, problem: Problem, x: State, rng: Stream, over: Callable[[], bool]) -> SweepState:
         factors, _ = problem.factored()
         places = problem.places(x).astype(np.int16)
-        plan = Plan(lay_out(factors), len(places))
-        every = left_of(problem, plan.layout)
-        left = Left(every.choices[0], every.options[0])
+        plan = PreparedSweeps(lay_out(factors), len(places))
+        every = open_values(problem, plan.layout)
+        left = OpenValues(every.choices[0], every.options[0])
         multiplier = np.full(plan.layout.rules, 2 / self.beta + _unit(plan, left, places))
         s = SweepState(plan, left, places, multiplier, 0)
         for k in range(ROUNDS + MORE):
@@ -116,9 +116,9 @@ class SweepChains(Chains[SweepState]):
         del problem
         return self._swept(s, rng, self.beta, count)[0]
 
-    def now(self, problem: Problem, s: SweepState) -> Now:
+    def now(self, problem: Problem, s: SweepState) -> ChainReport:
         state = problem.state(s.places)
-        return Now(state, *score(problem, state))
+        return ChainReport(state, *score(problem, state))
 
     def moves(self, s: SweepState) -> int:
         return s.sweeps
@@ -137,7 +137,7 @@ class SweepChains(Chains[SweepState]):
         return s._replace(places=places, sweeps=s.sweeps + count), blame
 
 
-def _unit(plan: Plan, left: Left, places: np.ndarray) -> float:
+def _unit(plan: PreparedSweeps, left: OpenValues, places: np.ndarray) -> float:
     """What a single move changes of the cost, on average over those that change it."""
     weight = np.ones(plan.layout.rules)
     field, some = plan.field(0), places[:16]
@@ -151,7 +151,7 @@ class SlopeState(NamedTuple):
 
     frame: Frame
     free: State  # (P, *event) of variables that no term asks for: drawn anew at each step
-    seen: Seen
+    seen: Evaluated
     pace: Tensor  # (P,) Langevin step
     multiplier: float
     steps: int
@@ -189,11 +189,13 @@ class SlopeChains(Chains[SlopeState]):
             s = self._step(problem, s, rng, self.beta, adapt=False)
         return s
 
-    def now(self, problem: Problem, s: SlopeState) -> Now:
+    def now(self, problem: Problem, s: SlopeState) -> ChainReport:
         del problem
         state = dict(s.free) | s.frame.state(s.seen.hot, s.seen.real)
         fine = s.seen.energy.isfinite()  # elsewhere p is 0
-        return Now(state, s.seen.energy, torch.where(fine, sound(s.seen.violation), math.inf))
+        return ChainReport(
+            state, s.seen.energy, torch.where(fine, sound(s.seen.violation), math.inf)
+        )
 
     def moves(self, s: SlopeState) -> int:
         return s.steps
@@ -224,7 +226,7 @@ class SlopeChains(Chains[SlopeState]):
         pace = s.pace
         if adapt:  # to about 6 in 10 that are taken
             pace = torch.where(flips, pace, pace * torch.where(taken, 1.15, 0.8))
-        seen = Seen(*(where(taken, a, b) for a, b in zip(seen, s.seen, strict=True)))
+        seen = Evaluated(*(where(taken, a, b) for a, b in zip(seen, s.seen, strict=True)))
         free = {
             n: problem.domain(n).sample(len(full), rng.fork(FREE + k)) for k, n in enumerate(s.free)
         }

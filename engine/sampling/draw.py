@@ -21,8 +21,8 @@ from engine.judgement import score_plain
 from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
-from engine.sampling.chains import Chains, Now, SlopeChains, SweepChains
-from engine.sampling.exact import drawn
+from engine.sampling.chains import ChainReport, Chains, SlopeChains, SweepChains
+from engine.sampling.exact import draw_exactly
 from engine.sampling.mixing import mixing
 from engine.sampling.samples import Mixing, Sample, Samples
 from engine.solve import Budget, budget_of
@@ -91,7 +91,7 @@ def _row(
     began = time.perf_counter()
     clock = _Clock(budget)
     rng = Stream(seed, problem.keys)
-    exact = drawn(problem, beta, count, rng, clock)
+    exact = draw_exactly(problem, beta, count, rng, clock)
     if exact is None:
         made = _approximate(problem, count, beta, particles, clock, rng, ahead)
     elif exact.places is None:
@@ -150,7 +150,7 @@ def _approximate(
     cut = False
     for k in range(ROUNDS):
         pause = chains.pause * 2**k
-        found: list[Now] = []
+        found: list[ChainReport] = []
         good = 0
         while len(found) < each or (good < count and len(found) < LONGER * each):
             limit = clock.budget.steps

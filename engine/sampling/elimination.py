@@ -114,7 +114,7 @@ def _opened(scope: Sequence[int], log: np.ndarray) -> _Potential:
     return _Potential(keep, log.reshape([size for size in log.shape if size > 1]))
 
 
-def eliminated(
+def eliminate(
     parts: Sequence[_Potential], options: Sequence[np.ndarray]
 ) -> list[tuple[int, _Potential]] | None:
     """Each open site with its weights given those summed out later, in the order of elimination;

@@ -21,13 +21,13 @@ from engine.random import Stream
 from engine.sampling.elimination import (
     DRAW,
     draw_backwards,
-    eliminated,
+    eliminate,
     potentials,
     states_left,
     values_left,
 )
 from engine.search.boolean import NotEncodable
-from engine.search.prepared import plan_of
+from engine.search.prepared import prepared_of
 
 JUDGED = 4_096  # of them at once
 SOLUTIONS = 2_048  # of the rules, listed by search
@@ -42,7 +42,7 @@ class Drawn:
     method: str
 
 
-def drawn(
+def draw_exactly(
     problem: Problem, beta: float, count: int, rng: Stream, stop: Callable[[], bool]
 ) -> Drawn | None:
     """`count` draws of a one-row problem, or None where no exact way is short enough."""
@@ -50,7 +50,7 @@ def drawn(
         return None
     made = potentials(problem, beta)
     if made is not None:
-        buckets = eliminated(made, values_left(problem))
+        buckets = eliminate(made, values_left(problem))
         if buckets is not None:
             return Drawn(draw_backwards(buckets, values_left(problem), count, rng), "elimination")
     states = states_left(problem)
@@ -74,7 +74,7 @@ def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:
     if not rules:
         return None
     strict = replace(problem, energy=Sum(*rules))
-    plan = plan_of(strict)
+    plan = prepared_of(strict)
     try:
         learner = plan.learner(strict.allowed[0], 0)
     except NotEncodable:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.decimals import LARGEST, Floats, Ints, Scale, denominator, whole
 from engine.factors import Counted, Factors, Table, floats, ints, per_site
-from engine.factors.tightened import deduced
+from engine.factors.tightened import tighten
 
 TUPLES = 2_000_000  # combinations of soft or sparse tables that are given a selector each
 
@@ -87,7 +87,7 @@ class _Gather:
 
 def encode(factors: Factors, merge: bool = True) -> Boolean:
     """The Boolean form of a structure. `merge` off keeps one factor a part, for explanations."""
-    pieces = encoding(factors, merge)
+    pieces = encode_in_pieces(factors, merge)
     while True:
         try:
             next(pieces)
@@ -95,9 +95,9 @@ def encode(factors: Factors, merge: bool = True) -> Boolean:
             return end.value
 
 
-def encoding(factors: Factors, merge: bool = True) -> Generator[None, None, Boolean]:
+def encode_in_pieces(factors: Factors, merge: bool = True) -> Generator[None, None, Boolean]:
     """`encode` in pieces, for whoever looks at the clock between them."""
-    encoder = _Encoder(deduced(factors) if merge else factors)
+    encoder = _Encoder(tighten(factors) if merge else factors)
     yield
     return (yield from encoder.boolean())
 

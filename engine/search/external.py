@@ -26,7 +26,7 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places
-from engine.search.prepared import Plan, plan_of
+from engine.search.prepared import Prepared, prepared_of
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Attempt(NamedTuple):
 class FinisherState(NamedTuple):
     """Where every row stands."""
 
-    plan: Plan
+    plan: Prepared
     row: Tensor  # (R,) the row of the problem, where costs differ by row
     allowed: Tensor  # (R, C) uint8 literals that the evidence leaves
     places: Tensor  # (R, n) the best solution
@@ -106,7 +106,7 @@ class Finisher(Minimizer[FinisherState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> FinisherState:
         del x, rng
-        plan, rows = plan_of(problem), problem.rows
+        plan, rows = prepared_of(problem), problem.rows
         if plan.rest is not None or len(problem.finite) < len(problem.variables):
             raise refused("takes explicit rules and tables over finite variables only")
         try:

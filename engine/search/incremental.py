@@ -19,7 +19,7 @@ from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.problem import Problem
 from engine.search.boolean import Boolean
-from engine.search.prepared import LARGE, Plan, plan_of, refusal, selectors
+from engine.search.prepared import LARGE, Prepared, prepared_of, refusal, selectors
 
 SWITCHES = 64  # rules added and dropped before the search is built anew
 TUPLES = 4_096  # combinations of a table that become clauses
@@ -41,40 +41,40 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Living:
+class IncrementalSearch:
     """The search between two questions; a rule is dropped by leaving out its switch."""
 
-    plan: Plan
+    plan: Prepared
     state: learning.State
     assumed: np.ndarray  # the evidence, as literals
     free: int  # the first variable of a switch that was never used
 
     @staticmethod
-    def opened(problem: Problem) -> "Living | None":
+    def opened(problem: Problem) -> "IncrementalSearch | None":
         """The search over all terms of a problem of one row; None where they have no such form."""
         finite = len(problem.finite) == len(problem.variables)
         if not finite or not all(summand.term.fixed_structure for summand in problem.summands):
             return None
-        plan = plan_of(problem)
+        plan = prepared_of(problem)
         if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
             return None
         boolean = plan.boolean
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
         state = learning.load(formula)
-        return Living(plan, state, _assumed(problem, boolean), boolean.variables)
+        return IncrementalSearch(plan, state, _assumed(problem, boolean), boolean.variables)
 
     @property
     def weighs(self) -> bool:
         """Something is weighed, so that a question needs the last values and their bound."""
         return self.plan.factors.soft
 
-    def given(self, problem: Problem) -> "Living":
+    def given(self, problem: Problem) -> "IncrementalSearch":
         """The same terms under other evidence."""
         return replace(self, assumed=_assumed(problem, self.plan.boolean))
 
     def with_rule(
         self, problem: Problem, summands: tuple[Summand, ...]
-    ) -> "tuple[Living, int] | None":
+    ) -> "tuple[IncrementalSearch, int] | None":
         """With new summands of a problem behind a switch, and the switch, a literal; None where
         they have no clausal form, or no switch is left."""
         boolean = self.plan.boolean
@@ -96,7 +96,7 @@ class Living:
 
     def answer(
         self, switches: Sequence[int], known: np.ndarray | None, bound: float, over: Over
-    ) -> "tuple[Living, Found | None]":
+    ) -> "tuple[IncrementalSearch, Found | None]":
         """Values under the rules of these switches; None where that takes too long.
 
         known: the last values, (n,) places; where something is weighed, nothing costs less than

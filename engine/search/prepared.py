@@ -9,12 +9,12 @@ import numpy as np
 
 from engine.energy import Energy
 from engine.factors import Factors, Table
-from engine.factors.tightened import deduced
+from engine.factors.tightened import tighten
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
-from engine.search.boolean import TUPLES, Boolean, NotEncodable, encode, encoding
-from engine.search.simplify import simplified
+from engine.search.boolean import TUPLES, Boolean, NotEncodable, encode, encode_in_pieces
+from engine.search.simplify import simplify
 from engine.search.subtrees import Learner
 
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
@@ -29,7 +29,7 @@ def exchangeable(factors: Factors) -> bool:
 
 def cover_of(factors: Factors) -> covering.Cover | None:
     """The structure as groups of which one is chosen, or None where it is more than that."""
-    f = deduced(factors).expanded()
+    f = tighten(factors).expanded()
     c = f.counted
     plain = not f.clauses.count and not f.sums.count and not f.tables
     plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
@@ -46,7 +46,7 @@ def cover_of(factors: Factors) -> covering.Cover | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Prepared:
     """What all rows share: the structure, prepared for both searches."""
 
     factors: Factors
@@ -72,7 +72,7 @@ class Plan:
         if self.cover is not None:
             return
         if "boolean" not in vars(self):  # kept where the cached property keeps it
-            vars(self)["boolean"] = yield from encoding(self.factors)
+            vars(self)["boolean"] = yield from encode_in_pieces(self.factors)
         yield
         if len(self.boolean.cost) == 1:
             _ = self.loaded
@@ -116,7 +116,7 @@ class Plan:
         status, state = learning.search(state, (), 0)
         opened = int((state.value == 0).sum()) // 2
         if status == learning.LIMIT and opened < SHRUNK * b.variables:
-            small = simplified(formula, state.value)
+            small = simplify(formula, state.value)
             constant = b.constant + small.constant
             begun = learning.load(small.formula)
             return Learner(small.formula, begun, learning.NEVER, constant, small)
@@ -127,12 +127,12 @@ class Plan:
         return self.boolean.cost.shape[1] > 0 or self.rest is not None
 
 
-def plan_of(problem: Problem) -> Plan:
+def prepared_of(problem: Problem) -> Prepared:
     """The plan of a problem, kept for the next one of the same structure."""
     plan = problem.memo.get("plan")
     if plan is None:
         factors, rest = problem.factored()
-        plan = problem.memo["plan"] = Plan(factors, rest, rest.floor() if rest else 0.0)
+        plan = problem.memo["plan"] = Prepared(factors, rest, rest.floor() if rest else 0.0)
     return plan
 
 
@@ -183,7 +183,7 @@ def _refusal(problem: Problem) -> str | None:
     why = oversize(factors)
     if why is None and (factors.sums.count or factors.tables):
         try:
-            _ = plan_of(problem).boolean
+            _ = prepared_of(problem).boolean
         except NotEncodable as error:
             return str(error)
     return why

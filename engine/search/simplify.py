@@ -32,7 +32,7 @@ class Simplified(NamedTuple):
         return moved[number[literals >> 1] >= 0].astype(np.int32)
 
 
-def simplified(formula: Formula, value: np.ndarray) -> Simplified:
+def simplify(formula: Formula, value: np.ndarray) -> Simplified:
     """The formula under root values: 1 true, -1 false, 0 open for each literal. value (2V,) int8"""
     fixed = (value[0::2] > 0).astype(np.uint8)
     opened = np.flatnonzero(value[0::2] == 0)

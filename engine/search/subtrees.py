@@ -54,7 +54,7 @@ class Learner(NamedTuple):
 Learners = tuple[Learner, ...]
 
 
-def searched(
+def search_slices(
     learners: Learners, budgets: Sequence[int], threads: int
 ) -> tuple[list[int], Learners]:
     """Each subtree for at most its budget of conflicts, in place. -> statuses, subtrees"""
@@ -73,7 +73,7 @@ def searched(
     return [status for status, _ in done], tuple(learner for _, learner in done)
 
 
-def remaining(learners: Learners, statuses: Sequence[int]) -> Learners:
+def drop_refuted(learners: Learners, statuses: Sequence[int]) -> Learners:
     """The subtrees that are not refuted; each is told what refuted the others."""
     cores = [
         learning.core(learner.state)
@@ -93,7 +93,7 @@ def remaining(learners: Learners, statuses: Sequence[int]) -> Learners:
     return tuple(left)
 
 
-def told(learners: Learners) -> Learners:
+def exchange_clauses(learners: Learners) -> Learners:
     """Two subtrees, each told what the other learned; a tree, split where it is long."""
     if len(learners) == 2:
         one, two = learners

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from engine.solve.budget import ENDLESS, Budget, Solution, budget_of, check_minimizer_given
-from engine.solve.loop import checking, solve, unsearched
+from engine.solve.loop import checking, report_start, solve
 from engine.solve.tally import Tally
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "check_minimizer_given",
     "checking",
     "solve",
-    "unsearched",
+    "report_start",
 ]
 
 

@@ -19,7 +19,7 @@ from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, select_rows
-from engine.solve.standing import gathered
+from engine.solve.standing import gather_rows
 
 K = TypeVar("K")  # an owner of rows
 STEP = 0.03  # seconds of this thread that a step should take at most
@@ -89,7 +89,7 @@ class Batch(Generic[K]):
                 )
                 for row, ticket in enumerate(tickets)
             ]
-            return gathered([(report, 0) for report in alone])
+            return gather_rows([(report, 0) for report in alone])
         return self._begin(problem, x, rng, tickets, False)
 
     def _begin(
@@ -117,7 +117,7 @@ class Batch(Generic[K]):
             begun.append((chunk, report, rows))
         self._fresh.extend(chunk for chunk, _, _ in begun)
         at = {row: (report, k) for _, report, rows in begun for k, row in enumerate(rows)}
-        return gathered([at[row] for row in range(problem.rows)])
+        return gather_rows([at[row] for row in range(problem.rows)])
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
         """Take rows out, before the next step."""

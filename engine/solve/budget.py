@@ -13,7 +13,7 @@ from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, never
 from engine.minimizers.portfolio import Portfolio
 from engine.rows import Report
-from engine.solve.standing import gathered
+from engine.solve.standing import gather_rows
 
 SLACK = 1.2  # what it may take longer than they did
 ENDLESS = Portfolio(patience=None, endless=True)
@@ -92,7 +92,7 @@ class Solution:
         index = torch.as_tensor(rows)
         return replace(
             self,
-            report=gathered([(self.report, row) for row in rows]),
+            report=gather_rows([(self.report, row) for row in rows]),
             steps=[self.steps[row] for row in rows],
             clock=self.clock[index],
             late=self.late[index],

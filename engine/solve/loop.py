@@ -55,7 +55,9 @@ def solve(
     batch: Batch[None] = Batch(minimizer)
     tickets = [(None, row) for row in range(problem.rows)]
     prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
-    first = batch.join(problem, x, rng, tickets) if prepared else unsearched(problem, rng, x.given)
+    first = (
+        batch.join(problem, x, rng, tickets) if prepared else report_start(problem, rng, x.given)
+    )
     tally = Tally([(first, row) for _, row in tickets], budget, reserve, prepared)
     batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
     looked = tally.clocked(budget.since or 0.0)
@@ -78,7 +80,7 @@ def solve(
     yield tally.solution(True, cancelled)
 
 
-def unsearched(problem: Problem, rng: Stream, given: State) -> Report:
+def report_start(problem: Problem, rng: Stream, given: State) -> Report:
     """How rows stand of which nothing but a start is known: their first particle."""
     firsts = {n: x[:: x.shape[0] // problem.rows] for n, x in given.items()}
     return Report.blank(problem, Decided(problem, Start(problem, 1, rng.at(0), firsts)))

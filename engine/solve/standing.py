@@ -43,7 +43,7 @@ class Standing:
         return Report(_Gathered(sources), **columns, others=_GatheredOthers(sources))
 
 
-def gathered(sources: Sequence[tuple[Report, int]]) -> Report:
+def gather_rows(sources: Sequence[tuple[Report, int]]) -> Report:
     """A report of chosen rows of other reports: (report, row) for each."""
     return Standing(sources).report()
 

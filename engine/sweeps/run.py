@@ -14,7 +14,7 @@ from engine.sweeps.layout import Layout, lay_out
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class PreparedSweeps:
     """What all steps and rows share."""
 
     layout: Layout
@@ -25,7 +25,7 @@ class Plan:
         return field[row if len(field) > 1 else 0]
 
 
-class Left(NamedTuple):
+class OpenValues(NamedTuple):
     """What the evidence leaves open."""
 
     choices: np.ndarray  # (R, C) int16 allowed values of each site, packed
@@ -50,7 +50,7 @@ def layout_of(problem: Problem) -> Layout:
 
 
 def run_sweeps(
-    plan: Plan, row: int, left: Left, weight, betas, key, lane, first, arrays, blame
+    plan: PreparedSweeps, row: int, left: OpenValues, weight, betas, key, lane, first, arrays, blame
 ) -> None:
     """The kernel that fits the structure."""
     layout = plan.layout
@@ -91,7 +91,7 @@ def run_sweeps(
         )
 
 
-def left_of(problem: Problem, layout: Layout) -> Left:
+def open_values(problem: Problem, layout: Layout) -> OpenValues:
     """The allowed values of every site, packed, and how many; what a table over one site forbids
     is left out, unless nothing else is left."""
     offset = layout.structure.offset.astype(np.int64)
@@ -109,10 +109,10 @@ def left_of(problem: Problem, layout: Layout) -> Left:
         rank = np.arange(int(start[-1])) - start[owner[mask]]
         choices[r, offset[owner[mask]] + rank] = value[mask]
         options[r] = count
-    return Left(choices, options)
+    return OpenValues(choices, options)
 
 
-def move_inside(plan: Plan, left: Left, places: Tensor, rng: Stream) -> None:
+def move_inside(plan: PreparedSweeps, left: OpenValues, places: Tensor, rng: Stream) -> None:
     """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
     layout = plan.layout
     rows, n = left.options.shape

@@ -14,7 +14,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.solve.batch import Batch, Failed
-from engine.solve.standing import gathered
+from engine.solve.standing import gather_rows
 from engine.testing.numbers import bits_of
 
 
@@ -84,7 +84,7 @@ def _check_joining(
                 batch.leave([(row, 0)])
                 what = f"{type(minimizer).__name__}: row {row} in a batch that others join"
                 whole = next((r for r in trial.reports if bool(r.done[row])), trial.reports[-1])
-                _assert_same(what, _row(whole, row), gathered([last.pop(row)]))
+                _assert_same(what, _row(whole, row), gather_rows([last.pop(row)]))
 
 
 def _stream(problem: Problem, seed: int) -> Stream:

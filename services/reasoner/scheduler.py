@@ -26,7 +26,7 @@ from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
-from engine.solve import Budget, Solution, Tally, checking, unsearched
+from engine.solve import Budget, Solution, Tally, checking, report_start
 from engine.solve.batch import STEP, Batch, Failed, Stepped
 from services.reasoner.deadline import Stop
 
@@ -172,7 +172,7 @@ class _Line:
             if wanted.budget.lasts(wanted.problem.rows, call.reserve):
                 waiting.append(call)
                 continue
-            report = unsearched(wanted.problem, Stream(wanted.seed, wanted.problem.keys), {})
+            report = report_start(wanted.problem, Stream(wanted.seed, wanted.problem.keys), {})
             first = [(report, row) for row in range(wanted.problem.rows)]
             self._enter(call, Tally(first, wanted.budget, call.reserve, prepared=False))
         self.waiting.extendleft(reversed(waiting))

@@ -198,7 +198,7 @@ def test_what_has_no_boolean_form_is_refused_before_it_starts(
         yield
 
     monkeypatch.setattr(prepared, "encode", lambda *_: next(never()))
-    monkeypatch.setattr(prepared, "encoding", never)
+    monkeypatch.setattr(prepared, "encode_in_pieces", never)
     for search in (Portfolio(), Portfolio().asked(True, 1), ENDLESS):
         (answer,) = answers(made(), search, particles=4, budget=Budget(steps=3))
         assert answer.values is not None

@@ -52,14 +52,14 @@ class EnergyDiscrepancy(Objective[tuple[()]]):
     def updates(
         self, nets: Nets, batch: State, s: tuple[()], rng: Stream
     ) -> Generator[Update, None, tuple[()]]:
-        negatives = perturbed(self.channel, batch, self.negatives, rng)
+        negatives = perturb(self.channel, batch, self.negatives, rng)
         rise = energy_rises(energy_of(nets), batch, negatives)  # (B, M)
         loss = discrepancy(rise, self.weight)
         yield Update("energy", loss, self.clip)
         return s
 
 
-def perturbed(channel: Channel, x: State, count: int, rng: Stream) -> dict[str, Tensor]:
+def perturb(channel: Channel, x: State, count: int, rng: Stream) -> dict[str, Tensor]:
     """`count` states for each example, all drawn back from its one y. -> {name: (B * M, *event)}"""
     return channel.back(channel.corrupt(x, rng.fork(0)), count, rng.fork(1))
 

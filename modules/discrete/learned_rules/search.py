@@ -8,7 +8,7 @@ import numpy as np
 from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
 from engine.factors import Different, Factors, ints
-from engine.factors.tightened import deduced
+from engine.factors.tightened import tighten
 from modules.discrete.learned_rules.counts import DIFFERENT, EQUAL, LineCounts, PairCounts
 from modules.discrete.learned_rules.examples import Solved
 from modules.discrete.learned_rules.relations import Lines, all_pairs
@@ -253,7 +253,7 @@ def cliques(pairs: Lines, nodes: int) -> Lines:
     start = np.arange(0, len(sites) + 1, 2)
     many = np.full(nodes, nodes + 1)  # values: enough that no clique is too large
     zeros = np.zeros(len(pairs), dtype=np.int64)
-    merged = deduced(Factors(many, nodes, different=Different(start, sites, zeros, zeros)))
+    merged = tighten(Factors(many, nodes, different=Different(start, sites, zeros, zeros)))
     return sorted(sorted(line.tolist()) for line in merged.different.lines())
 
 

@@ -8,7 +8,7 @@ import torch
 
 from engine.answer import Answer, Status
 from engine.kernels import clauses as learning
-from engine.search.simplify import simplified
+from engine.search.simplify import simplify
 from modules.catalogue import Catalogue
 from services.query import Options, query_of
 from services.reasoner.reason import Reasoner
@@ -110,7 +110,7 @@ def test_a_smaller_formula_has_the_same_models() -> None:
         status, state = learning.search(state, (), 0)
         if status == learning.REFUTED:
             continue
-        small = simplified(formula, state.value)
+        small = simplify(formula, state.value)
         mine = {small.model(model).tobytes() for model in learning.reference_models(small.formula)}
         keep = [m for m in learning.reference_models(formula)
                 if all(m[o >> 1] != (o & 1) for o in given)]  # fmt: skip

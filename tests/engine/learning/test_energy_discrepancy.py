@@ -28,7 +28,7 @@ from engine.learning.objectives.energy_discrepancy import (
     EnergyDiscrepancy,
     discrepancy,
     energy_rises,
-    perturbed,
+    perturb,
 )
 from engine.learning.objectives.pseudo_likelihood import single_site_losses
 from tests.support.learners import every_state, stream
@@ -171,7 +171,7 @@ def test_the_estimate_approaches_the_exact_discrepancy():
     states = every_state(2, 5)
     x = {"x": states[torch.multinomial(p, 4000, replacement=True, generator=g)]}
     with torch.no_grad():
-        rise = energy_rises(term, x, perturbed(channel, x, 500, stream()))
+        rise = energy_rises(term, x, perturb(channel, x, 500, stream()))
     each = rise.logsumexp(1) - math.log(500)
     one = channel.matrix(5)
     exact = exact_discrepancy(p, term.costs.detach(), torch.kron(one, one))
@@ -194,7 +194,7 @@ def test_grid_discrepancy_is_stochastic_pseudo_likelihood():
 def test_negatives_of_one_example_share_their_corrupted_state():
     """Independent pairs (y, x) would be another objective, and a wrong one."""
     x = {"x": torch.zeros(1, 200)}
-    back = perturbed(Gaussian(("x",), 1.0), x, 4000, stream())["x"]
+    back = perturb(Gaussian(("x",), 1.0), x, 4000, stream())["x"]
     shared = back.mean(0)  # y itself
     assert 0.8 < shared.std() < 1.2  # independent pairs would average to 0
     assert 0.95 < (back - shared).std() < 1.05

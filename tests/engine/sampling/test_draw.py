@@ -259,8 +259,8 @@ def test_finite_and_real_variables_together() -> None:
 def test_chains_that_stand_apart_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cold magnet: every chain keeps the side it fell to, and nobody may call that mixed."""
     only(monkeypatch, "sweeps")
-    monkeypatch.setattr(exact, "drawn", lambda *_: None)
-    monkeypatch.setattr(sampling, "drawn", lambda *_: None)
+    monkeypatch.setattr(exact, "draw_exactly", lambda *_: None)
+    monkeypatch.setattr(sampling, "draw_exactly", lambda *_: None)
     spins = Variable("s", Finite((0, 1), (36,)))
     edges = [[6 * r + c, 6 * r + c + 1] for r in range(6) for c in range(5)]
     edges += [[6 * r + c, 6 * r + c + 6] for r in range(5) for c in range(6)]

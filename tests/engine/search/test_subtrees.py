@@ -7,7 +7,7 @@ import pytest
 
 from engine.kernels import clauses as learning
 from engine.search import subtrees
-from engine.search.subtrees import Learner, Learners, remaining, searched, told
+from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 from tests.support.formulas import drawn, models, pigeons
 
 
@@ -32,7 +32,7 @@ def every_model(
     learners, found, conflicts = start(formula), [], 0
     while learners:
         before = sum(one.conflicts() for one in learners)
-        statuses, learners = searched(learners, [budget] * len(learners), threads)
+        statuses, learners = search_slices(learners, [budget] * len(learners), threads)
         conflicts += sum(one.conflicts() for one in learners) - before
         for k, status in enumerate(statuses):
             if status == learning.SATISFIED:
@@ -40,8 +40,8 @@ def every_model(
                 found.append(model.tobytes())
                 block = np.array([2 * v + int(b) for v, b in enumerate(model)], np.int32)
                 learners = tuple(one.without(block) for one in learners)
-        learners = remaining(learners, statuses)
-        learners = told(learners) if learners else learners
+        learners = drop_refuted(learners, statuses)
+        learners = exchange_clauses(learners) if learners else learners
     return found, conflicts
 
 
@@ -67,14 +67,14 @@ def test_least_cost_under_an_ever_lower_limit() -> None:
         best = learning.NEVER
         learners = start(formula)
         while learners:
-            statuses, learners = searched(learners, [3] * len(learners), 1)
+            statuses, learners = search_slices(learners, [3] * len(learners), 1)
             for one, status in zip(learners, statuses, strict=True):
                 if status == learning.SATISFIED:
                     best = min(best, learning.objective(formula, one.model()))
-            learners = tuple(one._replace(upper=best) for one in remaining(learners, statuses))
+            learners = tuple(one._replace(upper=best) for one in drop_refuted(learners, statuses))
             if any(best <= learning.lower_bound(one.state) + 1e-9 for one in learners):
                 break  # nothing is left to pay
-            learners = told(learners) if learners else learners
+            learners = exchange_clauses(learners) if learners else learners
         every = [learning.objective(formula, m) for m in learning.reference_models(formula)]
         assert best == min(every, default=learning.NEVER), seed
 
@@ -107,7 +107,7 @@ def test_a_tree_is_split_only_where_it_is_long(monkeypatch: pytest.MonkeyPatch) 
         long = max(one.conflicts() for one in learners) >= subtrees.SPLIT
         assert long or len(learners) == 1
         widths.add(len(learners))
-        statuses, learners = searched(learners, [500] * len(learners), 2)
-        left = remaining(learners, statuses)
-        learners = told(left) if left else ()
+        statuses, learners = search_slices(learners, [500] * len(learners), 2)
+        left = drop_refuted(learners, statuses)
+        learners = exchange_clauses(left) if left else ()
     assert widths == {1, 2}
