@@ -21,14 +21,14 @@ from services.client import Client
 from services.host.app import add_host, build_host, make_workers
 from services.host.servicer import NAME
 from services.query import Options, query_of
-from services.reasoner.deadline import Stop
+from services.reasoner.deadline import Deadline
 from services.reasoner.reason import Reasoner
 from services.reasoner.scheduler import Scheduler
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import start
 from services.server.app import create_server
 from services.server.request_cache import Reader
-from services.server.solve import wanted
+from services.server.solve import batch_request
 from services.v1 import reasoner_pb2
 from services.wire.query import query_to_proto
 from tests.support.fuzz.loop import Loop
@@ -42,13 +42,13 @@ def cancelled_rows(seed: int = 0, tries: int = 200) -> Iterator[Row]:
     with ThreadPoolExecutor(1) as aside:
         scheduler = Scheduler(2, aside)
 
-        def ask(k: int, steps: int) -> tuple[Any, Stop]:
-            stop = Stop(3600)
+        def ask(k: int, steps: int) -> tuple[Any, Deadline]:
+            stop = Deadline(3600)
             message = query_to_proto(_learned.learned(k, seed + k, steps))
 
             def made() -> Any:
                 read = reader.read("", message)
-                return wanted(read, Options(), stop, None, list)
+                return batch_request(read, Options(), stop, None, list)
 
             return scheduler.ask("", made, stop), stop
 

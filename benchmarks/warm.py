@@ -14,7 +14,7 @@ from engine.domain import flatten
 from examples.generators import VARIANTS
 from services.query import TermSpec, query_of, spec_of
 from services.query.change import Change
-from services.reasoner.session import Talk
+from services.reasoner.session import QuerySession
 
 Query = dict[str, Any]
 KINDS = {
@@ -58,7 +58,7 @@ def _timed(query: Query, kind: str, rng: random.Random) -> Timed:
     first, rule = query, {**query["terms"][-1], "name": "one more"}
     if kind == "own":
         first = {**query, "terms": query["terms"][:-1]}
-    talk = Talk(query_of(first), reasoner().compiler)
+    talk = QuerySession(query_of(first), reasoner().compiler)
     before = talk.answer()
     if kind != "own":
         rule = _rule(query, before, kind == "holds", rng)

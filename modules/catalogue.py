@@ -43,7 +43,7 @@ from modules.shared.files import Confine
 from modules.shared.weights import confined
 
 
-def spelled(kind: str) -> str:
+def kind_name(kind: str) -> str:
     """The name a catalogue gives a kind: `module:Class` is `module.Class`, FILE.py its stem."""
     path, _, name = kind.rpartition(":") if not kind.endswith(".py") else (kind, "", "")
     stem = os.path.basename(path)[:-3] if path.endswith(".py") else path

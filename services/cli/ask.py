@@ -29,7 +29,7 @@ from services.query import Options, Query, options_of, query_of
 from services.query.document import parse_json
 from services.reasoner.compile import KEPT
 from services.reasoner.diagnose import diagnosis
-from services.reasoner.reason import Reasoner, Stop, Watch, minimizer_of, unwatched
+from services.reasoner.reason import Reasoner, StopSignal, Watch, minimizer_of, watch_nothing
 
 LEFT_OUT = f"values are left out of more than {output.PICTURED} instances; --json has them all"
 
@@ -38,12 +38,12 @@ class Solver(Protocol):
     """What answers a query, row by row: a reasoner in this process, or a service."""
 
     def __call__(
-        self, query: Query, options: Options, watch: Watch, stop: Stop, /
+        self, query: Query, options: Options, watch: Watch, stop: StopSignal, /
     ) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
-class Wishes:
+class AskArguments:
     """What the command line asks for, not yet checked."""
 
     files: Sequence[str]
@@ -76,7 +76,7 @@ class Settings:
     proof: Path | None
 
 
-def ask(wishes: Wishes) -> int:
+def ask(wishes: AskArguments) -> int:
     """Ask everything, and return the exit code."""
     try:
         settings = settings_of(wishes)
@@ -87,10 +87,10 @@ def ask(wishes: Wishes) -> int:
     return run(wishes, settings, _solver(wishes), writer)
 
 
-def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") -> int:
+def run(wishes: AskArguments, settings: Settings, solver: "Solver", writer: "Writer") -> int:
     """Every file read, asked and written, and the exit code."""
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Session(settings, solver, _kinds(wishes.server), writer, stopped)
+        session = _Run(settings, solver, _kinds(wishes.server), writer, stopped)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -102,7 +102,7 @@ def run(wishes: Wishes, settings: Settings, solver: "Solver", writer: "Writer") 
         return INTERRUPTED if stopped() else session.code
 
 
-class _Session:
+class _Run:
     """One call of the command: what was asked, and how it goes so far."""
 
     def __init__(
@@ -158,7 +158,7 @@ class _Session:
                 self.writer.write(*waiting[number])
 
     def _solve(self, asked: Asked) -> Sequence[Any]:
-        query = budgeted(asked.query, self.settings.budget)
+        query = with_budget(asked.query, self.settings.budget)
         with _progress(asked.source, query.rows) as watch:
             answers = self.solver(query, self.settings.options, watch, self.stopped)
         if self.settings.proof:
@@ -188,13 +188,13 @@ class _Session:
             self.code = max(self.code, FAILED)
 
 
-def budgeted(query: Query, budget: dict[str, Any]) -> Query:
+def with_budget(query: Query, budget: dict[str, Any]) -> Query:
     """The query with parts of its budget replaced; both were checked before."""
     changed = query.budget.model_copy(update=budget)
     return query.model_copy(update={"budget": changed})
 
 
-def settings_of(wishes: Wishes) -> Settings:
+def settings_of(wishes: AskArguments) -> Settings:
     """Everything the flags say, checked. Raises BadQuery with every mistake."""
     mistakes: list[Mistake] = []
     names = ("seconds", "particles", "seed")
@@ -243,7 +243,7 @@ def reasoner_of(files: Sequence[str]) -> Reasoner:
     return Reasoner(Catalogue(), kept=KEPT if len(files) > 1 else 0)
 
 
-def _solver(wishes: Wishes) -> Solver:
+def _solver(wishes: AskArguments) -> Solver:
     if wishes.server is None:
         return reasoner_of(wishes.files).reason
     from services.client import Client  # gRPC is loaded only where a service is asked
@@ -285,7 +285,7 @@ def _progress(source: str, rows: int) -> Iterator[Watch]:
     """A bar on stderr, where that is a terminal: rows answered, best energy, bound."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield unwatched
+        yield watch_nothing
         return
     bar = Progress(
         TextColumn("{task.description}"),

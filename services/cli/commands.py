@@ -140,10 +140,10 @@ def ask(
     json: Json = False,
 ) -> None:
     """Answer queries and instances: the values of least energy, checked."""
-    from services.cli.ask import Wishes
+    from services.cli.ask import AskArguments
     from services.cli.ask import ask as answered
 
-    wishes = Wishes(
+    wishes = AskArguments(
         files,
         format,
         given,
@@ -175,10 +175,10 @@ def score(
     json: Json = False,
 ) -> None:
     """Judge given values, without any search: the same as `ask --score`."""
-    from services.cli.ask import Wishes
+    from services.cli.ask import AskArguments
     from services.cli.ask import ask as answered
 
-    wishes = Wishes(files, format, given, device=device, server=server, score=True, json=json)
+    wishes = AskArguments(files, format, given, device=device, server=server, score=True, json=json)
     raise typer.Exit(answered(wishes))
 
 
@@ -197,10 +197,10 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw values in proportion to exp(-energy / temperature), among those that keep the rules."""
-    from services.cli.ask import Wishes
+    from services.cli.ask import AskArguments
     from services.cli.sample import sample as drawn
 
-    wishes = Wishes(files, format, given, seconds, particles, seed, device, server, json=json)
+    wishes = AskArguments(files, format, given, seconds, particles, seed, device, server, json=json)
     raise typer.Exit(drawn(wishes, count, temperature))
 
 

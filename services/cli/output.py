@@ -34,10 +34,10 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 def line(asked: Asked, row: int, answer: Answer) -> str:
     """One answer as a line of JSON. Numbers that are not finite become null."""
-    return encoded(record(asked, row, answer))
+    return encode_json(record(asked, row, answer))
 
 
-def encoded(made: dict[str, Any]) -> str:
+def encode_json(made: dict[str, Any]) -> str:
     """A record as a line of JSON. Numbers that are not finite become null."""
     try:
         return _encode(made)
@@ -129,7 +129,7 @@ def _facts(answer: Answer) -> Iterator[str]:
 
 def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
-        yield indented(drawn(asked, row, answer.values, asked.beside))
+        yield indent_lines(picture_of(asked, row, answer.values, asked.beside))
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
         table = Table(box=None, padding=(0, 2), header_style="dim")
@@ -146,24 +146,24 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         yield Text(f"  {answer.conflict.text}", "yellow")
     if answer.runner_up is not None:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
-        yield indented(drawn(asked, row, answer.runner_up.values))
+        yield indent_lines(picture_of(asked, row, answer.runner_up.values))
     for k, other in enumerate(answer.alternatives, 1):
         yield Text(f"  alternative {k}, energy {other.energy:.12g}", "dim")
-        yield indented(drawn(asked, row, other.values))
+        yield indent_lines(picture_of(asked, row, other.values))
     yield Text()
 
 
-def indented(text: str) -> Text:
+def indent_lines(text: str) -> Text:
     """A picture below its headline: printed with `soft_wrap`, long lines go on in the next."""
     return Text("\n".join(f"  {row}" for row in text.split("\n")))
 
 
-def drawn(asked: Asked, row: int, values: Values, beside: Beside | None = None) -> str:
+def picture_of(asked: Asked, row: int, values: Values, beside: Beside | None = None) -> str:
     """Values as people see them: the picture of the format, or a table with what the file held."""
     if asked.picture is not None:
         return asked.picture(values)
     if asked.restored is None:
-        return tabled(values)
+        return tables_of(values)
     solution = asked.written(row, values)
     said = beside(row, solution) if beside else {}
     return "\n".join(
@@ -172,7 +172,7 @@ def drawn(asked: Asked, row: int, values: Values, beside: Beside | None = None) 
     )
 
 
-def tabled(values: Values) -> str:
+def tables_of(values: Values) -> str:
     """The values of all variables: single ones, lists, and grids with aligned columns."""
     return "\n".join(_tabled(name, value) for name, value in values.items())
 

@@ -9,16 +9,16 @@ from rich.text import Text
 from engine.errors import BadQuery, Mistake
 from engine.sampling.samples import Samples
 from services.cli import output
-from services.cli.ask import Solver, Wishes, reasoner_of, run, settings_of
+from services.cli.ask import AskArguments, Solver, reasoner_of, run, settings_of
 from services.cli.console import REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query
 from services.query.sampling import Sampling, sampling_of
-from services.reasoner.reason import Stop, Watch
-from services.reasoner.sample import sampled
+from services.reasoner.reason import StopSignal, Watch
+from services.reasoner.sample import sample_query
 
 
-def sample(wishes: Wishes, count: int, temperature: float) -> int:
+def sample(wishes: AskArguments, count: int, temperature: float) -> int:
     """Draw for every instance, and return the exit code."""
     mistakes: list[Mistake] = []
     wanted: Sampling | None = None
@@ -37,14 +37,14 @@ def sample(wishes: Wishes, count: int, temperature: float) -> int:
     return run(wishes, settings, _solver(wishes, wanted), _Writer(wishes.json, wanted))
 
 
-def _solver(wishes: Wishes, wanted: Sampling) -> Solver:
+def _solver(wishes: AskArguments, wanted: Sampling) -> Solver:
     if wishes.server is None:
         reasoner = reasoner_of(wishes.files)
 
-        def here(query: Query, options: Options, watch: Watch, stop: Stop) -> list[Samples]:
+        def here(query: Query, options: Options, watch: Watch, stop: StopSignal) -> list[Samples]:
             del options, watch
             problem = reasoner.compiler.problem(query)
-            return sampled(problem, query.budget, wanted, reasoner.limits, stop)
+            return sample_query(problem, query.budget, wanted, reasoner.limits, stop)
 
         return here
     from services.client import Client  # gRPC is loaded only where a service is asked
@@ -61,7 +61,7 @@ class _Writer:
 
     def write(self, asked: Asked, row: int, samples: Samples) -> None:
         if self.json:
-            sys.stdout.write(output.encoded(_record(asked, row, samples, self.wanted)) + "\n")
+            sys.stdout.write(output.encode_json(_record(asked, row, samples, self.wanted)) + "\n")
         else:
             self._show(asked, row, samples)
 
@@ -74,7 +74,7 @@ class _Writer:
             broken = "" if one.holds is not False else ", breaks a rule"
             energy = "infinite" if one.energy is None else f"{one.energy:.12g}"
             self.console.print(Text(f"  {k}: energy {energy}{broken}", "red" if broken else "dim"))
-            drawn = output.indented(output.drawn(asked, row, one.values))
+            drawn = output.indent_lines(output.picture_of(asked, row, one.values))
             self.console.print(drawn, highlight=False, soft_wrap=True)
         for told in samples.mixing:
             hat = "chains apart" if told.r_hat is None else f"R-hat {told.r_hat:.3f}"

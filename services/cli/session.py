@@ -16,7 +16,7 @@ from services.query.change import Change, Resolve
 from services.query.document import parse_json
 from services.reasoner.compile import Compiler
 from services.reasoner.diagnose import diagnosis
-from services.reasoner.session import Talk
+from services.reasoner.session import QuerySession
 
 Turn = Callable[[Change, Resolve], Answer]
 
@@ -49,7 +49,7 @@ def _one(file: str, kinds: Catalogue | None) -> formats.Asked:
 def _opened(query: Query, server: str | None) -> Iterator[Turn]:
     """One turn of a session in this process, or in a service."""
     if server is None:
-        talk = Talk(query, Compiler(Catalogue(), kept=0))
+        talk = QuerySession(query, Compiler(Catalogue(), kept=0))
 
         def here(change: Change, resolve: Resolve) -> Answer:
             talk.change(change)
@@ -79,7 +79,7 @@ def _talked(asked: formats.Asked, turn: Turn) -> int:
             made, code = instance | {"mistakes": list(told)}, max(code, REFUSED)
         except BasinError as error:
             made, code = instance | {"error": error.reason, "text": str(error)}, max(code, FAILED)
-        print(output.encoded(made), flush=True)
+        print(output.encode_json(made), flush=True)
     return code
 
 

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from engine.errors import BadQuery, Mistake, Mistakes, shown
 from services.formats.files import read_text
 from services.query.document import parse_document, parse_json
-from services.query.mistakes import told
+from services.query.mistakes import from_pydantic
 from services.settings import HostSettings, ServerSettings, Settings
 
 PREFIX = "BASIN_"
@@ -55,7 +55,7 @@ class Source:
         try:
             checked = kind.model_validate(_nested(values), strict=not self.texts)
         except ValidationError as error:
-            found, large = told(error, lambda place: _fields_at(kind, place))
+            found, large = from_pydantic(error, lambda place: _fields_at(kind, place))
             mistakes += [
                 Mistake(self._spelled(m.path), m.problem, m.remedy) for m in (*found, *large)
             ]

@@ -15,9 +15,9 @@ from services.client.session import Metadata
 from services.client.turns import AskedChange, Turns, ended
 from services.query import Options, Query, TermSpec
 from services.query.kind import KindDescription
-from services.rpc.channel import retrying
+from services.rpc.channel import retrying_options
 from services.rpc.status import error_of_call
-from services.rpc.tenant import TENANT_KEY, checked
+from services.rpc.tenant import TENANT_KEY, check_tenant
 from services.settings import DEFAULT, Limits
 from services.v1 import session_pb2 as pb
 from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
@@ -41,8 +41,8 @@ class AsyncClient:
         deadline: float | None = None,
     ):
         self.address, self.limits, self.deadline = address, limits, deadline
-        self._who: Metadata = ((TENANT_KEY, checked(tenant)),) if tenant else ()
-        self._channel = grpc.aio.insecure_channel(address, options=retrying(limits))
+        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
+        self._channel = grpc.aio.insecure_channel(address, options=retrying_options(limits))
         self._stub = ReasonerServiceStub(self._channel)
         self._sessions = SessionServiceStub(self._channel)
         self._calls = Calls(limits)

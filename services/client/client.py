@@ -11,9 +11,9 @@ from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differi
 from services.client.session import Metadata, Session, StreamCall, UnaryCalls
 from services.client.stream import EventStream
 from services.query.kind import KindDescription
-from services.rpc.channel import retrying
+from services.rpc.channel import retrying_options
 from services.rpc.status import error_of_call
-from services.rpc.tenant import TENANT_KEY, checked
+from services.rpc.tenant import TENANT_KEY, check_tenant
 from services.settings import DEFAULT, Limits
 from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
 from services.v1.session_pb2_grpc import SessionServiceStub
@@ -41,8 +41,8 @@ class Client:
         deadline: float | None = None,
     ):
         self.address, self.limits, self.deadline = address, limits, deadline
-        self._who: Metadata = ((TENANT_KEY, checked(tenant)),) if tenant else ()
-        self._channel = grpc.insecure_channel(address, options=retrying(limits))
+        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
+        self._channel = grpc.insecure_channel(address, options=retrying_options(limits))
         self._stub = ReasonerServiceStub(self._channel)
         self._sessions = SessionServiceStub(self._channel)
         self._calls = Calls(limits)

@@ -8,7 +8,7 @@ from engine.answer import Answer
 from engine.errors import SessionNotFound
 from services.query import Options, Query, TermSpec, spec_of
 from services.query.change import Change, Resolve
-from services.rpc.status import error_of
+from services.rpc.status import from_status
 from services.settings import Limits
 from services.v1 import session_pb2 as pb
 from services.wire.answer import answer_from_proto
@@ -69,7 +69,7 @@ class Turns:
             self.terms = tuple(response.session.terms)
             self.expire_time = expiry_of(response.session)
         if response.HasField("error"):
-            raise error_of(response.error)
+            raise from_status(response.error)
         return response
 
     def answer(self, response: pb.StreamSessionResponse) -> Answer:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from engine.errors import Mistakes, shown
 from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, Values, inputs
-from services.formats.dimacs import Header, begins, header_of, worded
+from services.formats.dimacs import Header, begins, header_of, lines_of_words
 from services.query import query_of
 
 KINDS = ("cnf",)
@@ -55,7 +55,7 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
     clauses: list[list[int]] = []
     clause: list[int] = []
     last = 0
-    for number, words in worded(text):
+    for number, words in lines_of_words(text):
         if words[0] == "%":
             break
         last = number

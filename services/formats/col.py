@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from engine.errors import BadQuery, Mistake, Mistakes, shown
 from modules.shared.lines import whole_of
 from services.formats.base import Asked, Format, inputs
-from services.formats.dimacs import Header, begins, header_of, worded
+from services.formats.dimacs import Header, begins, header_of, lines_of_words
 from services.query import query_of
 
 KINDS = ("edge", "edges", "col")
@@ -70,7 +70,7 @@ def parse(text: str) -> tuple[int, list[list[int]]]:
     header: Header | None = None
     edges: dict[tuple[int, int], None] = {}
     lines = last = 0
-    for number, words in worded(text):
+    for number, words in lines_of_words(text):
         if words[0] in SKIPPED:
             continue
         last = number

@@ -8,7 +8,7 @@ from modules.shared.lines import lines_of, whole_of
 Header = tuple[int, int]  # the two numbers of the p line
 
 
-def worded(text: str) -> Iterator[tuple[int, list[str]]]:
+def lines_of_words(text: str) -> Iterator[tuple[int, list[str]]]:
     """The number and the words of each line that is neither empty nor a comment."""
     for number, line in enumerate(lines_of(text), 1):
         words = line.split()
@@ -18,7 +18,7 @@ def worded(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def begins(text: str, kinds: Sequence[str]) -> bool:
     """Whether the first line that says something is a header of one of these kinds."""
-    words: list[str] = next((words for _, words in worded(text[:100_000])), [])
+    words: list[str] = next((words for _, words in lines_of_words(text[:100_000])), [])
     return words[:1] == ["p"] and len(words) > 1 and words[1] in kinds
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import torch
 
-from modules.catalogue import Catalogue, spelled
-from services.host.servicer import NAME, Host
+from modules.catalogue import Catalogue, kind_name
+from services.host.servicer import NAME, ModuleServicer
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
 from services.settings import (
@@ -31,17 +31,17 @@ def build_host(
     limits: Limits = DEFAULT,
     shared_memory: bool = False,
     inline_policy: InlinePolicy = INLINE,
-) -> Host:
+) -> ModuleServicer:
     """The rpcs for some kinds of a catalogue; with `shared_memory`, callers on this machine may
     have their tensors stand in memory of the host.
 
     Raises UnknownKind for one it does not have, ModuleFault for one that cannot be loaded.
     """
-    found = [catalogue.kind(spelled(kind)) for kind in kinds]
-    return Host(found, workers or make_workers(), limits, shared_memory, inline_policy)
+    found = [catalogue.kind(kind_name(kind)) for kind in kinds]
+    return ModuleServicer(found, workers or make_workers(), limits, shared_memory, inline_policy)
 
 
-def add_host(host: Host, server: grpc.aio.Server) -> None:
+def add_host(host: ModuleServicer, server: grpc.aio.Server) -> None:
     """Add the rpcs to a server, Evaluate in frames: a registered handler goes before a generic one,
     and of registered ones the last counts."""
     rpc.add_ModuleServiceServicer_to_server(host, server)

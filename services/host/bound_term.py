@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
-class Hosted:
+class BoundTerm:
     """A term over variables of its own, made for one binding."""
 
     kind: str
@@ -36,17 +36,17 @@ class Hosted:
     lock: Lock = field(default_factory=Lock)  # terms are pure, yet a user's may keep scratch
 
     @staticmethod
-    def of(kind: Kind, binding: Binding) -> "Hosted":
+    def of(kind: Kind, binding: Binding) -> "BoundTerm":
         """The term of a binding. Raises BadQuery as the kind does."""
         if not binding.domains:
             raise BadQuery(Mistake("domains", "are missing", "give one for each scope entry"))
         scope = binding.scope()
-        term = guarded(kind.name, "__init__", lambda: kind.build(scope, binding.params))
-        return Hosted(kind.name, term, binding.domains)
+        term = guard_faults(kind.name, "__init__", lambda: kind.build(scope, binding.params))
+        return BoundTerm(kind.name, term, binding.domains)
 
     def floor(self) -> float:
         """The proved lower bound the term tells."""
-        floor = float(guarded(self.kind, "floor", self.term.floor))
+        floor = float(guard_faults(self.kind, "floor", self.term.floor))
         if math.isnan(floor):
             raise ModuleFault(self.kind, "its floor is nan")
         return floor
@@ -58,7 +58,7 @@ class Hosted:
             return None
         with self.lock:
             structured = self.term.structured
-            factors = guarded(self.kind, "factors", lambda: structured(weight, *self.domains))
+            factors = guard_faults(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
         try:
@@ -72,11 +72,11 @@ class Hosted:
         """What the term says of plain values, and which parts fail."""
         self._check_values(values)
         with self.lock:
-            holds = guarded(self.kind, "holds", lambda: self.term.holds(*values))
+            holds = guard_faults(self.kind, "holds", lambda: self.term.holds(*values))
             if holds is not False:
                 parts = []
             else:
-                parts = guarded(self.kind, "explain", lambda: list(self.term.explain(*values)))
+                parts = guard_faults(self.kind, "explain", lambda: list(self.term.explain(*values)))
         if holds not in (True, False, None) or not all(isinstance(part, str) for part in parts):
             raise ModuleFault(self.kind, f"holds gave {holds!r}, not True, False or None")
         return (None if holds is None else bool(holds)), parts
@@ -91,7 +91,9 @@ class Hosted:
             torch.stack([d.encode(v) for v in column]).to(self.term.dtype) for d, column in columns
         ]
         with self.lock:
-            inside = guarded(self.kind, "accepts", lambda: self.term.accepts(self.domains, states))
+            inside = guard_faults(
+                self.kind, "accepts", lambda: self.term.accepts(self.domains, states)
+            )
         if inside is None:
             return None
         if not isinstance(inside, Tensor) or tuple(inside.shape) != (len(candidates),):
@@ -103,7 +105,7 @@ class Hosted:
     def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """States worth starting from, (rows * particles, *event) each; None when it has none."""
         with self.lock:
-            states = guarded(
+            states = guard_faults(
                 self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
             )
         if states is None:
@@ -130,7 +132,7 @@ class Hosted:
         leaves = [state.requires_grad_(want_gradient) for state in states]
         with torch.set_grad_enabled(want_gradient):
             own = [leaf.to(self.term.dtype) for leaf in leaves]
-            energy = guarded(self.kind, "energy", lambda: self.term.energy(*own))
+            energy = guard_faults(self.kind, "energy", lambda: self.term.energy(*own))
         self._check_energy(energy, states[0].shape[0])
         if not want_gradient:
             return energy.detach().double(), ()
@@ -139,7 +141,7 @@ class Hosted:
     def _slopes(self, energy: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
         slopes: Sequence[Tensor | None] = [None] * len(leaves)
         if energy.requires_grad:
-            slopes = guarded(
+            slopes = guard_faults(
                 self.kind,
                 "energy",
                 lambda: torch.autograd.grad(
@@ -207,7 +209,7 @@ def _finite(x: Tensor) -> bool:
     return math.isfinite(x.detach().sum()) or bool(x.isfinite().all())
 
 
-def guarded(kind: str, method: str, work: Callable[[], R]) -> R:
+def guard_faults(kind: str, method: str, work: Callable[[], R]) -> R:
     """What a term's own code returns; its exceptions become faults of its kind."""
     try:
         return work()

@@ -20,10 +20,10 @@ from torch import Tensor
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
-from modules.catalogue import Kind, spelled
+from modules.catalogue import Kind, kind_name
 from modules.shared.version import version_of
-from services.host.bound_term import Hosted, guarded
-from services.host.stream import Evaluation, Pace, ready
+from services.host.bound_term import BoundTerm, guard_faults
+from services.host.stream import EvaluateStream, InlinePace, ready
 from services.query.kind import describe
 from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
@@ -41,7 +41,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Host(rpc.ModuleServiceServicer):
+class ModuleServicer(rpc.ModuleServiceServicer):
     """The rpcs; everything a term computes runs in a thread of `workers`."""
 
     def __init__(
@@ -57,8 +57,8 @@ class Host(rpc.ModuleServiceServicer):
         self.workers, self.limits, self.inline_policy = workers, limits, inline_policy
         each = limits.region_bytes if shared_memory else 0
         self.regions = Regions(each, limits.regions_bytes, limits.bells)
-        self.streams: set[Evaluation] = set()  # open ones
-        self._kept: LRUCache[bytes, Hosted] = LRUCache(KEPT)
+        self.streams: set[EvaluateStream] = set()  # open ones
+        self._kept: LRUCache[bytes, BoundTerm] = LRUCache(KEPT)
         self._lock = threading.Lock()
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
@@ -88,8 +88,8 @@ class Host(rpc.ModuleServiceServicer):
         Messages come and go as bytes: `frames` reads and writes them.
         """
         del requests  # `context` reads faster
-        evaluation = Evaluation(self._bind, self.regions, self.limits)
-        pace = Pace(self.inline_policy)
+        evaluation = EvaluateStream(self._bind, self.regions, self.limits)
+        pace = InlinePace(self.inline_policy)
         self.streams.add(evaluation)
         try:
             while (data := await context.read()) is not grpc.aio.EOF:
@@ -109,23 +109,23 @@ class Host(rpc.ModuleServiceServicer):
         return await loop.run_in_executor(self.workers, functools.partial(work, *args, **kwargs))
 
     def _kind(self, name: str) -> Kind:
-        kind = self.kinds.get(spelled(name))
+        kind = self.kinds.get(kind_name(name))
         if kind is None:
             raise UnknownKind(
                 Mistake("kind", f"{name!r} is not hosted here", known(name, self.kinds))
             )
         return kind
 
-    def _bind(self, message: pb.Binding, raw: Sequence[Content]) -> Hosted:
+    def _bind(self, message: pb.Binding, raw: Sequence[Content]) -> BoundTerm:
         kind = self._kind(message.kind)
-        return Hosted.of(kind, binding_from_proto(message, raw, self.limits))
+        return BoundTerm.of(kind, binding_from_proto(message, raw, self.limits))
 
     @cachedmethod(
         lambda host: host._kept,
         key=lambda _, message, raw: binding_digest(message, raw),
         lock=lambda host: host._lock,
     )
-    def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> Hosted:
+    def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> BoundTerm:
         """A term that may have served this binding before."""
         return self._bind(message, raw)
 
@@ -198,7 +198,7 @@ class Host(rpc.ModuleServiceServicer):
 def offer(kind: Kind, shared_memory: bool) -> pb.Module:
     """What a host tells of a kind."""
     return pb.Module(
-        kind=kind_to_proto(guarded(kind.name, "parameters", lambda: describe(kind))),
+        kind=kind_to_proto(guard_faults(kind.name, "parameters", lambda: describe(kind))),
         affine=kind.term.affine,
         version=version_of(kind.term),
         decides=kind.term.holds is not Term.holds,

@@ -7,7 +7,7 @@ import torch
 from google.protobuf.message import DecodeError
 
 from engine.errors import BadQuery, Mistake
-from services.host.bound_term import Hosted
+from services.host.bound_term import BoundTerm
 from services.settings import InlinePolicy, Limits
 from services.transport.frames import Frame, load
 from services.transport.shared_memory import HostRegion, Regions
@@ -23,10 +23,10 @@ from services.wire.tensors import (
     within,
 )
 
-Bind = Callable[[pb.Binding, Sequence[Content]], Hosted]
+Bind = Callable[[pb.Binding, Sequence[Content]], BoundTerm]
 
 
-class Pace:
+class InlinePace:
     """Which answers of a stream are light enough for the event loop: a thread costs a fifth of a
     small exchange. A stream trusted in vain has to be light for twice as long the next time, within
     a limit: a light answer may have waited for a core."""
@@ -49,12 +49,12 @@ class Pace:
         self._seen = 0
 
 
-class Evaluation:
+class EvaluateStream:
     """What a stream has set up so far; nothing of it outlives the stream."""
 
     def __init__(self, bind: Bind, regions: Regions, limits: Limits):
         self.bind, self.regions, self.limits = bind, regions, limits
-        self._hosted: Hosted | None = None
+        self._hosted: BoundTerm | None = None
         self._region: HostRegion | None = None
         self.seconds = 0.0  # that the last answer took
 
@@ -99,7 +99,7 @@ class Evaluation:
         return pb.Region() if self._region is None else self._region.told()
 
     def _evaluated(
-        self, hosted: Hosted, request: Frame[pb.EvaluateRequest]
+        self, hosted: BoundTerm, request: Frame[pb.EvaluateRequest]
     ) -> Frame[pb.EvaluateResponse]:
         batch = request.head.batch
         memory = None if self._region is None else self._region.memory
@@ -132,7 +132,7 @@ class Evaluation:
         return Frame(head, raw)
 
 
-def ready(hosted: Hosted) -> pb.Ready:
+def ready(hosted: BoundTerm) -> pb.Ready:
     """What a binding is answered with."""
     dtype = number_of(hosted.term.dtype)
     return pb.Ready(floor=hosted.floor(), affine=bool(hosted.term.affine), dtype=dtype)

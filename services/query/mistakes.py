@@ -47,7 +47,7 @@ def over(problem: str, remedy: str) -> NoReturn:
     raise PydanticCustomError(_OVER, "{said}", {"said": str(found[0]), "found": found})
 
 
-def told(
+def from_pydantic(
     error: ValidationError, fields_at: Callable[[Place], Iterable[str]]
 ) -> tuple[list[Mistake], list[Mistake]]:
     """What is wrong, and what is over a limit; `fields_at` names the fields of a place."""

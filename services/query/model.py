@@ -24,7 +24,7 @@ from pydantic import (
 from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, known, shown
 from services.query.document import parse_document
 from services.query.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
-from services.query.mistakes import limits_of, over, told, wrong
+from services.query.mistakes import from_pydantic, limits_of, over, wrong
 from services.query.views import check_view, parse_view
 from services.settings import DEFAULT, Limits
 
@@ -166,7 +166,7 @@ class Query(Spec):
         try:
             query = handler(data)
         except ValidationError as error:
-            found, large = told(error, _fields_at)
+            found, large = from_pydantic(error, _fields_at)
         found += _references(data if query is None else dict(query), limits)
         if query is not None:
             large += _sizes(query, limits)
@@ -199,7 +199,7 @@ def spec_of(kind: type[S], data: Any, limits: Limits = DEFAULT) -> S:
     try:
         return kind.model_validate(data, context={"limits": limits})
     except ValidationError as error:
-        found, large = told(
+        found, large = from_pydantic(
             error,
             lambda place: list(
                 (kind.inner.get(str(place[0]), kind) if len(place) > 1 else kind).model_fields

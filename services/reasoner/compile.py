@@ -65,11 +65,11 @@ class Compiler:
             key = StructureKey("", _digest(query))
         known = None if key is None else self.known(key)
         if known is not None:
-            return narrowed(known.problem, query, self.limits)
+            return narrow_problem(known.problem, query, self.limits)
         mistakes: list[BadQuery] = []
         problem = self._structure(query, mistakes)
         try:
-            given = narrowed(problem, query, self.limits)
+            given = narrow_problem(problem, query, self.limits)
         except BadQuery as error:
             mistakes.append(error)
         if mistakes:
@@ -104,7 +104,7 @@ def compile_terms(
     return energies
 
 
-def narrowed(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Problem:
+def narrow_problem(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Problem:
     """A problem under the evidence of a query. Raises BadQuery, site by site."""
     try:
         return problem.given_rows(query.evidence)

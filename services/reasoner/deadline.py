@@ -11,7 +11,7 @@ from engine.sampling.samples import Samples
 A = TypeVar("A", Answer, Samples)
 
 
-class Stop:
+class Deadline:
     """The stop signal of one call: its caller left, or its time is nearly up.
 
     A search stops at `due`, before its next step; an exchange with a module that is still under
@@ -49,12 +49,12 @@ class Stop:
 
     def hurry(self, seconds: float, margin: float | None = None) -> None:
         """Have it due in so many seconds, if not earlier."""
-        sooner = Stop(seconds, margin)
+        sooner = Deadline(seconds, margin)
         self.due, self.cut = min(self.due, sooner.due), min(self.cut, sooner.cut)
         self.end = min(self.end, sooner.end)
 
 
-def reflagged(answer: A) -> A:
+def stopped_means_deadline(answer: A) -> A:
     """What was stopped was stopped for want of time: a caller that cancels gets no answer."""
     flags = (Flag.DEADLINE if flag is Flag.CANCELLED else flag for flag in answer.flags)
     return replace(answer, flags=tuple(dict.fromkeys(flags)))

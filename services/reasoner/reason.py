@@ -27,15 +27,15 @@ from services.query import Options, Query
 from services.reasoner.compile import KEPT, Compiler
 from services.reasoner.minimizers import minimizer_named
 from services.remote.agreement import check_answers, judge_ahead
-from services.remote.lifecycle import Patience, attended, patient, remotes_of
+from services.remote.lifecycle import Patience, attend, may_still_judge, remotes_of
 from services.settings import DEFAULT, Limits
 
 Watch = Callable[[Problem, Solution], None]  # told of every better solution
 Tell = Callable[[int, Answer], None]  # told of the answer of a row
-Stop = Callable[[], bool]  # asked before every step
+StopSignal = Callable[[], bool]  # asked before every step
 
 
-def unwatched(problem: Problem, solution: Solution) -> None:
+def watch_nothing(problem: Problem, solution: Solution) -> None:
     """Nobody looks on."""
 
 
@@ -51,14 +51,14 @@ class Reasoner:
         self,
         query: Query,
         options: Options | None = None,
-        watch: Watch = unwatched,
-        stop: Stop = never,
+        watch: Watch = watch_nothing,
+        stop: StopSignal = never,
     ) -> list[Answer]:
         """One answer for each row of evidence. Raises BadQuery with every mistake, or ModuleFault
         and its like where a kind is hosted."""
         since = time.monotonic()
         problem = self.compiler.problem(query)
-        return answered(problem, query, options or Options(), watch, stop, since=since)
+        return solve_query(problem, query, options or Options(), watch, stop, since=since)
 
 
 class Rows:
@@ -74,7 +74,7 @@ class Rows:
         problem: Problem,
         query: Query,
         options: Options,
-        stop: Stop,
+        stop: StopSignal,
         tell: Tell | None,
         since: float | None = None,
     ):
@@ -108,7 +108,9 @@ class Rows:
         """One answer for each row, once the search has ended."""
         for row, answer in self._verified.items():
             if row not in self._told:
-                more = furthered(self.problem, row, answer, self.options, self.budget, self.seed)
+                more = extras_of_row(
+                    self.problem, row, answer, self.options, self.budget, self.seed
+                )
                 check_answers(self.problem.select([row]), [more])
                 self._give(row, more)
         return [self._told[row] for row in range(self.problem.rows)]
@@ -141,7 +143,7 @@ class Rows:
         check_answers(problem, answers)
         for row, answer in zip(rows, answers, strict=True):
             self._verified[row] = answer
-            if not asks_further(answer, self.options):
+            if not needs_extras(answer, self.options):
                 self._give(row, answer)
 
     def _give(self, row: int, answer: Answer) -> None:
@@ -150,12 +152,12 @@ class Rows:
             self.tell(row, answer)
 
 
-def answered(
+def solve_query(
     problem: Problem,
     query: Query,
     options: Options,
-    watch: Watch = unwatched,
-    stop: Stop = never,
+    watch: Watch = watch_nothing,
+    stop: StopSignal = never,
     tell: Tell | None = None,
     patience: Patience | None = None,
     since: float | None = None,
@@ -168,11 +170,15 @@ def answered(
     """
     patience = patience or Patience(stop)
     rows = Rows(problem, query, options, stop, tell, since)
-    with attended(problem, patience):
+    with attend(problem, patience):
         try:
-            return scored(problem, query, tell) if options.score else _searched(rows, query, watch)
+            return (
+                score_query(problem, query, tell)
+                if options.score
+                else _searched(rows, query, watch)
+            )
         except Cancelled:
-            if not patient(patience):
+            if not may_still_judge(patience):
                 raise
         return rows.best()
 
@@ -192,19 +198,19 @@ def _searched(rows: Rows, query: Query, watch: Watch) -> list[Answer]:
     return rows.every()
 
 
-def finished(
+def add_extras(
     problem: Problem, answers: list[Answer], options: Options, budget: Budget, seed: int
 ) -> list[Answer]:
     """Verified answers with what was asked for beside them."""
     return [
-        furthered(problem, row, answer, options, budget, seed)
-        if asks_further(answer, options)
+        extras_of_row(problem, row, answer, options, budget, seed)
+        if needs_extras(answer, options)
         else answer
         for row, answer in enumerate(answers)
     ]
 
 
-def asks_further(answer: Answer, options: Options) -> bool:
+def needs_extras(answer: Answer, options: Options) -> bool:
     """Something is asked for beside the answer, which may take a search of its own."""
     if answer.status is Status.INFEASIBLE:
         return options.explain or options.proof
@@ -233,7 +239,7 @@ def minimizer_of(options: Options, default: Minimizer | None = None) -> Minimize
     return named.asked(options.prove, options.alternatives)
 
 
-def furthered(
+def extras_of_row(
     problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
 ) -> Answer:
     """What was asked for beside the best values: other answers, or why there is none."""
@@ -295,7 +301,7 @@ def _flagged(answer: Answer, flag: Flag) -> Answer:
     return replace(answer, flags=tuple(dict.fromkeys((*answer.flags, flag))))
 
 
-def scored(problem: Problem, query: Query, tell: Tell | None = None) -> list[Answer]:
+def score_query(problem: Problem, query: Query, tell: Tell | None = None) -> list[Answer]:
     """Energy, findings and bound of the values given, without any search."""
     answers = _scored(problem, query)
     check_answers(problem, answers)

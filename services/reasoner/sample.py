@@ -8,20 +8,20 @@ from engine.sampling.samples import Samples
 from engine.solve import Budget as Spent
 from services.query import Budget
 from services.query.sampling import Sampling
-from services.reasoner.reason import Stop
+from services.reasoner.reason import StopSignal
 from services.remote.agreement import check_values, judge_ahead
-from services.remote.lifecycle import Patience, attended, remotes_of
+from services.remote.lifecycle import Patience, attend, remotes_of
 from services.settings import DEFAULT, Limits
 
 CHECKED = 256  # draws of a row on which the structure of hosted terms is held against judgement
 
 
-def sampled(
+def sample_query(
     problem: Problem,
     budget: Budget,
     wishes: Sampling,
     limits: Limits = DEFAULT,
-    stop: Stop = never,
+    stop: StopSignal = never,
     patience: Patience | None = None,
 ) -> list[Samples]:
     """The draws of each row of a problem, whose terms may be hosted. Raises TooLarge.
@@ -34,7 +34,7 @@ def sampled(
     if total > limits.sites:
         said = f"{total} values in all draws of all rows"
         raise TooLarge(Mistake("count", said, f"the limit is {limits.sites}"))
-    with attended(problem, patience or Patience(stop)):
+    with attend(problem, patience or Patience(stop)):
         rows = samples(
             problem,
             wishes.count,

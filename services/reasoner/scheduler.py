@@ -28,7 +28,7 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.solve import Budget, Solution, Tally, checking, report_start
 from engine.solve.batch import STEP, Batch, Failed, Stepped
-from services.reasoner.deadline import Stop
+from services.reasoner.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ ASKED = 16  # calls read in one turn
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class BatchRequest:
     """What one call wants minimized, and what is made of the outcome."""
 
     problem: Problem
@@ -56,7 +56,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Aside:
+class ThreadTask:
     """Work that is not to be divided into steps: it gets a thread of its own. What it returns is
     the result of the call, or what the call wants."""
 
@@ -66,9 +66,9 @@ class Aside:
 class _Call:
     """A call: what it asks, and once that is read, what it wants and how its rows stand."""
 
-    def __init__(self, ask: Callable[[], Wanted | Aside], stop: Stop):
+    def __init__(self, ask: Callable[[], BatchRequest | ThreadTask], stop: Deadline):
         self.ask, self.stop, self.future = ask, stop, Future[Any]()
-        self.wanted: Wanted
+        self.wanted: BatchRequest
         self.tally: Tally
         self.begun = False
         self.reserve = 0.0  # seconds of a row for the final check
@@ -90,7 +90,7 @@ class _Call:
         self.fail(Cancelled(text) if self.stop.cancelled else OutOfTime(text))
 
 
-class _Line:
+class _SharedBatch:
     """The calls that share a batch."""
 
     def __init__(self, minimizer: Minimizer, used: float):
@@ -157,7 +157,7 @@ class _Line:
                 call.fail(error)
             place += len(rows)
 
-    def _prepared(self, wanted: Wanted) -> bool:
+    def _prepared(self, wanted: BatchRequest) -> bool:
         """Whether the structure is ready, after about a step of work on it."""
         if self.preparing is None:
             self.preparing = wanted.minimizer.prepare(wanted.problem)
@@ -255,12 +255,12 @@ class _Tenant:
     def __init__(self, used: float):
         self.used = used
         self.asked: deque[_Call] = deque()  # not read yet
-        self.lines: dict[Hashable, _Line] = {}
+        self.lines: dict[Hashable, _SharedBatch] = {}
         self.turns = 0  # under way now
         self.apart: deque[tuple[contextvars.Context, _Call, Callable[[], Any]]] = deque()
         self.threads = 0  # at work apart now
 
-    def ready(self) -> list[_Line]:
+    def ready(self) -> list[_SharedBatch]:
         """Lines that nobody works on."""
         return [line for line in self.lines.values() if not line.busy]
 
@@ -275,7 +275,9 @@ class Scheduler:
         self._pumps = 0
         self._lock = threading.Lock()
 
-    def ask(self, tenant: str, ask: Callable[[], Wanted | Aside], stop: Stop) -> Future[Any]:
+    def ask(
+        self, tenant: str, ask: Callable[[], BatchRequest | ThreadTask], stop: Deadline
+    ) -> Future[Any]:
         """The result of a call: `ask` is called in a thread, and tells what to minimize. What it
         raises, or a step, or `end`, is raised for this call alone."""
         call = _Call(ask, stop)
@@ -333,7 +335,7 @@ class Scheduler:
                     line.broken(error)
             self._turned(name, line, time.perf_counter() - began)
 
-    def _pick(self) -> tuple[str, _Line | None] | None:
+    def _pick(self) -> tuple[str, _SharedBatch | None] | None:
         """Whose turn it is: None for a line means the calls that were not read yet."""
         now = time.monotonic()
         waiting = [(n, t, t.ready()) for n, t in self._tenants.items()]
@@ -384,12 +386,12 @@ class Scheduler:
         """A call goes where what it asks for is done."""
         try:
             got = ask()
-            if isinstance(got, Aside):
+            if isinstance(got, ThreadTask):
                 with self._lock:
                     waiting = self._tenant(name).apart
                     waiting.append((contextvars.copy_context(), call, got.work))
                 self.aside.submit(self._next_apart)
-            elif isinstance(got, Wanted):
+            elif isinstance(got, BatchRequest):
                 call.wanted = replace(got, budget=replace(got.budget, since=call.since))
                 if got.budget.seconds is not None:
                     call.reserve = checking(got.problem)
@@ -405,7 +407,7 @@ class Scheduler:
             line = tenant.lines.get(key)
             if line is None:
                 used = min((other.used for other in tenant.lines.values()), default=0.0)
-                line = tenant.lines[key] = _Line(call.wanted.minimizer, used)
+                line = tenant.lines[key] = _SharedBatch(call.wanted.minimizer, used)
             line.waiting.append(call)
         self.wake(own)
 
@@ -416,7 +418,7 @@ class Scheduler:
         else:
             self._take(name, call, lambda: call.wanted.end(call.tally.solution(True, stopped)))
 
-    def _turned(self, name: str, line: _Line | None, seconds: float) -> None:
+    def _turned(self, name: str, line: _SharedBatch | None, seconds: float) -> None:
         """The time is booked, and who has nothing left goes."""
         with self._lock:
             tenant = self._tenants[name]

@@ -17,17 +17,17 @@ from engine.settle import answers
 from engine.solve import Budget
 from services.query import Query
 from services.query.change import Change, Resolve
-from services.reasoner.compile import Compiler, compile_terms, narrowed
-from services.reasoner.reason import Stop, finished, minimizer_for
+from services.reasoner.compile import Compiler, compile_terms, narrow_problem
+from services.reasoner.reason import StopSignal, add_extras, minimizer_for
 from services.remote.agreement import check_answers
-from services.remote.lifecycle import Patience, attended, close_remotes, patient
+from services.remote.lifecycle import Patience, attend, close_remotes, may_still_judge
 
 AS_IS = Resolve()
 LATE = 0.1  # seconds, or a quarter of a tick, that a late module may delay the best so far
 MARGIN = 0.03  # seconds of a tick kept for judging the best so far; at most half of it
 
 
-class Talk:
+class QuerySession:
     """One row of evidence under an energy that changes; answers are verified as any other.
 
     problem: of the query, where it was compiled before.
@@ -61,7 +61,7 @@ class Talk:
             variables = {v.name: v for v in before.variables}
             energies = compile_terms(asked, variables, self.compiler.catalogue, self.limits)
             if change.evidence is not None:
-                narrowed(before.root or before, asked, self.limits)
+                narrow_problem(before.root or before, asked, self.limits)
         except BadQuery as error:
             raise type(error)(*mistakes, *map(_renamed, error.mistakes)) from None
         if mistakes:
@@ -80,7 +80,7 @@ class Talk:
             close_remotes(self.problem)
 
     def answer(
-        self, resolve: Resolve = AS_IS, stop: Stop = never, patience: Patience | None = None
+        self, resolve: Resolve = AS_IS, stop: StopSignal = never, patience: Patience | None = None
     ) -> Answer:
         """The verified answer as things stand, from where the last one stood.
 
@@ -89,13 +89,13 @@ class Talk:
         nothing is known yet.
         """
         patience = patience or self.patience(resolve, stop)
-        with attended(self.problem, patience):
+        with attend(self.problem, patience):
             answer = self._answer(resolve, stop, patience)
             check_answers(self.problem, [answer])
         return answer
 
     @staticmethod
-    def patience(resolve: Resolve, stop: Stop) -> Patience:
+    def patience(resolve: Resolve, stop: StopSignal) -> Patience:
         """How long the hosts of a tick are waited for."""
         if resolve.seconds is None:
             return Patience(stop)
@@ -103,18 +103,18 @@ class Talk:
         late = end + max(LATE, resolve.seconds / 4)
         return Patience(lambda: stop() or time.monotonic() >= end, lambda: time.monotonic() >= late)
 
-    def _answer(self, resolve: Resolve, stop: Stop, patience: Patience) -> Answer:
+    def _answer(self, resolve: Resolve, stop: StopSignal, patience: Patience) -> Answer:
         try:
             return self._searched(resolve, stop)
         except Cancelled:  # a module is late: the best so far is worth a little more time
-            if not patient(patience):
+            if not may_still_judge(patience):
                 raise
         answer = self.best()
         if answer is None:
             raise OutOfTime("a module did not answer before the deadline, nothing is known yet")
         return answer
 
-    def _searched(self, resolve: Resolve, stop: Stop) -> Answer:
+    def _searched(self, resolve: Resolve, stop: StopSignal) -> Answer:
         options, mine = resolve.options, self.query.budget
         seconds = mine.seconds
         if resolve.seconds is not None:
@@ -127,7 +127,7 @@ class Talk:
             )
         else:
             every = [self._session.answer(budget)]
-        return finished(self.problem, every, options, budget, mine.seed)[0]
+        return add_extras(self.problem, every, options, budget, mine.seed)[0]
 
     def best(self) -> Answer | None:
         """The best values known so far, without a search; None where none are known."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from engine.answer import Answer, Ended
 from engine.errors import OutOfTime, Overloaded
-from services.reasoner.deadline import Stop, reflagged
+from services.reasoner.deadline import Deadline, stopped_means_deadline
 from services.settings import Policy
 
 T = TypeVar("T")
@@ -24,19 +24,19 @@ class Workers:
         self.policy = policy
         self.pool = ThreadPoolExecutor(policy.workers, thread_name_prefix="solve")
         self._room = threading.BoundedSemaphore(policy.workers + policy.queue)
-        self._running: set[Stop] = set()
+        self._running: set[Deadline] = set()
 
     def hurry(self, seconds: float) -> None:
         """Running solves answer with their best so far within some seconds."""
         for stop in list(self._running):
             stop.hurry(seconds)
 
-    def stop(self, context: Any) -> Stop:
+    def stop(self, context: Any) -> Deadline:
         """The stop signal of a call, by its gRPC context."""
         remaining = context.time_remaining()
-        return Stop(self.policy.seconds if remaining is None else max(remaining, 0.0))
+        return Deadline(self.policy.seconds if remaining is None else max(remaining, 0.0))
 
-    def admit(self, stop: Stop) -> Callable[[object], None]:
+    def admit(self, stop: Deadline) -> Callable[[object], None]:
         """Room for one more call; what is returned gives it back. Raises Overloaded."""
         if not self._room.acquire(blocking=False):
             raise Overloaded(
@@ -50,7 +50,7 @@ class Workers:
 
         return done
 
-    async def run(self, work: Callable[[], T], stop: Stop) -> T:
+    async def run(self, work: Callable[[], T], stop: Deadline) -> T:
         """What `work` makes in a thread; a caller that leaves sets its stop signal."""
         done = self.admit(stop)  # given back not before the thread has ended
 
@@ -72,7 +72,7 @@ class Workers:
             raise
 
 
-def presented(answer: Answer) -> Answer:
-    """An answer as its caller sees it: `reflagged`, and what was stopped ended by its time."""
+def present_answer(answer: Answer) -> Answer:
+    """An answer as its caller sees it: what was stopped ended by its time, with the flag for it."""
     late = answer.ended is Ended.CANCELLED
-    return reflagged(replace(answer, ended=Ended.TIME) if late else answer)
+    return stopped_means_deadline(replace(answer, ended=Ended.TIME) if late else answer)

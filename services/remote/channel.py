@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from services.rpc.channel import calling
+from services.rpc.channel import client_options
 from services.settings import Limits, RemotePolicy
 from services.transport.base import Stream
 from services.v1 import module_pb2_grpc as rpc
@@ -31,7 +31,7 @@ class Channel:
         self._channel = grpc.insecure_channel(
             address,
             options=[
-                *calling(limits),
+                *client_options(limits),
                 ("grpc.service_config", _CONFIG),
                 # how long it waits to connect anew is no business of another catalogue's
                 ("grpc.use_local_subchannel_pool", 1),

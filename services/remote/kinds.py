@@ -13,7 +13,7 @@ from engine.domain import Domain, Variable, View
 from engine.errors import BadQuery, Mistake, ModuleFault, ModuleUnavailable, UnknownKind, known
 from engine.factors import Factors
 from engine.random import Stream
-from modules.catalogue import AnyKind, Kinds, spelled
+from modules.catalogue import AnyKind, Kinds, kind_name
 from services.query.kind import KindDescription
 from services.remote.channel import Channel, open_channels
 from services.remote.replicas import Replicas
@@ -154,15 +154,15 @@ class RemoteKinds:
         self.catalogue = catalogue
         self._channels = open_channels(itertools.chain(*remotes.values()), policy, limits)
         self.remotes = {
-            spelled(kind): RemoteKind(
-                spelled(kind), [self._channels[address] for address in addresses], policy, limits
+            kind_name(kind): RemoteKind(
+                kind_name(kind), [self._channels[address] for address in addresses], policy, limits
             )
             for kind, addresses in remotes.items()
         }
 
     def kind(self, name: str) -> AnyKind:
         """The kind of this name. Raises UnknownKind with a near miss."""
-        if remote := self.remotes.get(spelled(name)):
+        if remote := self.remotes.get(kind_name(name)):
             return remote
         try:
             return self.catalogue.kind(name)

@@ -46,7 +46,7 @@ class Patience:
 
 
 @contextlib.contextmanager
-def attended(problem: Problem, patience: Patience) -> Iterator[None]:
+def attend(problem: Problem, patience: Patience) -> Iterator[None]:
     """Hosts are given up where `patience` ends, and their streams end with the block.
 
     Raises OutOfTime for an exchange that was given up, Cancelled where the caller left.
@@ -63,7 +63,7 @@ def attended(problem: Problem, patience: Patience) -> Iterator[None]:
         close_remotes(problem)
 
 
-def patient(patience: Patience) -> bool:
+def may_still_judge(patience: Patience) -> bool:
     """An exchange was given up: whether the best so far may be judged, which from now on may take
     as long as `patience` says."""
     if not patience.left():

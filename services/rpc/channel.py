@@ -27,23 +27,23 @@ _RETRIES = json.dumps(
 )
 
 
-def calling(limits: Limits) -> list[tuple[str, Any]]:
+def client_options(limits: Limits) -> list[tuple[str, Any]]:
     """Channel options of clients: a connection that is gone is noticed while a call waits."""
     return [
-        *options_of(limits),
+        *message_options(limits),
         ("grpc.keepalive_time_ms", PINGS),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.enable_http_proxy", 0),
     ]
 
 
-def retrying(limits: Limits) -> list[tuple[str, Any]]:
-    """Channel options of a client of the reasoner: as `calling`, and a question that did not reach
-    the service is asked again, at most three times within a second."""
-    return [*calling(limits), ("grpc.service_config", _RETRIES)]
+def retrying_options(limits: Limits) -> list[tuple[str, Any]]:
+    """Channel options of a client of the reasoner: those of `client_options`, and a question that
+    did not reach the service is asked again, at most three times within a second."""
+    return [*client_options(limits), ("grpc.service_config", _RETRIES)]
 
 
-def options_of(limits: Limits) -> list[tuple[str, Any]]:
+def message_options(limits: Limits) -> list[tuple[str, Any]]:
     """Channel options that servers and clients share."""
     return [
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -51,5 +51,5 @@ def options_of(limits: Limits) -> list[tuple[str, Any]]:
     ]
 
 
-def unhurried(seconds: float) -> None:
+def end_no_earlier(seconds: float) -> None:
     """Nothing runs that could end earlier."""

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from engine.errors import BadQuery, BasinError, Mistake
-from services.rpc.status import REQUEST_KEY, bug, code_of, metadata_of, status_of
+from services.rpc.status import REQUEST_KEY, bug, code_of, metadata_of, to_status
 from services.settings import DEFAULT, Limits
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}")
 
 
-class Door(grpc.aio.ServerInterceptor):
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Maps exceptions of handlers to gRPC statuses; put it first among the interceptors."""
 
     def __init__(self, limits: Limits = DEFAULT):
@@ -101,7 +101,7 @@ async def _leave(error: Exception, context: Any, method: str, number: str, limit
         await context.abort(_UNIMPLEMENTED, f"{method} is not offered here")
     if isinstance(error, BasinError) and type(error) is not BasinError:
         log.info("%s %s: %s %s", number, method, error.reason, error)
-        status = status_of(error, number, limits)
+        status = to_status(error, number, limits)
     else:
         log.error("%s %s: a bug", number, method, exc_info=error)
         status = bug(number)

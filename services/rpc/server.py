@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection as grpc_reflection
 
 from engine.errors import Unavailable
 from services.rpc.address import bound, check_address
-from services.rpc.channel import PINGS, options_of, unhurried
-from services.rpc.errors import Door
+from services.rpc.channel import PINGS, end_no_earlier, message_options
+from services.rpc.errors import ErrorInterceptor
 from services.rpc.tuning import log, tune_malloc, tune_python
 from services.settings import DEFAULT, Limits
 
@@ -33,7 +33,7 @@ class Service:
     port: int
     health: Any
     workers: Sequence[ThreadPoolExecutor]
-    hurry: Callable[[float], None] = unhurried  # calls that can end early do, in some seconds
+    hurry: Callable[[float], None] = end_no_earlier  # calls that can end early do, in some seconds
 
     async def drain(self, grace: float = GRACE) -> None:
         """Refuse what is new, let calls end for `grace` seconds, then cut them off."""
@@ -57,9 +57,9 @@ async def start(
     """Start a server with `add`ed services; port 0 takes a free one, which `port` tells."""
     check_address(address, insecure)
     server = grpc.aio.server(
-        interceptors=[Door(limits)],
+        interceptors=[ErrorInterceptor(limits)],
         options=[
-            *options_of(limits),
+            *message_options(limits),
             ("grpc.so_reuseport", 0),  # or a second server on the port would bind silently
             ("grpc.http2.min_ping_interval_without_data_ms", PINGS // 2),  # or it hangs up
             ("grpc.keepalive_permit_without_calls", 1),

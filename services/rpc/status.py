@@ -43,7 +43,7 @@ _BY_CODE: dict[grpc.StatusCode, type[BasinError]] = {
 }
 
 
-def status_of(
+def to_status(
     error: BasinError, request_id: str = "", limits: Limits = DEFAULT
 ) -> status_pb2.Status:
     """An exception as a status of at most `limits.details_bytes`."""
@@ -69,10 +69,10 @@ def status_of(
 
 def bug(request_id: str) -> status_pb2.Status:
     """What a caller is told of an exception nobody meant: a number to quote, no more."""
-    return status_of(BasinError(f"internal error, request {request_id}"), request_id)
+    return to_status(BasinError(f"internal error, request {request_id}"), request_id)
 
 
-def error_of(status: status_pb2.Status, module: str = "") -> BasinError:
+def from_status(status: status_pb2.Status, module: str = "") -> BasinError:
     """The exception of a status; `module` names who was asked, when it was a hosted module."""
     info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     for detail in status.details:
@@ -83,11 +83,15 @@ def error_of(status: status_pb2.Status, module: str = "") -> BasinError:
         return _unexplained(code_of(status), status.message, module)
     mistakes = tuple(_mistakes(status, info, request))
     if "module" in info.metadata:
-        return named(info.reason, info.metadata["why"], mistakes, info.metadata["module"])
-    return named(info.reason, status.message, mistakes)
+        return error_for_reason(
+            info.reason, info.metadata["why"], mistakes, info.metadata["module"]
+        )
+    return error_for_reason(info.reason, status.message, mistakes)
 
 
-def named(reason: str, text: str, mistakes: Sequence[Mistake] = (), module: str = "") -> BasinError:
+def error_for_reason(
+    reason: str, text: str, mistakes: Sequence[Mistake] = (), module: str = ""
+) -> BasinError:
     """The exception of a reason; one that this version does not know is a plain BasinError."""
     kind = _classes().get(reason, BasinError)
     if issubclass(kind, BadQuery):
@@ -103,7 +107,7 @@ def error_of_call(call: Any, address: str = "", module: str = "") -> BasinError:
     for key, value in call.trailing_metadata() or ():
         if key == DETAILS_KEY:
             try:
-                return error_of(status_pb2.Status.FromString(value), module)
+                return from_status(status_pb2.Status.FromString(value), module)
             except DecodeError:
                 break
     return _unexplained(call.code(), f"{address}: {details}" if address else details, module)

@@ -17,11 +17,11 @@ def tenant_of(context: Any) -> str:
     """The tenant of a call, by its gRPC context. Raises BadQuery where it is no name."""
     for key, value in context.invocation_metadata() or ():
         if key == TENANT_KEY:
-            return checked(value)
+            return check_tenant(value)
     return ""
 
 
-def checked(name: Any) -> str:
+def check_tenant(name: Any) -> str:
     """A tenant's name. Raises BadQuery where it is none."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadQuery(

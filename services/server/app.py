@@ -14,7 +14,7 @@ from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
 from services.server.request_cache import Reader
-from services.server.servicer import NAME, Reasoning
+from services.server.servicer import NAME, ReasonerServicer
 from services.server.sessions import SESSION_SERVICE, SessionHandlers
 from services.settings import POLICY, Policy, ServerSettings
 from services.v1.reasoner_pb2_grpc import add_ReasonerServiceServicer_to_server
@@ -33,7 +33,7 @@ async def create_server(
     limits of the services are those of the reasoner."""
     crew = Workers(policy)
     reader = Reader(reasoner.compiler)
-    reasoning = Reasoning(reasoner, reader, crew)
+    reasoning = ReasonerServicer(reasoner, reader, crew)
     sessions = SessionHandlers(reader, crew)
 
     def add(server: grpc.aio.Server) -> None:

@@ -12,7 +12,7 @@ from engine.judgement import term_names
 from engine.problem import Problem
 from engine.rows import Report
 from engine.solve import Solution
-from services.reasoner.workers import presented
+from services.reasoner.workers import present_answer
 from services.remote.lifecycle import hosted_in
 from services.wire.events import Progress, Result
 
@@ -68,7 +68,7 @@ class Watch:
     def tell(self, row: int, answer: Answer) -> None:
         """The answer of a row is there."""
         self._over.add(row)
-        self.send([Result(row, presented(answer))])
+        self.send([Result(row, present_answer(answer))])
 
     @torch.no_grad()
     def _progress(self, problem: Problem, solution: Solution) -> Iterator[Progress]:

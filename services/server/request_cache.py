@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from engine.problem import Problem
 from services.query import Query, query_of
-from services.reasoner.compile import Compiler, StructureKey, narrowed
+from services.reasoner.compile import Compiler, StructureKey, narrow_problem
 from services.v1 import query_pb2
 from services.wire.query import budget_from_proto, evidence_from_proto, query_from_proto
 
@@ -53,7 +53,7 @@ class Reader:
             "budget": budget_from_proto(message),
         }
         query = query_of(parts, self.limits).model_copy(update={"terms": known.terms})
-        return Read(query, narrowed(known.problem, query, self.limits))
+        return Read(query, narrow_problem(known.problem, query, self.limits))
 
     def fresh(self, key: StructureKey, message: query_pb2.Query) -> Read:
         """The request, read and compiled as if for the first time unless another call has just

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from services.reasoner.deadline import reflagged
-from services.reasoner.sample import sampled
+from services.reasoner.deadline import stopped_means_deadline
+from services.reasoner.sample import sample_query
 from services.reasoner.workers import Workers
 from services.remote.lifecycle import Patience
 from services.rpc.tenant import tenant_of
@@ -12,7 +12,7 @@ from services.v1 import sample_pb2 as pb
 from services.wire.samples import samples_to_proto, sampling_from_proto
 
 
-class Drawing:
+class SampleHandler:
     """Reads a request, draws, and makes what is sent."""
 
     def __init__(self, reader: Reader, workers: Workers):
@@ -27,7 +27,9 @@ class Drawing:
             query, problem = self.reader.read(tenant, request.query)
             # the moves of chains are short, and their last states are judged
             patience = Patience(stop.over, left=lambda: stop.cancelled)
-            rows = sampled(problem, query.budget, wishes, self.limits, stop, patience)
-            return pb.SampleResponse(rows=[samples_to_proto(reflagged(row)) for row in rows])
+            rows = sample_query(problem, query.budget, wishes, self.limits, stop, patience)
+            return pb.SampleResponse(
+                rows=[samples_to_proto(stopped_means_deadline(row)) for row in rows]
+            )
 
         return await self.workers.run(work, stop)

@@ -15,8 +15,8 @@ from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.server.pages import Window
 from services.server.request_cache import Reader
-from services.server.sample import Drawing
-from services.server.solve import Solving
+from services.server.sample import SampleHandler
+from services.server.solve import SolveHandlers
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
 from services.v1 import sample_pb2
@@ -26,13 +26,13 @@ from services.wire.kinds import kind_to_proto
 NAME = "basin.v1.ReasonerService"
 
 
-class Reasoning(rpc.ReasonerServiceServicer):
+class ReasonerServicer(rpc.ReasonerServiceServicer):
     """The rpcs, each handed to what answers it."""
 
     def __init__(self, reasoner: Reasoner, reader: Reader, workers: Workers):
         self.reasoner, self.limits = reasoner, reasoner.limits
-        self.solving = Solving(reader, workers)
-        self.drawing = Drawing(reader, workers)
+        self.solving = SolveHandlers(reader, workers)
+        self.drawing = SampleHandler(reader, workers)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""

@@ -11,14 +11,14 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from engine.errors import SessionNotFound, TooManySessions
-from services.reasoner.session import Talk
+from services.reasoner.session import QuerySession
 from services.settings import Limits
 
 
 class StoredSession:
     """A session that waits for its next question; one question at a time."""
 
-    def __init__(self, identifier: str, tenant: str, talk: Talk):
+    def __init__(self, identifier: str, tenant: str, talk: QuerySession):
         self.id, self.tenant, self.talk = identifier, tenant, talk
         self.turn = asyncio.Lock()  # one question at a time, in order
         self.busy = threading.Lock()  # held by the thread, which may outlast a call that was left
@@ -48,7 +48,7 @@ class SessionStore:
         if not self._open[tenant]:
             del self._open[tenant]
 
-    def add(self, tenant: str, talk: Talk) -> StoredSession:
+    def add(self, tenant: str, talk: QuerySession) -> StoredSession:
         """A session that has entered, under a new id."""
         session = StoredSession(secrets.token_urlsafe(16), tenant, talk)
         self._sessions[session.id] = session

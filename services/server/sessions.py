@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Cancelled, Mistake, OutOfTime, SessionNotFound
 from services.query.change import Resolve
-from services.reasoner.deadline import Stop
-from services.reasoner.session import MARGIN, Talk
-from services.reasoner.workers import Workers, presented
+from services.reasoner.deadline import Deadline
+from services.reasoner.session import MARGIN, QuerySession
+from services.reasoner.workers import Workers, present_answer
 from services.remote.lifecycle import Patience
-from services.rpc.status import status_of
+from services.rpc.status import to_status
 from services.rpc.tenant import tenant_of
 from services.server.request_cache import Reader
 from services.server.session_store import SessionStore, StoredSession
@@ -99,7 +99,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
         """A session that lasts as long as its stream; one response for each request."""
         tenant = tenant_of(context)
         self.store.enter(tenant)
-        talks: list[Talk] = []  # none, or the one that was opened
+        talks: list[QuerySession] = []  # none, or the one that was opened
         try:
             while (request := await self._next(requests)) is not None:
                 stop = self.workers.stop(context)
@@ -118,7 +118,11 @@ class SessionHandlers(rpc.SessionServiceServicer):
             raise SessionNotFound(f"nothing was asked for {idle:g} s: it has expired") from None
 
     async def _turn(
-        self, tenant: str, talks: list[Talk], request: pb.StreamSessionRequest, stop: Stop
+        self,
+        tenant: str,
+        talks: list[QuerySession],
+        request: pb.StreamSessionRequest,
+        stop: Deadline,
     ) -> pb.StreamSessionResponse:
         response = pb.StreamSessionResponse(sequence=request.sequence)
         since = time.monotonic()
@@ -143,13 +147,13 @@ class SessionHandlers(rpc.SessionServiceServicer):
         except BasinError as error:
             if type(error) is BasinError:  # a bug, which ends the call as anywhere else
                 raise
-            response.error.CopyFrom(status_of(error, limits=self.limits))
+            response.error.CopyFrom(to_status(error, limits=self.limits))
         for talk in talks:
             standing = session_to_proto(talk.terms, expiry=self.store.expiry())
             response.session.CopyFrom(standing)
         return response
 
-    async def _work(self, session: StoredSession, work: Callable[[], T], stop: Stop) -> T:
+    async def _work(self, session: StoredSession, work: Callable[[], T], stop: Deadline) -> T:
         """What `work` makes in a thread, when no call that was left computes there any more."""
 
         def alone() -> T:
@@ -162,28 +166,28 @@ class SessionHandlers(rpc.SessionServiceServicer):
         """How it stands; its time to expire begins anew."""
         return session_to_proto(session.talk.terms, session.id, self.store.renew(session))
 
-    def _open(self, tenant: str, message: query_pb2.Query) -> Talk:
+    def _open(self, tenant: str, message: query_pb2.Query) -> QuerySession:
         query, problem = self.reader.read(tenant, message)
-        return Talk(query, self.reader.compiler, problem)
+        return QuerySession(query, self.reader.compiler, problem)
 
-    def _change(self, talk: Talk, message: pb.Change) -> None:
+    def _change(self, talk: QuerySession, message: pb.Change) -> None:
         talk.change(change_from_proto(message, self.limits))
 
     def _resolve(
-        self, talk: Talk, message: pb.Resolve, stop: Stop, since: float
+        self, talk: QuerySession, message: pb.Resolve, stop: Deadline, since: float
     ) -> answer_pb2.Answer:
         resolve = resolve_from_proto(message, self.limits)
         if resolve.seconds is not None:
             resolve = _hurry(resolve, stop, since)
         return answer_to_proto(self._answer(talk, resolve, stop))
 
-    def _answer(self, talk: Talk, resolve: Resolve, stop: Stop) -> Answer:
+    def _answer(self, talk: QuerySession, resolve: Resolve, stop: Deadline) -> Answer:
         late = talk.patience(resolve, stop).judging
         patience = Patience(stop.gives_up, lambda: stop.cancelled or late(), lambda: stop.cancelled)
-        return presented(talk.answer(resolve, stop, patience))
+        return present_answer(talk.answer(resolve, stop, patience))
 
 
-def _hurry(resolve: Resolve, stop: Stop, since: float) -> Resolve:
+def _hurry(resolve: Resolve, stop: Deadline, since: float) -> Resolve:
     """What is left of a tick's own deadline, after it waited for its turn."""
     assert resolve.seconds is not None
     left = resolve.seconds - (time.monotonic() - since)

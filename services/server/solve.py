@@ -14,10 +14,10 @@ from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
 from engine.solve import Solution
 from services.query import Options
-from services.reasoner.deadline import Stop
-from services.reasoner.reason import Rows, answered, minimizer_for, unwatched
-from services.reasoner.scheduler import Aside, Scheduler, Wanted
-from services.reasoner.workers import Workers, presented
+from services.reasoner.deadline import Deadline
+from services.reasoner.reason import Rows, minimizer_for, solve_query, watch_nothing
+from services.reasoner.scheduler import BatchRequest, Scheduler, ThreadTask
+from services.reasoner.workers import Workers, present_answer
 from services.remote.lifecycle import Patience, remotes_of
 from services.rpc.tenant import tenant_of
 from services.server.progress import Pending, Watch
@@ -35,7 +35,7 @@ SCORE = Options(score=True)
 Made = Callable[[list[Answer]], Any]  # what is sent of the answers
 
 
-class Solving:
+class SolveHandlers:
     """Reads a request, has it solved, and makes what is sent."""
 
     def __init__(self, reader: Reader, workers: Workers):
@@ -102,20 +102,20 @@ class Solving:
         """What is made of the answers; a caller that leaves takes its rows out of the search."""
         stop, tenant = self.workers.stop(context), tenant_of(context)
 
-        def ask() -> Wanted | Aside:
+        def ask() -> BatchRequest | ThreadTask:
             if query.ByteSize() > INLINE:
-                return Aside(lambda: placed(self.reader.read(tenant, query)))
+                return ThreadTask(lambda: placed(self.reader.read(tenant, query)))
             key = key_of(tenant, query)
             read = self.reader.again(key, query)
             if read is None:
-                return Aside(lambda: placed(self.reader.fresh(key, query)))
+                return ThreadTask(lambda: placed(self.reader.fresh(key, query)))
             return placed(read)
 
-        def placed(read: Read) -> Wanted | Aside:
+        def placed(read: Read) -> BatchRequest | ThreadTask:
             options = read_options()
             if options.score or remotes_of(read.problem):
-                return Aside(lambda: made(_apart(read, options, stop, watch)))
-            return wanted(read, options, stop, watch, made)
+                return ThreadTask(lambda: made(_apart(read, options, stop, watch)))
+            return batch_request(read, options, stop, watch, made)
 
         done = self.workers.admit(stop)
         future = self.scheduler.ask(tenant, ask, stop)
@@ -128,7 +128,9 @@ class Solving:
             raise
 
 
-def wanted(read: Read, options: Options, stop: Stop, watch: "Watch | None", made: Made) -> Wanted:
+def batch_request(
+    read: Read, options: Options, stop: Deadline, watch: "Watch | None", made: Made
+) -> BatchRequest:
     """A call over local terms, for the scheduler."""
     query, problem = read
     tell = None if watch is None else watch.tell
@@ -141,13 +143,13 @@ def wanted(read: Read, options: Options, stop: Stop, watch: "Watch | None", made
 
     def end(solution: Solution) -> Any:
         look(problem, solution)
-        return sent() if rows.end(solution) else Aside(sent)
+        return sent() if rows.end(solution) else ThreadTask(sent)
 
     def sent() -> Any:
-        return made([presented(answer) for answer in rows.every()])
+        return made([present_answer(answer) for answer in rows.every()])
 
     minimizer = minimizer_for(problem, options, query.budget.seconds)
-    return Wanted(
+    return BatchRequest(
         problem,
         minimizer.until(lambda: not rows.budget.lasts(problem.rows, 0.0)),
         query.budget.particles,
@@ -158,23 +160,23 @@ def wanted(read: Read, options: Options, stop: Stop, watch: "Watch | None", made
     )
 
 
-def _apart(read: Read, options: Options, stop: Stop, watch: "Watch | None") -> list[Answer]:
+def _apart(read: Read, options: Options, stop: Deadline, watch: "Watch | None") -> list[Answer]:
     """A call in a thread of its own: a score, or a search that waits for hosts."""
 
     def left() -> bool:
         return stop.cancelled
 
-    answers = answered(
+    answers = solve_query(
         read.problem,
         read.query,
         options,
-        watch or unwatched,
+        watch or watch_nothing,
         stop,
         None if watch is None else watch.tell,
         Patience(stop.gives_up, left, left),
         stop.since,
     )
-    return [presented(answer) for answer in answers]
+    return [present_answer(answer) for answer in answers]
 
 
 def _solved(answers: Sequence[Answer]) -> pb.SolveResponse:

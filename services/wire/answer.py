@@ -17,7 +17,7 @@ from engine.answer import (
 )
 from services.settings import DEFAULT, Limits
 from services.v1 import answer_pb2
-from services.wire.fields import named, optional, put_present
+from services.wire.fields import enum_member, optional, put_present
 from services.wire.values import from_assignment, from_value, to_assignment, to_value
 
 
@@ -91,7 +91,7 @@ def status_to_proto(status: Status) -> answer_pb2.Status.ValueType:
 
 def status_from_proto(number: int) -> Status:
     """The status of a number. Raises BasinError when the service speaks another version."""
-    return named(Status, answer_pb2.Status, number, "STATUS_")
+    return enum_member(Status, answer_pb2.Status, number, "STATUS_")
 
 
 def ended_to_proto(ended: Ended | None) -> answer_pb2.Ended.ValueType:
@@ -101,7 +101,7 @@ def ended_to_proto(ended: Ended | None) -> answer_pb2.Ended.ValueType:
 
 def ended_from_proto(number: int) -> Ended | None:
     """Why a search ended. Raises BasinError when the service speaks another version."""
-    return named(Ended, answer_pb2.Ended, number, "ENDED_") if number else None
+    return enum_member(Ended, answer_pb2.Ended, number, "ENDED_") if number else None
 
 
 def flags_to_proto(flags: Iterable[Flag]) -> list[answer_pb2.Flag.ValueType]:
@@ -111,7 +111,7 @@ def flags_to_proto(flags: Iterable[Flag]) -> list[answer_pb2.Flag.ValueType]:
 
 def flags_from_proto(numbers: Iterable[int]) -> tuple[Flag, ...]:
     """The flags of numbers. Raises BasinError when the service speaks another version."""
-    return tuple(named(Flag, answer_pb2.Flag, number, "FLAG_") for number in numbers)
+    return tuple(enum_member(Flag, answer_pb2.Flag, number, "FLAG_") for number in numbers)
 
 
 def _runner_up_to_proto(other: RunnerUp) -> answer_pb2.RunnerUp:

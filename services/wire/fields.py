@@ -6,7 +6,7 @@ from typing import Any
 from engine.errors import BadQuery, BasinError, Mistake
 
 
-def named(kind: Any, enum: Any, number: int, prefix: str) -> Any:
+def enum_member(kind: Any, enum: Any, number: int, prefix: str) -> Any:
     name = enum.Name(number) if number in enum.values() else str(number)
     if name.removeprefix(prefix) not in kind.__members__:
         raise BasinError(f"the service sent {name}, which this version does not know")
@@ -28,7 +28,7 @@ def optional(message: Any, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 
 
-def gathered(found: list[Mistake], path: str, make: Callable[[], Any]) -> Any:
+def collect_mistakes(found: list[Mistake], path: str, make: Callable[[], Any]) -> Any:
     """What `make` makes; its mistakes go to `found` instead."""
     try:
         return make()

@@ -7,7 +7,7 @@ from engine.errors import BadQuery, Mistake
 from services.query import FiniteSpec, Options, Query, TermSpec, options_of, query_of
 from services.settings import DEFAULT, Limits
 from services.v1 import query_pb2
-from services.wire.fields import gathered, present, put_present
+from services.wire.fields import collect_mistakes, present, put_present
 from services.wire.values import from_assignment, from_value, to_assignment, to_value
 
 
@@ -48,14 +48,14 @@ def query_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> Quer
                     "give every name once",
                 )
             )
-        variables[variable.name] = gathered(
+        variables[variable.name] = collect_mistakes(
             found, f"variables.{variable.name}", partial(_domain, variable, limits)
         )
     terms = [
-        gathered(found, f"terms[{k}]", partial(term_from_proto, term, limits))
+        collect_mistakes(found, f"terms[{k}]", partial(term_from_proto, term, limits))
         for k, term in enumerate(message.terms)
     ]
-    evidence = gathered(found, "", partial(evidence_from_proto, message, limits))
+    evidence = collect_mistakes(found, "", partial(evidence_from_proto, message, limits))
     if found:
         raise BadQuery(*found[: limits.mistakes])
     data = {"variables": variables, "terms": terms, "evidence": evidence}
@@ -66,7 +66,7 @@ def evidence_from_proto(message: query_pb2.Query, limits: Limits = DEFAULT) -> l
     """The rows of evidence of a message. Raises BadQuery with every mistake."""
     found: list[Mistake] = []
     evidence = [
-        gathered(found, f"evidence[{k}]", partial(from_assignment, row, limits))
+        collect_mistakes(found, f"evidence[{k}]", partial(from_assignment, row, limits))
         for k, row in enumerate(message.evidence)
     ]
     if found:

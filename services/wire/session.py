@@ -10,7 +10,7 @@ from services.query import spec_of
 from services.query.change import Change, Resolve
 from services.settings import DEFAULT, Limits
 from services.v1 import session_pb2
-from services.wire.fields import gathered, present, put_present
+from services.wire.fields import collect_mistakes, present, put_present
 from services.wire.query import options_from_proto, options_to_proto, term_from_proto, term_to_proto
 from services.wire.values import from_assignment, to_assignment
 
@@ -30,12 +30,12 @@ def change_from_proto(message: session_pb2.Change, limits: Limits = DEFAULT) -> 
     found: list[Mistake] = []
     data: dict[str, Any] = {"drop": tuple(message.drop)}
     data["add"] = tuple(
-        gathered(found, f"add[{k}]", partial(term_from_proto, term, limits))
+        collect_mistakes(found, f"add[{k}]", partial(term_from_proto, term, limits))
         for k, term in enumerate(message.add)
     )
     if message.HasField("evidence"):
         make = partial(from_assignment, message.evidence, limits)
-        data["evidence"] = gathered(found, "evidence", make)
+        data["evidence"] = collect_mistakes(found, "evidence", make)
     if found:
         raise BadQuery(*found[: limits.mistakes])
     return spec_of(Change, data, limits)

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from engine.errors import BadQuery, ModuleFault
 from modules.catalogue import Catalogue
 from services.cli import session
-from services.cli.ask import Wishes, ask
+from services.cli.ask import AskArguments, ask
 from services.cli.sample import sample
 from services.client import Client
 from services.query import query_of
 from services.query.sampling import sampling_of
 from services.reasoner.diagnose import mistakes_apart
 from services.reasoner.reason import Reasoner
-from services.reasoner.sample import sampled
-from services.reasoner.session import Talk
+from services.reasoner.sample import sample_query
+from services.reasoner.session import QuerySession
 from services.remote.exchanges import Exchanges
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
@@ -167,8 +167,8 @@ def test_a_liar_is_a_fault_at_every_door(
     wish = sampling_of({"count": 3})
     ways: dict[str, Callable[[], Any]] = {
         "reason": lambda: here.reason(query),
-        "session": lambda: Talk(query, here.compiler).answer(),
-        "sample": lambda: sampled(here.compiler.problem(query), query.budget, wish),
+        "session": lambda: QuerySession(query, here.compiler).answer(),
+        "sample": lambda: sample_query(here.compiler.problem(query), query.budget, wish),
         "solve": lambda: client.solve(data),
         "stream": lambda: list(client.stream(data)),
         "score": lambda: client.score(lying(kind, evidence={"x": [1]})),
@@ -198,9 +198,9 @@ def test_a_liar_is_a_fault_on_the_command_line(
         monkeypatch.setattr(f"services.cli.{module}.Catalogue", lambda: remote)
     monkeypatch.setattr("sys.stdin", ["{}\n"])
     for way in (
-        lambda: ask(Wishes([str(file)], server=server)),
-        lambda: ask(Wishes([str(file)], server=server, score=True, given='{"x": [1]}')),
-        lambda: sample(Wishes([str(file)], server=server), 2, 1.0),
+        lambda: ask(AskArguments([str(file)], server=server)),
+        lambda: ask(AskArguments([str(file)], server=server, score=True, given='{"x": [1]}')),
+        lambda: sample(AskArguments([str(file)], server=server), 2, 1.0),
         lambda: session.session(str(file), server),
     ):
         assert way() == 3
@@ -223,11 +223,11 @@ def test_streams_end_whatever_the_door(
     close = Exchanges.close
     monkeypatch.setattr(Exchanges, "close", lambda own: (closed.append(own), close(own))[1])
     here, query = Reasoner(remote), query_of(soft("kinds.Pull", 3, budget={"steps": 3}))
-    talk = Talk(query, here.compiler)
+    talk = QuerySession(query, here.compiler)
     for way in (
         lambda: here.reason(query),
         lambda: talk.answer(),
-        lambda: sampled(here.compiler.problem(query), query.budget, sampling_of({"count": 2})),
+        lambda: sample_query(here.compiler.problem(query), query.budget, sampling_of({"count": 2})),
     ):
         closed.clear()
         way()
@@ -250,7 +250,7 @@ def test_draws_are_judged_in_one_call(remote: RemoteKinds, monkeypatch: pytest.M
     monkeypatch.setattr(
         home, "judge", lambda b, a, *more: (asked.append(len(a)), judge(b, a, *more))[1]
     )
-    (row,) = sampled(problem, query.budget, sampling_of({"count": 40}))
+    (row,) = sample_query(problem, query.budget, sampling_of({"count": 40}))
     assert len(row.samples) == 40 and len(asked) == 1
 
 

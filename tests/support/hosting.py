@@ -10,7 +10,7 @@ import torch
 from engine import Real, Variable
 from modules.catalogue import Catalogue
 from services.host.app import add_host, build_host
-from services.host.servicer import NAME, Host
+from services.host.servicer import NAME, ModuleServicer
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.rpc.server import Service, start
@@ -28,7 +28,7 @@ class Running:
         self.loop, self.catalogue = loop, catalogue
         self.services: list[Service] = []
 
-    def host(self, **options: Any) -> tuple[Host, str]:
+    def host(self, **options: Any) -> tuple[ModuleServicer, str]:
         """A host of every kind, and its address."""
         host = build_host(self.catalogue, self.catalogue.names(), **options)
         made: Service = self.loop.do(

@@ -433,7 +433,7 @@ def test_a_failing_service_is_exit_3(basin):
 def test_interrupt_writes_what_was_found(basin, monkeypatch):
     write("a.cnf", CNF)
     write("b.cnf", CNF)
-    real = ask._solver(ask.Wishes(["a.cnf", "b.cnf"]))
+    real = ask._solver(ask.AskArguments(["a.cnf", "b.cnf"]))
 
     def pressed(query, options, watch, stop):
         answers = real(query, options, watch, stop)

@@ -24,8 +24,8 @@ from engine.solve.batch import Batch, Stepped
 from modules.catalogue import Catalogue
 from services.query import query_of
 from services.reasoner.compile import Compiler
-from services.reasoner.deadline import Stop
-from services.reasoner.scheduler import Aside, Scheduler, Wanted
+from services.reasoner.deadline import Deadline
+from services.reasoner.scheduler import BatchRequest, Scheduler, ThreadTask
 from tests.support.serving import GRID, sudoku
 
 pytestmark = pytest.mark.clock
@@ -109,9 +109,9 @@ def ask(
     seconds: float = 60.0,
     particles: int = 3,
     **more: Any,
-) -> tuple[Future[Any], Stop]:
-    stop = Stop(seconds)
-    wanted = Wanted(
+) -> tuple[Future[Any], Deadline]:
+    stop = Deadline(seconds)
+    wanted = BatchRequest(
         problem,
         Portfolio(),
         particles,
@@ -288,8 +288,8 @@ def test_a_call_that_fails_fails_at_once_and_alone(
         for k in range(6):
             bad = k == 2
             problem = base.given_rows([{"x": [int(bad), k % 2, *[None] * 22]}])
-            stop = Stop(60.0)
-            wanted = Wanted(
+            stop = Deadline(60.0)
+            wanted = BatchRequest(
                 problem,
                 Spoiled(),
                 3,
@@ -443,17 +443,17 @@ def test_what_is_not_to_be_batched_gets_a_thread_of_its_own(scheduler: Scheduler
         own.append(threading.current_thread().name)
         return 7
 
-    assert scheduler.ask("", lambda: Aside(work), Stop(5)).result(5) == 7
-    wanted = Wanted(
+    assert scheduler.ask("", lambda: ThreadTask(work), Deadline(5)).result(5) == 7
+    wanted = BatchRequest(
         problem, Portfolio(), 1, 0, Budget(), lambda solution: verify(problem, solution)
     )
-    later = scheduler.ask("", lambda: Aside(lambda: wanted), Stop(5)).result(PATIENCE)
+    later = scheduler.ask("", lambda: ThreadTask(lambda: wanted), Deadline(5)).result(PATIENCE)
     assert gist(later) == gist(answers(problem, particles=1))
     assert not own[0].startswith("step")
     with pytest.raises(BadQuery, match="wrong"):
-        scheduler.ask("", lambda: Aside(refuse), Stop(5)).result(5)
+        scheduler.ask("", lambda: ThreadTask(refuse), Deadline(5)).result(5)
     with pytest.raises(BadQuery, match="wrong"):
-        scheduler.ask("", refuse, Stop(5)).result(5)
+        scheduler.ask("", refuse, Deadline(5)).result(5)
 
 
 def refuse() -> Any:
@@ -471,7 +471,7 @@ def test_threads_of_their_own_are_shared_among_tenants() -> None:
             return name
 
         def asked(name: str) -> Any:
-            return scheduler.ask(name, lambda: Aside(lambda: work(name)), Stop(PATIENCE))
+            return scheduler.ask(name, lambda: ThreadTask(lambda: work(name)), Deadline(PATIENCE))
 
         many = [asked("many") for _ in range(12)]
         while sum(t.threads for t in scheduler._tenants.values()) < 2:

@@ -21,7 +21,7 @@ from engine.solve import solve
 from modules.catalogue import Catalogue
 from services.host.app import make_workers
 from services.host.servicer import NAME
-from services.host.stream import Evaluation, Pace
+from services.host.stream import EvaluateStream, InlinePace
 from services.query import query_of
 from services.reasoner.reason import Reasoner
 from services.remote.kinds import RemoteKinds
@@ -41,9 +41,9 @@ def test_modules_of_a_step_compute_side_by_side(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six modules: one exchange each a step, all of them under way at once."""
-    truly, at_work, most = Evaluation.answer, [0], [0]
+    truly, at_work, most = EvaluateStream.answer, [0], [0]
 
-    def counted(self: Evaluation, data: bytes) -> bytes:
+    def counted(self: EvaluateStream, data: bytes) -> bytes:
         at_work[0] += 1
         most[0] = max(most[0], at_work[0])
         try:
@@ -51,7 +51,7 @@ def test_modules_of_a_step_compute_side_by_side(
         finally:
             at_work[0] -= 1
 
-    monkeypatch.setattr(Evaluation, "answer", counted)
+    monkeypatch.setattr(EvaluateStream, "answer", counted)
     host, address = running.host(workers=make_workers(8))
     kinds = running.kinds(address)
     terms = [pull(kinds, 3, 0.1) for _ in range(6)]
@@ -115,9 +115,9 @@ def test_a_fault_of_one_leaves_the_others_right(running: Running) -> None:
 def test_a_host_that_answers_wrongly_is_named(
     running: Running, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    truly = Evaluation.answer
+    truly = EvaluateStream.answer
 
-    def wrongly(self: Evaluation, data: bytes) -> bytes:
+    def wrongly(self: EvaluateStream, data: bytes) -> bytes:
         answer = pb.EvaluateResponse.FromString(truly(self, data))
         if answer.HasField("energies"):
             if how == "bytes":
@@ -135,7 +135,7 @@ def test_a_host_that_answers_wrongly_is_named(
     host, address = running.host()
     kinds = running.kinds(address)
     term = pull(kinds)
-    monkeypatch.setattr(Evaluation, "answer", wrongly)
+    monkeypatch.setattr(EvaluateStream, "answer", wrongly)
     with pytest.raises(ModuleFault) as caught:
         term({"x": torch.rand(2, 3)})
     assert caught.value.module == "kinds.Pull"
@@ -235,7 +235,7 @@ def test_a_solve_that_stops_does_not_wait_for_lost_replicas(catalogue: Catalogue
 
 def test_which_answers_are_made_on_the_loop() -> None:
     policy = InlinePolicy()
-    pace, light = Pace(policy), policy.seconds / 2
+    pace, light = InlinePace(policy), policy.seconds / 2
     for _ in range(policy.steady):
         assert not pace.light(10)
         pace.told(10, light)

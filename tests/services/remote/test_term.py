@@ -11,10 +11,10 @@ import torch
 from engine import Budget, Finite, Problem, Real, Variable, answers
 from engine.minimizers.descent import Descent
 from modules.catalogue import Catalogue
-from services.host.servicer import Host
+from services.host.servicer import ModuleServicer
 from services.query import query_of
 from services.reasoner.compile import Compiler
-from services.reasoner.session import Talk
+from services.reasoner.session import QuerySession
 from services.remote.kinds import RemoteKind, RemoteKinds
 from services.remote.term import Remote, RemoteRule
 from services.v1 import module_pb2 as pb
@@ -28,13 +28,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What hosts are asked, rpc by rpc; `Bind` is a term made for a stream or a call."""
     made: list[str] = []
     for name in ("_structure", "_judge", "_bind"):
-        truly = getattr(Host, name)
+        truly = getattr(ModuleServicer, name)
 
-        def counted(own: Host, *asked: Any, name: str = name, truly: Any = truly) -> Any:
+        def counted(own: ModuleServicer, *asked: Any, name: str = name, truly: Any = truly) -> Any:
             made.append(name.strip("_").title())
             return truly(own, *asked)
 
-        monkeypatch.setattr(Host, name, counted)
+        monkeypatch.setattr(ModuleServicer, name, counted)
     return made
 
 
@@ -74,7 +74,7 @@ def test_nobody_holds_the_stream_of_a_term_that_is_dropped(running: Running) -> 
 def test_a_session_holds_no_stream_while_nothing_is_asked(running: Running) -> None:
     host, address = running.host()
     kinds = running.kinds(address)
-    talk = Talk(query_of(soft("kinds.Pull", 3, budget={"steps": 3})), Compiler(kinds))
+    talk = QuerySession(query_of(soft("kinds.Pull", 3, budget={"steps": 3})), Compiler(kinds))
     soon(lambda: not host.streams)
     talk.answer()
     soon(lambda: not host.streams)
@@ -121,13 +121,13 @@ def test_kinds_of_one_host_share_a_connection(
     """Calls and streams of all of them; another address is another connection."""
     peers: list[str] = []
     for name in ("Describe", "Evaluate"):
-        truly = getattr(Host, name)
+        truly = getattr(ModuleServicer, name)
 
-        def seen(own: Host, request: Any, context: Any, truly: Any = truly) -> Any:
+        def seen(own: ModuleServicer, request: Any, context: Any, truly: Any = truly) -> Any:
             peers.append(context.peer())
             return truly(own, request, context)
 
-        monkeypatch.setattr(Host, name, seen)
+        monkeypatch.setattr(ModuleServicer, name, seen)
     (_, a), (two, b) = running.host(), running.host()
     kinds = running.kinds(a)
     assert len(kinds.kinds()) > 9 and len(peers) > 9

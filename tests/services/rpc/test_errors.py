@@ -19,8 +19,8 @@ from engine.errors import (
     Unavailable,
     UnknownKind,
 )
-from services.rpc.errors import Door
-from services.rpc.status import REQUEST_KEY, error_of, error_of_call, status_of
+from services.rpc.errors import ErrorInterceptor
+from services.rpc.status import REQUEST_KEY, error_of_call, from_status, to_status
 from services.v1 import reasoner_pb2
 from services.v1.reasoner_pb2_grpc import (
     ReasonerServiceServicer,
@@ -32,7 +32,7 @@ from tests.support.strategies import mistakes
 
 @given(st.sampled_from([BadQuery, UnknownKind, TooLarge]), st.lists(mistakes, max_size=4))
 def test_mistakes_come_back_as_the_same_exception(kind, given_mistakes):
-    back = error_of(status_of(kind(*given_mistakes)))
+    back = from_status(to_status(kind(*given_mistakes)))
     assert type(back) is kind
     assert back.mistakes == tuple(given_mistakes)
 
@@ -48,7 +48,7 @@ def test_mistakes_come_back_as_the_same_exception(kind, given_mistakes):
     ],
 )
 def test_every_other_exception_comes_back(error):
-    back = error_of(status_of(error))
+    back = from_status(to_status(error))
     assert type(back) is type(error)
     assert (str(back), vars(back)) == (str(error), vars(error))
 
@@ -57,21 +57,21 @@ def test_every_other_exception_comes_back(error):
 def test_details_never_exceed_their_room(few, times, letter):
     long = Mistake(letter * times, letter * times, letter * times)
     error = BadQuery(*few, *([long] * 20))
-    status = status_of(error, "r" * 500)
+    status = to_status(error, "r" * 500)
     assert status.ByteSize() <= 4096
-    back = error_of(status)
+    back = from_status(status)
     told = [m for m in back.mistakes if "more mistakes" not in m.problem]
     cut = sum(int(m.problem.split()[0]) for m in back.mistakes if "more mistakes" in m.problem)
     assert len(told) + cut == len(error.mistakes)
 
 
 def test_a_status_of_a_stranger_is_judged_by_its_code():
-    stranger = status_of(Unavailable("gone"))
+    stranger = to_status(Unavailable("gone"))
     stranger.ClearField("details")
-    assert type(error_of(stranger)) is Unavailable
-    assert type(error_of(stranger, module="my.kind")) is ModuleUnavailable
+    assert type(from_status(stranger)) is Unavailable
+    assert type(from_status(stranger, module="my.kind")) is ModuleUnavailable
     stranger.code = 999
-    assert type(error_of(stranger)) is BasinError
+    assert type(from_status(stranger)) is BasinError
 
 
 # --- the door ---------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Rude(ReasonerServiceServicer):
 
 
 async def _calls(check):
-    server = grpc.aio.server(interceptors=[Door()])
+    server = grpc.aio.server(interceptors=[ErrorInterceptor()])
     add_ReasonerServiceServicer_to_server(Rude(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

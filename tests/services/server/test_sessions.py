@@ -26,7 +26,7 @@ from services.query import query_of
 from services.reasoner.reason import Reasoner
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
-from services.rpc.status import code_of, error_of, error_of_call
+from services.rpc.status import code_of, error_of_call, from_status
 from services.server.app import create_server
 from services.settings import Limits, Policy
 from services.v1 import answer_pb2, query_pb2
@@ -207,7 +207,7 @@ def test_a_stream_tells_what_is_wrong_and_goes_on(
     assert [r.sequence for r in responses] == [m.sequence for m in messages]
     assert not responses[0].HasField("session")
     assert responses[1].session.terms and not responses[1].HasField("error")
-    told = error_of(responses[0].error)
+    told = from_status(responses[0].error)
     assert type(told) is kind and said in str(told)
     assert all(m.problem and m.remedy for m in told.mistakes)
     assert code_of(responses[0].error).name == kind.code

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from engine import BadQuery, Real, Variable
 from engine.errors import BasinError, ModuleFault
 from modules.catalogue import Catalogue
-from services.host.bound_term import Hosted
-from services.host.stream import Evaluation
+from services.host.bound_term import BoundTerm
+from services.host.stream import EvaluateStream
 from services.remote.kinds import RemoteKinds
 from services.remote.term import Remote
 from services.settings import DEFAULT, Limits
@@ -360,11 +360,11 @@ def carried(term: Remote) -> Carried:
     return found
 
 
-def bound(catalogue: Catalogue) -> tuple[Evaluation, bytes]:
+def bound(catalogue: Catalogue) -> tuple[EvaluateStream, bytes]:
     """A stream at its host that shares memory, and a batch that lies there."""
     x = Variable("x", Real((3,)))
-    hosted = Hosted.of(catalogue.kind("kinds.Pull"), Binding("kinds.Pull", {}, (x.domain,)))
-    made = Evaluation(lambda message, raw: hosted, Regions(1 << 20, 1 << 20, 1), DEFAULT)
+    hosted = BoundTerm.of(catalogue.kind("kinds.Pull"), Binding("kinds.Pull", {}, (x.domain,)))
+    made = EvaluateStream(lambda message, raw: hosted, Regions(1 << 20, 1 << 20, 1), DEFAULT)
     raw: list[bytes] = []
     message = binding_to_proto(Binding("kinds.Pull", {}, (x.domain,)), raw)
     made.answer(pb.EvaluateRequest(binding=message, raw_contents=raw).SerializeToString())
