@@ -162,7 +162,8 @@ def test_help_is_fast_and_loads_nothing_heavy():
 def test_a_local_ask_loads_no_grpc(tmp_path):
     (tmp_path / "a.txt").write_text(puzzle(4, 1)[0])
     code = (
-        "import sys; from services.cli.ask import Wishes, ask; code = ask(Wishes(['a.txt']));"
+        "import sys; from services.cli.ask import AskArguments, ask;"
+        "code = ask(AskArguments(['a.txt']));"
         "print('grpc' in sys.modules, 'google.protobuf' in sys.modules, code, file=sys.stderr)"
     )
     done = subprocess.run(
