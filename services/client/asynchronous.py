@@ -10,13 +10,13 @@ import grpc
 from engine.answer import Answer
 from engine.sampling.samples import Samples
 from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differing
-from services.client.client import how
+from services.client.client import PAUSES, how
 from services.client.session import Metadata
 from services.client.turns import AskedChange, Turns, ended
 from services.query import Options, Query, TermSpec
 from services.query.kind import KindDescription
-from services.rpc.channel import retrying_options
-from services.rpc.status import error_of_call
+from services.rpc.channel import client_options
+from services.rpc.status import error_of_call, not_reached
 from services.rpc.tenant import TENANT_KEY, check_tenant
 from services.settings import DEFAULT, Limits
 from services.v1 import session_pb2 as pb
@@ -42,7 +42,7 @@ class AsyncClient:
     ):
         self.address, self.limits, self.deadline = address, limits, deadline
         self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
-        self._channel = grpc.aio.insecure_channel(address, options=retrying_options(limits))
+        self._channel = grpc.aio.insecure_channel(address, options=client_options(limits))
         self._stub = ReasonerServiceStub(self._channel)
         self._sessions = SessionServiceStub(self._channel)
         self._calls = Calls(limits)
@@ -131,11 +131,14 @@ class AsyncClient:
         )
 
     async def _ask(self, asked: Call[T], deadline: float | None) -> T:
-        try:
-            response = await self._begin(asked, deadline)
-        except grpc.RpcError as error:
-            raise error_of_call(error, self.address) from None
-        return asked.read(response)
+        for pause in (*PAUSES, None):
+            try:
+                return asked.read(await self._begin(asked, deadline))
+            except grpc.RpcError as error:
+                if pause is None or not not_reached(error):
+                    raise error_of_call(error, self.address) from None
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt has returned or raised")
 
 
 class AsyncEventStream(AsyncIterator[Progress | Result]):

@@ -1,5 +1,6 @@
 """A reasoner's service as an object: the same queries, answers and exceptions as in process."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
@@ -11,8 +12,8 @@ from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differi
 from services.client.session import Metadata, Session, StreamCall, UnaryCalls
 from services.client.stream import EventStream
 from services.query.kind import KindDescription
-from services.rpc.channel import retrying_options
-from services.rpc.status import error_of_call
+from services.rpc.channel import client_options
+from services.rpc.status import error_of_call, not_reached
 from services.rpc.tenant import TENANT_KEY, check_tenant
 from services.settings import DEFAULT, Limits
 from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
@@ -20,6 +21,8 @@ from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.info import ServiceInfo
 
 T = TypeVar("T")
+
+PAUSES = (0.1, 0.2, 0.4)  # seconds before a call that did not reach the service is sent again
 
 
 class Client:
@@ -42,7 +45,7 @@ class Client:
     ):
         self.address, self.limits, self.deadline = address, limits, deadline
         self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
-        self._channel = grpc.insecure_channel(address, options=retrying_options(limits))
+        self._channel = grpc.insecure_channel(address, options=client_options(limits))
         self._stub = ReasonerServiceStub(self._channel)
         self._sessions = SessionServiceStub(self._channel)
         self._calls = Calls(limits)
@@ -139,11 +142,14 @@ class Client:
         )
 
     def _ask(self, asked: Call[T], deadline: float | None) -> T:
-        try:
-            response = self._begin(asked, deadline)
-        except grpc.RpcError as error:
-            raise error_of_call(error, self.address) from None
-        return asked.read(response)
+        for pause in (*PAUSES, None):
+            try:
+                return asked.read(self._begin(asked, deadline))
+            except grpc.RpcError as error:
+                if pause is None or not not_reached(error):
+                    raise error_of_call(error, self.address) from None
+                time.sleep(pause)
+        raise AssertionError("the last attempt has returned or raised")
 
 
 def how(

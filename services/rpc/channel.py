@@ -1,30 +1,10 @@
 """Options of channels and servers: message sizes, keepalive."""
 
-import json
 from typing import Any
 
 from services.settings import Limits
 
 PINGS = 10_000  # milliseconds between two looks whether the other end is there
-
-
-# what only asks may be asked again, where the service could not be reached
-_RETRIES = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{"service": "basin.v1.ReasonerService"}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
 
 
 def client_options(limits: Limits) -> list[tuple[str, Any]]:
@@ -35,12 +15,6 @@ def client_options(limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.enable_http_proxy", 0),
     ]
-
-
-def retrying_options(limits: Limits) -> list[tuple[str, Any]]:
-    """Channel options of a client of the reasoner: those of `client_options`, and a question that
-    did not reach the service is asked again, at most three times within a second."""
-    return [*client_options(limits), ("grpc.service_config", _RETRIES)]
 
 
 def message_options(limits: Limits) -> list[tuple[str, Any]]:

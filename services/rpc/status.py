@@ -101,6 +101,13 @@ def error_for_reason(
     return kind(text)
 
 
+def not_reached(call: Any) -> bool:
+    """Whether a call failed on its way: no service answered it, so that it may be sent again."""
+    if call.code() is not grpc.StatusCode.UNAVAILABLE:
+        return False
+    return DETAILS_KEY not in {key for key, _ in call.trailing_metadata() or ()}
+
+
 def error_of_call(call: Any, address: str = "", module: str = "") -> BasinError:
     """The exception of a failed call (`grpc.RpcError`, `grpc.aio.AioRpcError`)."""
     details = call.details() or ""

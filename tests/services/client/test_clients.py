@@ -13,9 +13,17 @@ import grpc
 import pytest
 
 from engine.answer import Status
-from engine.errors import BadQuery, SessionNotFound, Unavailable, UnknownKind
+from engine.errors import (
+    BadQuery,
+    BasinError,
+    ModuleUnavailable,
+    SessionNotFound,
+    Unavailable,
+    UnknownKind,
+)
 from services.client import AsyncClient, Client
 from services.rpc.server import Service
+from services.rpc.status import metadata_of, to_status
 from services.v1 import reasoner_pb2 as pb
 from services.v1.reasoner_pb2_grpc import (
     ReasonerServiceServicer,
@@ -113,11 +121,16 @@ def test_mistakes_are_told_before_anything_is_sent(loop: Loop) -> None:
 class Watched(ReasonerServiceServicer):
     """Counts calls; the first are refused as if the service were away."""
 
-    def __init__(self, refused: int = 0):
+    def __init__(self, refused: int = 0, error: BasinError | None = None):
         self.refused, self.asked, self.left = refused, 0, threading.Event()
+        self.error = error  # that the service tells
 
     def ListKinds(self, request, context):
         self.asked += 1
+        if self.error is not None:
+            status = to_status(self.error)
+            context.set_trailing_metadata(metadata_of(status))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "a module is away")
         if self.asked <= self.refused:
             context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return pb.ListKindsResponse()
@@ -133,10 +146,10 @@ class Watched(ReasonerServiceServicer):
 def watched():
     servers: list[grpc.Server] = []
 
-    def start(refused: int = 0) -> tuple[Watched, str]:
+    def start(refused: int = 0, error: BasinError | None = None) -> tuple[Watched, str]:
         from concurrent.futures import ThreadPoolExecutor
 
-        server, made = grpc.server(ThreadPoolExecutor(4)), Watched(refused)
+        server, made = grpc.server(ThreadPoolExecutor(4)), Watched(refused, error)
         add_ReasonerServiceServicer_to_server(made, server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -195,6 +208,20 @@ def test_a_service_that_is_away_for_a_moment_is_asked_again(watched: Any, refuse
             with pytest.raises(Unavailable):
                 client.kinds()
             assert made.asked == 4
+
+
+def test_what_a_service_says_is_not_asked_again(loop: Loop, watched: Any) -> None:
+    made, address = watched(error=ModuleUnavailable("my.kind", "no host"))
+    with Client(address) as client, pytest.raises(ModuleUnavailable):
+        client.kinds()
+
+    async def ask() -> None:
+        async with AsyncClient(address) as client:
+            with pytest.raises(ModuleUnavailable):
+                await client.kinds()
+
+    loop.do(ask())
+    assert made.asked == 2
 
 
 def test_a_service_that_is_not_there_is_told_within_seconds() -> None:
