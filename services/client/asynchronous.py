@@ -1,7 +1,7 @@
 """The client for asyncio: the same calls as `Client`, awaited."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 
@@ -9,12 +9,21 @@ import grpc
 
 from engine.answer import Answer
 from engine.sampling.samples import Samples
-from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differing
-from services.client.client import PAUSES, how
-from services.client.session import Metadata
+from services.client.calls import (
+    PAUSES,
+    AskedOptions,
+    AskedQuery,
+    Call,
+    Calls,
+    Metadata,
+    check_deadline,
+    differing,
+    how,
+)
 from services.client.turns import AskedChange, Turns, ended
 from services.query import Options, Query, TermSpec
 from services.query.kind import KindDescription
+from services.rpc.address import check_target
 from services.rpc.channel import client_options
 from services.rpc.status import error_of_call, not_reached
 from services.rpc.tenant import TENANT_KEY, check_tenant
@@ -40,6 +49,8 @@ class AsyncClient:
         tenant: str = "",
         deadline: float | None = None,
     ):
+        check_target(address)
+        check_deadline(deadline)
         self.address, self.limits, self.deadline = address, limits, deadline
         self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
         self._channel = grpc.aio.insecure_channel(address, options=client_options(limits))
@@ -88,14 +99,13 @@ class AsyncClient:
         """Draws from the Boltzmann distribution of each row."""
         return await self._ask(self._calls.sample(query, count, temperature), deadline)
 
-    async def session(self, query: AskedQuery, *, deadline: float | None = None) -> "AsyncSession":
-        """A query to be changed and asked again, over one stream. deadline: of the whole stream
-        (None: as long as it is used)."""
-        session = AsyncSession(
+    def session(self, query: AskedQuery, *, deadline: float | None = None) -> "AsyncSession":
+        """A query to be changed and asked again, over one stream: `async with client.session(q)` or
+        `await client.session(q)`. deadline: of the whole stream (None: none)."""
+        check_deadline(deadline)
+        return AsyncSession(
             self._sessions, self.address, self._who, deadline, self._calls.query(query), self.limits
         )
-        await session.refresh()
-        return session
 
     async def kinds(
         self, *, page_size: int = 0, deadline: float | None = None
@@ -230,11 +240,19 @@ class AsyncSession:
         """End it."""
         self._call.cancel()
 
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._open().__await__()
+
     async def __aenter__(self) -> Self:
-        return self
+        return await self._open()
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    async def _open(self) -> Self:
+        if not self._opened:
+            await self.refresh()
+        return self
 
     async def _send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         async with self._lock:  # one response for each request, in order

@@ -1,5 +1,6 @@
 """What a client sends for each question, and how it reads the response; for both clients."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,8 +23,11 @@ from services.wire.samples import samples_from_proto, sampling_to_proto
 AskedQuery = Query | Mapping[str, Any]
 AskedOptions = Options | Mapping[str, Any] | None
 
+Metadata = tuple[tuple[str, str], ...]
+
 T = TypeVar("T")
 
+PAUSES = (0.1, 0.2, 0.4)  # seconds before a call that did not reach the service is sent again
 PATIENCE = 600.0  # seconds that a call waits which says nothing else
 MARGIN = 60.0  # seconds beyond the budget of its query
 
@@ -127,3 +131,18 @@ def _patience(query: Query) -> float:
 def differing(names: Sequence[str]) -> dict[str, Any]:
     """The options of a question why."""
     return {"explain": True, "differ": tuple(names)}
+
+
+def how(
+    asked: Call[Any], deadline: float | None, usual: float | None, who: Metadata
+) -> Mapping[str, Any]:
+    """With which deadline and metadata a call is made."""
+    check_deadline(deadline)
+    given = usual if deadline is None else deadline
+    return {"timeout": asked.seconds if given is None else given, "metadata": who}
+
+
+def check_deadline(deadline: float | None) -> None:
+    """Raises BadQuery unless it is None, or seconds above 0."""
+    if deadline is not None and not 0 < deadline < math.inf:
+        raise BadQuery(Mistake("deadline", f"{deadline!r} is out of range", "give seconds above 0"))

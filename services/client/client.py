@@ -1,17 +1,28 @@
 """A reasoner's service as an object: the same queries, answers and exceptions as in process."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
 import grpc
 
 from engine.answer import Answer
 from engine.sampling.samples import Samples
-from services.client.calls import AskedOptions, AskedQuery, Call, Calls, differing
-from services.client.session import Metadata, Session, StreamCall, UnaryCalls
+from services.client.calls import (
+    PAUSES,
+    AskedOptions,
+    AskedQuery,
+    Call,
+    Calls,
+    Metadata,
+    check_deadline,
+    differing,
+    how,
+)
+from services.client.session import Session, StreamCall, UnaryCalls
 from services.client.stream import EventStream
 from services.query.kind import KindDescription
+from services.rpc.address import check_target
 from services.rpc.channel import client_options
 from services.rpc.status import error_of_call, not_reached
 from services.rpc.tenant import TENANT_KEY, check_tenant
@@ -21,8 +32,6 @@ from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.info import ServiceInfo
 
 T = TypeVar("T")
-
-PAUSES = (0.1, 0.2, 0.4)  # seconds before a call that did not reach the service is sent again
 
 
 class Client:
@@ -43,6 +52,8 @@ class Client:
         tenant: str = "",
         deadline: float | None = None,
     ):
+        check_target(address)
+        check_deadline(deadline)
         self.address, self.limits, self.deadline = address, limits, deadline
         self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
         self._channel = grpc.insecure_channel(address, options=client_options(limits))
@@ -150,11 +161,3 @@ class Client:
                     raise error_of_call(error, self.address) from None
                 time.sleep(pause)
         raise AssertionError("the last attempt has returned or raised")
-
-
-def how(
-    asked: Call[Any], deadline: float | None, usual: float | None, who: Metadata
-) -> Mapping[str, Any]:
-    """With which deadline and metadata a call is made."""
-    given = usual if deadline is None else deadline
-    return {"timeout": asked.seconds if given is None else given, "metadata": who}

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import grpc
 
 from engine.answer import Answer
+from services.client.calls import Metadata
 from services.client.turns import AskedChange, Turns, ended
 from services.query import Options, Query, TermSpec
 from services.rpc.status import error_of_call
@@ -20,8 +21,6 @@ from services.v1 import session_pb2 as pb
 from services.v1.session_pb2_grpc import SessionServiceStub
 
 GRACE = 5.0  # seconds that an answer may come after its tick's deadline before it is given up
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 class SessionCall(Protocol):

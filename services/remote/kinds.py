@@ -10,7 +10,14 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from engine.domain import Domain, Variable, View
-from engine.errors import BadQuery, Mistake, ModuleFault, ModuleUnavailable, UnknownKind, known
+from engine.errors import (
+    BadQuery,
+    BasinError,
+    Mistake,
+    ModuleFault,
+    UnknownKind,
+    known,
+)
 from engine.factors import Factors
 from engine.random import Stream
 from modules.catalogue import AnyKind, Kinds, kind_name
@@ -172,7 +179,8 @@ class RemoteKinds:
             ) from None
 
     def kinds(self) -> list[AnyKind]:
-        """Every kind, by name, that can be asked now; hosts are asked side by side."""
+        """Every kind, by name, that can be asked now; hosts are asked side by side, and one that
+        is away, or does not describe its kind, is left out with a warning."""
         every: list[AnyKind] = [
             kind for kind in self.catalogue.kinds() if kind.name not in self.remotes
         ]
@@ -180,7 +188,7 @@ class RemoteKinds:
         def there(remote: RemoteKind) -> bool:
             try:
                 remote.module()
-            except ModuleUnavailable as error:
+            except BasinError as error:  # away, or no host of this kind: the others can be asked
                 log.warning("left out of the list: %s", error)
                 return False
             return True

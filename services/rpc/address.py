@@ -10,6 +10,14 @@ def bound(address: str, port: int) -> str:
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
+def check_target(address: str) -> None:
+    """Raise BadQuery unless it is the HOST:PORT or unix:PATH of a service."""
+    host, colon, port = address.rpartition(":")
+    number = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    if not address.startswith("unix:") and not (host and colon and number):
+        raise BadQuery(Mistake("address", f"{address!r} is no address", "write HOST:PORT"))
+
+
 def check_address(address: str, insecure: bool = False) -> None:
     """Raise BadQuery unless it is HOST:PORT or unix:PATH, and loopback or insecure by name."""
     if address.startswith("unix:"):

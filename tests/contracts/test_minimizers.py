@@ -31,6 +31,7 @@ from engine.settle import answers
 from engine.solve import Budget, batch
 from engine.sweeps.layout import lay_out
 from engine.testing import check_minimizer
+from services.reasoner.minimizers import minimizer_named, names
 from tests.support.terms import (
     AtMost,
     Bowl,
@@ -61,7 +62,7 @@ CASES = {
     "gibbs-real": (Gibbs(steps=30), real_problem),
     "descent": (Descent(), real_problem),
     "descent-mixed": (Descent(every=3), mixed_problem),
-    "complete": (BranchAndBound(conflicts=3), soft_problem),
+    "branch_and_bound": (BranchAndBound(conflicts=3), soft_problem),
     "cp_sat": (CpSat(), soft_problem),
     "cadical": (Cadical(unique=True), rigid_problem),
     "portfolio": (Portfolio(), soft_problem),
@@ -72,6 +73,21 @@ CASES = {
     "restarts-gibbs": (Restarts(Gibbs(steps=5), after=4), opaque_problem),
     "restarts-descent": (Restarts(Descent(patience=2, smallest=1e-2), after=9), real_problem),
 }
+
+
+def test_every_minimizer_has_a_case() -> None:
+    held = {
+        type(inner)
+        for minimizer, _ in CASES.values()
+        for inner in (minimizer, *parts_of(minimizer))
+    }
+    offered = {type(minimizer_named(name)) for name in names()}
+    assert offered <= held, "give the new one a case above"
+
+
+def parts_of(minimizer: Minimizer) -> tuple[Minimizer, ...]:
+    """What a wrapper wraps."""
+    return (minimizer.inner,) if isinstance(minimizer, Restarts) else ()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -82,7 +82,7 @@ def test_an_async_session_goes_on_after_a_mistake(loop: Loop, address: str) -> N
     }
 
     async def talk() -> list[Any]:
-        async with AsyncClient(address) as client, await client.session(query) as session:
+        async with AsyncClient(address) as client, client.session(query) as session:
             await session.add("first", rule)
             one = await session.answer()
             with pytest.raises(UnknownKind):
@@ -239,6 +239,16 @@ def test_calls_have_a_deadline_even_if_none_is_given() -> None:
     assert client._calls.solve(sudoku(), None).seconds == 600
     long = client._calls.solve({**sudoku(), "budget": {"seconds": 3000.0}}, None)
     assert long.seconds == 3060 and client._calls.info().seconds == 600
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_addresses_and_deadlines_that_are_none_are_told(kind: Any) -> None:
+    for address in ("localhost", "", "host:port", "127.0.0.1:0", ":7000"):
+        with pytest.raises(BadQuery, match="address: .* is no address; write HOST:PORT"):
+            kind(address)
+    for deadline in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(BadQuery, match="deadline: .* give seconds above 0"):
+            kind("127.0.0.1:1", deadline=deadline)
 
 
 def test_clients_load_no_torch() -> None:
