@@ -139,6 +139,19 @@ class Term(Energy):
         del domains, tensors
         return None
 
+    def marginals(self, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """The chance of every value at each site under exp(-energy) of this term alone, given what
+        the domains leave; None: it offers none, as do all terms that other processes compute.
+
+        p(x_s = v) = sum of exp(-energy(x)) over all x in the domains with x_s = v, divided by the
+        same sum over all x in the domains. No weight, temperature or other term enters; a value
+        that its domain rules out has chance 0. domains: of the scope, in which each site stands
+        once, R rows each. A row has the same chances, to rounding, whatever rows stand beside it.
+        -> (R, *event) float64 for each scope entry
+        """
+        del domains
+        return None
+
     def floor(self) -> float:
         """A proved lower bound of `energy`; the default is 0 for rules and residuals."""
         residual = type(self).residual is not Term.residual

@@ -19,8 +19,10 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.sampling.draw import samples
 from engine.solve import Budget, solve
-from engine.testing.factors import ENUMERATED, evaluate_factors
+from engine.testing.factors import evaluate_factors
+from engine.testing.marginals import check_marginals
 from engine.testing.numbers import NEAR, all_near, first_of, near
+from engine.testing.states import every_state
 
 SLOPE = 1e-4  # relative; differences in float64
 COARSE = 1e-2  # relative; differences in float32
@@ -29,9 +31,9 @@ COARSE = 1e-2  # relative; differences in float32
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor, proposals, the dtype it is handed; of a rule
-    also that the energy is zero exactly where it holds, that it explains itself, and that its
-    structure agrees.
+    Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed;
+    of a rule also that the energy is zero exactly where it holds, that it explains itself, and that
+    its structure agrees.
     """
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
@@ -49,6 +51,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_verdicts(term, draws, states)
     _check_factors(term, draws, states)
     _check_proposals(term, seed)
+    check_marginals(term, seed)
     _check_doors(term, draws, states)
 
 
@@ -81,24 +84,7 @@ class _Draws:
 
     def every(self) -> dict[str, Tensor] | None:
         """All definite states where they are few; None where there are more."""
-        if not all(isinstance(v.domain, Finite) for v in self.variables.values()):
-            return None
-        choices = []
-        for v in self.variables.values():
-            assert isinstance(v.domain, Finite)
-            flat = v.domain.allowed[0].reshape(v.domain.sites, -1)
-            choices += [site.nonzero().reshape(-1).tolist() for site in flat]
-        if math.prod(len(c) for c in choices) > ENUMERATED:
-            return None
-        places = torch.tensor(list(itertools.product(*choices)), dtype=torch.long)
-        out, start = {}, 0
-        for v in self.variables.values():
-            assert isinstance(v.domain, Finite)
-            mine = places[:, start : start + v.domain.sites]
-            hot = torch.nn.functional.one_hot(mine, len(v.domain.values)).float()
-            out[v.name] = hot.reshape(-1, *v.domain.event)
-            start += v.domain.sites
-        return out
+        return every_state({name: v.domain for name, v in self.variables.items()})
 
     def tensors(self, state: State) -> list[Tensor]:
         """The tensors of the scope."""

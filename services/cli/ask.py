@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Mistake
 from engine.problem import Problem
+from engine.sampling.marginals import Marginals
 from engine.solve import Solution
 from modules.catalogue import Catalogue
 from services import formats
@@ -40,6 +41,9 @@ class Solver(Protocol):
     def __call__(
         self, query: Query, options: Options, watch: Watch, stop: StopSignal, /
     ) -> Sequence[Any]: ...
+
+
+Chances = Callable[[Query, StopSignal], Sequence[Marginals]]  # what tells the marginals of a query
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,21 @@ def ask(wishes: AskArguments) -> int:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
-    return run(wishes, settings, _solver(wishes), writer)
+    solver, chances = _solver(wishes)
+    return run(wishes, settings, solver, writer, chances)
 
 
-def run(wishes: AskArguments, settings: Settings, solver: "Solver", writer: "Writer") -> int:
-    """Every file read, asked and written, and the exit code."""
+def run(
+    wishes: AskArguments,
+    settings: Settings,
+    solver: "Solver",
+    writer: "Writer",
+    chances: Chances | None = None,
+) -> int:
+    """Every file read, asked and written, and the exit code. chances: asked too, where the format
+    of a file shows them."""
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Run(settings, solver, _kinds(wishes.server), writer, stopped)
+        session = _Run(settings, solver, _kinds(wishes.server), writer, stopped, chances)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -112,8 +124,10 @@ class _Run:
         kinds: Catalogue | None,  # what files are checked against; None: the service does it
         writer: "Writer",
         stopped: Callable[[], bool],
+        chances: Chances | None,
     ):
         self.settings, self.solver, self.kinds = settings, solver, kinds
+        self.chances = chances
         self.writer, self.stopped = writer, stopped
         self.code = ANSWERED
 
@@ -148,7 +162,8 @@ class _Run:
             for asked in every:
                 if self.stopped():
                     return
-                for row, answer in enumerate(self._solve(asked)):
+                answers, asked = self._solve(asked)
+                for row, answer in enumerate(answers):
                     waiting[asked.numbers[row]] = (asked, row, answer)
                 while turn in waiting:
                     self.writer.write(*waiting.pop(turn))
@@ -157,13 +172,16 @@ class _Run:
             for number in sorted(waiting):
                 self.writer.write(*waiting[number])
 
-    def _solve(self, asked: Asked) -> Sequence[Any]:
+    def _solve(self, asked: Asked) -> tuple[Sequence[Any], Asked]:
+        """The answers of a query, and the query with the marginals that its format shows."""
         query = with_budget(asked.query, self.settings.budget)
         with _progress(asked.source, query.rows) as watch:
             answers = self.solver(query, self.settings.options, watch, self.stopped)
         if self.settings.proof:
             self._keep_proof(self.settings.proof, answers[0].proof)
-        return answers
+        if self.chances and asked.chances:
+            asked = replace(asked, marginals=self.chances(query, self.stopped))
+        return answers, asked
 
     def _keep_proof(self, path: Path, proof: str | None) -> None:
         if proof is None:
@@ -243,13 +261,18 @@ def reasoner_of(files: Sequence[str]) -> Reasoner:
     return Reasoner(Catalogue(), kept=KEPT if len(files) > 1 else 0)
 
 
-def _solver(wishes: AskArguments) -> Solver:
+def _solver(wishes: AskArguments) -> tuple[Solver, Chances]:
+    """What answers, and what tells chances."""
     if wishes.server is None:
-        return reasoner_of(wishes.files).reason
+        reasoner = reasoner_of(wishes.files)
+        return reasoner.reason, reasoner.marginals
     from services.client import Client  # gRPC is loaded only where a service is asked
 
     client = Client(wishes.server)
-    return lambda query, options, *_: client.solve(query, options)
+    return (
+        lambda query, options, *_: client.solve(query, options),
+        lambda query, _: client.marginals(query),
+    )
 
 
 class Writer(Protocol):

@@ -70,7 +70,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "repair": [_place(place) for place in answer.conflict.repair],
         "explanation": answer.conflict.text,
         "runner_up": _runner_up(asked, row, answer.runner_up),
-        **(asked.more(row) if asked.more else {}),
+        **asked.fields(row),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.client.calls import (
     PAUSES,
@@ -98,6 +99,12 @@ class AsyncClient:
     ) -> list[Samples]:
         """Draws from the Boltzmann distribution of each row."""
         return await self._ask(self._calls.sample(query, count, temperature), deadline)
+
+    async def marginals(
+        self, query: AskedQuery, *, deadline: float | None = None
+    ) -> list[Marginals]:
+        """The chances at the open sites of each row, as `Client.marginals`."""
+        return await self._ask(self._calls.marginals(query), deadline)
 
     def session(self, query: AskedQuery, *, deadline: float | None = None) -> "AsyncSession":
         """A query to be changed and asked again, over one stream: `async with client.session(q)` or

@@ -7,16 +7,19 @@ from typing import Any, Generic, TypeVar
 
 from engine.answer import Answer
 from engine.errors import BadQuery, Mistake
+from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.query import Options, Query, options_of, query_of
 from services.query.kind import KindDescription
 from services.query.sampling import sampling_of
 from services.settings import Limits
+from services.v1 import marginals_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.wire.answer import answer_from_proto
 from services.wire.events import Progress, Result, event_from_proto
 from services.wire.info import ServiceInfo, info_from_proto
 from services.wire.kinds import kind_from_proto
+from services.wire.marginals import marginals_from_proto
 from services.wire.query import options_to_proto, query_to_proto
 from services.wire.samples import samples_from_proto, sampling_to_proto
 
@@ -91,6 +94,12 @@ class Calls:
         request.query.CopyFrom(query_to_proto(asked))
         return Call("Sample", request, self._samples, _patience(asked))
 
+    def marginals(self, query: AskedQuery) -> Call[list[Marginals]]:
+        """The chances of the values at the open sites of each row."""
+        asked = self.query(query)
+        request = marginals_pb2.MarginalsRequest(query=query_to_proto(asked))
+        return Call("Marginals", request, self._marginals, _patience(asked))
+
     def kinds(self, page_size: int, page_token: str) -> Call[tuple[list[KindDescription], str]]:
         """One page of kinds, and the token of the next; empty: there is none."""
         request = pb.ListKindsRequest(page_size=page_size, page_token=page_token)
@@ -121,6 +130,9 @@ class Calls:
 
     def _samples(self, response: Any) -> list[Samples]:
         return [samples_from_proto(row, self.limits) for row in response.rows]
+
+    def _marginals(self, response: Any) -> list[Marginals]:
+        return [marginals_from_proto(row, self.limits) for row in response.rows]
 
 
 def _patience(query: Query) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.client.calls import (
     PAUSES,
@@ -102,6 +103,11 @@ class Client:
     ) -> list[Samples]:
         """Draws from the Boltzmann distribution of each row; see `engine.sampling.draw.samples`."""
         return self._ask(self._calls.sample(query, count, temperature), deadline)
+
+    def marginals(self, query: AskedQuery, *, deadline: float | None = None) -> list[Marginals]:
+        """For each row what each term that offers chances (`Term.marginals`) says of the open
+        sites, by itself; hosted terms offer none. Raises what the reasoner raises."""
+        return self._ask(self._calls.marginals(query), deadline)
 
     def session(
         self, query: AskedQuery, *, stream: bool = True, deadline: float | None = None

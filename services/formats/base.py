@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known, shown
+from engine.sampling.marginals import Marginals
 from services.query import Query
 
 Values = Mapping[str, Any]  # of all variables, as an answer holds them
@@ -25,8 +26,8 @@ class Asked:
     picture: Callable[[Values], str] | None = None  # for people; None: the values as tables
     restored: Callable[[int, Any], Any] | None = None  # (row, solution) -> with what the file held
     more: Callable[[int], dict[str, Any]] | None = None  # further fields of the answer of a row
-    # (row, solution) -> what people are shown beside entries of the answer's solution
-    beside: Callable[[int, Mapping[str, Any]], dict[str, str]] | None = None
+    chances: "Chances | None" = None  # how its marginals look; None: they are not asked for
+    marginals: Sequence[Marginals] = ()  # of each row, where they were asked for
     notices: tuple[str, ...] = ()  # how the file was understood, where that may surprise
 
     def written(self, row: int, values: Values) -> Any:
@@ -34,10 +35,35 @@ class Asked:
         found = self.solution(values)
         return found if self.restored is None else self.restored(row, found)
 
+    def fields(self, row: int) -> dict[str, Any]:
+        """Further fields of the answer of a row."""
+        made = self.more(row) if self.more else {}
+        if self.chances and self.marginals:
+            made |= self.chances.fields(self.marginals[row])
+        return made
+
+    def beside(self, row: int, solution: Mapping[str, Any]) -> dict[str, str]:
+        """What people are shown beside entries of the answer of a row."""
+        if not self.chances or not self.marginals:
+            return {}
+        return self.chances.beside(self.marginals[row], solution)
+
     @property
     def instances(self) -> tuple[str, ...]:
         """The names of the instances: `file#k`."""
         return tuple(f"{self.source}#{k}" for k in self.numbers)
+
+
+class Chances(ABC):
+    """How the marginals of the rows of a query look in the format of their file."""
+
+    @abstractmethod
+    def fields(self, told: Marginals) -> dict[str, Any]:
+        """Further fields of the answer of a row, in JSON's types."""
+
+    @abstractmethod
+    def beside(self, told: Marginals, solution: Mapping[str, Any]) -> dict[str, str]:
+        """What people are shown beside entries of the solution of a row."""
 
 
 class Format(ABC):

@@ -9,7 +9,7 @@ Words that mean a missing cell count as empty, and that is told: those the weigh
 with, otherwise `NA`, `NULL` and the like in columns of numbers, and `?` alone in columns of names.
 The solution is the whole row, `{column: text}`, with all that was given to the letter;
 `probabilities` holds the chance of every value of each asked cell, given the cells that are not
-empty (terms of the user's own do not enter it).
+empty (terms of the user's own do not enter it); null where time ended before it was there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from typing import Any, ClassVar
 import torch
 
 from engine.errors import BadQuery, Mistake, join, shown
+from engine.sampling.marginals import Marginals
 from modules.discrete.tabular.counterfactual import smallest_change
-from modules.discrete.tabular.marginals import chances
 from modules.discrete.tabular.model import TableModel, load_model
 from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column
 from modules.discrete.tabular.term import identifiers
-from services.formats.base import Asked, Format, Values, inputs
+from services.formats.base import Asked, Chances, Format, Values, inputs
 from services.formats.files import check_utf8
 from services.query import Query, query_of
 
@@ -167,15 +167,13 @@ def _energy(sheet: Sheet, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _asked(sheet: Sheet, source: str, given: Mapping[str, Any], numbers: list[int]) -> Asked:
     rows = [_evidence(sheet, sheet.codes[n].tolist()) for n in numbers]
-    chances = _Chances(sheet, numbers)
     return Asked(
         _query(sheet, given, [_energy(sheet, given)], rows),
         source,
         tuple(n + 1 for n in numbers),
         partial(_solution, sheet),
         restored=partial(_restored, sheet, numbers),
-        more=chances,
-        beside=chances.beside,
+        chances=_Probabilities(sheet, len(given.get("terms", ()))),  # the user's own stand first
     )
 
 
@@ -200,38 +198,31 @@ def _restored(
     return cells
 
 
-class _Chances:
-    """The field `probabilities` of the answers of one bunch of rows, computed together."""
+class _Probabilities(Chances):
+    """The field `probabilities`: what the term at `place` of the query says of the asked cells."""
 
-    def __init__(self, sheet: Sheet, numbers: Sequence[int]):
-        self.sheet, self.numbers = sheet, numbers
-        self._found: list[torch.Tensor] | None = None
+    def __init__(self, sheet: Sheet, place: int):
+        self.sheet, self.place = sheet, place
 
-    def __call__(self, row: int) -> dict[str, Any]:
-        if self._found is None:
-            codes = self.sheet.codes[torch.tensor(self.numbers)]
-            allowed = [
-                torch.where(
-                    codes[:, d, None] < 0,
-                    torch.ones(len(codes), len(column.values), dtype=torch.bool),
-                    torch.arange(len(column.values)) == codes[:, d, None],
-                )
-                for d, column in enumerate(self.sheet.columns)
-            ]
-            self._found = chances(self.sheet.model.net, codes, allowed)
-        codes = self.sheet.codes[self.numbers[row]]
-        return {
-            "probabilities": {
-                column.name: dict(zip(column.values, self._found[d][row].tolist(), strict=True))
-                for d, column in enumerate(self.sheet.columns)
-                if codes[d] < 0
-            }
-        }
+    def fields(self, told: Marginals) -> dict[str, Any]:
+        return {"probabilities": self._found(told)}
 
-    def beside(self, row: int, solution: Mapping[str, Any]) -> dict[str, str]:
-        """What stands beside the filled cells of a row: their chances, in words."""
-        found = self(row)["probabilities"]
+    def beside(self, told: Marginals, solution: Mapping[str, Any]) -> dict[str, str]:
+        found = self._found(told) or {}
         return {name: f"chance {found[name][solution[name]]:.4g}" for name in found}
+
+    def _found(self, told: Marginals) -> dict[str, dict[str, float]] | None:
+        """Of each asked cell the chance of every value, as texts; None: time ended before."""
+        own = [term for term in told.terms if term.place == self.place]
+        if not own:
+            return None
+        sites = {site.variable: site for site in own[0].sites}
+        columns = zip(self.sheet.names, self.sheet.columns, strict=True)
+        return {
+            column.name: dict(zip(column.values, sites[name].chances, strict=True))
+            for name, column in columns
+            if name in sites
+        }
 
 
 def _flips(sheet: Sheet, source: str, given: Mapping[str, Any]) -> list[Asked]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from engine.answer import Answer, Flag
+from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 
-A = TypeVar("A", Answer, Samples)
+A = TypeVar("A", Answer, Samples, Marginals)
 
 
 class Deadline:

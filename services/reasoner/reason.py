@@ -21,10 +21,12 @@ from engine.minimizer import Minimizer, never
 from engine.minimizers.portfolio import Portfolio
 from engine.plain import flatten
 from engine.problem import Problem
+from engine.sampling.marginals import Marginals
 from engine.solve import ENDLESS, Budget, Solution, solve
 from modules.catalogue import Kinds
 from services.query import Options, Query
 from services.reasoner.compile import KEPT, Compiler
+from services.reasoner.marginals import marginals_query
 from services.reasoner.minimizers import minimizer_named
 from services.remote.agreement import check_answers, judge_ahead
 from services.remote.lifecycle import Patience, attend, may_still_judge, remotes_of
@@ -59,6 +61,13 @@ class Reasoner:
         since = time.monotonic()
         problem = self.compiler.problem(query)
         return solve_query(problem, query, options or Options(), watch, stop, since=since)
+
+    def marginals(self, query: Query, stop: StopSignal = never) -> list[Marginals]:
+        """For each row what each term that offers chances says of the open sites, by itself.
+        Raises BadQuery with every mistake, or TooLarge."""
+        since = time.monotonic()
+        problem = self.compiler.problem(query)
+        return marginals_query(problem, query, self.limits, stop, since)
 
 
 class Rows:

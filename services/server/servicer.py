@@ -13,13 +13,14 @@ from services.query.kind import describe
 from services.reasoner import minimizers
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
+from services.server.marginals import MarginalsHandler
 from services.server.pages import Window
 from services.server.request_cache import Reader
 from services.server.sample import SampleHandler
 from services.server.solve import SolveHandlers
+from services.v1 import marginals_pb2, sample_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
-from services.v1 import sample_pb2
 from services.wire.info import ServiceInfo, info_to_proto
 from services.wire.kinds import kind_to_proto
 
@@ -33,6 +34,7 @@ class ReasonerServicer(rpc.ReasonerServiceServicer):
         self.reasoner, self.limits = reasoner, reasoner.limits
         self.solving = SolveHandlers(reader, workers)
         self.drawing = SampleHandler(reader, workers)
+        self.chances = MarginalsHandler(reader, workers)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
@@ -57,6 +59,12 @@ class ReasonerServicer(rpc.ReasonerServiceServicer):
     ) -> sample_pb2.SampleResponse:
         """Draws from the Boltzmann distribution of each row."""
         return await self.drawing.sample(request, context)
+
+    async def Marginals(
+        self, request: marginals_pb2.MarginalsRequest, context: Any
+    ) -> marginals_pb2.MarginalsResponse:
+        """The chances of the values at open sites, by the terms that offer them."""
+        return await self.chances.marginals(request, context)
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Any) -> pb.ListKindsResponse:
         """Every kind of term this service knows, by name, in pages."""

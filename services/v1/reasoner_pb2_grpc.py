@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from services.v1 import marginals_pb2 as basin_dot_v1_dot_marginals__pb2
 from services.v1 import reasoner_pb2 as basin_dot_v1_dot_reasoner__pb2
 from services.v1 import sample_pb2 as basin_dot_v1_dot_sample__pb2
 
@@ -62,6 +63,11 @@ class ReasonerServiceStub(object):
                 '/basin.v1.ReasonerService/Sample',
                 request_serializer=basin_dot_v1_dot_sample__pb2.SampleRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_sample__pb2.SampleResponse.FromString,
+                _registered_method=True)
+        self.Marginals = channel.unary_unary(
+                '/basin.v1.ReasonerService/Marginals',
+                request_serializer=basin_dot_v1_dot_marginals__pb2.MarginalsRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_marginals__pb2.MarginalsResponse.FromString,
                 _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/basin.v1.ReasonerService/ListKinds',
@@ -123,6 +129,13 @@ class ReasonerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Marginals(self, request, context):
+        """The chances of the values at open sites, as each term that offers them sees them by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListKinds(self, request, context):
         """Every kind of term this service knows, by name, in pages.
         """
@@ -171,6 +184,11 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
                     servicer.Sample,
                     request_deserializer=basin_dot_v1_dot_sample__pb2.SampleRequest.FromString,
                     response_serializer=basin_dot_v1_dot_sample__pb2.SampleResponse.SerializeToString,
+            ),
+            'Marginals': grpc.unary_unary_rpc_method_handler(
+                    servicer.Marginals,
+                    request_deserializer=basin_dot_v1_dot_marginals__pb2.MarginalsRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_marginals__pb2.MarginalsResponse.SerializeToString,
             ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
@@ -326,6 +344,33 @@ class ReasonerService(object):
             '/basin.v1.ReasonerService/Sample',
             basin_dot_v1_dot_sample__pb2.SampleRequest.SerializeToString,
             basin_dot_v1_dot_sample__pb2.SampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Marginals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/Marginals',
+            basin_dot_v1_dot_marginals__pb2.MarginalsRequest.SerializeToString,
+            basin_dot_v1_dot_marginals__pb2.MarginalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ Everywhere in this package: seconds are of the clock, as a double; energies are 
 their terms; a field marked `optional` that is left out means what its comment says.
 """
 
+from services.v1 import marginals_pb2 as _marginals_pb2
 from services.v1 import reasoner_pb2 as _reasoner_pb2
 from services.v1 import sample_pb2 as _sample_pb2
 from collections import abc as _abc
@@ -55,6 +56,8 @@ class ReasonerServiceStub:
     """
     Sample: _grpc.UnaryUnaryMultiCallable[_sample_pb2.SampleRequest, _sample_pb2.SampleResponse]
     """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+    Marginals: _grpc.UnaryUnaryMultiCallable[_marginals_pb2.MarginalsRequest, _marginals_pb2.MarginalsResponse]
+    """The chances of the values at open sites, as each term that offers them sees them by itself."""
     ListKinds: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]
     """Every kind of term this service knows, by name, in pages."""
     DescribeKind: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]
@@ -84,6 +87,8 @@ class ReasonerServiceAsyncStub(ReasonerServiceStub):
     """
     Sample: _aio.UnaryUnaryMultiCallable[_sample_pb2.SampleRequest, _sample_pb2.SampleResponse]  # type: ignore[assignment]
     """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+    Marginals: _aio.UnaryUnaryMultiCallable[_marginals_pb2.MarginalsRequest, _marginals_pb2.MarginalsResponse]  # type: ignore[assignment]
+    """The chances of the values at open sites, as each term that offers them sees them by itself."""
     ListKinds: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]  # type: ignore[assignment]
     """Every kind of term this service knows, by name, in pages."""
     DescribeKind: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]  # type: ignore[assignment]
@@ -140,6 +145,14 @@ class ReasonerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sample_pb2.SampleResponse, _abc.Awaitable[_sample_pb2.SampleResponse]]:
         """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
+
+    @_abc_1.abstractmethod
+    def Marginals(
+        self,
+        request: _marginals_pb2.MarginalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_marginals_pb2.MarginalsResponse, _abc.Awaitable[_marginals_pb2.MarginalsResponse]]:
+        """The chances of the values at open sites, as each term that offers them sees them by itself."""
 
     @_abc_1.abstractmethod
     def ListKinds(

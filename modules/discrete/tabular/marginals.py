@@ -20,14 +20,17 @@ DRAW = 611  # lane of the stream
 def chances(net: TableNet, codes: Tensor, allowed: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
     """p(x_d = v | what is given), for every column of every row. -> D of (N, K_d) float64
 
-    codes (N, D): what is given. allowed: D of (N, K_d) bool, all but one value false where a cell
-    is given. Exact where the open cells of a row have at most `COMBINATIONS` combinations; beyond,
-    the mean of the exact conditionals along sampled chains.
+    codes (N, D): what is given. allowed: D of (N, K_d), how often each value counts, such as by the
+    numbers that fall into its bin; all but one are 0 (or False) where a cell is given. Exact where
+    the open cells of a row have at most `COMBINATIONS` combinations; beyond, the mean of the exact
+    conditionals along sampled chains. A row has the same chances whatever stands beside it.
     """
     out = [a.double() / a.sum(-1, keepdim=True).clamp(min=1) for a in allowed]
     groups: dict[tuple[bytes, ...], list[int]] = {}
     for n in range(len(codes)):
-        opened = tuple(a[n].numpy().tobytes() if int(a[n].sum()) > 1 else b"" for a in allowed)
+        opened = tuple(
+            a[n].numpy().tobytes() if int((a[n] > 0).sum()) > 1 else b"" for a in allowed
+        )
         groups.setdefault(opened, []).append(n)
     for opened, members in groups.items():
         columns = [d for d, mark in enumerate(opened) if mark]
@@ -36,10 +39,11 @@ def chances(net: TableNet, codes: Tensor, allowed: Sequence[Tensor], seed: int =
         rows = torch.tensor(members)
         values = [allowed[d][members[0]].nonzero()[:, 0] for d in columns]
         known = codes[rows].clone()
+        logs = [allowed[d][members[0]].double().log() for d in columns]
         if math.prod(len(v) for v in values) <= COMBINATIONS:
-            found = _enumerated(net, known, columns, values)
+            found = _enumerated(net, known, columns, values, logs)
         else:
-            found = _sampled(net, known, columns, values, seed)
+            found = _sampled(net, known, columns, values, logs, seed)
         for d, own, p in zip(columns, values, found, strict=True):
             full = torch.zeros(len(rows), net.sizes[d], dtype=torch.float64)
             full[:, own] = p
@@ -48,9 +52,16 @@ def chances(net: TableNet, codes: Tensor, allowed: Sequence[Tensor], seed: int =
 
 
 def _enumerated(
-    net: TableNet, codes: Tensor, columns: Sequence[int], values: Sequence[Tensor]
+    net: TableNet,
+    codes: Tensor,
+    columns: Sequence[int],
+    values: Sequence[Tensor],
+    logs: Sequence[Tensor],
 ) -> list[Tensor]:
-    """Marginals over all combinations of the open cells; one column is taken in one go."""
+    """Marginals over all combinations of the open cells; one column is taken in one go.
+
+    logs: of how often each value of the columns counts, (K,) each.
+    """
     *outer, last = columns
     combos = torch.cartesian_prod(*values[:-1]).reshape(-1, len(outer)) if outer else None
     count = 1 if combos is None else len(combos)
@@ -59,9 +70,11 @@ def _enumerated(
         full = chunk.repeat_interleave(count, 0)
         if combos is not None:
             full[:, outer] = combos.repeat(len(chunk), 1)
-        logs = _with_each_value(net, full, last)[:, values[-1]]
-        p = logs.double().reshape(len(chunk), -1).softmax(-1)
-        joint = p.reshape(len(chunk), *(len(v) for v in values))
+        log = _with_each_value(net, full, last)[:, values[-1]].double()
+        log = log.reshape(len(chunk), *(len(v) for v in values))
+        for axis, (own, counted) in enumerate(zip(values, logs, strict=True)):
+            log = log + counted[own].reshape(-1, *[1] * (len(values) - axis - 1))
+        joint = log.reshape(len(chunk), -1).softmax(-1).reshape(log.shape)
         axes = range(1, joint.dim())
         parts.append([joint.sum([a for a in axes if a != k]) if outer else joint for k in axes])
     return [torch.cat(part) for part in zip(*parts, strict=True)]
@@ -77,28 +90,27 @@ def _with_each_value(net: TableNet, codes: Tensor, column: int) -> Tensor:
 
 
 def _sampled(
-    net: TableNet, codes: Tensor, columns: Sequence[int], values: Sequence[Tensor], seed: int
+    net: TableNet,
+    codes: Tensor,
+    columns: Sequence[int],
+    values: Sequence[Tensor],
+    logs: Sequence[Tensor],
+    seed: int,
 ) -> list[Tensor]:
-    """Means of the conditionals along chains of exact single-column draws."""
-    rng = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(DRAW)
+    """Means of the conditionals along chains of exact single-column draws; logs as `_enumerated`.
+
+    All rows draw the same uniform numbers.
+    """
+    rng = Stream(seed, torch.zeros(len(codes), dtype=torch.int64)).fork(DRAW)
     chains = codes.repeat_interleave(CHAINS, 0)
-    mask = _mask(net, columns, values)
+    counted = {d: log.float() for d, log in zip(columns, logs, strict=True)}
     totals = [torch.zeros(len(codes), len(v), dtype=torch.float64) for v in values]
     for t in range(ROUNDS):
-        u = rng.at(t).uniform(len(chains), len(columns), dtype=torch.float64)
-        chains, seen = swept(net, chains, columns, mask, u, keep=t >= SETTLED)
+        u = rng.at(t).uniform(CHAINS, len(columns), dtype=torch.float64)
+        chains, seen = swept(net, chains, columns, counted, u, keep=t >= SETTLED)
         for total, p, own in zip(totals, seen, values, strict=False):
             total += p[:, own].double().reshape(len(codes), CHAINS, -1).mean(1)
     return [total / (ROUNDS - SETTLED) for total in totals]
-
-
-def _mask(net: TableNet, columns: Sequence[int], values: Sequence[Tensor]) -> dict[int, Tensor]:
-    """The values of each open column. -> {column: (K,) bool}"""
-    mask = {}
-    for d, own in zip(columns, values, strict=True):
-        mask[d] = torch.zeros(net.sizes[d], dtype=torch.bool)
-        mask[d][own] = True
-    return mask
 
 
 @torch.no_grad()
@@ -106,20 +118,21 @@ def swept(
     net: TableNet,
     codes: Tensor,
     columns: Sequence[int],
-    mask: dict[int, Tensor],
+    logs: dict[int, Tensor],
     u: Tensor,
     keep: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """One Gibbs sweep: every open column drawn from its exact conditional, in order.
 
-    codes (B, D); mask: what each column may be, (K,) or (B, K); u (B, open) uniform.
+    codes (B, D); logs: of how often each value of a column counts, -inf: it may not be, (K,) or
+    (B, K) float32; u (B, open) uniform.
     -> codes, and with `keep` the conditionals that were drawn from, (B, K) each
     """
     codes = codes.clone()
     x = net.hot(codes)
     seen = []
     for j, d in enumerate(columns):
-        p = net.column(x, d).masked_fill(~mask[d], -math.inf).softmax(-1)
+        p = (net.column(x, d) + logs[d]).softmax(-1)
         heap = p.double().cumsum(-1)
         drawn = torch.searchsorted(heap, (u[:, j] * heap[:, -1])[:, None], right=True)[:, 0]
         codes[:, d] = drawn.clamp(max=p.shape[1] - 1)
@@ -144,11 +157,11 @@ def generated(
         u = rng.at(0).uniform(rows, len(net.sizes), dtype=torch.float64)
         start = (u * torch.tensor(net.sizes)).long()
     columns = list(range(len(net.sizes)))
-    mask = {d: torch.ones(size, dtype=torch.bool) for d, size in enumerate(net.sizes)}
+    logs = {d: torch.zeros(size) for d, size in enumerate(net.sizes)}  # any value
     out = []
     for k, chunk in enumerate(start.split(CHUNK // 4)):
         for t in range(rounds):
             u = rng.fork(k).at(t + 1).uniform(*chunk.shape, dtype=torch.float64)
-            chunk, _ = swept(net, chunk, columns, mask, u)
+            chunk, _ = swept(net, chunk, columns, logs, u)
         out.append(chunk)
     return torch.cat(out)

@@ -129,12 +129,12 @@ class Tabular(Term):
         start = [d.sample(particles, rng.fork(k)) for k, d in enumerate(domains)]
         codes = self.codes(start)
         columns = list(range(len(self.columns)))
-        mask = {}
+        logs = {}
         for d, allowed in enumerate(self.allowed(domains)):
-            mask[d] = allowed.repeat_interleave(particles, 0)
+            logs[d] = allowed.repeat_interleave(particles, 0).float().log()
         for t in range(PROPOSED):
             u = rng.fork(len(domains) + t).uniform(particles, len(columns), dtype=torch.float64)
-            codes, _ = swept(self.net, codes, columns, mask, u)
+            codes, _ = swept(self.net, codes, columns, logs, u)
         return self._states(codes, domains, particles)
 
     def _states(
@@ -165,8 +165,7 @@ class Tabular(Term):
         for k, column in enumerate(self.columns):
             domain = domains[self.order[k]]
             if isinstance(domain, Finite):
-                map_: Tensor = getattr(self, f"map{k}")
-                out.append((domain.allowed.reshape(domain.rows, -1).float() @ map_) > 0)
+                out.append(self._counts(k, domain) > 0)
             else:
                 assert isinstance(domain, Real)
                 low, high = domain.low.reshape(domain.rows, 1), domain.high.reshape(domain.rows, 1)
@@ -175,6 +174,28 @@ class Tabular(Term):
                 inside = (numbers >= low) & (numbers <= high)
                 out.append(inside | (torch.arange(len(numbers)) == near))
         return out
+
+    def _counts(self, column: int, domain: Finite) -> Tensor:
+        """How many of the values that are left mean each value of a column. -> (R, K) float32"""
+        map_: Tensor = getattr(self, f"map{column}")
+        return domain.allowed.reshape(domain.rows, -1).float() @ map_
+
+    def marginals(self, *domains: Domain) -> tuple[Tensor, ...] | None:
+        """Exact where the open cells of a row have at most 65,536 combinations; beyond, estimates
+        by 64 chains. None where a variable is real."""
+        finite = [d for d in domains if isinstance(d, Finite)]
+        if len(finite) < len(domains):
+            return None
+        counts = [self._counts(d, finite[k]) for d, k in enumerate(self.order)]
+        codes = [torch.where((c > 0).sum(-1) > 1, -1, c.argmax(-1)) for c in counts]
+        out: list[Tensor] = [counts[0]] * len(finite)
+        for d, found in enumerate(chances(self.net, torch.stack(codes, -1), counts)):
+            domain = finite[self.order[d]]
+            map_: Tensor = getattr(self, f"map{d}")
+            each = (found / counts[d].clamp(min=1)) @ map_.T.double()  # alike values share alike
+            left = domain.allowed.reshape(domain.rows, -1)
+            out[self.order[d]] = (each * left).reshape(domain.rows, *domain.event)
+        return tuple(out)
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         with torch.no_grad():

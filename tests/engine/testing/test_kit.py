@@ -15,7 +15,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.testing import check_minimizer, check_term
-from tests.support.costs import ATOMS, Costs, Even, Well, X, Z
+from tests.support.costs import ATOMS, Costs, Even, Well, X, Y, Z
 
 # --- the contract kit catches what is planted -----------------------------------------------------
 
@@ -112,6 +112,43 @@ class Skewed(Well):
         return 2 * z
 
 
+class Chances(Costs):
+    """Its sites know nothing of each other: p = softmax(-cost) over what a site may be."""
+
+    def marginals(self, *domains):
+        return tuple(
+            (-c).expand(d.rows, *c.shape).masked_fill(~d.allowed, -torch.inf).softmax(-1)
+            for c, d in zip(self.costs, domains, strict=True)
+        )
+
+
+class Unheeding(Chances):
+    """Plants: chances that overlook the evidence."""
+
+    def marginals(self, *domains):
+        return tuple(
+            (-c).expand(d.rows, *c.shape).softmax(-1)
+            for c, d in zip(self.costs, domains, strict=True)
+        )
+
+
+class Upward(Chances):
+    """Plants: chances of exp(+energy)."""
+
+    def marginals(self, *domains):
+        self.costs = [-c for c in self.costs]
+        found = super().marginals(*domains)
+        self.costs = [-c for c in self.costs]
+        return found
+
+
+class Averaged(Chances):
+    """Plants: chances of a row that depend on the others."""
+
+    def marginals(self, *domains):
+        return tuple(p.mean(0, keepdim=True).expand(p.shape) for p in super().marginals(*domains))
+
+
 PLANTED = [
     (Summed(X), "shape"),
     (Mixing(X), "alone"),
@@ -125,6 +162,9 @@ PLANTED = [
     (Loose(X), "factors"),
     (Poisoned(X), "nan"),
     (Skewed(Z), "residual"),
+    (Unheeding(X, Y), "marginals are"),
+    (Upward(X), "marginals are"),
+    (Averaged(Y, X), "marginals are"),
 ]
 
 
@@ -140,6 +180,8 @@ def test_the_kit_catches_planted_faults(term, said):
         *ATOMS,
         Even(X) | Even(X[0, :]),
         Costs(X) | Even(X),
+        Chances(X, Y),
+        Chances(Y),
         soft_min(Well(Z), Well(Z), temperature=1),
     ],
     ids=str,

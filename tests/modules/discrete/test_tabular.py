@@ -1,5 +1,6 @@
 """Learned tables: schema, exact chances against enumeration, training against a known law."""
 
+import itertools
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from engine.learning.objectives.erasure import Erasure, column_losses
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
+from engine.testing.marginals import check_marginals
 from examples.generators.loans import loans, table_of
 from modules.discrete.clause import Clause
 from modules.discrete.tabular.marginals import chances, generated
@@ -312,3 +314,35 @@ def test_erasure_asks_for_a_network_that_has_conditionals():
         Erasure().start({"energy": torch.nn.Linear(1, 1)}, stream())
     with pytest.raises(BadQuery, match="favour"):
         Erasure(favour=1.0)
+
+
+def test_marginals_of_values_that_fall_into_one_bin_are_those_of_a_plain_sum():
+    term = Tabular.example()
+    names = [v.name for v in term.variables()]
+    wide = {n: [*c.plain] for n, c in zip(names, term.columns, strict=True)}
+    wide["age"] = [*wide["age"][::-1], *(a + 1 for a in wide["age"] if a + 1 not in wide["age"])]
+    scope = [Variable(n, Finite(tuple(values))) for n, values in reversed(wide.items())]
+    mixed = Tabular(*scope, weights="loans.safetensors")
+    check_marginals(mixed, 0)
+    check_marginals(mixed, 1)
+    given = {n: wide[n][0] for n in names if n not in ("age", "repaid")}
+    domains = [v.domain.narrow([given.get(v.name)]) for v in scope]
+    found = dict(zip([v.name for v in scope], mixed.marginals(*domains), strict=True))
+    pairs = list(itertools.product(wide["age"], wide["repaid"]))
+    states = []
+    for v in scope:
+        at = {"age": 0, "repaid": 1}.get(v.name)
+        rows = [given[v.name] if at is None else pair[at] for pair in pairs]
+        states.append(torch.stack([v.domain.encode(value) for value in rows]))
+    p = (-mixed.energy(*states).double()).softmax(0).detach().reshape(len(wide["age"]), -1)
+    assert torch.allclose(found["age"][0], p.sum(1), atol=1e-5)
+    assert torch.allclose(found["repaid"][0], p.sum(0), atol=1e-5)
+    assert found["job"][0].tolist() == [1.0, *[0.0] * (len(wide["job"]) - 1)]
+
+
+def test_real_columns_offer_no_chances():
+    term = Tabular.example()
+    every = zip([v.name for v in term.variables()], term.columns, strict=True)
+    scope = [Variable(n, Real() if n == "age" else Finite(c.plain)) for n, c in every]
+    mixed = Tabular(*scope, weights="loans.safetensors")
+    assert mixed.marginals(*(v.domain for v in scope)) is None
