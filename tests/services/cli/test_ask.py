@@ -433,7 +433,7 @@ def test_a_failing_service_is_exit_3(basin):
 def test_interrupt_writes_what_was_found(basin, monkeypatch):
     write("a.cnf", CNF)
     write("b.cnf", CNF)
-    real = ask._solver(ask.AskArguments(["a.cnf", "b.cnf"]))
+    real, chances = ask._solver(ask.AskArguments(["a.cnf", "b.cnf"]))
 
     def pressed(query, options, watch, stop):
         answers = real(query, options, watch, stop)
@@ -441,7 +441,7 @@ def test_interrupt_writes_what_was_found(basin, monkeypatch):
         assert stop()
         return answers
 
-    monkeypatch.setattr(ask, "_solver", lambda server: pressed)
+    monkeypatch.setattr(ask, "_solver", lambda wishes: (pressed, chances))
     done = basin("ask", "a.cnf", "b.cnf", "--json")
     assert done.code == 130
     assert [a["instance"] for a in done.answers] == ["a.cnf#1"]
