@@ -1,6 +1,7 @@
 """Chances over the wire: those of this process, by both clients and by `basin ask --server`."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,15 +102,16 @@ def test_a_deadline_leaves_out_and_flags(
     loop: Loop, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Late(module.Budget):
-        """Its time is always over."""
+        """It waits until its call is due."""
 
         def lasts(self, rows: int, reserve: float) -> bool:
-            del rows, reserve
+            while super().lasts(rows, reserve):
+                time.sleep(0.01)
             return False
 
     monkeypatch.setattr(module, "Budget", Late)
     with Client(address) as client:
-        rows = client.marginals(question())
+        rows = client.marginals(question(), deadline=1.5)
     assert rows == [Marginals((), (Flag.DEADLINE,))] * 2
 
 
