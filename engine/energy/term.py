@@ -152,6 +152,23 @@ class Term(Energy):
         del domains
         return None
 
+    def fewest_changes(
+        self,
+        values: Sequence[Any],
+        wanted: Sequence[Any],
+        free: Sequence[tuple[int, int]],
+        stop: Callable[[], bool],
+    ) -> tuple[Sequence[tuple[int, int]], bool] | None:
+        """The fewest sites of its scope that must change for this rule to hold, and whether fewer
+        are ruled out; None: it does not know, and a search is asked.
+
+        values: plain values of the scope, with what is wanted in its place; None where open.
+        wanted: the same, None where nothing is wanted. free: the sites that may change, as (scope
+        entry, flat site); all others stay. It gives up where `stop` says so.
+        """
+        del values, wanted, free, stop
+        return None
+
     def floor(self) -> float:
         """A proved lower bound of `energy`; the default is 0 for rules and residuals."""
         residual = type(self).residual is not Term.residual

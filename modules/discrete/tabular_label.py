@@ -1,6 +1,6 @@
 """A rule over a row of a table: the learned energy prefers the label that stands in one column."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery
+from modules.discrete.tabular.counterfactual import smallest_change
 from modules.discrete.tabular.model import FOLDER
 from modules.discrete.tabular.network import TableNet
 from modules.discrete.tabular.term import Tabular, identifiers
@@ -100,6 +101,34 @@ class TabularLabel(Term):
     def factors(self, *domains: Domain) -> None:
         """No explicit structure: hidden units couple all columns."""
         return
+
+    def fewest_changes(
+        self,
+        values: Sequence[Any],
+        wanted: Sequence[Any],
+        free: Sequence[tuple[int, int]],
+        stop: Callable[[], bool],
+    ) -> tuple[Sequence[tuple[int, int]], bool] | None:
+        """One and two cells by enumeration, more by adding the best column: where all cells are
+        given and may be any value of their columns, and there is no margin."""
+        del wanted  # it stands in the values
+        domains = [view.of(view.variable.domain) for view in self.scope]
+        every = [may.all() for may in self.table.allowed(domains)]
+        plain = [_single(values[k]) for k in self.table.order]
+        finite = all(isinstance(d, Finite) for d in domains)
+        if self.margin or not finite or not all(every) or None in plain:
+            return None
+        columns = zip(self.table.columns, plain, strict=True)
+        codes = torch.tensor([column.code(value) for column, value in columns])
+        entries = {entry for entry, _ in free}
+        if self.table.order[self.target] in entries:
+            return None  # any label will do
+        may = [d for d, entry in enumerate(self.table.order) if entry in entries]
+        net, label = self.table.net, int(codes[self.target])
+        found = smallest_change(net, codes, self.target, label, may, stop)
+        if found is None:
+            return None
+        return [(self.table.order[d], 0) for d in found.columns], found.smallest
 
     @classmethod
     def example(cls) -> "TabularLabel":

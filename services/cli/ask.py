@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Mistake
+from engine.explain.change import SmallestChange
 from engine.problem import Problem
 from engine.sampling.marginals import Marginals
 from engine.solve import Solution
@@ -28,6 +29,7 @@ from services.cli.console import ANSWERED, BROKEN_PIPE, FAILED, INTERRUPTED, REF
 from services.formats import Asked
 from services.query import Options, Query, options_of, query_of
 from services.query.document import parse_json
+from services.query.wish import Wish
 from services.reasoner.compile import KEPT
 from services.reasoner.diagnose import diagnosis
 from services.reasoner.reason import Reasoner, StopSignal, Watch, minimizer_of, watch_nothing
@@ -44,6 +46,16 @@ class Solver(Protocol):
 
 
 Chances = Callable[[Query, StopSignal], Sequence[Marginals]]  # what tells the marginals of a query
+Changes = Callable[[Query, Wish, Options, Watch, StopSignal], Sequence[SmallestChange]]
+
+
+@dataclass(frozen=True)
+class Solvers:
+    """What answers the questions of a command; None: it does not ask this."""
+
+    solve: Solver
+    chances: Chances | None = None  # beside the answers, where the format of a file shows them
+    changes: Changes | None = None  # in place of answers, where a file asks for smallest changes
 
 
 @dataclass(frozen=True)
@@ -88,21 +100,13 @@ def ask(wishes: AskArguments) -> int:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
-    solver, chances = _solver(wishes)
-    return run(wishes, settings, solver, writer, chances)
+    return run(wishes, settings, _solvers(wishes), writer)
 
 
-def run(
-    wishes: AskArguments,
-    settings: Settings,
-    solver: "Solver",
-    writer: "Writer",
-    chances: Chances | None = None,
-) -> int:
-    """Every file read, asked and written, and the exit code. chances: asked too, where the format
-    of a file shows them."""
+def run(wishes: AskArguments, settings: Settings, solvers: Solvers, writer: "Writer") -> int:
+    """Every file read, asked and written, and the exit code."""
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Run(settings, solver, _kinds(wishes.server), writer, stopped, chances)
+        session = _Run(settings, solvers, _kinds(wishes.server), writer, stopped)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -120,14 +124,12 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        solver: Solver,
+        solvers: Solvers,
         kinds: Catalogue | None,  # what files are checked against; None: the service does it
         writer: "Writer",
         stopped: Callable[[], bool],
-        chances: Chances | None,
     ):
-        self.settings, self.solver, self.kinds = settings, solver, kinds
-        self.chances = chances
+        self.settings, self.solvers, self.kinds = settings, solvers, kinds
         self.writer, self.stopped = writer, stopped
         self.code = ANSWERED
 
@@ -173,15 +175,25 @@ class _Run:
                 self.writer.write(*waiting[number])
 
     def _solve(self, asked: Asked) -> tuple[Sequence[Any], Asked]:
-        """The answers of a query, and the query with the marginals that its format shows."""
+        """The answers of a query, and the query with what its format shows beside them."""
         query = with_budget(asked.query, self.settings.budget)
         with _progress(asked.source, query.rows) as watch:
-            answers = self.solver(query, self.settings.options, watch, self.stopped)
+            if asked.wish:
+                asked = replace(asked, changes=self._change(query, asked.wish, watch))
+                answers: Sequence[Any] = [row.answer for row in asked.changes]
+            else:
+                answers = self.solvers.solve(query, self.settings.options, watch, self.stopped)
         if self.settings.proof:
             self._keep_proof(self.settings.proof, answers[0].proof)
-        if self.chances and asked.chances:
-            asked = replace(asked, marginals=self.chances(query, self.stopped))
+        if self.solvers.chances and asked.chances:
+            asked = replace(asked, marginals=self.solvers.chances(query, self.stopped))
         return answers, asked
+
+    def _change(self, query: Query, wish: Wish, watch: Watch) -> Sequence[SmallestChange]:
+        if self.solvers.changes is None:
+            remedy = "use basin ask, or leave flip out"
+            raise BadQuery(Mistake("--given.flip", "asks for an answer, not for draws", remedy))
+        return self.solvers.changes(query, wish, self.settings.options, watch, self.stopped)
 
     def _keep_proof(self, path: Path, proof: str | None) -> None:
         if proof is None:
@@ -261,17 +273,23 @@ def reasoner_of(files: Sequence[str]) -> Reasoner:
     return Reasoner(Catalogue(), kept=KEPT if len(files) > 1 else 0)
 
 
-def _solver(wishes: AskArguments) -> tuple[Solver, Chances]:
-    """What answers, and what tells chances."""
+def _solvers(wishes: AskArguments) -> Solvers:
     if wishes.server is None:
         reasoner = reasoner_of(wishes.files)
-        return reasoner.reason, reasoner.marginals
+        return Solvers(
+            reasoner.reason,
+            reasoner.marginals,
+            lambda query, wish, *how: reasoner.smallest_change(query, wish.wanted, wish.keep, *how),
+        )
     from services.client import Client  # gRPC is loaded only where a service is asked
 
     client = Client(wishes.server)
-    return (
+    return Solvers(
         lambda query, options, *_: client.solve(query, options),
         lambda query, _: client.marginals(query),
+        lambda query, wish, options, *_: client.smallest_change(
+            query, wish.wanted, wish.keep, options
+        ),
     )
 
 

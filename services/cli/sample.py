@@ -9,7 +9,7 @@ from rich.text import Text
 from engine.errors import BadQuery, Mistake
 from engine.sampling.samples import Samples
 from services.cli import output
-from services.cli.ask import AskArguments, Solver, reasoner_of, run, settings_of
+from services.cli.ask import AskArguments, Solver, Solvers, reasoner_of, run, settings_of
 from services.cli.console import REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query
@@ -34,7 +34,7 @@ def sample(wishes: AskArguments, count: int, temperature: float) -> int:
     if wanted is None or settings is None:
         tell("", BadQuery(*mistakes))
         return REFUSED
-    return run(wishes, settings, _solver(wishes, wanted), _Writer(wishes.json, wanted))
+    return run(wishes, settings, Solvers(_solver(wishes, wanted)), _Writer(wishes.json, wanted))
 
 
 def _solver(wishes: AskArguments, wanted: Sampling) -> Solver:

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.client.calls import (
@@ -105,6 +106,21 @@ class AsyncClient:
     ) -> list[Marginals]:
         """The chances at the open sites of each row, as `Client.marginals`."""
         return await self._ask(self._calls.marginals(query), deadline)
+
+    async def smallest_change(
+        self,
+        query: AskedQuery,
+        wanted: Mapping[str, Any],
+        keep: Sequence[str] = (),
+        options: AskedOptions = None,
+        *,
+        deadline: float | None = None,
+    ) -> list[SmallestChange]:
+        """The fewest values of each row of evidence that must change so that all required rules
+        hold: under evidence that is `wanted` instead, with the given sites of `keep` as they are.
+        Raises what the reasoner raises."""
+        asked = self._calls.smallest_change(query, wanted, keep, options)
+        return await self._ask(asked, deadline)
 
     def session(self, query: AskedQuery, *, deadline: float | None = None) -> "AsyncSession":
         """A query to be changed and asked again, over one stream: `async with client.session(q)` or

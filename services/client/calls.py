@@ -7,21 +7,25 @@ from typing import Any, Generic, TypeVar
 
 from engine.answer import Answer
 from engine.errors import BadQuery, Mistake
+from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.query import Options, Query, options_of, query_of
 from services.query.kind import KindDescription
 from services.query.sampling import sampling_of
+from services.query.wish import check_searched
 from services.settings import Limits
-from services.v1 import marginals_pb2
+from services.v1 import change_pb2, marginals_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.wire.answer import answer_from_proto
+from services.wire.change import change_from_proto
 from services.wire.events import Progress, Result, event_from_proto
 from services.wire.info import ServiceInfo, info_from_proto
 from services.wire.kinds import kind_from_proto
 from services.wire.marginals import marginals_from_proto
 from services.wire.query import options_to_proto, query_to_proto
 from services.wire.samples import samples_from_proto, sampling_to_proto
+from services.wire.values import to_assignment
 
 AskedQuery = Query | Mapping[str, Any]
 AskedOptions = Options | Mapping[str, Any] | None
@@ -100,6 +104,26 @@ class Calls:
         request = marginals_pb2.MarginalsRequest(query=query_to_proto(asked))
         return Call("Marginals", request, self._marginals, _patience(asked))
 
+    def smallest_change(
+        self,
+        query: AskedQuery,
+        wanted: Mapping[str, Any],
+        keep: Sequence[str],
+        options: AskedOptions,
+    ) -> Call[list[SmallestChange]]:
+        """The fewest values of each row that must change. Raises BadQuery for `score`."""
+        asked, wished = self.query(query), self._options(options)
+        check_searched(wished)
+        request = change_pb2.SmallestChangeRequest(
+            query=query_to_proto(asked),
+            wanted=to_assignment(wanted),
+            keep=keep,
+            options=options_to_proto(wished),
+            explain=wished.explain,
+            differ=wished.differ,
+        )
+        return Call("SmallestChange", request, self._changes, _patience(asked))
+
     def kinds(self, page_size: int, page_token: str) -> Call[tuple[list[KindDescription], str]]:
         """One page of kinds, and the token of the next; empty: there is none."""
         request = pb.ListKindsRequest(page_size=page_size, page_token=page_token)
@@ -130,6 +154,9 @@ class Calls:
 
     def _samples(self, response: Any) -> list[Samples]:
         return [samples_from_proto(row, self.limits) for row in response.rows]
+
+    def _changes(self, response: Any) -> list[SmallestChange]:
+        return [change_from_proto(row, self.limits) for row in response.rows]
 
     def _marginals(self, response: Any) -> list[Marginals]:
         return [marginals_from_proto(row, self.limits) for row in response.rows]

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
 from services.client.calls import (
@@ -108,6 +109,21 @@ class Client:
         """For each row what each term that offers chances (`Term.marginals`) says of the open
         sites, by itself; hosted terms offer none. Raises what the reasoner raises."""
         return self._ask(self._calls.marginals(query), deadline)
+
+    def smallest_change(
+        self,
+        query: AskedQuery,
+        wanted: Mapping[str, Any],
+        keep: Sequence[str] = (),
+        options: AskedOptions = None,
+        *,
+        deadline: float | None = None,
+    ) -> list[SmallestChange]:
+        """The fewest values of each row of evidence that must change so that all required rules
+        hold: under evidence that is `wanted` instead, with the given sites of `keep` as they are.
+        Raises what the reasoner raises."""
+        asked = self._calls.smallest_change(query, wanted, keep, options)
+        return self._ask(asked, deadline)
 
     def session(
         self, query: AskedQuery, *, stream: bool = True, deadline: float | None = None

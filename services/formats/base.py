@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, known, shown
+from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from services.query import Query
+from services.query.wish import Wish
 
 Values = Mapping[str, Any]  # of all variables, as an answer holds them
 
@@ -25,9 +27,10 @@ class Asked:
     solution: Callable[[Values], Any]  # as the format writes it, in JSON's types
     picture: Callable[[Values], str] | None = None  # for people; None: the values as tables
     restored: Callable[[int, Any], Any] | None = None  # (row, solution) -> with what the file held
-    more: Callable[[int], dict[str, Any]] | None = None  # further fields of the answer of a row
     chances: "Chances | None" = None  # how its marginals look; None: they are not asked for
     marginals: Sequence[Marginals] = ()  # of each row, where they were asked for
+    wish: Wish | None = None  # the smallest change for it is asked for, and answers are those
+    changes: Sequence[SmallestChange] = ()  # of each row, where they were asked for
     notices: tuple[str, ...] = ()  # how the file was understood, where that may surprise
 
     def written(self, row: int, values: Values) -> Any:
@@ -37,7 +40,7 @@ class Asked:
 
     def fields(self, row: int) -> dict[str, Any]:
         """Further fields of the answer of a row."""
-        made = self.more(row) if self.more else {}
+        made = {"smallest": self.changes[row].smallest} if self.changes else {}
         if self.chances and self.marginals:
             made |= self.chances.fields(self.marginals[row])
         return made

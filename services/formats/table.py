@@ -21,7 +21,6 @@ import torch
 
 from engine.errors import BadQuery, Mistake, join, shown
 from engine.sampling.marginals import Marginals
-from modules.discrete.tabular.counterfactual import smallest_change
 from modules.discrete.tabular.model import TableModel, load_model
 from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column
@@ -29,9 +28,10 @@ from modules.discrete.tabular.term import identifiers
 from services.formats.base import Asked, Chances, Format, Values, inputs
 from services.formats.files import check_utf8
 from services.query import Query, query_of
+from services.query.wish import Wish
 
 INPUTS = ("weights", "confidence", "terms", "flip", "keep")
-KIND, CHANGE, FLIP = "discrete.tabular", "discrete.clause", "discrete.tabular_label"
+KIND, FLIP = "discrete.tabular", "discrete.tabular_label"
 BATCH = 512  # rows of one query
 REMEDY = """name the weights, such as --given '{"weights": "W.safetensors"}'"""
 
@@ -257,10 +257,7 @@ def _flip(
     label: int,
     kept: set[int],
 ) -> Asked:
-    """Of a full row the cells that the fewest changes need are open, at a price of 1 each; where
-    cells are empty (these cost nothing), or with terms of the user's own, all that are not kept.
-    """
-    codes = sheet.codes[n].tolist()
+    """The cells of a row as they stand, under the rule that the energy prefers the label."""
     names = sheet.names
     rule = {
         "kind": FLIP,
@@ -271,32 +268,12 @@ def _flip(
             "target": sheet.columns[target].name,
         },
     }
-    free = [d for d in range(len(codes)) if d not in {target, *kept} and codes[d] >= 0]
-    plain = "terms" not in given and all(c >= 0 for d, c in enumerate(codes) if d != target)
-    found = smallest_change(sheet.model.net, sheet.codes[n], target, label, free) if plain else None
-    if found is not None:
-        free = list(found.columns)
-    changed = [[[d, sheet.columns[d].plain[codes[d]], True]] for d in free]
-    change = {"kind": CHANGE, "scope": names, "required": False, "name": "changed cells"}
-    change["params"] = {"clauses": changed}
-    given_cells = {
-        names[d]: column.plain[codes[d]]
-        for d, column in enumerate(sheet.columns)
-        if codes[d] >= 0 and d not in free and d != target
-    }
-    given_cells[names[target]] = sheet.columns[target].plain[label]
-    query = _query(sheet, given, [rule, change], [given_cells])
+    wanted = {names[target]: sheet.columns[target].plain[label]}
     return Asked(
-        query,
+        _query(sheet, given, [rule], [_evidence(sheet, sheet.codes[n].tolist())]),
         source,
         (n + 1,),
         partial(_solution, sheet),
         restored=partial(_restored, sheet, [n]),
-        more=partial(_smallest, found is not None and found.smallest),
+        wish=Wish(wanted, [names[d] for d in sorted(kept)]),
     )
-
-
-def _smallest(smallest: bool, row: int) -> dict[str, Any]:
-    """The field `smallest`; a flip is a query of one row."""
-    del row
-    return {"smallest": smallest}

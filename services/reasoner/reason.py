@@ -12,6 +12,7 @@ from typing import Any
 from engine.answer import Answer, Flag, Status
 from engine.errors import Cancelled, OutOfTime
 from engine.explain.alternatives import alternatives, unique
+from engine.explain.change import SmallestChange
 from engine.explain.conflict import conflict
 from engine.explain.partial import partial
 from engine.explain.proof import check_provable, refutation
@@ -25,6 +26,8 @@ from engine.sampling.marginals import Marginals
 from engine.solve import ENDLESS, Budget, Solution, solve
 from modules.catalogue import Kinds
 from services.query import Options, Query
+from services.query.wish import Wish, check_searched
+from services.reasoner.change import smallest_changes
 from services.reasoner.compile import KEPT, Compiler
 from services.reasoner.marginals import marginals_query
 from services.reasoner.minimizers import minimizer_named
@@ -61,6 +64,28 @@ class Reasoner:
         since = time.monotonic()
         problem = self.compiler.problem(query)
         return solve_query(problem, query, options or Options(), watch, stop, since=since)
+
+    def smallest_change(
+        self,
+        query: Query,
+        wanted: Mapping[str, Any],
+        keep: Sequence[str] = (),
+        options: Options | None = None,
+        watch: Watch = watch_nothing,
+        stop: StopSignal = never,
+    ) -> list[SmallestChange]:
+        """The fewest values of each row of evidence that must change so that all required rules
+        hold: under evidence that is `wanted` instead, with the given sites of `keep` as they are.
+        The seconds of the query count for each row. Raises BadQuery with every mistake."""
+        wished = options or Options()
+        check_searched(wished)
+
+        def ask(problem: Problem, query: Query) -> list[Answer]:
+            return solve_query(problem, query, wished, watch, stop)
+
+        problem = self.compiler.problem(query)
+        wish = Wish(wanted, keep)
+        return smallest_changes(problem.root or problem, query, wish, ask, self.limits, stop)
 
     def marginals(self, query: Query, stop: StopSignal = never) -> list[Marginals]:
         """For each row what each term that offers chances says of the open sites, by itself.

@@ -13,12 +13,13 @@ from services.query.kind import describe
 from services.reasoner import minimizers
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
+from services.server.change import ChangeHandler
 from services.server.marginals import MarginalsHandler
 from services.server.pages import Window
 from services.server.request_cache import Reader
 from services.server.sample import SampleHandler
 from services.server.solve import SolveHandlers
-from services.v1 import marginals_pb2, sample_pb2
+from services.v1 import change_pb2, marginals_pb2, sample_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.v1 import reasoner_pb2_grpc as rpc
 from services.wire.info import ServiceInfo, info_to_proto
@@ -35,6 +36,7 @@ class ReasonerServicer(rpc.ReasonerServiceServicer):
         self.solving = SolveHandlers(reader, workers)
         self.drawing = SampleHandler(reader, workers)
         self.chances = MarginalsHandler(reader, workers)
+        self.changing = ChangeHandler(reader, workers)
 
     async def Solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
@@ -65,6 +67,12 @@ class ReasonerServicer(rpc.ReasonerServiceServicer):
     ) -> marginals_pb2.MarginalsResponse:
         """The chances of the values at open sites, by the terms that offer them."""
         return await self.chances.marginals(request, context)
+
+    async def SmallestChange(
+        self, request: change_pb2.SmallestChangeRequest, context: Any
+    ) -> change_pb2.SmallestChangeResponse:
+        """The fewest values of each row that must change for all required rules to hold."""
+        return await self.changing.smallest_change(request, context)
 
     async def ListKinds(self, request: pb.ListKindsRequest, context: Any) -> pb.ListKindsResponse:
         """Every kind of term this service knows, by name, in pages."""

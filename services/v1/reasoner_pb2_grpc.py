@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from services.v1 import change_pb2 as basin_dot_v1_dot_change__pb2
 from services.v1 import marginals_pb2 as basin_dot_v1_dot_marginals__pb2
 from services.v1 import reasoner_pb2 as basin_dot_v1_dot_reasoner__pb2
 from services.v1 import sample_pb2 as basin_dot_v1_dot_sample__pb2
@@ -68,6 +69,11 @@ class ReasonerServiceStub(object):
                 '/basin.v1.ReasonerService/Marginals',
                 request_serializer=basin_dot_v1_dot_marginals__pb2.MarginalsRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_marginals__pb2.MarginalsResponse.FromString,
+                _registered_method=True)
+        self.SmallestChange = channel.unary_unary(
+                '/basin.v1.ReasonerService/SmallestChange',
+                request_serializer=basin_dot_v1_dot_change__pb2.SmallestChangeRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_change__pb2.SmallestChangeResponse.FromString,
                 _registered_method=True)
         self.ListKinds = channel.unary_unary(
                 '/basin.v1.ReasonerService/ListKinds',
@@ -136,6 +142,14 @@ class ReasonerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SmallestChange(self, request, context):
+        """The fewest values of each row that must change so that all required rules hold under evidence
+        that is wanted instead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListKinds(self, request, context):
         """Every kind of term this service knows, by name, in pages.
         """
@@ -189,6 +203,11 @@ def add_ReasonerServiceServicer_to_server(servicer, server):
                     servicer.Marginals,
                     request_deserializer=basin_dot_v1_dot_marginals__pb2.MarginalsRequest.FromString,
                     response_serializer=basin_dot_v1_dot_marginals__pb2.MarginalsResponse.SerializeToString,
+            ),
+            'SmallestChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.SmallestChange,
+                    request_deserializer=basin_dot_v1_dot_change__pb2.SmallestChangeRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_change__pb2.SmallestChangeResponse.SerializeToString,
             ),
             'ListKinds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListKinds,
@@ -371,6 +390,33 @@ class ReasonerService(object):
             '/basin.v1.ReasonerService/Marginals',
             basin_dot_v1_dot_marginals__pb2.MarginalsRequest.SerializeToString,
             basin_dot_v1_dot_marginals__pb2.MarginalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SmallestChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ReasonerService/SmallestChange',
+            basin_dot_v1_dot_change__pb2.SmallestChangeRequest.SerializeToString,
+            basin_dot_v1_dot_change__pb2.SmallestChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ Everywhere in this package: seconds are of the clock, as a double; energies are 
 their terms; a field marked `optional` that is left out means what its comment says.
 """
 
+from services.v1 import change_pb2 as _change_pb2
 from services.v1 import marginals_pb2 as _marginals_pb2
 from services.v1 import reasoner_pb2 as _reasoner_pb2
 from services.v1 import sample_pb2 as _sample_pb2
@@ -58,6 +59,10 @@ class ReasonerServiceStub:
     """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
     Marginals: _grpc.UnaryUnaryMultiCallable[_marginals_pb2.MarginalsRequest, _marginals_pb2.MarginalsResponse]
     """The chances of the values at open sites, as each term that offers them sees them by itself."""
+    SmallestChange: _grpc.UnaryUnaryMultiCallable[_change_pb2.SmallestChangeRequest, _change_pb2.SmallestChangeResponse]
+    """The fewest values of each row that must change so that all required rules hold under evidence
+    that is wanted instead.
+    """
     ListKinds: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]
     """Every kind of term this service knows, by name, in pages."""
     DescribeKind: _grpc.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]
@@ -89,6 +94,10 @@ class ReasonerServiceAsyncStub(ReasonerServiceStub):
     """Values drawn in proportion to exp(-energy / temperature) among those that keep the rules."""
     Marginals: _aio.UnaryUnaryMultiCallable[_marginals_pb2.MarginalsRequest, _marginals_pb2.MarginalsResponse]  # type: ignore[assignment]
     """The chances of the values at open sites, as each term that offers them sees them by itself."""
+    SmallestChange: _aio.UnaryUnaryMultiCallable[_change_pb2.SmallestChangeRequest, _change_pb2.SmallestChangeResponse]  # type: ignore[assignment]
+    """The fewest values of each row that must change so that all required rules hold under evidence
+    that is wanted instead.
+    """
     ListKinds: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.ListKindsRequest, _reasoner_pb2.ListKindsResponse]  # type: ignore[assignment]
     """Every kind of term this service knows, by name, in pages."""
     DescribeKind: _aio.UnaryUnaryMultiCallable[_reasoner_pb2.DescribeKindRequest, _reasoner_pb2.DescribeKindResponse]  # type: ignore[assignment]
@@ -153,6 +162,16 @@ class ReasonerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_marginals_pb2.MarginalsResponse, _abc.Awaitable[_marginals_pb2.MarginalsResponse]]:
         """The chances of the values at open sites, as each term that offers them sees them by itself."""
+
+    @_abc_1.abstractmethod
+    def SmallestChange(
+        self,
+        request: _change_pb2.SmallestChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_change_pb2.SmallestChangeResponse, _abc.Awaitable[_change_pb2.SmallestChangeResponse]]:
+        """The fewest values of each row that must change so that all required rules hold under evidence
+        that is wanted instead.
+        """
 
     @_abc_1.abstractmethod
     def ListKinds(

@@ -32,9 +32,9 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
             for other in answer.alternatives
         ],
         conflict=answer_pb2.Conflict(
-            evidence=_places_to_proto(answer.conflict.evidence),
+            evidence=places_to_proto(answer.conflict.evidence),
             rules=[answer_pb2.Part(term=p.term, part=p.part) for p in answer.conflict.rules],
-            repair=_places_to_proto(answer.conflict.repair),
+            repair=places_to_proto(answer.conflict.repair),
             text=answer.conflict.text,
         ),
         steps=answer.steps,
@@ -71,9 +71,9 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
             for other in message.alternatives
         ),
         conflict=Conflict(
-            evidence=_places(conflict.evidence, limits),
+            evidence=places_from_proto(conflict.evidence, limits),
             rules=tuple(Part(part.term, part.part) for part in conflict.rules),
-            repair=_places(conflict.repair, limits),
+            repair=places_from_proto(conflict.repair, limits),
             text=conflict.text,
         ),
         steps=message.steps,
@@ -140,14 +140,14 @@ def term_energies(messages: Iterable[answer_pb2.TermEnergy]) -> tuple[TermEnergy
     return tuple(TermEnergy(term.term, optional(term, "energy")) for term in messages)
 
 
-def _places_to_proto(places: Iterable[Place]) -> list[answer_pb2.Place]:
+def places_to_proto(places: Iterable[Place]) -> list[answer_pb2.Place]:
     return [
         answer_pb2.Place(variable=place.variable, site=place.site, value=to_value(place.value))
         for place in places
     ]
 
 
-def _places(messages: Iterable[answer_pb2.Place], limits: Limits) -> tuple[Place, ...]:
+def places_from_proto(messages: Iterable[answer_pb2.Place], limits: Limits) -> tuple[Place, ...]:
     return tuple(
         Place(place.variable, tuple(place.site), from_value(place.value, limits))
         for place in messages

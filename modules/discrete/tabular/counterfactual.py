@@ -7,12 +7,13 @@ Harvard JOLT, 2017.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.minimizer import never
 from modules.discrete.tabular.marginals import CHUNK
 from modules.discrete.tabular.network import TableNet
 
@@ -34,20 +35,32 @@ class _Best(NamedTuple):
 
 @torch.no_grad()
 def smallest_change(
-    net: TableNet, codes: Tensor, target: int, label: int, free: Sequence[int]
+    net: TableNet,
+    codes: Tensor,
+    target: int,
+    label: int,
+    free: Sequence[int],
+    stop: Callable[[], bool] = never,
 ) -> Change | None:
-    """The fewest of the `free` columns to change. codes (D,), -1 missing. None: it found none."""
+    """The fewest of the `free` columns to change. codes (D,), -1 missing. None: it found none, or
+    `stop` came before, which is asked before each group of columns."""
     best = _best(net, codes, target, label, ())
     if best.margin > 0:
         return Change((), True)
     for count in (1, 2):
         every = itertools.combinations(free, count)
-        found = [_best(net, codes, target, label, columns) for columns in every]
+        found = []
+        for columns in every:
+            if stop():
+                return None
+            found.append(_best(net, codes, target, label, columns))
         best = max([best, *found], key=lambda b: b.margin)
         if best.margin > 0:
             return Change(best.columns, True)
     changed = set(best.columns)
     while left := [d for d in free if d not in changed]:
+        if stop():
+            return None
         found = [_best(net, best.codes, target, label, (d,)) for d in left]
         best = max(found, key=lambda b: b.margin)
         changed |= set(best.columns)

@@ -433,15 +433,15 @@ def test_a_failing_service_is_exit_3(basin):
 def test_interrupt_writes_what_was_found(basin, monkeypatch):
     write("a.cnf", CNF)
     write("b.cnf", CNF)
-    real, chances = ask._solver(ask.AskArguments(["a.cnf", "b.cnf"]))
+    real = ask._solvers(ask.AskArguments(["a.cnf", "b.cnf"]))
 
     def pressed(query, options, watch, stop):
-        answers = real(query, options, watch, stop)
+        answers = real.solve(query, options, watch, stop)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
         return answers
 
-    monkeypatch.setattr(ask, "_solver", lambda wishes: (pressed, chances))
+    monkeypatch.setattr(ask, "_solvers", lambda wishes: ask.Solvers(pressed))
     done = basin("ask", "a.cnf", "b.cnf", "--json")
     assert done.code == 130
     assert [a["instance"] for a in done.answers] == ["a.cnf#1"]

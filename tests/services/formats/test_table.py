@@ -117,6 +117,15 @@ def test_the_fewest_changes_are_those_of_a_plain_loop_over_all_rows():
     assert {(0, True), (1, True)} <= sizes and (1, False) not in sizes
 
 
+def test_a_search_for_changes_gives_up_when_it_is_stopped():
+    net = TableNet((2, 3, 2, 2), 4, torch.Generator().manual_seed(0))
+    row = torch.tensor([0, 0, 0, 0])
+    label = 1 - int(net.logits(row[None], 3).argmax())
+    looks = []
+    assert smallest_change(net, row, 3, label, [0, 1, 2], lambda: looks.append(1) or True) is None
+    assert looks == [1]
+
+
 def test_scores_tell_odd_rows(tmp_path):
     path = tmp_path / "rows.csv"
     rows = [row for row in loans(21, 40) if row["job"]][:20]
