@@ -190,9 +190,9 @@ class _Run:
         return answers, asked
 
     def _change(self, query: Query, wish: Wish, watch: Watch) -> Sequence[SmallestChange]:
-        if self.solvers.changes is None:
+        if self.solvers.changes is None or self.settings.options.score:
             remedy = "use basin ask, or leave flip out"
-            raise BadQuery(Mistake("--given.flip", "asks for an answer, not for draws", remedy))
+            raise BadQuery(Mistake("--given.flip", "asks for an answer by search", remedy))
         return self.solvers.changes(query, wish, self.settings.options, watch, self.stopped)
 
     def _keep_proof(self, path: Path, proof: str | None) -> None:

@@ -11,6 +11,7 @@ from engine.explain.change import SmallestChange
 from engine.minimizer import never
 from engine.plain import flatten, nest
 from engine.problem import Problem
+from engine.solve import Budget
 from modules.discrete.clause import Clause
 from services.query import Query
 from services.query.wish import Wish
@@ -19,7 +20,8 @@ from services.settings import DEFAULT, Limits
 
 CHANGED = "changed cells"  # the term that counts them
 
-Ask = Callable[[Problem, Query], list[Answer]]  # solves a problem of one row
+Ask = Callable[[Problem, Query, float | None], list[Answer]]  # solves a problem of one row, asked
+# at that time, from which its seconds count
 Flat = dict[str, list[Any]]  # the sites of each variable, row-major; None where open
 
 
@@ -92,13 +94,14 @@ class _Row:
 
     def answer(self, ask: Ask, stop: Callable[[], bool]) -> SmallestChange:
         """The answer of fewest changes that is found."""
-        fewest = self._fewest(stop)
+        budget = Budget(self.query.budget.seconds, None, stop).begun()
+        fewest = self._fewest(budget.clock())
         if fewest is not None:
             free, proved = fewest
-            (answer,) = ask(*self._asked(free))
+            (answer,) = ask(*self._asked(free), budget.since)
             if answer.status in (Status.OPTIMAL, Status.SATISFIED):
                 return SmallestChange(answer, self._changed(answer), proved)
-        (answer,) = ask(*self._asked(self.free))
+        (answer,) = ask(*self._asked(self.free), budget.since)
         alone = all(summand.required for summand in self.problem.summands)
         proved = answer.status is Status.OPTIMAL and alone
         return SmallestChange(answer, self._changed(answer), proved)

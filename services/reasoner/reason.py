@@ -80,8 +80,8 @@ class Reasoner:
         wished = options or Options()
         check_searched(wished)
 
-        def ask(problem: Problem, query: Query) -> list[Answer]:
-            return solve_query(problem, query, wished, watch, stop)
+        def ask(problem: Problem, query: Query, since: float | None) -> list[Answer]:
+            return solve_query(problem, query, wished, watch, stop, since=since)
 
         problem = self.compiler.problem(query)
         wish = Wish(wanted, keep)

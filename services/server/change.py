@@ -45,9 +45,11 @@ class ChangeHandler:
             except BadQuery as error:
                 raise error.under("wanted") from None
 
-            def ask(problem: Problem, query: Query) -> list[Answer]:
+            def ask(problem: Problem, query: Query, since: float | None) -> list[Answer]:
                 patience = Patience(stop.gives_up, left, left)
-                return solve_query(problem, query, options, watch_nothing, stop, patience=patience)
+                return solve_query(
+                    problem, query, options, watch_nothing, stop, patience=patience, since=since
+                )
 
             wish = Wish(wanted, tuple(request.keep))
             rows = smallest_changes(problem.root or problem, query, wish, ask, self.limits, stop)

@@ -15,12 +15,14 @@ from engine.energy import required
 from engine.errors import BadQuery
 from engine.judgement import score_plain
 from engine.learning.objectives.erasure import Erasure, column_losses
+from engine.minimizer import never
 from engine.problem import Problem
 from engine.settle import answers
 from engine.testing import check_term
 from engine.testing.marginals import check_marginals
 from examples.generators.loans import loans, table_of
 from modules.discrete.clause import Clause
+from modules.discrete.tabular.counterfactual import smallest_change
 from modules.discrete.tabular.marginals import chances, generated
 from modules.discrete.tabular.model import TableModel, load_model
 from modules.discrete.tabular.network import fitted_temperature
@@ -346,3 +348,35 @@ def test_real_columns_offer_no_chances():
     scope = [Variable(n, Real() if n == "age" else Finite(c.plain)) for n, c in every]
     mixed = Tabular(*scope, weights="loans.safetensors")
     assert mixed.marginals(*(v.domain for v in scope)) is None
+
+
+def test_a_label_knows_the_fewest_changes_of_a_whole_row_in_the_order_of_its_scope():
+    table = Tabular.example()
+    names = [v.name for v in table.variables()]
+    columns = dict(zip(names, table.columns, strict=True))
+    scope = [Variable(n, Finite(columns[n].plain)) for n in reversed(names)]
+    label = TabularLabel(*scope, weights="loans.safetensors", target="repaid")
+    at = {v.name: k for k, v in enumerate(scope)}
+    whole = [row for row in loans(5, 30) if all(row.values())][:6]
+    sizes = set()
+    for row in whole:
+        row["repaid"] = "yes" if row["repaid"] == "no" else "no"
+        codes = {n: columns[n].code(row[n]) for n in names}
+        values = [columns[v.name].plain[codes[v.name]] for v in scope]
+        free = [(at[n], 0) for n in names if n not in ("repaid", "age")]
+        found = label.fewest_changes(values, [None] * len(scope), free, never)
+        target = names.index("repaid")
+        may = [k for k, n in enumerate(names) if n not in ("repaid", "age")]
+        exact = smallest_change(
+            table.net, torch.tensor([codes[n] for n in names]), target, codes["repaid"], may
+        )
+        assert found == ([(at[names[d]], 0) for d in exact.columns], exact.smallest)
+        sizes.add(len(exact.columns))
+        assert label.fewest_changes(values, values, [*free, (at["repaid"], 0)], never) is None
+        assert label.fewest_changes([None, *values[1:]], values, free, never) is None
+    assert sizes - {0}
+    strict = TabularLabel(*scope, weights="loans.safetensors", target="repaid", margin=1.0)
+    assert strict.fewest_changes(values, values, free, never) is None
+    few = [Variable(v.name, Finite(v.domain.values[:2])) for v in scope]
+    narrow = TabularLabel(*few, weights="loans.safetensors", target="repaid")
+    assert narrow.fewest_changes(values, values, free, never) is None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from engine.answer import Status
+from engine.answer import Answer, Status
 from engine.domain import Finite, Variable
 from engine.energy import Term
 from engine.errors import BadQuery
@@ -20,7 +20,7 @@ from examples.generators.loans import open_table
 from modules.catalogue import Catalogue
 from services.cli import app
 from services.client import AsyncClient, Client
-from services.query import Options, query_of
+from services.query import Options, Query, query_of
 from services.query.wish import Wish
 from services.reasoner.change import smallest_changes
 from services.reasoner.reason import Reasoner, solve_query
@@ -113,6 +113,7 @@ class Knowing(Term):
         super().__init__(x)
         self.how = how
         self.heard: list[Any] = []
+        self.clocks: list[Callable[[], bool]] = []
 
     def energy(self, x: Any) -> Any:
         return x[..., 0].sum(-1)
@@ -128,6 +129,7 @@ class Knowing(Term):
         stop: Callable[[], bool],
     ) -> tuple[Sequence[tuple[int, int]], bool] | None:
         self.heard.append((values, wanted, free))
+        self.clocks.append(stop)
         zeros = [(0, k) for k, v in enumerate(values[0]) if v == 0]
         return {"knows": (zeros, True), "unsure": (zeros, False), "errs": ([], True)}[self.how]
 
@@ -142,7 +144,7 @@ def test_the_only_rule_may_know_them(how: str) -> None:
         Problem(term),
         query_of(data),
         Wish({"x": [None, None, None, 1]}),
-        lambda problem, query: solve_query(problem, query, Options()),
+        lambda problem, query, since: solve_query(problem, query, Options(), since=since),
     )
     assert term.heard == [([[0, 1, 0, 1]], [[None, None, None, 1]], [(0, 0), (0, 1), (0, 2)])]
     assert row.answer.status is Status.OPTIMAL and row.smallest is (how != "unsure")
@@ -213,8 +215,29 @@ def test_a_flip_is_answered_alike_by_a_service(
         assert a["energy"] == b["energy"] and a["smallest"] and b["smallest"]
 
 
-def test_draws_and_scores_of_a_flip_are_refused(tmp_path: Path) -> None:
-    done = basin("sample", *flip(tmp_path))
-    assert done.exit_code == 2 and "--given.flip: asks for an answer" in done.stderr
-    done = basin("score", *flip(tmp_path))
-    assert done.exit_code == 2 and "options.score: finds no smallest change" in done.stderr
+@pytest.mark.parametrize("command", ["sample", "score"])
+def test_draws_and_scores_of_a_flip_are_refused(tmp_path: Path, command: str) -> None:
+    done = basin(command, *flip(tmp_path))
+    assert done.exit_code == 2 and "--given.flip: asks for an answer by search" in done.stderr
+
+
+def test_what_a_rule_knows_is_looked_for_within_the_seconds_of_its_row() -> None:
+    x = Variable("x", Finite((0, 1), (4,)))
+    term, clocks = Knowing(x, "knows"), []
+    data = {
+        "variables": {"x": {"values": [0, 1], "shape": [4]}}, "terms": [],
+        "evidence": [{"x": [0, 1, 0, 0]}, {"x": [0, 0, 0, 0]}], "budget": {"seconds": 5.0},
+    }  # fmt: skip
+
+    def ask(problem: Problem, query: Query, since: float | None) -> list[Answer]:
+        clocks.append((since, [stop() for stop in term.clocks]))
+        return solve_query(problem, query, Options(), since=since)
+
+    smallest_changes(Problem(term), query_of(data), Wish({}), ask)
+    smallest_changes(Problem(term), query_of(data), Wish({}), ask, stop=lambda: True)
+    assert [said for _, said in clocks[1:4]] == [
+        [False] * 2,
+        [False] * 2 + [True],
+        [False] * 2 + [True] * 2,
+    ]
+    assert clocks[0][0] is not None and clocks[0][0] < clocks[1][0] < clocks[2][0]
