@@ -117,6 +117,19 @@ def test_the_fewest_changes_are_those_of_a_plain_loop_over_all_rows():
     assert {(0, True), (1, True)} <= sizes and (1, False) not in sizes
 
 
+def test_what_a_change_must_keep_stays(table):
+    given = list(csv.DictReader(io.StringIO(table.read_text())))
+    flip = {**WEIGHTS, "flip": {"repaid": "no"}}
+
+    def changed(answers: list[dict]) -> list[set[str]]:
+        pairs = zip(given, answers, strict=True)
+        return [{n for n in r if r[n] and r[n] != a["solution"][n]} - {"repaid"} for r, a in pairs]
+
+    first = set.union(*changed(lines(ask(table, flip))))
+    kept = changed(lines(ask(table, {**flip, "keep": sorted(first)})))
+    assert first and not first & set.union(*kept)
+
+
 def test_a_search_for_changes_gives_up_when_it_is_stopped():
     net = TableNet((2, 3, 2, 2), 4, torch.Generator().manual_seed(0))
     row = torch.tensor([0, 0, 0, 0])

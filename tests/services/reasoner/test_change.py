@@ -191,6 +191,9 @@ def test_both_clients_say_what_this_process_says(
     assert timeless(client.smallest_change(query, {"y": 0})) == timeless(here)
     assert timeless(loop.do(ask())) == timeless(here)
     assert {len(row.changed) for row in here} > {0}
+    kept = Reasoner(Catalogue()).smallest_change(query_of(query), {"y": 0}, ["x"])
+    assert timeless(client.smallest_change(query, {"y": 0}, ["x"])) == timeless(kept)
+    assert {row.smallest for row in here + kept} == {True, False}
 
 
 def basin(*args: str) -> Any:
@@ -240,4 +243,7 @@ def test_what_a_rule_knows_is_looked_for_within_the_seconds_of_its_row() -> None
         [False] * 2 + [True],
         [False] * 2 + [True] * 2,
     ]
+    short = query_of(data | {"budget": {"seconds": 1e-9}})
+    smallest_changes(Problem(term), short, Wish({}), ask)
+    assert term.clocks[-1]() is True
     assert clocks[0][0] is not None and clocks[0][0] < clocks[1][0] < clocks[2][0]
