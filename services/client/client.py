@@ -1,7 +1,7 @@
 """A reasoner's service as an object: the same queries, answers and exceptions as in process."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import grpc
