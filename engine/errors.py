@@ -71,6 +71,9 @@ class ModuleUnavailable(BasinError):
         self.module, self.why = module, why
         super().__init__(f"module {module}: {why}")
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.module, self.why)
+
 
 class ModuleFault(BasinError):
     """A module answered, but wrongly: bad shapes, NaN, or structure and judgement disagree."""
@@ -81,6 +84,9 @@ class ModuleFault(BasinError):
     def __init__(self, module: str, why: str):
         self.module, self.why = module, why
         super().__init__(f"module {module}: {why}")
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.module, self.why)
 
 
 class Unavailable(BasinError):

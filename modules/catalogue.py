@@ -16,6 +16,7 @@ Entry points stand in the group `basin.modules`. The last two are named by the u
 process (`basin check`, `basin host`), never by a query.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -39,7 +40,7 @@ from engine.domain import Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known, shown
 from modules.parameters import concrete_terms, parameters, signature, validated
-from modules.shared.files import Confine
+from modules.shared.files import Confine, names_files
 from modules.shared.weights import confined
 
 
@@ -81,6 +82,9 @@ class AnyKind(Protocol):
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Whether parameters make sense, whatever the scope. Raises BadQuery under `params`."""
+
+    def files(self, params: Mapping[str, Any]) -> tuple[Path, ...]:
+        """The files that such parameters name, in this process."""
 
 
 class Kinds(Protocol):
@@ -158,6 +162,18 @@ class Kind:
     def validated(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters, checked and complete with defaults. Raises BadQuery under `params`."""
         return validated(self.Parameters, params, self.name, self._confine)
+
+    def files(self, params: Mapping[str, Any]) -> tuple[Path, ...]:
+        """The files that such parameters name, for whoever keeps what was made of them. Raises
+        BadQuery as `validated`."""
+        if not names_files(self.Parameters):
+            return ()
+        beside = self.term.shipped or Path(inspect.getfile(self.term)).parent
+        found: list[Path] = []
+        for text in _texts(self.validated(params)):
+            with contextlib.suppress(OSError, ValueError):  # a text that no file can be called
+                found += [path for path in (Path(text), beside / text) if path.is_file()]
+        return tuple(found)
 
     @property
     def _confine(self) -> Confine | None:
@@ -261,7 +277,9 @@ class Catalogue:
                 try:
                     term = source()
                     self._kinds[name] = Kind(name, term, parameters(term), self.weights)
-                except Exception as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # SystemExit too
                     self.failures[name] = f"{type(error).__name__}: {error}"
             return self._kinds[name]
 
@@ -312,6 +330,20 @@ class Catalogue:
             for info in pkgutil.iter_modules(folders)
             if not info.name.startswith("_")
         ]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain data, and in paths."""
+    if isinstance(value, (str, Path)):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, BaseModel):
+        yield from _texts(dict(value))
 
 
 def _only(module: ModuleType) -> type[Term]:

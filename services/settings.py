@@ -60,14 +60,14 @@ class Limits(Settings):
     sessions: Room = Field(64, description="sessions of one tenant, open at once")
     all_sessions: Room = Field(512, description="sessions of all tenants together")
     idle_seconds: Seconds = Field(
-        300.0, description="seconds after which a session of which nothing is asked ends"
+        300.0, le=1e9, description="seconds after which a session of which nothing is asked ends"
     )
     seconds: Seconds = Field(86_400.0, description="seconds of one budget")
     nesting: Count = Field(16, description="depth of lists in lists")
     nodes: Count = Field(8_000_000, description="entries of one document")
     name: Count = Field(1_000, description="characters of a name, a kind, a view")
     message_bytes: Count = Field(
-        32 << 20, description="bytes of one message, both ways, and of a query file"
+        32 << 20, lt=1 << 31, description="bytes of one message, both ways, and of a query file"
     )
     chunk_bytes: Count = Field(1 << 20, description="bytes of one exchange with a module, in line")
     region_bytes: Room = Field(

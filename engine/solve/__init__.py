@@ -3,6 +3,7 @@
 `engine.solve` is this room, and may be called as the function `solve` of its file `loop`.
 """
 
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,9 @@ __all__ = [
 class _Room(ModuleType):
     def __call__(self, *args: Any, **options: Any) -> Any:
         return solve(*args, **options)
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, (__name__,)
 
 
 sys.modules[__name__].__class__ = _Room

@@ -1,6 +1,7 @@
 """The type of parameters that name a file, by which callers elsewhere are kept inside a folder."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
@@ -38,6 +39,26 @@ class Confined:
 
 
 File = Annotated[str, Confined(), Field(json_schema_extra={"format": "file"})]
+
+
+@functools.cache
+def names_files(model: type[BaseModel]) -> bool:
+    """Whether a field of a model, at any depth, names a file."""
+    return bool([*_marked(model, ())])
+
+
+def _marked(kind: Any, inside: tuple[Any, ...]) -> Iterator[Any]:
+    if kind in inside:
+        return
+    if get_origin(kind) is Annotated:
+        yield from (mark for mark in get_args(kind)[1:] if isinstance(mark, Confined))
+    if alias := getattr(kind, "__value__", None):
+        yield from _marked(alias, (*inside, kind))
+    for argument in get_args(kind):
+        yield from _marked(argument, inside)
+    if isinstance(kind, type) and not get_args(kind) and _made_of_fields(kind):
+        for _, field in _fields(kind):
+            yield from _marked(field, (*inside, kind))
 
 
 def loose_files(model: type[BaseModel]) -> list[str]:

@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +38,7 @@ def kinds(name: str | None, as_json: bool, server: str | None = None) -> int:
 def _here(name: str | None) -> tuple[list[KindDescription], str]:
     """The kinds of this process, and of one all that its class says of itself."""
     if name is None:
-        every, failures = recall(_every)
+        every, failures = recall(_every, (field.name for field in fields(KindDescription)))
         for failed, why in failures.items():
             print(f"{failed}: could not be loaded: {why}", file=sys.stderr)
         return [KindDescription(**kind) for kind in every], ""

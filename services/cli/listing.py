@@ -12,7 +12,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,28 @@ GROUP = "basin.modules"  # entry points of others
 Told = tuple[list[dict[str, Any]], dict[str, str]]  # kinds described, and failures by name
 
 
-def recall(tell: Callable[[], Told]) -> Told:
-    """What `tell` told in an earlier run of the same sources; else what it tells now, which is kept
-    where nothing failed."""
+def recall(tell: Callable[[], Told], fields: Iterable[str]) -> Told:
+    """What `tell` told in an earlier run of the same sources, with these fields of each kind; else
+    what it tells now, which is kept where nothing failed."""
+    fields = set(fields)
     if importlib.metadata.entry_points(group=GROUP):
         return tell()
     place = _folder() / f"kinds-{_digest()}.json"
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(place.read_text()), {}
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        kept = json.loads(place.read_text())
+        if _is_listing(kept, fields):
+            return kept, {}
     every, failures = tell()
     if not failures:
         with contextlib.suppress(OSError):  # a folder that cannot be written keeps nothing
             _keep(place, every)
     return every, failures
+
+
+def _is_listing(kept: Any, fields: set[str]) -> bool:
+    """Whether a file holds what was once kept there."""
+    every = kept if isinstance(kept, list) else []
+    return bool(every) and all(isinstance(one, dict) and set(one) == fields for one in every)
 
 
 def _folder() -> Path:
@@ -48,7 +57,7 @@ def _digest() -> str:
         folders = spec.submodule_search_locations if spec is not None else None
         for folder in folders or ():
             for file in sorted(Path(folder).rglob("*.py")):
-                about = file.stat()
+                about = file.lstat()  # a link may lead nowhere
                 digest.update(f"{file} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 

@@ -1,6 +1,7 @@
 """The client for asyncio: the same calls as `Client`, awaited."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from engine.answer import Answer
+from engine.errors import Cancelled
 from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
@@ -179,16 +181,27 @@ class AsyncEventStream(AsyncIterator[Progress | Result]):
 
     def __init__(self, call: Any, asked: Call[Progress | Result], address: str):
         self._call, self._asked, self._address = call, asked, address
-        self._messages = call.__aiter__()
+        self._messages, self._closed = call.__aiter__(), False
+        weakref.finalize(self, call.cancel)  # whoever lets go of it wants no more
 
     async def __anext__(self) -> Progress | Result:
         try:
             return self._asked.read(await self._messages.__anext__())
         except grpc.RpcError as error:
             raise error_of_call(error, self._address) from None
+        except asyncio.CancelledError:
+            if self._closed:
+                raise Cancelled("the stream was closed") from None
+            self.close()  # the task that reads is cancelled, and the call with it
+            raise
+        except StopAsyncIteration:
+            if self._closed:
+                raise Cancelled("the stream was closed") from None
+            raise
 
     def close(self) -> None:
         """Cancel the call, if it still runs."""
+        self._closed = True
         self._call.cancel()
 
     async def __aenter__(self) -> Self:
@@ -215,6 +228,7 @@ class AsyncSession:
         self._opened = False
         call: Any = stub.StreamSession
         self._call = call(timeout=deadline, metadata=who)
+        weakref.finalize(self, self._call.cancel)  # whoever lets go of it ends the session
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -273,8 +287,12 @@ class AsyncSession:
         await self.close()
 
     async def _open(self) -> Self:
-        if not self._opened:
-            await self.refresh()
+        try:
+            if not self._opened:
+                await self.refresh()
+        except BaseException:  # what did not open holds no place among the open sessions
+            self._call.cancel()
+            raise
         return self
 
     async def _send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:

@@ -5,6 +5,7 @@ exchange, or single calls where a proxy lets no stream through.
 """
 
 import queue
+import weakref
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -28,6 +29,7 @@ class SessionCall(Protocol):
 
     def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse: ...
     def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class Session:
@@ -38,7 +40,11 @@ class Session:
 
     def __init__(self, call: SessionCall, query: Query, limits: Limits):
         self._call, self._turns = call, Turns(query, limits)
-        self._send(self._turns.opening)
+        try:
+            self._send(self._turns.opening)
+        except BaseException:  # what did not open leaves nothing behind
+            call.abandon()
+            raise
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -109,6 +115,7 @@ class StreamCall:
         self._address = address
         requests = iter(self._requests.get, None)
         self._call = stub.StreamSession(requests, timeout=deadline, metadata=who)
+        self._end = weakref.finalize(self, _leave, self._requests, self._call)
 
     def send(self, request: pb.StreamSessionRequest) -> pb.StreamSessionResponse:
         """The response to a request. Raises what ended the stream."""
@@ -122,8 +129,17 @@ class StreamCall:
 
     def close(self) -> None:
         """Let the stream end."""
-        self._requests.put(None)
-        self._call.cancel()
+        self._end()
+
+    def abandon(self) -> None:
+        """Let go of a session that did not open."""
+        self._end()
+
+
+def _leave(requests: "queue.SimpleQueue[pb.StreamSessionRequest | None]", call: Any) -> None:
+    """End the thread that sends requests, and the call."""
+    requests.put(None)
+    call.cancel()
 
 
 class UnaryCalls:
@@ -162,6 +178,9 @@ class UnaryCalls:
             return pb.StreamSessionResponse(session=session)
         except grpc.RpcError as error:
             raise error_of_call(error, self._address) from None
+
+    def abandon(self) -> None:
+        """Let go of a session that did not open: no other call knows of it."""
 
     def close(self) -> None:
         """End the session, if it has not ended by itself."""

@@ -5,13 +5,14 @@ import logging
 import math
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from cachetools import LRUCache
 
 from engine.domain import Domain, Finite, Real, Variable, View
 from engine.energy import Energy, Sum, Summand, Term, named, required
-from engine.errors import BadQuery, Mistake, Mistakes
+from engine.errors import BadQuery, BasinError, Mistake, Mistakes
 from engine.problem import Problem
 from modules.catalogue import Kinds
 from services.query import FiniteSpec, Query, TermSpec, VariableSpec
@@ -37,12 +38,24 @@ class StructureKey(NamedTuple):
     digest: bytes
 
 
+Stamp = tuple[int, int, int] | None  # of a file: its number, size and time; None: it is gone
+
+
+def _stamp(file: Path) -> Stamp:
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
 class Structure(NamedTuple):
     """A query without its evidence and budget, and what was compiled of it."""
 
     variables: dict[str, VariableSpec]
     terms: tuple[TermSpec, ...]
     problem: Problem
+    files: Mapping[Path, Stamp]  # that its terms have read
 
 
 class Compiler:
@@ -67,6 +80,7 @@ class Compiler:
         if known is not None:
             return narrow_problem(known.problem, query, self.limits)
         mistakes: list[BadQuery] = []
+        files = {} if key is None else self._files(query)  # as they stand before they are read
         problem = self._structure(query, mistakes)
         try:
             given = narrow_problem(problem, query, self.limits)
@@ -76,13 +90,25 @@ class Compiler:
             raise _gathered(mistakes, self.limits)
         if key is not None and self.kept and all(s.term.reusable for s in problem.summands):
             with self._lock:
-                self._known[key] = Structure(query.variables, query.terms, problem)
+                self._known[key] = Structure(query.variables, query.terms, problem, files)
         return given
 
     def known(self, key: StructureKey) -> Structure | None:
-        """The structure of a key, where it is kept."""
+        """The structure of a key, where it is kept and the files it was made of are the same."""
         with self._lock:
-            return self._known.get(key)
+            known = self._known.get(key)
+            if known is not None and any(_stamp(f) != was for f, was in known.files.items()):
+                del self._known[key]
+                return None
+            return known
+
+    def _files(self, query: Query) -> dict[Path, Stamp]:
+        """The files that the terms of a query name; none where a term is a mistake."""
+        try:
+            every = [self.catalogue.kind(term.kind).files(term.params) for term in query.terms]
+        except BasinError:
+            return {}
+        return {file: _stamp(file) for files in every for file in files}
 
     def _structure(self, query: Query, mistakes: list[BadQuery]) -> Problem:
         """Variables and terms, without evidence."""

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from engine.answer import Answer, Ended
-from engine.errors import OutOfTime, Overloaded
+from engine.errors import BasinError, OutOfTime, Overloaded
 from services.reasoner.deadline import Deadline, stopped_means_deadline
+from services.remote.lifecycle import wait_until
 from services.settings import Policy
 
 T = TypeVar("T")
@@ -57,7 +58,13 @@ class Workers:
         def timely() -> T:
             if stop():
                 raise OutOfTime("the deadline passed while the call waited for its turn")
-            return work()
+            try:
+                with wait_until(stop.gives_up):
+                    return work()
+            except Exception:
+                raise
+            except BaseException as error:  # such as SystemExit of somebody's term: no end of ours
+                raise BasinError(f"{type(error).__name__}: {error}") from error
 
         try:
             future = self.pool.submit(contextvars.copy_context().run, timely)

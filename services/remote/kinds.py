@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache
@@ -68,6 +69,11 @@ class RemoteKind:
             return kind_from_proto(self.module().kind)
         except ValueError as error:
             raise ModuleFault(self.name, f"its parameters are no JSON: {error}") from None
+
+    def files(self, params: Mapping[str, Any]) -> tuple[Path, ...]:
+        """None of this process: its host reads what they name."""
+        del params
+        return ()
 
     @property
     def about(self) -> str:

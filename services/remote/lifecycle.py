@@ -46,6 +46,19 @@ class Patience:
 
 
 @contextlib.contextmanager
+def wait_until(stop: Callable[[], bool]) -> Iterator[None]:
+    """Hosts are waited for until `stop` says so, also while a query is compiled. Raises OutOfTime
+    for a call that was given up."""
+    before = STOP.set(stop)
+    try:
+        yield
+    except Cancelled:
+        raise OutOfTime("a module did not answer before the deadline") from None
+    finally:
+        STOP.reset(before)
+
+
+@contextlib.contextmanager
 def attend(problem: Problem, patience: Patience) -> Iterator[None]:
     """Hosts are given up where `patience` ends, and their streams end with the block.
 

@@ -6,6 +6,8 @@ import grpc
 
 from engine.errors import BasinError, Cancelled, ModuleFault, ModuleUnavailable, OutOfTime
 from services.remote.channel import Channel
+from services.remote.lifecycle import STOP
+from services.remote.watch import WATCH
 from services.rpc.status import error_of_call
 
 
@@ -29,9 +31,15 @@ class Replica:
 
     def ask(self, method: str, request: Any) -> Any:
         """One unary call. Raises Lost, or what the host says."""
-        seconds = self.channel.policy.exchange_seconds
+        seconds, stop = self.channel.policy.exchange_seconds, STOP.get()
+        call = getattr(self.channel.stub, method).future(request, timeout=seconds)
         try:
-            return getattr(self.channel.stub, method)(request, timeout=seconds)
+            with WATCH.over(call, seconds, stop):
+                return call.result()
+        except grpc.FutureCancelledError:
+            if stop():
+                raise Cancelled(f"{self.kind}: the caller stopped waiting") from None
+            raise self.overdue() from None
         except grpc.RpcError as error:
             raise self.error_of(error) from None
 

@@ -7,6 +7,7 @@ term waits for its host, so that each such call has a thread of its own.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from engine.answer import Answer
@@ -18,7 +19,7 @@ from services.reasoner.deadline import Deadline
 from services.reasoner.reason import Rows, minimizer_for, solve_query, watch_nothing
 from services.reasoner.scheduler import BatchRequest, Scheduler, ThreadTask
 from services.reasoner.workers import Workers, present_answer
-from services.remote.lifecycle import Patience, remotes_of
+from services.remote.lifecycle import Patience, remotes_of, wait_until
 from services.rpc.tenant import tenant_of
 from services.server.progress import Pending, Watch
 from services.server.request_cache import Read, Reader, key_of
@@ -104,12 +105,16 @@ class SolveHandlers:
 
         def ask() -> BatchRequest | ThreadTask:
             if query.ByteSize() > INLINE:
-                return ThreadTask(lambda: placed(self.reader.read(tenant, query)))
+                return ThreadTask(lambda: placed(waited(partial(self.reader.read, tenant, query))))
             key = key_of(tenant, query)
             read = self.reader.again(key, query)
             if read is None:
-                return ThreadTask(lambda: placed(self.reader.fresh(key, query)))
+                return ThreadTask(lambda: placed(waited(partial(self.reader.fresh, key, query))))
             return placed(read)
+
+        def waited(read: Callable[[], Read]) -> Read:
+            with wait_until(stop.gives_up):  # hosts are asked while a query is compiled
+                return read()
 
         def placed(read: Read) -> BatchRequest | ThreadTask:
             options = read_options()

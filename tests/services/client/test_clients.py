@@ -1,6 +1,7 @@
 """Both clients: the same answers, streams that are sent at once and end when left, retries."""
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
@@ -16,12 +17,14 @@ from engine.answer import Status
 from engine.errors import (
     BadQuery,
     BasinError,
+    Cancelled,
     ModuleUnavailable,
     SessionNotFound,
     Unavailable,
     UnknownKind,
 )
 from services.client import AsyncClient, Client
+from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
 from services.rpc.status import metadata_of, to_status
 from services.v1 import reasoner_pb2 as pb
@@ -31,7 +34,7 @@ from services.v1.reasoner_pb2_grpc import (
 )
 from services.wire.events import Result
 from tests.support.paths import ROOT
-from tests.support.serving import Loop, sudoku
+from tests.support.serving import Loop, Process, sudoku
 
 pytestmark = pytest.mark.clock
 
@@ -249,6 +252,65 @@ def test_addresses_and_deadlines_that_are_none_are_told(kind: Any) -> None:
     for deadline in (-1.0, 0.0, float("nan"), float("inf")):
         with pytest.raises(BadQuery, match="deadline: .* give seconds above 0"):
             kind("127.0.0.1:1", deadline=deadline)
+
+
+BAD = {
+    "variables": {"x": {"values": [0, 1]}},
+    "terms": [{"kind": "discrete.nothing", "scope": ["x"]}],
+}
+
+
+def test_what_did_not_open_or_was_let_go_holds_no_place(
+    loop: Loop, remote: RemoteKinds, started: Callable[..., Process]
+) -> None:
+    process = started("serve", "--listen", "127.0.0.1:0", "--set", "limits.sessions=3")
+    good = sudoku()
+
+    async def attempt() -> None:
+        async with AsyncClient(process.address) as client:
+            for _ in range(8):
+                with pytest.raises(UnknownKind):
+                    await client.session(BAD)
+            for _ in range(8):
+                session = await client.session(good)
+                del session
+                gc.collect()
+                await asyncio.sleep(0.05)
+            async with client.session(good) as session:
+                assert (await session.answer()).status is Status.OPTIMAL
+
+    loop.do(attempt())
+    threads = threading.active_count()
+    with Client(process.address) as client:
+        for _ in range(8):
+            with pytest.raises(UnknownKind):
+                client.session(BAD)
+        for _ in range(8):
+            client.session(good)
+            gc.collect()
+            time.sleep(0.05)
+        with client.session(good) as session:
+            assert session.answer().status is Status.OPTIMAL
+    assert soon(lambda: threading.active_count() <= threads + 2), threading.enumerate()
+
+
+def test_an_async_stream_let_go_or_closed(loop: Loop, watched: Any) -> None:
+    made, address = watched()
+
+    async def leave() -> None:
+        async with AsyncClient(address) as client:
+            events = client.stream(sudoku())
+            await asyncio.to_thread(soon, lambda: made.asked == 1)
+            del events
+            gc.collect()
+            await asyncio.to_thread(made.left.wait, 5)
+            assert made.left.is_set()
+            closed = client.stream(sudoku())
+            closed.close()
+            with pytest.raises(Cancelled):
+                await anext(closed)
+
+    loop.do(leave())
 
 
 def test_clients_load_no_torch() -> None:
