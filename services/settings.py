@@ -41,6 +41,9 @@ class Settings(BaseModel):
         return self.model_dump(mode="json")
 
 
+Named = Annotated[str, Field(min_length=1)]
+
+
 class Limits(Settings):
     """What callers may ask at most; the defaults suit a service on one machine."""
 
@@ -154,7 +157,7 @@ class ServerSettings(ProcessSettings):
 
     listen: str = Field("127.0.0.1:7777", description="HOST:PORT; port 0 takes a free one")
     modules: list[str] | None = Field(None, description="groups of kinds to offer; without it, all")
-    remote: dict[str, list[str]] = Field(
+    remote: dict[Named, Annotated[list[Named], Field(min_length=1)]] = Field(
         {}, description="kinds that other processes host: the addresses of the replicas of each"
     )
     policy: Policy = POLICY
