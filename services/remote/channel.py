@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import grpc
+from google.protobuf.message_factory import GetMessageClass
+from grpc.experimental import ChannelOptions
 
 from services.rpc.channel import client_options
 from services.settings import Limits, RemotePolicy
 from services.transport.base import Stream
-from services.v1 import module_pb2_grpc as rpc
+from services.v1 import module_pb2
 
 SERVICE = "basin.v1.ModuleService"
 _CONFIG = json.dumps(
@@ -33,6 +35,7 @@ class Channel:
             options=[
                 *client_options(limits),
                 ("grpc.service_config", _CONFIG),
+                (ChannelOptions.SingleThreadedUnaryStream, 1),
                 # how long it waits to connect anew is no business of another catalogue's
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 100),
@@ -40,7 +43,17 @@ class Channel:
                 ("grpc.min_reconnect_backoff_ms", patience),  # what connecting may take
             ],
         )
-        self.stub = rpc.ModuleServiceStub(self._channel)
+        # calls of one answer, by name: read as streams of one message in the thread that asks,
+        # since such a call can be cancelled from another, and takes little longer than a blocking one
+        self.unary: dict[str, Any] = {
+            method.name: self._channel.unary_stream(
+                f"/{SERVICE}/{method.name}",
+                request_serializer=GetMessageClass(method.input_type).SerializeToString,
+                response_deserializer=GetMessageClass(method.output_type).FromString,
+            )
+            for method in module_pb2.DESCRIPTOR.services_by_name["ModuleService"].methods
+            if not method.client_streaming
+        }
         # bytes both ways: `frames` reads and writes them
         self.evaluate: Any = self._channel.stream_stream(f"/{SERVICE}/Evaluate")
 

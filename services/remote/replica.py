@@ -1,5 +1,6 @@
 """One process that hosts a kind: what it is asked, and what its errors mean."""
 
+from collections.abc import Callable
 from typing import Any, Optional
 
 import grpc
@@ -30,18 +31,29 @@ class Replica:
         self.address = channel.address
 
     def ask(self, method: str, request: Any) -> Any:
-        """One unary call. Raises Lost, or what the host says."""
-        seconds, stop = self.channel.policy.exchange_seconds, STOP.get()
-        call = getattr(self.channel.stub, method).future(request, timeout=seconds)
+        """One unary call. Raises Lost, Cancelled, or what the host says."""
+        seconds = self.channel.policy.exchange_seconds
+        return self.next_of(self.channel.unary[method](request, timeout=seconds))
+
+    def next_of(self, call: Any) -> Any:
+        """The next message of a call, waited for as long as anybody wants it. Raises Lost,
+        Cancelled, or what the host says; StopIteration where there is none."""
+        seconds, stop = self.patience()
         try:
             with WATCH.over(call, seconds, stop):
-                return call.result()
-        except grpc.FutureCancelledError:
-            if stop():
-                raise Cancelled(f"{self.kind}: the caller stopped waiting") from None
-            raise self.overdue() from None
+                return next(call)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.CANCELLED and stop():
+                raise self.unwanted() from None
             raise self.error_of(error) from None
+
+    def patience(self) -> tuple[float, Callable[[], bool]]:
+        """Seconds until an answer is overdue, and whether nobody wants it any more."""
+        return self.channel.policy.exchange_seconds, STOP.get()
+
+    def unwanted(self) -> Cancelled:
+        """The exception of an answer that nobody waits for."""
+        return Cancelled(f"stopped while module {self.kind} computed")
 
     def error_of(self, call: Any) -> BasinError | Lost:
         """The exception of a failed call."""
