@@ -44,54 +44,39 @@ File = Annotated[str, Confined(), Field(json_schema_extra={"format": "file"})]
 @functools.cache
 def names_files(model: type[BaseModel]) -> bool:
     """Whether a field of a model, at any depth, names a file."""
-    return bool([*_marked(model, ())])
-
-
-def _marked(kind: Any, inside: tuple[Any, ...]) -> Iterator[Any]:
-    if kind in inside:
-        return
-    if get_origin(kind) is Annotated:
-        yield from (mark for mark in get_args(kind)[1:] if isinstance(mark, Confined))
-    if alias := getattr(kind, "__value__", None):
-        yield from _marked(alias, (*inside, kind))
-    for argument in get_args(kind):
-        yield from _marked(argument, inside)
-    if isinstance(kind, type) and not get_args(kind) and _made_of_fields(kind):
-        for _, field in _fields(kind):
-            yield from _marked(field, (*inside, kind))
+    return any(True for _ in _named(model, "", ()))
 
 
 def loose_files(model: type[BaseModel]) -> list[str]:
     """The fields of a model, by their paths, that name a file and are not `Confined`: paths of any
     sort at any depth, and a text that is called `weights`."""
-    return list(dict.fromkeys(_loose(model, "", ())))
+    every = _named(model, "", ())
+    return list(dict.fromkeys(path for path, confined in every if not confined))
 
 
-def _loose(kind: Any, path: str, inside: tuple[Any, ...]) -> Iterator[str]:
+def _named(kind: Any, path: str, inside: tuple[Any, ...]) -> Iterator[tuple[str, bool]]:
+    """What names a file in a type, by its path, and whether it is `Confined`."""
     if kind in inside:  # a type that is made of itself
         return
     if get_origin(kind) is Annotated:
         bare, *marks = get_args(kind)
-        if not any(isinstance(mark, Confined) for mark in marks):
-            yield from _loose(bare, path, inside)
+        if any(isinstance(mark, Confined) for mark in marks):
+            yield path, True
+        else:
+            yield from _named(bare, path, inside)
     elif alias := getattr(kind, "__value__", None):
-        yield from _loose(alias, path, (*inside, kind))
+        yield from _named(alias, path, (*inside, kind))
     elif get_args(kind):
         for argument in get_args(kind):
-            yield from _loose(argument, path, inside)
-    elif (
-        isinstance(kind, type)
-        and issubclass(kind, PurePath)
-        or kind is str
-        and path.rpartition(".")[2] == "weights"
-    ):
-        yield path
+            yield from _named(argument, path, inside)
+    elif _is_file(kind, path):
+        yield path, False
     elif isinstance(kind, type) and _made_of_fields(kind):
         for name, field in _fields(kind):
-            yield from _loose(field, f"{path}.{name}" if path else name, (*inside, kind))
+            yield from _named(field, f"{path}.{name}" if path else name, (*inside, kind))
 
 
-def _names_file(kind: Any, path: str) -> bool:
+def _is_file(kind: Any, path: str) -> bool:
     if isinstance(kind, type) and issubclass(kind, PurePath):
         return True
     return kind is str and path.rpartition(".")[2] == "weights"
