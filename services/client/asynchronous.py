@@ -18,22 +18,17 @@ from services.client.calls import (
     AskedOptions,
     AskedQuery,
     Call,
-    Calls,
     Metadata,
     check_deadline,
     differing,
-    how,
 )
+from services.client.connection import Connection
 from services.client.turns import AskedChange, Turns, ended
 from services.query import Options, Query, TermSpec
 from services.query.kind import KindDescription
-from services.rpc.address import check_target
-from services.rpc.channel import client_options
 from services.rpc.status import error_of_call, not_reached
-from services.rpc.tenant import TENANT_KEY, check_tenant
-from services.settings import DEFAULT, Limits
+from services.settings import Limits
 from services.v1 import session_pb2 as pb
-from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
 from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.events import Progress, Result
 from services.wire.info import ServiceInfo
@@ -41,26 +36,9 @@ from services.wire.info import ServiceInfo
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(Connection):
     """Asks a service from one event loop; parameters and exceptions as of `Client`. An async
     context manager closes it."""
-
-    def __init__(
-        self,
-        address: str,
-        limits: Limits = DEFAULT,
-        *,
-        tenant: str = "",
-        deadline: float | None = None,
-    ):
-        check_target(address)
-        check_deadline(deadline)
-        self.address, self.limits, self.deadline = address, limits, deadline
-        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
-        self._channel = grpc.aio.insecure_channel(address, options=client_options(limits))
-        self._stub = ReasonerServiceStub(self._channel)
-        self._sessions = SessionServiceStub(self._channel)
-        self._calls = Calls(limits)
 
     async def solve(
         self, query: AskedQuery, options: AskedOptions = None, *, deadline: float | None = None
@@ -80,7 +58,7 @@ class AsyncClient:
         """Progress while it searches, then each row's result; sent at once, and cancelled when its
         `async with` block is left. Raises BadQuery for `score` and `explain`."""
         asked = self._calls.stream(query, options, interval, partial_values)
-        return AsyncEventStream(self._begin(asked, deadline), asked, self.address)
+        return AsyncEventStream(self._begin(asked, self._due(asked, deadline)), asked, self.address)
 
     async def score(self, query: AskedQuery, *, deadline: float | None = None) -> list[Answer]:
         """Energy, findings and bound of the values in the evidence, without a search."""
@@ -160,15 +138,14 @@ class AsyncClient:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    def _begin(self, asked: Call[Any], deadline: float | None) -> Any:
-        return getattr(self._stub, asked.method)(
-            asked.request, **how(asked, deadline, self.deadline, self._who)
-        )
+    def _connect(self, address: str, options: list[tuple[str, Any]]) -> Any:
+        return grpc.aio.insecure_channel(address, options=options)
 
     async def _ask(self, asked: Call[T], deadline: float | None) -> T:
+        due = self._due(asked, deadline)
         for pause in (*PAUSES, None):
             try:
-                return asked.read(await self._begin(asked, deadline))
+                return asked.read(await self._begin(asked, due))
             except grpc.RpcError as error:
                 if pause is None or not not_reached(error):
                     raise error_of_call(error, self.address) from None

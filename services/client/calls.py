@@ -172,15 +172,6 @@ def differing(names: Sequence[str]) -> dict[str, Any]:
     return {"explain": True, "differ": tuple(names)}
 
 
-def how(
-    asked: Call[Any], deadline: float | None, usual: float | None, who: Metadata
-) -> Mapping[str, Any]:
-    """With which deadline and metadata a call is made."""
-    check_deadline(deadline)
-    given = usual if deadline is None else deadline
-    return {"timeout": asked.seconds if given is None else given, "metadata": who}
-
-
 def check_deadline(deadline: float | None) -> None:
     """Raises BadQuery unless it is None, or seconds above 0."""
     if deadline is not None and not 0 < deadline < math.inf:

@@ -15,28 +15,19 @@ from services.client.calls import (
     AskedOptions,
     AskedQuery,
     Call,
-    Calls,
-    Metadata,
-    check_deadline,
     differing,
-    how,
 )
+from services.client.connection import Connection
 from services.client.session import Session, StreamCall, UnaryCalls
 from services.client.stream import EventStream
 from services.query.kind import KindDescription
-from services.rpc.address import check_target
-from services.rpc.channel import client_options
 from services.rpc.status import error_of_call, not_reached
-from services.rpc.tenant import TENANT_KEY, check_tenant
-from services.settings import DEFAULT, Limits
-from services.v1.reasoner_pb2_grpc import ReasonerServiceStub
-from services.v1.session_pb2_grpc import SessionServiceStub
 from services.wire.info import ServiceInfo
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(Connection):
     """Asks a service; `AsyncClient` is its twin for asyncio.
 
     `deadline` is in seconds, of each call that sets none of its own (None: ten minutes, or the
@@ -45,23 +36,6 @@ class Client:
     who asks; nothing is shared between tenants. May be used by several threads; a context manager
     closes it.
     """
-
-    def __init__(
-        self,
-        address: str,
-        limits: Limits = DEFAULT,
-        *,
-        tenant: str = "",
-        deadline: float | None = None,
-    ):
-        check_target(address)
-        check_deadline(deadline)
-        self.address, self.limits, self.deadline = address, limits, deadline
-        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
-        self._channel = grpc.insecure_channel(address, options=client_options(limits))
-        self._stub = ReasonerServiceStub(self._channel)
-        self._sessions = SessionServiceStub(self._channel)
-        self._calls = Calls(limits)
 
     def solve(
         self, query: AskedQuery, options: AskedOptions = None, *, deadline: float | None = None
@@ -81,7 +55,7 @@ class Client:
         """Progress while it searches, then each row's result; sent at once, and cancelled when it
         is left. Raises BadQuery for `score` and `explain`, which no stream answers."""
         asked = self._calls.stream(query, options, interval, partial_values)
-        return EventStream(self._begin(asked, deadline), asked, self.address)
+        return EventStream(self._begin(asked, self._due(asked, deadline)), asked, self.address)
 
     def score(self, query: AskedQuery, *, deadline: float | None = None) -> list[Answer]:
         """Energy, findings and bound of the values in the evidence, without a search."""
@@ -169,15 +143,14 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _begin(self, asked: Call[Any], deadline: float | None) -> Any:
-        return getattr(self._stub, asked.method)(
-            asked.request, **how(asked, deadline, self.deadline, self._who)
-        )
+    def _connect(self, address: str, options: list[tuple[str, Any]]) -> Any:
+        return grpc.insecure_channel(address, options=options)
 
     def _ask(self, asked: Call[T], deadline: float | None) -> T:
+        due = self._due(asked, deadline)
         for pause in (*PAUSES, None):
             try:
-                return asked.read(self._begin(asked, deadline))
+                return asked.read(self._begin(asked, due))
             except grpc.RpcError as error:
                 if pause is None or not not_reached(error):
                     raise error_of_call(error, self.address) from None

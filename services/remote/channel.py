@@ -44,7 +44,7 @@ class Channel:
             ],
         )
         # calls of one answer, by name: read as streams of one message in the thread that asks,
-        # since such a call can be cancelled from another, and takes little longer than a blocking one
+        # since such a call can be cancelled from another, and is hardly slower than a blocking one
         self.unary: dict[str, Any] = {
             method.name: self._channel.unary_stream(
                 f"/{SERVICE}/{method.name}",

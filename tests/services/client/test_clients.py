@@ -19,6 +19,7 @@ from engine.errors import (
     BasinError,
     Cancelled,
     ModuleUnavailable,
+    OutOfTime,
     SessionNotFound,
     Unavailable,
     UnknownKind,
@@ -127,9 +128,11 @@ class Watched(ReasonerServiceServicer):
     def __init__(self, refused: int = 0, error: BasinError | None = None):
         self.refused, self.asked, self.left = refused, 0, threading.Event()
         self.error = error  # that the service tells
+        self.slow = 0.0  # seconds
 
     def ListKinds(self, request, context):
         self.asked += 1
+        time.sleep(self.slow)
         if self.error is not None:
             status = to_status(self.error)
             context.set_trailing_metadata(metadata_of(status))
@@ -211,6 +214,24 @@ def test_a_service_that_is_away_for_a_moment_is_asked_again(watched: Any, refuse
             with pytest.raises(Unavailable):
                 client.kinds()
             assert made.asked == 4
+
+
+def test_a_deadline_holds_however_often_a_call_is_sent(loop: Loop, watched: Any) -> None:
+    made, address = watched(100)
+    made.slow = 0.4
+    began = time.monotonic()
+    with Client(address) as client, pytest.raises((Unavailable, OutOfTime)):
+        client.kinds(deadline=0.7)
+    assert time.monotonic() - began < 1.2 and made.asked == 2
+
+    async def ask() -> None:
+        async with AsyncClient(address) as client:
+            with pytest.raises((Unavailable, OutOfTime)):
+                await client.kinds(deadline=0.7)
+
+    began = time.monotonic()
+    loop.do(ask())
+    assert time.monotonic() - began < 1.2 and made.asked == 4
 
 
 def test_what_a_service_says_is_not_asked_again(loop: Loop, watched: Any) -> None:

@@ -98,7 +98,7 @@ def _score(client: Client, query: Any) -> Any:
 def _stream(client: Client, query: Any) -> Any:
     request = reasoner_pb2.SolveStreamRequest(query=_message(query))
     asked = Call("SolveStream", request, lambda message: message)
-    return list(EventStream(client._begin(asked, None), asked, client.address))
+    return list(EventStream(client._begin(asked, client._due(asked, None)), asked, client.address))
 
 
 def test_bytes_that_are_no_message(service: Service) -> None:
