@@ -24,7 +24,6 @@ from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, re
 
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
-_COST = {"type": ["number", "null"]}
 
 
 class Parameters(Strict):

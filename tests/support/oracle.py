@@ -85,10 +85,6 @@ class Judge:
             return True, None, found
         return True, cost, found
 
-    def other_than(self, found: Mapping[tuple[str, int], Any]) -> None:
-        """Rules these values out."""
-        self.model.add_bool_or([~self.at(site, value) for site, value in found.items()])
-
     def _sites(self, term: Mapping[str, Any]) -> list[tuple[str, int]]:
         return [key for name in term["scope"] for key in self.literal if key[0] == name]
 

@@ -4,7 +4,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.fuzz.landscape import Landscape, places_of
@@ -563,8 +563,3 @@ def _number(text: str) -> float | int | None:
     except ValueError:
         return None
     return int(value) if value.is_integer() else value
-
-
-def with_rows(case: Case, rows: Sequence[Mapping[str, Any]]) -> Case:
-    """The same case under other evidence."""
-    return replace(case, rows=[dict(row) for row in rows])
