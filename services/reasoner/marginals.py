@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engine.answer import Flag
+from engine.answer import Flag, Place
 from engine.domain import Domain, Finite
 from engine.energy import Term, scope_domains
 from engine.errors import Mistake, TooLarge
@@ -52,63 +52,53 @@ def marginals_query(
     found: list[list[TermChances]] = [[] for _ in range(problem.rows)]
     late: set[int] = set()
     with attend(problem, Patience(stop)):
-        asked = [
-            (place, summand.label, summand.term)
-            for place, summand in enumerate(problem.summands)
-            if _offers(summand.term)
-        ]
-        _check_size(problem, query.evidence, [term for _, _, term in asked], limits)
-        for place, label, term in asked:
+        asked = []
+        for place, summand in enumerate(problem.summands):
+            if type(summand.term).marginals is Term.marginals:
+                continue
+            sites = _sites(summand.term)
+            if len({(site.variable, site.flat) for site in sites}) == len(sites):  # each once
+                every = [_open(evidence, summand.term, sites) for evidence in query.evidence]
+                asked.append((place, summand.label, summand.term, every))
+        _check_size(problem, [sites for *_, every in asked for sites in every], limits)
+        for place, label, term, every in asked:
             for rows in _bunches(_states(problem, term)):
                 if not budget.lasts(problem.rows, 0.0):
                     late.update(rows)
                     continue
-                told = _ask(problem, query.evidence, term, rows)
-                for row, sites in zip(rows, told, strict=False):
-                    found[row].append(TermChances(label, place, sites))
+                told = _ask(problem, term, rows, [every[row] for row in rows])
+                for row, chances in zip(rows, told, strict=False):
+                    found[row].append(TermChances(label, place, chances))
     flag = Flag.CANCELLED if stop() else Flag.DEADLINE
     return [
         Marginals(tuple(terms), (flag,) if row in late else ()) for row, terms in enumerate(found)
     ]
 
 
-def _offers(term: Term) -> bool:
-    """Whether it may offer chances, of sites that each stand once in its scope."""
-    sites = [(site.variable, site.flat) for site in _sites(term)]
-    return type(term).marginals is not Term.marginals and len(set(sites)) == len(sites)
-
-
-def _sites(term: Term) -> Iterator[_Site]:
+def _sites(term: Term) -> list[_Site]:
     """The sites of the scope of a term, in its order."""
-    for entry, view in enumerate(term.scope):
-        shape = view.variable.domain.shape
-        for within, flat in enumerate(view.places.reshape(-1).tolist()):
-            place, left = [], flat
-            for size in reversed(shape):
-                left, at = divmod(left, size)
-                place.append(at)
-            yield _Site(entry, within, view.variable.name, flat, tuple(reversed(place)))
+    return [
+        _Site(entry, within, name, flat, Place.at(name, shape, flat, None).site)
+        for entry, view in enumerate(term.scope)
+        for name, shape in [(view.variable.name, view.variable.domain.shape)]
+        for within, flat in enumerate(view.places.reshape(-1).tolist())
+    ]
 
 
-def _open(evidence: Evidence, term: Term) -> list[_Site]:
+def _open(evidence: Evidence, term: Term, sites: Sequence[_Site]) -> list[_Site]:
     """The sites of a term that the evidence of a row does not give."""
     given = {
         name: flatten(evidence[name], variable.domain.shape)
         for name, variable in ((v.variable.name, v.variable) for v in term.scope)
         if evidence.get(name) is not None
     }
-    return [s for s in _sites(term) if s.variable not in given or given[s.variable][s.flat] is None]
+    return [s for s in sites if s.variable not in given or given[s.variable][s.flat] is None]
 
 
-def _check_size(
-    problem: Problem, every: Sequence[Evidence], terms: Sequence[Term], limits: Limits
-) -> None:
+def _check_size(problem: Problem, every: Sequence[Sequence[_Site]], limits: Limits) -> None:
     """Raises TooLarge where more chances are asked for than a query may have sites."""
-    total = 0
-    for term in terms:
-        for evidence in every:
-            domains = (problem.domains[site.variable] for site in _open(evidence, term))
-            total += sum(d.event[-1] for d in domains if isinstance(d, Finite))
+    domains = (problem.domains[site.variable] for sites in every for site in sites)
+    total = sum(d.event[-1] for d in domains if isinstance(d, Finite))
     if total > limits.sites:
         said = f"{total} chances of all rows together"
         raise TooLarge(Mistake("evidence", said, f"the limit is {limits.sites}"))
@@ -145,7 +135,7 @@ def _bunches(states: Sequence[float]) -> Iterator[list[int]]:
 
 @torch.no_grad()
 def _ask(
-    problem: Problem, every: Sequence[Evidence], term: Term, rows: Sequence[int]
+    problem: Problem, term: Term, rows: Sequence[int], every: Sequence[Sequence[_Site]]
 ) -> list[tuple[SiteChances, ...]]:
     """What a term says of the open sites of some rows; nothing where it offers nothing here."""
     domains = _domains(problem.select(rows), term)
@@ -154,9 +144,9 @@ def _ask(
         return []
     flat = [p.reshape(len(rows), -1, p.shape[-1]) for p in found]
     told = []
-    for k, row in enumerate(rows):
+    for k, open_sites in enumerate(every):
         sites = []
-        for site in _open(every[row], term):
+        for site in open_sites:
             domain = domains[site.entry]
             assert isinstance(domain, Finite)
             chances = tuple(flat[site.entry][k, site.within].tolist())
