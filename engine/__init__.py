@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.answer import Answer, Finding, Flag, Status
-    from engine.domain import Domain, Finite, Real, State, Variable, View
+    from engine.domain import Domain, Finite, Given, Input, Real, State, Told, Variable, View
     from engine.energy import Energy, Term, named, required, soft_min
     from engine.errors import BadQuery, BasinError, Mistake
     from engine.factors import Factors
@@ -37,6 +37,8 @@ __all__ = [
     "Finding",
     "Finite",
     "Flag",
+    "Given",
+    "Input",
     "Minimizer",
     "Mistake",
     "Problem",
@@ -47,6 +49,7 @@ __all__ = [
     "Status",
     "Stream",
     "Term",
+    "Told",
     "Variable",
     "View",
     "answers",

@@ -1,6 +1,6 @@
 """Variables, and views of some of their sites."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.domain.base import Domain
 from engine.domain.finite import Finite
 from engine.domain.real import Real
+from engine.domain.told import Given, Told
 from engine.errors import BadQuery, Mistake
 from engine.plain import nest
 
@@ -30,6 +31,25 @@ class Variable:
         """All sites of the variable."""
         shape = self.domain.shape
         return View(self, np.arange(self.domain.sites).reshape(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Variable):
+    """A named array that a query is told and never asks for: a picture, a text, node features.
+
+    Its domain says what it may be told; `Real` and `Finite` say the same in the words of a
+    variable.
+    """
+
+    def __post_init__(self):
+        domain = self.domain
+        if isinstance(domain, Finite):
+            told = Told(domain.shape, values=domain.values)
+        elif isinstance(domain, Real):
+            told = Told(domain.shape, float(domain.low.min()), float(domain.high.max()))
+        else:
+            return
+        object.__setattr__(self, "domain", told)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +85,8 @@ class View:
         """The domain of these sites only, with the rows of `domain`."""
         if self.whole:
             return domain
+        if isinstance(domain, Told):
+            return self._told(domain)
         flat = torch.as_tensor(self.places.reshape(-1), dtype=torch.long)
         if isinstance(domain, Finite):
             allowed = domain.allowed.reshape(domain.rows, domain.sites, -1)[:, flat]
@@ -77,6 +99,24 @@ class View:
             for e in (domain.low, domain.high)
         )
         return Real(self.shape, low.reshape(-1, *self.shape), high.reshape(-1, *self.shape))
+
+    def _told(self, domain: Told) -> Told:
+        seen = self.given(Given(domain.tensor, domain.present))
+        return replace(domain, shape=self.shape, tensor=seen.values, present=seen.present)
+
+    def given(self, told: Given) -> Given:
+        """These sites of an input, and which entries of their first axis are there as a whole."""
+        if self.whole:
+            return told
+        size = max(1, self.variable.domain.sites // max(1, told.present.shape[-1]))
+        first = torch.as_tensor(self.places.reshape(-1) // size, dtype=torch.long)
+        there = told.present[:, first].reshape(-1, self.shape[0] if self.shape else 1, self._rest)
+        return Given(self.tensor(told.values), there.all(-1))
+
+    @property
+    def _rest(self) -> int:
+        """Sites of one entry along the first axis."""
+        return max(1, self.places.size // (self.shape[0] if self.shape and self.shape[0] else 1))
 
     def tensor(self, x: Tensor) -> Tensor:
         """These sites of a state tensor. (B, *event) -> (B, *shape[, k])"""
@@ -99,6 +139,8 @@ class View:
         """These sites of a person's value (nested lists)."""
         if self.whole:
             return value
+        if isinstance(value, Given):
+            return self._plain_given(value)
         found = []
         for place in self._places:
             entry = value
@@ -106,6 +148,14 @@ class View:
                 entry = entry[k]
             found.append(entry)
         return nest(found, self.shape)
+
+    def _plain_given(self, told: Given) -> Given:
+        present = torch.as_tensor(told.present)[None]
+        named = isinstance(told.values, list)
+        values = np.array(told.values, dtype=object) if named else told.values
+        seen = values.reshape(-1)[self.places]
+        there = self.given(Given(torch.zeros(1, *self.variable.domain.shape), present)).present[0]
+        return Given(seen.tolist() if named else seen, there.numpy())
 
     @cached_property
     def _places(self) -> list[tuple[int, ...]]:
