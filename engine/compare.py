@@ -72,7 +72,7 @@ def slack(problem: Problem, x: State) -> Tensor:
     """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
     out = torch.full((problem.rows,), problem.explicit.slack, dtype=torch.float64)
     rest = opaque_cost(problem)
-    return out if rest is None else out + opaque_slack(rest(x).cpu())
+    return out if rest is None else out + opaque_slack(rest(problem.whole(x)).cpu())
 
 
 def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:
@@ -91,8 +91,9 @@ def verdicts(rules: Sequence[Summand], plain: Sequence[Mapping[str, Any]]) -> li
     say, and none fails."""
     out: list[bool | None] = [True] * len(plain)
     for summand in rules:
-        values = [plain_scope(summand.term, dict(one)) for one in plain]
-        for k, holds in enumerate(summand.term.verdicts(values)):
+        asked = [k for k, one in enumerate(plain) if summand.term.speaks(one)]
+        values = [plain_scope(summand.term, plain[k]) for k in asked]
+        for k, holds in zip(asked, summand.term.verdicts(values), strict=True):
             if holds is False or (holds is None and out[k]):
                 out[k] = holds
     return out

@@ -13,7 +13,8 @@ import torch
 from engine.answer import SAID, Alternative, Answer, Ended, Finding, Flag, Status, TermEnergy
 from engine.compare import opaque_cost, opaque_gap
 from engine.domain import Real, State
-from engine.energy import Choice, Summand, Term, plain_scope, scope_domains
+from engine.energy import Choice, Summand, Term, plain_scope
+from engine.energy import judge as judge_term
 from engine.factors.explicit import FORBIDDEN
 from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
@@ -31,9 +32,16 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     `holds` decides, apart from the arithmetic of the search: nothing is called right that was not
     checked.
     """
-    if problem.apart:
-        each = ((problem.select([row]), solution.select([row])) for row in range(problem.rows))
-        return [answer for one, summand in each for answer in verify(one, summand)]
+    if problem.lifted is not None:  # what was computed is judged, too
+        report = replace(solution.report, x=problem.filled(solution.report.x))
+        return verify(problem.unreduced, replace(solution, report=report))
+    groups = problem.groups
+    if len(groups) > 1:
+        found: dict[int, Answer] = {}
+        for rows in groups:
+            own = verify(problem.select(rows), solution.select(rows))
+            found |= zip(rows, own, strict=True)
+        return [found[row] for row in range(problem.rows)]
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
@@ -59,7 +67,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
         checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
         spent["ended"] = ended_of(answer.status, solution.ended(row))
-        more = {"flags": flags, "alternatives": judge.alternatives(others), **spent}
+        more = {"flags": flags, "alternatives": judge.alternatives(others, row), **spent}
         answers.append(replace(answer, **more))
     return answers
 
@@ -90,13 +98,22 @@ def said_of(problem: Problem, answer: Answer) -> Said:
 
 
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
-    """Energy, findings and status of complete plain values, without any search."""
+    """Energy, findings and status of complete plain values, without any search; the inputs are told
+    in each row beside the variables."""
+    if problem.inputs:
+        told = [{n: row[n] for n in problem.told if n in row} for row in values]
+        each = [problem.given(**own) if own else problem for own in told]
+        return [_scored(given, [row])[0] for given, row in zip(each, values, strict=True)]
+    return _scored(problem, values)
+
+
+def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
     x = {
         v.name: torch.stack([v.domain.encode(row[v.name]) for row in values])
         for v in problem.variables
     }
     judge = _Judge(problem)
-    outside = abstaining(problem.given_rows(values), x)
+    outside = abstaining(problem if problem.inputs else problem.given_rows(values), x)
     answers = []
     plains = problem.plain(x)  # 3 given for a real is 3.0
     for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
@@ -114,10 +131,11 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
         term = summand.term
         if type(term).accepts is Term.accepts:
             continue
-        domains = scope_domains(term, {n: problem.domain(n) for n in problem.domains})
-        accepted = term.accepts(domains, term.views(x))
+        state = problem.whole(x)
+        accepted = term.accepts(problem.scope(term), term.views(state))
         if accepted is not None:
-            out |= ~accepted.cpu()
+            there = term.there(state)
+            out |= ~accepted.cpu() if there is None else there.cpu() & ~accepted.cpu()
     return out.tolist()
 
 
@@ -170,7 +188,7 @@ class _Judge:
         hidden = {}
         for k in explicit.hidden:
             summand, _ = self.named[k]
-            energy = energies[k] if k in energies else summand.term(x).double()
+            energy = energies[k] if k in energies else summand.term(self.problem.whole(x)).double()
             own, whole = explicit.counted(k, summand.weight or 1.0, energy.cpu().numpy())
             hidden[k] = [n if w else None for n, w in zip(own.tolist(), whole.tolist())]
         return [
@@ -246,14 +264,14 @@ class _Judge:
     def _said(self, x: State, count: int) -> tuple[list[list[float]], dict[int, torch.Tensor]]:
         """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
         the energies without weight (count,) of those that were asked, by their place."""
-        columns, energies = [], {}
+        columns, energies, whole = [], {}, self.problem.whole(x)
         for k, (summand, _) in enumerate(self.named):
             if summand.weight is None:
                 columns.append([0.0] * count)
             elif summand in self.said:
                 columns.append([self.said[summand][1]] * count)
             else:
-                energies[k] = summand.term(x).double()
+                energies[k] = summand.term(whole).double()
                 columns.append((summand.weight * energies[k]).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
         return rows, energies
@@ -262,7 +280,7 @@ class _Judge:
         self, plain: dict[str, Any], shares: Shares, bound: float, unique: int, row: int
     ) -> Answer:
         """The answer that the values of one row make, with what is proved of them."""
-        status, energy, findings = self.grade(plain, shares, bound)
+        status, energy, findings = self.grade(plain, shares, bound, row)
         checked = status in (Status.OPTIMAL, Status.SATISFIED)
         known = bound if math.isfinite(bound) and shares.sound else None
         if known is not None and energy is not None and status is not Status.UNSATISFIED:
@@ -280,29 +298,31 @@ class _Judge:
         real = (d for d in self.problem.domains.values() if isinstance(d, Real))
         return any(bool((d.low < d.high)[row if d.rows > 1 else 0].any()) for d in real)
 
-    def findings(self, plain: dict[str, Any]) -> tuple[Finding, ...]:
-        """What every term says of plain values."""
+    def findings(self, plain: dict[str, Any], row: int = 0) -> tuple[Finding, ...]:
+        """What every term says of plain values, beside what the row was told."""
+        if self.problem.inputs:
+            plain = plain | self.problem.told_plain(row)
         return tuple(self._finding(summand, name, plain) for summand, name in self.named)
 
     def _finding(self, summand: Summand, name: str, plain: dict[str, Any]) -> Finding:
         if summand in self.said:
             finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
-        values = plain_scope(summand.term, plain)
-        verdict = summand.term.holds(*values)
+        verdict = judge_term(summand.term, plain)
         if verdict is not False:
             if (name, verdict) not in self.fine:
                 self.fine[name, verdict] = Finding(name, verdict, summand.required)
             return self.fine[name, verdict]
+        values = plain_scope(summand.term, plain)
         said = summand.term.explain(*values)
         more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
         return Finding(name, False, summand.required, "; ".join(said[:SAID]) + more)
 
     def grade(
-        self, plain: dict[str, Any], shares: Shares, bound: float
+        self, plain: dict[str, Any], shares: Shares, bound: float, row: int = 0
     ) -> tuple[Status, float | None, tuple[Finding, ...]]:
         """What these values are worth, and what may be claimed of them."""
-        findings = self.findings(plain)
+        findings = self.findings(plain, row)
         energy = shares.energy
         finite = math.isfinite(energy)
         if not finite or any(f.required and not f.holds for f in findings):
@@ -324,12 +344,13 @@ class _Judge:
             for (_, name), share in zip(self.named, shares, strict=True)
         )
 
-    def alternatives(self, states: Sequence[State]) -> tuple[Alternative, ...]:
+    def alternatives(self, states: Sequence[State], row: int) -> tuple[Alternative, ...]:
         """Other answers, each re-scored and judged; one that does not check out is dropped."""
         kept = []
-        for state in states:
+        for found in states:
+            state = self.problem.whole(found, torch.tensor([row]))
             plain = self.problem.plain(state)[0]
-            status, energy, _ = self.grade(plain, self.shares(state, 1)[0], -math.inf)
+            status, energy, _ = self.grade(plain, self.shares(state, 1)[0], -math.inf, row)
             if status is not Status.UNSATISFIED and energy is not None:
                 kept.append(Alternative(plain, energy))
         return tuple(kept)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
-from engine.energy import begin_shares, begin_violations
+from engine.energy import begin_shares, begin_violations, total_of
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, select_rows, stack_rows
@@ -105,7 +105,7 @@ def score(problem: Problem, x: State) -> Scored:
 
     What is explicit is looked up and summed in whole units; its terms are not asked.
     """
-    explicit = problem.explicit
+    explicit, x = problem.explicit, problem.whole(x)
     asked = [
         (k, summand)
         for k, summand in enumerate(problem.summands)
@@ -117,8 +117,8 @@ def score(problem: Problem, x: State) -> Scored:
     ]
     shares = begin_shares(plain, x)
     violations = begin_violations(required, x)
-    first = next(iter(x.values()))
-    energy = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
+    energy = total_of(x, ())  # nothing yet
+    device = energy.device
     told = {k: share for (k, _), share in zip(asked, shares(), strict=True)}
     if explicit.direct or explicit.hidden:
         weights = {k: summand.weight or 1.0 for k, summand in asked}
@@ -131,9 +131,10 @@ def score(problem: Problem, x: State) -> Scored:
                 for at, rounded in zip(places, energy.tolist(), strict=True)
             ]
             energy = torch.tensor(sums, dtype=torch.float64)
-        energy = energy.to(first.device)
+        energy = energy.to(device)
     energy = sum(told.values(), energy)
-    return Scored(energy, sum(violations(), torch.zeros_like(energy)))
+    violation = sum(violations(), torch.zeros_like(energy)) + problem.completion.outside(x)
+    return Scored(energy, violation)
 
 
 def never() -> bool:

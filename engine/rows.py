@@ -66,6 +66,12 @@ class Report:
         )
 
 
+def particles_of(problem: Problem, x: State) -> int:
+    """P, from the first variable of the start that is looked at; 1 where nothing is searched."""
+    opened = problem.finite or problem.open
+    return len(x[opened[0].name]) // problem.rows if opened else 1
+
+
 def select_rows(s: Any, rows: Sequence[int], total: int) -> Any:
     """A state record with only some of its rows."""
     index = torch.as_tensor(rows, dtype=torch.long)

@@ -105,13 +105,15 @@ class Session:
 
     def given(self, evidence: Mapping[str, Any]) -> None:
         """Other evidence in place of all that was given before."""
-        before, known = self._problem.domains, self._known
+        before, known = self._problem.every, self._known
         self._problem = self._base.given_rows([evidence])
         if self._live is not None:
             self._live = self._live.given(self._problem)
         domains = self._problem.domains
-        if not all(d.inside(before[n]) for n, d in domains.items()):
+        if not all(d.inside(before[n]) for n, d in self._problem.every.items()):
             known = known._replace(bound=-math.inf, unique=UNKNOWN)
+        if not all(self._problem.every[n].inside(before[n]) for n in self._problem.told):
+            known = known._replace(said={})  # terms said it beside other inputs
         if known.unique == NOT_UNIQUE:
             known = known._replace(unique=UNKNOWN)
         if any(not _same(d.decide(d.project(x)), x) for d, x in _paired(domains, known.x)):
@@ -143,6 +145,7 @@ class Session:
         if answer.status is Status.INFEASIBLE:
             self._known = self._known._replace(bound=math.inf, unique=UNKNOWN)
             return
+        x = self._problem.filled(x)
         good = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         said = said_of(self._problem, answer) if good else {}
         self._known = _Known(x, answer.values if good else None, said, bound, unique)
@@ -156,11 +159,12 @@ class Session:
             return Answer(Status.INFEASIBLE, None, None, None, ended=Ended.PROVED)
         if bound == -math.inf or known.plain is None:
             return None
+        told = self._problem.told_plain(0)
         for summand in self._problem.summands:
             if (
                 summand.required
                 and summand not in known.said
-                and judge(summand.term, known.plain) is False
+                and judge(summand.term, known.plain | told) is False
             ):
                 return None
         answer = judge_answer(self._problem, known.x, known.plain, bound, known.unique, known.said)
@@ -226,7 +230,7 @@ class Session:
                 seen[:] = [found]
         except Cancelled:
             if seen:
-                self._known = self._known._replace(x=seen[0].report.x)
+                self._known = self._known._replace(x=self._problem.filled(seen[0].report.x))
             raise
         return seen[0]
 
@@ -255,9 +259,9 @@ class Session:
 
     def _rebuild(self, summands: tuple[Summand, ...]) -> None:
         """The same variables and evidence under another energy."""
-        domains = self._problem.domains
+        domains, told = self._problem.domains, self._problem.told
         self._base = self._base.with_summands(summands)
-        self._problem = replace(self._base, domains=domains, root=self._base)
+        self._problem = replace(self._base, domains=domains, told=told, root=self._base)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -73,6 +73,11 @@ class Domain(ABC):
 
     @property
     @abstractmethod
+    def decided(self) -> Tensor:
+        """Rows in which every site has one value left. -> (R,) bool"""
+
+    @property
+    @abstractmethod
     def fingerprints(self) -> list[bytes]:
         """Bytes that tell what each row allows: the material of a row's key."""
 

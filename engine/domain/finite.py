@@ -79,6 +79,10 @@ class Finite(Domain):
         for row, value in enumerate(values):
             if value is None:
                 continue
+            known_places = self._array_places(value)
+            if known_places is not None:
+                given[row] = known_places
+                continue
             flat = flatten(value, self.shape)
             try:
                 given[row] = [-1 if v is None else lookup[typed(v)] for v in flat]
@@ -93,6 +97,27 @@ class Finite(Domain):
         if not allowed.any(-1).all():
             self._complain(allowed, values)
         return replace(self, allowed=allowed.reshape(count, *self.event))
+
+    def _array_places(self, value: Any) -> np.ndarray | None:
+        """Places of an array of whole numbers, without a walk; None where it is something else."""
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        plain_array = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+        if not plain_array or array.dtype.kind not in "iu" or array.shape != self.shape:
+            return None
+        order, ranked = self._ranked
+        if ranked is None:
+            return None
+        at = np.searchsorted(ranked, array.reshape(-1)).clip(max=len(ranked) - 1)
+        return order[at] if (ranked[at] == array.reshape(-1)).all() else None
+
+    @cached_property
+    def _ranked(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Where the values stand in rising order, and the values so; None: not all whole."""
+        if not all(type(v) is int and abs(v) < 2**62 for v in self.values):
+            return np.zeros(0, np.int64), None
+        every = np.array(self.values, dtype=np.int64)
+        order = np.argsort(every)
+        return order, every[order]
 
     def _complain(self, allowed: Tensor, values: Sequence[Any]) -> None:
         row, site = (~allowed.any(-1)).nonzero()[0].tolist()
@@ -161,6 +186,10 @@ class Finite(Domain):
         for k, value in enumerate(self.values):
             values[k] = value
         return values
+
+    @cached_property
+    def decided(self) -> Tensor:
+        return (self.allowed.sum(-1) == 1).reshape(self.rows, -1).all(1)
 
     @cached_property
     def fingerprints(self) -> list[bytes]:

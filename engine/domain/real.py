@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,29 @@ from engine.domain.base import Domain, read_number, read_shape
 from engine.errors import BadQuery, Mistake
 from engine.plain import flatten, place_path
 from engine.random import Stream
+
+
+def read_numbers(value: Any, shape: tuple[int, ...]) -> tuple[slice | list[int], Tensor]:
+    """A person's numbers, None where a site is open: which sites are given, and their numbers.
+
+    Arrays and tensors are taken as they are, without a walk. -> sites, (n,) float64
+    """
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if plain and array.dtype.kind in "iuf" and array.dtype.itemsize <= 8:
+        if array.shape != shape:
+            raise BadQuery(Mistake("", f"has shape {[*array.shape]}", f"give {[*shape]}"))
+        numbers = array.astype(np.float64).reshape(-1)
+        exact = array.dtype.kind == "f" or np.abs(numbers).max(initial=0.0) < 2.0**53
+        if exact and np.isfinite(numbers).all():
+            return slice(None), torch.from_numpy(numbers)
+    flat = flatten(value, shape)
+    types = set(map(type, flat))
+    if types == {float} and all(map(math.isfinite, flat)):
+        return slice(None), torch.tensor(flat, dtype=torch.float64)
+    sites = [site for site, number in enumerate(flat) if number is not None]
+    numbers = [read_number(flat[site], place_path(site, shape)) for site in sites]
+    return sites, torch.tensor(numbers, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +105,15 @@ class Real(Domain):
         for row, value in enumerate(values):
             if value is None:
                 continue
-            flat = flatten(value, self.shape)
-            sites = [site for site, number in enumerate(flat) if number is not None]
-            numbers = [read_number(flat[site], place_path(site, self.shape)) for site in sites]
-            given = torch.tensor(numbers, dtype=torch.float64)
+            sites, given = read_numbers(value, self.shape)
             outside = (given < low[row, sites]) | (given > high[row, sites])
             if outside.any():
-                site = sites[int(outside.nonzero()[0])]
+                at = int(outside.nonzero()[0])
+                site = at if isinstance(sites, slice) else sites[at]
                 raise BadQuery(
                     Mistake(
                         place_path(site, self.shape),
-                        f"{flat[site]!r} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
+                        f"{given[at]:g} lies outside [{low[row, site]:g}, {high[row, site]:g}]",
                         "give a number inside",
                     )
                 )
@@ -146,6 +168,11 @@ class Real(Domain):
 
     def decode(self, x: Tensor) -> list[Any]:
         return x.double().tolist()
+
+    @cached_property
+    def decided(self) -> Tensor:
+        same = (self.low == self.high).expand(self.rows, *self.shape)
+        return same.reshape(self.rows, -1).all(1)
 
     @cached_property
     def fingerprints(self) -> list[bytes]:

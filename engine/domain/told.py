@@ -276,12 +276,16 @@ class Told(Domain):
     def given(self, batch: int) -> Given:
         """The told arrays of a batch, `batch // R` states a row; where there is one row, or one
         state a row, nothing is copied. -> ((batch, *shape), (batch, n))"""
-        return Given(_spread(self.tensor, batch), _spread(self.present, batch))
+        return Given(spread(self.tensor, batch), spread(self.present, batch))
 
     def plain(self, row: int) -> Given:
         """What one row was told, as arrays; named values as lists."""
-        values = self.tensor[row].numpy()
-        return Given(self._named(values) if self.values else values, self.present[row].numpy())
+        return self.plain_of(self.tensor[row], self.present[row])
+
+    def plain_of(self, values: Tensor, present: Tensor) -> Given:
+        """What one state was told. (*shape), (n,)"""
+        array = values.numpy()
+        return Given(self._named(array) if self.values else array, present.numpy())
 
     def _named(self, places: np.ndarray) -> Any:
         assert self.values is not None
@@ -291,7 +295,7 @@ class Told(Domain):
 
     def sample(self, particles: int, rng: Stream) -> Tensor:
         del rng
-        return _spread(self.tensor, self.rows * particles)
+        return spread(self.tensor, self.rows * particles)
 
     def project(self, x: Tensor) -> Tensor:
         return x
@@ -306,6 +310,10 @@ class Told(Domain):
         return [self._named(one) for one in x.numpy()] if self.values else x.tolist()
 
     @cached_property
+    def decided(self) -> Tensor:
+        return torch.ones(self.rows, dtype=torch.bool)
+
+    @cached_property
     def fingerprints(self) -> list[bytes]:
         out = []
         for x, present in zip(self.tensor.to(self._widest), self.present, strict=True):
@@ -315,7 +323,7 @@ class Told(Domain):
         return out
 
 
-def _spread(x: Tensor, batch: int) -> Tensor:
+def spread(x: Tensor, batch: int) -> Tensor:
     """(R, ...) -> (batch, ...), each row as often; nothing is copied where one stride says it."""
     rows = x.shape[0]
     if rows == batch:

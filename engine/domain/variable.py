@@ -63,6 +63,11 @@ class View:
     def shape(self) -> tuple[int, ...]:
         return self.places.shape
 
+    @property
+    def told(self) -> bool:
+        """True when it is of an input."""
+        return isinstance(self.variable, Input)
+
     @cached_property
     def whole(self) -> bool:
         """True when the view is the variable itself."""

@@ -1,8 +1,8 @@
 """Energies: terms, weighted sums, required rules, choices."""
 
-from engine.energy.algebra import Energy, Sum, Summand, begin_shares, begin_violations
+from engine.energy.algebra import Energy, Sum, Summand, begin_shares, begin_violations, total_of
 from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
-from engine.energy.tables import enumerate_in_pieces
+from engine.energy.tables import absences, enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "SoftMin",
     "Sum",
     "Term",
+    "absences",
     "begin_shares",
     "begin_violations",
     "enumerate_in_pieces",
@@ -22,4 +23,5 @@ __all__ = [
     "required",
     "scope_domains",
     "soft_min",
+    "total_of",
 ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from engine.domain import State, Variable
+from engine.domain import Given, State, Variable
 from engine.errors import BadQuery, Mistake
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class Energy(nn.Module, ABC):
 
     def floor(self) -> float:
         """Sum of weight * floor over the weighted summands: a proved lower bound of the energy."""
-        return sum(p.weight * p.term.floor() for p in self.summands() if p.weight is not None)
+        return sum(
+            p.weight * p.term.lowest_anywhere() for p in self.summands() if p.weight is not None
+        )
 
     def violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
@@ -123,7 +125,7 @@ def begin_shares(summands: Sequence[Summand], state: State) -> Callable[[], list
     waits = [
         (
             1.0 if summand.weight is None else summand.weight,
-            summand.term.begin(*summand.term.views(state)),
+            summand.term.started(state),
         )
         for summand in summands
     ]
@@ -145,6 +147,8 @@ def begin_violations(summands: Sequence[Summand], state: State) -> Callable[[], 
 def total_of(state: State, shares: Iterable[Tensor]) -> Tensor:
     """Sum in order. -> (B,) float64"""
     first = next(iter(state.values()))
+    if isinstance(first, Given):
+        first = first.values
     out = torch.zeros(first.shape[0], dtype=torch.float64, device=first.device)
     for share in shares:
         out = out + share

@@ -4,15 +4,15 @@ import functools
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from engine.domain import Domain, State, View
+from engine.domain import Domain, Finite, State, View
 from engine.energy.algebra import Energy, Sum, begin_shares, total_of
-from engine.energy.tables import enumerate_table
+from engine.energy.tables import enumerate_table, structure_of
 from engine.energy.term import Term, judge, plain_scope, required, scope_domains
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
@@ -26,6 +26,7 @@ class Choice(Term):
     """Shared by the hard and the soft minimum: several energies over one joint scope."""
 
     affine = False
+    partial = True  # what a row lacks, the terms inside are not asked about
 
     def __init__(self, *branches: Energy):
         variables = Sum(*itertools.chain(*(b.summands() for b in branches))).variables()
@@ -120,6 +121,15 @@ class Choice(Term):
             every = torch.stack([state[name] for state in states])  # (n, R * P, *event)
             out.append(every[turn.to(every.device), torch.arange(len(turn))])
         return tuple(out)
+
+    def there(self, state: State) -> Tensor | None:
+        """Every state: a term inside that lacks an input costs 0 in its branch."""
+        del state
+        return None
+
+    def speaks(self, values: Mapping[str, Any]) -> bool:
+        del values
+        return True
 
     @abstractmethod
     def _least(self, energies: Tensor) -> Tensor:
@@ -218,7 +228,10 @@ def branches_of(energy: Energy) -> tuple[Energy, ...]:
 
 
 def _branch_floor(branch: Energy) -> float:
-    return sum((1.0 if p.weight is None else p.weight) * p.term.floor() for p in branch.summands())
+    return sum(
+        (1.0 if p.weight is None else p.weight) * p.term.lowest_anywhere()
+        for p in branch.summands()
+    )
 
 
 def _branch_factors(
@@ -228,20 +241,22 @@ def _branch_factors(
     starts, total = {}, 0
     by_name: dict[str, Domain] = {}
     for view, domain in zip(scope, domains, strict=True):
-        starts[view.variable.name] = total
         by_name[view.variable.name] = domain
-        total += domain.sites
+        if isinstance(domain, Finite):
+            starts[view.variable.name] = total
+            total += domain.sites
     pieces = []
     for summand in branch.summands():
         price = (
             None if weight is None else weight * (1.0 if summand.weight is None else summand.weight)
         )
-        own = summand.term.structured(price, *scope_domains(summand.term, by_name))
+        own = structure_of(summand.term, price, scope_domains(summand.term, by_name))
         if own is None:
             return None
         places = [
             starts[view.variable.name] + int(k)
             for view in summand.term.scope
+            if view.variable.name in starts
             for k in view.places.reshape(-1)
         ]
         pieces.append((own, places))

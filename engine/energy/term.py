@@ -4,14 +4,14 @@ import functools
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, State, Variable, View
+from engine.domain import Domain, Given, State, Variable, View
 from engine.energy.algebra import Energy, Sum, Summand
 from engine.energy.lesson import Lesson
 from engine.energy.tables import enumerate_table
@@ -31,6 +31,8 @@ class Term(Energy):
     # single changes. False where it is not.
     dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door
     tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
+    defines: ClassVar[int] = 0  # entries at the end of its scope that `define` computes
+    partial: ClassVar[bool] = False  # True: takes inputs with absent entries, as `Given`
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
     # the domains, so that what is prepared from it can be kept from query to query
@@ -67,7 +69,7 @@ class Term(Energy):
     def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
         """`holds` of several plain values of the scope. The default asks for one after the other;
         a term that is asked over a network asks for all of them at once."""
-        return [self.holds(*values) for values in candidates]
+        return [verdict(self, values) for values in candidates]
 
     def factors(self, *domains: Domain) -> Factors | None:
         """Explicit structure under these domains, or None.
@@ -174,6 +176,12 @@ class Term(Energy):
         residual = type(self).residual is not Term.residual
         return 0.0 if self.required_by_default or residual else -math.inf
 
+    def lowest_anywhere(self) -> float:
+        """A proved lower bound of what it costs in any row: `floor`, or 0 where a row may lack an
+        input."""
+        floor = self.floor()
+        return min(floor, 0.0) if any(view.told for view in self.scope) else floor
+
     def residual(self, *tensors: Tensor) -> Tensor | None:
         """r with energy = |r|^2 / 2. -> (batch, m)"""
         del tensors
@@ -203,14 +211,14 @@ class Term(Energy):
         del particles, rng, domains
         return None
 
-    def substitute(self, *inputs: Tensor) -> tuple[Tensor, ...] | None:
-        """The outputs that this term defines from its inputs; None: it defines nothing."""
-        del inputs
-        return None
+    def define(self, *inputs: Any) -> Tensor | tuple[Tensor, ...]:
+        """The values of the views that this term defines, the last `defines` entries of its scope,
+        from the others before them. One tensor where it is one view. (batch, *event) each"""
+        raise NotImplementedError(f"{type(self).__name__} says that it defines views, but not how")
 
     def explain(self, *values: Any) -> list[str]:
         """Which parts fail, in words; empty when everything holds."""
-        return [f"{self.label} does not hold"] if self.holds(*values) is False else []
+        return [f"{self.label} does not hold"] if verdict(self, values) is False else []
 
     def says(self, part: int) -> str:
         """What one part of this term asks for, in words; the default can only number it."""
@@ -220,15 +228,46 @@ class Term(Energy):
         return (Summand(self, None if self.required_by_default else 1.0),)
 
     def forward(self, state: State) -> Tensor:
-        """The energy of a state, unweighted, also of a rule. -> (B,)"""
-        return self.energy(*self.views(state))
+        """The energy of a state, unweighted, also of a rule; 0 where the row lacks an input.
+        -> (B,)"""
+        return self.started(state)()
 
-    def views(self, state: State) -> list[Tensor]:
-        """The tensors of the scope, out of the state of all variables, in the dtype of the term."""
-        return [view.tensor(state[view.variable.name]).to(self.dtype) for view in self.scope]
+    def started(self, state: State) -> Callable[[], Tensor]:
+        """Begins the energy of a state, and returns the call that gives it; a row that lacks an
+        input costs 0. -> (B,)"""
+        energy, there = self.begin(*self.views(state)), self.there(state)
+        return energy if there is None else lambda: torch.where(there, energy(), 0.0)
+
+    def views(self, state: State) -> list[Any]:
+        """The tensors of the scope, out of the state of all variables, in the dtype of the term;
+        of an input its values, whole numbers and places as they are, or `Given` where the term is
+        `partial`."""
+        return [self._seen(view, state[view.variable.name]) for view in self.scope]
+
+    def _seen(self, view: View, x: Tensor | Given) -> Tensor | Given:
+        if not isinstance(x, Given):
+            return view.tensor(x).to(self.dtype)
+        values, present = view.given(x)
+        values = values.to(self.dtype) if values.is_floating_point() else values
+        return Given(values, present) if self.partial else values
+
+    def there(self, state: State) -> Tensor | None:
+        """Which states of a batch have every input that this term sees; None: all. -> (B,) bool"""
+        out = None
+        for view in self.scope:
+            x = state[view.variable.name]
+            if isinstance(x, Given):
+                seen = view.given(x).present.any(1)
+                out = seen if out is None else out & seen
+        return None if out is None or bool(out.all()) else out
 
     def _weighed(self, weight: float) -> Iterator[Summand]:
         yield Summand(self, weight)  # a bare rule times a number is a weighted rule
+
+    def speaks(self, values: Mapping[str, Any]) -> bool:
+        """Whether plain values hold every input that this term sees."""
+        given = (view.plain(values[view.variable.name]) for view in self.scope if view.told)
+        return all(bool(one.present.any()) for one in given)
 
     @property
     def label(self) -> str:
@@ -256,16 +295,27 @@ def named(name: str, energy: Energy) -> Sum:
     return Sum(*(Summand(part.term, part.weight, name) for part in energy.summands()))
 
 
-def plain_scope(term: Term, values: dict[str, Any]) -> list[Any]:
-    """The plain values of a term's scope, out of the values of all variables."""
-    return [view.plain(values[view.variable.name]) for view in term.scope]
+def plain_scope(term: Term, values: Mapping[str, Any]) -> list[Any]:
+    """The plain values of a term's scope, out of the values of all variables and inputs."""
+    out = []
+    for view in term.scope:
+        value = view.plain(values[view.variable.name])
+        out.append(value.values if isinstance(value, Given) and not term.partial else value)
+    return out
 
 
-def judge(term: Term, values: dict[str, Any]) -> bool | None:
-    """What a term says of plain values of all variables."""
-    return term.holds(*plain_scope(term, values))
+def judge(term: Term, values: Mapping[str, Any]) -> bool | None:
+    """What a term says of plain values of all variables and inputs; a rule is not asked, and does
+    not fail, where an input that it sees is absent."""
+    return verdict(term, plain_scope(term, values)) if term.speaks(values) else True
 
 
-def scope_domains(term: Term, domains: dict[str, Domain]) -> list[Domain]:
+def verdict(term: Term, values: Sequence[Any]) -> bool | None:
+    """What a term says of the plain values of its scope; truth values of arrays are Python's."""
+    said = term.holds(*values)
+    return None if said is None else bool(said)
+
+
+def scope_domains(term: Term, domains: Mapping[str, Domain]) -> list[Domain]:
     """The domains of a term's scope, out of the domains of all variables."""
     return [view.of(domains[view.variable.name]) for view in term.scope]

@@ -7,6 +7,7 @@ conflict found so far, until dropping it makes the rest feasible.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from engine.answer import Conflict, Part, Place
 from engine.domain import Finite
@@ -33,7 +34,7 @@ def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Co
 def _conflict(
     problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
 ) -> Conflict | None:
-    factors, rest = Problem(problem.energy, problem.variables).factored()  # without the evidence
+    factors, rest = _without_evidence(problem).factored()
     whole = encode(factors)
     literals = {int(whole.literal[c]): place for place, c in entries}
     tester = Tester(whole, over)
@@ -51,6 +52,13 @@ def _conflict(
     if blind and clash:
         text += "; no repair is told, as some rules can only be asked about complete values"
     return Conflict(places, named, mended, text)
+
+
+def _without_evidence(problem: Problem) -> Problem:
+    """The problem with its finite sites open, beside the same inputs and constants."""
+    domains = {v.name: v.domain if v in problem.finite else problem.domains[v.name]
+               for v in problem.variables}  # fmt: skip
+    return replace(problem, domains=domains, root=None)
 
 
 def evidence_entries(problem: Problem) -> list[tuple[Place, int]]:

@@ -48,12 +48,30 @@ class Factors:
 
     @staticmethod
     def sizes_of(domains: Sequence[Domain]) -> Ints:
-        """Sizes of the sites of several finite domains, in order."""
+        """Sizes of the sites of the finite ones among several domains, in order."""
         sizes = []
         for domain in domains:
-            assert isinstance(domain, Finite)
-            sizes += [len(domain.values)] * domain.sites
+            if isinstance(domain, Finite):
+                sizes += [len(domain.values)] * domain.sites
         return ints(sizes)
+
+    @staticmethod
+    def unary(costs: Floats) -> "Factors":
+        """A cost for each value of each site, row by row: one table a site, a part each.
+
+        costs: (R, n, k), or (n, k) where all rows pay the same. They are read as the floats they
+        are, not as decimals.
+        """
+        costs = np.asarray(costs, dtype=np.float64)
+        n, k = costs.shape[-2:]
+        tuples, one = np.arange(k)[:, None], np.ones(1, np.int64)
+        tables = [
+            Table(
+                np.full((1, 1), s), tuples, costs[..., s, :], 0.0, 0 * one, s * one, computed=True
+            )
+            for s in range(n)
+        ]
+        return Factors(np.full(n, k, dtype=np.int64), n, tables=tuple(tables))
 
     @staticmethod
     def table(
@@ -73,6 +91,21 @@ class Factors:
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
         return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
+
+    @property
+    def by_row(self) -> bool:
+        """True when some costs differ from row to row."""
+        return any(table.costs.ndim > 1 for table in self.tables)
+
+    def of_row(self, row: int) -> "Factors":
+        """The structure of one row."""
+        if not self.by_row:
+            return self
+        tables = (
+            replace(t, costs=t.costs[row if len(t.costs) > 1 else 0]) if t.costs.ndim > 1 else t
+            for t in self.tables
+        )
+        return replace(self, tables=tuple(tables))
 
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""

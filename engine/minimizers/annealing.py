@@ -23,7 +23,7 @@ from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Scored, score
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report
+from engine.rows import Report, particles_of
 from engine.sweeps.layout import refusal
 from engine.sweeps.run import (
     OpenValues,
@@ -111,7 +111,7 @@ class Annealing(Minimizer[AnnealingState]):
         factors, _ = problem.factored()
         layout = layout_of(problem)
         rows, n = problem.rows, len(factors.sizes)
-        particles = _particles(problem, x)
+        particles = particles_of(problem, x)
         plan = PreparedSweeps(layout, particles)
         left = open_values(problem, layout)
         places = torch.zeros(rows * particles, n, dtype=torch.int16)
@@ -264,7 +264,7 @@ class Annealing(Minimizer[AnnealingState]):
         at = torch.as_tensor(list(rows), dtype=torch.long)
         fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
         states = {**fixed, **problem.state(places.numpy())}
-        got = score(problem, states)
+        got = score(problem, problem.whole(states, at.repeat_interleave(each)))
         energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf, -math.inf)
         violation = got.violation.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf)
         pick = best_of(energy, violation)
@@ -306,11 +306,3 @@ def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale) -> Tensor:
         least = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
         out[r] = scale.sum_below(float(least))
     return torch.from_numpy(out)
-
-
-def _particles(problem: Problem, x: State) -> int:
-    """P, from the first variable of the start that is looked at."""
-    if not problem.variables:
-        return 1
-    name = (problem.finite or problem.variables)[0].name
-    return x[name].shape[0] // problem.rows

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from engine.compare import verdicts
-from engine.domain import Finite, State
+from engine.domain import State
 from engine.errors import BadQuery
 from engine.factors import Factors
 from engine.kernels import clauses as learning
@@ -87,8 +87,8 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def refuses(self, problem: Problem) -> str | None:
         _, rest = problem.factored()
-        used = rest.variables() if rest else ()
-        if not all(isinstance(problem.domains[v.name], Finite) for v in used):
+        used = {v.name for v in rest.variables()} if rest else set()
+        if any(v.name in used and v not in problem.finite for v in problem.open):
             return "branch_and_bound needs finite variables; use descent or gibbs"
         why = refusal(problem)
         if why is None:
@@ -109,7 +109,7 @@ class BranchAndBound(Minimizer[BranchState]):
         why = self.refuses(problem)
         if why is not None:
             raise BadQuery(why)
-        free = [v for v in problem.variables if v not in problem.finite]
+        free = [v for v in problem.open if v not in problem.finite]
         rows = problem.rows
         return BranchState(
             prepared_of(problem),
@@ -219,7 +219,7 @@ class _Visit:
 
     def __init__(self, minimizer: BranchAndBound, problem: Problem, s: BranchState, r: int):
         self.minimizer, self.problem, self.plan = minimizer, problem, s.plan
-        self.allowed, self.origin = s.allowed[r].numpy(), int(s.origin[r])
+        self.allowed, self.origin, self.row = s.allowed[r].numpy(), int(s.origin[r]), r
         self.fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
@@ -335,9 +335,10 @@ class _Visit:
         rest = self.plan.rest
         if not leaves or rest is None:
             return
-        state = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
+        placed = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
+        state = self.problem.whole(placed, torch.full((len(leaves),), self.row))
         energy = score(self.problem, state).energy.numpy()
-        plain = self.problem.plain(state)
+        plain = self.problem.asked(state)
         rules = [part for part in rest.summands() if part.required]
         for k in np.argsort(energy, kind="stable").tolist():  # what is no number comes last
             cost = float(energy[k])

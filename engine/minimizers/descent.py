@@ -74,7 +74,7 @@ class Descent(Minimizer[DescentState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> DescentState:
         used = {v.name for v in problem.energy.variables()}
-        free = {n: x[n].clone() for n in problem.domains if n in used}
+        free = {v.name: x[v.name].clone() for v in problem.open if v.name in used}
         rows = problem.rows
         batch = next((t.shape[0] for t in free.values()), rows)
         one = torch.ones(batch, dtype=torch.float64)
@@ -89,7 +89,7 @@ class Descent(Minimizer[DescentState]):
             torch.zeros(batch, dtype=torch.int64),
             one.clone(),
             torch.zeros(rows, dtype=torch.int64),
-            {n: x[n][:: x[n].shape[0] // rows].clone() for n in problem.domains},
+            {v.name: x[v.name][:: len(x[v.name]) // rows].clone() for v in problem.open},
             infinite,
             infinite.clone(),
             torch.full((rows,), not free),
@@ -120,7 +120,7 @@ class Descent(Minimizer[DescentState]):
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
         leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}
         with torch.enable_grad():
-            energy, violation = problem.energy.totals(leaves)
+            energy, violation = problem.totals(leaves)
             whole = (energy + s.multiplier * violation).sum()
         slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if whole.requires_grad:
@@ -178,10 +178,9 @@ class Descent(Minimizer[DescentState]):
     def _decided(self, problem: Problem, s: DescentState, due: Tensor) -> DescentState:
         """Decides the particles of some rows and scores them as they would be answered."""
         x = {n: problem.domain(n).decide(t) for n, t in s.free.items()}
-        if not x:
-            return s._replace(
-                energy=torch.zeros_like(s.energy), violation=torch.zeros_like(s.violation)
-            )
+        if not x:  # nothing moves
+            energy, violation = score(problem, s.x)
+            return s._replace(energy=sound(energy), violation=sound(violation))
         particles = len(s.rate) // problem.rows
         still = {n: t.repeat_interleave(particles, 0) for n, t in s.x.items() if n not in x}
         return self._kept(problem, s, x, *score(problem, {**still, **x}), due)

@@ -53,7 +53,7 @@ class Enumeration(Minimizer[EnumerationState]):
             raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
         rows = problem.rows
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
-        every = {n: problem.domain(n) for n in problem.domains}
+        every = {v.name: problem.domain(v.name) for v in problem.open}
         first = {n: d.decide(torch.zeros(rows, *d.event)) for n, d in every.items()}
         return EnumerationState(
             first,
@@ -68,7 +68,7 @@ class Enumeration(Minimizer[EnumerationState]):
     def step(self, problem: Problem, s: EnumerationState, rng: Stream) -> EnumerationState:
         open_rows = (~s.done).nonzero().reshape(-1).tolist()
         spaces = {row: _Space(problem, row) for row in open_rows}
-        literals = sum(math.prod(d.event) for d in problem.domains.values())
+        literals = sum(math.prod(problem.domains[v.name].event) for v in problem.open)
         most = max(1, ELEMENTS // max(1, literals))
         bunch: list[int] = []
         for row in open_rows:
@@ -87,8 +87,10 @@ class Enumeration(Minimizer[EnumerationState]):
         """Evaluates all combinations of some rows in one call."""
         counts = [space.count for space in spaces]
         states = [space.states() for space in spaces]
-        together = {n: torch.cat([state[n] for state in states]) for n in problem.domains}
-        got = score(problem, together)
+        rows = torch.tensor([space.row for space in spaces])
+        owner = rows.repeat_interleave(torch.tensor(counts))
+        together = {n: torch.cat([state[n] for state in states]) for n in states[0]}
+        got = score(problem, problem.whole(together, owner))
         out = {
             name: getattr(s, name).clone()
             for name in ("energy", "violation", "bound", "done", "unique")
@@ -99,7 +101,7 @@ class Enumeration(Minimizer[EnumerationState]):
         )
         for space, state, energy, violation in pieces:
             r = space.row
-            found = _ranked(problem, state, energy, violation, self.alternatives)
+            found = _ranked(space, state, energy, violation, self.alternatives)
             for name, t in state.items():
                 x[name][r] = t[found.best]
             out["energy"][r] = energy[found.best]
@@ -123,10 +125,11 @@ class _Ranked(NamedTuple):
 
 
 def _ranked(
-    problem: Problem, state: State, energy: Tensor, violation: Tensor, alternatives: int
+    space: "_Space", state: State, energy: Tensor, violation: Tensor, alternatives: int
 ) -> _Ranked:
     """The best combinations. `holds` says which count, whatever their violation, and only those it
     refutes are left out of the bound."""
+    problem = space.problem
     rules = [part for part in problem.summands if part.required]
     cost = energy.numpy()
     shut = np.isinf(cost) & np.isinf(problem.explicit.energy(problem.places(state), {}).numpy())
@@ -139,7 +142,8 @@ def _ranked(
         for first in range(0, len(places), JUDGED):
             block = places[first : first + JUDGED]
             some = {n: t[torch.from_numpy(block)] for n, t in state.items()}
-            for k, holds in zip(block.tolist(), verdicts(rules, problem.plain(some)), strict=True):
+            whole = problem.whole(some, torch.full((len(block),), space.row))
+            for k, holds in zip(block.tolist(), verdicts(rules, problem.asked(whole)), strict=True):
                 if holds and math.isfinite(cost[k]):
                     good.append(k)
                 elif holds is not False:
@@ -195,7 +199,8 @@ class _Space:
         every = [c.numpy() for sites in self.choices.values() for c in sites]
         index = _digits([len(c) for c in every])
         out, site = {}, 0
-        for name, domain in self.problem.domains.items():
+        for variable in self.problem.open:
+            name, domain = variable.name, self.problem.domains[variable.name]
             if name not in self.choices:
                 assert isinstance(domain, Real)
                 low = self.problem.domain(name).low[self.row]  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ from engine.moves.proposals import Flips, Single
 from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report, put_rows, select_rows
+from engine.rows import Report, particles_of, put_rows, select_rows
 
 ROWS = 8  # rows moved in one step, however large
 POLISH = 24  # steps downhill of the best state after an anneal, where there are reals
@@ -119,8 +119,8 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
         frame = frame_of(problem)
         rows = problem.rows
-        x = {n: x[n] for n in problem.domains}
-        particles = next(iter(x.values())).shape[0] // rows
+        x = {v.name: x[v.name] for v in problem.open}
+        particles = particles_of(problem, x)
         hot = side([x[n] for n, _ in frame.finite], rows * particles)
         real = side([x[n] for n, _ in frame.real], rows * particles)
         now = evaluate(problem, frame, hot, real)

@@ -88,7 +88,7 @@ class Portfolio(Minimizer[PortfolioState]):
         return problem.memo[key]
 
     def _chosen(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
-        finite = [isinstance(d, Finite) for d in problem.domains.values()]
+        finite = [isinstance(problem.domains[v.name], Finite) for v in problem.open]
         factors, rest = problem.factored()
         complete, annealing, gibbs = self._complete, Annealing(), Gibbs()
         if self.endless:

@@ -19,7 +19,7 @@ from engine.minimizer import Minimizer
 from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.rows import Report, particles_of, put_rows, select_rows, stack_rows
 
 START, INNER = 211, 212  # lanes of the stream
 
@@ -51,7 +51,6 @@ class Restarts(Minimizer[RestartsState]):
     def init(self, problem: Problem, x: State, rng: Stream) -> RestartsState:
         rows = problem.rows
         inner = self.inner.init(problem, x, rng.fork(INNER))
-        first = problem.variables[0].name
         return RestartsState(
             inner,
             self._seen(
@@ -59,7 +58,7 @@ class Restarts(Minimizer[RestartsState]):
             ),
             torch.zeros(rows, dtype=torch.int64),
             torch.ones(rows, dtype=torch.int64),
-            x[first].shape[0] // rows,
+            particles_of(problem, x),
         )
 
     def step(self, problem: Problem, s: RestartsState, rng: Stream) -> RestartsState:

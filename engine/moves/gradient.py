@@ -136,7 +136,8 @@ class Move:
 def frame_of(problem: Problem) -> Frame:
     used = {v.name for v in problem.energy.variables()}
     finite, real, owner, site = [], [], [torch.zeros(0, dtype=torch.long)], 0
-    for name, domain in problem.domains.items():
+    for variable in problem.open:
+        name, domain = variable.name, problem.domains[variable.name]
         if name not in used:
             continue
         if isinstance(domain, Finite):
@@ -158,20 +159,9 @@ def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Evalu
     """Energy, violation and the slopes of both, in one call of every term."""
     hot, real = hot.detach().requires_grad_(), real.detach().requires_grad_()
     state = frame.state(hot, real)
-    if not state:
-        none = hot.new_zeros(len(hot), dtype=torch.float64)
-        return Evaluated(
-            hot.detach(),
-            real.detach(),
-            none,
-            none,
-            hot.detach(),
-            real.detach(),
-            hot.detach(),
-            real.detach(),
-        )
+    owner = torch.arange(problem.rows).repeat_interleave(len(hot) // problem.rows)
     with torch.enable_grad():
-        energy, violation = problem.energy.totals(state)
+        energy, violation = problem.totals(problem.whole(state, owner))
     slopes = []
     for value in (energy, violation):
         pair: tuple[Tensor | None, ...] = (None, None)

@@ -71,9 +71,11 @@ class Langevin(Sampler):
         """beta * energy and its slopes. -> (B,), {name: (B, *event)}, float64"""
         leaves = {n: x[n].detach().requires_grad_() for n in names}
         with torch.enable_grad():
-            energy = beta * problem.energy({**x, **leaves})
+            energy = beta * problem.energy(problem.whole({**x, **leaves}))
             slopes = torch.autograd.grad(energy.sum(), list(leaves.values()))
-        broken = problem.energy.violation({n: t.detach() for n, t in x.items()}).detach()
+        broken = problem.energy.violation(
+            problem.whole({n: t.detach() for n, t in x.items()})
+        ).detach()
         hard = torch.where(broken == 0, 0.0, math.inf)
         slope = {
             n: g.double().nan_to_num(0.0, 0.0, 0.0) for n, g in zip(names, slopes, strict=True)

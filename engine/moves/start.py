@@ -78,7 +78,7 @@ class Start(Mapping[str, Tensor]):
             yield domain.decide(domain.project(whole))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.problem.domains)
+        return (v.name for v in self.problem.open)
 
     def __len__(self) -> int:
-        return len(self.problem.domains)
+        return len(self.problem.open)

@@ -202,7 +202,7 @@ class SlopeChains(Chains[SlopeState]):
 
     def _begun(self, problem: Problem, x: State) -> SlopeState:
         frame = frame_of(problem)
-        particles = len(next(iter(x.values())))
+        particles = len(next(iter(x.values()))) if x else 1
         hot = side([x[n] for n, _ in frame.finite], particles)
         real = side([x[n] for n, _ in frame.real], particles)
         names = {n for n, _ in (*frame.finite, *frame.real)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.answer import Flag, Status
-from engine.domain import Finite, State
+from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.judgement import score_plain
 from engine.moves.start import Start
@@ -163,7 +163,7 @@ def _approximate(
             good += int((found[-1].violation == 0).sum())
         if len(found) < each and kept is not None:
             break  # the last round was longer
-        state = {n: torch.stack([now.state[n] for now in found]) for n in problem.domains}
+        state = {n: torch.stack([now.state[n] for now in found]) for n in found[0].state}
         kept = _Records(state, torch.stack([now.violation for now in found]))
         told = mixing(kept.state, kept.valid)
         if cut or (good >= count and _mixed(told, count)):
@@ -177,7 +177,7 @@ def _approximate(
 
 
 def _chains(problem: Problem, beta: float) -> Chains[Any]:
-    finite = all(isinstance(domain, Finite) for domain in problem.domains.values())
+    finite = len(problem.finite) == len(problem.open)
     if finite:
         factors, rest = problem.factored()
         if rest is None and len(factors.sizes) == factors.visible:
@@ -187,7 +187,7 @@ def _chains(problem: Problem, beta: float) -> Chains[Any]:
 
 def _start(problem: Problem, particles: int, rng: Stream) -> State:
     drawn_states: Mapping[str, Tensor] = Start(problem, particles, rng.at(0), {})
-    return {name: drawn_states[name] for name in problem.domains}
+    return {v.name: drawn_states[v.name] for v in problem.open}
 
 
 def _mixed(told: tuple[Mixing, ...], count: int) -> bool:

@@ -46,7 +46,9 @@ def draw_exactly(
     problem: Problem, beta: float, count: int, rng: Stream, stop: Callable[[], bool]
 ) -> Drawn | None:
     """`count` draws of a one-row problem, or None where no exact way is short enough."""
-    if not all(isinstance(domain, Finite) for domain in problem.domains.values()):
+    if not all(
+        isinstance(domain, Finite) for domain in (problem.domains[v.name] for v in problem.open)
+    ):
         return None
     made = potentials(problem, beta)
     if made is not None:
@@ -113,12 +115,12 @@ def _weights(
         if stop():
             return None
         some = slice(first, first + JUDGED)
-        x = problem.state(states[some])
+        x = problem.whole(problem.state(states[some]))
         energy = problem.energy(x).numpy()
         shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
         shut[some] |= (explicit.violation(x) > 0).numpy()
         if opaque:
-            said = verdicts(opaque, problem.plain(x))
+            said = verdicts(opaque, problem.asked(x))
             if None in said:
                 return None
             shut[some] |= np.array([holds is False for holds in said])

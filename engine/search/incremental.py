@@ -52,7 +52,7 @@ class IncrementalSearch:
     @staticmethod
     def opened(problem: Problem) -> "IncrementalSearch | None":
         """The search over all terms of a problem of one row; None where they have no such form."""
-        finite = len(problem.finite) == len(problem.variables)
+        finite = len(problem.finite) == len(problem.variables) and not problem.inputs
         if not finite or not all(summand.term.fixed_structure for summand in problem.summands):
             return None
         plan = prepared_of(problem)

@@ -23,10 +23,10 @@ class Placed(Mapping[str, Tensor]):
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(v.name for v in self.problem.variables)
+        return iter((*self.others, *(v.name for v in self.problem.finite)))
 
     def __len__(self) -> int:
-        return len(self.problem.variables)
+        return len(self.others) + len(self.problem.finite)
 
 
 class PlacedOthers(Sequence[tuple[State, ...]]):

@@ -19,7 +19,7 @@ from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, select_rows
-from engine.solve.standing import gather_rows
+from engine.solve.standing import filled_report, gather_rows
 
 K = TypeVar("K")  # an owner of rows
 STEP = 0.03  # seconds of this thread that a step should take at most
@@ -78,39 +78,13 @@ class Batch(Generic[K]):
         self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
     ) -> Report:
         """Begin the rows of a problem, P particles each: x (R * P, *event). -> how they stand"""
-        if problem.apart:
-            alone = [
-                self._begin(
-                    problem.select([row]),
-                    _Rows(x, [row], problem.rows),
-                    rng.select(torch.tensor([row])),
-                    [ticket],
-                    True,
-                )
-                for row, ticket in enumerate(tickets)
-            ]
-            return gather_rows([(report, 0) for report in alone])
-        return self._begin(problem, x, rng, tickets, False)
-
-    def _begin(
-        self,
-        problem: Problem,
-        x: State,
-        rng: Stream,
-        tickets: Sequence[tuple[K, int]],
-        apart: bool,
-    ) -> Report:
-        groups: dict[Hashable, list[int]] = {}
-        for row, kin in enumerate(self.minimizer.kin(problem)):
-            groups.setdefault(kin, []).append(row)
         begun = []
-        for kin, rows in groups.items():
-            own, start, stream = problem, x, rng.at(0)
-            if len(groups) > 1:
-                own, start = problem.select(rows), _Rows(x, rows, problem.rows)
-                stream = stream.select(torch.tensor(rows))
+        for kin, rows, apart in self._groups(problem):
+            own, start, stream = _some(problem, rows), x, rng.at(0)
+            if len(rows) < problem.rows:
+                start, stream = _Rows(x, rows, problem.rows), stream.select(torch.tensor(rows))
             state = self.minimizer.init(own, start, stream)
-            report = self.minimizer.report(own, state)
+            report = filled_report(own, self.minimizer.report(own, state))
             stands = (report.energy, report.violation, report.bound)
             owners = tuple(tickets[r] for r in rows)
             chunk = _Chunk(own, state, stream, owners, *stands, kin, apart)
@@ -118,6 +92,17 @@ class Batch(Generic[K]):
         self._fresh.extend(chunk for chunk, _, _ in begun)
         at = {row: (report, k) for _, report, rows in begun for k, row in enumerate(rows)}
         return gather_rows([at[row] for row in range(problem.rows)])
+
+    def _groups(self, problem: Problem) -> Iterator[tuple[Hashable, list[int], bool]]:
+        """Rows that may be stepped together, and whether they never are put beside others: of equal
+        kin, with the same constants, and of one structure."""
+        kins = self.minimizer.kin(problem)
+        for rows in problem.groups:
+            by_kin: dict[Hashable, list[int]] = {}
+            for row in rows:
+                by_kin.setdefault((kins[row], problem.completion.pinned[row]), []).append(row)
+            alone = len(rows) == 1 and _some(problem, rows).particular
+            yield from ((kin, same, alone) for kin, same in by_kin.items())
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
         """Take rows out, before the next step."""
@@ -132,7 +117,7 @@ class Batch(Generic[K]):
         began = time.thread_time()
         try:
             state = self.minimizer.step(chunk.problem, chunk.state, rng)
-            report = self.minimizer.report(chunk.problem, state)
+            report = filled_report(chunk.problem, self.minimizer.report(chunk.problem, state))
         except BaseException as error:  # whatever a term raises
             return self._failed(chunk, error)
         self._pace = (time.thread_time() - began) / chunk.rows
@@ -233,6 +218,11 @@ class Batch(Generic[K]):
             torch.cat([c.bound for c in chunks]),
             chunks[0].kin,
         )
+
+
+def _some(problem: Problem, rows: Sequence[int]) -> Problem:
+    """The problem of some of its rows, in order; itself where these are all."""
+    return problem if len(rows) == problem.rows else problem.select(rows)
 
 
 class _Rows(Mapping[str, Tensor]):

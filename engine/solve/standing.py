@@ -1,12 +1,14 @@
 """The rows of several chunks as one problem and one report."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from engine.domain import State
+from engine.problem import Problem
 from engine.rows import Report
 
 
@@ -59,6 +61,50 @@ def _parts(
         own.append(row)
         places.append(place)
     return [(r, torch.tensor(own), torch.tensor(places)) for r, own, places in found.values()]
+
+
+def filled_report(problem: Problem, report: Report) -> Report:
+    """A report of a minimizer with the states of all variables, those that it did not search too,
+    put in their place when they are looked at."""
+    if len(problem.open) == len(problem.variables):
+        return report
+    others = _FilledOthers(problem, report.others) if report.others else report.others
+    return replace(report, x=_Filled(problem, report.x), others=others)
+
+
+class _Filled(Mapping[str, Tensor]):
+    """States of all variables of a problem out of those that were searched."""
+
+    def __init__(self, problem: Problem, x: State, row: int | None = None):
+        self.problem, self.x, self.row = problem, x, row
+
+    @cached_property
+    def whole(self) -> State:
+        """All states."""
+        owner = None if self.row is None else torch.tensor([self.row])
+        return self.problem.filled(self.x, owner)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (v.name for v in self.problem.variables)
+
+    def __len__(self) -> int:
+        return len(self.problem.variables)
+
+
+class _FilledOthers(Sequence[tuple[State, ...]]):
+    """Further solutions of each row, as states of all variables."""
+
+    def __init__(self, problem: Problem, others: Sequence[tuple[State, ...]]):
+        self.problem, self.others = problem, others
+
+    def __len__(self) -> int:
+        return len(self.others)
+
+    def __getitem__(self, row):
+        return tuple(_Filled(self.problem, x, row) for x in self.others[row])
 
 
 class _Gathered(Mapping[str, Tensor]):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Real
 from engine.energy import Term
+from engine.energy.term import verdict
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
 from engine.random import Stream
@@ -54,7 +55,7 @@ class BoundTerm:
     def structured(self, weight: float | None, limits: Limits) -> Factors | None:
         """Explicit structure under the domains, of a constraint (weight None) or at a price,
         checked; None when there is none."""
-        if not all(isinstance(domain, Finite) for domain in self.domains):
+        if not all(isinstance(d, Finite) or bool(d.decided.all()) for d in self.domains):
             return None
         with self.lock:
             structured = self.term.structured
@@ -72,7 +73,7 @@ class BoundTerm:
         """What the term says of plain values, and which parts fail."""
         self._check_values(values)
         with self.lock:
-            holds = guard_faults(self.kind, "holds", lambda: self.term.holds(*values))
+            holds = guard_faults(self.kind, "holds", lambda: verdict(self.term, values))
             if holds is not False:
                 parts = []
             else:

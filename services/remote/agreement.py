@@ -101,11 +101,11 @@ def _check_term(
 
 
 def _places(domains: Sequence[Domain], plain: Sequence[Any]) -> list[int]:
-    """The place of the value of each site, through the whole scope."""
+    """The place of the value of each finite site, through the whole scope."""
     places: list[int] = []
     for domain, value in zip(domains, plain, strict=True):
-        assert isinstance(domain, Finite)
-        places += [domain.place(entry) for entry in flatten(value, domain.shape)]
+        if isinstance(domain, Finite):
+            places += [domain.place(entry) for entry in flatten(value, domain.shape)]
     return places
 
 

@@ -93,7 +93,7 @@ class Remote(HostedTerm):
     def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """The host's explicit structure, as a constraint or at a price; None when it has none.
         Nothing is enumerated or priced here."""
-        if not all(isinstance(domain, Finite) for domain in domains):
+        if not all(isinstance(d, Finite) or bool(d.decided.all()) for d in domains):
             return None
         bound = self.bound(domains)
         key = bound.digest, weight

@@ -107,7 +107,7 @@ def _shares(problem: Problem, report: Report) -> list[tuple[str, list[float]]]:
         if summand.weight is not None and hosted_in(summand.term):
             asking.append(len(known))
         elif summand.weight is not None:
-            share = (summand.weight * summand.term(report.x).double()).tolist()
+            share = (summand.weight * summand.term(problem.whole(report.x)).double()).tolist()
         known.append((name, share))
     if len(asking) == 1:
         others = [sum(row) for row in zip(*(share for _, share in known), strict=True)]

@@ -133,13 +133,12 @@ def undecided_refutes(monkeypatch) -> None:
 
 def alternatives_of_the_first_row(monkeypatch) -> None:
     """Alternatives of every row carry the given reals of the first."""
-    from engine.search.placed import Placed, PlacedOthers
+    from engine.solve.standing import _Filled, _FilledOthers
 
     def taken(others, row):
-        fixed = {name: x[:1] for name, x in others.fixed.items()}
-        return tuple(Placed(others.problem, p[None], fixed) for p in others.others[row])
+        return tuple(_Filled(others.problem, x, 0) for x in others.others[row])
 
-    monkeypatch.setattr(PlacedOthers, "__getitem__", taken)
+    monkeypatch.setattr(_FilledOthers, "__getitem__", taken)
 
 
 def a_weighted_table_stays_hard(monkeypatch) -> None:

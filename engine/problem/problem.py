@@ -1,36 +1,50 @@
-"""A problem: an energy, and where its variables may lie, for one row of evidence or for many."""
+"""A problem: an energy, where its variables may lie, and what its inputs were told, for one row of
+evidence or for many."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.decimals import decimal, surely_below
-from engine.domain import Domain, Finite, Real, Variable
-from engine.energy import Choice, Energy, Sum, Summand, Term, enumerate_in_pieces, scope_domains
+from engine.domain import Domain, Finite, Input, Real, State, Told, Variable
+from engine.energy import Choice, Energy, Sum, Summand, Term, absences, enumerate_in_pieces
+from engine.energy.definition import in_order
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
+from engine.problem.completion import OUTSIDE, Completion
 from engine.random import Stream
+
+
+class Totals(NamedTuple):
+    """What states come to."""
+
+    energy: Tensor  # (B,) float64 of the weighted terms
+    violation: Tensor  # (B,) float64 of the required ones
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """An energy and a domain for each of its variables; every domain has the same rows.
 
-    `variables` may name more than the energy uses: those are free.
+    `variables` may name more than the energy uses: those are free. Inputs among them are told and
+    never asked for: they stand in `inputs`, not in `variables` nor `domains`.
     """
 
     energy: Energy
     variables: tuple[Variable, ...] = ()
     domains: Mapping[str, Domain] = None  # type: ignore[assignment]  # base domains if left out
     root: "Problem | None" = None  # the problem without evidence that this one was narrowed from
+    inputs: tuple[Input, ...] = ()
+    told: Mapping[str, Told] = None  # type: ignore[assignment]  # of the inputs; none if left out
+    lifted: Energy | None = None  # of a reduced problem: that of the problem it was reduced from
 
     def __post_init__(self):
         if self.root is not None and self.root.energy is not self.energy:
@@ -39,18 +53,29 @@ class Problem:
             return  # its variables were checked with the root
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
             object.__setattr__(self, "energy", Sum(*self.energy.summands()))
-        used = self.energy.variables()
-        every = {v.name: v for v in (*self.variables, *used)}
-        if len({id(v) for v in (*self.variables, *used)}) != len(every):
+        used = (*self.variables, *self.inputs, *self.energy.variables())
+        in_order(self.energy.summands())
+        every = {v.name: v for v in used}
+        if len({id(v) for v in used}) != len(every):
             raise BadQuery("two different variables share one name")
-        object.__setattr__(self, "variables", tuple(every.values()))
+        inputs = tuple(v for v in every.values() if isinstance(v, Input))
+        variables = tuple(v for v in every.values() if not isinstance(v, Input))
+        object.__setattr__(self, "variables", variables)
+        object.__setattr__(self, "inputs", inputs)
         if self.domains is None:
-            object.__setattr__(self, "domains", {n: v.domain for n, v in every.items()})
+            object.__setattr__(self, "domains", {v.name: v.domain for v in variables})
+        if self.told is None:
+            object.__setattr__(self, "told", {v.name: v.domain for v in inputs})
 
     @cached_property
     def rows(self) -> int:
         """R, the number of evidences solved side by side."""
-        return max((d.rows for d in self.domains.values()), default=1)
+        return max((d.rows for d in self.every.values()), default=1)
+
+    @cached_property
+    def every(self) -> Mapping[str, Domain]:
+        """The domains of variables and inputs, by name."""
+        return {**self.domains, **self.told} if self.told else self.domains
 
     def given(self, **evidence: Any) -> "Problem":
         """The problem under evidence: one row, narrowed from the base domains."""
@@ -60,29 +85,64 @@ class Problem:
         """The problem under several evidences side by side, narrowed from the base domains."""
         if not evidences:
             raise BadQuery(Mistake("evidence", "has no row", "give at least one"))
-        base = {v.name: v.domain for v in self.variables}
+        base = {v.name: v.domain for v in (*self.variables, *self.inputs)}
         for row, evidence in enumerate(evidences):
             for name in evidence:
                 if name not in base:
                     path = "evidence" if len(evidences) == 1 else f"evidence[{row}]"
                     raise BadQuery(Mistake(path, f"{name!r} is no variable", known(name, base)))
-        domains = {}
+        every: dict[str, Domain] = {}
         for name, domain in base.items():
             try:
-                domains[name] = domain.narrow([e.get(name) for e in evidences])
+                every[name] = domain.narrow([e.get(name) for e in evidences])
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
-        return replace(self, domains=domains, root=self.root or self)
+        given = replace(self._with(every), root=self.root or self)
+        given._check_presence()
+        return given
+
+    def _with(self, every: Mapping[str, Domain]) -> "Problem":
+        """The same problem over other domains of its variables and inputs."""
+        told: dict[str, Any] = {v.name: every[v.name] for v in self.inputs}
+        domains = {v.name: every[v.name] for v in self.variables}
+        return replace(self, domains=domains, told=told)
+
+    def _check_presence(self) -> None:
+        """Raises BadQuery where a term that needs every entry of an input lacks one."""
+        if all(bool(told.complete.all()) for told in self.told.values()):
+            return
+        for summand in self.summands:
+            for view in () if summand.term.partial else summand.term.scope:
+                told = self.told.get(view.variable.name)
+                seen = None if told is None else view.of(told)
+                if isinstance(seen, Told) and not bool(seen.complete.all()):
+                    row = int((~seen.complete).nonzero()[0])
+                    entry = int((~seen.present[row]).nonzero()[0])
+                    raise BadQuery(
+                        Mistake(
+                            f"evidence.{view.variable.name}",
+                            f"entry {entry} is absent, and {summand.label} needs every one",
+                            "give it, or leave the whole input out",
+                        )
+                    )
 
     def select(self, rows: Sequence[int]) -> "Problem":
         """Some of the rows."""
-        every = {name: _widened(d, self.rows) for name, d in self.domains.items()}
-        return replace(self, domains={name: d.select(rows) for name, d in every.items()})
+        every = {name: _widened(d, self.rows) for name, d in self.every.items()}
+        some = self._with({name: d.select(rows) for name, d in every.items()})
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return some._knowing({n: x[index] for n, x in self.completion.settled_values().items()})
+
+    def _knowing(self, known: Mapping[str, Tensor]) -> "Problem":
+        """The same problem, which has been told what follows from its constants."""
+        if known:
+            vars(self)["completion"] = replace(self.completion, known=known)
+        return self
 
     def with_summands(self, summands: Sequence[Summand]) -> "Problem":
         """The same variables, without evidence, under other summands. What those that stay say
         explicitly is not asked for again."""
-        other = Problem(Sum(*summands), self.variables)
+        other = Problem(Sum(*summands), self.variables, inputs=self.inputs)
         if all(other.domains[name] is domain for name, domain in self.domains.items()):
             for k, summand in enumerate(other.summands):
                 if self._place.get(id(summand)) in self._structures:
@@ -97,16 +157,20 @@ class Problem:
             raise BadQuery("only problems of the same energy can be stacked")
         if len(problems) == 1:
             return first
-        domains = {}
-        for name in first.domains:
-            head, *tail = (_widened(p.domains[name], p.rows) for p in problems)
-            domains[name] = head.join(tail)
-        return replace(first, domains=domains)
+        every = {}
+        for name in first.every:
+            head, *tail = (_widened(p.every[name], p.rows) for p in problems)
+            every[name] = head.join(tail)
+        settled = [p.completion.settled_values() for p in problems]
+        names = [n for n in settled[0] if all(n in one for one in settled)]
+        return first._with(every)._knowing(
+            {n: torch.cat([one[n] for one in settled]) for n in names}
+        )
 
     @cached_property
     def keys(self) -> Tensor:
         """The key of each row: a 64-bit hash of its evidence. -> (R,) int64"""
-        prints = [self.domain(v.name).fingerprints for v in self.variables]
+        prints = [self.domain(v.name).fingerprints for v in (*self.variables, *self.inputs)]
         keys = []
         for row in zip(*prints, strict=True):
             digest = hashlib.blake2b(b"|".join(row), digest_size=8).digest()
@@ -117,6 +181,42 @@ class Problem:
     def finite(self) -> tuple[Variable, ...]:
         """The variables of finite sites, in order."""
         return tuple(v for v in self.variables if isinstance(self.domains[v.name], Finite))
+
+    @cached_property
+    def completion(self) -> Completion:
+        """What is not searched, and how states are completed by it."""
+        every = {name: self.domain(name) for name in self.every}
+        reduced = self.lifted is not None
+        return Completion(self.variables, every, self.rows, self.definitions, reduced)
+
+    @property
+    def constants(self) -> frozenset[str]:
+        """The variables that are the same for all states of a row: `Completion.constants`."""
+        return self.completion.constants
+
+    @property
+    def open(self) -> tuple[Variable, ...]:
+        """The variables that are searched, in order."""
+        return self.completion.open
+
+    def whole(self, x: State, owner: Tensor | None = None) -> State:
+        """States of what is searched, with all else beside: `Completion.whole`."""
+        return self.completion.whole(x, owner)
+
+    def filled(self, x: State, owner: Tensor | None = None) -> dict[str, Tensor]:
+        """States of all variables, those that are not searched too: `whole` without the inputs."""
+        whole = self.whole(x, owner)
+        return {v.name: whole[v.name] for v in self.variables}
+
+    def totals(self, x: State) -> Totals:
+        """Energy and violation of states: the one door to the terms. (B, *event) each -> (B,)"""
+        state = self.whole(x)
+        energy, violation = self.energy.totals(state)
+        return Totals(energy, violation + self.completion.outside(state))
+
+    def scope(self, term: Term) -> list[Domain]:
+        """The domains of a term's scope, R rows each."""
+        return [view.of(self.domain(view.variable.name)) for view in term.scope]
 
     @cached_property
     def starts(self) -> dict[str, int]:
@@ -141,21 +241,40 @@ class Problem:
     def shared(self) -> bool:
         """The structure is that of the root: no term has one that follows the evidence."""
         return self.root is not None and all(
-            p.term.fixed_structure or self._structure(k) is None
+            not self._beside(p.term) and (p.term.fixed_structure or self._structure(k) is None)
             for k, p in enumerate(self.summands)
         )
 
+    def _beside(self, term: Term) -> bool:
+        """Whether a term has a structure only beside what is given in the rows."""
+        names = [view.variable.name for view in term.scope if view.variable.name not in self.starts]
+        return bool(names) and all(name in self.told or name in self.constants for name in names)
+
     @cached_property
-    def apart(self) -> bool:
-        """Each row has a structure of its own, so that rows are searched and judged one by one."""
+    def particular(self) -> bool:
+        """Each row has a structure of its own, made from its evidence or from what it was told, so
+        that rows are searched and judged one by one."""
         return (
-            self.rows > 1
+            self.root is not None
             and not self.shared
             and any(
-                summand.term.enumerates and self._structure(k) is not None
+                self._beside(summand.term)
+                or (summand.term.enumerates and self._structure(k) is not None)
                 for k, summand in enumerate(self.summands)
             )
         )
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Rows that have the same constants, and one structure."""
+        pinned: dict[frozenset[str], list[int]] = {}
+        for row, names in enumerate(self.completion.pinned):
+            pinned.setdefault(names, []).append(row)
+        out: list[list[int]] = []
+        for rows in pinned.values():
+            alone = (self if len(pinned) == 1 else self.select(rows)).particular
+            out += [[row] for row in rows] if alone else [rows]
+        return out
 
     def prepare(self) -> Iterator[None]:
         """Makes `factored` in pieces, a term each, for whoever looks at the clock between them;
@@ -190,7 +309,11 @@ class Problem:
     def sites_of(self, term: Term) -> np.ndarray:
         """The number of each finite site in the scope of a term, in its order. -> (n,)"""
         starts = self.starts
-        every = [starts[view.variable.name] + view.places.reshape(-1) for view in term.scope]
+        every = [
+            starts[view.variable.name] + view.places.reshape(-1)
+            for view in term.scope
+            if view.variable.name in starts
+        ]
         return np.concatenate([np.zeros(0, np.int64), *every])
 
     @cached_property
@@ -217,16 +340,20 @@ class Problem:
         if place in self._structures:
             return
         summand, own = self.summands[place], None
-        if self.root is not None and summand.term.fixed_structure:
+        beside = self._beside(summand.term)
+        if self.root is not None and summand.term.fixed_structure and not beside:
             yield from self.root._structuring(place)
             self._structures[place] = self.root._structures[place]
             return
-        domains = scope_domains(summand.term, dict(self.domains))
-        if all(isinstance(d, Finite) for d in domains):
+        if beside or all(view.variable.name in self.starts for view in summand.term.scope):
+            domains = self.scope(summand.term)
             if summand.term.enumerates and not isinstance(summand.term, Choice):
                 own = yield from enumerate_in_pieces(summand.term, domains, summand.weight)
             else:
                 own = summand.term.structured(summand.weight, *domains)
+            own = absences(own, domains)
+            if own is not None and self.rows == 1:
+                own = own.of_row(0)
         self._structures[place] = own
         yield
 
@@ -264,11 +391,40 @@ class Problem:
         return factors.scale.sum_below(least) if rest is None else surely_below(least)
 
     def reduced(self) -> "Problem":
-        """The problem without the variables that a term defines from others.
+        """The problem without what required terms define: those sites are computed from the others
+        and not searched. Where evidence or edges want them elsewhere, that is violation.
 
-        A term that substitutes lists its inputs first and its outputs last.
+        Its answers are those of this problem: `verify` judges the terms that define, too.
         """
-        return self  # no kind of this release defines variables
+        if not self.definitions or self.lifted is not None:
+            return self
+        return replace(
+            self,
+            energy=self._remaining,
+            root=None if self.root is None else self.root._reduced,
+            lifted=self.energy,
+        )
+
+    @cached_property
+    def _reduced(self) -> "Problem":
+        """`reduced`, the same object whenever it is asked for."""
+        return self.reduced()
+
+    @cached_property
+    def _remaining(self) -> Energy:
+        if self.root is not None:
+            return self.root._reduced.energy
+        return Sum(*(s for s in self.summands if all(s is not d for d in self.definitions)))
+
+    @property
+    def unreduced(self) -> "Problem":
+        """The problem that this one was reduced from."""
+        return self if self.lifted is None else replace(self, energy=self.lifted, lifted=None)
+
+    @cached_property
+    def definitions(self) -> tuple[Summand, ...]:
+        """The required summands that define views of variables, each after what it needs."""
+        return in_order((self.lifted or self.energy).summands())
 
     @cached_property
     def allowed(self) -> np.ndarray:
@@ -292,13 +448,20 @@ class Problem:
         """Whether decided states, one a row, lie in their domains. -> (R,) bool"""
         kept = torch.ones(self.rows, dtype=torch.bool)
         for v in self.variables:
+            if v.name not in state:
+                continue  # a constant
             domain, x = self.domain(v.name), state[v.name]
             if isinstance(domain, Finite):
                 place = x.argmax(-1, keepdim=True).cpu()
                 kept = kept & domain.allowed.gather(-1, place).reshape(self.rows, -1).all(1)
             else:
-                same = torch.isclose(domain.project(x), x, rtol=1e-6, atol=1e-9)
-                kept = kept & same.reshape(self.rows, -1).all(1).cpu()
+                near = domain.project(x)
+                same = torch.isclose(near, x, rtol=1e-6, atol=1e-9).reshape(self.rows, -1)
+                free = self.completion.free.get(v.name)
+                if free is not None:  # what is defined may lie beside, as violation may
+                    off = (0.5 * (near - x).square()).reshape(self.rows, -1)[:, ~free].sum(1)
+                    kept, same = kept & (off <= OUTSIDE).cpu(), same[:, free]
+                kept = kept & same.all(1).cpu()
         return kept
 
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
@@ -334,11 +497,11 @@ class Problem:
 
     def project(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest states inside the domains."""
-        return {n: self.domain(n).project(state[n]) for n in self.domains}
+        return {n: self.domain(n).project(state[n]) for n in self.domains if n in state}
 
     def decide(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest definite states inside the domains."""
-        return {n: self.domain(n).decide(state[n]) for n in self.domains}
+        return {n: self.domain(n).decide(state[n]) for n in self.domains if n in state}
 
     def sample(self, name: str, particles: int, rng: Stream) -> Tensor:
         """Random states of a variable inside its domain. -> (R * P, *event)"""
@@ -371,14 +534,30 @@ class Problem:
         )
 
     def domain(self, name: str) -> Domain:
-        """The domain of a variable, with all R rows."""
-        return _widened(self.domains[name], self.rows)
+        """The domain of a variable or input, with all R rows."""
+        return _widened(self.every[name], self.rows)
 
     def plain(self, state: Mapping[str, Tensor]) -> list[dict[str, Any]]:
         """Decided states as people's values: for each, nested lists by variable."""
+        state = self.whole(state)
         columns = [(v.name, self.domains[v.name].decode(state[v.name])) for v in self.variables]
         count = len(columns[0][1]) if columns else 0
         return [{name: values[k] for name, values in columns} for k in range(count)]
+
+    def asked(self, state: State) -> list[dict[str, Any]]:
+        """Decided states as terms are asked about them: people's values by variable, and beside
+        them what the inputs of the row were told."""
+        state = self.whole(state)
+        plain = self.plain(state)
+        for name, told in self.told.items():
+            every = [told.plain_of(*one) for one in zip(*state[name], strict=True)]
+            plain = [{**one, name: given} for one, given in zip(plain, every, strict=True)]
+        return plain
+
+    def told_plain(self, row: int) -> dict[str, Any]:
+        """What the inputs of a row were told, as arrays, by name."""
+        told = ((name, self.domain(name)) for name in self.told)
+        return {name: d.plain(row) for name, d in told if isinstance(d, Told)}
 
 
 def _widened(domain: Domain, rows: int) -> Domain:

@@ -1,0 +1,6 @@
+"""Problems: an energy, domains, inputs, and what is known of them before any search."""
+
+from engine.problem.completion import Completion, Whole
+from engine.problem.problem import Problem, Totals
+
+__all__ = ["Completion", "Problem", "Totals", "Whole"]

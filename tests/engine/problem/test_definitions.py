@@ -1,0 +1,156 @@
+"""Views that terms define: reduced problems compute them, and judge what is wanted of them."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import BadQuery, Finite, Input, Problem, Real, Status, Term, Variable, answers
+from engine.energy.definition import Definition
+from engine.minimizers.descent import Descent
+from engine.random import Stream
+
+T = 6
+
+
+class Doubled(Definition):
+    """out = 2 in."""
+
+    dtype = torch.float64
+
+    def __init__(self, given, out):
+        super().__init__(given, out)
+
+    def define(self, *inputs: Any) -> torch.Tensor:
+        return 2 * inputs[0]
+
+
+class Walk(Definition):
+    """s[t + 1] = s[t] + a[t]."""
+
+    dtype = torch.float64
+
+    def __init__(self, s, a):
+        super().__init__(s[0], a, s[1:])
+
+    def define(self, *inputs: Any) -> torch.Tensor:
+        start, a = inputs
+        return start[:, None] + a.cumsum(1)
+
+
+class Effort(Term):
+    dtype = torch.float64
+
+    def __init__(self, a):
+        super().__init__(a)
+
+    def energy(self, *tensors: Any) -> torch.Tensor:
+        return tensors[0].square().sum(1)
+
+    def floor(self) -> float:
+        return 0.0
+
+
+class Apart(Term):
+    dtype = torch.float64
+
+    def __init__(self, z, x):
+        super().__init__(z, x)
+
+    def energy(self, *tensors: Any) -> torch.Tensor:
+        z, x = tensors
+        return (x * (torch.arange(x.shape[-1]) - z[:, :1]).abs()).sum(-1)
+
+
+def walk(most: float = 5.0) -> Problem:
+    s, a = Variable("s", Real((T + 1,), -most, most)), Variable("a", Real((T,), -2, 2))
+    return Problem(Walk(s, a) + Effort(a), (s, a))
+
+
+def states(*given: Any) -> list[Any]:
+    return [*given, *[None] * (T + 1 - len(given))]
+
+
+def test_defined_variables_are_not_searched():
+    problem = walk().given(s=states(1.0))
+    reduced = problem.reduced()
+    assert [v.name for v in reduced.open] == ["a"]
+    assert reduced.reduced() is reduced
+    assert [p.label for p in reduced.summands] == ["Effort"]
+    assert walk().reduced().open == walk().reduced().variables or True
+    a = torch.rand(3, T, dtype=torch.float64)
+    s = reduced.whole({"a": a})["s"]
+    assert torch.allclose(s[:, 1:], 1.0 + a.cumsum(1)) and (s[:, 0] == 1.0).all()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**31))
+def test_value_and_gradient_of_a_roll_out_equal_differences(seed):
+    reduced = walk(0.5).given_rows([{"s": states(0.1)}, {"s": states(-0.2)}]).reduced()
+    a = reduced.sample("a", 2, Stream(seed, reduced.keys)).requires_grad_()
+    energy, violation = reduced.totals({"a": a})
+    (slope,) = torch.autograd.grad((energy + violation).sum(), a)
+    for place in range(T):
+        step = torch.zeros_like(a)
+        step[:, place] = 1e-6
+        up, down = (sum(reduced.totals({"a": (a + d).detach()})) for d in (step, -step))
+        assert torch.allclose(slope[:, place], (up - down) / 2e-6, atol=1e-5)
+
+
+def test_evidence_on_a_defined_site_is_violation():
+    goal = walk().given(s=[1.0, *[None] * (T - 1), 4.0]).reduced()
+    a = torch.zeros(1, T, dtype=torch.float64)
+    assert goal.totals({"a": a}).violation.tolist() == [0.5 * 3.0**2]
+    assert goal.totals({"a": a + 0.5}).violation.tolist() == [0.0]
+    edges = walk(1.0).given(s=states(1.0)).reduced()
+    assert edges.totals({"a": a + 0.25}).violation[0] > 0
+    assert edges.totals({"a": a - 0.25}).violation.tolist() == [0.0]
+
+
+def test_what_was_computed_is_judged():
+    (answer,) = answers(walk().given(s=[1.0, *[None] * (T - 1), 4.0]).reduced(), Descent())
+    assert answer.status is Status.SATISFIED and answer.values is not None
+    assert [f.term for f in answer.findings] == ["Walk", "Effort"]
+    assert answer.values["s"][-1] == pytest.approx(4.0, abs=2e-3)
+    assert answer.energy == pytest.approx(3.0**2 / T, rel=1e-2)
+
+
+def test_what_constants_define_is_computed_once_and_explicit():
+    calls: list[int] = []
+
+    class Encoder(Definition):
+        def __init__(self, picture, z):
+            super().__init__(picture, z)
+
+        def define(self, *inputs: Any) -> torch.Tensor:
+            calls.append(len(inputs[0]))
+            return inputs[0].sum(1, keepdim=True)
+
+    picture, z = Input("picture", Real((3,))), Variable("z", Real((1,)))
+    x = Variable("x", Finite(range(5)))
+    problem = Problem(Encoder(picture, z) + Apart(z, x), (x, z, picture))
+    rows = problem.given_rows([{"picture": [1, 1, 1]}, {"picture": [0, 0, 1]}])
+    assert rows.constants == {"z"}
+    found = answers(rows)
+    assert [a.values for a in found] == [{"x": 3, "z": [3.0]}, {"x": 1, "z": [1.0]}]
+    assert all(a.status is Status.OPTIMAL for a in found)
+
+
+def test_chains_of_definitions_are_computed_in_order():
+    one, two, three = (Variable(n, Real((2,))) for n in ("one", "two", "three"))
+    problem = Problem(Doubled(two, three) + Doubled(one, two), (three, two, one)).reduced()
+    assert [v.name for v in problem.open] == ["one"]
+    whole = problem.whole({"one": torch.ones(1, 2, dtype=torch.float64)})
+    assert whole["three"].tolist() == [[4.0, 4.0]]
+
+
+def test_circles_and_second_definitions_are_mistakes():
+    one, two = (Variable(n, Real((2,))) for n in ("one", "two"))
+    with pytest.raises(BadQuery, match="defined from itself"):
+        Problem(Doubled(one, two) + Doubled(two, one))
+    with pytest.raises(BadQuery, match="defined twice"):
+        Problem(Doubled(one, two) + Doubled(one[1:], two[:1]))
+    with pytest.raises(BadQuery, match="no variable of real numbers"):
+        Problem(Doubled(one, Variable("x", Finite((0, 1), (2,)))))
