@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
 from engine.factors import Different, ints
-from engine.kernels.cover import search
+from engine.kernels.cover import search, search_priced
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.search.prepared import cover_of
@@ -44,6 +44,7 @@ def main() -> None:
     cover = cover_of(line)
     assert cover is not None
     search(cover, np.ones((1, 4)), 10)
+    search_priced(cover, np.ones((1, 4)), np.zeros((1, 4)), 10)
     print(f"kernels compiled in {time.perf_counter() - began:.1f} s")
 
 

@@ -4,10 +4,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.kernels.cover import ENOUGH, EXHAUSTED, LIMIT, cover, reference_search, search
+from engine.kernels.cover import (
+    ENOUGH,
+    EXHAUSTED,
+    FAR,
+    LIMIT,
+    cover,
+    reference_priced,
+    reference_search,
+    search,
+    search_priced,
+)
 
 
 class Case(NamedTuple):
@@ -47,6 +57,125 @@ def test_equals_enumeration(case, wanted):
         assert result.status[row] == (EXHAUSTED if exhausted else ENOUGH)
         assert result.counted[row] == exhausted
         assert (result.solutions[row, result.found[row] :] == -1).all()
+
+
+@st.composite
+def priced_cases(draw):
+    case = draw(cases())
+    count = case.allowed.shape[1]
+    most = draw(st.sampled_from([0, 2, 9, 2**50]))  # many ties, or none
+    prices = draw(st.lists(st.integers(0, most), min_size=3 * count, max_size=3 * count))
+    return case, np.array(prices, dtype=np.int64).reshape(3, count)
+
+
+def listed(result, row):
+    """Price and values of the solutions that are listed for a row."""
+    found = result.found[row]
+    places = [tuple(one) for one in result.solutions[row, :found].tolist()]
+    return list(zip(result.paid[row, :found].tolist(), places, strict=True))
+
+
+def solutions_of(case, price):
+    """Every solution of each row with its price, cheapest first."""
+    rows = zip(case.allowed, price, strict=True)
+    return [reference_priced(case.sizes, case.groups, case.exact, *row) for row in rows]
+
+
+@st.composite
+def priced_questions(draw):
+    case, price = draw(priced_cases())
+    solved = solutions_of(case, price)
+    costs = sorted({0, 5, *(cost + more for row in solved for cost, _ in row for more in (0, 1))})
+    return (
+        case,
+        price,
+        {
+            "below": draw(st.just(FAR) | st.sampled_from(costs)),
+            "above": [draw(st.integers(0, row[0][0] if row else 2**50)) for row in solved],
+            "step": draw(st.integers(1, 2**40)),
+            "margin": draw(st.integers(0, 3)),
+            "wanted": draw(st.integers(1, 300)),
+        },
+    )
+
+
+def check_priced(searched, question):
+    """The law of a priced search."""
+    case, price, more = question
+    below, margin, wanted = more["below"], more["margin"], more["wanted"]
+    solved = solutions_of(case, price)
+    result = searched(prepared(case), case.allowed, price, 10**6, **more)
+    assert (result.status == EXHAUSTED).all()
+    for row, every in enumerate(solved):
+        expected = [one for one in every if one[0] < below]
+        told = listed(result, row)
+        assert bool(told) == bool(expected) and len(set(told)) == len(told)
+        if not expected:
+            assert below <= result.bound[row] <= (every[0][0] if every else FAR)
+            continue
+        least = expected[0][0]
+        near = {one for one in expected if one[0] < least + max(margin, 1)}
+        assert told[0][0] == least == result.bound[row]
+        assert set(told) <= near
+        assert result.listed[row] or len(near) >= wanted or margin > 1
+        if result.listed[row] and margin:
+            assert set(told) == near
+
+
+@settings(max_examples=500)
+@given(priced_questions())
+def test_the_cheapest_solution_and_those_near_it_equal_enumeration(question):
+    check_priced(search_priced, question)
+
+
+def free(structure, allowed, price, nodes, **more):
+    """Planted: the last candidate costs nothing."""
+    known = np.arange(price.shape[1]) + 1 < price.shape[1]
+    return search_priced(structure, allowed, price * known, nodes, **more)
+
+
+def hasty(*given, **more):
+    """Planted: the bound is one too high."""
+    found = search_priced(*given, **more)
+    return found._replace(bound=found.bound + 1)
+
+
+def lavish(structure, allowed, price, nodes, *, above, **more):
+    """Planted: what is known to be the least is beaten."""
+    return search_priced(structure, allowed, price, nodes, above=np.array(above) + 1, **more)
+
+
+@pytest.mark.parametrize("planted", [free, hasty, lavish])
+def test_a_priced_search_that_errs_is_noticed(planted):
+    @settings(max_examples=300, database=None, phases=[Phase.generate], derandomize=True)
+    @given(priced_questions())
+    def law(question):
+        check_priced(planted, question)
+
+    with pytest.raises(AssertionError):
+        law()
+
+
+@settings(max_examples=300)
+@given(priced_cases(), st.integers(1, 2**40))
+def test_a_limit_of_nodes_is_kept_and_what_it_claims_of_prices_is_true(drawn, step):
+    case, price = drawn
+    structure = prepared(case)
+    full = search_priced(structure, case.allowed, price, 10**6, step=step)
+    for nodes in range(int(full.spent.max()) + 1):
+        cut = search_priced(structure, case.allowed, price, nodes, step=step)
+        for row in range(3):
+            assert cut.spent[row] == min(nodes, full.spent[row])
+            assert cut.status[row] == (EXHAUSTED if full.spent[row] <= nodes else LIMIT)
+            assert cut.bound[row] <= full.bound[row]
+            if cut.found[row]:
+                own = np.concatenate([[0], np.cumsum(case.sizes)[:-1]]) + cut.solutions[row, 0]
+                assert price[row, own.astype(int)].sum() == cut.paid[row, 0]
+                assert cut.paid[row, 0] >= full.paid[row, 0]
+            if cut.status[row] == EXHAUSTED:
+                assert listed(cut, row) == listed(full, row)
+        again = search_priced(structure, case.allowed, price, 10**6, step=step, above=cut.bound)
+        assert np.array_equal(again.paid, full.paid) and np.array_equal(again.found, full.found)
 
 
 @st.composite
@@ -111,6 +240,25 @@ def test_sudoku_made_here_is_unique_and_its_rows_do_not_depend_on_the_batch():
         assert np.array_equal(field, np.concatenate(of_rows))
 
 
+def test_priced_rows_do_not_depend_on_the_batch_nor_on_threads():
+    structure, rng = prepared(board(3)), np.random.default_rng(2)
+    shift = np.array([3 * (r % 3) + r // 3 for r in range(9)])
+    solved = (shift[:, None] + np.arange(9)) % 9
+    price = rng.integers(0, 100, (12, 81, 9)) * (np.arange(9) != solved.reshape(81, 1))
+    price[:, rng.permutation(81)[:50]] = 0  # cells that say nothing
+    price = price.reshape(12, -1)
+    allowed, nodes = np.ones(price.shape), 500
+    together = search_priced(structure, allowed, price, nodes, step=10)
+    threaded = search_priced(structure, allowed, price, nodes, step=10, threads=2)
+    alone = [
+        search_priced(structure, allowed[[row]], price[[row]], nodes, step=10) for row in range(12)
+    ]
+    assert (together.status == EXHAUSTED).any()
+    for field, of_threads, *of_rows in zip(together, threaded, *alone):
+        assert np.array_equal(field, of_threads)
+        assert np.array_equal(field, np.concatenate(of_rows))
+
+
 def test_node_limit_is_kept_and_claims_nothing():
     pigeons = Case([7] * 8, [[s * 7 + v for s in range(8)] for v in range(7)], [False] * 7, None)
     open_ = np.ones((1, 56))
@@ -132,3 +280,9 @@ def test_a_mistake_in_the_structure_is_refused(mistake, groups):
     labels = {"label": [0, 1, 0, 1], "label_class": [0, 0]}
     with pytest.raises(ValueError, match=mistake):
         prepared(Case([2, 2], groups, [False], None), **labels)
+
+
+@pytest.mark.parametrize("mistake, price", [("must be", [[0, 0]]), ("negative", [[0, -1, 0, 0]])])
+def test_a_mistake_in_the_prices_is_refused(mistake, price):
+    with pytest.raises(ValueError, match=mistake):
+        search_priced(prepared(Case([2, 2], [], [], None)), np.ones((1, 4)), price, 10)
