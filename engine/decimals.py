@@ -28,6 +28,7 @@ LONGEST = 1000  # a unit is less than 2^1000 and so a float64
 LARGEST_FLOAT = sys.float_info.max
 TENS = 22  # powers of ten up to 10^22 are exact in float64
 MANY = 50_000  # numbers that are read one by one
+FEW = 4_096  # numbers of a table that is read together with others
 
 
 def decimal(number: float) -> Fraction:
@@ -63,16 +64,16 @@ class Scale:
         return float((2 * self.error + (self.total >> 51) + 2) / self.unit)
 
     def units(self, costs: Floats, read: Callable[[float], Fraction] = decimal) -> Ints:
-        """Finite costs as whole numbers of units, each the nearest; `read` says what number a float
-        stands for."""
+        """Finite costs as whole numbers of units: of the number that a float stands for, as `read`
+        says, where units are exact; else of the float."""
         unit = self.unit
         most = np.abs(costs).max(initial=0.0)
         if not self.error and unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64)
-        distinct, place = np.unique(costs, return_inverse=True)
-        if len(distinct) > MANY:
-            power = unit.numerator.bit_length() - unit.denominator.bit_length()
+        power = unit.numerator.bit_length() - unit.denominator.bit_length()
+        if self.error or (read is Fraction and unit == Fraction(2) ** power):
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
+        distinct, place = np.unique(costs, return_inverse=True)
         counts = [round(read(x) * unit) for x in distinct.tolist()]
         return np.array(counts, dtype=np.int64)[place].reshape(costs.shape)
 
@@ -114,34 +115,57 @@ def surely_below(bound: float) -> float:
 def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
 
-    (count, costs, error, computed): each may lie so far from the decimal that it stands for;
+    (count, costs (n,), error, computed): each may lie so far from the decimal that it stands for;
     computed ones are no decimals but floats.
     """
-    total, unit, exact, paid, off, many = Fraction(0), 1, True, 0, 0.0, False
-    for count, values, error, computed in costs:
-        distinct = np.unique(values[np.isfinite(values)])
-        distinct = distinct[distinct != 0]
-        if not len(distinct):
-            continue
-        total += count * Fraction(float(np.abs(distinct).max()))
-        paid += count
-        off += count * error
-        many = many or len(distinct) > MANY
-        own = None if error else (_binary if computed else denominator)(distinct)
-        exact = exact and own is not None
-        unit = math.lcm(unit, own or 1)
+    entries = [entry for entry in costs if entry[1].size]
+    every = np.abs(np.concatenate([np.zeros(0), *(values for _, values, _, _ in entries)]))
+    first = np.cumsum([0, *(len(values) for _, values, _, _ in entries)])[:-1]
+    largest = np.maximum.reduceat(np.where(np.isfinite(every), every, 0.0), first)
+    paid, off, total, exact = 0, 0.0, Fraction(0), True
+    decimals: list[Floats] = []
+    computed: list[Floats] = []
+    for (count, values, error, binary), most in zip(entries, largest.tolist(), strict=True):
+        if most:
+            paid += count
+            off += count * error
+            total += count * Fraction(most)
+            exact = exact and not error
+            (computed if binary else decimals).append(values)
     if total >= MOST:
         raise BadQuery(
             Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")
         )
-    if exact and total * unit < LARGEST and unit < 2**LONGEST:
+    unit = _unit(decimals, computed, total) if exact else None
+    if unit is not None:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
-    # a half for rounding, and what the float lies from its decimal, where that was not read
-    error = paid + (reach >> 52 if many else 0) + math.ceil(Fraction(off) * fraction)
+    # a half for rounding, and what floats lie from their decimals
+    error = paid + (reach >> 52) + math.ceil(Fraction(off) * fraction)
     return Scale(fraction, error, reach + paid)
+
+
+def _unit(decimals: list[Floats], computed: list[Floats], total: Fraction) -> int | None:
+    """The least number that makes all finite ones of these whole; None where that takes too long,
+    or where a total would not stay below LARGEST."""
+    most = min(LARGEST / total, Fraction(2**LONGEST)) if total else Fraction(2**LONGEST)
+    unit = _binary(_distinct(computed)) if computed else 1
+    few = _distinct([x for x in decimals if len(x) < FEW])
+    pooled = np.array_split(few, len(few) // MANY + 1)
+    for values in (*pooled, *(_distinct([x]) for x in decimals if len(x) >= FEW)):
+        own = denominator(values, most)
+        if own is None:
+            return None
+        unit = math.lcm(unit, own)
+    return unit if unit < most else None
+
+
+def _distinct(values: list[Floats]) -> Floats:
+    """All finite numbers of several lists, in order."""
+    every = np.concatenate([np.zeros(0), *values])
+    return np.unique(every[np.isfinite(every)])
 
 
 def _log2(number: Fraction) -> int:
@@ -149,22 +173,30 @@ def _log2(number: Fraction) -> int:
     return number.numerator.bit_length() - number.denominator.bit_length() + 1
 
 
-def denominator(values: Floats) -> int | None:
-    """The least number that makes all these decimals whole; None where that takes too long."""
+def denominator(values: Floats, most: Fraction | None = None) -> int | None:
+    """The least number that makes all these decimals whole; None where that takes too long, or
+    where it is found to be `most` or more on the way."""
     tens = _tens(values)
     if tens is not None:
         whole, power = tens
         return 10**power // math.gcd(10**power, int(np.gcd.reduce(whole, initial=0)))
     if len(values) > MANY:
         return None
-    return math.lcm(1, *(decimal(x).denominator for x in values.tolist()))
+    out = 1
+    for x in values.tolist():
+        out = math.lcm(out, decimal(x).denominator)
+        if most is not None and out >= most:
+            return None
+    return out
 
 
-def _binary(values: Floats) -> int | None:
+def _binary(values: Floats) -> int:
     """The least power of two that makes all these floats whole, as the binary numbers they are."""
-    if len(values) > MANY:
-        return None
-    return max(x.as_integer_ratio()[1] for x in values.tolist())
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)  # values = whole * 2^(exponent - 53)
+    twos = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # that divide it; -1 where it is 0
+    places = np.where(whole == 0, 0, 53 - exponent - twos)
+    return 1 << max(0, int(places.max(initial=0)))
 
 
 def _tens(values: Floats) -> tuple[Ints, int] | None:

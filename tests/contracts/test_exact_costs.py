@@ -52,6 +52,28 @@ def test_units_of_a_scale_stand_for_the_decimals(entries) -> None:
         assert scale.value(total + 1) > scale.value(total) > scale.value(total - 1)
 
 
+@given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=1), min_size=1, max_size=4))
+def test_units_of_computed_floats_are_those_of_the_floats(entries) -> None:
+    scale = scale_of((1, np.array(x), 0.0, True) for x in entries)
+    for values in entries:
+        units = scale.units(np.array(values), Fraction).tolist()
+        for value, own in zip(values, units, strict=True):
+            exact = Fraction(value) * scale.unit
+            assert own == exact if scale.error == 0 else abs(own - exact) <= Fraction(1, 2)
+    every = [Fraction(x) for values in entries for x in values]
+    least = math.lcm(*(x.denominator for x in every))
+    total = sum(max(abs(Fraction(x)) for x in values) for values in entries)
+    assert (scale.error == 0) == (total * least < LARGEST)
+    assert scale.error or scale.unit == least
+
+
+def test_many_costs_beside_finer_ones_are_counted_in_their_unit() -> None:
+    many, fine = np.arange(60_000) * 1e6 + 0.125, np.array([1e-6])
+    scale = scale_of([(1, many, 0.0, False), (1, fine, 0.0, False)])
+    assert (scale.unit, scale.error) == (10**6, 0)
+    assert (scale.units(many) == np.arange(60_000) * 10**12 + 125_000).all()
+
+
 @given(st.floats(1e-9, 1e9), st.lists(decimals | anything, min_size=1, max_size=10))
 def test_products_and_differences_are_those_of_the_decimals(weight, costs) -> None:
     array = np.array([*costs, math.inf])
