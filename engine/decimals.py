@@ -142,8 +142,9 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
-    # a half for rounding, and what floats lie from their decimals
-    error = paid + (reach >> 52) + math.ceil(Fraction(off) * fraction)
+    # a half for rounding each, and half of the last bit that floats lie from their decimals
+    read = (reach >> 53) + 1 if decimals else 0
+    error = paid + read + math.ceil(Fraction(off) * fraction)
     return Scale(fraction, error, reach + paid)
 
 
