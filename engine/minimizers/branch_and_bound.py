@@ -1,9 +1,10 @@
 """Complete search over explicit structure: finds, proves least, proves unique, proves infeasible.
 
 Two searches share the work, both with deduction at every node. `cover` is a depth-first search
-with incremental counts for problems that are groups only (puzzles, colourings); it is tried first
-with a small limit of nodes. `clauses` learns from every conflict and takes everything else. What
-cannot be made explicit is evaluated at each solution found, and its floor enters the bound.
+with incremental counts for problems that are groups only, beside costs of single sites (puzzles,
+colourings, assignment); it is tried first with a small limit of nodes. `clauses` learns from every
+conflict and takes everything else. What cannot be made explicit is evaluated at each solution
+found, and its floor enters the bound.
 
 Rows that learn, and the subtrees of rows that are long (`subtrees`), are shared among as many
 threads as torch may use; what a row comes to depends on that row alone, so the number of threads
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +36,7 @@ from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
 from engine.search.prepared import Prepared, oversize, prepared_of, refusal
+from engine.search.prices import budget_step
 from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
@@ -59,6 +62,9 @@ class BranchState(NamedTuple):
     # while there is none
     ties: Tensor  # (R,) int64 solutions in a row that cost no less, exactly, than the best
     visits: Tensor  # (R,) int64
+    price: Tensor  # (R, C) int64 of each literal beside a cover; (R, 0) where nothing costs
+    base: Tensor  # (R,) int64 units that every solution pays beside prices
+    above: Tensor  # (R,) int64: no solution has a lower price
     learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
 
@@ -110,11 +116,17 @@ class BranchAndBound(Minimizer[BranchState]):
         if why is not None:
             raise BadQuery(why)
         free = [v for v in problem.open if v not in problem.finite]
-        rows = problem.rows
+        plan, rows = prepared_of(problem), problem.rows
+        allowed, price = problem.allowed, np.zeros((rows, 0), np.int64)
+        base = np.zeros(rows, np.int64)
+        if plan.prices is not None:
+            opened, price, base = plan.prices.rows(rows)
+            allowed = allowed & opened
+            price = price if plan.factors.soft else price[:, :0]
         return BranchState(
-            prepared_of(problem),
+            plan,
             torch.arange(rows),
-            torch.from_numpy(problem.allowed),
+            torch.from_numpy(allowed),
             {v.name: x[v.name][:: _particles(x, v, rows)] for v in free},
             first_places(problem),
             torch.full((rows,), math.inf, dtype=torch.float64),
@@ -123,6 +135,9 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
             torch.full((rows,), math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.int64),
+            torch.zeros(rows, dtype=torch.int64),
+            torch.from_numpy(price.copy()),
+            torch.from_numpy(base.copy()),
             torch.zeros(rows, dtype=torch.int64),
             ((),) * rows,
             ((),) * rows,
@@ -134,7 +149,8 @@ class BranchAndBound(Minimizer[BranchState]):
         for k, nodes in enumerate(rounds):
             rows = [r for r, visit in enumerate(visits) if visit == k and not done[r]]
             if rows:
-                s = self._cover(s, rows, nodes)
+                priced = s.price.shape[1] > 0
+                s = self._priced(problem, s, rows, nodes) if priced else self._cover(s, rows, nodes)
         rows = [r for r, visit in enumerate(visits) if visit >= len(rounds) and not done[r]]
         return self._learn(problem, s, rows) if rows else s
 
@@ -189,6 +205,56 @@ class BranchAndBound(Minimizer[BranchState]):
             at["done"][r] = bool(result.counted[k]) or 1 + len(more) >= self.wanted
         return s._replace(others=tuple(others), **new)
 
+    def _priced(self, problem: Problem, s: BranchState, rows: list[int], nodes: int) -> BranchState:
+        """A visit by the depth-first search for the least cost, at most `nodes` nodes a row."""
+        cover, scale, resolves = s.plan.cover, s.plan.factors.scale, problem.explicit.resolves
+        assert cover is not None
+        margin, wanted = (1, 2) if self.unique and not scale.error else (0, 1)
+        if resolves:  # units are rounded: solutions that they may not tell apart are listed
+            margin, wanted = 2 * scale.error + 1, TIES
+        price, base = s.price.numpy()[rows], s.base.tolist()
+        known = [_paid(s, r) if s.energy[r] < math.inf else covering.FAR for r in rows]
+        result = covering.search_priced(
+            cover,
+            s.allowed.numpy()[rows],
+            price,
+            nodes,
+            below=[paid + margin for paid in known],
+            above=s.above.numpy()[rows],
+            step=budget_step(price),
+            margin=margin,
+            wanted=wanted,
+        )
+        names = ("places", "energy", "bound", "done", "unique", "ties", "visits", "above")
+        new = {name: getattr(s, name).clone() for name in names}
+        at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
+        at["visits"][rows] += 1
+        at["above"][rows] = result.bound
+        for k, r in enumerate(rows):
+            exhausted, listed = result.status[k] == covering.EXHAUSTED, bool(result.listed[k])
+            if result.found[k]:
+                found = result.solutions[k, : result.found[k], : s.plan.factors.visible]
+                costs = _costs(problem, found.astype(np.int64), base[r] + result.paid[k])
+                best = min(costs)
+                if float(best) <= at["energy"][r]:
+                    at["places"][r], at["energy"][r] = found[costs.index(best)], float(best)
+                if exhausted and margin:
+                    if costs.count(best) > 1 and (listed or not resolves):
+                        at["unique"][r] = NOT_UNIQUE
+                    elif listed:
+                        at["unique"][r] = UNIQUE
+            at["done"][r] = exhausted
+            if exhausted and at["energy"][r] == math.inf:
+                at["bound"][r] = math.inf
+                continue
+            bound = scale.below(base[r] + min(int(result.bound[k]), known[k]))
+            if exhausted and (listed if resolves else not scale.error):
+                bound = at["energy"][r]
+            elif exhausted:
+                at["ties"][r] = TIES
+            at["bound"][r] = max(at["bound"][r], min(bound, at["energy"][r]))
+        return s._replace(**new)
+
     def _learn(self, problem: Problem, s: BranchState, rows: list[int]) -> BranchState:
         """A visit of each row by the clause-learning search, in threads over rows and subtrees."""
         visited = [_Visit(self, problem, s, r) for r in rows]
@@ -227,17 +293,24 @@ class _Visit:
         self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
         self.scale = s.plan.factors.scale
         self.others = s.others[r]
-        self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(),)
+        paid = int(s.base[r]) + _paid(s, r) if s.price.shape[1] else 0
+        self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(paid),)
         self.constant = self.learners[0].constant
         self.paid = self.learners[0].upper + self.constant  # of the best solution, in units
 
-    def _fresh(self) -> Learner:
-        """The shared formula, narrowed to the evidence of the row, without what was found."""
+    def _fresh(self, paid: int) -> Learner:
+        """The shared formula, narrowed to the evidence of the row, without what the other search
+        found; the best of that paid so many units."""
         learner = self.plan.learner(self.allowed, self.origin)
-        known = [self.places, *self.others] if self.energy < math.inf else []
-        for places in known:  # found by the other search
+        if self.energy == math.inf:
+            return learner
+        for places in (self.places, *self.others):
             learner = learner.without(self._block(places))
-        return learner
+        if not self.plan.soft:
+            return learner
+        if self._resolves:
+            paid = self.scale.from_on(self.problem.exactly(self.places))
+        return learner._replace(upper=_capped(paid - learner.constant))
 
     def run(self, threads: int) -> None:
         """One step; at most so many of its subtrees at once."""
@@ -321,7 +394,7 @@ class _Visit:
 
     def _beat(self, cost: int) -> None:
         """Solutions must cost less from now on, in units."""
-        cost = max(-learning.NEVER, min(cost, learning.NEVER))
+        cost = _capped(cost)
         self.paid = cost + self.constant
         self.learners = tuple(one._replace(upper=cost) for one in self.learners)
 
@@ -384,6 +457,11 @@ class _Visit:
         self.learners = tuple(one.without(clause) for one in self.learners)
 
 
+def _capped(cost: int) -> int:
+    """A number of units that the learning search can count."""
+    return max(-learning.NEVER, min(cost, learning.NEVER))
+
+
 def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:
     """The same solution with two interchangeable values exchanged, where evidence allows it."""
     n, k = factors.visible, int(factors.sizes[0])
@@ -395,6 +473,28 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> li
                 swapped[places == a], swapped[places == b] = b, a
                 return [swapped]
     return []
+
+
+def _paid(s: BranchState, r: int) -> int:
+    """The price of the best solution of a row beside a cover."""
+    assert s.plan.cover is not None
+    return int(s.price[r].numpy()[s.plan.cover.offset[:-1] + s.places[r].numpy()].sum())
+
+
+def _costs(problem: Problem, found: np.ndarray, units: np.ndarray) -> list[Fraction]:
+    """What solutions cost, told apart as far as can be: found (m, n), units (m or more,)."""
+    explicit = problem.explicit
+    if not explicit.resolves:
+        return [Fraction(own) / explicit.scale.unit for own in units[: len(found)].tolist()]
+    sites = np.unique(np.concatenate([t.scopes[:, 0] for t in explicit.factors.tables]))
+    alike: dict[bytes, Fraction] = {}  # by the values of all sites that cost
+    out = []
+    for places in found:
+        key = places[sites].tobytes()
+        if key not in alike:
+            alike[key] = problem.exactly(places)
+        out.append(alike[key])
+    return out
 
 
 def _particles(x: State, variable, rows: int) -> int:

@@ -44,6 +44,7 @@ class Boolean:
     bound: Ints  # (S,)
     costs: Lists  # exactly one true in each list (Boolean literals)
     cost: Ints  # (1 or R, L) in units of the scale
+    shut: np.ndarray  # (1 or R, C) bool: what a row forbids and others allow
     constant: int  # cost that no choice can change, likewise
     visible: int
     scale: Scale
@@ -57,6 +58,10 @@ class Boolean:
         out = np.zeros(self.visible, dtype=np.int64)
         out[owner] = first - self.offset[owner]
         return out
+
+    def shut_in(self, row: int) -> np.ndarray:
+        """What one row forbids and others allow. -> (C,) bool"""
+        return self.shut[row if len(self.shut) > 1 else 0]
 
     def model_literals(self, places: Ints) -> np.ndarray:
         """The true Boolean literals that say these visible sites have these values."""
@@ -113,6 +118,7 @@ class _Encoder:
         self.extra_costs: list[tuple[np.ndarray, Ints]] = []
         self.constant = 0
         self.variables = 0
+        self.shut = np.zeros((1, int(self.factors.sizes.sum())), dtype=bool)
         self._number()
 
     def _number(self) -> None:
@@ -175,6 +181,7 @@ class _Encoder:
             ints([s[2] for s in self.sum_lists]),
             costs.lists(),
             np.ascontiguousarray(cost, dtype=np.int64),
+            self.shut,
             self.constant,
             self.factors.visible,
             self.scale,
@@ -267,13 +274,14 @@ class _Encoder:
             self._selected(table, scope, shape)
 
     def _unary(self, site: int, costs: Floats, table: Table) -> None:
-        if costs.ndim > 1 and not np.isfinite(costs).all():
-            raise NotEncodable("forbidden values that differ by row")
         closed = ~np.isfinite(costs)
-        off = (
-            self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1 if costs.ndim == 1 else []
-        )
+        always = np.atleast_2d(closed).all(0)
+        off = self.literal[self.offset[site] + np.flatnonzero(always)] ^ 1
         self.clauses.add([[x] for x in off])
+        if (closed != always).any():
+            rows, k = closed.shape
+            self.shut = np.array(np.broadcast_to(self.shut, (rows, self.shut.shape[1])))
+            self.shut[:, self.offset[site] : self.offset[site] + k] |= closed & ~always
         self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs), table.read))
 
     def _add_cost(self, site: int, costs: Ints) -> None:

@@ -140,7 +140,8 @@ class Finisher(Minimizer[FinisherState]):
     def _attempted(self, s: FinisherState, r: int) -> FinisherState:
         """The state after one attempt on row r."""
         plan, b = s.plan, s.plan.boolean
-        closed = b.literal[np.flatnonzero(s.allowed[r].numpy() == 0)] ^ 1
+        shut = (s.allowed[r].numpy() == 0) | b.shut_in(int(s.row[r]))
+        closed = b.literal[np.flatnonzero(shut)] ^ 1
         known = [s.places[r].numpy(), *s.others[r]] if s.energy[r] < math.inf else []
         clauses = [closed[k : k + 1] for k in range(len(closed))]
         if not plan.soft:

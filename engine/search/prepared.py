@@ -14,6 +14,7 @@ from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
 from engine.search.boolean import TUPLES, Boolean, NotEncodable, encode, encode_in_pieces
+from engine.search.prices import Prices
 from engine.search.simplify import simplify
 from engine.search.subtrees import Learner
 
@@ -28,10 +29,13 @@ def exchangeable(factors: Factors) -> bool:
 
 
 def cover_of(factors: Factors) -> covering.Cover | None:
-    """The structure as groups of which one is chosen, or None where it is more than that."""
+    """The structure as groups of which one is chosen, beside costs of single sites; None where it
+    is more than that."""
+    if any(table.arity != 1 for table in factors.tables):
+        return None
     f = tighten(factors).expanded()
     c = f.counted
-    plain = not f.clauses.count and not f.sums.count and not f.tables
+    plain = not f.clauses.count and not f.sums.count
     plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
     if not plain or ((c.high != 1) | (c.low > 1)).any():
         return None
@@ -55,8 +59,13 @@ class Prepared:
 
     @cached_property
     def cover(self) -> covering.Cover | None:
-        """The structure as groups, where it is nothing else."""
+        """The structure as groups, where it is nothing but these and costs of single sites."""
         return cover_of(self.factors) if self.rest is None else None
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """The costs of single sites beside the cover; None where no table tells any."""
+        return Prices.of(self.factors) if self.cover is not None and self.factors.tables else None
 
     @property
     def symmetric(self) -> bool:
@@ -111,7 +120,7 @@ class Prepared:
             state = learning.load(formula)
         else:
             formula, state = self.formula, learning.copy(self.loaded)
-        closed = b.literal[np.flatnonzero(allowed == 0)] ^ 1
+        closed = b.literal[np.flatnonzero((allowed == 0) | b.shut_in(row))] ^ 1
         state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
         status, state = learning.search(state, (), 0)
         opened = int((state.value == 0).sum()) // 2
@@ -182,8 +191,10 @@ def _refusal(problem: Problem) -> str | None:
     factors, _ = problem.factored()
     why = oversize(factors)
     if why is None and (factors.sums.count or factors.tables):
+        plan = prepared_of(problem)
         try:
-            _ = prepared_of(problem).boolean
+            if plan.cover is None:  # beside a cover there is a form, which is seldom needed
+                _ = plan.boolean
         except NotEncodable as error:
             return str(error)
     return why
