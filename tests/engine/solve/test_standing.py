@@ -31,7 +31,9 @@ def shown(report: Report) -> list[tuple[float, ...]]:
 
 
 rows = st.integers(1, 5)
-moves = st.lists(st.tuples(st.lists(st.integers(0, 4), min_size=1, unique=True), st.booleans()))
+moves = st.lists(
+    st.tuples(st.lists(st.integers(0, 4), min_size=1, unique=True), st.booleans()), max_size=12
+)
 
 
 @given(count=rows, moves=moves)
