@@ -17,19 +17,28 @@ from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.restarts import Restarts
+from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report, put_rows, select_rows
-from engine.search.prepared import LARGE, selectors
+from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.search.prepared import LARGE, prepared_of, selectors
 
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
+
+
+class _Begun(NamedTuple):
+    """A member that began one row late."""
+
+    problem: Problem  # of that row
+    state: Any
 
 
 class PortfolioState(NamedTuple):
     """The states of the members, and how far their work has come."""
 
     members: tuple[Minimizer, ...]
-    states: list[Any]
+    states: list[Any]  # of all members; of the first alone, where the other begins rows late
+    late: tuple[StartRows | _Begun | None, ...]  # the other then, row by row, or where it starts
     every: int  # the first member moves a row at every so many of its steps
     turn: Tensor  # (R,) int64 steps done
     waits: Tensor  # (R,) int64 visits of the first member since the others had nothing left to do
@@ -45,6 +54,9 @@ class Portfolio(Minimizer[PortfolioState]):
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
     the company of rows and sampling does.
+
+    Where complete search begins with one for an exact cover, annealing begins a row when that has
+    had its first step and has not decided the row: to prepare for annealing takes longer.
 
     Complete search is left out where it refuses the structure, or where so much is weighed that
     its form would be large, unless uniqueness or a proof is asked for; annealing does without it.
@@ -68,10 +80,13 @@ class Portfolio(Minimizer[PortfolioState]):
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         opaque = problem.factored()[1] is not None
         members = self._members(problem, opaque and bool(enumerable(problem).all()))
-        states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(members)]
-        zero = torch.zeros(problem.rows, dtype=torch.int64)
+        rows, late = problem.rows, len(members) > 1 and _covers(problem)
+        begun = members[:1] if late else members
+        states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
+        starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
+        zero = torch.zeros(rows, dtype=torch.int64)
         every = RARE if opaque and len(members) > 1 else 1
-        return PortfolioState(members, states, every, zero, zero)
+        return PortfolioState(members, states, starts, every, zero, zero)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -125,10 +140,10 @@ class Portfolio(Minimizer[PortfolioState]):
         factors, rest = problem.factored()
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
-        if fits and (large or _beside(factors)):
-            yield from Annealing().prepare(problem)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
+        if fits and (large or (_beside(factors) and not _covers(problem))):
+            yield from Annealing().prepare(problem)
 
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
         place = rng.words[:, 0] % s.every if s.every > 1 else 0
@@ -143,24 +158,51 @@ class Portfolio(Minimizer[PortfolioState]):
             some = s.members[0].step(problem.select(chosen), some, rng.select(rows).fork(0))
             first = put_rows(first, some, chosen, total)
         others = [
-            m.step(problem, state, rng.fork(k))
-            for k, (m, state) in enumerate(zip(s.members, s.states, strict=True))
-            if k
+            s.members[k].step(problem, state, rng.fork(k)) for k, state in enumerate(s.states) if k
         ]
-        waits = s.waits
+        waits, late = s.waits, s.late
         if others:
             waits = waits + (due & s.members[1].report(problem, others[0]).done)
-        return s._replace(states=[first, *others], turn=s.turn + 1, waits=waits)
+        elif len(s.members) > 1:
+            left = ~s.members[0].report(problem, first).done & (s.turn > 0)
+            late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
+            waits = waits + torch.tensor([self._ended(s, one) for one in late])
+        return s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+
+    def _late(
+        self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream
+    ) -> tuple[StartRows | _Begun | None, ...]:
+        """The other member after a step of each of these rows by itself."""
+        member, late = s.members[1], list(s.late)
+        for r in rows:
+            one, stream = late[r], rng.select(torch.tensor([r])).fork(1)
+            if isinstance(one, StartRows):
+                own = problem.select([r]) if problem.rows > 1 else problem
+                one = _Begun(own, member.init(own, one, stream.at(0)))
+            assert one is not None
+            late[r] = one._replace(state=member.step(one.problem, one.state, stream))
+        return tuple(late)
+
+    def _ended(self, s: PortfolioState, late: StartRows | _Begun | None) -> bool:
+        """The other member has nothing left to do for a row."""
+        return isinstance(late, _Begun) and bool(s.members[1].report(*late).done[0])
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
         """The best of all members. Done: the first member is, or the bound of one meets the
         solution of another, or the others ended long ago."""
-        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=True)]
-        if len(reports) == 1:
+        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
+        if len(reports) == 1 and not begun:
             return reports[0]
         whole = reports[0]
         for report in reports[1:]:
             whole = whole.joined(report)
+        if begun:
+            late = stack_rows(
+                [s.members[1].report(*one) for one in begun.values()], [1] * len(begun)
+            )
+            mine = select_rows(whole, [*begun], problem.rows)
+            whole = put_rows(whole, mine.joined(late), [*begun], problem.rows)
         met = proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         done = reports[0].done | met
         if self.patience is not None:
@@ -168,22 +210,31 @@ class Portfolio(Minimizer[PortfolioState]):
         return replace(whole, done=done)
 
     def width(self, s: PortfolioState) -> int:
-        widths = [m.width(state) for m, state in zip(s.members, s.states, strict=True)]
+        widths = [m.width(state) for m, state in zip(s.members, s.states, strict=False)]
+        widths += [s.members[1].width(one.state) for one in s.late if isinstance(one, _Begun)]
         return min(widths[0] * s.every, *widths[1:], WIDE)
 
     def select(self, s: PortfolioState, rows: Sequence[int], total: int) -> PortfolioState:
         states = [
-            m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=True)
+            m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=False)
         ]
-        turn, waits = (select_rows(t, rows, total) for t in (s.turn, s.waits))
-        return s._replace(states=states, turn=turn, waits=waits)
+        late, turn, waits = (select_rows(x, rows, total) for x in (s.late, s.turn, s.waits))
+        return s._replace(states=states, late=late, turn=turn, waits=waits)
 
     def stack(self, states: Sequence[PortfolioState], totals: Sequence[int]) -> PortfolioState:
         first = states[0]
         each = zip(*(s.states for s in states), strict=True)
-        inner = [m.stack(own, totals) for m, own in zip(first.members, each, strict=True)]
-        turn, waits = (torch.cat([getattr(s, n) for s in states]) for n in ("turn", "waits"))
-        return first._replace(states=inner, turn=turn, waits=waits)
+        inner = [m.stack(own, totals) for m, own in zip(first.members, each, strict=False)]
+        late, turn, waits = (
+            stack_rows([getattr(s, name) for s in states], totals)
+            for name in ("late", "turn", "waits")
+        )
+        return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _covers(problem: Problem) -> bool:
+    """Complete search begins with a short one for an exact cover."""
+    return prepared_of(problem).cover is not None
 
 
 def _beside(factors: Factors) -> bool:

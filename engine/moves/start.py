@@ -1,6 +1,6 @@
 """Where a search starts: states that are given, that terms propose, and random ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from engine.energy import Term, scope_domains
 from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
 from engine.random import Stream
+from engine.rows import select_rows
 
 PROPOSED = 401  # lane of the stream that terms propose from
 
@@ -82,3 +83,29 @@ class Start(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.problem.open)
+
+    def select(self, rows: Sequence[int]) -> "Start":
+        """The starting states of some rows: the same as in company."""
+        given = {name: select_rows(x, rows, self.problem.rows) for name, x in self.given.items()}
+        rng = self.rng.select(torch.as_tensor(rows))
+        return Start(self.problem.select(rows), self.particles, rng, given)
+
+
+class StartRows(Mapping[str, Tensor]):
+    """The starting states of some of `total` rows, taken when they are looked at."""
+
+    def __init__(self, x: State, rows: Sequence[int], total: int):
+        self.x, self.rows, self.total = x, rows, total
+        self._own: State | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        if isinstance(self.x, Start):  # draws no other row
+            self._own = self._own or self.x.select(self.rows)
+            return self._own[name]
+        return select_rows(self.x[name], self.rows, self.total)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.x)
+
+    def __len__(self) -> int:
+        return len(self.x)

@@ -7,7 +7,7 @@ owner apart, so that a fault reaches none but its own.
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.minimizer import Minimizer
+from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report, select_rows
+from engine.rows import Report
 from engine.solve.standing import filled_report, gather_rows
 
 K = TypeVar("K")  # an owner of rows
@@ -82,7 +83,7 @@ class Batch(Generic[K]):
         for kin, rows, apart in self._groups(problem):
             own, start, stream = _some(problem, rows), x, rng.at(0)
             if len(rows) < problem.rows:
-                start, stream = _Rows(x, rows, problem.rows), stream.select(torch.tensor(rows))
+                start, stream = StartRows(x, rows, problem.rows), stream.select(torch.tensor(rows))
             state = self.minimizer.init(own, start, stream)
             report = filled_report(own, self.minimizer.report(own, state))
             stands = (report.energy, report.violation, report.bound)
@@ -223,19 +224,3 @@ class Batch(Generic[K]):
 def _some(problem: Problem, rows: Sequence[int]) -> Problem:
     """The problem of some of its rows, in order; itself where these are all."""
     return problem if len(rows) == problem.rows else problem.select(rows)
-
-
-class _Rows(Mapping[str, Tensor]):
-    """The starting states of some rows, taken when they are looked at."""
-
-    def __init__(self, x: State, rows: Sequence[int], total: int):
-        self.x, self.rows, self.total = x, rows, total
-
-    def __getitem__(self, name: str) -> Tensor:
-        return select_rows(self.x[name], self.rows, self.total)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.x)
-
-    def __len__(self) -> int:
-        return len(self.x)
