@@ -62,28 +62,30 @@ def opaque_cost(problem: Problem) -> Energy | None:
 
 
 def room(problem: Problem, energy: float) -> float:
-    """How near two energies of a problem must lie for nothing to tell them apart: 0 where all of
-    it is explicit and exact."""
+    """How near two energies of a problem of one row must lie for nothing to tell them apart: 0
+    where all of it is explicit and exact."""
     return problem.explicit.slack + (opaque_gap(energy) if opaque_cost(problem) else 0.0)
 
 
 @torch.no_grad()
 def slack(problem: Problem, x: State) -> Tensor:
     """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
-    out = torch.full((problem.rows,), problem.explicit.slack, dtype=torch.float64)
+    out = problem.slacks
     rest = opaque_cost(problem)
     return out if rest is None else out + opaque_slack(rest(problem.whole(x)).cpu())
 
 
 def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:
     """Rows whose states break nothing, and below whose energy nothing lies. -> (R,) bool"""
-    near = energy - bound <= opaque_slack(energy) + problem.explicit.slack
+    near = energy - bound <= opaque_slack(energy) + problem.slacks
     near = near & (violation == 0) & energy.isfinite()
     if not bool(near.any()):
         return near
-    if problem.explicit.resolves and problem.factored()[1] is None:
-        return near & (energy <= bound)  # complete search tells solutions apart that units do not
-    return near & (energy - bound <= slack(problem, x))
+    near = near & (energy - bound <= slack(problem, x))
+    if problem.factored()[1] is not None:
+        return near
+    # complete search tells solutions apart that units do not
+    return near & (~problem.resolving | (energy <= bound))
 
 
 def verdicts(rules: Sequence[Summand], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:

@@ -36,6 +36,8 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
         report = replace(solution.report, x=problem.filled(solution.report.x))
         return verify(problem.unreduced, replace(solution, report=report))
     groups = problem.groups
+    if solution.prepared and problem.costs.shape[1]:  # rows pay differently
+        groups = [[row] for row in range(problem.rows)]
     if len(groups) > 1:
         found: dict[int, Answer] = {}
         for rows in groups:

@@ -100,12 +100,15 @@ class Scored(NamedTuple):
 
 
 @torch.no_grad()
-def score(problem: Problem, x: State) -> Scored:
+def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
     """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)
 
-    What is explicit is looked up and summed in whole units; its terms are not asked.
+    owner: the row of each state, (B,) int64; left out: `B // R` states a row, in order. What is
+    explicit is looked up and summed in whole units; its terms are not asked.
     """
-    explicit, x = problem.explicit, problem.whole(x)
+    if problem.rows > 1 and problem.form.factors.varying:
+        return _score_apart(problem, x, owner)
+    explicit, x = problem.explicit, problem.whole(x, owner)
     asked = [
         (k, summand)
         for k, summand in enumerate(problem.summands)
@@ -135,6 +138,19 @@ def score(problem: Problem, x: State) -> Scored:
     energy = sum(told.values(), energy)
     violation = sum(violations(), torch.zeros_like(energy)) + problem.completion.outside(x)
     return Scored(energy, violation)
+
+
+def _score_apart(problem: Problem, x: State, owner: Tensor | None) -> Scored:
+    """The states of each row by what that row pays."""
+    batch = len(next(iter(x.values())))
+    rows = torch.arange(problem.rows)
+    owner = rows.repeat_interleave(batch // problem.rows) if owner is None else owner
+    out = torch.zeros(2, batch, dtype=torch.float64)
+    for row in owner.unique().tolist():
+        mine = (owner == row).nonzero().reshape(-1)
+        some = {v.name: x[v.name][mine] for v in problem.variables if v.name in x}
+        out[:, mine] = torch.stack(score(problem.select([row]), some))
+    return Scored(*out)
 
 
 def never() -> bool:

@@ -34,7 +34,8 @@ def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Co
 def _conflict(
     problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
 ) -> Conflict | None:
-    factors, rest = _without_evidence(problem).factored()
+    opened = _without_evidence(problem)
+    factors, rest = opened.concrete(), opened.form.rest
     whole = encode(factors)
     literals = {int(whole.literal[c]): place for place, c in entries}
     tester = Tester(whole, over)

@@ -6,8 +6,6 @@ that completion is ruled out, proved; anything else leaves it open.
 
 import math
 
-import numpy as np
-
 from engine.answer import Answer, Status
 from engine.decimals import surely_below
 from engine.domain import Finite
@@ -15,7 +13,7 @@ from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
 from engine.search.boolean import NotEncodable
-from engine.search.prepared import Prepared, prepared_of
+from engine.search.prepared import Prepared, prepared_rows
 from engine.search.prices import budget_step
 
 NODES = 400  # of the depth-first refutation of one row
@@ -27,34 +25,31 @@ def partial(problem: Problem) -> list[Answer]:
     floor = problem.floor
     if not any(isinstance(d, Finite) for d in problem.domains.values()):
         return [_scored(floor) for _ in range(problem.rows)]
-    plan = prepared_of(problem)
+    plans = prepared_rows(problem)
+    plan = plans[0]
     if plan.prices is not None:
-        return _priced(problem, plan)
+        return [_priced(problem, own, row) for row, own in enumerate(plans)]
     if plan.cover is not None:
         found = covering.search(plan.cover, problem.allowed, NODES, 1, plan.symmetric)
         dead = (found.status == covering.EXHAUSTED) & (found.found == 0)
         return [_ruled_out() if d else _scored(floor) for d in dead.tolist()]
-    return [_learned(problem, plan, row, floor) for row in range(problem.rows)]
+    return [_learned(problem, own, row, floor) for row, own in enumerate(plans)]
 
 
-def _priced(problem: Problem, plan: Prepared) -> list[Answer]:
+def _priced(problem: Problem, plan: Prepared, row: int) -> Answer:
     """By the depth-first search, where single sites have costs."""
     assert plan.cover is not None and plan.prices is not None
-    opened, price, least = plan.prices.rows(problem.rows)
-    step, allowed = budget_step(price), problem.allowed & opened
-    found = covering.search_priced(plan.cover, allowed, price, NODES, step=step)
-    dead = (found.status == covering.EXHAUSTED) & (found.found == 0)
-    units = least + np.where(dead, 0, found.bound)
-    scale = plan.factors.scale
-    return [
-        _ruled_out() if gone else _scored(scale.below(total))
-        for gone, total in zip(dead.tolist(), units.tolist(), strict=True)
-    ]
+    opened, price, least = plan.prices
+    step, allowed = budget_step(price[None]), problem.allowed[row : row + 1] & opened
+    found = covering.search_priced(plan.cover, allowed, price[None], NODES, step=step)
+    if found.status[0] == covering.EXHAUSTED and not found.found[0]:
+        return _ruled_out()
+    return _scored(plan.factors.scale.below(least + int(found.bound[0])))
 
 
 def _learned(problem: Problem, plan: Prepared, row: int, floor: float) -> Answer:
     try:
-        learner = plan.learner(problem.allowed[row], row)
+        learner = plan.learner(problem.allowed[row])
     except NotEncodable:
         return _scored(floor)
     status, state = learning.search(learner.state, (), CONFLICTS)

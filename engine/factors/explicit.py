@@ -52,6 +52,10 @@ class Explicit:
             reach[term] = reach.get(term, 0.0) + most
         return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach)
 
+    def filled(self, costs: Floats) -> "Explicit":
+        """The costs of one row, whose tables that vary cost so much. (F,)"""
+        return Explicit.of(self.factors.filled(costs))
+
     @property
     def scale(self) -> Scale:
         return self.factors.scale
@@ -84,12 +88,17 @@ class Explicit:
     @cached_property
     def resolves(self) -> bool:
         """Costs that no unit makes whole can still be summed one by one, exactly."""
-        return bool(self.scale.error) and not any(t.error for t in self.factors.tables)
+        return self.factors.resolves
 
     def looked_up(self, places: Ints) -> Fraction:
         """What the direct summands cost at the visible places of one state, nothing of it
         forbidden, exactly. (n,) -> the sum"""
         total = Fraction(0)
+        if self._pool is not None:
+            pool = self._pool
+            at = pool.base + (places[pool.site] * pool.stride).sum(-1)
+            for read, mine in ((Fraction, pool.computed), (decimal, ~pool.computed)):
+                total += sum(map(read, pool.written[at[mine]].tolist()), Fraction(0))
         for table, lookup in self._lookups:
             total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
         return total
@@ -167,16 +176,20 @@ class Explicit:
             return None
         arity = max(t.arity for _, t, _ in small)
         base, site, stride, place, cost, filled = [], [], [], [], [], 0
+        written, computed = [], []
         for k, t, s in small:
             m = len(s.scopes)
-            cost.append(self._counted(t, t.dense(s.shape).reshape(-1)))
+            written.append(t.dense(s.shape).reshape(-1))
+            computed.append(np.full(m, t.computed))
+            cost.append(self._counted(t, written[-1]))
             base.append(np.full(m, filled))
             filled += s.total
             pad = np.zeros((m, arity - t.arity), np.int64)
             site.append(np.concatenate([s.scopes, pad], 1))
             stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
             place.append(np.full(m, k))
-        return _Pool(*(np.concatenate(x) for x in (base, site, stride, place, cost)))
+        columns = (base, site, stride, place, cost, written, computed)
+        return _Pool(*(np.concatenate(x) for x in columns))
 
     @cached_property
     def _wide(self) -> "list[tuple[int, _Listed]]":
@@ -194,8 +207,9 @@ class Explicit:
 
     @cached_property
     def _lookups(self) -> "list[tuple[Table, _Listed]]":
-        """Every table, by its listed combinations and what they cost as floats."""
-        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for _, t, s in self._tables]
+        """Every other table, by its listed combinations and what they cost as floats."""
+        wide = ((t, s) for _, t, s in self._tables if s.total > POOLED)
+        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for t, s in wide]
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +237,8 @@ class _Pool:
     stride: Ints  # (M, arity), 0 where padded
     place: Ints  # (M,) of the summand
     cost: Ints
+    written: Floats  # the same costs as they are written
+    computed: np.ndarray  # (M,) bool: the costs of a scope are floats, no decimals
 
 
 @dataclass(frozen=True, eq=False)

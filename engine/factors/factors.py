@@ -7,8 +7,9 @@ factor remembers which part of its term it stands for, so that conflicts can be 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,11 @@ class Factors:
     def soft(self) -> bool:
         return any(table.soft for table in self.tables)
 
+    @property
+    def resolves(self) -> bool:
+        """Costs that no unit makes whole can still be summed one by one, exactly."""
+        return bool(self.scale.error) and not any(t.error for t in self.tables)
+
     @cached_property
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
@@ -97,20 +103,53 @@ class Factors:
         """True when some costs differ from row to row."""
         return any(table.costs.ndim > 1 for table in self.tables)
 
-    def of_row(self, row: int) -> "Factors":
-        """The structure of one row."""
-        if not self.by_row:
+    def split(self, rows: int) -> "tuple[Factors, Floats]":
+        """What all rows share, and what each pays beside it: the costs of the tables that vary,
+        one after the other. -> the structure, (rows, F)"""
+        pieces, tables = [np.zeros((rows, 0))], []
+        for table in self.tables:
+            if table.costs.ndim > 1:
+                pieces.append(np.broadcast_to(table.costs, (rows, len(table.tuples))))
+                table = replace(table, costs=np.zeros(len(table.tuples)), varies=True)
+            tables.append(table)
+        return replace(self, tables=tuple(tables)), np.concatenate(pieces, 1)
+
+    @cached_property
+    def varying(self) -> list[tuple[int, slice]]:
+        """The tables that vary, and where the costs of each stand among those of a row."""
+        out, end = [], 0
+        for k, table in enumerate(self.tables):
+            if table.varies:
+                out.append((k, slice(end, end + len(table.tuples))))
+                end = out[-1][1].stop
+        return out
+
+    def filled(self, costs: Floats) -> "Factors":
+        """The structure of one row, its own costs in their place. costs: (F,)"""
+        if not self.varying:
             return self
-        tables = (
-            replace(t, costs=t.costs[row if len(t.costs) > 1 else 0]) if t.costs.ndim > 1 else t
-            for t in self.tables
-        )
+        tables = list(self.tables)
+        for k, own in self.varying:
+            tables[k] = replace(tables[k], costs=costs[own], varies=False)
         return replace(self, tables=tuple(tables))
+
+    def gathered(self, costs: Floats) -> "Factors":
+        """The structure with what every row pays in place. costs: (R, F)"""
+        tables = list(self.tables)
+        for k, own in self.varying:
+            tables[k] = replace(tables[k], costs=costs[:, own], varies=False)
+        return replace(self, tables=tuple(tables)) if self.varying else self
+
+    def like(self, other: "Factors") -> bool:
+        """Whether two structures are the same in all but the costs of tables that vary."""
+        return self.visible == other.visible and _same(self, other)
 
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""
 
         def own(lists):
+            if not lists.count:
+                return lists
             return replace(lists, term=np.full(lists.count, term, dtype=np.int64))
 
         return replace(
@@ -191,6 +230,9 @@ class Factors:
         A hidden site tells which part fails. None where a sum has no explicit form.
         """
         tables = tuple(t.weighed(weight) for t in self.tables)
+        rules = (self.counted, self.clauses, self.sums, self.different)
+        if not any(lists.count for lists in rules):
+            return replace(self, tables=tables)
         rigid = replace(self.expanded(), tables=())
         if rigid.sums.count:
             return rigid._slackened(weight, tables)
@@ -353,6 +395,19 @@ class Factors:
         )
         every = np.concatenate([self.sizes, ints(sizes)]).astype(np.int64)
         return Factors(every, self.visible, sums=loose, tables=(*tables, *prices))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, arrays entry by entry, classes of columns field by field."""
+    if one is other:
+        return True
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if is_dataclass(one):
+        return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return bool(one == other)
 
 
 def renumber(factors: Factors, where: Ints) -> Factors:

@@ -95,7 +95,8 @@ class Different:
 class Table:
     """A cost for each combination of values, shared by several scopes; infinite = forbidden.
 
-    Combinations not listed cost `default`.
+    Combinations not listed cost `default`. Where the table `varies`, what the listed ones cost is
+    told for each row beside the structure (`Problem.costs`), and `costs` are none of them: 0.
     """
 
     scopes: Ints  # (m, arity) sites
@@ -106,6 +107,7 @@ class Table:
     part: Ints = field(default_factory=ints)  # (m,)
     error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
     computed: bool = False  # the costs are no decimals but floats, exactly
+    varies: bool = False
 
     @property
     def arity(self) -> int:
@@ -120,8 +122,8 @@ class Table:
 
     @cached_property
     def soft(self) -> bool:
-        """True when some combination has a finite cost other than 0."""
-        return bool((self.finite_costs != 0).any())
+        """True when some combination may have a finite cost other than 0."""
+        return self.varies or bool((self.finite_costs != 0).any())
 
     @cached_property
     def forbids(self) -> bool:

@@ -264,7 +264,7 @@ class Annealing(Minimizer[AnnealingState]):
         at = torch.as_tensor(list(rows), dtype=torch.long)
         fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
         states = {**fixed, **problem.state(places.numpy())}
-        got = score(problem, problem.whole(states, at.repeat_interleave(each)))
+        got = score(problem, states, at.repeat_interleave(each))
         energy = got.energy.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf, -math.inf)
         violation = got.violation.unflatten(0, (-1, each)).nan_to_num(math.inf, math.inf)
         pick = best_of(energy, violation)

@@ -35,7 +35,7 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
-from engine.search.prepared import Prepared, oversize, prepared_of, refusal
+from engine.search.prepared import Prepared, oversize, prepared_of, prepared_rows, refusal
 from engine.search.prices import budget_step
 from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
@@ -49,8 +49,7 @@ LEAVES = 16  # solutions evaluated together where a part of the energy is not ex
 class BranchState(NamedTuple):
     """Where every row stands."""
 
-    plan: Prepared
-    origin: Tensor  # (R,) the row of the plan, where its costs differ from row to row
+    plans: tuple[Prepared, ...]  # of each row
     allowed: Tensor  # (R, C) uint8 which literals are possible
     fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
     places: Tensor  # (R, n) the best solution
@@ -116,16 +115,17 @@ class BranchAndBound(Minimizer[BranchState]):
         if why is not None:
             raise BadQuery(why)
         free = [v for v in problem.open if v not in problem.finite]
-        plan, rows = prepared_of(problem), problem.rows
+        plans, rows = prepared_rows(problem), problem.rows
         allowed, price = problem.allowed, np.zeros((rows, 0), np.int64)
         base = np.zeros(rows, np.int64)
-        if plan.prices is not None:
-            opened, price, base = plan.prices.rows(rows)
-            allowed = allowed & opened
-            price = price if plan.factors.soft else price[:, :0]
+        every = [plan.prices for plan in plans if plan.prices is not None]
+        if every:
+            allowed = allowed & np.stack([own.open for own in every])
+            base = np.array([own.least for own in every], dtype=np.int64)
+            if problem.form.factors.soft:
+                price = np.stack([own.price for own in every])
         return BranchState(
-            plan,
-            torch.arange(rows),
+            plans,
             torch.from_numpy(allowed),
             {v.name: x[v.name][:: _particles(x, v, rows)] for v in free},
             first_places(problem),
@@ -145,7 +145,7 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def step(self, problem: Problem, s: BranchState, rng: Stream) -> BranchState:
         done, visits = s.done.tolist(), s.visits.tolist()
-        rounds = [] if s.plan.cover is None else [nodes for nodes, _ in COVER_ROUNDS]
+        rounds = [] if s.plans[0].cover is None else [nodes for nodes, _ in COVER_ROUNDS]
         for k, nodes in enumerate(rounds):
             rows = [r for r, visit in enumerate(visits) if visit == k and not done[r]]
             if rows:
@@ -156,7 +156,7 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def width(self, s: BranchState) -> int:
         last = int(s.visits.max())
-        if s.plan.cover is None or last >= len(COVER_ROUNDS):
+        if s.plans[0].cover is None or last >= len(COVER_ROUNDS):
             return torch.get_num_threads()
         return COVER_ROUNDS[last][1]
 
@@ -174,9 +174,9 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def _cover(self, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
-        cover = s.plan.cover
+        plan = s.plans[0]
+        cover, symmetric = plan.cover, plan.symmetric
         assert cover is not None
-        symmetric = s.plan.symmetric
         allowed = s.allowed.numpy()
         result = covering.search(cover, allowed[rows], nodes, max(2, self.wanted), symmetric)
         status, found, solutions = result.status, result.found, result.solutions
@@ -191,12 +191,12 @@ class BranchAndBound(Minimizer[BranchState]):
                 if exhausted:
                     at["bound"][r], at["done"][r] = math.inf, True
                 continue
-            visible = solutions[k, :, : s.plan.factors.visible].astype(np.int64)
+            visible = solutions[k, :, : plan.factors.visible].astype(np.int64)
             at["places"][r] = visible[0]
             at["energy"][r] = at["bound"][r] = 0.0
             more = list(visible[1 : found[k]])
             if not more and symmetric and not result.counted[k]:
-                more = _recoloured(visible[0], s.plan.factors, allowed[r])
+                more = _recoloured(visible[0], plan.factors, allowed[r])
             others[r] = tuple(more)
             if more:
                 at["unique"][r] = NOT_UNIQUE
@@ -207,11 +207,31 @@ class BranchAndBound(Minimizer[BranchState]):
 
     def _priced(self, problem: Problem, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search for the least cost, at most `nodes` nodes a row."""
-        cover, scale, resolves = s.plan.cover, s.plan.factors.scale, problem.explicit.resolves
+        margins: dict[tuple[int, int], list[int]] = {}
+        for r in rows:
+            margins.setdefault(self._margin(s.plans[r].factors), []).append(r)
+        for (margin, wanted), own in margins.items():
+            s = self._priced_alike(problem, s, own, nodes, margin, wanted)
+        return s
+
+    def _margin(self, factors: Factors) -> tuple[int, int]:
+        """How many units above the least the solutions lie that are listed, and how many are."""
+        if factors.resolves:  # units are rounded: those that they may not tell apart
+            return 2 * factors.scale.error + 1, TIES
+        return (1, 2) if self.unique and not factors.scale.error else (0, 1)
+
+    def _priced_alike(
+        self,
+        problem: Problem,
+        s: BranchState,
+        rows: list[int],
+        nodes: int,
+        margin: int,
+        wanted: int,
+    ) -> BranchState:
+        """`_priced` of rows that list as many solutions."""
+        cover = s.plans[0].cover
         assert cover is not None
-        margin, wanted = (1, 2) if self.unique and not scale.error else (0, 1)
-        if resolves:  # units are rounded: solutions that they may not tell apart are listed
-            margin, wanted = 2 * scale.error + 1, TIES
         price, base = s.price.numpy()[rows], s.base.tolist()
         known = [_paid(s, r) if s.energy[r] < math.inf else covering.FAR for r in rows]
         result = covering.search_priced(
@@ -231,10 +251,12 @@ class BranchAndBound(Minimizer[BranchState]):
         at["visits"][rows] += 1
         at["above"][rows] = result.bound
         for k, r in enumerate(rows):
+            factors = s.plans[r].factors
+            scale, resolves = factors.scale, factors.resolves
             exhausted, listed = result.status[k] == covering.EXHAUSTED, bool(result.listed[k])
             if result.found[k]:
-                found = result.solutions[k, : result.found[k], : s.plan.factors.visible]
-                costs = _costs(problem, found.astype(np.int64), base[r] + result.paid[k])
+                found = result.solutions[k, : result.found[k], : factors.visible].astype(np.int64)
+                costs = _costs(problem, r, factors, found, base[r] + result.paid[k])
                 best = min(costs)
                 if float(best) <= at["energy"][r]:
                     at["places"][r], at["energy"][r] = found[costs.index(best)], float(best)
@@ -284,14 +306,14 @@ class _Visit:
     """One row during one step of learning: what it knows, and how it changes."""
 
     def __init__(self, minimizer: BranchAndBound, problem: Problem, s: BranchState, r: int):
-        self.minimizer, self.problem, self.plan = minimizer, problem, s.plan
-        self.allowed, self.origin, self.row = s.allowed[r].numpy(), int(s.origin[r]), r
+        self.minimizer, self.problem, self.plan = minimizer, problem, s.plans[r]
+        self.allowed, self.row = s.allowed[r].numpy(), r
         self.fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
         self.places = s.places[r].numpy().copy()
         self.energy, self.bound = float(s.energy[r]), float(s.bound[r])
         self.unique, self.done = int(s.unique[r]), False
         self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
-        self.scale = s.plan.factors.scale
+        self.scale = self.plan.factors.scale
         self.others = s.others[r]
         paid = int(s.base[r]) + _paid(s, r) if s.price.shape[1] else 0
         self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(paid),)
@@ -301,7 +323,7 @@ class _Visit:
     def _fresh(self, paid: int) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what the other search
         found; the best of that paid so many units."""
-        learner = self.plan.learner(self.allowed, self.origin)
+        learner = self.plan.learner(self.allowed)
         if self.energy == math.inf:
             return learner
         for places in (self.places, *self.others):
@@ -309,7 +331,7 @@ class _Visit:
         if not self.plan.soft:
             return learner
         if self._resolves:
-            paid = self.scale.from_on(self.problem.exactly(self.places))
+            paid = self.scale.from_on(self.problem.exactly(self.places, self.row))
         return learner._replace(upper=_capped(paid - learner.constant))
 
     def run(self, threads: int) -> None:
@@ -376,14 +398,14 @@ class _Visit:
     @property
     def _resolves(self) -> bool:
         """Costs are rounded in units, but solutions that are level there can be told apart."""
-        return self.ties < TIES and self.problem.explicit.resolves
+        return self.ties < TIES and self.plan.factors.resolves
 
     def _compared(self, found: np.ndarray) -> None:
         """Take in a solution by its exact cost; further ones may lie as near as units are wrong."""
         self._shut_out(found)
-        cost, best = self.problem.exactly(found), None
+        cost, best = self.problem.exactly(found, self.row), None
         if self.energy < math.inf:
-            best = self.problem.exactly(self.places)
+            best = self.problem.exactly(self.places, self.row)
         if best is not None and cost >= best:
             self.ties += 1
             if self.ties >= TIES:  # from now on, what units tell apart
@@ -409,8 +431,9 @@ class _Visit:
         if not leaves or rest is None:
             return
         placed = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
-        state = self.problem.whole(placed, torch.full((len(leaves),), self.row))
-        energy = score(self.problem, state).energy.numpy()
+        owner = torch.full((len(leaves),), self.row)
+        energy = score(self.problem, placed, owner).energy.numpy()
+        state = self.problem.whole(placed, owner)
         plain = self.problem.asked(state)
         rules = [part for part in rest.summands() if part.required]
         for k in np.argsort(energy, kind="stable").tolist():  # what is no number comes last
@@ -477,22 +500,25 @@ def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> li
 
 def _paid(s: BranchState, r: int) -> int:
     """The price of the best solution of a row beside a cover."""
-    assert s.plan.cover is not None
-    return int(s.price[r].numpy()[s.plan.cover.offset[:-1] + s.places[r].numpy()].sum())
+    cover = s.plans[r].cover
+    assert cover is not None
+    return int(s.price[r].numpy()[cover.offset[:-1] + s.places[r].numpy()].sum())
 
 
-def _costs(problem: Problem, found: np.ndarray, units: np.ndarray) -> list[Fraction]:
-    """What solutions cost, told apart as far as can be: found (m, n), units (m or more,)."""
-    explicit = problem.explicit
-    if not explicit.resolves:
-        return [Fraction(own) / explicit.scale.unit for own in units[: len(found)].tolist()]
-    sites = np.unique(np.concatenate([t.scopes[:, 0] for t in explicit.factors.tables]))
+def _costs(
+    problem: Problem, row: int, factors: Factors, found: np.ndarray, units: np.ndarray
+) -> list[Fraction]:
+    """What solutions of a row cost, told apart as far as can be: found (m, n), units (m or
+    more,)."""
+    if not factors.resolves:
+        return [Fraction(own) / factors.scale.unit for own in units[: len(found)].tolist()]
+    sites = np.unique(np.concatenate([t.scopes[:, 0] for t in factors.tables]))
     alike: dict[bytes, Fraction] = {}  # by the values of all sites that cost
     out = []
     for places in found:
         key = places[sites].tobytes()
         if key not in alike:
-            alike[key] = problem.exactly(places)
+            alike[key] = problem.exactly(places, row)
         out.append(alike[key])
     return out
 

@@ -90,7 +90,7 @@ class Enumeration(Minimizer[EnumerationState]):
         rows = torch.tensor([space.row for space in spaces])
         owner = rows.repeat_interleave(torch.tensor(counts))
         together = {n: torch.cat([state[n] for state in states]) for n in states[0]}
-        got = score(problem, problem.whole(together, owner))
+        got = score(problem, together, owner)
         out = {
             name: getattr(s, name).clone()
             for name in ("energy", "violation", "bound", "done", "unique")
@@ -132,7 +132,8 @@ def _ranked(
     problem = space.problem
     rules = [part for part in problem.summands if part.required]
     cost = energy.numpy()
-    shut = np.isinf(cost) & np.isinf(problem.explicit.energy(problem.places(state), {}).numpy())
+    explicit = problem.explicits[space.row]
+    shut = np.isinf(cost) & np.isinf(explicit.energy(problem.places(state), {}).numpy())
     clean = ~shut & (violation == 0).numpy()
     order = np.argsort(cost, kind="stable")  # what is no number comes last
     good: list[int] = []
@@ -167,7 +168,7 @@ def _ranked(
         )
     least, unique = float(cost[good[0]]), UNKNOWN
     soft = problem.factored()[1] is not None and any(not part.required for part in problem.summands)
-    room = problem.explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+    room = explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
     level = left[(cost[left] >= least) & (cost[left] <= least + room)]
     alone = sum(cost[k] <= least + room for k in good) == 1
     sure = len(level) <= LEVEL

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import decimal, surely_below
+from engine.decimals import Floats, decimal, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable
 from engine.energy import Choice, Energy, Sum, Summand, Term, absences, enumerate_in_pieces
 from engine.energy.definition import in_order
@@ -20,6 +20,7 @@ from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
 from engine.problem.completion import OUTSIDE, Completion
+from engine.problem.form import Form
 from engine.random import Stream
 
 
@@ -131,7 +132,35 @@ class Problem:
         every = {name: _widened(d, self.rows) for name, d in self.every.items()}
         some = self._with({name: d.select(rows) for name, d in every.items()})
         index = torch.as_tensor(rows, dtype=torch.long)
+        self._hand_on(some, list(rows))
         return some._knowing({n: x[index] for n, x in self.completion.settled_values().items()})
+
+    def _hand_on(self, some: "Problem", rows: list[int]) -> None:
+        """What was asked of terms about these rows is not asked again."""
+        if "form" not in vars(self) or some.constants != self.constants:
+            return
+        vars(some)["form"], vars(some)["_split"] = self.form, {}
+        for place, own in self._structures.items():
+            if place in self._split:
+                skeleton, costs = self._split[place]
+                some._split[place] = skeleton, costs[rows]
+                some._structures[place] = skeleton.gathered(costs[rows])
+            elif own is None or not self.summands[place].term.enumerates:
+                some._structures[place] = own
+
+    def _hand_on_all(self, joined: "Problem", problems: Sequence["Problem"]) -> None:
+        """What all of these problems share, and what was asked of terms about the rows of each."""
+        alike = all("form" in vars(p) and p.form is self.form for p in problems)
+        if not alike or joined.constants != self.constants:
+            return
+        vars(joined)["form"], vars(joined)["_split"] = self.form, {}
+        for place, own in self._structures.items():
+            if place in self._split:
+                costs = np.concatenate([p._split[place][1] for p in problems])
+                joined._split[place] = self._split[place][0], costs
+                joined._structures[place] = self._split[place][0].gathered(costs)
+            elif own is None or not self.summands[place].term.enumerates:
+                joined._structures[place] = own
 
     def _knowing(self, known: Mapping[str, Tensor]) -> "Problem":
         """The same problem, which has been told what follows from its constants."""
@@ -161,11 +190,11 @@ class Problem:
         for name in first.every:
             head, *tail = (_widened(p.every[name], p.rows) for p in problems)
             every[name] = head.join(tail)
+        joined = first._with(every)
+        first._hand_on_all(joined, problems)
         settled = [p.completion.settled_values() for p in problems]
         names = [n for n in settled[0] if all(n in one for one in settled)]
-        return first._with(every)._knowing(
-            {n: torch.cat([one[n] for one in settled]) for n in names}
-        )
+        return joined._knowing({n: torch.cat([one[n] for one in settled]) for n in names})
 
     @cached_property
     def keys(self) -> Tensor:
@@ -232,37 +261,10 @@ class Problem:
         """The summands of the energy, in order."""
         return self.energy.summands()
 
-    @cached_property
-    def memo(self) -> dict[str, Any]:
-        """What was prepared from the structure, shared by all problems of the same structure."""
-        return self.root.memo if self.root is not None and self.shared else {}
-
-    @cached_property
-    def shared(self) -> bool:
-        """The structure is that of the root: no term has one that follows the evidence."""
-        return self.root is not None and all(
-            not self._beside(p.term) and (p.term.fixed_structure or self._structure(k) is None)
-            for k, p in enumerate(self.summands)
-        )
-
     def _beside(self, term: Term) -> bool:
         """Whether a term has a structure only beside what is given in the rows."""
         names = [view.variable.name for view in term.scope if view.variable.name not in self.starts]
         return bool(names) and all(name in self.told or name in self.constants for name in names)
-
-    @cached_property
-    def particular(self) -> bool:
-        """Each row has a structure of its own, made from its evidence or from what it was told, so
-        that rows are searched and judged one by one."""
-        return (
-            self.root is not None
-            and not self.shared
-            and any(
-                self._beside(summand.term)
-                or (summand.term.enumerates and self._structure(k) is not None)
-                for k, summand in enumerate(self.summands)
-            )
-        )
 
     @cached_property
     def groups(self) -> list[list[int]]:
@@ -277,34 +279,84 @@ class Problem:
         return out
 
     def prepare(self) -> Iterator[None]:
-        """Makes `factored` in pieces, a term each, for whoever looks at the clock between them;
+        """Makes `form` in pieces, a term each, for whoever looks at the clock between them;
         nothing is made twice."""
-        if "explicit" in vars(self) and self.explicit.prepared:
+        if "form" in vars(self) and self.form.explicit.prepared:
             return
-        for place, summand in enumerate(self.summands):
-            if self.root is not None and not summand.term.fixed_structure:
-                yield from self._structuring(place)
-        source = self.root if self.root is not None and self.shared else self
-        for place in range(len(source.summands)):
-            yield from source._structuring(place)
-        self.factored()
+        for place in range(len(self.summands)):
+            yield from self._structuring(place)
+        _ = self.form
         yield
-        yield from self.explicit.prepare()
+        yield from self.form.explicit.prepare()
 
     @cached_property
-    def _factored(self) -> tuple[Factors, Energy | None]:
-        if self.shared:
-            assert self.root is not None
-            return self.root.factored()
+    def form(self) -> Form:
+        """What the summands say explicitly, shared by all problems of the same root that have the
+        same constants, as long as they say the same in all but what each row pays."""
+        own = tuple(self._shares(place)[0] for place in range(len(self.summands)))
         sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
-        pieces, rest = [], []
-        for place, summand in enumerate(self.summands):
-            own = self._structure(place)
-            if own is None:
-                rest.append(summand)
-                continue
-            pieces.append((own.owned_by(place), self.sites_of(summand.term)))
-        return Factors.merge(sizes, pieces), Sum(*rest) if rest else None
+        known = self._kept.get(self.constants)
+        if known is not None and known.fits(own):
+            return known
+        sites = [self.sites_of(summand.term) for summand in self.summands]
+        made = Form.of(self.summands, own, sites, sizes)
+        if known is None and not self.enumerated:
+            self._kept[self.constants] = made
+        return made
+
+    @cached_property
+    def enumerated(self) -> bool:
+        """Some structure is a list of what the evidence leaves."""
+        return any(
+            summand.term.enumerates
+            and not self._beside(summand.term)
+            and self._structure(place) is not None
+            for place, summand in enumerate(self.summands)
+        )
+
+    @cached_property
+    def _kept(self) -> dict[frozenset[str], Form]:
+        """The forms of all problems of the root, by their constants."""
+        return {} if self.root is None else self.root._kept
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """What was prepared from the structure, shared by all problems of the same structure."""
+        return self.form.memo
+
+    @cached_property
+    def particular(self) -> bool:
+        """The structure is no other problem's: it was made from the evidence, or from what is told,
+        of these rows alone."""
+        return self.root is not None and self._kept.get(self.constants) is not self.form
+
+    @cached_property
+    def costs(self) -> Floats:
+        """What each row pays for the combinations of the tables that vary, one table after the
+        other. -> (R, F)"""
+        pieces = [self._shares(place)[1] for place in range(len(self.summands))]
+        return np.concatenate([np.zeros((self.rows, 0)), *pieces], 1)
+
+    def _shares(self, place: int) -> tuple[Factors | None, Floats]:
+        """What a term says in all rows, and what each row pays beside it. -> (R, F)"""
+        own = self._structure(place)
+        if own is None or not own.by_row:
+            return own, np.zeros((self.rows, 0))
+        if place not in self._split:
+            self._split[place] = own.split(self.rows)
+        return self._split[place]
+
+    @cached_property
+    def _split(self) -> dict[int, tuple[Factors, Floats]]:
+        return {}
+
+    def concrete(self, row: int = 0) -> Factors:
+        """The explicit structure of one row, with what it pays in place."""
+        return self.form.factors.filled(self.costs[row])
+
+    def gathered(self) -> Factors:
+        """The explicit structure with what every row pays in place."""
+        return self.form.factors.gathered(self.costs)
 
     def sites_of(self, term: Term) -> np.ndarray:
         """The number of each finite site in the scope of a term, in its order. -> (n,)"""
@@ -352,32 +404,49 @@ class Problem:
             else:
                 own = summand.term.structured(summand.weight, *domains)
             own = absences(own, domains)
-            if own is not None and self.rows == 1:
-                own = own.of_row(0)
         self._structures[place] = own
         yield
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the
-        energy that could not be made explicit (None when nothing is left)."""
-        return self._factored
+        energy that could not be made explicit (None when nothing is left). What tables that vary
+        cost is told by `costs`, row by row."""
+        return self.form.factors, self.form.rest
 
     @cached_property
+    def explicits(self) -> tuple[Explicit, ...]:
+        """What the explicit summands cost in each row, exactly."""
+        if not self.form.factors.varying:
+            return (self.form.explicit,) * self.rows
+        return tuple(self.form.explicit.filled(costs) for costs in self.costs)
+
+    @cached_property
+    def slacks(self) -> Tensor:
+        """How far level energies of each row may lie apart. -> (R,) float64"""
+        return torch.tensor([one.slack for one in self.explicits], dtype=torch.float64)
+
+    @cached_property
+    def resolving(self) -> Tensor:
+        """Rows whose costs are summed one by one, as no unit makes them whole. -> (R,) bool"""
+        return torch.tensor([one.resolves for one in self.explicits], dtype=torch.bool)
+
+    @property
     def explicit(self) -> Explicit:
-        """What the explicit summands cost, exactly."""
-        if self.shared:
-            assert self.root is not None
-            return self.root.explicit
-        return Explicit.of(self.factored()[0])
+        """The same where all rows pay the same, or of the only row."""
+        if self.rows > 1 and self.form.factors.varying:
+            raise ValueError("rows that pay differently are asked one by one: `explicits`")
+        return self.explicits[0]
 
     @torch.no_grad()
-    def exactly(self, places: np.ndarray) -> Fraction:
-        """What explicit summands cost at the places of one state, nothing of it forbidden, as the
-        decimals they are. (n,) -> the sum"""
-        total = self.explicit.looked_up(places)
-        for k in self.explicit.hidden:
+    def exactly(self, places: np.ndarray, row: int = 0) -> Fraction:
+        """What explicit summands cost at the places of one state of a row, nothing of it
+        forbidden, as the decimals they are. (n,) -> the sum"""
+        explicit = self.explicits[row]
+        total = explicit.looked_up(places)
+        for k in explicit.hidden:
             summand = self.summands[k]
-            energy = float(summand.term(self.state(places[None])))
+            state = self.whole(self.state(places[None]), torch.tensor([row]))
+            energy = float(summand.term(state))
             total += decimal(1.0 if summand.weight is None else summand.weight) * decimal(energy)
         return total
 
@@ -388,7 +457,8 @@ class Problem:
         if least == 0 and all(p.weight is None or p.term.floor() == 0 for p in self.summands):
             return 0.0  # a sum of nothing but zeros is exact
         factors, rest = self.factored()
-        return factors.scale.sum_below(least) if rest is None else surely_below(least)
+        exact = rest is None and not factors.varying
+        return factors.scale.sum_below(least) if exact else surely_below(least)
 
     def reduced(self) -> "Problem":
         """The problem without what required terms define: those sites are computed from the others

@@ -88,9 +88,8 @@ class SweepChains(Chains[SweepState]):
     pause: int = 4
 
     def warm(self, problem: Problem, x: State, rng: Stream, over: Callable[[], bool]) -> SweepState:
-        factors, _ = problem.factored()
         places = problem.places(x).astype(np.int16)
-        plan = PreparedSweeps(lay_out(factors), len(places))
+        plan = PreparedSweeps(lay_out(problem.concrete()), len(places))
         every = open_values(problem, plan.layout)
         left = OpenValues(every.choices[0], every.options[0])
         multiplier = np.full(plan.layout.rules, 2 / self.beta + _unit(plan, left, places))

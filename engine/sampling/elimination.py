@@ -37,7 +37,7 @@ def values_left(problem: Problem) -> list[np.ndarray]:
 def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
     """The energy and the rules as log-weights over open sites; None where some part is not
     explicit, or reaches over too many combinations."""
-    factors, rest = problem.factored()
+    factors, rest = problem.concrete(), problem.form.rest
     options = values_left(problem)
     if rest is not None or len(factors.sizes) > factors.visible or len(options) > SITES:
         return None

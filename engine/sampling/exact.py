@@ -27,7 +27,7 @@ from engine.sampling.elimination import (
     values_left,
 )
 from engine.search.boolean import NotEncodable
-from engine.search.prepared import prepared_of
+from engine.search.prepared import prepared_rows
 
 JUDGED = 4_096  # of them at once
 SOLUTIONS = 2_048  # of the rules, listed by search
@@ -76,9 +76,9 @@ def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:
     if not rules:
         return None
     strict = replace(problem, energy=Sum(*rules))
-    plan = prepared_of(strict)
+    plan = prepared_rows(strict)[0]
     try:
-        learner = plan.learner(strict.allowed[0], 0)
+        learner = plan.learner(strict.allowed[0])
     except NotEncodable:
         return None
     n = len(values_left(problem))

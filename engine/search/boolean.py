@@ -43,8 +43,7 @@ class Boolean:
     coefficient: Ints  # (L,)
     bound: Ints  # (S,)
     costs: Lists  # exactly one true in each list (Boolean literals)
-    cost: Ints  # (1 or R, L) in units of the scale
-    shut: np.ndarray  # (1 or R, C) bool: what a row forbids and others allow
+    cost: Ints  # (L,) in units of the scale
     constant: int  # cost that no choice can change, likewise
     visible: int
     scale: Scale
@@ -58,10 +57,6 @@ class Boolean:
         out = np.zeros(self.visible, dtype=np.int64)
         out[owner] = first - self.offset[owner]
         return out
-
-    def shut_in(self, row: int) -> np.ndarray:
-        """What one row forbids and others allow. -> (C,) bool"""
-        return self.shut[row if len(self.shut) > 1 else 0]
 
     def model_literals(self, places: Ints) -> np.ndarray:
         """The true Boolean literals that say these visible sites have these values."""
@@ -118,7 +113,6 @@ class _Encoder:
         self.extra_costs: list[tuple[np.ndarray, Ints]] = []
         self.constant = 0
         self.variables = 0
-        self.shut = np.zeros((1, int(self.factors.sizes.sum())), dtype=bool)
         self._number()
 
     def _number(self) -> None:
@@ -149,19 +143,14 @@ class _Encoder:
         yield from self._sums()
         for table in self.factors.tables:
             yield from self._table(table)
-        costs, rows = _Gather(), []
+        costs, rows = _Gather(), list[Ints]()
         for site, cost in self.site_costs.items():
             costs.add([self.literal[self.offset[site] : self.offset[site + 1]]])
-            rows.append(np.atleast_2d(cost))
+            rows.append(cost)
         for literals, cost in self.extra_costs:
             costs.add([literals])
-            rows.append(np.atleast_2d(cost))
-        count = max((len(r) for r in rows), default=1)
-        cost = (
-            np.concatenate([np.broadcast_to(r, (count, r.shape[1])) for r in rows], 1)
-            if rows
-            else np.zeros((1, 0), np.int64)
-        )
+            rows.append(cost)
+        cost = np.concatenate([np.zeros(0, np.int64), *rows])
         lengths = np.array([len(s[0]) for s in self.sum_lists], dtype=np.int64)
         sums = Lists(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -181,7 +170,6 @@ class _Encoder:
             ints([s[2] for s in self.sum_lists]),
             costs.lists(),
             np.ascontiguousarray(cost, dtype=np.int64),
-            self.shut,
             self.constant,
             self.factors.visible,
             self.scale,
@@ -266,7 +254,7 @@ class _Encoder:
             for scope, (k,) in zip(table.scopes, sizes, strict=True):
                 self._unary(int(scope[0]), table.dense([k]), table)
             return
-        if not table.soft and table.default == 0 and table.costs.ndim == 1:
+        if not table.soft and table.default == 0:
             self._forbidden(table)
             return
         for scope, shape in zip(table.scopes, sizes, strict=True):
@@ -275,13 +263,8 @@ class _Encoder:
 
     def _unary(self, site: int, costs: Floats, table: Table) -> None:
         closed = ~np.isfinite(costs)
-        always = np.atleast_2d(closed).all(0)
-        off = self.literal[self.offset[site] + np.flatnonzero(always)] ^ 1
+        off = self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1
         self.clauses.add([[x] for x in off])
-        if (closed != always).any():
-            rows, k = closed.shape
-            self.shut = np.array(np.broadcast_to(self.shut, (rows, self.shut.shape[1])))
-            self.shut[:, self.offset[site] : self.offset[site] + k] |= closed & ~always
         self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs), table.read))
 
     def _add_cost(self, site: int, costs: Ints) -> None:
@@ -302,7 +285,7 @@ class _Encoder:
     def _selected(self, table: Table, scope: Ints, shape: list[int]) -> None:
         """A selector for each combination that is not forbidden, exactly one true; where few are
         listed beside a default that can be paid, a selector for each of those alone."""
-        tuples, costs = table.tuples, np.atleast_2d(table.costs)
+        tuples, costs = table.tuples, table.costs
         if math.isfinite(table.default):
             every = math.prod(shape)
             if 2 * len(tuples) < every:
@@ -310,16 +293,13 @@ class _Encoder:
                 return
             if every > TUPLES:
                 raise NotEncodable(f"a table over {every} combinations")
-            dense = table.dense(shape)
             tuples = np.indices(shape).reshape(len(shape), -1).T
-            costs = dense.reshape(-1, len(tuples))
-        open_ = np.isfinite(costs).any(0)
-        if (np.isfinite(costs) != open_).any():
-            raise NotEncodable("forbidden combinations that differ by row")
-        tuples, units = tuples[open_], self.scale.units(costs[:, open_], table.read)
-        soft = bool((units != units[:, :1]).any())
+            costs = table.dense(shape).reshape(-1)
+        open_ = np.isfinite(costs)
+        tuples, units = tuples[open_], self.scale.units(costs[open_], table.read)
+        soft = bool((units != units[:1]).any())
         if len(shape) == 2 and not soft:
-            self.constant += int(units[0, 0]) if units.size else 0
+            self.constant += int(units[0]) if units.size else 0
             self._supports(scope, shape, tuples)
             return
         selector = self._selectors(len(tuples))
@@ -338,20 +318,17 @@ class _Encoder:
     def _priced(self, table: Table, scope: Ints) -> None:
         """The default paid always, and a selector for each listed combination that pays the
         difference: true exactly where the sites have its values."""
-        costs = np.atleast_2d(table.costs)
-        closed = ~np.isfinite(costs)
-        if (closed != closed[0]).any():
-            raise NotEncodable("forbidden combinations that differ by row")
+        costs, closed = table.costs, ~np.isfinite(table.costs)
         default = int(self.scale.units(floats([table.default]), table.read)[0])
         more = self.scale.units(np.where(closed, table.default, costs), table.read) - default
         literals = self._of(np.broadcast_to(scope, table.tuples.shape), table.tuples)  # (T, arity)
-        if closed[0].any():
+        if closed.any():
             self.clauses.add_block(
-                np.full(int(closed[0].sum()), table.arity), (literals[closed[0]] ^ 1).reshape(-1)
+                np.full(int(closed.sum()), table.arity), (literals[closed] ^ 1).reshape(-1)
             )
         self.constant += default
-        paid = (more != 0).any(0)
-        literals, more = literals[paid], more[:, paid]
+        paid = more != 0
+        literals, more = literals[paid], more[paid]
         selector = self._selectors(len(literals))
         chosen = np.stack([np.repeat(selector ^ 1, table.arity), literals.reshape(-1)], 1).reshape(
             -1
@@ -361,8 +338,7 @@ class _Encoder:
         self.clauses.add_block(np.full(len(whole_), table.arity + 1), whole_.reshape(-1))
         for k, own in enumerate(selector.tolist()):
             pair = np.array([own, own ^ 1], dtype=np.int32)
-            cost = np.stack([more[:, k], np.zeros(len(more), np.int64)], 1)
-            self.extra_costs.append((pair, cost))
+            self.extra_costs.append((pair, np.array([more[k], 0], dtype=np.int64)))
 
     def _selectors(self, count: int) -> np.ndarray:
         """New variables, as literals. -> (count,) int32"""

@@ -26,7 +26,7 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places
-from engine.search.prepared import Prepared, prepared_of
+from engine.search.prepared import Prepared, prepared_rows
 
 T = TypeVar("T")
 
@@ -49,8 +49,7 @@ class Attempt(NamedTuple):
 class FinisherState(NamedTuple):
     """Where every row stands."""
 
-    plan: Prepared
-    row: Tensor  # (R,) the row of the problem, where costs differ by row
+    plans: tuple[Prepared, ...]  # of each row
     allowed: Tensor  # (R, C) uint8 literals that the evidence leaves
     places: Tensor  # (R, n) the best solution
     energy: Tensor  # (R,) of it, infinite while there is none
@@ -106,16 +105,15 @@ class Finisher(Minimizer[FinisherState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> FinisherState:
         del x, rng
-        plan, rows = prepared_of(problem), problem.rows
-        if plan.rest is not None or len(problem.finite) < len(problem.variables):
+        plans, rows = prepared_rows(problem), problem.rows
+        if problem.form.rest is not None or len(problem.finite) < len(problem.variables):
             raise refused("takes explicit rules and tables over finite variables only")
         try:
-            _ = plan.boolean
+            _ = [plan.boolean for plan in plans]
         except NotEncodable as error:
             raise refused(f"has no form for {error}") from None
         return FinisherState(
-            plan,
-            torch.arange(rows),
+            plans,
             torch.from_numpy(problem.allowed),
             first_places(problem),
             torch.full((rows,), math.inf, dtype=torch.float64),
@@ -139,15 +137,13 @@ class Finisher(Minimizer[FinisherState]):
 
     def _attempted(self, s: FinisherState, r: int) -> FinisherState:
         """The state after one attempt on row r."""
-        plan, b = s.plan, s.plan.boolean
-        shut = (s.allowed[r].numpy() == 0) | b.shut_in(int(s.row[r]))
-        closed = b.literal[np.flatnonzero(shut)] ^ 1
+        plan, b = s.plans[r], s.plans[r].boolean
+        closed = b.literal[np.flatnonzero(s.allowed[r].numpy() == 0)] ^ 1
         known = [s.places[r].numpy(), *s.others[r]] if s.energy[r] < math.inf else []
         clauses = [closed[k : k + 1] for k in range(len(closed))]
         if not plan.soft:
             clauses += [b.model_literals(places) ^ 1 for places in known]
-        formula = plan.formula_of(int(s.row[r]))
-        return self._taken(s, r, formula, self.attempt(formula, clauses, int(s.effort[r])))
+        return self._taken(s, r, self.attempt(plan.formula, clauses, int(s.effort[r])))
 
     def report(self, problem: Problem, s: FinisherState) -> Report:
         violation = torch.where(s.energy < math.inf, 0.0, math.inf).double()
@@ -161,18 +157,19 @@ class Finisher(Minimizer[FinisherState]):
             PlacedOthers(problem, s.others, {}),
         )
 
-    def _taken(self, s: FinisherState, r: int, formula: Formula, got: Attempt) -> FinisherState:
+    def _taken(self, s: FinisherState, r: int, got: Attempt) -> FinisherState:
         """The state with what came of an attempt on row r."""
         places, energy, bound = s.places.clone(), s.energy.clone(), s.bound.clone()
         done, unique, effort = s.done.clone(), s.unique.clone(), s.effort.clone()
         others = list(s.others)
-        scale, constant = s.plan.boolean.scale, s.plan.boolean.constant
+        plan = s.plans[r]
+        scale, constant = plan.boolean.scale, plan.boolean.constant
         units, cost = None, math.inf
         if got.model is not None:
-            at = torch.from_numpy(s.plan.boolean.places(got.model))
-            units = constant + objective(formula, got.model)
+            at = torch.from_numpy(plan.boolean.places(got.model))
+            units = constant + objective(plan.formula, got.model)
             cost = scale.value(units)
-            if s.energy[r] < math.inf and not s.plan.soft:
+            if s.energy[r] < math.inf and not plan.soft:
                 others[r] = (*others[r], at.numpy())
                 unique[r] = NOT_UNIQUE
             elif cost < s.energy[r]:
@@ -185,9 +182,9 @@ class Finisher(Minimizer[FinisherState]):
             done[r] = True
             if energy[r] == math.inf:
                 bound[r] = math.inf  # infeasible
-            elif not s.plan.soft and unique[r] == UNKNOWN:
+            elif not plan.soft and unique[r] == UNKNOWN:
                 unique[r] = UNIQUE
-        elif got.model is not None and not s.plan.soft:
+        elif got.model is not None and not plan.soft:
             done[r] = 1 + len(others[r]) >= self.wanted
         else:
             effort[r] += 1

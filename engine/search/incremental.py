@@ -59,8 +59,6 @@ class IncrementalSearch:
         if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
             return None
         boolean = plan.boolean
-        if boolean.shut.any():
-            return None
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
         state = learning.load(formula)
         return IncrementalSearch(plan, state, _assumed(problem, boolean), boolean.variables)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -62,6 +62,12 @@ class Prepared:
         """The structure as groups, where it is nothing but these and costs of single sites."""
         return cover_of(self.factors) if self.rest is None else None
 
+    def of_row(self, factors: Factors) -> "Prepared":
+        """The same for one row, whose structure has its own costs in place."""
+        own = replace(self, factors=factors)
+        vars(own)["cover"] = self.cover
+        return own
+
     @cached_property
     def prices(self) -> Prices | None:
         """The costs of single sites beside the cover; None where no table tells any."""
@@ -78,21 +84,16 @@ class Prepared:
 
     def prepare(self) -> Iterator[None]:
         """Makes what a first visit looks at, in pieces."""
-        if self.cover is not None:
+        if self.cover is not None or self.factors.varying:
             return
         if "boolean" not in vars(self):  # kept where the cached property keeps it
             vars(self)["boolean"] = yield from encode_in_pieces(self.factors)
         yield
-        if len(self.boolean.cost) == 1:
-            _ = self.loaded
+        _ = self.loaded
 
     @cached_property
     def formula(self) -> learning.Formula:
-        return self.formula_of(0)
-
-    def formula_of(self, row: int) -> learning.Formula:
         b = self.boolean
-        cost = b.cost[row if len(b.cost) > 1 else 0]
         return learning.Formula(
             b.variables,
             b.clauses.start,
@@ -105,22 +106,17 @@ class Prepared:
             b.bound,
             b.costs.start,
             b.costs.literal,
-            np.ascontiguousarray(cost),
+            b.cost,
         )
 
     @cached_property
     def loaded(self) -> learning.State:
         return learning.load(self.formula)
 
-    def learner(self, allowed: np.ndarray, row: int) -> Learner:
+    def learner(self, allowed: np.ndarray) -> Learner:
         """The learning search of one row, narrowed to its evidence. allowed (C,) uint8"""
-        b = self.boolean
-        if len(b.cost) > 1:
-            formula = self.formula_of(row)
-            state = learning.load(formula)
-        else:
-            formula, state = self.formula, learning.copy(self.loaded)
-        closed = b.literal[np.flatnonzero((allowed == 0) | b.shut_in(row))] ^ 1
+        b, formula, state = self.boolean, self.formula, learning.copy(self.loaded)
+        closed = b.literal[np.flatnonzero(allowed == 0)] ^ 1
         state = learning.add_clauses(state, np.arange(len(closed) + 1), closed)
         status, state = learning.search(state, (), 0)
         opened = int((state.value == 0).sum()) // 2
@@ -133,7 +129,7 @@ class Prepared:
 
     @property
     def soft(self) -> bool:
-        return self.boolean.cost.shape[1] > 0 or self.rest is not None
+        return len(self.boolean.cost) > 0 or self.rest is not None
 
 
 def prepared_of(problem: Problem) -> Prepared:
@@ -143,6 +139,14 @@ def prepared_of(problem: Problem) -> Prepared:
         factors, rest = problem.factored()
         plan = problem.memo["plan"] = Prepared(factors, rest, rest.floor() if rest else 0.0)
     return plan
+
+
+def prepared_rows(problem: Problem) -> tuple[Prepared, ...]:
+    """The plan of each row: one for all; where rows pay differently, each beside the same cover."""
+    plan = prepared_of(problem)
+    if not plan.factors.varying:
+        return (plan,) * problem.rows
+    return tuple(plan.of_row(problem.concrete(row)) for row in range(problem.rows))
 
 
 def selectors(factors: Factors) -> int:

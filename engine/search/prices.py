@@ -8,56 +8,37 @@ from engine.decimals import Floats, Ints
 from engine.factors import Factors, Table
 from engine.kernels.cover import FAR
 
-CLOSED = FAR  # in place of the price of a value that a table forbids
 SHARE = 8  # budgets grow by such a part of the median price
 
 
 class Prices(NamedTuple):
-    """The prices of some rows, in units of the scale."""
+    """The prices of a row, in units of the scale."""
 
-    open: np.ndarray  # (R, C) bool: literals that no table forbids
-    price: Ints  # (R, C), 0 where one does
-    least: Ints  # (R,) what the cheapest values of all sites cost in all
+    open: np.ndarray  # (C,) bool: literals that no table forbids
+    price: Ints  # (C,), 0 where one does
+    least: int  # what the cheapest values of all sites cost in all
 
     @staticmethod
     def of(factors: Factors) -> "Prices":
-        """The prices of all rows; of one where they are the same for all."""
-        rows = max((len(t.costs) for t in factors.tables if t.costs.ndim > 1), default=1)
-        every = [prices(factors, row) for row in range(rows)]
-        price = np.stack([one for one, _ in every])
-        shut = price == CLOSED
-        least = np.array([total for _, total in every], dtype=np.int64)
-        return Prices(~shut, np.where(shut, 0, price), least)
-
-    def rows(self, count: int) -> "Prices":
-        """The prices of so many rows."""
-        return Prices(*(np.broadcast_to(x, (count, *x.shape[1:])) for x in self))
-
-
-def prices(factors: Factors, row: int) -> tuple[Ints, int]:
-    """What each literal of a row costs above the cheapest one of its site, CLOSED where a table
-    forbids it, and what the cheapest ones cost in all; in units of the scale. -> (C,), units
-
-    Of a structure whose tables are over one site each.
-    """
-    sizes = factors.sizes
-    offset = np.concatenate([[0], np.cumsum(sizes)])
-    price = np.zeros(offset[-1], dtype=np.int64)
-    shut = np.zeros(offset[-1], dtype=bool)
-    for computed in (False, True):
-        tables = [t for t in factors.tables if t.computed is computed]
-        if tables:
-            spread = [_spread(t, row, sizes, offset) for t in tables]
-            literal = np.concatenate([where for where, _ in spread])
-            cost = np.concatenate([costs for _, costs in spread])
-            closed = np.isinf(cost)
-            cost[closed] = 0
-            np.add.at(price, literal, factors.scale.units(cost, tables[0].read))
-            shut[literal[closed]] = True
-    cheapest = np.minimum.reduceat(np.where(shut, CLOSED, price), offset[:-1])
-    cheapest[cheapest == CLOSED] = 0  # nothing is left of a site
-    above = np.where(shut, CLOSED, price - np.repeat(cheapest, sizes))
-    return above, int(cheapest.sum())
+        """Of a structure whose tables are over one site each."""
+        sizes = factors.sizes
+        offset = np.concatenate([[0], np.cumsum(sizes)])
+        price = np.zeros(offset[-1], dtype=np.int64)
+        shut = np.zeros(offset[-1], dtype=bool)
+        for computed in (False, True):
+            tables = [t for t in factors.tables if t.computed is computed]
+            if tables:
+                spread = [_spread(t, sizes, offset) for t in tables]
+                literal = np.concatenate([where for where, _ in spread])
+                cost = np.concatenate([costs for _, costs in spread])
+                closed = np.isinf(cost)
+                cost[closed] = 0
+                np.add.at(price, literal, factors.scale.units(cost, tables[0].read))
+                shut[literal[closed]] = True
+        cheapest = np.minimum.reduceat(np.where(shut, FAR, price), offset[:-1])
+        cheapest[cheapest == FAR] = 0  # nothing is left of a site
+        above = np.where(shut, 0, price - np.repeat(cheapest, sizes))
+        return Prices(~shut, above, int(cheapest.sum()))
 
 
 def budget_step(price: Ints) -> Ints:
@@ -67,10 +48,9 @@ def budget_step(price: Ints) -> Ints:
     return np.array(steps, dtype=np.int64).clip(min=1)
 
 
-def _spread(table: Table, row: int, sizes: Ints, offset: Ints) -> tuple[Ints, Floats]:
+def _spread(table: Table, sizes: Ints, offset: Ints) -> tuple[Ints, Floats]:
     """The literals that a table over one site prices, scope by scope, and their costs."""
-    costs = table.costs[row] if table.costs.ndim > 1 else table.costs
-    site, value = table.scopes[:, 0], table.tuples[:, 0]
+    costs, site, value = table.costs, table.scopes[:, 0], table.tuples[:, 0]
     literal = (offset[site][:, None] + value).reshape(-1)
     cost = np.tile(costs, len(site))
     if not table.default:

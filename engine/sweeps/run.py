@@ -44,8 +44,10 @@ class OpenValues(NamedTuple):
 
 def layout_of(problem: Problem) -> Layout:
     """The arrays of a structure, kept for the next problem of it."""
+    if problem.form.factors.varying:
+        return lay_out(problem.gathered())
     if "layout" not in problem.memo:
-        problem.memo["layout"] = lay_out(problem.factored()[0])
+        problem.memo["layout"] = lay_out(problem.form.factors)
     return problem.memo["layout"]
 
 

@@ -51,8 +51,8 @@ class BatchRequest:
     @property
     def key(self) -> Hashable:
         """Calls of one key may share a batch; a structure that follows the evidence is alone."""
-        structure = self.problem.root if self.problem.shared else self.problem
-        return structure, self.minimizer, self.particles
+        root = None if self.problem.enumerated else self.problem.root
+        return root or self.problem, self.minimizer, self.particles
 
 
 @dataclass(frozen=True, eq=False)

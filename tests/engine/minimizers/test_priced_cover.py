@@ -17,7 +17,7 @@ from engine.factors import Table as Costs
 from engine.minimizers import branch_and_bound
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.search.prepared import prepared_of
-from engine.search.prices import CLOSED, prices
+from engine.search.prices import Prices
 from engine.testing import check_minimizer
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.at_most_one import AtMostOne
@@ -216,9 +216,10 @@ def test_prices_are_what_a_value_costs_above_the_cheapest() -> None:
         x, sites=[0], tuples=[[1, 0.25], [2, 1]], default=3
     )
     factors, _ = Problem(energy).factored()
-    price, least = prices(factors, 0)
+    opened, price, least = Prices.of(factors)
     assert factors.scale.unit == 4
-    assert (price == [20, CLOSED, 0, 12, CLOSED, 0]).all() and least == -4 - 8
+    assert (price == [20, 0, 0, 12, 0, 0]).all() and least == -4 - 8
+    assert (opened == [True, False, True, True, False, True]).all()
 
 
 def test_the_laws_of_a_minimizer() -> None:
