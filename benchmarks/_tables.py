@@ -6,7 +6,7 @@ as its hours are so alike that a random split tests memory; the random split is 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from engine.learning.train import train
 from engine.random import Stream
 from modules.discrete.tabular.marginals import generated
 from modules.discrete.tabular.model import TableModel
-from modules.discrete.tabular.network import fitted_temperature
+from modules.discrete.tabular.network import TableNet, fitted_temperature
 from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column, Schema, Type
 from modules.discrete.tabular.split import Split
@@ -225,7 +225,7 @@ class Classifier(nn.Module):
 class CrossEntropy(Objective[tuple[()]]):
     """-ln p of the label; what the peer is trained with."""
 
-    hot: object  # codes -> literals
+    literals: Callable[[Tensor], Tensor]  # of codes
     target: int
 
     def start(self, nets: Nets, rng: Stream) -> tuple[()]:
@@ -233,10 +233,15 @@ class CrossEntropy(Objective[tuple[()]]):
 
     def updates(self, nets, batch, s, rng):  # type: ignore[no-untyped-def]
         codes = batch["codes"]
-        logits = nets["energy"](self.hot(codes))  # type: ignore[operator]
+        logits = nets["energy"](self.literals(codes))
         loss = nn.functional.cross_entropy(logits, codes[:, self.target])
         yield Update("energy", loss, 5.0)
         return s
+
+
+def literals(net: TableNet, codes: Tensor) -> Tensor:
+    """Rows of codes as the literals of a network. (B, D) -> (B, width)"""
+    return net.literals(net.places(codes))
 
 
 def calibration(folder: Path) -> Iterator[Row]:
@@ -257,8 +262,8 @@ def calibration(folder: Path) -> Iterator[Row]:
         accuracy.append(float((logits.argmax(-1) == labels).double().mean()))
         peer = _peer(model, split, target, seed)
         with torch.no_grad():
-            logits = peer(model.net.hot(codes))
-            held = peer(model.net.hot(split.held))
+            logits = peer(literals(model.net, codes))
+            held = peer(literals(model.net, split.held))
         temperature = fitted_temperature([(held, split.held[:, target])])
         theirs.append(calibration_error(logits.softmax(-1), labels))
         cooled.append(calibration_error((logits / temperature).softmax(-1), labels))
@@ -283,7 +288,12 @@ def _peer(model: TableModel, split: Split, target: int, seed: int) -> Classifier
         steps=STEPS, batch=256, rate=1e-3, warm=STEPS // 10, weight_decay=1e-4, average=0.995,
         every=STEPS, seed=seed,
     )  # fmt: skip
-    train(CrossEntropy(net.hot, target), {"energy": peer}, Stored({"codes": split.rows}), recipe)
+    train(
+        CrossEntropy(lambda codes: literals(net, codes), target),
+        {"energy": peer},
+        Stored({"codes": split.rows}),
+        recipe,
+    )
     return peer
 
 

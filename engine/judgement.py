@@ -134,7 +134,7 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
         if type(term).accepts is Term.accepts:
             continue
         state = problem.whole(x)
-        accepted = term.accepts(problem.scope(term), term.views(state))
+        accepted = term.accepts(problem.scope(term), term.hot(term.views(state)))
         if accepted is not None:
             there = term.there(state)
             out |= ~accepted.cpu() if there is None else there.cpu() & ~accepted.cpu()

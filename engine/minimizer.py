@@ -42,7 +42,7 @@ class Minimizer(ABC, Generic[S]):
 
     @abstractmethod
     def init(self, problem: Problem, x: State, rng: Stream) -> S:
-        """The state to start from; x holds P particles a row: (R * P, *event)."""
+        """The state to start from; x holds P decided particles a row: (R * P, *shape)."""
 
     @abstractmethod
     def step(self, problem: Problem, s: S, rng: Stream) -> S:
@@ -101,7 +101,8 @@ class Scored(NamedTuple):
 
 @torch.no_grad()
 def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
-    """Energy of the weighted terms and violation of the required ones. (B, *event) -> (B,)
+    """Energy of the weighted terms and violation of the required ones, of decided states.
+    (B, *shape) -> (B,)
 
     owner: the row of each state, (B,) int64; left out: `B // R` states a row, in order. What is
     explicit is looked up and summed in whole units; its terms are not asked.

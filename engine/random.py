@@ -89,22 +89,24 @@ class Stream:
         mixed = self.keys ^ self._seed_word
         return torch.stack([mixed & MASK, (mixed >> 32) & MASK], -1)
 
-    def bits(self, particles: int, sites: int) -> Tensor:
-        """Random 32-bit words. -> (R * particles, sites) int64; batch b belongs to row b // P."""
+    def bits(self, particles: int, sites: int, first: int = 0) -> Tensor:
+        """Random 32-bit words, of sites from `first` on, a multiple of 4. -> (R * particles, sites)
+        int64; batch b belongs to row b // P."""
         blocks = (sites + 3) // 4
         if self.keys.device.type == "cpu":
             words = np.empty((len(self.keys) * particles, 4 * blocks), dtype=np.int64)
             keys = self.words.numpy().astype(np.uint64)
             steps = self.steps.numpy().astype(np.uint64)
-            fused.fill(words, keys, particles, steps, self.lane)
+            fused.fill(words, keys, particles, steps, self.lane, first // 4)
             return torch.from_numpy(words)[:, :sites]
-        return self.plain_bits(particles, blocks)[:, :sites]
+        return self.plain_bits(particles, blocks, first // 4)[:, :sites]
 
-    def plain_bits(self, particles: int, blocks: int) -> Tensor:
-        """The same words on any device. -> (R * particles, 4 * blocks) int64"""
+    def plain_bits(self, particles: int, blocks: int, first: int = 0) -> Tensor:
+        """The same words on any device, from a block of four on. -> (R * particles, 4 * blocks)
+        int64"""
         device = self.keys.device
         particle = torch.arange(particles, device=device)
-        block = torch.arange(blocks, device=device)
+        block = first + torch.arange(blocks, device=device)
         shape = (len(self.keys), particles, blocks)
         counter = torch.stack(
             [

@@ -20,7 +20,7 @@ UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
 class Report:
     """Where a minimizer stands: one entry per row."""
 
-    x: State  # the best decided states, (R, *event)
+    x: State  # the best decided states, (R, *shape)
     energy: Tensor  # (R,) float64 of these states, infinite while there is none
     violation: Tensor  # (R,) float64: 0 where no required rule is known to fail
     bound: Tensor  # (R,) float64 proved; -inf: nothing proved; +inf: proved infeasible

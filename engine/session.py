@@ -116,7 +116,7 @@ class Session:
             known = known._replace(said={})  # terms said it beside other inputs
         if known.unique == NOT_UNIQUE:
             known = known._replace(unique=UNKNOWN)
-        if any(not _same(d.decide(d.project(x)), x) for d, x in _paired(domains, known.x)):
+        if any(not _same(d.decide(x), x) for d, x in _paired(domains, known.x)):
             known = known._replace(plain=None)
         self._known = known
 
@@ -189,7 +189,7 @@ class Session:
             x: State = {}
         else:
             x = Placed(self._problem, found.places[None], {})
-            plain = self._problem.named(found.places[None])[0]
+            plain = self._problem.plain(x)[0]
             answer = judge_answer(self._problem, x, plain, found.bound, UNKNOWN, {})
             late = Flag.CANCELLED if budget.stop() else Flag.DEADLINE
             proved = found.proved or answer.status is Status.OPTIMAL

@@ -1,7 +1,7 @@
 """Variables and the values they may take."""
 
 from engine.domain.base import Domain, State
-from engine.domain.finite import Finite
+from engine.domain.finite import Finite, is_decided, one_hot, places_dtype
 from engine.domain.real import Real
 from engine.domain.told import Given, Told
 from engine.domain.variable import Input, Variable, View
@@ -18,6 +18,9 @@ __all__ = [
     "Variable",
     "View",
     "flatten",
+    "is_decided",
     "nest",
+    "one_hot",
     "place_path",
+    "places_dtype",
 ]

@@ -13,7 +13,9 @@ from engine.errors import BadQuery, Mistake
 from engine.plain import plain_list
 from engine.random import Stream
 
-State = Mapping[str, Tensor]  # every variable by name, (R * P, *event)
+# every variable by name: relaxed (R * P, *event), or decided (R * P, *shape); where a domain is
+# finite, decided states are places of values, and known by being integers
+State = Mapping[str, Tensor]
 
 
 class Domain(ABC):
@@ -24,7 +26,7 @@ class Domain(ABC):
     @property
     @abstractmethod
     def event(self) -> tuple[int, ...]:
-        """Shape of one state tensor without the batch axis."""
+        """Shape of one relaxed state without the batch axis; that of a decided one is `shape`."""
 
     @property
     @abstractmethod
@@ -53,23 +55,25 @@ class Domain(ABC):
 
     @abstractmethod
     def sample(self, particles: int, rng: Stream) -> Tensor:
-        """Random states inside the domain. -> (R * particles, *event)"""
+        """Random decided states inside the domain; where that has one row, for every key of `rng`.
+        -> (R * particles, *shape)"""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """The nearest allowed point. (R * P, *event) -> same"""
+        """The nearest allowed point of a relaxed state. (R * P, *event) -> same"""
 
     @abstractmethod
     def decide(self, x: Tensor) -> Tensor:
-        """The nearest definite value. (R * P, *event) -> same"""
+        """The nearest definite states inside the domain, of relaxed or decided ones.
+        (R * P, *event) or (R * P, *shape) -> (R * P, *shape)"""
 
     @abstractmethod
     def encode(self, value: Any) -> Tensor:
-        """A person's complete value, nested as the shape, as a state tensor. -> (*event)"""
+        """A person's complete value, nested as the shape, as a decided state. -> (*shape)"""
 
     @abstractmethod
     def decode(self, x: Tensor) -> list[Any]:
-        """Decided states as people's values: (B, *event) -> B of them, nested as the shape."""
+        """Decided states as people's values: (B, *shape) -> B of them, nested as the shape."""
 
     @property
     @abstractmethod

@@ -15,10 +15,34 @@ from engine.errors import BadQuery, Mistake, known
 from engine.plain import flatten, place_path, plain
 from engine.random import Stream
 
+PIECE = 1 << 20  # numbers that drawing holds at once
+
+
+def places_dtype(count: int) -> torch.dtype:
+    """The smallest integers that hold the places of so many values."""
+    if count <= 256:
+        return torch.uint8
+    return torch.int16 if count <= 32767 else torch.int32
+
+
+def is_decided(x: Tensor) -> bool:
+    """Whether the state of a finite variable is decided: places of values, not distributions."""
+    return not x.is_floating_point()
+
+
+def one_hot(places: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Places of values as distributions. (...) -> (..., count)"""
+    hot = torch.zeros(*places.shape, count, dtype=dtype, device=places.device)
+    return hot.scatter_(-1, places.long()[..., None], 1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Finite(Domain):
-    """Sites that each take one of the same k values; a state is one-hot, or a distribution."""
+    """Sites that each take one of the same k values.
+
+    Decided, a site is the place of its value, in the smallest of uint8 (k <= 256), int16 and int32;
+    relaxed, a distribution over its k values.
+    """
 
     values: tuple[Any, ...]
     shape: tuple[int, ...] = ()
@@ -46,6 +70,11 @@ class Finite(Domain):
     @property
     def rows(self) -> int:
         return self.allowed.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of decided states."""
+        return places_dtype(len(self.values))
 
     @cached_property
     def lookup(self) -> dict[Any, int]:
@@ -140,8 +169,35 @@ class Finite(Domain):
         return bool((self.allowed <= other.allowed).all())
 
     def sample(self, particles: int, rng: Stream) -> Tensor:
-        noise = rng.uniform(particles, *self.event)
-        return self.decide(noise)
+        """Each site by one random word: the place of rank (word * options) >> 32 among the allowed
+        values of its row. A function of (row, particle, site), whatever is drawn beside it."""
+        rows, k = len(rng.keys), len(self.values)
+        out = torch.empty(rows, particles, self.sites, dtype=self.dtype, device=self.allowed.device)
+        allowed = self.allowed.expand(rows, *self.event).reshape(rows, self.sites, k)
+        width = 4 * max(1, PIECE // (4 * max(1, rows * max(particles, k))))  # words come in fours
+        for start in range(0, self.sites, width):
+            part = allowed[:, start : start + width]
+            count = part.shape[1]
+            words = rng.bits(particles, count, start).reshape(rows, particles, count)
+            rank = (words * part.sum(-1)[:, None].to(words.device)) >> 32
+            if not self.open:
+                order = (~part).to(torch.uint8).argsort(dim=-1, stable=True)  # allowed values first
+                rank = order.gather(-1, rank.transpose(1, 2)).transpose(1, 2)
+            out[:, :, start : start + width] = rank
+        return out.reshape(-1, *self.shape)
+
+    @cached_property
+    def open(self) -> bool:
+        """Every value is allowed at every site of every row."""
+        return bool(self.allowed.all())
+
+    def allows(self, places: Tensor) -> Tensor:
+        """Whether the values at these places are allowed. (R * P, *shape) -> same, bool"""
+        if self.open:
+            return torch.ones_like(places, dtype=torch.bool)
+        flat = places.reshape(self.rows, -1, self.sites).transpose(1, 2).long()  # (R, n, P)
+        found = self.allowed.to(places.device).reshape(self.rows, self.sites, -1).gather(-1, flat)
+        return found.transpose(1, 2).reshape(places.shape)
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest point of the simplex over the allowed values (Duchi et al., ICML 2008)."""
@@ -157,8 +213,20 @@ class Finite(Domain):
         return (x - shift).clamp(min=0).masked_fill(~mask, 0)
 
     def decide(self, x: Tensor) -> Tensor:
-        best = x.masked_fill(~self._mask(x), -torch.inf).argmax(-1)
-        return torch.nn.functional.one_hot(best, x.shape[-1]).to(x.dtype)
+        """Of distributions the likeliest allowed value; a place that is not allowed goes to the
+        first that is."""
+        if not is_decided(x):
+            return x.masked_fill(~self._mask(x), -torch.inf).argmax(-1).to(self.dtype)
+        x = x.to(self.dtype)
+        if self.open:
+            return x
+        first = self.allowed.to(x.device).to(torch.uint8).argmax(-1).to(self.dtype)
+        first = first.repeat_interleave(len(x) // self.rows, 0)
+        return torch.where(self.allows(x), x, first)
+
+    def hot(self, places: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Decided states as distributions. (B, *shape) -> (B, *event)"""
+        return one_hot(places, len(self.values), dtype)
 
     def _mask(self, x: Tensor) -> Tensor:
         """(R * P, *event) -> allowed, aligned with the batch."""
@@ -169,15 +237,10 @@ class Finite(Domain):
     def encode(self, value: Any) -> Tensor:
         flat = flatten(value, self.shape)
         index = [self.place(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
-        hot = torch.nn.functional.one_hot(torch.tensor(index, dtype=torch.long), len(self.values))
-        return hot.reshape(self.event).float()
+        return torch.tensor(index, dtype=self.dtype).reshape(self.shape)
 
     def decode(self, x: Tensor) -> list[Any]:
-        return self.named(x.argmax(-1).reshape(x.shape[0], -1).cpu().numpy())
-
-    def named(self, places: np.ndarray) -> list[Any]:
-        """Places of values as people's values, nested as the shape. (B, sites) -> B of them"""
-        return self._values[places].reshape(len(places), *self.shape).tolist()
+        return self._values[x.cpu().numpy()].reshape(len(x), *self.shape).tolist()
 
     @cached_property
     def _values(self) -> np.ndarray:

@@ -3,7 +3,7 @@ absent."""
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -321,6 +321,29 @@ class Told(Domain):
             made.update(np.ascontiguousarray(x.numpy()).data)
             out.append(made.digest())
         return out
+
+
+def batch_of(tensors: Sequence[Any]) -> int:
+    """How many states the tensors of a scope hold, some of them `Given`."""
+    first = tensors[0]
+    return len(first.values) if isinstance(first, Given) else len(first)
+
+
+def width_of(x: Any) -> int:
+    """The numbers of one state of a tensor, or of `Given`."""
+    values = x.values if isinstance(x, Given) else x
+    return math.prod(values.shape[1:])
+
+
+def pieces_of(tensors: Sequence[Any], each: int) -> Iterator[list[Any]]:
+    """The tensors of a scope for so many states at once, `Given` too."""
+    for first in range(0, batch_of(tensors), each):
+        yield [part_of(x, slice(first, first + each)) for x in tensors]
+
+
+def part_of(x: Any, states: slice) -> Any:
+    """Some states of a tensor, or of `Given`."""
+    return Given(*(t[states] for t in x)) if isinstance(x, Given) else x[states]
 
 
 def spread(x: Tensor, batch: int) -> Tensor:

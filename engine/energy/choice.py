@@ -56,6 +56,9 @@ class Choice(Term):
     def energy(self, *tensors: Tensor) -> Tensor:
         return self.begin(*tensors)()
 
+    def cost(self, *tensors: Tensor) -> Tensor:
+        return self.begin(*tensors)()
+
     def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
         energies = self._energies(self._named(tensors))
         return lambda: self._least(energies())
@@ -111,14 +114,14 @@ class Choice(Term):
             }
             for view, x in zip(summand.term.scope, proposed, strict=True):
                 name = view.variable.name
-                state[name] = view.placed(state[name], x.to(state[name].dtype))
+                state[name] = view.placed(state[name], view.of(by_name[name]).decide(x))
             states.append(state)
         if not states:
             return None
         turn = torch.arange(len(rng.keys) * particles) % particles % len(states)  # (R * P,)
         out = []
         for name in by_name:
-            every = torch.stack([state[name] for state in states])  # (n, R * P, *event)
+            every = torch.stack([state[name] for state in states])  # (n, R * P, *shape)
             out.append(every[turn.to(every.device), torch.arange(len(turn))])
         return tuple(out)
 

@@ -76,9 +76,7 @@ def enumerate_in_pieces(
     tuples = torch.cartesian_prod(*(torch.tensor(c) for c in choices)).reshape(-1, len(choices))
     tensors, start = [], 0
     for domain in finite:
-        index = tuples[:, start : start + domain.sites]
-        hot = torch.nn.functional.one_hot(index, len(domain.values)).to(term.dtype)
-        tensors.append(hot.reshape(-1, *domain.event))
+        tensors.append(tuples[:, start : start + domain.sites].reshape(-1, *domain.shape))
         start += domain.sites
     costs = _energies(term, domains, tensors) if given else _plain_energies(term, tensors)
     if bool((costs.isnan() | (costs == -math.inf)).any()):
@@ -112,15 +110,15 @@ def _choices(finite: Sequence[Finite], given: bool) -> list[list[int]]:
 
 @torch.no_grad()
 def _plain_energies(term: "Term", tensors: Sequence[Tensor]) -> Tensor:
-    """(T, *event) each -> (T,) float64"""
-    return term.energy(*tensors).double()
+    """(T, *shape) each -> (T,) float64"""
+    return term.cost(*tensors).double()
 
 
 def _energies(term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor:
     """The energy of every combination beside the constants of every row, as many rows at once as
-    memory has room for. (T, *event) of the finite entries -> (R, T) float64"""
+    memory has room for. (T, *shape) of the finite entries -> (R, T) float64"""
     rows = max(domain.rows for domain in domains)
-    single = term.affine and len(tensors) == 1 and tensors[0][0].numel() == tensors[0].shape[-1]
+    single = term.affine and len(tensors) == 1 and tensors[0][0].numel() == 1
     single = single and rows > 2 and _straight(term, domains, tensors, rows)
     count = 1 if single else len(tensors[0])
     numbers = sum(math.prod(d.event) for d in domains)
@@ -155,8 +153,8 @@ def _entries(
     entries: list[Any] = []
     for domain in domains:
         if isinstance(domain, Finite):
-            hot = next(combinations)[:count]
-            entries.append(hot.repeat(len(rows), *[1] * (hot.dim() - 1)))
+            places = next(combinations)[:count]
+            entries.append(places.repeat(len(rows), *[1] * (places.dim() - 1)))
             continue
         own = domain.select(list(rows)) if domain.rows > 1 else domain
         if isinstance(own, Told):
@@ -177,14 +175,14 @@ def _constant(domain: Domain) -> Tensor:
 @torch.no_grad()
 def _each(term: "Term", entries: Sequence[Any], count: int) -> Tensor:
     """-> (rows, count) float64"""
-    return term.energy(*entries).double().view(-1, count)
+    return term.cost(*entries).double().view(-1, count)
 
 
 def _slopes(term: "Term", domains: Sequence[Domain], entries: list[Any]) -> Tensor:
     """The energies of all values of the only finite site, by one gradient: it is affine there.
     -> (rows, k) float64"""
     at = next(k for k, domain in enumerate(domains) if isinstance(domain, Finite))
-    hot = entries[at].detach().requires_grad_()
+    hot = term.hot(entries)[at].requires_grad_()
     with torch.enable_grad():
         energy = term.energy(*entries[:at], hot, *entries[at + 1 :])
         (slope,) = torch.autograd.grad(energy.sum(), hot, allow_unused=True)

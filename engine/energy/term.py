@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Given, State, Variable, View
+from engine.domain import Domain, Finite, Given, State, Variable, View, is_decided, one_hot
+from engine.domain.told import batch_of, pieces_of, width_of
 from engine.energy.algebra import Energy, Sum, Summand
+from engine.energy.changes import ELEMENTS, single_changes
 from engine.energy.lesson import Lesson
 from engine.energy.tables import enumerate_table
 from engine.errors import BadQuery, Mistake
@@ -29,7 +31,8 @@ class Term(Energy):
 
     affine: ClassVar[bool] = True  # in each Finite site; then the gradient is the exact table of
     # single changes. False where it is not.
-    dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door
+    dtype: ClassVar[torch.dtype] = torch.float32  # of all tensors it is handed, at every door, but
+    # for the places of decided states
     tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
     defines: ClassVar[int] = 0  # entries at the end of its scope that `define` computes
     partial: ClassVar[bool] = False  # True: takes inputs with absent entries, as `Given`
@@ -56,10 +59,47 @@ class Term(Energy):
     def energy(self, *tensors: Tensor) -> Tensor:
         """Energy of a batch of states, in the order of the scope; lower is better. -> (batch,)"""
 
+    def cost(self, *tensors: Tensor) -> Tensor:
+        """`energy` of decided states: of a Finite entry of the scope the places of its values,
+        (batch, *shape) int64, of a Real one the numbers. -> (batch,)
+
+        The default hands `energy` one-hot states, in pieces of bounded memory. A kind that writes
+        its own keeps the gradients towards numbers and parameters.
+        """
+        width = sum(
+            width_of(x) * (len(d.values) if isinstance(d, Finite) else 1)
+            for x, d in zip(tensors, self._domains, strict=True)
+        )
+        each = max(1, ELEMENTS // max(1, width))
+        if batch_of(tensors) <= each:
+            return self.energy(*self.hot(tensors))
+        return torch.cat([self.energy(*self.hot(some)) for some in pieces_of(tensors, each)])
+
+    def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
+        """The energy of decided states after one site is set to each value, less what it is now.
+
+        sites: (m, 2) int64, the entry of the scope, a Finite one, and the flat site in it. decided:
+        as of `cost`. k is the largest number of values of any of these entries; what the domains
+        of a problem rule out is not known here. +inf where the energy after is infinite, and beyond
+        the values of an entry; -inf where only the energy now is; 0 for the value that stands.
+        Where gradients are on, with one towards the parameters. The default asks for one gradient
+        where the term is affine, else it evaluates. -> (batch, m, k) float64
+        """
+        return single_changes(self, sites, decided)
+
     def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
-        """Begins `energy`, and returns the call that gives it: terms that other processes compute
-        are then under way together. The default computes when it is called."""
-        return functools.partial(self.energy, *tensors)
+        """Begins `cost` where all Finite entries are decided, else `energy`, and returns the call
+        that gives it: terms that other processes compute are then under way together. The default
+        computes when it is called."""
+        return functools.partial(self._told, *tensors)
+
+    def _told(self, *tensors: Tensor) -> Tensor:
+        """`cost` or `energy`, by what the tensors are. -> (batch,)"""
+        finite = (isinstance(domain, Finite) for domain in self._domains)
+        decided = [is_decided(x) for x, own in zip(tensors, finite, strict=True) if own]
+        if decided and all(decided):
+            return self.cost(*self.placed(tensors))
+        return self.energy(*self.hot(tensors))
 
     def holds(self, *values: Any) -> bool | None:
         """Whether plain values satisfy the rule; None: this term can only be scored."""
@@ -135,7 +175,8 @@ class Term(Energy):
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         """Which of R answers lie inside this module's acceptance band; None: it has none.
 
-        domains: of the scope under the evidence, R rows. tensors: the decided answers, (R, *event).
+        domains: of the scope under the evidence, R rows. tensors: the answers, (R, *event), one-hot
+        where they are finite.
         An answer outside is flagged ABSTAIN. -> (R,) bool
         """
         del domains, tensors
@@ -205,8 +246,8 @@ class Term(Energy):
         """States worth starting from, one tensor for each entry of the scope; None: has none.
 
         `rng` has one key for each of the R rows of the domains; batch index b belongs to row
-        b // particles. What lies outside the domains is projected into them.
-        -> (R * particles, *event) each
+        b // particles. Finite entries may be relaxed or decided; what lies outside the domains is
+        moved into them. -> (R * particles, *event), or (R * particles, *shape), each
         """
         del particles, rng, domains
         return None
@@ -240,16 +281,38 @@ class Term(Energy):
 
     def views(self, state: State) -> list[Any]:
         """The tensors of the scope, out of the state of all variables, in the dtype of the term;
-        of an input its values, whole numbers and places as they are, or `Given` where the term is
-        `partial`."""
+        places of decided ones as they are; of an input its values, whole numbers and places as
+        they are, or `Given` where the term is `partial`."""
         return [self._seen(view, state[view.variable.name]) for view in self.scope]
 
     def _seen(self, view: View, x: Tensor | Given) -> Tensor | Given:
         if not isinstance(x, Given):
-            return view.tensor(x).to(self.dtype)
+            own = view.tensor(x)
+            return own if not own.is_floating_point() else own.to(self.dtype)
         values, present = view.given(x)
         values = values.to(self.dtype) if values.is_floating_point() else values
         return Given(values, present) if self.partial else values
+
+    def hot(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensors of the scope with every decided one as one-hot states."""
+        return [
+            one_hot(x, len(domain.values), self.dtype)
+            if isinstance(domain, Finite) and is_decided(x)
+            else x
+            for x, domain in zip(tensors, self._domains, strict=True)
+        ]
+
+    def placed(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensors of a decided scope as `cost` takes them."""
+        return [
+            x.long() if isinstance(domain, Finite) else x
+            for x, domain in zip(tensors, self._domains, strict=True)
+        ]
+
+    @property
+    def _domains(self) -> list[Domain]:
+        """The base domain of the variable of each scope entry."""
+        return [view.variable.domain for view in self.scope]
 
     def there(self, state: State) -> Tensor | None:
         """Which states of a batch have every input that this term sees; None: all. -> (B,) bool"""

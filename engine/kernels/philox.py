@@ -25,16 +25,16 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @njit(cache=True, nogil=True)
-def fill(words, keys, particles, steps, lane):
+def fill(words, keys, particles, steps, lane, first):
     """The words that `Stream.bits` draws: words (R * particles, a multiple of 4) int64, keys (R, 2)
-    uint64, steps (R,) uint64."""
+    uint64, steps (R,) uint64, first the block of four that they begin with."""
     w = np.uint64(lane)
     for b in range(len(words)):
         k0, k1 = keys[b // particles, 0], keys[b // particles, 1]
         t = steps[b // particles]
         p = np.uint64(b % particles)
         for block in range(words.shape[1] // 4):
-            c0, c1, c2, c3 = philox(np.uint64(block), p, t, w, k0, k1)
+            c0, c1, c2, c3 = philox(np.uint64(first + block), p, t, w, k0, k1)
             words[b, 4 * block] = c0
             words[b, 4 * block + 1] = c1
             words[b, 4 * block + 2] = c2

@@ -29,7 +29,8 @@ from engine.random import Stream
 
 
 class Channel(ABC):
-    """Acts on some variables of a state; the results hold these alone."""
+    """Acts on some variables of a state, one-hot where they are finite; the results hold these
+    alone."""
 
     variables: tuple[str, ...]
 

@@ -19,7 +19,7 @@ class Examples(ABC):
 
     @abstractmethod
     def batch(self, size: int, step: int, rng: Stream) -> State:
-        """The examples of one step. -> {variable: (size, *event)}"""
+        """The examples of one step, relaxed or decided. -> {variable: (size, ...)}"""
 
     @abstractmethod
     def mark(self) -> str:
@@ -30,7 +30,7 @@ class Examples(ABC):
 class Stored(Examples):
     """A finite set: every pass takes each example once, in a new order."""
 
-    x: State  # {variable: (N, *event)}
+    x: State  # {variable: (N, ...)}, relaxed or decided
 
     def __post_init__(self):
         sizes = {name: len(t) for name, t in self.x.items()}

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from engine.domain import State
+from engine.domain import Finite, State, is_decided
 from engine.energy import Energy
 from engine.errors import BadQuery, Mistake
 from engine.random import Stream
@@ -47,8 +47,8 @@ class Objective(ABC, Generic[S]):
     def updates(self, nets: Nets, batch: State, s: S, rng: Stream) -> Generator[Update, None, S]:
         """Yields the updates of one step and returns the next state.
 
-        Code after a `yield` sees the step taken. `batch` is {variable: (B, *event)}. `rng` is the
-        stream of this step: the same (nets, batch, s, rng) give the same updates.
+        Code after a `yield` sees the step taken. `batch` holds states, relaxed or decided. `rng` is
+        the stream of this step: the same (nets, batch, s, rng) give the same updates.
         """
 
 
@@ -59,6 +59,26 @@ def energy_of(nets: Nets) -> Energy:
         said = f"there is none among {sorted(nets)}" if energy is None else f"is {type(energy)}"
         raise BadQuery(Mistake("nets.energy", said, 'give an Energy as {"energy": ...}'))
     return energy
+
+
+def relaxed_of(energy: Energy, x: State) -> dict[str, Tensor]:
+    """States with one-hot ones in place of decided ones. -> {name: (B, *event)}"""
+    domains = {v.name: v.domain for v in energy.variables()}
+    out = dict(x)
+    for name, domain in domains.items():
+        if isinstance(domain, Finite) and is_decided(x[name]):
+            out[name] = domain.hot(x[name])
+    return out
+
+
+def decided_of(energy: Energy, x: State) -> dict[str, Tensor]:
+    """States with places in place of distributions. -> {name: (B, *shape)}"""
+    domains = {v.name: v.domain for v in energy.variables()}
+    out = dict(x)
+    for name, domain in domains.items():
+        if isinstance(domain, Finite) and not is_decided(x[name]):
+            out[name] = domain.decide(x[name])
+    return out
 
 
 def pack(s: Any) -> Any:

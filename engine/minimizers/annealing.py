@@ -56,7 +56,7 @@ class AnnealingState(NamedTuple):
     scale: Tensor  # (R,) by which multipliers grow
     stale: Tensor  # (R,) anneals since the last better state
     improved: Tensor  # (R,) bool: in the present anneal
-    x: dict[str, Tensor]  # (R, *event) best decided states
+    x: dict[str, Tensor]  # (R, *shape) best decided states
     energy: Tensor  # (R,)
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.compare import best_of, better, proved
-from engine.domain import Finite, Real, State
+from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, score, sound
 from engine.problem import Problem
@@ -39,7 +39,7 @@ class DescentState(NamedTuple):
     waited: Tensor  # (R * P,) moves since then
     multiplier: Tensor  # (R * P,)
     moves: Tensor  # (R,) all moves
-    x: dict[str, Tensor]  # (R, *event) best decided states
+    x: dict[str, Tensor]  # (R, *shape) best decided states
     energy: Tensor  # (R,)
     violation: Tensor  # (R,)
     done: Tensor  # (R,) bool
@@ -74,7 +74,11 @@ class Descent(Minimizer[DescentState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> DescentState:
         used = {v.name for v in problem.energy.variables()}
-        free = {v.name: x[v.name].clone() for v in problem.open if v.name in used}
+        free = {
+            v.name: _relaxed(problem.domain(v.name), x[v.name])
+            for v in problem.open
+            if v.name in used
+        }
         rows = problem.rows
         batch = next((t.shape[0] for t in free.values()), rows)
         one = torch.ones(batch, dtype=torch.float64)
@@ -226,6 +230,11 @@ class Descent(Minimizer[DescentState]):
         if any(isinstance(problem.domains[n], Finite) for n in s.free):
             return self._decided(problem, s, done)
         return s
+
+
+def _relaxed(domain: Domain, x: Tensor) -> Tensor:
+    """A decided state as one that moves. (B, *shape) -> (B, *event)"""
+    return domain.hot(x) if isinstance(domain, Finite) else x.clone()
 
 
 def _width(problem: Problem, name: str, x: Tensor) -> Tensor | float:

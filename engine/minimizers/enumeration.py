@@ -22,7 +22,7 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 
 MOST = 16_384  # combinations of one row
-ELEMENTS = 2_000_000  # literals evaluated in one call
+ELEMENTS = 2_000_000  # literals of the states evaluated in one call
 LEVEL = 4_096  # combinations as cheap as the best that are judged to call it the only one
 JUDGED = 256  # combinations judged in one call
 
@@ -30,7 +30,7 @@ JUDGED = 256  # combinations judged in one call
 class EnumerationState(NamedTuple):
     """The result of every row."""
 
-    x: dict[str, Tensor]  # (R, *event)
+    x: dict[str, Tensor]  # (R, *shape)
     energy: Tensor  # (R,)
     violation: Tensor  # (R,)
     bound: Tensor  # (R,)
@@ -196,7 +196,7 @@ class _Space:
         self.count = math.prod(len(c) for c in every)
 
     def states(self) -> dict[str, Tensor]:
-        """All of them. -> {name: (count, *event)}"""
+        """All of them. -> {name: (count, *shape)}"""
         every = [c.numpy() for sites in self.choices.values() for c in sites]
         index = _digits([len(c) for c in every])
         out, site = {}, 0
@@ -210,8 +210,9 @@ class _Space:
             width = domain.sites
             places = [every[site + j][index[site + j]] for j in range(width)]
             stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
-            hot = torch.nn.functional.one_hot(torch.from_numpy(stacked), domain.event[-1])
-            out[name] = hot.float().reshape(self.count, *domain.event)
+            assert isinstance(domain, Finite)
+            places_here = torch.from_numpy(stacked).to(domain.dtype)
+            out[name] = places_here.reshape(self.count, *domain.shape)
             site += width
         return out
 

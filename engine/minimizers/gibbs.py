@@ -39,7 +39,6 @@ from engine.moves.gradient import (
     open_literals,
     present_slope,
     round_real,
-    side,
     where,
 )
 from engine.moves.proposals import Flips, Single
@@ -63,7 +62,7 @@ class GibbsState(NamedTuple):
     pace: Tensor  # (R * P,) Langevin step
     stale: Tensor  # (R,) anneals since the last better state
     improved: Tensor  # (R,) bool: in the present anneal
-    x: dict[str, Tensor]  # (R, *event) best decided states
+    x: dict[str, Tensor]  # (R, *shape) best decided states
     energy: Tensor  # (R,)
     violation: Tensor  # (R,)
     done: Tensor  # (R,) bool
@@ -98,12 +97,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     ) -> dict[str, Tensor]:
         frame = frame_of(problem)
         batch = len(next(iter(x.values())))
-        now = evaluate(
-            problem,
-            frame,
-            side([x[n] for n, _ in frame.finite], batch),
-            side([x[n] for n, _ in frame.real], batch),
-        )
+        now = evaluate(problem, frame, *frame.sides(x, batch))
         one = torch.ones(batch, dtype=torch.float64)
         move = Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
         tilt = move.tilt(now)
@@ -114,16 +108,14 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             taken = (u[:, 1].log() <= ratio) & ~worse
             now = Evaluated(*(where(taken, a, b) for a, b in zip(here, now, strict=True)))
             tilt = where(taken, there, tilt)
-        return {**x, **{n: t.to(x[n].dtype) for n, t in frame.state(now.hot, now.real).items()}}
+        return {**x, **{n: t.to(x[n].dtype) for n, t in frame.decided(now.hot, now.real).items()}}
 
     def init(self, problem: Problem, x: State, rng: Stream) -> GibbsState:
         frame = frame_of(problem)
         rows = problem.rows
         x = {v.name: x[v.name] for v in problem.open}
         particles = particles_of(problem, x)
-        hot = side([x[n] for n, _ in frame.finite], rows * particles)
-        real = side([x[n] for n, _ in frame.real], rows * particles)
-        now = evaluate(problem, frame, hot, real)
+        now = evaluate(problem, frame, *frame.sides(x, rows * particles))
         infinite = torch.full((rows,), math.inf, dtype=torch.float64)
         s = GibbsState(
             frame,
@@ -235,7 +227,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         much = much | (v[at] < s.violation[at] - LEVEL)
         particles = len(seen.energy) // problem.rows
         source = (torch.arange(problem.rows) * particles + pick[:, 0])[at]
-        found = s.frame.state(seen.hot[source], seen.real[source])
+        found = s.frame.decided(seen.hot[source], seen.real[source])
         return s._replace(
             x={
                 n: t.index_copy(0, at, found[n].to(t.dtype)) if n in found else t
@@ -268,8 +260,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         """The best states of some rows, their reals some projected steps downhill, each taken only
         where the state is the better one; a step grows while it is taken, and shrinks."""
         some, frame = problem.select(rows.tolist()), s.frame
-        hot = side([s.x[n][rows] for n, _ in frame.finite], len(rows))
-        real = side([s.x[n][rows] for n, _ in frame.real], len(rows))
+        hot, real = frame.sides({n: t[rows] for n, t in s.x.items()}, len(rows))
         width, one = box_widths(some, frame, 1), torch.ones(len(rows), dtype=torch.float64)
         low, high = box_edges(some, frame)
         best = evaluate(some, frame, hot, real)
@@ -286,7 +277,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
             fell = better(energy, violation, other, broken)
             best = Evaluated(*(where(fell, a, b) for a, b in zip(here, best, strict=True)))
             pace = torch.where(fell, 2 * pace, pace / 4)
-        found = frame.state(best.hot, best.real)
+        found = frame.decided(best.hot, best.real)
         return s._replace(
             x={n: t.index_copy(0, rows, found[n]) if n in found else t for n, t in s.x.items()},
             energy=s.energy.index_copy(0, rows, sound(best.energy)),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.domain import Finite, Real
+from engine.domain import Finite, Real, State, one_hot, places_dtype
 from engine.minimizer import sound
 from engine.moves.proposals import Flips, site_sum, spread
 from engine.problem import Problem
@@ -41,6 +41,7 @@ class Frame:
     owner: Tensor  # (C,) the site of each literal
 
     def state(self, hot: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Relaxed states. -> {name: (B, *event)}"""
         out = {}
         for flat, variables in ((hot, self.finite), (real, self.real)):
             start = 0
@@ -49,6 +50,19 @@ class Frame:
                 out[name] = flat[:, start : start + size].reshape(-1, *event)
                 start += size
         return out
+
+    def decided(self, hot: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """The states as places and numbers. -> {name: (B, *shape)}"""
+        out = self.state(hot, real)
+        for name, event in self.finite:
+            out[name] = out[name].argmax(-1).to(places_dtype(event[-1]))
+        return out
+
+    def sides(self, x: State, batch: int) -> tuple[Tensor, Tensor]:
+        """Decided states, one-hot and real, side by side: the inverse of `decided`. -> (B, C),
+        (B, D)"""
+        hot = [one_hot(x[name], event[-1]) for name, event in self.finite]
+        return _side(hot, batch), _side([x[name] for name, _ in self.real], batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +163,7 @@ def frame_of(problem: Problem) -> Frame:
     return Frame(tuple(finite), tuple(real), torch.cat(owner))
 
 
-def side(tensors: Sequence[Tensor], batch: int) -> Tensor:
+def _side(tensors: Sequence[Tensor], batch: int) -> Tensor:
     """Tensors side by side. -> (B, total)"""
     flat = [t.reshape(batch, -1) for t in tensors]
     return torch.cat(flat, 1) if flat else torch.zeros(batch, 0)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engine.changes import allowed_values, energy_changes, places_at, violation_changes
 from engine.compare import LEVEL
-from engine.domain import Finite, State
-from engine.minimizer import score
+from engine.domain import State
 from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
@@ -16,7 +17,7 @@ from engine.random import Stream
 @dataclass(frozen=True)
 class HeatBath(Sampler):
     """Gibbs sampling proper: a step draws every open finite site once, in a random order, from its
-    distribution given all others; every value of a site is evaluated.
+    distribution given all others.
 
     Source: Geman and Geman, IEEE PAMI 1984.
     """
@@ -25,8 +26,9 @@ class HeatBath(Sampler):
     def walk(
         self, problem: Problem, x: State, steps: int, rng: Stream, beta: float = 1.0
     ) -> dict[str, Tensor]:
-        x = dict(x)
+        x = {n: t.clone() for n, t in x.items()}
         sites = [(v.name, i) for v in problem.finite for i in range(v.domain.sites)]
+        allowed = allowed_values(problem, np.arange(len(sites)))  # (R, n, k)
         for step in range(steps):
             turn = rng.fork(2 * step)
             order = turn.select(torch.zeros(1, dtype=torch.long)).uniform(1, len(sites))[0]
@@ -34,32 +36,25 @@ class HeatBath(Sampler):
             u = rng.fork(2 * step + 1).uniform(particles, len(sites), dtype=torch.float64)
             for place in order.argsort().tolist():
                 name, i = sites[place]
-                x[name] = self._drawn(problem, x, name, i, u[:, place], beta)
+                own = allowed[:, place].repeat_interleave(particles, 0)
+                drawn = self._drawn(problem, x, place, own, u[:, place], beta)
+                x[name].view(len(u), -1)[:, i] = drawn.to(x[name].dtype)
         return x
 
     def _drawn(
-        self, problem: Problem, x: State, name: str, i: int, u: Tensor, beta: float
+        self, problem: Problem, x: State, place: int, allowed: Tensor, u: Tensor, beta: float
     ) -> Tensor:
-        """One site of every particle drawn anew. -> (B, *event)"""
-        domain = problem.domain(name)
-        assert isinstance(domain, Finite)
-        now = x[name]
-        batch, k = len(now), now.shape[-1]
-        flat = now.reshape(batch, -1, k)
-        wide = flat.repeat_interleave(k, 0)
-        wide[:, i] = torch.eye(k, dtype=now.dtype, device=now.device).repeat(batch, 1)
-        state = {n: t.repeat_interleave(k, 0) for n, t in x.items() if n != name}
-        energy, violation = score(problem, {**state, name: wide.reshape(-1, *domain.event)})
-        energy, violation = energy.reshape(batch, k), violation.reshape(batch, k)
-        present = violation.gather(1, flat[:, i].argmax(-1, keepdim=True))
-        allowed = domain.allowed.reshape(problem.rows, -1, k)[:, i]
-        allowed = allowed.repeat_interleave(batch // problem.rows, 0).to(now.device)
-        closed = ~allowed | ~(violation <= present + LEVEL) | ~energy.isfinite()
-        stuck = closed.all(1, keepdim=True)  # nowhere to go: it stays
-        closed = torch.where(stuck, ~flat[:, i].bool(), closed)
-        energy = energy.masked_fill(closed, 0.0)
-        heap = torch.softmax((-beta * energy).masked_fill(closed, -torch.inf), 1).cumsum(1)
-        drawn = torch.searchsorted(heap, u[:, None].to(heap) * heap[:, -1:]).clamp(max=k - 1)
-        flat = flat.clone()
-        flat[:, i] = torch.eye(k, dtype=now.dtype, device=now.device)[drawn[:, 0]]
-        return flat.reshape(now.shape)
+        """One site of every particle drawn anew: (B, k) allowed, (B,) uniform. -> (B,) places"""
+        site = np.array([place])
+        energy = energy_changes(problem, site, x)[:, 0]
+        allowed = allowed[:, : energy.shape[1]].to(energy.device)
+        violation = violation_changes(problem, site, x)[:, 0]
+        energy = energy.masked_fill(~allowed | ~(violation <= LEVEL), torch.inf)
+        # what stands has infinite energy: it goes to any value that has not
+        log = torch.where(energy == -torch.inf, torch.inf, -beta * energy)
+        way = log - log.max(1, keepdim=True).values
+        heap = way.nan_to_num(0.0).exp().cumsum(1)
+        drawn = torch.searchsorted(heap, u[:, None].to(heap) * heap[:, -1:])[:, 0]
+        stuck = (energy == torch.inf).all(1)  # nowhere to go: it stays
+        stands = places_at(problem, site, x)[:, 0]
+        return torch.where(stuck, stands, drawn.clamp(max=heap.shape[1] - 1))

@@ -9,7 +9,7 @@ refused (`engine.moves.proposals.Colored` corrects), never truth.
 import torch
 from torch import Tensor
 
-from engine.moves.gradient import ELEMENTS, Frame, evaluate, frame_of, side
+from engine.moves.gradient import ELEMENTS, Frame, evaluate, frame_of
 from engine.moves.proposals import site_sum, spread
 from engine.problem import Problem
 from engine.random import Stream
@@ -43,11 +43,10 @@ def colors_of(problem: Problem, rng: Stream, probes: int = 2) -> tuple[int, ...]
 def _meetings(problem: Problem, frame: Frame, sites: int, rng: Stream) -> Tensor:
     """Which slopes each change of a site changes, in one random state. -> (n, n) bool"""
     x = {
-        name: domain.sample(1, rng.fork(START).fork(lane))
-        for lane, (name, domain) in enumerate(problem.domains.items())
+        name: problem.domain(name).sample(1, rng.fork(START).fork(lane))
+        for lane, name in enumerate(problem.domains)
     }
-    hot = side([x[n] for n, _ in frame.finite], 1)
-    real = side([x[n] for n, _ in frame.real], 1)
+    hot, real = frame.sides(x, problem.rows)
     owner = frame.owner
     size = torch.bincount(owner)
     start = size.cumsum(0) - size

@@ -25,7 +25,7 @@ class Sampler(ABC):
     ) -> dict[str, Tensor]:
         """`steps` moves of every particle at inverse temperature beta.
 
-        Evidence is never left. {name: (R * P, *event)} decided -> same
+        Evidence is never left. {name: (R * P, *shape)} decided -> same
         """
 
 

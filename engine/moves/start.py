@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from engine.domain import State
+from engine.domain import Finite, State, is_decided
 from engine.energy import Term, scope_domains
 from engine.errors import BadQuery, Mistake
 from engine.problem import Problem
@@ -16,7 +16,7 @@ PROPOSED = 401  # lane of the stream that terms propose from
 
 
 class Start(Mapping[str, Tensor]):
-    """Starting states, drawn or projected when a minimizer first looks at a variable.
+    """Starting states, decided, drawn or moved inside when a minimizer first looks at a variable.
 
     Where n terms propose states of a variable, particle p of each row starts from the proposal of
     the term at place p mod (n + 1); the last of these shares stays random.
@@ -36,14 +36,16 @@ class Start(Mapping[str, Tensor]):
         domain = self.problem.domain(name)
         if name in self.given:
             given = self.given[name]
-            wanted = (self.problem.rows * self.particles, *domain.event)
+            relaxed = not isinstance(domain, Finite) or not is_decided(given)
+            event = domain.event if relaxed else domain.shape
+            wanted = (self.problem.rows * self.particles, *event)
             if given.shape[0] == self.problem.rows and self.particles > 1:
                 given = given.repeat_interleave(self.particles, 0)
             if tuple(given.shape) != wanted:
                 raise BadQuery(
                     Mistake(f"start.{name}", f"shape {tuple(given.shape)}", f"give {wanted}")
                 )
-            return domain.decide(domain.project(given))
+            return domain.decide(given)
         lane = list(self.problem.domains).index(name)
         x = self.problem.sample(name, self.particles, self.rng.fork(lane))
         proposed = list(self._proposals(name, x))
@@ -75,8 +77,8 @@ class Start(Mapping[str, Tensor]):
             whole = x
             for view, state in zip(term.scope, states, strict=True):
                 if view.variable.name == name:
-                    whole = view.placed(whole, state.to(x.dtype))
-            yield domain.decide(domain.project(whole))
+                    whole = view.placed(whole, view.of(domain).decide(state))
+            yield whole
 
     def __iter__(self) -> Iterator[str]:
         return (v.name for v in self.problem.open)

@@ -522,8 +522,7 @@ class Problem:
                 continue  # a constant
             domain, x = self.domain(v.name), state[v.name]
             if isinstance(domain, Finite):
-                place = x.argmax(-1, keepdim=True).cpu()
-                kept = kept & domain.allowed.gather(-1, place).reshape(self.rows, -1).all(1)
+                kept = kept & domain.allows(x).reshape(self.rows, -1).all(1).cpu()
             else:
                 near = domain.project(x)
                 same = torch.isclose(near, x, rtol=1e-6, atol=1e-9).reshape(self.rows, -1)
@@ -535,35 +534,22 @@ class Problem:
         return kept
 
     def state(self, places: np.ndarray) -> dict[str, Tensor]:
-        """Places of values at the finite sites as one-hot tensors. (B, n) -> {name: (B, *event)}"""
+        """The decided states of the finite variables that have these places, all sites side by
+        side. (B, n) -> {name: (B, *shape)}"""
         out = {}
         for v in self.finite:
-            domain = self.domains[v.name]
+            assert isinstance(v.domain, Finite)
             start = self.starts[v.name]
-            index = torch.from_numpy(
-                np.ascontiguousarray(places[:, start : start + domain.sites], dtype=np.int64)
-            )
-            k = domain.event[-1]
-            hot = torch.nn.functional.one_hot(index, k).float()
-            out[v.name] = hot.reshape(len(places), *domain.event)
+            own = torch.from_numpy(np.ascontiguousarray(places[:, start : start + v.domain.sites]))
+            out[v.name] = own.to(v.domain.dtype).reshape(len(places), *v.domain.shape)
         return out
 
     def places(self, state: Mapping[str, Tensor]) -> np.ndarray:
-        """The places of the values of decided states. -> (B, n) int64"""
-        columns = [
-            state[v.name].argmax(-1).reshape(state[v.name].shape[0], -1) for v in self.finite
-        ]
-        return torch.cat(columns, 1).cpu().numpy() if columns else np.zeros((self.rows, 0), int)
-
-    def named(self, places: np.ndarray) -> list[dict[str, Any]]:
-        """Places of values as people's values: for each, nested lists by variable; every variable
-        finite. (B, n) -> B of them"""
-        columns = []
-        for v in self.finite:
-            assert isinstance(v.domain, Finite)
-            mine = places[:, self.starts[v.name] : self.starts[v.name] + v.domain.sites]
-            columns.append((v.name, v.domain.named(mine)))
-        return [{name: values[k] for name, values in columns} for k in range(len(places))]
+        """The places of decided states at all finite sites, side by side. -> (B, n) int64"""
+        every = [(state[v.name], v.domain.sites) for v in self.finite]
+        columns = [x.reshape(len(x), sites).cpu().numpy() for x, sites in every]
+        none = np.zeros((len(columns[0]) if columns else self.rows, 0), np.int64)
+        return np.concatenate([none, *columns], 1)
 
     def project(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The nearest states inside the domains."""
@@ -574,11 +560,11 @@ class Problem:
         return {n: self.domain(n).decide(state[n]) for n in self.domains if n in state}
 
     def sample(self, name: str, particles: int, rng: Stream) -> Tensor:
-        """Random states of a variable inside its domain. -> (R * P, *event)"""
+        """Random decided states of a variable inside its domain. -> (R * P, *shape)"""
         domain = self.domain(name)
         x = domain.sample(particles, rng)
         if isinstance(domain, Finite):
-            return x  # decided, and inside
+            return x  # inside
         return domain.project(self.rounded(name, x))
 
     def rounded(self, name: str, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.minimizer import score, sound
-from engine.moves.gradient import Evaluated, Frame, Move, evaluate, frame_of, side, where
+from engine.moves.gradient import Evaluated, Frame, Move, evaluate, frame_of, where
 from engine.moves.proposals import Single
 from engine.problem import Problem
 from engine.random import Stream
@@ -37,7 +37,7 @@ SWEEP, TAKE, FREE = 402, 403, 410  # lanes of the stream; free variables count o
 class ChainReport(NamedTuple):
     """Where the chains of a row stand."""
 
-    state: State  # (P, *event)
+    state: State  # (P, *shape) decided
     energy: Tensor  # (P,) float64
     violation: Tensor  # (P,)
 
@@ -51,7 +51,7 @@ class Chains(ABC, Generic[S]):
 
     @abstractmethod
     def warm(self, problem: Problem, x: State, rng: Stream, over: Callable[[], bool]) -> S:
-        """Chains near the distribution, from starting states (P, *event); adapted, then fixed.
+        """Chains near the distribution, from starting states (P, *shape); adapted, then fixed.
         Cut short as soon as it is `over`."""
 
     @abstractmethod
@@ -149,7 +149,7 @@ class SlopeState(NamedTuple):
     """Chains on an energy that can only be evaluated."""
 
     frame: Frame
-    free: State  # (P, *event) of variables that no term asks for: drawn anew at each step
+    free: State  # (P, *shape) of variables that no term asks for: drawn anew at each step
     seen: Evaluated
     pace: Tensor  # (P,) Langevin step
     multiplier: float
@@ -190,7 +190,7 @@ class SlopeChains(Chains[SlopeState]):
 
     def now(self, problem: Problem, s: SlopeState) -> ChainReport:
         del problem
-        state = dict(s.free) | s.frame.state(s.seen.hot, s.seen.real)
+        state = dict(s.free) | s.frame.decided(s.seen.hot, s.seen.real)
         fine = s.seen.energy.isfinite()  # elsewhere p is 0
         return ChainReport(
             state, s.seen.energy, torch.where(fine, sound(s.seen.violation), math.inf)
@@ -202,11 +202,9 @@ class SlopeChains(Chains[SlopeState]):
     def _begun(self, problem: Problem, x: State) -> SlopeState:
         frame = frame_of(problem)
         particles = len(next(iter(x.values()))) if x else 1
-        hot = side([x[n] for n, _ in frame.finite], particles)
-        real = side([x[n] for n, _ in frame.real], particles)
         names = {n for n, _ in (*frame.finite, *frame.real)}
         free = {n: t for n, t in x.items() if n not in names}
-        seen = evaluate(problem, frame, hot, real)
+        seen = evaluate(problem, frame, *frame.sides(x, particles))
         pace = torch.full((particles,), 0.01 * self.beta, dtype=torch.float64)
         return SlopeState(frame, free, seen, pace, 2 / self.beta, 0)
 

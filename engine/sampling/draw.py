@@ -124,7 +124,7 @@ class _Clock:
 class _Records:
     """What the chains showed: K records of P chains."""
 
-    state: dict[str, Tensor]  # (K, P, *event)
+    state: dict[str, Tensor]  # (K, P, *shape)
     violation: Tensor  # (K, P)
 
     @property

@@ -11,18 +11,21 @@ Simpson, Carpenter, Buerkner, Bayesian Analysis 2021 (ranks, folding).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from engine.domain import one_hot
 from engine.sampling.samples import MIXED, Mixing
 
+PIECE = 1 << 20  # indicators of values looked at in one go
 SMALL = 1e-12  # relative variance that counts as none
 
 
 def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:
-    """How the chains mixed. records {name: (K, P, *event)}, valid (K, P) bool: what counts"""
+    """How the chains mixed. records {name: (K, P, *shape)} decided, valid (K, P) bool: what counts.
+    A finite site is looked at value by value."""
     half = len(valid) // 2
     if half == 0:
         return tuple(Mixing(name, None, 0.0) for name in records)
@@ -30,12 +33,31 @@ def mixing(records: Mapping[str, Tensor], valid: Tensor) -> tuple[Mixing, ...]:
     counts = valid.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)
     out = []
     for name, record in records.items():
-        flat = record[: 2 * half].double().reshape(*valid.shape, -1)  # (2 half, P, F)
-        if not bool(((flat == 0) | (flat == 1)).all()):  # ranks of two values say the same as they
-            flat = _scores(flat, valid)
-        halves = flat.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)  # (2P, half, F)
-        out.append(Mixing(name, *_worst(halves, counts)))
+        flat = record[: 2 * half].reshape(*valid.shape, -1)
+        each = []
+        for part in _features(flat, valid):  # (2 half, P, F)
+            halves = part.unflatten(0, (2, half)).transpose(1, 2).flatten(0, 1)  # (2P, half, F)
+            each.append(_worst(halves, counts))
+        worst = [r_hat for r_hat, _ in each if r_hat is not None]
+        stuck = len(worst) < len(each)
+        effective = min(number for _, number in each)
+        if stuck or max(worst) > MIXED:
+            effective = 0.0
+        out.append(Mixing(name, None if stuck else max(worst), effective))
     return tuple(out)
+
+
+def _features(flat: Tensor, valid: Tensor) -> Iterator[Tensor]:
+    """What is held against each other, in pieces: whether a finite site has each value, the scores
+    of a real one. (K, P, n) -> (K, P, F) float64"""
+    if flat.is_floating_point():
+        flat = flat.double()
+        two = bool(((flat == 0) | (flat == 1)).all())  # their ranks say the same as they
+        yield flat if two else _scores(flat, valid)
+        return
+    most = int(flat.max()) + 1 if flat.numel() else 1  # values that never stand say nothing
+    for part in flat.split(max(1, PIECE // max(1, valid.numel() * most)), -1):
+        yield one_hot(part, most, torch.float64).flatten(2)
 
 
 def _scores(x: Tensor, valid: Tensor) -> Tensor:

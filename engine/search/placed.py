@@ -11,7 +11,7 @@ from engine.problem import Problem
 
 
 class Placed(Mapping[str, Tensor]):
-    """States given by places of values: one-hot tensors made when they are looked at."""
+    """States given by places of values, all sites side by side; taken apart when looked at."""
 
     def __init__(self, problem: Problem, places: np.ndarray, others: State):
         self.problem, self.places, self.others = problem, places, others

@@ -78,7 +78,7 @@ class Batch(Generic[K]):
     def join(
         self, problem: Problem, x: State, rng: Stream, tickets: Sequence[tuple[K, int]]
     ) -> Report:
-        """Begin the rows of a problem, P particles each: x (R * P, *event). -> how they stand"""
+        """Begin the rows of a problem, P particles each: x (R * P, *shape). -> how they stand"""
         begun = []
         for kin, rows, apart in self._groups(problem):
             own, start, stream = _some(problem, rows), x, rng.at(0)

@@ -37,7 +37,7 @@ def solve(
 ) -> Iterator[Solution]:
     """Yields a solution whenever some row got better, and a last one with `final` set.
 
-    `start` may hold states of any of the variables, (R * P, *event); they are projected into the
+    `start` may hold states of any of the variables, relaxed or decided; they are moved into the
     narrowed domains first. Without a time limit the result is a function of (problem, seed). The
     default minimizer goes on until its limit of time, if there is one, or until it has proved its
     answer; a limit that is over before the search begins leaves a start as it was drawn.
@@ -97,7 +97,7 @@ def checking(problem: Problem) -> float:
         return 0.0
     one, spent = problem.select([0]), []
     rng = Stream(0, one.keys)
-    x = {n: one.domain(n).decide(one.sample(n, 1, rng.fork(k))) for k, n in enumerate(one.domains)}
+    x = {n: one.sample(n, 1, rng.fork(k)) for k, n in enumerate(one.domains)}
     began = time.perf_counter()
     (plain,) = one.asked(x)
     state = one.whole(x)

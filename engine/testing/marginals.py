@@ -27,9 +27,10 @@ def check_marginals(term: Term, seed: int) -> None:
         assert (found is None) == (alone is None), f"{term.label}: marginals depend on the batch"
         if found is None or alone is None or states is None:
             continue
-        p = (-term.energy(*term.views(states)).double()).softmax(0)
-        for k, (view, together, own) in enumerate(zip(term.scope, found, alone, strict=True)):
-            wanted = torch.tensordot(p, view.tensor(states[view.variable.name]).double(), 1)
+        p = (-term(states).double()).softmax(0)
+        tensors = term.hot(term.views(states))
+        for k, (x, together, own) in enumerate(zip(tensors, found, alone, strict=True)):
+            wanted = torch.tensordot(p, x.double(), 1)
             for told in (together[row], own[0]):
                 assert told.shape == wanted.shape and bool(((told - wanted).abs() < NEAR).all()), (
                     f"{term.label}: marginals are {told.tolist()} for scope entry {k}, and they "

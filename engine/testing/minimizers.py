@@ -124,12 +124,17 @@ def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> No
         for n in problem.domains:
             x = report.x[n]
             assert x.shape[0] == rows, f"{name}: {x.shape[0]} states of {n} for {rows} rows"
-            settled = problem.domain(n).decide(x)
-            assert torch.allclose(settled, x.to(settled.dtype), atol=1e-5), (
-                f"{name}: after step {k} {n} is undecided, or has left its narrowed domain"
+            domain = problem.domain(n)
+            assert tuple(x.shape) == (rows, *domain.shape), (
+                f"{name}: after step {k} {n} is undecided: it has shape {tuple(x.shape)}"
             )
-            if isinstance(problem.domain(n), Real):
-                assert x.dtype == settled.dtype and torch.equal(bits_of(settled), bits_of(x)), (
+            settled = domain.decide(x)
+            assert x.dtype == settled.dtype, f"{name}: after step {k} {n} is {x.dtype}"
+            assert torch.allclose(settled, x, atol=1e-5), (
+                f"{name}: after step {k} {n} has left its narrowed domain"
+            )
+            if isinstance(domain, Real):
+                assert torch.equal(bits_of(settled), bits_of(x)), (
                     f"{name}: after step {k} {n} has given numbers changed, or lies past an edge"
                 )
         found = report.energy.isfinite() & (report.bound < torch.inf)

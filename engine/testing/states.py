@@ -13,7 +13,7 @@ from engine.testing.factors import ENUMERATED
 
 def every_state(domains: Mapping[str, Domain], row: int = 0) -> dict[str, Tensor] | None:
     """All definite states of a row of Finite domains; None: they are real, or more than
-    `ENUMERATED`. -> {name: (B, *event)}"""
+    `ENUMERATED`. -> {name: (B, *shape)}"""
     finite = {name: d for name, d in domains.items() if isinstance(d, Finite)}
     if len(finite) < len(domains):
         return None
@@ -27,8 +27,7 @@ def every_state(domains: Mapping[str, Domain], row: int = 0) -> dict[str, Tensor
     places = torch.tensor(list(itertools.product(*choices)), dtype=torch.long)
     out, start = {}, 0
     for name, domain in finite.items():
-        mine = places[:, start : start + domain.sites]
-        hot = torch.nn.functional.one_hot(mine, len(domain.values)).float()
-        out[name] = hot.reshape(-1, *domain.event)
+        mine = places[:, start : start + domain.sites].to(domain.dtype)
+        out[name] = mine.reshape(len(places), *domain.shape)
         start += domain.sites
     return out

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, State, Variable
+from engine.domain import Domain, Finite, State, Variable, is_decided
 from engine.energy import Term, plain_scope
 from engine.judgement import score_plain
 from engine.minimizers.descent import Descent
@@ -26,12 +26,14 @@ from engine.testing.states import every_state
 
 SLOPE = 1e-4  # relative; differences in float64
 COARSE = 1e-2  # relative; differences in float32
+CHANGED = 8  # sites of a scope entry, or twice as many, that are set to each of their values
 
 
 def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
-    Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed;
+    Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed,
+    the cost of decided states and what changes of single sites do to it;
     of a rule also that the energy is zero exactly where it holds, that it explains itself, and that
     its structure agrees.
     """
@@ -46,6 +48,8 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_residual(term, draws.tensors(relaxed))
     if term.affine:
         _check_affine(term, draws)
+    _check_cost(term, draws, decided)
+    _check_changes(term, draws, decided)
     states = draws.every() or decided
     _check_floor(term, draws.tensors(states))
     _check_verdicts(term, draws, states)
@@ -64,7 +68,7 @@ class _Draws:
         self.rng = Stream(seed, torch.tensor([seed]))
 
     def decided(self, samples: int) -> dict[str, Tensor]:
-        """Random definite states. -> {name: (samples, *event)}"""
+        """Random definite states. -> {name: (samples, *shape)}"""
         return {
             v.name: v.domain.sample(samples, self.rng.fork(k))
             for k, v in enumerate(self.variables.values())
@@ -75,11 +79,11 @@ class _Draws:
         rng = self.rng.at(step)
         out = {}
         for k, v in enumerate(self.variables.values()):
-            x = v.domain.sample(samples, rng.fork(2 * k))
             if isinstance(v.domain, Finite):
                 noise = rng.fork(2 * k + 1).normal(samples, *v.domain.event)
-                x = noise.masked_fill(~v.domain.allowed, -torch.inf).softmax(-1)
-            out[v.name] = x
+                out[v.name] = noise.masked_fill(~v.domain.allowed, -torch.inf).softmax(-1)
+            else:
+                out[v.name] = v.domain.sample(samples, rng.fork(2 * k))
         return out
 
     def every(self) -> dict[str, Tensor] | None:
@@ -87,8 +91,12 @@ class _Draws:
         return every_state({name: v.domain for name, v in self.variables.items()})
 
     def tensors(self, state: State) -> list[Tensor]:
-        """The tensors of the scope."""
-        return self.term.views(state)
+        """The tensors of the scope, one-hot where they are decided."""
+        return self.term.hot(self.term.views(state))
+
+    def placed(self, state: State) -> list[Tensor]:
+        """The tensors of the scope in decided states, places where it is finite."""
+        return self.term.placed(self.term.views(state))
 
     def plain(self, state: State, row: int) -> list[Any]:
         """The plain values of the scope."""
@@ -99,6 +107,11 @@ class _Draws:
 def _energy(term: Term, tensors: Sequence[Tensor]) -> Tensor:
     with torch.no_grad():
         return term.energy(*tensors)
+
+
+def _cost(term: Term, placed: Sequence[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return term.cost(*placed)
 
 
 def _check_shape(term: Term, tensors: Sequence[Tensor]) -> None:
@@ -131,6 +144,64 @@ def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
         assert all_near(alone[0], together[row]), (
             f"{term.label}: state {row} alone costs {alone[0]:g}, in a batch {together[row]:g}"
         )
+
+
+def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
+    """The cost of places is the energy of one-hot states, row by row, and changes no input."""
+    placed = draws.placed(decided)
+    before = [x.clone() for x in placed]
+    told, wanted = _cost(term, placed), _energy(term, draws.tensors(decided))
+    assert tuple(told.shape) == tuple(wanted.shape) and told.is_floating_point(), (
+        f"{term.label}: cost gives {told.dtype} of shape {tuple(told.shape)}, "
+        f"and energy shape {tuple(wanted.shape)}"
+    )
+    assert all_near(told, wanted), (
+        f"{term.label}: cost of places is {told.tolist()}, and energy of one-hot states "
+        f"{wanted.tolist()}"
+    )
+    last = _cost(term, [x[-1:] for x in placed])
+    assert all_near(last, told[-1:]), f"{term.label}: cost of a state differs in a batch"
+    for k, (x, y) in enumerate(zip(placed, before, strict=True)):
+        assert torch.equal(x, y), f"{term.label}: cost changes its input {k}"
+
+
+def _check_changes(term: Term, draws: _Draws, decided: State) -> None:
+    """`changes` against the costs of the changed states, at some sites of every scope entry."""
+    placed = [x[:4] for x in draws.placed(decided)]
+    sites, sizes = [], []
+    for e, view in enumerate(term.scope):
+        domain = view.variable.domain
+        if isinstance(domain, Finite):
+            step = max(1, view.places.size // CHANGED)
+            some = range(0, view.places.size, step)
+            sites += [(e, site) for site in some]
+            sizes += [len(domain.values)] * len(some)
+    with torch.no_grad():
+        told = term.changes(torch.tensor(sites, dtype=torch.long).reshape(-1, 2), *placed)
+    count = len(placed[0])
+    wanted = torch.full((count, len(sites), max(sizes, default=0)), torch.inf, dtype=torch.float64)
+    assert tuple(told.shape) == tuple(wanted.shape) and told.dtype == torch.float64, (
+        f"{term.label}: changes are {told.dtype} of shape {tuple(told.shape)}, and should be "
+        f"float64 of shape {tuple(wanted.shape)}"
+    )
+    now = _cost(term, placed).double()
+    room = torch.ones(count, dtype=torch.float64)
+    for j, ((e, site), size) in enumerate(zip(sites, sizes, strict=True)):
+        flat = placed[e].reshape(count, -1)
+        for value in range(size):
+            moved = flat.clone()
+            moved[:, site] = value
+            changed = [*placed[:e], moved.reshape(placed[e].shape), *placed[e + 1 :]]
+            after = _cost(term, changed).double()
+            room = torch.maximum(room, torch.where(after.isfinite(), after.abs(), 0.0))
+            rise = torch.where(after == torch.inf, torch.inf, after - now)
+            wanted[:, j, value] = torch.where(flat[:, site] == value, 0.0, rise)
+    room = torch.maximum(room, torch.where(now.isfinite(), now.abs(), 0.0))[:, None, None]
+    same = (told == wanted) | ((told - wanted).abs() <= NEAR * room)
+    assert same.all(), (
+        f"{term.label}: setting site {sites[int((~same).nonzero()[0, 1])]} changes the energy by "
+        f"{wanted[~same][0]:g}, and changes says {told[~same][0]:g}"
+    )
 
 
 def _precise(term: Term, tensors: Sequence[Tensor]) -> tuple[Term, float, float]:
@@ -265,7 +336,8 @@ def _check_proposals(term: Term, seed: int) -> None:
         return
     assert len(both) == len(wide), f"{term.label}: propose gives {len(both)} of {len(wide)} tensors"
     for k, (x, y, domain) in enumerate(zip(both, alone, wide, strict=True)):
-        wanted = (2 * particles, *domain.event)
+        relaxed = not isinstance(domain, Finite) or not is_decided(x)
+        wanted = (2 * particles, *(domain.event if relaxed else domain.shape))
         assert tuple(x.shape) == wanted, (
             f"{term.label}: propose gives shape {tuple(x.shape)} for scope entry {k}, not {wanted}"
         )
@@ -283,11 +355,19 @@ class Watched(Term):
         self.term, self.affine, self.dtype = term, term.affine, term.dtype  # type: ignore[misc]
 
     def energy(self, *tensors: Tensor) -> Tensor:
-        for k, x in enumerate(tensors):
-            assert x.dtype == self.dtype, (
-                f"{self.term.label}: is handed {x.dtype} for scope entry {k}, not {self.dtype}"
-            )
+        self._check_types([self.dtype] * len(tensors), tensors)
         return self.term.energy(*tensors)
+
+    def cost(self, *tensors: Tensor) -> Tensor:
+        finite = [isinstance(view.variable.domain, Finite) for view in self.scope]
+        self._check_types([torch.int64 if own else self.dtype for own in finite], tensors)
+        return self.term.cost(*tensors)
+
+    def _check_types(self, wanted: Sequence[torch.dtype], tensors: Sequence[Tensor]) -> None:
+        for k, (dtype, x) in enumerate(zip(wanted, tensors, strict=True)):
+            assert x.dtype == dtype, (
+                f"{self.term.label}: is handed {x.dtype} for scope entry {k}, not {dtype}"
+            )
 
     def factors(self, *domains: Domain) -> None:
         del domains  # so that every search evaluates
@@ -319,7 +399,7 @@ def _check_factors(term: Term, draws: _Draws, states: State) -> None:
         row
         for row in rows
         if all(
-            torch.equal(given[n].project(states[n][row : row + 1]), states[n][row : row + 1])
+            torch.equal(given[n].decide(states[n][row : row + 1]), states[n][row : row + 1])
             for n in base
         )
     ]
@@ -349,9 +429,8 @@ def _compare(
     assert factors.visible == size, (
         f"{term.label}: factors speak of {factors.visible} sites, the scope has {size}"
     )
-    tensors = draws.tensors(states)
-    energies = _energy(term, tensors).tolist()
-    places = np.concatenate([x.argmax(-1).reshape(x.shape[0], -1).numpy() for x in tensors], axis=1)
+    energies = _energy(term, draws.tensors(states)).tolist()
+    places = np.concatenate([x.reshape(len(x), -1).numpy() for x in draws.placed(states)], axis=1)
     for row in rows:
         values = draws.plain(states, row)
         told = evaluate_factors(factors, places[row])

@@ -69,7 +69,7 @@ class TabularLabel(Term):
         x = self.table.literals(*tensors).to(net.single.dtype)
         own = slice(net.starts[self.target], net.starts[self.target + 1] - 1)
         label = x[:, own]  # (B, K), one-hot or relaxed
-        costs = -net.column(x, self.target)
+        costs = -net.column(x, self.target)[:, :-1]
         here = (costs * label).sum(-1)
         other = (costs + label * TIED).min(-1).values
         return torch.relu(here + self.margin - other)

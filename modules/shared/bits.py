@@ -13,7 +13,7 @@ MISTAKES = 20  # told at once
 
 
 def read_bits(text: str, shape: Sequence[int]) -> Tensor:
-    """The examples, one-hot. `#` begins a comment. -> (N, *shape, 2)
+    """The examples, decided. `#` begins a comment. -> (N, *shape) uint8
 
     Raises BadQuery with every line that is wrong.
     """
@@ -36,5 +36,4 @@ def read_bits(text: str, shape: Sequence[int]) -> Tensor:
         raise BadQuery(*wrong)
     if len(rows) < 2:
         raise BadQuery(Mistake("", f"{len(rows)} examples are too few to learn from", "give more"))
-    bits = torch.tensor(rows)
-    return torch.nn.functional.one_hot(bits, 2).float().reshape(-1, *shape, 2)
+    return torch.tensor(rows, dtype=torch.uint8).reshape(-1, *shape)

@@ -88,9 +88,8 @@ class BoundTerm:
         for values in candidates:
             self._check_values(values)
         columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
-        states = [
-            torch.stack([d.encode(v) for v in column]).to(self.term.dtype) for d, column in columns
-        ]
+        states = [torch.stack([d.encode(v) for v in column]) for d, column in columns]
+        states = [x.to(self.term.dtype) for x in self.term.hot(states)]
         with self.lock:
             inside = guard_faults(
                 self.kind, "accepts", lambda: self.term.accepts(self.domains, states)
@@ -106,11 +105,14 @@ class BoundTerm:
     def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """States worth starting from, (rows * particles, *event) each; None when it has none."""
         with self.lock:
-            states = guard_faults(
+            proposed = guard_faults(
                 self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
             )
-        if states is None:
+        if proposed is None:
             return None
+        states: Sequence[Tensor] = proposed
+        if len(states) == len(self.domains):
+            states = guard_faults(self.kind, "propose", lambda: self.term.hot(proposed))
         batch = len(rng.keys) * particles
         wanted = [(batch, *domain.event) for domain in self.domains]
         got = [tuple(state.shape) for state in states]

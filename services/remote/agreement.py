@@ -91,7 +91,7 @@ def _check_term(
     columns = zip(domains, zip(*(plain for _, plain in priced), strict=True), strict=True)
     states = [torch.stack([domain.encode(v) for v in column]) for domain, column in columns]
     with torch.no_grad():
-        energies = term.energy(*states).tolist()
+        energies = term.cost(*term.placed(states)).tolist()
     for (cost, _), told in zip(priced, energies, strict=True):
         energy = (1.0 if weight is None else weight) * told
         if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):

@@ -69,8 +69,13 @@ class Remote(HostedTerm):
         """One exchange with the host. (B, *event) each -> (B,) float64"""
         return self.begin(*tensors)()
 
+    def cost(self, *tensors: Tensor) -> Tensor:
+        """One exchange with the host, as one-hot states. (B, *shape) each -> (B,) float64"""
+        return self.begin(*tensors)()
+
     def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
-        """Sends the batch; the call returned waits for its energies."""
+        """Sends the batch, decided entries one-hot; the call returned waits for its energies."""
+        tensors = tuple(self.hot(tensors))
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
             pending = self._exchanges.send(tensors, True)
             return lambda: _Exchange.apply(self._exchanges, pending, *tensors)
@@ -105,7 +110,8 @@ class Remote(HostedTerm):
         """What the host says of the rows, in one call."""
         if not self.home.module().accepts:
             return None
-        columns = [d.decode(x) for d, x in zip(domains, tensors, strict=True)]
+        decided = [x.argmax(-1) if isinstance(d, Finite) else x for d, x in zip(domains, tensors)]
+        columns = [d.decode(x) for d, x in zip(domains, decided, strict=True)]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
         said = self.home.judge(self.bound(tuple(domains)), asked, accepts=True).verdicts
         if len(said) != len(asked):

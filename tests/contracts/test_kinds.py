@@ -206,7 +206,7 @@ def test_decimals_of_a_linear_rule_are_exact():
     x = Variable("x", Finite((0, 1), (2,)))
     params = {"terms": [[0, 1, 0.1], [1, 1, 0.2]], "compare": "==", "constant": 0.3}
     term = CATALOGUE.kind("discrete.linear").build([x], params)
-    assert term.holds([1, 1]) and term.energy(x.domain.encode([1, 1])[None]).item() == 0
+    assert term.holds([1, 1]) and term({"x": x.domain.encode([1, 1])[None]}).item() == 0
     thirds = {"terms": [[0, 1, 1 / 3], [1, 1, 2 / 3]], "compare": "==", "constant": 1}
     check_term(CATALOGUE.kind("discrete.linear").build([x], thirds))
 
@@ -228,7 +228,8 @@ def test_a_table_is_infinite_exactly_where_it_forbids_and_its_gradient_is_finite
     term = CATALOGUE.kind("discrete.table").build(
         [x], {"sites": [0, 1], "tuples": [[0, 1, 2.0], [1, 0, -1.0]], "default": None}
     )
-    p = torch.stack([x.domain.encode(v) for v in ([0, 0], [0, 1], [1, 0])]).requires_grad_()
+    states = torch.stack([x.domain.encode(v) for v in ([0, 0], [0, 1], [1, 0])])
+    p = x.domain.hot(states).requires_grad_()
     energy = term.energy(p)
     assert energy.tolist() == [math.inf, 2.0, -1.0] and term.floor() == -1
     assert torch.autograd.grad(energy[1:].sum(), p)[0].isfinite().all()
@@ -322,7 +323,7 @@ def test_all_different_judges_a_sudoku_fast_enough_to_judge_thousands():
     assert term.holds(board) and len(term.lines) == count
     board[0][0] = board[0][1]
     assert not term.holds(board) and len(term.explain(board)) == 3
-    assert term.energy(x.domain.encode(board)[None]).item() == 3
+    assert term({"grid": x.domain.encode(board)[None]}).item() == 3
     assert Problem(term).factored()[0].different.count == count
 
 

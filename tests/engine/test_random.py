@@ -43,9 +43,11 @@ def test_numba_draws_the_same_bits(seed: int, key: int, step: int, lane: int) ->
     rng = Stream(seed, torch.tensor([key]), step).fork(lane)
     out = np.zeros((3, 12), dtype=np.int64)
     steps = np.array([step], dtype=np.uint64)
-    fill(out, rng.words.numpy().astype(np.uint64), 3, steps, rng.lane)
+    fill(out, rng.words.numpy().astype(np.uint64), 3, steps, rng.lane, 0)
     assert (out == rng.plain_bits(3, 3).numpy()).all()
     assert (out[:, :10] == rng.bits(3, 10).numpy()).all()
+    assert (out[:, 4:11] == rng.bits(3, 7, 4).numpy()).all()
+    assert (out[:, 8:] == rng.plain_bits(3, 1, 2).numpy()).all()
 
 
 @pytest.mark.parametrize("draw", ["uniform", "normal"])

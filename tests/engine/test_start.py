@@ -68,8 +68,8 @@ def test_rows_do_not_depend_on_their_batch() -> None:
 def test_views_fill_their_sites_only() -> None:
     grid = Variable("grid", Finite((1, 2, 3), (2, 3)))
     got = start(Problem(Chosen(grid[1, :])).given(grid=[[None] * 3, [None, 1, None]]))["grid"]
-    assert (got.sum(-1) == 1).all()
-    places = got.argmax(-1).reshape(3, 2, 2, 3)  # (n, share, row, column)
+    assert got.dtype == torch.uint8
+    places = got.reshape(3, 2, 2, 3)  # (n, share, row, column)
     assert (places[:, 0, 1] == torch.tensor([2, 0, 2])).all()
     assert len({tuple(p.tolist()) for p in places[:, 0, 0]}) > 1  # the other sites stay random
 

@@ -51,10 +51,10 @@ MODULE = textwrap.dedent(
 
         def __init__(self, line: Variable, cost: float = 1.0):
             super().__init__(line)
-            self.cost = cost
+            self.price = cost
 
         def energy(self, line: Tensor) -> Tensor:  # (B, n, k) -> (B,)
-            return self.cost * (1 - (line[:, 1:] * line[:, :-1]).sum(-1)).sum(-1)
+            return self.price * (1 - (line[:, 1:] * line[:, :-1]).sum(-1)).sum(-1)
 
         def holds(self, line) -> bool:
             return len(set(line)) == 1
@@ -219,7 +219,7 @@ def test_module_and_class_as_a_user_writes_them(folder):
     catalogue = Catalogue(entry_points=False, also=("my_mod:Chain",))
     kind = catalogue.kind("my_mod.Chain")
     line = Variable("line", Finite((0, 1), (3,)))
-    assert kind.build([line], {}).cost == 1.0 and kind.build([line], {"cost": 2}).cost == 2.0
+    assert kind.build([line], {}).price == 1.0 and kind.build([line], {"cost": 2}).price == 2.0
     check_term(kind.build([line[1:]], {"cost": 0.5}))
 
 

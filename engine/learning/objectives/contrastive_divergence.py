@@ -25,7 +25,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.learning.objective import Nets, Objective, Update, energy_of
+from engine.learning.objective import Nets, Objective, Update, decided_of, energy_of
 from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
@@ -36,7 +36,7 @@ PICK, FRESH, WALK = 411, 412, 413  # lanes of the stream
 class Buffer(NamedTuple):
     """The particles that persist; empty where negatives start at the data."""
 
-    x: dict[str, Tensor]  # {name: (size, *event)}
+    x: dict[str, Tensor]  # {name: (size, *shape)} decided
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ContrastiveDivergence(Objective[Buffer]):
         self, nets: Nets, batch: State, s: Buffer, rng: Stream
     ) -> Generator[Update, None, Buffer]:
         energy = energy_of(nets)
-        problem = Problem(energy)
+        problem, batch = Problem(energy), decided_of(energy, batch)
         size = len(next(iter(batch.values())))
         start, places = self._start(problem, batch, s, size, rng)
         beta = 1 + self.gamma if self.tempered else 1.0
@@ -111,7 +111,7 @@ class ContrastiveDivergence(Objective[Buffer]):
 
 
 def _random(problem: Problem, count: int, rng: Stream) -> dict[str, Tensor]:
-    """Random states inside the domains. -> {name: (count, *event)}"""
+    """Random states inside the domains. -> {name: (count, *shape)}"""
     return {
         v.name: v.domain.sample(count, rng.fork(lane)) for lane, v in enumerate(problem.variables)
     }

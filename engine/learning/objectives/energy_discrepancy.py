@@ -24,7 +24,7 @@ from engine.domain import State
 from engine.energy import Energy
 from engine.errors import BadQuery, Mistake
 from engine.learning.corruptions import Channel
-from engine.learning.objective import Nets, Objective, Update, energy_of
+from engine.learning.objective import Nets, Objective, Update, energy_of, relaxed_of
 from engine.random import Stream
 
 
@@ -52,8 +52,10 @@ class EnergyDiscrepancy(Objective[tuple[()]]):
     def updates(
         self, nets: Nets, batch: State, s: tuple[()], rng: Stream
     ) -> Generator[Update, None, tuple[()]]:
+        energy = energy_of(nets)
+        batch = relaxed_of(energy, batch)
         negatives = perturb(self.channel, batch, self.negatives, rng)
-        rise = energy_rises(energy_of(nets), batch, negatives)  # (B, M)
+        rise = energy_rises(energy, batch, negatives)  # (B, M)
         loss = discrepancy(rise, self.weight)
         yield Update("energy", loss, self.clip)
         return s

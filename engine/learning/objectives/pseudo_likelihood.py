@@ -14,16 +14,27 @@ Sources: Besag, "Statistical analysis of non-lattice data", 1975; Defresne, Barb
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engine.domain import Finite, State
 from engine.energy import Energy
 from engine.errors import BadQuery, Mistake
-from engine.learning.objective import Nets, Objective, Update, energy_of
+from engine.learning.objective import (
+    Nets,
+    Objective,
+    Update,
+    decided_of,
+    energy_of,
+    relaxed_of,
+)
+from engine.learning.objectives.erasure import erased_losses
+from engine.problem import Problem
 from engine.random import Stream
 
 HIDE, PICK = 401, 402  # lanes of the stream
+BUNCHES = 16  # of rows that are asked at the same sites
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,9 @@ class PseudoLikelihood(Objective[tuple[()]]):
     """Over the finite variables of the energy.
 
     holes: sites hidden in each row. sites: how many sites of each row are predicted, drawn at
-    random; None: all. An energy that is affine in each site gives all predictions in one gradient;
-    any other is evaluated at every value of every site that is predicted.
+    random, the same for a bunch of rows where the energy is not affine; None: all. An energy that
+    is affine in each site gives all predictions in one gradient; any other is asked what each value
+    of every site that is predicted would change.
     """
 
     holes: int = 0
@@ -58,6 +70,7 @@ class PseudoLikelihood(Objective[tuple[()]]):
     ) -> Generator[Update, None, tuple[()]]:
         energy = energy_of(nets)
         if is_affine(energy):
+            batch = relaxed_of(energy, batch)
             seen = hide(energy, batch, self.holes, rng.fork(HIDE))
             each = site_losses(conditionals(energy, seen, train=True), batch)  # (B, n)
             loss = _some(each, self.sites, rng.fork(PICK)).mean()
@@ -119,42 +132,25 @@ def hide(energy: Energy, x: State, holes: int, rng: Stream) -> dict[str, Tensor]
 
 
 def single_site_losses(energy: Energy, x: State, sites: int | None, rng: Stream) -> Tensor:
-    """- ln p of some sites of each row, by evaluating the energy at all their values. -> (B, m)
+    """- ln p of what stands at some sites of each row, from what their other values would change.
+    -> (B, m)
 
-    `sites` are drawn for each row without repetition; None: all of them in order. Equal to
-    ln(1 + sum of exp(E(x) - E(x')) over the x' that differ in the one site).
+    `sites` are drawn without repetition, anew for each of `BUNCHES` of the rows; None: all of them
+    in order. Equal to ln(1 + sum of exp(E(x) - E(x')) over the x' that differ in the one site).
     """
+    problem, x = Problem(1.0 * energy), decided_of(energy, x)
     names = finite_names(energy)
-    batch = len(x[names[0]])
-    counts = [x[n][0, ..., 0].numel() for n in names]
-    total = sum(counts)
+    batch, total = len(x[names[0]]), sum(v.domain.sites for v in problem.finite)
     if sites is None or sites >= total:
-        picked = torch.arange(total).expand(batch, total)
-    else:
-        picked = rng.uniform(batch, total).topk(sites, -1).indices  # (B, m)
-    picked = picked.to(x[names[0]].device)
-    m, others = picked.shape[1], max(x[n].shape[-1] for n in names) - 1
-    both, closed, start = {}, [], 0
-    for n, count in zip(names, counts, strict=True):
-        flat = x[n].reshape(batch, count, -1)
-        k = flat.shape[-1]
-        mine = (picked >= start) & (picked < start + count)  # (B, m)
-        at = (picked - start).clamp(0, count - 1)
-        step = torch.arange(1, others + 1, device=flat.device)
-        place = (flat.argmax(-1).gather(1, at)[..., None] + step) % k  # (B, m, others)
-        value = torch.eye(k, dtype=flat.dtype, device=flat.device)[place]
-        wide = flat[:, None, None].repeat(1, m, others, 1, 1)  # (B, m, others, count, k)
-        row, col = mine.nonzero(as_tuple=True)
-        wide[row, col, :, at[row, col]] = value[row, col]
-        both[n] = torch.cat([x[n], wide.reshape(-1, *x[n].shape[1:])])
-        closed.append(mine[..., None] & (step >= k))
-        start += count
-    for n in x.keys() - both.keys():
-        both[n] = torch.cat([x[n], x[n].repeat_interleave(m * others, 0)])
-    energies = energy(both)
-    rise = energies[:batch, None, None] - energies[batch:].reshape(batch, m, others)
-    rise = rise.masked_fill(torch.stack(closed).any(0), -torch.inf)
-    return torch.cat([torch.zeros_like(rise[..., :1]), rise], -1).logsumexp(-1)
+        return erased_losses(problem, x, np.arange(total))
+    rows = torch.arange(batch).tensor_split(min(BUNCHES, batch))
+    picked = rng.uniform(len(rows), total).topk(sites, -1).indices.numpy()
+    return torch.cat(
+        [
+            erased_losses(problem, {n: t[own.to(t.device)] for n, t in x.items()}, at)
+            for own, at in zip(rows, picked, strict=True)
+        ]
+    )
 
 
 def _some(each: Tensor, sites: int | None, rng: Stream) -> Tensor:

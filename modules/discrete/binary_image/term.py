@@ -113,7 +113,7 @@ class BinaryImage(Term):
         shape, width = options.shape, options.channels
         examples = read_bits(lesson.text, shape)
         image = Variable("image", Finite((0, 1), shape))
-        term = cls.untrained(image, width, examples[..., 1].mean(0), lesson.seed)
+        term = cls.untrained(image, width, examples.float().mean(0), lesson.seed)
         objective = PseudoLikelihood(sites=8, clip=5.0)
         return train_and_save(lesson, KIND, term, examples, objective, term.weights)
 

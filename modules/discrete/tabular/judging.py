@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
-from engine.learning.objectives.erasure import Conditionals, column_losses
 from modules.discrete.tabular.network import TableNet, fitted_temperature
 from modules.discrete.tabular.split import Split, shares
 
@@ -56,11 +55,11 @@ class Judge:
     standard error: with few cells, chance alone finds a network that seems a little better.
     """
 
-    def __init__(self, first: object, judged: Sequence[Judged], target: int | None):
+    def __init__(self, first: TableNet, judged: Sequence[Judged], target: int | None):
         self.judged, self.target = judged, target
         self.first = [cell_losses(first, j) for j in judged]
 
-    def __call__(self, net: object) -> float:
+    def __call__(self, net: TableNet) -> float:
         total, doubt, favoured = 0.0, 0.0, 0.0
         for j, first in zip(self.judged, self.first, strict=True):
             losses = cell_losses(net, j)
@@ -72,20 +71,19 @@ class Judge:
 
 
 @torch.no_grad()
-def cell_losses(net: object, j: Judged) -> Tensor:
+def cell_losses(net: TableNet, j: Judged) -> Tensor:
     """Cross-entropy of the chances held against each cell. -> (M,) float64"""
-    assert isinstance(net, Conditionals)
-    logits = net.logits(j.rows, j.column).double()
+    logits = net.logits(j.rows, j.column)
     return torch.nn.functional.cross_entropy(logits, j.chances, reduction="none")
 
 
 @torch.no_grad()
-def conditional_loss(net: object, rows: Tensor, target: int | None) -> float:
+def conditional_loss(net: TableNet, rows: Tensor, target: int | None) -> float:
     """Mean of -ln p of a cell given the others, over columns, or of the target alone; in nats."""
-    assert isinstance(net, Conditionals)
     columns = range(len(net.sizes)) if target is None else [target]
-    each = [column_losses(net, rows, d) for d in columns]
-    return float(np.mean([float(losses.mean()) for losses in each if len(losses)]))
+    told = [(d, rows[rows[:, d] >= 0]) for d in columns]
+    loss = torch.nn.functional.cross_entropy
+    return float(np.mean([float(loss(net.logits(x, d), x[:, d])) for d, x in told if len(x)]))
 
 
 def begin_at_marginals(net: TableNet, split: Split) -> None:

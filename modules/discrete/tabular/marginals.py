@@ -70,7 +70,7 @@ def _enumerated(
         full = chunk.repeat_interleave(count, 0)
         if combos is not None:
             full[:, outer] = combos.repeat(len(chunk), 1)
-        log = _with_each_value(net, full, last)[:, values[-1]].double()
+        log = _with_each_value(net, full, last)[:, values[-1]]
         log = log.reshape(len(chunk), *(len(v) for v in values))
         for axis, (own, counted) in enumerate(zip(values, logs, strict=True)):
             log = log + counted[own].reshape(-1, *[1] * (len(values) - axis - 1))
@@ -81,12 +81,8 @@ def _enumerated(
 
 
 def _with_each_value(net: TableNet, codes: Tensor, column: int) -> Tensor:
-    """-energy of the rows with each value in a column. (B, D) -> (B, K)"""
-    first = codes.clone()
-    first[:, column] = 0
-    x = net.hot(first)
-    logits = net.column(x, column)
-    return logits - (net.energy(x) + logits[:, 0])[:, None]
+    """-energy of the rows with each value in a column. (B, D) -> (B, K) float64"""
+    return net.logits(codes, column) - net.cost(net.places(codes))[:, None]
 
 
 def _sampled(
@@ -109,7 +105,7 @@ def _sampled(
         u = rng.at(t).uniform(CHAINS, len(columns), dtype=torch.float64)
         chains, seen = swept(net, chains, columns, counted, u, keep=t >= SETTLED)
         for total, p, own in zip(totals, seen, values, strict=False):
-            total += p[:, own].double().reshape(len(codes), CHAINS, -1).mean(1)
+            total += p[:, own].reshape(len(codes), CHAINS, -1).mean(1)
     return [total / (ROUNDS - SETTLED) for total in totals]
 
 
@@ -125,20 +121,16 @@ def swept(
     """One Gibbs sweep: every open column drawn from its exact conditional, in order.
 
     codes (B, D); logs: of how often each value of a column counts, -inf: it may not be, (K,) or
-    (B, K) float32; u (B, open) uniform.
-    -> codes, and with `keep` the conditionals that were drawn from, (B, K) each
+    (B, K); u (B, open) uniform.
+    -> codes, and with `keep` the conditionals that were drawn from, (B, K) float64 each
     """
     codes = codes.clone()
-    x = net.hot(codes)
     seen = []
     for j, d in enumerate(columns):
-        p = (net.column(x, d) + logs[d]).softmax(-1)
-        heap = p.double().cumsum(-1)
+        p = (net.logits(codes, d) + logs[d]).softmax(-1)
+        heap = p.cumsum(-1)
         drawn = torch.searchsorted(heap, (u[:, j] * heap[:, -1])[:, None], right=True)[:, 0]
         codes[:, d] = drawn.clamp(max=p.shape[1] - 1)
-        start = net.starts[d]
-        x[:, start : net.starts[d + 1]] = 0
-        x.scatter_(1, (start + codes[:, d])[:, None], 1.0)
         if keep:
             seen.append(p)
     return codes, seen

@@ -2,7 +2,8 @@
 
     U(x) = - sum_d a[x_d] - sum_(d<e) W[x_d, x_e] - sum_h v_h silu(b_h + sum_d A[x_d, h])
 
-A missing cell is one more value of its column, which nothing is ever predicted to have.
+A missing cell is one more value of its column, which nothing is ever predicted to have: the place
+behind its values, ruled out by the domain of the row.
 """
 
 import math
@@ -12,23 +13,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from engine.learning.objectives.erasure import Conditionals
+from engine.domain import Finite, Variable
+from engine.energy import Term
 
 WIDTH = 0.3  # standard deviation of the hidden units' first weights
 PRIOR = 0.5  # standard deviation of the logarithm of the temperature
 
 
-class TableNet(Conditionals):
-    """Over columns of the given sizes. `temperature` divides the energy; it is fitted afterwards,
-    on held-out rows (Guo, Pleiss, Sun, Weinberger, ICML 2017)."""
+class TableNet(Term):
+    """Over one variable, a site for each column of the given sizes.
+
+    `temperature` divides the energy; it is fitted afterwards, on held-out rows (Guo, Pleiss, Sun,
+    Weinberger, ICML 2017)."""
+
+    affine = False
+    calibrated = True
 
     temperature: Tensor
     across: Tensor
     first: Tensor
+    missing: Tensor
 
     def __init__(self, sizes: Sequence[int], hidden: int, generator: torch.Generator | None = None):
-        super().__init__()
         self.sizes = tuple(sizes)
+        most = max(self.sizes)
+        missing = torch.tensor(self.sizes)
+        allowed = torch.arange(most + 1) < missing[:, None]  # (D, k)
+        row = Finite(tuple(range(most + 1)), (len(self.sizes),), allowed[None])
+        super().__init__(Variable("row", row))
         self.hidden = hidden
         width = sum(self.sizes) + len(self.sizes)  # one literal more a column: missing
         starts = [0]
@@ -47,19 +59,43 @@ class TableNet(Conditionals):
         across = (owner[:, None] != owner[None, :]).float()
         self.register_buffer("across", across, persistent=False)
         self.register_buffer("first", torch.tensor(starts[:-1]), persistent=False)
+        self.register_buffer("missing", missing, persistent=False)
 
     @property
     def width(self) -> int:
         """Literals of all columns, missing cells among them."""
         return self.starts[-1]
 
-    def hot(self, codes: Tensor) -> Tensor:
-        """Rows of codes as literals; -1 is missing. (B, D) -> (B, width)"""
-        sizes = torch.tensor(self.sizes, device=codes.device)
-        place = torch.where(codes < 0, sizes, codes) + self.first
-        return self.single.new_zeros(len(codes), self.width).scatter_(1, place, 1.0)
+    def places(self, codes: Tensor) -> Tensor:
+        """Rows of codes as decided states; -1 is missing. (B, D) -> (B, D) int64"""
+        return torch.where(codes < 0, self.missing, codes)
 
-    def energy(self, x: Tensor) -> Tensor:
+    def literals(self, row: Tensor) -> Tensor:
+        """Decided states as literals; beyond the values of a column is missing. (B, D) ->
+        (B, width)"""
+        at = torch.minimum(row, self.missing) + self.first
+        return self.single.new_zeros(len(row), self.width).scatter_(1, at, 1.0)
+
+    def energy(self, row: Tensor) -> Tensor:  # (B, D, k) -> (B,)
+        place = torch.arange(row.shape[-1], device=row.device)
+        at = torch.minimum(place, self.missing[:, None]) + self.first[:, None]  # (D, k)
+        x = row.new_zeros(len(row), self.width).index_add(1, at.flatten(), row.flatten(1))
+        return self.of_literals(x.to(self.single.dtype))
+
+    def cost(self, row: Tensor) -> Tensor:  # (B, D) -> (B,)
+        return self.of_literals(self.literals(row))
+
+    def changes(self, sites: Tensor, row: Tensor) -> Tensor:  # (m, 2), (B, D) -> (B, m, k)
+        x, place = self.literals(row), torch.arange(max(self.sizes) + 1, device=row.device)
+        none = x.new_zeros(len(row), 0, len(place), dtype=torch.float64)
+        out = []
+        for d in sites[:, 1].tolist():
+            each = -self.column(x, d).double()
+            stands = row[:, d : d + 1].clamp(max=self.sizes[d])
+            out.append((each - each.gather(1, stands))[:, place.clamp(max=self.sizes[d])])
+        return torch.stack(out, 1) if out else none
+
+    def of_literals(self, x: Tensor) -> Tensor:
         """U / temperature of literals, or of distributions over them. (B, width) -> (B,)"""
         linear = x @ self.single
         paired = ((x @ self._couplings()) * x).sum(-1) / 2
@@ -67,13 +103,16 @@ class TableNet(Conditionals):
         return -(linear + paired + hidden) / self.temperature
 
     def logits(self, codes: Tensor, column: int) -> Tensor:
-        return self.column(self.hot(codes), column)
+        """-energy of rows of codes with each value in a column, up to what is the same for all of
+        them. (B, D) -> (B, K) float64"""
+        at = torch.tensor([[0, column]], device=codes.device)
+        return -self.changes(at, self.places(codes))[:, 0, : self.sizes[column]]
 
     def column(self, x: Tensor, column: int) -> Tensor:
-        """-energy of the rows with each value in a column, without what is the same for all of
-        them. (B, width) -> (B, K)"""
+        """-energy of literals with each value in a column, the missing one last, up to what is the
+        same for all of them. (B, width) -> (B, K + 1)"""
         start, end = self.starts[column], self.starts[column + 1]
-        own = slice(start, end - 1)
+        own = slice(start, end)
         couplings = self._couplings(own)
         out = self.single[own] + x @ couplings
         rest = x @ self.inward - x[:, start:end] @ self.inward[start:end] + self.shift

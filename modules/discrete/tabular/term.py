@@ -7,8 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Real, Variable, View
+from engine.domain import Domain, Finite, Real, Variable, View, is_decided
 from engine.energy import Term
+from engine.energy.changes import settled, standing
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
 from engine.random import Stream
@@ -116,7 +117,23 @@ class Tabular(Term):
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, k) of each column -> (B,)
         x = self.literals(*tensors)
-        return self.net.energy(x.to(self.net.single.dtype))
+        return self.net.of_literals(x.to(self.net.single.dtype))
+
+    def cost(self, *tensors: Tensor) -> Tensor:  # (B,) of each column -> (B,)
+        return self.net.cost(self.codes(tensors)) if self.finite else super().cost(*tensors)
+
+    def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
+        if not self.finite or not len(sites):
+            return super().changes(sites, *decided)
+        columns = [self.order.index(entry) for entry in sites[:, 0].tolist()]
+        at = torch.tensor([[0, d] for d in columns], dtype=torch.long).reshape(-1, 2)
+        change = self.net.changes(at.to(sites.device), self.codes(decided))  # of each code
+        meant = [self._meant(d) for d in columns]
+        size = torch.tensor([len(codes) for codes in meant], dtype=torch.long)
+        every = torch.nn.utils.rnn.pad_sequence(meant, batch_first=True)  # (m, k)
+        index = every.to(change.device).expand(len(change), *every.shape)
+        stands = standing(sites[:, 0], sites[:, 1], decided)
+        return settled(change.gather(-1, index), stands, size.to(change.device))
 
     def factors(self, *domains: Domain) -> None:
         """No explicit structure: hidden units couple all columns. Small rows are enumerated."""
@@ -127,11 +144,11 @@ class Tabular(Term):
         if not all(isinstance(d, Finite) for d in domains):
             return None
         start = [d.sample(particles, rng.fork(k)) for k, d in enumerate(domains)]
-        codes = self.codes(start)
+        codes = self.codes(self.placed(start))
         columns = list(range(len(self.columns)))
         logs = {}
         for d, allowed in enumerate(self.allowed(domains)):
-            logs[d] = allowed.repeat_interleave(particles, 0).float().log()
+            logs[d] = allowed.repeat_interleave(particles, 0).double().log()
         for t in range(PROPOSED):
             u = rng.fork(len(domains) + t).uniform(particles, len(columns), dtype=torch.float64)
             codes, _ = swept(self.net, codes, columns, logs, u)
@@ -140,7 +157,7 @@ class Tabular(Term):
     def _states(
         self, codes: Tensor, domains: Sequence[Domain], particles: int
     ) -> tuple[Tensor, ...]:
-        """Codes as one-hot states: the first value of the domain that means the code."""
+        """Codes as decided states: the first value of the domain that means the code."""
         out: list[Tensor] = [codes.new_zeros(0)] * len(domains)
         for d, k in enumerate(self.order):
             domain = domains[k]
@@ -148,15 +165,29 @@ class Tabular(Term):
             map_: Tensor = getattr(self, f"map{d}")
             allowed = domain.allowed.reshape(domain.rows, -1).repeat_interleave(particles, 0)
             fits = (map_[:, codes[:, d]].T > 0) & allowed
-            hot = torch.nn.functional.one_hot(fits.int().argmax(-1), map_.shape[0]).float()
-            out[k] = hot.reshape(-1, *domain.event)
+            out[k] = fits.int().argmax(-1).to(domain.dtype).reshape(-1, *domain.shape)
         return tuple(out)
 
+    @property
+    def finite(self) -> bool:
+        """Every column stands for a finite variable."""
+        return all(isinstance(view.variable.domain, Finite) for view in self.scope)
+
+    def _meant(self, column: int) -> Tensor:
+        """The code that each value of the domain of a column means. -> (k,)"""
+        map_: Tensor = getattr(self, f"map{column}")
+        return map_.argmax(-1)
+
     def codes(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Decided states as codes of the columns. -> (B, D)"""
-        x = self.literals(*tensors)
-        starts = self.net.starts
-        each = [x[:, a : b - 1].argmax(-1) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        """Decided states, in places or one-hot, as codes of the columns. -> (B, D)"""
+        each = []
+        for d, k in enumerate(self.order):
+            x = tensors[k].reshape(len(tensors[0]), -1)
+            if isinstance(self.scope[k].variable.domain, Finite):
+                place = x[:, 0].long() if is_decided(x) else x.argmax(-1)
+                each.append(self._meant(d)[place])
+            else:
+                each.append(_tent(self.columns[d], x).argmax(-1))
         return torch.stack(each, -1)
 
     def allowed(self, domains: Sequence[Domain]) -> list[Tensor]:

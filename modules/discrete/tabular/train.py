@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 from pydantic import Field, StrictInt
 from torch import Tensor
 
+from engine.domain import Finite
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objectives.erasure import Erasure
@@ -106,6 +107,8 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
     it does not help with, then fits temperature and band."""
     net = TableNet(split.schema.sizes, options.hidden, torch.Generator().manual_seed(lesson.seed))
     begin_at_marginals(net, split)
+    row = net.scope[0].variable.domain
+    assert isinstance(row, Finite)
     target = None if options.target is None else split.schema.place(options.target)
     steps = STEPS if lesson.steps is None else lesson.steps
     every = next(looks for most, looks in LOOKS if len(split.rows) < most)
@@ -127,10 +130,10 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
     trained = train(
         Erasure(favoured=target),
         {"energy": net},
-        Stored({"codes": split.rows}),
+        Stored({"row": net.places(split.rows).to(row.dtype)}),
         recipe,
         work=lesson.work,
-        held_out=lambda nets: judge(nets["energy"]),
+        held_out=lambda nets: judge(cast(TableNet, nets["energy"])),
     )
     net.eval().requires_grad_(False)
     alone: list[int] = []
@@ -151,7 +154,7 @@ def _band(net: TableNet, held: Tensor) -> float:
     whole = held[(held >= 0).all(-1)]
     if len(whole) < 100:
         return math.inf
-    return float(np.quantile(net.energy(net.hot(whole)).double().numpy(), ORDINARY))
+    return float(np.quantile(net.cost(net.places(whole)).double().numpy(), ORDINARY))
 
 
 def learn(lesson: Lesson) -> list[str]:

@@ -24,8 +24,8 @@ def finite_domains(draw):
     shape = draw(st.sampled_from([(), (3,), (2, 2), (1, 2, 1)]))
     rows = draw(st.integers(1, 3))
     domain = Finite(values, shape)
-    some = domain.sample(rows, Stream(draw(seeds), torch.tensor([1]))) > 0
-    noise = domain.sample(rows, Stream(draw(seeds), torch.tensor([2]))) > 0
+    some = domain.hot(domain.sample(rows, Stream(draw(seeds), torch.tensor([1])))) > 0
+    noise = domain.hot(domain.sample(rows, Stream(draw(seeds), torch.tensor([2])))) > 0
     return Finite(values, shape, some | noise)
 
 
@@ -135,7 +135,7 @@ def test_views_take_the_same_sites_of_states_values_and_domains(variable, index)
     assert own.shape == view.shape and own.decode(view.tensor(x))[2] == plain
     sites = np.arange(4).reshape(2, 2)[index]
     assert view.places.tolist() == np.asarray(sites).tolist()
-    assert view.tensor(x).shape == (4, *own.event)
+    assert view.tensor(x).shape == (4, *own.shape)
 
 
 def test_a_line_read_backwards():

@@ -242,7 +242,7 @@ def test_finite_domains_are_needed_for_nothing_here():
 
     term = Both(b, r)
     objective = ContrastiveDivergence(Gibbs(pace=0.05), 3, buffer=40)
-    examples = Stored({"b": torch.eye(2).repeat(20, 1), "r": torch.zeros(40, 2)})
+    examples = Stored({"b": torch.tensor([0, 1]).repeat(20), "r": torch.zeros(40, 2)})
     trained = train(objective, {"energy": term}, examples, Recipe(5, batch=16))
     assert trained.state.x["r"].abs().max() <= 1
-    assert (trained.state.x["b"].sum(-1) == 1).all()
+    assert trained.state.x["b"].dtype == torch.uint8 and trained.state.x["b"].max() <= 1

@@ -166,7 +166,7 @@ def test_annealing_stands_at_the_exact_distribution(problem: Problem, beta: floa
     places, energy, _ = costs_of(problem)
     n, k = problem.domains["x"].event
     rng = Stream(11, problem.keys)
-    start = {"x": problem.domain("x").encode([0] * n).expand(4000, n, k)}
+    start = {"x": problem.domain("x").encode([0] * n).expand(4000, n)}
     s = minimizer.init(problem, start, rng.at(0))._replace(bound=torch.tensor([-1e9]))
     code = k ** np.arange(n)[::-1]
     counts = np.zeros(len(places))
@@ -212,7 +212,7 @@ def test_gibbs_stands_at_the_exact_distribution(blind: bool) -> None:
     for step in range(1, 160):
         s = minimizer.step(problem, s, rng.at(step))
         if step > 60:
-            state = problem.places({"x": s.now.hot.reshape(-1, 4, 3)})
+            state = problem.places(s.frame.decided(s.now.hot, s.now.real))
             counts += np.bincount(state @ [27, 9, 3, 1], minlength=81)
     assert distance(counts, boltzmann(costs, 0.5)) < 0.02
 

@@ -14,7 +14,7 @@ from engine.domain import Finite, Real, Variable
 from engine.energy import required
 from engine.errors import BadQuery
 from engine.judgement import score_plain
-from engine.learning.objectives.erasure import Erasure, column_losses
+from engine.learning.objectives.erasure import Erasure, erased_losses
 from engine.minimizer import never
 from engine.problem import Problem
 from engine.settle import answers
@@ -31,6 +31,7 @@ from modules.discrete.tabular.schema import Schema, Type
 from modules.discrete.tabular.term import Tabular
 from modules.discrete.tabular.types import Wanted, infer
 from modules.discrete.tabular_label import TabularLabel
+from tests.support.costs import Well, Z
 from tests.support.learners import stream
 from tests.support.paths import ROOT
 from tests.support.tables import LOANS, every_row, random_net
@@ -112,12 +113,12 @@ def test_a_cell_that_does_not_fit_is_told_by_line_and_column(cell, said):
 def test_conditionals_are_differences_of_the_energy():
     net = random_net()
     rows = every_row(net.sizes)
-    energy = net.energy(net.hot(rows)).double()
+    energy = net.cost(net.places(rows)).double()
     for d, size in enumerate(net.sizes):
         logs = torch.log_softmax(net.logits(rows, d).double(), -1)
         changed = rows.repeat_interleave(size, 0)
         changed[:, d] = torch.arange(size).repeat(len(rows))
-        exact = torch.log_softmax(-net.energy(net.hot(changed)).double().view(-1, size), -1)
+        exact = torch.log_softmax(-net.cost(net.places(changed)).double().view(-1, size), -1)
         assert torch.allclose(logs, exact, atol=1e-5)
     assert energy.isfinite().all()
 
@@ -128,16 +129,17 @@ def test_erasure_is_the_grid_discrepancy_with_every_negative():
     for d, size in enumerate(net.sizes):
         changed = rows.repeat_interleave(size, 0)
         changed[:, d] = torch.arange(size).repeat(len(rows))
-        energy = net.energy(net.hot(rows))[:, None] - net.energy(net.hot(changed)).view(-1, size)
-        discrepancy = energy.logsumexp(-1) - np.log(size)
-        expected = column_losses(net, rows, d) - np.log(size)
+        energy = net.cost(net.places(rows))[:, None] - net.cost(net.places(changed)).view(-1, size)
+        discrepancy = energy.double().logsumexp(-1) - np.log(size)
+        erased = erased_losses(Problem(1.0 * net), {"row": net.places(rows)}, np.array([d]))
+        expected = erased[:, 0] - np.log(size)
         assert torch.allclose(discrepancy, expected, atol=1e-5)
 
 
 def test_chances_are_those_of_the_enumerated_distribution():
     net = random_net()
     rows = every_row(net.sizes)
-    joint = torch.softmax(-net.energy(net.hot(rows)).double(), 0).view(net.sizes)
+    joint = torch.softmax(-net.cost(net.places(rows)).double(), 0).view(net.sizes)
     allowed = [torch.ones(2, k, dtype=torch.bool) for k in net.sizes]
     allowed[0][1] = torch.tensor([False, True])
     found = chances(net, torch.tensor([[-1, -1, -1], [1, -1, -1]]), allowed)
@@ -151,7 +153,7 @@ def test_chances_are_those_of_the_enumerated_distribution():
 def test_sampled_chances_and_rows_agree_with_the_enumerated_ones(monkeypatch):
     net = random_net()
     rows = every_row(net.sizes)
-    joint = torch.softmax(-net.energy(net.hot(rows)).double(), 0).view(net.sizes)
+    joint = torch.softmax(-net.cost(net.places(rows)).double(), 0).view(net.sizes)
     monkeypatch.setattr("modules.discrete.tabular.marginals.COMBINATIONS", 1)
     monkeypatch.setattr("modules.discrete.tabular.marginals.CHAINS", 2000)
     allowed = [torch.ones(1, k, dtype=torch.bool) for k in net.sizes]
@@ -263,7 +265,7 @@ def test_energies_tell_odd_rows_from_ordinary_ones():
     codes = torch.from_numpy(model.schema.codes(read_grid(table_of(rows))))
     shuffled = torch.stack([codes[torch.randperm(len(codes), generator=torch.Generator()
                             .manual_seed(d)), d] for d in range(codes.shape[1])], 1)  # fmt: skip
-    own, odd = (model.net.energy(model.net.hot(x)) for x in (codes, shuffled))
+    own, odd = (model.net.cost(model.net.places(x)) for x in (codes, shuffled))
     assert float((own[:, None] < odd[None]).double().mean()) > 0.7
 
 
@@ -311,9 +313,35 @@ def test_a_smallest_change_flips_the_label_and_no_smaller_one_does():
     assert not already and answer.energy == (1.0 if any(single) else 2.0)
 
 
-def test_erasure_asks_for_a_network_that_has_conditionals():
-    with pytest.raises(BadQuery, match="conditionals"):
+def test_the_network_is_a_term_whose_missing_cells_no_state_has():
+    net = random_net()
+    check_term(net)
+    assert net.scope[0].variable.domain.allowed.sum(-1).tolist() == [list(net.sizes)]
+    rows = torch.tensor([[-1, 1, 0], [0, -1, -1]])
+    for d, size in enumerate(net.sizes):
+        changed = rows.repeat_interleave(size, 0)
+        changed[:, d] = torch.arange(size).repeat(2)
+        exact = torch.log_softmax(-net.cost(net.places(changed)).view(-1, size), -1)
+        assert torch.allclose(net.logits(rows, d).log_softmax(-1), exact.double(), atol=1e-5)
+
+
+def test_erasure_passes_over_missing_cells():
+    net = random_net()
+    rows = torch.tensor([[0, 1, 0], [-1, 2, 1], [1, -1, 0]])
+    batch = {"row": net.places(rows).to(torch.uint8)}
+    for column in range(3):
+        whole = rows[rows[:, column] >= 0]
+        wanted = torch.nn.functional.cross_entropy(net.logits(whole, column), whole[:, column])
+        erasure = Erasure(favoured=column, favour=0.999999)
+        update = next(erasure.updates({"energy": net}, batch, (), stream()))
+        assert float(update.loss) == pytest.approx(float(wanted), abs=1e-6)
+
+
+def test_erasure_asks_for_an_energy_over_finite_sites():
+    with pytest.raises(BadQuery, match="Energy"):
         Erasure().start({"energy": torch.nn.Linear(1, 1)}, stream())
+    with pytest.raises(BadQuery, match="no finite variable"):
+        Erasure().start({"energy": Well(Z)}, stream())
     with pytest.raises(BadQuery, match="favour"):
         Erasure(favour=1.0)
 
@@ -336,7 +364,12 @@ def test_marginals_of_values_that_fall_into_one_bin_are_those_of_a_plain_sum():
         at = {"age": 0, "repaid": 1}.get(v.name)
         rows = [given[v.name] if at is None else pair[at] for pair in pairs]
         states.append(torch.stack([v.domain.encode(value) for value in rows]))
-    p = (-mixed.energy(*states).double()).softmax(0).detach().reshape(len(wide["age"]), -1)
+    p = (
+        (-mixed.cost(*mixed.placed(states)).double())
+        .softmax(0)
+        .detach()
+        .reshape(len(wide["age"]), -1)
+    )
     assert torch.allclose(found["age"][0], p.sum(1), atol=1e-5)
     assert torch.allclose(found["repaid"][0], p.sum(0), atol=1e-5)
     assert found["job"][0].tolist() == [1.0, *[0.0] * (len(wide["job"]) - 1)]

@@ -86,7 +86,7 @@ def test_the_chances_are_those_of_a_plain_sum_over_all_states(address: str) -> N
             else:
                 cells = [given_cells[name]] * len(every)
             states.append(torch.stack([domains[name].encode(v) for v in cells]))
-        p = (-term.energy(*states).double()).softmax(0).detach()
+        p = (-term.cost(*term.placed(states)).double()).softmax(0).detach()
         for site in row.terms[0].sites:
             mine = every[:, opened.index(site.variable)]
             wanted = torch.zeros(len(site.values), dtype=torch.float64).scatter_add(0, mine, p)
