@@ -15,7 +15,7 @@ from engine.errors import BadQuery, Mistake, known
 from engine.plain import flatten, place_path, plain
 from engine.random import Stream
 
-PIECE = 1 << 20  # numbers that drawing holds at once
+PIECE = 1 << 18  # numbers that drawing holds at once
 
 
 def places_dtype(count: int) -> torch.dtype:

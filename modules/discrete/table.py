@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any
@@ -14,14 +15,18 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Variable, View
+from engine.energy.changes import settled
 from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
 from engine.plain import plain
 from modules.parameters import Number, Strict
+from modules.shared.combinations import Combinations
 from modules.shared.examples import scope_of, values_of
+from modules.shared.incidence import Incidence, Met
 from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, read_sites, rounds
 
+PIECE = 1 << 20  # numbers that a lookup holds at once
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
 
@@ -191,6 +196,7 @@ class Table(OverSites):
     def _prepare(self, forbidden: bool) -> None:
         """The costs that count, what is forbidden, and the columns of each scope."""
         full = len(self.tuples) == math.prod(self.sizes)
+        self.combinations = Combinations(self.sizes, self.tuples, self.costs, self.default)
         finite_costs = [*self.costs[np.isfinite(self.costs)].tolist()]
         if not full and math.isfinite(self.default):
             finite_costs.append(self.default)
@@ -257,6 +263,61 @@ class Table(OverSites):
         for j, p in enumerate(picked[1:], 1):
             chance = chance * p[..., places[:, j]]
         return chance @ costs
+
+    def cost(self, *tensors: Tensor) -> Tensor:  # (B, *shape) int64 -> (B,) float64
+        x = self.layout.decided(tensors)
+        scopes = torch.from_numpy(self.scopes).to(x.device)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for some in scopes.split(max(1, PIECE // max(1, len(x) * scopes.shape[1]))):
+            total = total + self.combinations.cost(x[:, some]).sum(-1)
+        return total
+
+    def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
+        """Of each scope that a site stands in, what each value costs there instead."""
+        if not self.combinations.whole:
+            return super().changes(sites, *decided)
+        x, numbers = self.layout.decided(decided), self.layout.numbers(sites)
+        size, stands = self.layout.values_of(numbers), x[:, numbers]
+        most = int(size.max()) if len(size) else 0
+        met = self._incidence.met(numbers)
+        each = max(1, PIECE // max(1, len(met.owner) * most, self.scopes.size))
+        out = [
+            self._changed(x[i : i + each], stands[i : i + each], met, most)
+            for i in range(0, len(x), each)
+        ]
+        none = torch.zeros(0, len(numbers), most, dtype=torch.float64, device=x.device)
+        return settled(torch.cat([none, *out]), stands, size)
+
+    def _changed(self, x: Tensor, stands: Tensor, met: Met, most: int) -> Tensor:
+        """Places (b, n), of the sites that change (b, m). -> (b, m, most)"""
+        device, every = x.device, self.combinations
+        number = every.number(x[:, torch.from_numpy(self.scopes).to(device)])  # (b, scopes)
+        stride = every.strides.to(device)[met.column]
+        now = number[:, met.row]  # (b, L)
+        value = torch.arange(most, device=device)
+        least = torch.tensor(self.sizes, device=device)[met.column, None] - 1
+        first = now - stands[:, met.owner] * stride
+        after = every.numbered(first[..., None] + torch.minimum(value, least) * stride[:, None])
+        before = every.numbered(now)
+        shape = (len(x), stands.shape[1], most)
+        rise = _finite(after) - _finite(before)[..., None]
+        change = torch.zeros(shape, dtype=torch.float64, device=device)
+        change = change.index_add(1, met.owner, rise)
+        if self._listed is None:
+            return change
+        shut = every.numbered(number).isinf().sum(1)[:, None]  # (b, 1) scopes that forbid now
+        left = shut - torch.zeros(shape[:2], dtype=torch.int64, device=device).index_add(
+            1, met.owner, before.isinf().long()
+        )
+        closed = torch.zeros(shape, dtype=torch.int64, device=device)
+        closed = closed.index_add(1, met.owner, after.isinf().long()) + left[..., None]
+        change = torch.where((shut > 0)[..., None], -torch.inf, change)
+        return torch.where(closed > 0, torch.inf, change)
+
+    @cached_property
+    def _incidence(self) -> Incidence:
+        """The scopes that each site stands in."""
+        return Incidence(self.scopes, self.layout.sites)
 
     def holds(self, *values: Any) -> bool:
         return self._listed is None or not any(self._failing(values))
@@ -336,6 +397,11 @@ class Table(OverSites):
                 for place in chosen
             ]
             yield cls(*own, sites=sites, tuples=tuples, default=rng.choice(prices))
+
+
+def _finite(costs: Tensor) -> Tensor:
+    """Costs with 0 for what is forbidden."""
+    return torch.where(costs.isinf(), 0.0, costs)
 
 
 def _nested(costs: Any, sizes: Sequence[int], path: str) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from engine.errors import Mistakes
 from engine.factors import Factors, Table, floats
 from modules.parameters import Number, Site, Strict
 from modules.shared.examples import pairs, scope_of, values_of
-from modules.shared.pairs import agreement
+from modules.shared.pairs import Weighed, agreement
 from modules.shared.sites import (
     MISTAKES,
     ROUNDS,
@@ -55,6 +56,17 @@ class Cut(OverSites):
         same = agreement(self.layout.aligned(tensors), self.a, self.b)  # (B, m)
         weight = torch.from_numpy(self.weight).to(same.device)
         return ((same - 1).double() * weight).sum(-1)
+
+    def cost(self, *tensors: Tensor) -> Tensor:  # (B, *shape) int64 -> (B,) float64
+        return self.weighed.total(tensors) - float(self.weight.sum())
+
+    def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
+        return self.weighed.changes(sites, decided)
+
+    @cached_property
+    def weighed(self) -> Weighed:
+        """The weight of the edges that decided sites do not cut."""
+        return Weighed(self.layout, self.a, self.b, self.weight)
 
     def factors(self, *domains: Domain) -> Factors:
         """One table for all edges of one weight (and between the same scope entries)."""

@@ -1,6 +1,7 @@
 """What kinds over pairs of sites share: reading pairs, and the chance that two sites agree."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from operator import eq, itemgetter
 from typing import Any
 
@@ -8,12 +9,59 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import Ints
+from engine.decimals import Floats, Ints
 from engine.domain import Variable, View
+from engine.energy.changes import settled
 from engine.errors import Mistakes
+from modules.shared.incidence import Incidence
 from modules.shared.sites import MISTAKES, Layout, OverSites, check_site, read_lists, whole
 
 FORM = "write it as two different sites, such as [0, 1]"
+
+
+PIECE = 1 << 20  # ends of pairs that are looked at in one go
+
+
+class Weighed:
+    """The sum over pairs of decided sites of w, where both take one value."""
+
+    def __init__(self, layout: Layout, a: Ints, b: Ints, weight: Floats):
+        self.layout = layout
+        self.ends = torch.from_numpy(np.stack([a, b], 1))
+        self.weight = torch.from_numpy(weight)
+        self.incidence = Incidence(self.ends.numpy(), layout.sites)
+
+    def total(self, decided: Sequence[Tensor]) -> Tensor:
+        """(B, *shape) int64 of each entry -> (B,) float64"""
+        x = self.layout.united(decided)
+        one, other = self.ends.to(x.device).unbind(1)
+        weight = self.weight.to(x.device)
+        each = max(1, PIECE // max(1, len(weight)))
+        out = [(p[:, one] == p[:, other]).double() @ weight for p in x.split(each)]
+        return torch.cat(out)
+
+    def changes(self, sites: Tensor, decided: Sequence[Tensor]) -> Tensor:
+        """`Term.changes` of that sum: the weight of the neighbours that have each value."""
+        x, numbers = self.layout.united(decided), self.layout.numbers(sites)
+        size, met = self.layout.values_of(numbers), self.incidence.met(numbers)
+        most = int(size.max()) if len(size) else 0
+        other = self.ends.to(x.device)[met.row, 1 - met.column]  # (L,)
+        weight = self.weight.to(x.device)[met.row]
+        union = len(self.layout.union)
+        values = self.layout.ranked.to(x.device)[numbers, :most]  # (m, k) in the union
+        stands = self.layout.decided(decided)[:, numbers]
+        out = [torch.zeros(0, len(numbers), most, dtype=torch.float64, device=x.device)]
+        each = max(1, PIECE // max(1, len(other), len(numbers) * union))
+        for i in range(0, len(x), each):
+            part, mine = x[i : i + each], stands[i : i + each]
+            near = torch.zeros(len(part), len(numbers) * union, dtype=torch.float64).to(x.device)
+            place = met.owner * union + part[:, other]  # (b, L)
+            near.scatter_add_(1, place, weight.expand(place.shape))
+            near = near.reshape(len(part), len(numbers), union)
+            rise = near.gather(-1, values.expand(len(part), *values.shape))
+            rise = rise - rise.gather(-1, mine[..., None])
+            out.append(settled(rise, mine, size))
+        return torch.cat(out)
 
 
 class Pairs(OverSites):
@@ -47,6 +95,17 @@ class Unequal(Pairs):
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         return self.agreement(*tensors).sum(-1)
+
+    def cost(self, *tensors: Tensor) -> Tensor:  # (B, *shape) int64 -> (B,)
+        return self.weighed.total(tensors)
+
+    def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
+        return self.weighed.changes(sites, decided)
+
+    @cached_property
+    def weighed(self) -> Weighed:
+        """The same sum over decided sites."""
+        return Weighed(self.layout, self.a, self.b, np.ones(len(self.a)))
 
     def says(self, part: int) -> str:
         return f"{self.ends(part)} differ"

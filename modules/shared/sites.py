@@ -1,6 +1,7 @@
 """Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
 
 from collections.abc import Sequence, Set
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -70,6 +71,37 @@ class Layout:
             return x.reshape(x.shape[0], self.sites, len(self.union))
         padded = torch.cat([x, x.new_zeros(x.shape[0], 1)], 1)
         return padded[:, self._gather.to(x.device)]
+
+    def decided(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The places of all sites side by side. (B, *shape) int64 of each entry -> (B, n)"""
+        flat = [x.reshape(len(x), n) for x, n in zip(tensors, self.counts, strict=True)]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, 1)
+
+    def united(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The places of all sites in the union of values. -> (B, n)"""
+        places = self.decided(tensors)
+        if self.uniform:
+            return places
+        site = torch.arange(self.sites, device=places.device)
+        return self.ranked.to(places.device)[site, places]
+
+    @cached_property
+    def ranked(self) -> Tensor:
+        """The place in the union of each value of each site; 0 beyond its values. -> (n, k)"""
+        out = np.zeros((self.sites, int(self.sizes.max(initial=0))), dtype=np.int64)
+        for k, ranks in enumerate(self.ranks()):
+            out[self.entry == k, : len(ranks)] = ranks
+        return torch.from_numpy(out)
+
+    def numbers(self, sites: Tensor) -> Tensor:
+        """Sites given as entry of the scope and flat place in it, as they are numbered here.
+        (m, 2) -> (m,)"""
+        first = torch.tensor([0, *self.counts[:-1]], device=sites.device).cumsum(0)
+        return first[sites[:, 0]] + sites[:, 1]
+
+    def values_of(self, numbers: Tensor) -> Tensor:
+        """How many values these sites have. (m,) -> (m,)"""
+        return torch.from_numpy(self.sizes).to(numbers.device)[numbers]
 
     def flat(self, values: Sequence[Any]) -> list[Any]:
         """Plain values as one list; equal entries mean equal values, whatever their types."""
