@@ -1,7 +1,8 @@
 """What setting single sites does to the decided states of a problem: all values of a site at once.
 
-The numbers of `Term.changes`, over all terms that see a site. A site is its number among the finite
-sites of the problem, variable by variable; which values evidence rules out is the caller's to say.
+The numbers of `Term.changes`, summed over the terms that see a site: the others say nothing of it,
+whatever they cost. A site is its number among the finite sites of the problem, variable by
+variable; which values evidence rules out is the caller's to say.
 """
 
 from collections.abc import Callable
@@ -74,6 +75,8 @@ def places_at(problem: Problem, sites: Sites, x: State) -> Tensor:
 
 def _owner(problem: Problem, sites: Sites) -> np.ndarray:
     """Which of the finite variables each site belongs to. -> (m,)"""
+    if len(problem.finite) == 1:
+        return np.zeros(len(sites), dtype=np.int64)
     ends = np.cumsum([v.domain.sites for v in problem.finite])
     return np.searchsorted(ends, sites, side="right")
 

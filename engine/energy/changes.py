@@ -30,6 +30,11 @@ class Together(NamedTuple):
     entry: Tensor  # (L,) int64 of the scope; those of a bunch are of one variable
     site: Tensor  # (L,) int64 flat, in the entry
 
+    @staticmethod
+    def apart(sites: Tensor) -> "Together":
+        """Each site, (m, 2), by itself."""
+        return Together(torch.arange(len(sites), device=sites.device), sites[:, 0], sites[:, 1])
+
     @property
     def count(self) -> int:
         """How many bunches there are."""
@@ -50,11 +55,9 @@ class Together(NamedTuple):
 
 def single_changes(term: "Term", sites: Tensor, decided: Sequence[Any]) -> Tensor:
     """The default of `Term.changes`. (m, 2), (B, *shape) each -> (B, m, k) float64"""
-    entry, site = sites.unbind(1)
     if term.affine:
-        return _by_slopes(term, entry, site, decided)
-    every = torch.arange(len(site), device=site.device)
-    return evaluated_changes(term, Together(every, entry, site), decided)
+        return _by_slopes(term, sites[:, 0], sites[:, 1], decided)
+    return evaluated_changes(term, Together.apart(sites), decided)
 
 
 def evaluated_changes(term: "Term", at: Together, decided: Sequence[Any]) -> Tensor:
@@ -142,7 +145,7 @@ def _slopes(
     """The slope of every literal of some entries at decided states; where gradients are on, with
     one towards the parameters. -> {entry: (B, n, k)}"""
     leaves = {e: one_hot(decided[e], int(sizes[e]), term.dtype).requires_grad_(True) for e in used}
-    train = torch.is_grad_enabled()
+    train = torch.is_grad_enabled() and any(x.requires_grad for x in (*term.parameters(), *decided))
     slopes: Sequence[Tensor | None] = [None] * len(used)
     with torch.enable_grad():
         energy = term.energy(*term.hot([leaves.get(e, x) for e, x in enumerate(decided)]))

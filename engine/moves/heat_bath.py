@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.changes import allowed_values, energy_changes, places_at, violation_changes
+from engine.changes import allowed_values, energy_changes, violation_changes
 from engine.compare import LEVEL
 from engine.domain import State
 from engine.moves.sampler import Sampler
@@ -36,25 +36,32 @@ class HeatBath(Sampler):
             u = rng.fork(2 * step + 1).uniform(particles, len(sites), dtype=torch.float64)
             for place in order.argsort().tolist():
                 name, i = sites[place]
+                stands = x[name].view(len(u), -1)[:, i]
                 own = allowed[:, place].repeat_interleave(particles, 0)
-                drawn = self._drawn(problem, x, place, own, u[:, place], beta)
-                x[name].view(len(u), -1)[:, i] = drawn.to(x[name].dtype)
+                change = self._changes(problem, x, place, own)
+                drawn = _drawn(change, u[:, place], beta).to(stands.dtype)
+                stuck = (change == torch.inf).all(1)  # nowhere to go: it stays
+                x[name].view(len(u), -1)[:, i] = torch.where(stuck, stands, drawn)
         return x
 
-    def _drawn(
-        self, problem: Problem, x: State, place: int, allowed: Tensor, u: Tensor, beta: float
-    ) -> Tensor:
-        """One site of every particle drawn anew: (B, k) allowed, (B,) uniform. -> (B,) places"""
+    def _changes(self, problem: Problem, x: State, place: int, allowed: Tensor) -> Tensor:
+        """What each value of a site changes of the energy; infinite where evidence or a rule shuts
+        it out. (B, k) allowed -> (B, k)"""
         site = np.array([place])
         energy = energy_changes(problem, site, x)[:, 0]
-        allowed = allowed[:, : energy.shape[1]].to(energy.device)
-        violation = violation_changes(problem, site, x)[:, 0]
-        energy = energy.masked_fill(~allowed | ~(violation <= LEVEL), torch.inf)
-        # what stands has infinite energy: it goes to any value that has not
-        log = torch.where(energy == -torch.inf, torch.inf, -beta * energy)
-        way = log - log.max(1, keepdim=True).values
-        heap = way.nan_to_num(0.0).exp().cumsum(1)
-        drawn = torch.searchsorted(heap, u[:, None].to(heap) * heap[:, -1:])[:, 0]
-        stuck = (energy == torch.inf).all(1)  # nowhere to go: it stays
-        stands = places_at(problem, site, x)[:, 0]
-        return torch.where(stuck, stands, drawn.clamp(max=heap.shape[1] - 1))
+        closed = ~allowed[:, : energy.shape[1]].to(energy.device)
+        if any(summand.required for summand in problem.summands):
+            closed = closed | ~(violation_changes(problem, site, x)[:, 0] <= LEVEL)
+        return energy.masked_fill(closed, torch.inf)
+
+
+def _drawn(change: Tensor, u: Tensor, beta: float) -> Tensor:
+    """The places that uniform numbers tell: (B, k) changes, (B,) -> (B,)
+
+    Where what stands has infinite energy, any value that has not is as good as another.
+    """
+    log = torch.where(change == -torch.inf, torch.inf, -beta * change)
+    way = log - log.max(1, keepdim=True).values
+    heap = way.nan_to_num(0.0).exp().cumsum(1)
+    drawn = torch.searchsorted(heap, u[:, None].to(heap) * heap[:, -1:])[:, 0]
+    return drawn.clamp(max=heap.shape[1] - 1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.energy.changes import settled
+from engine.energy.changes import Together, evaluated_changes, settled
 from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
@@ -275,7 +275,7 @@ class Table(OverSites):
     def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
         """Of each scope that a site stands in, what each value costs there instead."""
         if not self.combinations.whole:
-            return super().changes(sites, *decided)
+            return evaluated_changes(self, Together.apart(sites), decided)
         x, numbers = self.layout.decided(decided), self.layout.numbers(sites)
         size, stands = self.layout.values_of(numbers), x[:, numbers]
         most = int(size.max()) if len(size) else 0

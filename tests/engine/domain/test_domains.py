@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.domain import Finite, Real, Variable, flatten, nest
+from engine.domain import Finite, Real, Variable, finite, flatten, nest
 from engine.errors import BadQuery
 from engine.problem import Problem
 from engine.random import Stream
@@ -41,6 +41,50 @@ def real_domains(draw):
 @given(domain=finite_domains() | real_domains(), seed=st.integers(0, 2**20))
 def test_domains_keep_their_contract(domain, seed):
     check_domain(domain, samples=6, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "count, dtype",
+    [(1, torch.uint8), (256, torch.uint8), (257, torch.int16), (32767, torch.int16),
+     (32768, torch.int32)],
+)  # fmt: skip
+def test_decided_states_are_the_smallest_integers_that_hold_their_places(count, dtype):
+    domain = Finite(tuple(range(count)), (2,))
+    for x in (
+        domain.sample(3, Stream(0, torch.tensor([0]))),
+        domain.decide(domain.hot(torch.full((1, 2), count - 1))),
+        domain.encode([0, count - 1]),
+    ):
+        assert x.dtype == dtype
+    assert domain.decode(domain.encode([0, count - 1])[None]) == [[0, count - 1]]
+    assert domain.hot(domain.encode([0, count - 1])).argmax(-1).tolist() == [0, count - 1]
+
+
+@FEW
+@given(domain=finite_domains(), seed=seeds, piece=st.sampled_from([1, 9, 1 << 18]))
+def test_a_site_is_drawn_by_one_word(domain, seed, piece):
+    """The value of rank (word * options) >> 32 among those allowed, whatever the pieces."""
+    rng = Stream(seed, torch.arange(domain.rows))
+    words = rng.bits(5, domain.sites)
+    allowed = domain.allowed.repeat_interleave(5, 0).reshape(len(words), domain.sites, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finite, "PIECE", piece)
+        drawn = domain.sample(5, rng).reshape(len(words), domain.sites)
+    for b, site in np.ndindex(*words.shape):
+        left = allowed[b, site].nonzero()[:, 0].tolist()
+        assert int(drawn[b, site]) == left[(int(words[b, site]) * len(left)) >> 32]
+
+
+def test_draws_are_even_among_the_allowed_values():
+    domain = Finite(tuple(range(6)), (3,)).join([Finite(tuple(range(6)), (3,))])
+    allowed = domain.allowed.clone()
+    allowed[1, :, ::2] = False
+    x = Finite(domain.values, (3,), allowed).sample(20_000, Stream(1, torch.tensor([4, 5])))
+    for row, some in enumerate((range(6), (1, 3, 5))):
+        counts = torch.bincount(x[20_000 * row :][:20_000].flatten().long(), minlength=6)
+        expected = 60_000 / len(some)
+        assert set(counts.nonzero()[:, 0].tolist()) == set(some)
+        assert sum((float(counts[v]) - expected) ** 2 / expected for v in some) < 25
 
 
 @FEW

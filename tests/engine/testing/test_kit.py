@@ -112,6 +112,21 @@ class Skewed(Well):
         return 2 * z
 
 
+class Dear(Costs):
+    """Plants: places cost more than one-hot states."""
+
+    def cost(self, *tensors):
+        return super().cost(*tensors) + 0.01
+
+
+class Stale(Costs):
+    """Plants: changes of the first state for all."""
+
+    def changes(self, sites, *decided):
+        change = super().changes(sites, *decided)
+        return change[:1].expand(change.shape)
+
+
 class Chances(Costs):
     """Its sites know nothing of each other: p = softmax(-cost) over what a site may be."""
 
@@ -156,6 +171,8 @@ PLANTED = [
     (Writing(X), "changes its input"),
     (Detached(X), "gradient"),
     (Squared(X), "affine"),
+    (Dear(X), "cost of places"),
+    (Stale(X, Y), "changes says"),
     (High(X), "floor"),
     (Lenient(X), "holds is True"),
     (Silent(X), "explain"),
