@@ -42,6 +42,8 @@ from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_cla
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
 WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
 LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
+DEEP = 16  # visits of a row, after which it is no longer searched under budgets
+DOUBLED = 8  # budgets of the learning search: 1, 3, 7, 15, ... steps
 TIES = 64  # solutions that are told apart by their exact costs, where units are rounded
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
@@ -316,9 +318,16 @@ class _Visit:
         self.scale = self.plan.factors.scale
         self.others = s.others[r]
         paid = int(s.base[r]) + _paid(s, r) if s.price.shape[1] else 0
-        self.learners = tuple(one.copy() for one in s.learners[r]) or (self._fresh(paid),)
-        self.constant = self.learners[0].constant
-        self.paid = self.learners[0].upper + self.constant  # of the best solution, in units
+        self.learners = tuple(one.copy() for one in s.learners[r])
+        first = self.learners[0] if self.learners else self._fresh(paid)
+        if not self.learners:
+            above = int(s.base[r]) + int(s.above[r]) if s.price.shape[1] else -learning.NEVER
+            self.learners = (self._deepened(first, above - first.constant),)
+        elif first.beyond is not None and int(s.visits[r]) >= DEEP:
+            self.learners = (self._fresh(paid),)
+        self.constant = first.constant
+        upper = first.upper if first.beyond is None else first.beyond
+        self.paid = upper + self.constant  # of the best solution, in units
 
     def _fresh(self, paid: int) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what the other search
@@ -333,6 +342,19 @@ class _Visit:
         if self._resolves:
             paid = self.scale.from_on(self.problem.exactly(self.places, self.row))
         return learner._replace(upper=_capped(paid - learner.constant))
+
+    def _deepened(self, learner: Learner, above: int) -> Learner:
+        """A fresh search, under the next budget where something costs: for what exceeds the least
+        cost of each choice by little. Nothing costs less than `above`, in units of the formula."""
+        status, _ = learning.search(learner.state, (), 0)
+        if not len(learner.formula.cost) or self.plan.rest is not None or status != learning.LIMIT:
+            return learner
+        least, step = learning.lower_bound(learner.state), _step(learner.formula)
+        for k in range(1, DOUBLED + 1):
+            upper = least + step * (2**k - 1)
+            if above < upper < learner.upper:
+                return learner._replace(upper=upper, beyond=learner.upper)
+        return learner
 
     def run(self, threads: int) -> None:
         """One step; at most so many of its subtrees at once."""
@@ -355,7 +377,14 @@ class _Visit:
                     elif self._solution(found, self.learners[k]):
                         return
             if learning.REFUTED in statuses:
+                before, limit = self.learners[0], max(limits)
                 self.learners = drop_refuted(self.learners, statuses)
+                if not self.learners and before.beyond is not None:
+                    below = self.scale.below(before.upper + self.constant)
+                    self.bound = max(self.bound, min(below, self.energy))
+                    self.learners = (self._deepened(self._fresh(self.paid), before.upper),)
+                    limits = [limit - before.conflicts()]
+                    continue
                 if not self.learners:
                     self._leaves(leaves)
                     self._exhausted()
@@ -364,6 +393,8 @@ class _Visit:
         self._leaves(leaves)
         if self.plan.soft:  # what is learned holds for everything better than the best
             least = max(x.constant + learning.lower_bound(x.state) for x in self.learners)
+            if self.learners[0].beyond is not None:
+                least = min(least, self.constant + self.learners[0].upper)
             below = self.scale.below(least) + self.plan.rest_floor
             self.bound = max(self.bound, min(below, self.energy, self.doubt))
 
@@ -418,7 +449,10 @@ class _Visit:
         """Solutions must cost less from now on, in units."""
         cost = _capped(cost)
         self.paid = cost + self.constant
-        self.learners = tuple(one._replace(upper=cost) for one in self.learners)
+        if self.learners[0].beyond is not None and cost > self.learners[0].upper:
+            self.learners = (self._fresh(self.paid),)
+        else:
+            self.learners = tuple(one._replace(upper=cost, beyond=None) for one in self.learners)
 
     def _leaves(self, leaves: list[np.ndarray]) -> None:
         """Evaluate what is not explicit at the solutions found, all in one call.
@@ -478,6 +512,13 @@ class _Visit:
     def _shut_out(self, places: np.ndarray) -> None:
         clause = self._block(places)
         self.learners = tuple(one.without(clause) for one in self.learners)
+
+
+def _step(formula: learning.Formula) -> int:
+    """The unit of the budgets of a search: of its own costs, above the cheapest of each choice."""
+    least = np.minimum.reduceat(formula.cost, formula.cost_ptr[:-1])
+    above = formula.cost - np.repeat(least, np.diff(formula.cost_ptr))
+    return int(budget_step(above[None])[0])
 
 
 def _capped(cost: int) -> int:

@@ -31,6 +31,9 @@ class Learner(NamedTuple):
     constant: int  # explicit cost that the formula does not count
     small: Simplified | None  # where the formula is a smaller one
     assumed: tuple[int, ...] = ()  # literals
+    beyond: int | None = (
+        None  # where `upper` is a budget: what the next solution must beat in truth
+    )
 
     def model(self) -> np.ndarray:
         """The last model found, over all variables."""
