@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
 from engine.factors import Different, ints
+from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
@@ -33,6 +34,7 @@ class Cost(Term):
 def main() -> None:
     """Toy problems of rules, of costs and of both, to the minimizers that have kernels."""
     began = time.perf_counter()
+    fused.load()
     x = Variable("x", Finite((0, 1), (2,)))
     rules, costs = required(Alike(x)), 1.0 * Alike(x) + 1.0 * Cost(x)
     for energy in (rules, costs, rules + costs):

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.kernels import philox as fused
+from engine.kernels.fused import worth
+from engine.kernels.philox import fill
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
 MASK = 0xFFFFFFFF
+SETUP = 1_000  # what a draw by torch costs, in inner steps of `worth`
 
 
 def _mulhilo(a: int, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,11 +95,11 @@ class Stream:
         """Random 32-bit words, of sites from `first` on, a multiple of 4. -> (R * particles, sites)
         int64; batch b belongs to row b // P."""
         blocks = (sites + 3) // 4
-        if self.keys.device.type == "cpu":
+        if self.keys.device.type == "cpu" and worth(len(self.keys) * particles * blocks + SETUP):
             words = np.empty((len(self.keys) * particles, 4 * blocks), dtype=np.int64)
             keys = self.words.numpy().astype(np.uint64)
             steps = self.steps.numpy().astype(np.uint64)
-            fused.fill(words, keys, particles, steps, self.lane, first // 4)
+            fill(words, keys, particles, steps, self.lane, first // 4)
             return torch.from_numpy(words)[:, :sites]
         return self.plain_bits(particles, blocks, first // 4)[:, :sites]
 

@@ -26,9 +26,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from engine.kernels.prefetch import prefetch
+from engine.kernels.fused import fused, prefetch
 
 LIMIT = 0  # the conflict budget is spent; search again to go on
 SATISFIED = 1  # `model(state)` satisfies everything and costs less than `upper`
@@ -139,7 +138,7 @@ AHEAD = 3  # clauses asked for before their turn
 SHARED_WORDS = 1 << 15
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _push(watch, watch_at, ints, literal, entry):
     """Append to the list visited when `literal` becomes true. -> False where storage is full"""
     start, size, capacity = watch_at[literal, 0], watch_at[literal, 1], watch_at[literal, 2]
@@ -159,7 +158,7 @@ def _push(watch, watch_at, ints, literal, entry):
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@fused(inline="always")
 def _assign(value, level, place, reason, trail, n, literal, lev, why):
     value[literal] = 1
     value[literal ^ 1] = -1
@@ -170,7 +169,7 @@ def _assign(value, level, place, reason, trail, n, literal, lev, why):
     trail[n] = literal
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _propagate(st):
     """To the fixpoint. -> a conflict's reason, NONE, or -2 where watch storage is full
 
@@ -291,7 +290,7 @@ def _propagate(st):
     return conflict
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _count(st):
     """One round of the sums and the cost bound, until a literal is implied. -> reason or NONE"""
     value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
@@ -362,7 +361,7 @@ def _count(st):
     return conflict
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _save(st, g, at):
     """Remember a cost group's span and the bound, so that backtracking restores both exactly."""
     k = st.ints[UNDO]
@@ -374,7 +373,7 @@ def _save(st, g, at):
     st.ints[UNDO] = k + 1
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _temporary(st, end):
     """Close the clause written behind the arena's end. -> its reason"""
     ref = st.ints[ARENA]
@@ -383,7 +382,7 @@ def _temporary(st, end):
     return ref * 4
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _explain_sum(st, s, implied, before):
     """Why sum s fails, or why literal `implied` must be false: enough true literals of it placed
     `before`. Written as a clause of false literals behind the arena's end. -> its reason"""
@@ -406,7 +405,7 @@ def _explain_sum(st, s, implied, before):
     return _temporary(st, end)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _all_false(st, g):
     """The clause of cost group g. -> its reason"""
     end = st.ints[ARENA] + HEADER
@@ -416,7 +415,7 @@ def _all_false(st, g):
     return _temporary(st, end)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _explain_cost(st, group, cost, before):
     """Why the bound fails, or why a literal of `group` with `cost` must be false: the false
     literals, placed `before`, that are cheaper than each other group's cheapest open one. What the
@@ -447,7 +446,7 @@ def _explain_cost(st, group, cost, before):
     return _temporary(st, end)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _counted_antecedent(st, v):
     """Why a sum or the cost bound gave variable v its value, as a clause. -> its reference"""
     why = st.reason[v]
@@ -461,7 +460,7 @@ def _counted_antecedent(st, v):
     return _explain_cost(st, what, st.cost[k], st.place[v]) >> 2
 
 
-@njit(cache=True, nogil=True, inline="always")
+@fused(inline="always")
 def _single(arena, ref, literal):
     """Write the reason `literal` behind the arena's end `ref`, as a clause. -> its reference"""
     arena[ref] = 1
@@ -470,7 +469,7 @@ def _single(arena, ref, literal):
     return ref
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _up(heap, heap_at, activity, k):
     v = heap[k]
     a = activity[v]
@@ -486,7 +485,7 @@ def _up(heap, heap_at, activity, k):
     heap_at[v] = k
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _pop(heap, heap_at, activity, ints):
     top = np.int64(heap[0])
     heap_at[top] = -1
@@ -511,7 +510,7 @@ def _pop(heap, heap_at, activity, ints):
     return top
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _backtrack(st, to):
     """Undo every level above `to`."""
     value, trail, ints, heap_at = st.value, st.trail, st.ints, st.heap_at
@@ -543,7 +542,7 @@ def _backtrack(st, to):
     ints[LEVEL] = to
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _distinct(level, stamp, ints, literals, low, high):
     """Number of decision levels above the root in a row of literals."""
     ints[STAMP] += 1
@@ -557,7 +556,7 @@ def _distinct(level, stamp, ints, literals, low, high):
     return count
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _bump(st, count):
     """Raise the activity of the first `count` marked variables."""
     activity, heap, heap_at, floats, clear = (
@@ -574,7 +573,7 @@ def _bump(st, count):
             _up(heap, heap_at, activity, heap_at[v])
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _analyze(st, ref):
     """Learn the first unique implication point's clause into scratch[0]. -> level to go back to
 
@@ -637,7 +636,7 @@ def _analyze(st, ref):
     return back
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _minimize(st, n, marked):
     """Leave out the learned literals that the others imply. -> how many stay, new count of marked
 
@@ -686,7 +685,7 @@ def _minimize(st, n, marked):
     return size, marked
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _analyze_core(st, literal):
     """The assumptions that make the assumption `literal` false, and itself, into core."""
     mark, arena = st.mark, st.arena
@@ -719,7 +718,7 @@ def _analyze_core(st, literal):
     st.ints[CORE] = n
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _record(st, row, low, size, sign):
     """Append a clause to the proof log, if there is one."""
     if st.ints[LOGGING]:
@@ -730,7 +729,7 @@ def _record(st, row, low, size, sign):
         st.ints[LOG] = k + 1 + size
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _share(st, size, levels):
     """Keep the learned clause for others, while there is room."""
     ints = st.ints
@@ -743,7 +742,7 @@ def _share(st, size, levels):
         ints[SHARED] = k + 2 + size
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _attach(st, size, levels):
     """Store scratch[0, :size] as a clause and watch its first two literals. -> its reference"""
     arena, ints, learned = st.arena, st.ints, st.scratch[0]
@@ -762,7 +761,7 @@ def _attach(st, size, levels):
     return ref
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _room(st):
     """Whether one more conflict surely fits."""
     ints, v = st.ints, len(st.level)
@@ -773,7 +772,7 @@ def _room(st):
     return not ints[LOGGING] or len(st.log) - ints[LOG] >= v + 8
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _insert(st, ptr, lit, levels, row):
     """Add rows of `lit` from `row` on as clauses, at the root; `levels` as in the arena.
     -> first row that has no room"""
@@ -810,7 +809,7 @@ def _insert(st, ptr, lit, levels, row):
     return row
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _reduce(st):
     """At the root: forget satisfied clauses, false literals and the least useful learned clauses,
     close the gaps, and watch anew."""
@@ -923,14 +922,14 @@ def _reduce(st):
         st.reason[st.trail[k] >> 1] = NONE
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _draw(ints):
     """Next number of the state's own sequence, 31 bits (a linear congruence, Knuth's MMIX)."""
     ints[RANDOM] = ints[RANDOM] * 6364136223846793005 + 1442695040888963407
     return (ints[RANDOM] >> 33) & 0x7FFFFFFF
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _rephase(st):
     """Start the saved phases afresh: best, flipped, best, random, ..."""
     ints, phase = st.ints, st.phase
@@ -951,7 +950,7 @@ def _rephase(st):
     ints[BEST] = 0
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _aim(st, until):
     """Keep the phases of the largest assignment without a conflict (trail[:until])."""
     ints, phase = st.ints, st.phase
@@ -963,7 +962,7 @@ def _aim(st, until):
                 phase[kind, p >> 1] = 1 - (p & 1)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _decide(st):
     """The most active open variable in its phase. -> a literal, or -1 where none is open"""
     value, ints, phase = st.value, st.ints, st.phase
@@ -977,7 +976,7 @@ def _decide(st):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _restart(st, floor):
     """Go back, but keep the levels that would be decided again anyway; assumptions are kept."""
     ints, activity, value = st.ints, st.activity, st.value
@@ -1000,7 +999,7 @@ def _restart(st, floor):
         ints[RESTART_AT] = ints[CONFLICTS] + 2
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _run(st, assumptions, conflicts, must_beat):
     """Search from the state's current level. -> status, or FULL"""
     ints, floats = st.ints, st.floats
@@ -1105,7 +1104,7 @@ def _run(st, assumptions, conflicts, must_beat):
     return REFUTED
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _search(st, assumptions, conflicts, must_beat):
     """`_run`, then back to the root unless storage must grow first. -> status"""
     status = _run(st, assumptions, conflicts, must_beat)

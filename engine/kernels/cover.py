@@ -33,13 +33,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import ArrayLike
+
+from engine.kernels.fused import fused, trailing_zeros, worth
 
 LIMIT = 0  # the node limit ended the row: nothing is proved beyond the solutions found
 EXHAUSTED = 1  # the whole space was searched
 ENOUGH = 2  # `wanted` solutions were found; there may be more
+
+FEW = 64  # nodes of a row that are searched without numba, where it is not loaded
 
 ONE = 1 << 40  # one candidate in a unit's integer
 SUM = ONE - 1  # the bits that hold the sum of its open candidates
@@ -201,12 +203,17 @@ def search(
     status, found = np.zeros(rows, np.int8), np.zeros(rows, np.int32)
     spent, solutions = np.zeros(rows, np.int64), np.full((rows, wanted, n), -1, np.int32)
 
-    def part(low: int, high: int) -> None:
-        _search(*structure[:-1], allowed, alike, nodes, wanted, low, high,
-                status, found, solutions, spent,
-                None, None, None, None, None, None, None, None)  # fmt: skip
+    def part(low: int, high: int, loop=_search, nodes=nodes) -> None:
+        loop(*structure[:-1], allowed, alike, nodes, wanted, low, high,
+             status, found, solutions, spent,
+             None, None, None, None, None, None, None, None)  # fmt: skip
 
-    _in_parts(part, rows, threads)
+    few, decided = min(nodes, FEW), False
+    if not worth(rows * (few + 1) * (len(structure.full) + len(structure.in_unit))):
+        part(0, rows, _search.plain, few)
+        decided = few == nodes or not (status == LIMIT).any()
+    if not decided:
+        _in_parts(part, rows, threads)
     hidden = (alike >= 0).any(1)  # rows in which labels were taken as one
     return Found(status, found, (status == EXHAUSTED) & (~hidden | (found == 0)), solutions, spent)
 
@@ -369,7 +376,7 @@ def _alike(structure: Cover, allowed: np.ndarray) -> np.ndarray:
     return alike
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@fused(error_model="numpy")
 def _budget(step, proved):
     """The first budget beyond what is proved; FAR after the last."""
     for k in range(1, BUDGETS + 1):
@@ -378,7 +385,7 @@ def _budget(step, proved):
     return FAR
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@fused(error_model="numpy")
 def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
             move_ptr, move_block, block_ptr, reach_word, reach_mask, label,
             allowed, alike, nodes, wanted, begin, end,
@@ -497,7 +504,7 @@ def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
                         top += 1
                         while gone:
                             lost = np.int64(w) << 6
-                            lost += trailing_zeros(gone)  # type: ignore[call-arg]
+                            lost += trailing_zeros(gone)
                             gone &= gone - 1
                             if price is not None:
                                 site = site_of[lost]
@@ -625,7 +632,7 @@ def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
                 back = trail[top, 1]
                 alive[w] |= back
                 while back:
-                    c = (w << 6) + trailing_zeros(back)  # type: ignore[call-arg]
+                    c = (w << 6) + trailing_zeros(back)
                     back &= back - 1
                     for j in range(in_ptr[c], in_ptr[c + 1]):
                         state[in_unit[j]] += ONE + c

@@ -4,7 +4,8 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 """
 
 import numpy as np
-from numba import njit
+
+from engine.kernels.fused import fused
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -12,7 +13,7 @@ MASK = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@fused(inline="always")
 def philox(c0, c1, c2, c3, k0, k1):
     """Ten rounds; counter and key as 32-bit words kept in uint64. -> four words"""
     for _ in range(10):
@@ -24,7 +25,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def fill(words, keys, particles, steps, lane, first):
     """The words that `Stream.bits` draws: words (R * particles, a multiple of 4) int64, keys (R, 2)
     uint64, steps (R,) uint64, first the block of four that they begin with."""

@@ -14,8 +14,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from engine.kernels.fused import fused
 from engine.kernels.philox import philox
 
 STIR = 15 / 16  # share of moves that are looked at
@@ -67,7 +67,7 @@ class Pairs(NamedTuple):
     coupling: np.ndarray  # (A,) float64
 
 
-@njit(cache=True, nogil=True, inline="always")
+@fused(inline="always")
 def _miss(low, high, total):
     """The amount by which a sum lies outside its bounds."""
     if total < low:
@@ -77,7 +77,7 @@ def _miss(low, high, total):
     return 0.0
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def _search(key, first, count, place):
     """Where the cost of a combination stands in a sparse table; `count`: not listed."""
     low, high = first, first + count
@@ -92,7 +92,7 @@ def _search(key, first, count, place):
     return count
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def measure(s, row, field, x, place, total, blame):
     """Energy and violation of one state; fills the place of each scope's combination and the
     total of each sum, and adds the violation of every rule to `blame`. -> (cost, violation)"""
@@ -125,7 +125,7 @@ def measure(s, row, field, x, place, total, blame):
     return cost, broken
 
 
-@njit(cache=True, nogil=True, inline="always")
+@fused(inline="always")
 def _taken(change, beta, fraction):
     """The Metropolis test with the low half of a product of draws, in [0, 2**32).
 
@@ -138,7 +138,7 @@ def _taken(change, beta, fraction):
     return y <= -math.log((fraction + 0.5) / CUT)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def sweep(
     s, row, choices, options, field, weight, betas, key, lane, first, x, best, score, blame, probe
 ):
@@ -297,7 +297,7 @@ def sweep(
         score[p, 0], score[p, 1] = measure(s, row, field, x[p], place, total, blame)
 
 
-@njit(cache=True, nogil=True)
+@fused()
 def sweep_pairs(s, options, field, constant, betas, key, lane, first, x, best, score):
     """`sweep` for `Pairs`: local fields, so that a move that is not taken costs one comparison."""
     start, near, coupling = s.start, s.near, s.coupling

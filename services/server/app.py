@@ -7,6 +7,7 @@ import grpc
 import torch
 
 from engine.errors import BadQuery, Mistake, known
+from engine.kernels import fused
 from modules.catalogue import Catalogue, Kinds
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
@@ -55,6 +56,7 @@ async def create_server(
 def run(settings: ServerSettings) -> int:
     """Serve until SIGTERM, and return the exit code. Says `listening on HOST:PORT` on stdout."""
     torch.set_num_threads(1)  # solves run beside one another
+    fused.load()
     offered = None if settings.modules is None else tuple(settings.modules)
     catalogue = Catalogue(groups=offered, weights=Path(settings.weights).resolve())
     groups = {name.split(".")[0] for name in Catalogue().names()}

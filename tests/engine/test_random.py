@@ -48,6 +48,9 @@ def test_numba_draws_the_same_bits(seed: int, key: int, step: int, lane: int) ->
     assert (out[:, :10] == rng.bits(3, 10).numpy()).all()
     assert (out[:, 4:11] == rng.bits(3, 7, 4).numpy()).all()
     assert (out[:, 8:] == rng.plain_bits(3, 1, 2).numpy()).all()
+    with pytest.MonkeyPatch.context() as patch:  # as before numba is loaded
+        patch.setattr("engine.random.worth", lambda steps: False)
+        assert (out[:, :10] == rng.bits(3, 10).numpy()).all()
 
 
 @pytest.mark.parametrize("draw", ["uniform", "normal"])

@@ -211,6 +211,38 @@ def test_symmetry_never_changes_whether_there_is_a_solution(drawn):
             assert result.found[row] > 0
 
 
+def same_without_numba(structure, *question, few=3):
+    """Whatever ran, also where it had to begin anew because of too many nodes."""
+    compiled = search(structure, *question)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.kernels.cover.worth", lambda steps: False)
+        patch.setattr("engine.kernels.cover.FEW", few)
+        plain = search(structure, *question)
+    return all(
+        one.dtype == other.dtype and np.array_equal(one, other)
+        for one, other in zip(compiled, plain, strict=True)
+    )
+
+
+@settings(max_examples=150)
+@given(cases(), st.integers(0, 200), st.integers(1, 40))
+def test_plain_python_finds_the_very_same(case, nodes, wanted):
+    assert same_without_numba(prepared(case), case.allowed, nodes, wanted)
+
+
+@settings(max_examples=100)
+@given(colourings(), st.integers(0, 50))
+def test_plain_python_finds_the_very_same_with_symmetry(drawn, nodes):
+    case, k = drawn
+    labels = {"label": np.tile(np.arange(k), len(case.sizes)), "label_class": np.zeros(k, int)}
+    assert same_without_numba(prepared(case, **labels), case.allowed, nodes, 20, True)
+
+
+def test_plain_python_takes_whole_words_of_candidates():
+    """A 4x4 Sudoku has exactly 64; its 288 grids."""
+    assert same_without_numba(prepared(board(2)), np.ones((1, 64)), 10**4, 300, few=10**4)
+
+
 def board(box):
     """Sudoku of box * box symbols: rows, columns and boxes hold each symbol exactly once."""
     n = box * box

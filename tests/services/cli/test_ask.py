@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.support.command import (
     term,
     write,
 )
+from tests.support.paths import ROOT
 from tests.support.puzzles import puzzle
 
 # --- answers --------------------------------------------------------------------------------------
@@ -38,6 +41,23 @@ def test_sudokus_are_answered_in_input_order(basin):
         assert answer["solution"] == solved and answer["unique"] is True
         assert answer["status"] == "OPTIMAL" and answer["energy"] == answer["bound"] == 0
         assert answer["findings"][0]["holds"] is True
+
+
+@pytest.mark.parametrize("before", ["", "import numba; "])
+def test_a_small_file_needs_no_numba_and_is_answered_the_same(before, basin):
+    """By another path to the same bits: what ran is not seen in the answer."""
+    lines = {"lines": [[0, 1, 2]]}
+    write("a.json", changed(terms=[{**QUERY["terms"][0], "params": lines}]))
+    code = (
+        f"import sys; sys.argv = ['basin', 'ask', 'a.json', '--json']; {before}"
+        "from services.cli import app; app(standalone_mode=False); print('numba' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    answer, loaded = done.stdout.decode().splitlines()
+    assert loaded == str(bool(before)), done.stderr
+    (here,) = basin("ask", "a.json", "--json").answers
+    assert {**json.loads(answer), "seconds": 0} == {**here, "seconds": 0}
 
 
 def test_several_files_and_formats_in_one_call(basin):

@@ -1,15 +1,26 @@
-"""Ask for memory before it is needed: a list visited in order names what will be read next."""
+"""What compiled loops make of `trailing_zeros` and `prefetch`: one machine instruction each."""
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.cpython.unsafe import numbers
+from numba.extending import intrinsic, overload
+
+from engine.kernels import fused
+
+
+@overload(fused.trailing_zeros)
+def _trailing_zeros(bits):  # noqa: ARG001
+    return lambda bits: numbers.trailing_zeros(bits)
+
+
+@overload(fused.prefetch)
+def _prefetch(array, index):  # noqa: ARG001
+    return lambda array, index: _load(array, index)
 
 
 @intrinsic
-def prefetch(context, array, index):  # noqa: ARG001
-    """Start to load the cache line of `array[index]`, contiguous, in range; computes nothing."""
-
+def _load(context, array, index):  # noqa: ARG001
     def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
