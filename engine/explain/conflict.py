@@ -8,6 +8,7 @@ conflict found so far, until dropping it makes the rest feasible.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from engine.answer import Conflict, Part, Place
 from engine.domain import Finite
@@ -20,39 +21,59 @@ from engine.solve import Budget, budget_of
 
 
 def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Conflict | None:
-    """Why one row is infeasible. None when its explicit structure is feasible, or time ran out.
+    """Why one row is infeasible. None when its explicit structure is feasible.
 
     The evidence is minimal with all rules kept; the parts of rules are minimal with that evidence.
+    Of these and the repair, what was not found in time is left out; `text` says so.
     """
-    one = problem.select([row])
-    try:
-        return _conflict(one, evidence_entries(one), budget_of(budget).clock())
-    except (Undecided, NotEncodable):
-        return None
+    return conflict_or_late(problem.select([row]), budget_of(budget).clock())[0]
 
 
-def _conflict(
-    problem: Problem, entries: list[tuple[Place, int]], over: Callable[[], bool]
-) -> Conflict | None:
+def conflict_or_late(problem: Problem, over: Callable[[], bool]) -> tuple[Conflict | None, bool]:
+    """Why a one-row problem is infeasible, and whether something of that was not found."""
     opened = _without_evidence(problem)
     factors, rest = opened.concrete(), opened.form.rest
-    whole = encode(factors)
-    literals = {int(whole.literal[c]): place for place, c in entries}
-    tester = Tester(whole, over)
-    if tester.core(list(literals)) is None:
-        return None
-    clash = tester.minimal(list(literals), [])
+    entries = evidence_entries(problem)
+    try:
+        whole = encode(factors)
+        literals = {int(whole.literal[c]): place for place, c in entries}
+        tester = Tester(whole, over)
+        if tester.core(list(literals)) is None:
+            return None, False
+        clash = tester.minimal(list(literals), [])
+    except (Undecided, NotEncodable) as why:
+        return Conflict(text=f"what clashes was not found: {_said(why)}"), True
+    pinned = [c for place, c in entries if int(whole.literal[c]) in clash]
     blind = rest is not None and any(part.required for part in rest.summands())
-    repair = _repair(tester, list(literals), clash) if clash and not blind else []
-    places = tuple(literals[x] for x in clash)
-    parts = conflicting_rules(factors, [c for place, c in entries if place in places], over)
-    names = term_names(problem)
-    named = tuple(Part(names[term], part) for term, part in parts)
-    mended = tuple(literals[x] for x in repair)
-    text = said_of(problem, places, parts, mended)
+    mends = clash and not blind
+    repair, no_repair = _found(lambda: _repair(tester, list(literals), clash) if mends else [])
+    parts, no_parts = _found(lambda: conflicting_rules(factors, pinned, over))
+    places, mended = (tuple(literals[x] for x in found or ()) for found in (clash, repair))
+    text = said_of(problem, places, parts or (), mended)
+    if no_parts:
+        text += f"; which rules clash was not found: {no_parts}"
+    if no_repair:
+        text += f"; the smallest repair was not found: {no_repair}"
     if blind and clash:
         text += "; no repair is told, as some rules can only be asked about complete values"
-    return Conflict(places, named, mended, text)
+    names = term_names(problem)
+    named = tuple(Part(names[term], part) for term, part in parts or ())
+    return Conflict(places, named, mended, text), bool(no_parts or no_repair)
+
+
+F = TypeVar("F")
+
+
+def _found(find: Callable[[], F]) -> tuple[F | None, str]:
+    """What was looked for; or None, and why it was not found."""
+    try:
+        return find(), ""
+    except (Undecided, NotEncodable) as why:
+        return None, _said(why)
+
+
+def _said(why: Undecided | NotEncodable) -> str:
+    return f"there is no form for {why}" if isinstance(why, NotEncodable) else str(why)
 
 
 def _without_evidence(problem: Problem) -> Problem:

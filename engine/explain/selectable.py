@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from engine.explain.tester import Tester
 from engine.factors import Clauses, Counted, Factors, Table, ints
 from engine.factors.conditions import put_under_condition
 from engine.factors.families import concatenated
+from engine.factors.tightened import overfull
 from engine.judgement import term_names
 from engine.problem import Problem
 from engine.search.boolean import Boolean, encode
@@ -61,6 +63,8 @@ def selectable(factors: Factors) -> Selectable:
         conditions(rigid.clauses),
         conditions(rigid.sums),
     )
+    counting = _counted(factors, switch)
+    bound = replace(bound, clauses=concatenated(Clauses, [bound.clauses, counting]))
     tables = tuple(one for table in rigid.tables for one in _switched(table, switch, rigid.sizes))
     sizes = np.concatenate([rigid.sizes, np.full(len(keys), 2)]).astype(np.int64)
     boolean = encode(replace(bound, sizes=sizes, tables=tables), merge=False)
@@ -96,6 +100,26 @@ def _pairwise(factors: Factors) -> tuple[Clauses, Counted]:
     return pairs, replace(c, high=np.where(small, lengths, c.high))
 
 
+def _counted(factors: Factors, switch: dict[tuple[int, int], int]) -> Clauses:
+    """What counting says and clause learning hardly finds: where more sites than values all differ,
+    one of the parts that say so does not bind. One such place is enough."""
+    d = factors.different
+    for sites in overfull(factors)[:1]:
+        owner = np.repeat(np.arange(d.count), np.diff(d.start))
+        inside = np.bincount(owner, np.isin(d.site, sites), d.count)
+        open_, keys = set(combinations(sorted(sites.tolist()), 2)), []
+        for k in np.argsort(-inside, kind="stable").tolist():
+            line = sorted(set(d.site[d.start[k] : d.start[k + 1]].tolist()).intersection(sites))
+            if not open_.isdisjoint(pairs := set(combinations(line, 2))):
+                open_ -= pairs
+                keys.append(switch[int(d.term[k]), int(d.part[k])])
+            if not open_:
+                break
+        zero, n = ints([0]), len(keys)
+        return Clauses(ints([0, n]), ints(keys), np.zeros(n, int), zero, zero, np.ones(n, bool))
+    return Clauses()
+
+
 def _switched(table: Table, switch: dict[tuple[int, int], int], sizes) -> list[Table]:
     """One table a scope, with the switch as last site; only what is forbidden matters."""
     out = []
@@ -125,6 +149,7 @@ def said_of(
     parts: tuple[tuple[int, int], ...],
     repair: tuple[Place, ...],
 ) -> str:
+    """What clashes, in words; no parts: it was not found which."""
     names = term_names(problem)
     rules = [f"{names[t]}: {problem.summands[t].term.says(p)}" for t, p in parts[:SPELLED]]
     said = []
@@ -132,7 +157,11 @@ def said_of(
         said.append(f"given {_listed([p.text for p in places[:SPELLED]], len(places))}")
     if parts:
         said.append(f"the rules {_listed(rules, len(parts))}")
-    text = " and ".join(said) + " cannot hold together; without any one of them the others can"
+    else:
+        said.append("the rules")
+    text = f"{' and '.join(said)} cannot hold together"
+    if parts:
+        text += "; without any one of them the others can"
     if repair:
         give_up = _listed([p.text for p in repair[:SPELLED]], len(repair))
         text += f"; the smallest repair gives up {give_up}"

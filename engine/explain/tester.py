@@ -13,7 +13,7 @@ SLICE = 500  # conflicts between two looks at the budget
 
 
 class Undecided(Exception):
-    """A test did not finish within its limit."""
+    """A test did not finish within its limit; the message says which."""
 
 
 class Tester:
@@ -46,8 +46,10 @@ class Tester:
                 return None
             if status == learning.REFUTED:
                 return learning.core(self.state).tolist()
-            if self.over() or learning.conflicts(self.state) >= limit:
-                raise Undecided
+            if self.over():
+                raise Undecided("the time was over")
+            if learning.conflicts(self.state) >= limit:
+                raise Undecided(f"a search gave up after {CONFLICTS:,} conflicts")
 
     def minimal(self, candidates: Sequence[int], kept: Sequence[int]) -> list[int]:
         """A minimal subset of the candidates that cannot hold together with `kept`.

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.factors.factors import Factors
-from engine.factors.families import Clauses, Different, concatenated, ints
+from engine.factors.families import Clauses, Different, Ints, concatenated, ints
 
 
 def tighten(factors: Factors) -> Factors:
@@ -79,16 +79,34 @@ def _grown(sites: list[int], near: dict[int, int], covered: dict[int, int]) -> l
     return members
 
 
-def _pigeonholes(factors: Factors) -> Factors:
+def overfull(factors: Factors) -> list[Ints]:
+    """Sites that all differ and are one more than the values they have; of each line or clique of
+    pairs that has too many, those with the fewest values. Each of (m,)"""
+    merged = _cliques(factors)
+    return [sites for _, sites in _overfull(merged)]
+
+
+def _overfull(merged: Factors) -> list[tuple[int, Ints]]:
+    """The same of structure whose cliques are merged, with the place of each line."""
+    d, found = merged.different, []
+    if d.count == 0:
+        return []
+    least = np.full(d.count, np.iinfo(np.int64).max)
+    np.minimum.at(least, np.repeat(np.arange(d.count), np.diff(d.start)), merged.sizes[d.site])
+    for k in np.flatnonzero(np.diff(d.start) > least).tolist():
+        sites = np.unique(d.site[d.start[k] : d.start[k + 1]])
+        sites = sites[np.argsort(merged.sizes[sites], kind="stable")]
+        over = np.flatnonzero(merged.sizes[sites] <= np.arange(len(sites)))
+        if len(over):
+            found.append((k, sites[: over[0] + 1]))
+    return found
+
+
+def _pigeonholes(merged: Factors) -> Factors:
     """More sites than values in one line: an empty clause says so."""
-    d = factors.different
-    over = [
-        k
-        for k, line in enumerate(d.lines())
-        if len(line) and len(line) > int(factors.sizes[line].max())
-    ]
+    over, d = _overfull(merged), merged.different
     if not over:
-        return factors
-    first = over[0]
+        return merged
+    first = over[0][0]
     empty = Clauses(ints([0, 0]), term=d.term[first : first + 1], part=d.part[first : first + 1])
-    return replace(factors, clauses=concatenated(Clauses, [factors.clauses, empty]))
+    return replace(merged, clauses=concatenated(Clauses, [merged.clauses, empty]))

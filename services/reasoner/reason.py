@@ -13,7 +13,7 @@ from engine.answer import Answer, Flag, Status
 from engine.errors import Cancelled, OutOfTime
 from engine.explain.alternatives import alternatives, unique
 from engine.explain.change import SmallestChange
-from engine.explain.conflict import conflict
+from engine.explain.conflict import conflict_or_late
 from engine.explain.partial import partial
 from engine.explain.proof import check_provable, refutation
 from engine.explain.runner_up import check_differ, runner_up
@@ -276,9 +276,11 @@ def minimizer_of(options: Options, default: Minimizer | None = None) -> Minimize
 def extras_of_row(
     problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
 ) -> Answer:
-    """What was asked for beside the best values: other answers, or why there is none."""
+    """What was asked for beside the best values: other answers, or why there is none; DEADLINE
+    where time ended before all of it was found."""
     one = problem.select([row])
     budget = _left(budget, answer)
+    over, short = budget.clock(), False
     if answer.status is Status.INFEASIBLE:
         answer = _explained(one, answer, budget) if options.explain else answer
         return _proved(one, answer, budget) if options.proof else answer
@@ -294,14 +296,14 @@ def extras_of_row(
             budget=budget,
             seed=seed,
         )
-        answer = replace(answer, alternatives=others)
+        answer, short = replace(answer, alternatives=others), len(others) < options.alternatives
     if options.prove and answer.status is Status.OPTIMAL and answer.unique is None:
         known = unique(one, answer, minimizer=own, budget=budget, seed=seed)
-        answer = replace(answer, unique=known)
+        answer, short = replace(answer, unique=known), short or known is None
     if options.explain:
         other = runner_up(one, answer, options.differ, minimizer=own, budget=budget, seed=seed)
-        answer = replace(answer, runner_up=other)
-    return answer
+        answer, short = replace(answer, runner_up=other), short or other is None
+    return _late(answer) if short and over() else answer
 
 
 def _left(budget: Budget, answer: Answer) -> Budget:
@@ -313,12 +315,11 @@ def _left(budget: Budget, answer: Answer) -> Budget:
 
 
 def _explained(problem: Problem, answer: Answer, budget: Budget) -> Answer:
-    """The answer with what conflicts; DEADLINE where time ended before that was minimal."""
+    """The answer with what conflicts; DEADLINE where time ended before all of it was found."""
     over = budget.clock()
-    why = conflict(problem, 0, budget)
-    if why is None and over():
-        return _late(answer)
-    return replace(answer, conflict=why or answer.conflict)
+    why, short = conflict_or_late(problem, over)
+    answer = replace(answer, conflict=why or answer.conflict)
+    return _late(answer) if short and over() else answer
 
 
 def _proved(problem: Problem, answer: Answer, budget: Budget) -> Answer:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.answer import Status
+from engine.answer import Answer, Conflict, Flag, Status
 from engine.explain.conflict import conflict, smallest_hitting_set
+from engine.search.boolean import NotEncodable
 from engine.solve import Budget
 from modules.catalogue import Catalogue
 from services.query import Options, query_of
 from services.reasoner.compile import Compiler
-from services.reasoner.reason import Reasoner
+from services.reasoner.reason import Reasoner, extras_of_row
 from services.settings import DEFAULT
 from tests.support.oracle import entries, feasible, flat_entry, minimal, restricted, term_names
 from tests.support.small import flat, small_query, solutions
@@ -93,24 +94,131 @@ def test_reasons_are_told_in_words() -> None:
     assert "given grid[0, " in said and "row: line 0: [0, 0] and [0, 1] all differ" in said
 
 
-def test_an_explanation_ends_with_its_time() -> None:
-    """Time that is over gives no conflict, rather than one that is not minimal."""
-    holes = 9
-    pigeons = [[[p * holes + h, 1, True] for h in range(holes)] for p in range(holes + 1)]
+def pigeonhole(holes: int, given: bool = False) -> dict:
+    """More pigeons than holes, as clauses, which nothing but search refutes; with evidence: a last
+    hole is there, and is taken."""
+    width = holes + given
+    place = [[p * width + h for h in range(width)] for p in range(holes + 1)]
+    pigeons = [[[x, 1, True] for x in row] for row in place]
     pairs = [
-        [[p * holes + h, 1, False], [q * holes + h, 1, False]]
-        for h in range(holes)
+        [[place[p][h], 1, False], [place[q][h], 1, False]]
+        for h in range(width)
         for p in range(holes + 1)
         for q in range(p)
     ]
-    query = {
-        "variables": {"x": {"values": [0, 1], "shape": [(holes + 1) * holes]}},
+    taken = [0 if given and k % width == holes else None for k in range((holes + 1) * width)]
+    return {
+        "variables": {"x": {"values": [0, 1], "shape": [(holes + 1) * width]}},
         "terms": [
             {"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": pigeons + pairs}}
         ],
+        "evidence": {"x": taken},
     }
-    problem = Compiler(Catalogue(entry_points=False), DEFAULT).problem(query_of(query))
-    assert conflict(problem, 0, Budget(stop=lambda: True)) is None
+
+
+def compiled(query: dict):
+    return Compiler(Catalogue(entry_points=False), DEFAULT).problem(query_of(query))
+
+
+def test_an_explanation_ends_with_its_time() -> None:
+    """Time that is over gives no conflict, rather than one that is not minimal, and says so."""
+    why = conflict(compiled(pigeonhole(9)), 0, Budget(stop=lambda: True))
+    assert why == Conflict(text="what clashes was not found: the time was over")
+
+
+@pytest.mark.parametrize("looks", [*range(0, 12, 2), 30])
+def test_what_was_found_before_time_ended_is_minimal_and_the_rest_is_told(looks: int) -> None:
+    """Whenever time ends: every piece is there, and minimal, or told as not found."""
+    query = pigeonhole(6, given=True)
+    counted = itertools.count()
+    why = conflict(compiled(query), 0, Budget(stop=lambda: next(counted) >= looks))
+    whole = conflict(compiled(query))
+    assert why is not None and whole is not None and len(whole.evidence) == 7 and whole.rules
+    if not why.evidence:
+        assert why == Conflict(text="what clashes was not found: the time was over")
+        return
+    assert why.evidence == whole.evidence
+    assert ("which rules clash was not found: the time was over" in why.text) == (not why.rules)
+    assert ("repair was not found: the time was over" in why.text) == (not why.repair)
+    assert not why.rules or len(why.rules) == len(whole.rules)
+    assert not why.repair or len(why.repair) == len(whole.repair) == 1
+
+
+def test_an_explanation_that_gives_up_says_so(monkeypatch) -> None:
+    """Also where nothing limits its time."""
+    monkeypatch.setattr("engine.explain.tester.CONFLICTS", 1000)
+    said = ask(pigeonhole(8), explain=True)
+    assert (
+        said.conflict.text == "what clashes was not found: a search gave up after 1,000 conflicts"
+    )
+    assert said.flags == ()
+
+
+def test_an_explanation_without_a_form_says_so(monkeypatch) -> None:
+    def formless(*_, **__):
+        raise NotEncodable("a table over 9 combinations")
+
+    monkeypatch.setattr("engine.explain.conflict.encode", formless)
+    said = ask(pigeonhole(2), explain=True).conflict.text
+    assert said == "what clashes was not found: there is no form for a table over 9 combinations"
+
+
+def test_what_time_left_out_of_an_explanation_is_flagged() -> None:
+    """The answer is told all the same."""
+    problem = compiled(pigeonhole(9))
+    known = Answer(Status.INFEASIBLE, None, None, None, seconds=1.0)
+    short = extras_of_row(problem, 0, known, Options(explain=True), Budget(seconds=1.2), 0)
+    assert short.status is Status.INFEASIBLE and short.flags == (Flag.DEADLINE,)
+    assert "was not found: the time was over" in short.conflict.text
+
+
+@st.composite
+def crowded(draw) -> dict:
+    """Sites that must all differ, too many for their values, as lines, pairs or both; with others
+    around them."""
+    values = draw(st.integers(1, 4))
+    sites = values + draw(st.integers(1, 2))
+    every = list(itertools.combinations(range(sites), 2))
+    lines = [list(p) for p in draw(st.permutations(every))]
+    lines += draw(st.lists(st.sampled_from([[0, 1, 2], [1, 0], [*range(sites)]]), max_size=2))
+    if draw(st.booleans()):
+        lines = [line for line in lines if len(line) > 2] + [[*range(sites)]]
+    lines = [line for line in lines if max(line) < sites]
+    given = draw(st.lists(st.sampled_from([None, *range(values)]), min_size=sites, max_size=sites))
+    term = {"kind": "discrete.all_different", "scope": ["x"]}
+    cut = draw(st.integers(0, len(lines) - 1))
+    return {
+        "variables": {"x": {"values": [*range(values)], "shape": [sites]}},
+        "terms": [
+            {**term, "name": name, "params": {"lines": part}}
+            for name, part in (("a", lines[:cut]), ("b", lines[cut:]))
+            if part
+        ],
+        "evidence": {"x": given},
+    }
+
+
+@settings(max_examples=80, deadline=None)
+@given(crowded())
+def test_too_many_sites_for_their_values_are_explained_by_minimal_rules(query: dict) -> None:
+    """Counting clashes without any evidence."""
+    why = ask(query, explain=True).conflict
+    assert why.evidence == () and why.repair == ()
+    parts = [(term_names(query).index(p.term), p.part) for p in why.rules]
+    assert minimal(parts, lambda some: feasible(restricted(query, some), []))
+
+
+def test_one_site_more_than_values_is_told_at_once() -> None:
+    """Without a search, that would take minutes: no conflict is needed to see it."""
+    for lines in ([[*range(21)]], [list(p) for p in itertools.combinations(range(23), 2)]):
+        query = {
+            "variables": {"x": {"values": [*range(20)], "shape": [23]}},
+            "terms": [
+                {"kind": "discrete.all_different", "scope": ["x"], "params": {"lines": lines}}
+            ],
+        }
+        why = conflict(compiled(query), 0, Budget(seconds=20))
+        assert why is not None and len(why.rules) == (1 if len(lines) == 1 else 210)
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1, max_size=6))
