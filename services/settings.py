@@ -89,6 +89,10 @@ class Limits(Settings):
     mistakes: Count = Field(100, description="mistakes told at once")
     page: Count = Field(1_000, description="entries of one page of a list")
 
+    def told(self, name: str) -> str:
+        """What is told of what is over a limit: how much may be, and what the limit is called."""
+        return f"the limit is {getattr(self, name)} (limits.{name})"
+
 
 DEFAULT = Limits()
 

@@ -13,13 +13,13 @@ from engine.errors import Cancelled
 from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
+from services.client.arguments import check_deadline
 from services.client.calls import (
     PAUSES,
     AskedOptions,
     AskedQuery,
     Call,
     Metadata,
-    check_deadline,
     differing,
 )
 from services.client.connection import Connection

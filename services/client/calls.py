@@ -1,6 +1,5 @@
 """What a client sends for each question, and how it reads the response; for both clients."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -10,7 +9,8 @@ from engine.errors import BadQuery, Mistake
 from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
-from services.query import Options, Query, options_of, query_of
+from services.client.arguments import Named, Page, Progressing, Wanted
+from services.query import Options, Query, options_of, query_of, spec_of
 from services.query.kind import KindDescription
 from services.query.sampling import sampling_of
 from services.query.wish import check_searched
@@ -82,11 +82,13 @@ class Calls:
             raise BadQuery(
                 *(Mistake(f"options.{n}", "is not streamed", "call `solve` with it") for n in own)
             )
+        how = {"interval": interval, "partial_values": partial_values}
+        told = spec_of(Progressing, how, self.limits)
         request = pb.SolveStreamRequest(
             query=query_to_proto(asked),
             options=options_to_proto(wished),
-            interval=interval,
-            partial_values=partial_values,
+            interval=told.interval,
+            partial_values=told.partial_values,
         )
         return Call("SolveStream", request, self._event, _patience(asked))
 
@@ -114,10 +116,11 @@ class Calls:
         """The fewest values of each row that must change. Raises BadQuery for `score`."""
         asked, wished = self.query(query), self._options(options)
         check_searched(wished)
+        wish = spec_of(Wanted, {"wanted": wanted, "keep": keep}, self.limits)
         request = change_pb2.SmallestChangeRequest(
             query=query_to_proto(asked),
-            wanted=to_assignment(wanted),
-            keep=keep,
+            wanted=to_assignment(wish.wanted),
+            keep=wish.keep,
             options=options_to_proto(wished),
             explain=wished.explain,
             differ=wished.differ,
@@ -125,8 +128,10 @@ class Calls:
         return Call("SmallestChange", request, self._changes, _patience(asked))
 
     def kinds(self, page_size: int, page_token: str) -> Call[tuple[list[KindDescription], str]]:
-        """One page of kinds, and the token of the next; empty: there is none."""
-        request = pb.ListKindsRequest(page_size=page_size, page_token=page_token)
+        """One page of kinds, and the token of the next; empty: there is none. Raises BadQuery for
+        a size that is none."""
+        page = spec_of(Page, {"page_size": page_size}, self.limits)
+        request = pb.ListKindsRequest(page_size=page.page_size, page_token=page_token)
         return Call(
             "ListKinds",
             request,
@@ -134,8 +139,8 @@ class Calls:
         )
 
     def kind(self, name: str) -> Call[KindDescription]:
-        """One kind."""
-        request = pb.DescribeKindRequest(kind=name)
+        """One kind. Raises BadQuery for what is no name."""
+        request = pb.DescribeKindRequest(kind=spec_of(Named, {"kind": name}, self.limits).kind)
         return Call("DescribeKind", request, lambda response: kind_from_proto(response.kind))
 
     def info(self) -> Call[ServiceInfo]:
@@ -144,7 +149,9 @@ class Calls:
         return Call("GetServiceInfo", request, lambda response: info_from_proto(response.info))
 
     def _options(self, options: AskedOptions) -> Options:
-        return options if isinstance(options, Options) else options_of(options or {}, self.limits)
+        if isinstance(options, Options):
+            return options
+        return options_of({} if options is None else options, self.limits)
 
     def _answers(self, response: Any) -> list[Answer]:
         return [answer_from_proto(answer, self.limits) for answer in response.answers]
@@ -169,10 +176,4 @@ def _patience(query: Query) -> float:
 
 def differing(names: Sequence[str]) -> dict[str, Any]:
     """The options of a question why."""
-    return {"explain": True, "differ": tuple(names)}
-
-
-def check_deadline(deadline: float | None) -> None:
-    """Raises BadQuery unless it is None, or seconds above 0."""
-    if deadline is not None and not 0 < deadline < math.inf:
-        raise BadQuery(Mistake("deadline", f"{deadline!r} is out of range", "give seconds above 0"))
+    return {"explain": True, "differ": names}

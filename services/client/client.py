@@ -10,6 +10,7 @@ from engine.answer import Answer
 from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
 from engine.sampling.samples import Samples
+from services.client.arguments import Talking, check_deadline
 from services.client.calls import (
     PAUSES,
     AskedOptions,
@@ -20,6 +21,7 @@ from services.client.calls import (
 from services.client.connection import Connection
 from services.client.session import Session, StreamCall, UnaryCalls
 from services.client.stream import EventStream
+from services.query import spec_of
 from services.query.kind import KindDescription
 from services.rpc.status import error_of_call, not_reached
 from services.wire.info import ServiceInfo
@@ -108,7 +110,8 @@ class Client(Connection):
         what the reasoner raises.
         """
         asked = self._calls.query(query)
-        if stream:
+        check_deadline(deadline)
+        if spec_of(Talking, {"stream": stream}, self.limits).stream:
             made = StreamCall(self._sessions, self.address, self._who, deadline)
             return Session(made, asked, self.limits)
         each = self.deadline if deadline is None else deadline

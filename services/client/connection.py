@@ -4,7 +4,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from services.client.calls import Call, Calls, Metadata, check_deadline
+from services.client.arguments import check_deadline, check_limits
+from services.client.calls import Call, Calls, Metadata
 from services.rpc.address import check_target
 from services.rpc.channel import client_options
 from services.rpc.tenant import TENANT_KEY, check_tenant
@@ -25,9 +26,10 @@ class Connection(ABC):
         deadline: float | None = None,
     ):
         check_target(address)
+        check_limits(limits)
         check_deadline(deadline)
         self.address, self.limits, self.deadline = address, limits, deadline
-        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant else ()
+        self._who: Metadata = ((TENANT_KEY, check_tenant(tenant)),) if tenant != "" else ()
         self._channel = self._connect(address, client_options(limits))
         self._stub = ReasonerServiceStub(self._channel)
         self._sessions = SessionServiceStub(self._channel)

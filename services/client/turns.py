@@ -39,8 +39,9 @@ class Turns:
 
     def add(self, name: str, term: TermSpec | Mapping[str, Any]) -> pb.StreamSessionRequest:
         """One more term, under a name. Raises BadQuery."""
-        data = term.model_dump(exclude_none=True) if isinstance(term, TermSpec) else dict(term)
-        return self.change({"add": [data | {"name": name}]})
+        data: Any = term.model_dump(exclude_none=True) if isinstance(term, TermSpec) else term
+        named = {**data, "name": name} if isinstance(data, Mapping) else data
+        return self.change({"add": [named]})
 
     def resolve(
         self,
@@ -50,7 +51,11 @@ class Turns:
         change: AskedChange | None,
     ) -> pb.StreamSessionRequest:
         """Asks for an answer, after a change where one is given. Raises BadQuery."""
-        wishes = {"seconds": seconds, "steps": steps, "options": options or Options()}
+        wishes = {
+            "seconds": seconds,
+            "steps": steps,
+            "options": Options() if options is None else options,
+        }
         asked = spec_of(Resolve, wishes, self.limits)
         request = pb.StreamSessionRequest(resolve=resolve_to_proto(asked))
         if change is not None:

@@ -165,13 +165,8 @@ class ModuleServicer(rpc.ModuleServiceServicer):
     def _propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
         hosted = self._cached(request.binding, request.raw_contents)
         if not 0 < request.particles <= self.limits.particles:
-            raise BadQuery(
-                Mistake(
-                    "particles",
-                    f"{request.particles}",
-                    f"give 1 to {self.limits.particles} of them",
-                )
-            )
+            said = f"give at least 1; {self.limits.told('particles')}"
+            raise BadQuery(Mistake("particles", f"{request.particles}", said))
         rows = max(domain.rows for domain in hosted.domains)
         keys, steps = (self._whole(request, name, rows) for name in ("keys", "steps"))
         rng = Stream(0, keys, steps, request.lane)

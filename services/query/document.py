@@ -34,9 +34,7 @@ _WORDS = {
 def parse_document(text: str | bytes, source: str = "", limits: Limits = DEFAULT) -> Any:
     """A text as lists, mappings and plain values; `source` is its file name, for the syntax."""
     if len(text) > limits.message_bytes:
-        raise TooLarge(
-            Mistake("", f"{len(text)} bytes of text", f"the limit is {limits.message_bytes}")
-        )
+        raise TooLarge(Mistake("", f"{len(text)} bytes of text", limits.told("message_bytes")))
     text = _decoded(text)
     if not text.strip():
         raise BadQuery(Mistake("line 1", "the text is empty", "give variables and terms"))
@@ -62,7 +60,7 @@ def parse_json(text: str, limits: Limits = DEFAULT) -> Any:
 
 def _load(text: str, limits: Limits) -> Any:
     if text.count(",") + text.count("[") + text.count("{") > limits.nodes:
-        raise TooLarge(Mistake("", "too many entries", f"the limit is {limits.nodes}"))
+        raise TooLarge(Mistake("", "too many entries", limits.told("nodes")))
     try:
         return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError:
@@ -160,7 +158,7 @@ class _Builder:
                 Mistake(
                     where,
                     "too many entries, aliases written out",
-                    f"the limit is {self.limits.nodes}",
+                    self.limits.told("nodes"),
                 )
             )
         if not self.stack:
@@ -239,7 +237,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _too_deep(where: str, limits: Limits) -> NoReturn:
-    raise TooLarge(Mistake(where, "lists nested too deep", f"the limit is {limits.nesting}"))
+    raise TooLarge(Mistake(where, "lists nested too deep", limits.told("nesting")))
 
 
 def _fail(where: str, problem: str, remedy: str) -> NoReturn:

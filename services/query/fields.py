@@ -18,9 +18,9 @@ Truth = Annotated[bool, Strict()]
 def _text(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
-    limit = limits_of(info).name
-    if len(value) > limit:
-        over(f"{len(value)} characters", f"the limit is {limit}")
+    limits = limits_of(info)
+    if len(value) > limits.name:
+        over(f"{len(value)} characters", limits.told("name"))
     if not value or not value.isprintable():
         wrong(f"{shown(value)} is no name", "give printable characters, at least one")
     return value
@@ -144,11 +144,11 @@ def _shape(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, (list, tuple)):
         limits = limits_of(info)
         if len(value) > limits.rank:
-            over(f"{len(value)} axes", f"the limit is {limits.rank}")
+            over(f"{len(value)} axes", limits.told("rank"))
         if all(type(size) is int and size >= 0 for size in value):
             sites = math.prod(max(size, 1) for size in value)
             if sites > limits.sites:
-                over(f"{sites} sites", f"the limit is {limits.sites}")
+                over(f"{sites} sites", limits.told("sites"))
     return value
 
 
@@ -159,11 +159,11 @@ def _values(value: Any, info: ValidationInfo) -> Any:
     value = plain(value)
     if not isinstance(value, (list, tuple)):
         return value
-    limit = limits_of(info).values
+    limits = limits_of(info)
     if not value:
         wrong("the domain is empty", "name at least one value")
-    if len(value) > limit:
-        over(f"{len(value)} values", f"the limit is {limit}")
+    if len(value) > limits.values:
+        over(f"{len(value)} values", limits.told("values"))
     found: list[Mistake] = []
     seen: dict[Any, int] = {}
     for k, entry in enumerate(value):

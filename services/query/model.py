@@ -133,9 +133,9 @@ class Options(Spec):
 
     @model_validator(mode="after")
     def _bounded(self, info: ValidationInfo) -> Self:
-        limit = limits_of(info).alternatives
-        if self.alternatives > limit:
-            over(f"alternatives {self.alternatives}", f"the limit is {limit}")
+        limits = limits_of(info)
+        if self.alternatives > limits.alternatives:
+            over(f"alternatives {self.alternatives}", limits.told("alternatives"))
         return self
 
 
@@ -237,36 +237,38 @@ def plain_query(query: Query) -> dict[str, Any]:
 def _counts(data: Mapping[str, Any], limits: Limits) -> Iterator[Mistake]:
     """Too many of something, told before anything is walked through."""
     for path, limit, kind in (
-        ("variables", limits.variables, Mapping),
-        ("terms", limits.terms, Sequence),
-        ("evidence", limits.rows, Sequence),
+        ("variables", "variables", Mapping),
+        ("terms", "terms", Sequence),
+        ("evidence", "rows", Sequence),
     ):
         part = data.get(path)
-        if isinstance(part, kind) and not isinstance(part, str) and len(part) > limit:
-            yield Mistake(path, f"{len(part)} entries", f"the limit is {limit}")
+        if not isinstance(part, kind) or isinstance(part, str):
+            continue
+        if len(part) > getattr(limits, limit):
+            yield Mistake(path, f"{len(part)} entries", limits.told(limit))
 
 
 def _sizes(query: Query, limits: Limits) -> list[Mistake]:
     """Totals over the limits."""
-    totals: list[tuple[str, float, float, str]] = []
+    totals: list[tuple[str, float, str, str]] = []
     sites = cells = 0
     for spec in query.variables.values():
         count = math.prod(spec.shape)
         sites += count
         cells += count * (len(spec.values) if isinstance(spec, FiniteSpec) else 16)
     budget = query.budget
-    totals.append(("variables", sites, limits.sites, "sites"))
-    totals.append(("variables", cells * query.rows, limits.cells, "rows * sites * values"))
-    totals.append(("budget.particles", budget.particles, limits.particles, "particles"))
-    totals.append(("budget.seconds", budget.seconds or 0, limits.seconds, "seconds"))
+    totals.append(("variables", sites, "sites", "sites"))
+    totals.append(("variables", cells * query.rows, "cells", "rows * sites * values"))
+    totals.append(("budget.particles", budget.particles, "particles", "particles"))
+    totals.append(("budget.seconds", budget.seconds or 0, "seconds", "seconds"))
     totals += [
-        (f"terms[{k}].scope", len(term.scope), limits.scope, "entries")
+        (f"terms[{k}].scope", len(term.scope), "scope", "entries")
         for k, term in enumerate(query.terms)
     ]
     return [
-        Mistake(path, f"{total:g} {what}", f"the limit is {limit:g}")
+        Mistake(path, f"{total:g} {what}", limits.told(limit))
         for path, total, limit, what in totals
-        if total > limit
+        if total > getattr(limits, limit)
     ]
 
 

@@ -24,5 +24,5 @@ def sampling_of(data: Mapping[str, Any], limits: Limits = DEFAULT) -> Sampling:
     """What is asked, from plain data. Raises BadQuery with every mistake, or TooLarge."""
     wishes = spec_of(Sampling, data, limits)
     if wishes.count > limits.samples:
-        raise TooLarge(Mistake("count", f"{wishes.count}", f"the limit is {limits.samples}"))
+        raise TooLarge(Mistake("count", f"{wishes.count}", limits.told("samples")))
     return wishes

@@ -101,7 +101,7 @@ def _check_size(problem: Problem, every: Sequence[Sequence[_Site]], limits: Limi
     total = sum(d.event[-1] for d in domains if isinstance(d, Finite))
     if total > limits.sites:
         said = f"{total} chances of all rows together"
-        raise TooLarge(Mistake("evidence", said, f"the limit is {limits.sites}"))
+        raise TooLarge(Mistake("evidence", said, limits.told("sites")))
 
 
 def _domains(problem: Problem, term: Term) -> list[Domain]:

@@ -33,7 +33,7 @@ def sample_query(
     total = problem.rows * wishes.count * sites
     if total > limits.sites:
         said = f"{total} values in all draws of all rows"
-        raise TooLarge(Mistake("count", said, f"the limit is {limits.sites}"))
+        raise TooLarge(Mistake("count", said, limits.told("sites")))
     with attend(problem, patience or Patience(stop)):
         rows = samples(
             problem,

@@ -160,8 +160,8 @@ class QuerySession:
             added.append(name)
         left += added
         if len(left) > self.limits.terms:
-            limit = f"the limit is {self.limits.terms}"
-            raise TooLarge(Mistake("add", f"{len(left)} terms would stand", limit))
+            said = f"{len(left)} terms would stand"
+            raise TooLarge(Mistake("add", said, self.limits.told("terms")))
         return mistakes
 
 

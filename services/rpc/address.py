@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 
 
 def bound(address: str, port: int) -> str:
@@ -12,6 +12,8 @@ def bound(address: str, port: int) -> str:
 
 def check_target(address: str) -> None:
     """Raise BadQuery unless it is the HOST:PORT or unix:PATH of a service."""
+    if not isinstance(address, str):
+        raise BadQuery(Mistake("address", f"{shown(address)} is no text", "write HOST:PORT"))
     host, colon, port = address.rpartition(":")
     number = port.isascii() and port.isdigit() and 0 < int(port) < 2**16
     if not address.startswith("unix:") and not (host and colon and number):

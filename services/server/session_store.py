@@ -37,9 +37,13 @@ class SessionStore:
         """One more session of a tenant; it owes one `leave`. Raises TooManySessions."""
         mine, every = self._open[tenant], self._open.total()
         if mine >= self.limits.sessions:
-            raise TooManySessions(f"{mine} sessions are open: close one, or let one expire")
+            limit = self.limits.told("sessions")
+            raise TooManySessions(
+                f"{mine} sessions are open: close one, or let one expire; {limit}"
+            )
         if every >= self.limits.all_sessions:
-            raise TooManySessions("the service has as many sessions as it may: try again later")
+            limit = self.limits.told("all_sessions")
+            raise TooManySessions(f"{every} sessions of all are open: try again later; {limit}")
         self._open[tenant] += 1
 
     def leave(self, tenant: str) -> None:

@@ -96,14 +96,10 @@ def check_factors(factors: Factors, limits: Limits = DEFAULT) -> None:
     sizes = factors.sizes
     _require(bool((sizes >= 1).all()), "sizes", "a site without values", "give each at least one")
     total = float(sizes.sum(dtype=np.float64))
-    if len(sizes) > limits.sites or total > limits.cells:
-        raise TooLarge(
-            Mistake(
-                "sizes",
-                f"{len(sizes)} sites of {total:g} values in all",
-                f"the limits are {limits.sites} and {limits.cells}",
-            )
-        )
+    if len(sizes) > limits.sites:
+        raise TooLarge(Mistake("sizes", f"{len(sizes)} sites", limits.told("sites")))
+    if total > limits.cells:
+        raise TooLarge(Mistake("sizes", f"{total:g} values in all", limits.told("cells")))
     _require(
         0 <= factors.visible <= len(sizes),
         "visible",

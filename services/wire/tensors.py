@@ -125,7 +125,8 @@ def view(
     if spec.data_type not in _BACK:
         raise BadQuery(Mistake("data_type", f"{spec.data_type} is no type", "give 1 to 6"))
     if len(shape) > limits.rank + 2:  # rows and values come on top of a shape
-        raise TooLarge(Mistake("shape", f"{len(shape)} axes", f"the limit is {limits.rank + 2}"))
+        said = f"{len(shape)} axes, two of them for rows and values"
+        raise TooLarge(Mistake("shape", said, limits.told("rank")))
     content = within(spec.slice, region) if spec.HasField("slice") else _content(spec, raw)
     dtype = _BACK[spec.data_type]
     if any(size >= 2**40 for size in shape):  # beside a 0 no byte count would tell
@@ -158,7 +159,7 @@ def take_all(
     tensors: dict[str, Tensor] = {}
     for k, spec in enumerate(specs):
         if k >= limits.tensors:
-            raise TooLarge(Mistake("", "too many tensors", f"the limit is {limits.tensors}"))
+            raise TooLarge(Mistake("", "too many tensors", limits.told("tensors")))
         path = join(f"[{k}]", spec.name)
         if spec.name in tensors:
             raise BadQuery(Mistake(path, "stands twice", "give every tensor its own name"))
@@ -186,7 +187,7 @@ def view_list(
     arrays = []
     for k, spec in enumerate(specs):
         if k >= limits.tensors:
-            raise TooLarge(Mistake("", "too many tensors", f"the limit is {limits.tensors}"))
+            raise TooLarge(Mistake("", "too many tensors", limits.told("tensors")))
         try:
             arrays.append(view(spec, raw, limits, region))
         except BadQuery as error:

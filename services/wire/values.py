@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, TooLarge
 from engine.plain import nest
 from services.query.document import parse_json
 from services.settings import DEFAULT, Limits
@@ -109,12 +109,17 @@ def _nested(array: pb.Array, limits: Limits) -> Any:
     if array.reals and array.integers:
         raise BadQuery(Mistake("", "an array of both integers and reals", "fill one of the two"))
     if not shape or len(shape) > limits.nesting:
-        raise BadQuery(Mistake("", f"an array of {len(shape)} axes", f"give 1 to {limits.nesting}"))
-    # sizes beside a 0 count too: they become lists
-    if math.prod(shape) != len(flat) or math.prod(max(n, 1) for n in shape) > limits.nodes:
+        said = f"an array of {len(shape)} axes"
+        if not shape:
+            raise BadQuery(Mistake("", said, "give its shape"))
+        raise TooLarge(Mistake("", said, limits.told("nesting")))
+    if math.prod(shape) != len(flat):
         raise BadQuery(
             Mistake("", f"{len(flat)} numbers for the shape {[*shape]}", "make them agree")
         )
+    size = math.prod(max(n, 1) for n in shape)  # sizes beside a 0 count too: they become lists
+    if size > limits.nodes:
+        raise TooLarge(Mistake("", f"{size} entries", limits.told("nodes")))
     for place in array.missing:
         if place >= len(flat):
             raise BadQuery(Mistake("", f"missing place {place}", f"places end at {len(flat)}"))

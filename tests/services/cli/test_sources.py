@@ -223,7 +223,7 @@ def test_a_service_has_one_set_of_limits(started: Callable[..., Process], tmp_pa
         flat = {"variables": {"x": {"values": [0, 1], "shape": [4]}}, "terms": [clause]}
         assert client.solve(flat)[0].status == "OPTIMAL"
         flat["variables"] = {"x": {"values": [0, 1], "shape": [2, 2]}}
-        with pytest.raises(BadQuery, match="axes; the limit is 3"):  # rank, and two
+        with pytest.raises(BadQuery, match=r"rows and values; the limit is 1 \(limits.rank\)"):
             client.solve(flat)
         client.session(sudoku(), stream=False)
         with pytest.raises(TooManySessions, match="1 sessions are open"):
