@@ -149,6 +149,7 @@ INLINE = InlinePolicy()
 class ProcessSettings(Settings):
     """What any process that listens is started with."""
 
+    listen: str = Field("127.0.0.1:0", description="HOST:PORT; port 0 takes a free one")
     reflection: bool = Field(False, description="gRPC tools may list the services")
     insecure_listen: bool = Field(False, description="an address open to other machines is allowed")
     weights: str = Field(".", description="the folder of files, such as weights, that callers name")
@@ -171,7 +172,6 @@ class ServerSettings(ProcessSettings):
 class HostSettings(ProcessSettings):
     """What `basin host` is started with."""
 
-    listen: str = Field("127.0.0.1:0", description="HOST:PORT; port 0 takes a free one")
     shared_memory: bool = Field(
         False, description="memory is shared with reasoners on this machine: no copying"
     )

@@ -250,7 +250,7 @@ def serve(
     weights: FilesFolder = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Serve a reasoner over gRPC until SIGTERM."""
+    """Serve a reasoner over gRPC until SIGTERM or Ctrl-C."""
     from services.cli.serve import serve as served
     from services.cli.sources import Given
 
@@ -295,7 +295,7 @@ def host(
     weights: FilesFolder = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Host energy terms in a process of their own until SIGTERM."""
+    """Host energy terms in a process of their own until SIGTERM or Ctrl-C."""
     from services.cli.serve import host as hosted
     from services.cli.sources import Given
 
@@ -312,11 +312,25 @@ def host(
 
 @app.command()
 def kinds(
-    kind: Annotated[str | None, typer.Argument(help="One kind, in full.")] = None,
-    server: Server = None,
-    json: Json = False,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="One of them, such as discrete.table: its energy and its parameters too.",
+            metavar="KIND",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="The kinds of this reasoner instead of this process.", metavar="HOST:PORT"
+        ),
+    ] = None,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="A JSON list with all that is known of each, and no more."),
+    ] = False,
 ) -> None:
-    """List the kinds of terms, and what each asks for."""
+    """List the kinds of terms and what each is about; of one kind, what it asks for."""
     from services.cli.kinds import kinds as listed
 
     raise typer.Exit(listed(kind, json, server))
@@ -368,7 +382,12 @@ def train(
 
 @app.command()
 def bench(
-    name: Annotated[str | None, typer.Argument(help="Of a benchmark, such as sudoku.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A benchmark, such as sudoku; without it, which there are.", metavar="NAME"
+        ),
+    ] = None,
     docs: Annotated[
         bool, typer.Option("--docs", help="Write docs/benchmarks.md from all figures.")
     ] = False,
@@ -377,7 +396,7 @@ def bench(
         list[str] | None,
         typer.Option(help="Only this part, of a benchmark that has parts; may be repeated."),
     ] = None,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="The figures as one JSON object.")] = False,
 ) -> None:
     """Run a benchmark, and write its figures to benchmarks/results/NAME.json."""
     from services.cli.bench import bench as measured

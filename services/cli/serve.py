@@ -1,12 +1,15 @@
 """`basin serve` and `basin host`: flags and other settings, checked, then the service itself."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from engine.errors import BadQuery, BasinError, Mistake
+from engine.errors import BadQuery, BasinError, Mistake, Mistakes
 from services.cli.console import FAILED, REFUSED, tell
-from services.cli.sources import Given, settings_of
+from services.cli.sources import Given, Source, settings_from, sources_of, spelled
+from services.rpc.address import check_address
 from services.settings import HostSettings, ProcessSettings, ServerSettings
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -26,7 +29,10 @@ def serve(
     try:
         wrong: list[Mistake] = []
         flags = [*flags, Given("--remote", "remote", _remotes(remote, wrong) or None)]
-        return _serve(settings_of(ServerSettings, flags, pairs, config, wrong=wrong))
+        sources = sources_of(ServerSettings, flags, pairs, config)
+        settings = settings_from(ServerSettings, sources, wrong)
+        with _spelling(sources):
+            return _serve(settings)
     except BasinError as error:
         return _refused(error)
 
@@ -39,15 +45,19 @@ def host(
 ) -> int:
     """Host kinds until SIGTERM; the exit code. flags, pairs: as of `serve`."""
     try:
-        return _host(kinds, settings_of(HostSettings, flags, pairs, config))
+        sources = sources_of(HostSettings, flags, pairs, config)
+        settings = settings_from(HostSettings, sources)
+        with _spelling(sources):
+            return _host(kinds, settings)
     except BasinError as error:
         return _refused(error)
 
 
 def _serve(settings: ServerSettings) -> int:
-    from services.server.app import run  # gRPC, so not where a command line is only read
+    # gRPC is loaded only here, so not where a command line is only read
+    from services.server.app import check_settings, run
 
-    _begin(settings)
+    _begin(settings, partial(check_settings, settings))
     return run(settings)
 
 
@@ -58,12 +68,35 @@ def _host(kinds: Sequence[str], settings: HostSettings) -> int:
     return run(kinds, settings)
 
 
-def _begin(settings: ProcessSettings) -> None:
-    """What comes before a service. Raises BadQuery."""
-    if not Path(settings.weights).is_dir():
-        said = f"{settings.weights} is no folder"
-        raise BadQuery(Mistake("weights", said, "name one that is there"))
+def _begin(settings: ProcessSettings, check: Callable[[], None] = lambda: None) -> None:
+    """What comes before a service; check: what else may be wrong. Raises BadQuery with every
+    mistake."""
+    mistakes = Mistakes()
+    for look in (
+        partial(_check_folder, settings.weights),
+        partial(check_address, settings.listen, settings.insecure_listen),
+        check,
+    ):
+        try:
+            look()
+        except BadQuery as error:
+            mistakes.take(*error.mistakes)
+    mistakes.check()
     tell_log(settings.log_level)
+
+
+def _check_folder(weights: str) -> None:
+    if not Path(weights).is_dir():
+        raise BadQuery(Mistake("weights", f"{weights} is no folder", "name one that is there"))
+
+
+@contextlib.contextmanager
+def _spelling(sources: Sequence[Source]) -> Iterator[None]:
+    """Mistakes of settings are raised under the names that these were given by."""
+    try:
+        yield
+    except BadQuery as error:
+        raise spelled(error, sources) from None
 
 
 def _refused(error: BasinError) -> int:

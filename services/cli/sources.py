@@ -7,7 +7,7 @@ where another source would have counted more.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,12 +70,20 @@ class Source:
             return one.value
         return parse_json(one.value)
 
+    def names(self, path: str) -> str | None:
+        """A setting it gives, or what stands in one, in its own words; None: it gives no such."""
+        for one in self.given:
+            inside = path if not one.name else path.removeprefix(one.name).removeprefix(".")
+            if _begins(path, one.name) and _stands(inside, one.value):
+                return self._spelled(path)
+        return None
+
     def _spelled(self, path: str) -> str:
         """The path of a mistake in the words of the source."""
         for one in sorted(self.given, key=lambda one: -len(one.name)):
             if not one.name:
                 return f"{one.spelled}: {path}" if path else one.spelled
-            if path == one.name or path.startswith((f"{one.name}.", f"{one.name}[")):
+            if _begins(path, one.name):
                 return one.spelled + path.removeprefix(one.name)
         return next((one.spelled for one in self.given if one.name.startswith(f"{path}.")), path)
 
@@ -88,17 +96,33 @@ def settings_of(
     environment: Mapping[str, str] = os.environ,
     wrong: Sequence[Mistake] = (),
 ) -> S:
-    """The settings of a process; pairs: NAME=VALUE of `--set`; wrong: mistakes of flags that were
-    found before. Raises BadQuery with every mistake of every source."""
-    mistakes = Mistakes()
-    mistakes.take(*wrong)
-    layers: list[dict[str, Any]] = []
-    sources = (
+    """The settings of a process, as `settings_from` reads them off `sources_of`."""
+    return settings_from(kind, sources_of(kind, flags, pairs, config, environment), wrong)
+
+
+def sources_of(
+    kind: type[Settings],
+    flags: Sequence[Given] = (),
+    pairs: Sequence[str] = (),
+    config: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[Source, ...]:
+    """All sources of the settings of a process, the first of which counts most; pairs: NAME=VALUE
+    of `--set`."""
+    return (
         Source([one for one in flags if one.value is not None]),
         _pairs(pairs),
         Source(list(_environment(kind, environment)), texts=True),
         _document(config),
     )
+
+
+def settings_from(kind: type[S], sources: Sequence[Source], wrong: Sequence[Mistake] = ()) -> S:
+    """The settings that sources give; wrong: mistakes of flags that were found before. Raises
+    BadQuery with every mistake of every source."""
+    mistakes = Mistakes()
+    mistakes.take(*wrong)
+    layers: list[dict[str, Any]] = []
     for source in sources:
         try:
             layers.append(source.layer(kind))
@@ -106,6 +130,17 @@ def settings_of(
             mistakes.take(*error.mistakes)
     mistakes.check()
     return _layered(kind, layers)
+
+
+def spelled(error: BadQuery, sources: Sequence[Source]) -> BadQuery:
+    """Mistakes that came to light once settings were used, under the names these were given by."""
+
+    def renamed(mistake: Mistake) -> Mistake:
+        named = (source.names(mistake.path) for source in sources)
+        path = next((name for name in named if name is not None), mistake.path)
+        return replace(mistake, path=path)
+
+    return type(error)(*map(renamed, error.mistakes))
 
 
 def fields_of(kind: type[Settings], prefix: str = "") -> dict[str, FieldInfo]:
@@ -148,6 +183,16 @@ def _fields_at(kind: type[Settings], place: tuple[int | str, ...]) -> list[str]:
         field = kind.model_fields.get(str(step))
         kind = (field and _group(field)) or kind
     return list(kind.model_fields)
+
+
+def _begins(path: str, name: str) -> bool:
+    """Whether a path leads to a name or into what it holds; anything does to no name."""
+    return not name or path == name or path.startswith((f"{name}.", f"{name}["))
+
+
+def _stands(path: str, value: Any) -> bool:
+    """Whether a value says something at a path."""
+    return not (path and isinstance(value, Mapping)) or any(_begins(path, k) for k in value)
 
 
 def _nested(values: Sequence[Given]) -> Any:

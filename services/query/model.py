@@ -132,6 +132,20 @@ class Options(Spec):
     )
 
     @model_validator(mode="after")
+    def _used(self) -> Self:
+        """What says something only beside another option must not stand alone."""
+        found = []
+        if self.differ and not self.explain:
+            remedy = "ask for explain too, or leave it out"
+            found.append(Mistake("differ", "speaks of the runner-up of explain", remedy))
+        if self.distance > 1 and not self.alternatives:
+            remedy = "ask for alternatives too, or leave it out"
+            found.append(Mistake("distance", "speaks of alternatives", remedy))
+        if found:
+            wrong(mistakes=found)
+        return self
+
+    @model_validator(mode="after")
     def _bounded(self, info: ValidationInfo) -> Self:
         limits = limits_of(info)
         if self.alternatives > limits.alternatives:

@@ -83,7 +83,8 @@ async def start(
 
 
 def run(make: Callable[[], Awaitable[Service]], address: str, grace: float = GRACE) -> int:
-    """Serve until SIGTERM or SIGINT, drain, and return the exit code; a second signal ends now.
+    """Serve until SIGTERM or SIGINT, drain, and return the exit code, 0; a second signal ends now,
+    with 128 and its number.
 
     Says `listening on HOST:PORT` on stdout as soon as calls are answered.
     """
@@ -105,13 +106,13 @@ async def _serve(make: Callable[[], Awaitable[Service]], address: str, grace: fl
     loop = asyncio.get_running_loop()
     service = await make()
 
-    def on_signal() -> None:
+    def on_signal(number: int) -> None:
         if asked.is_set():
-            os._exit(0)
+            os._exit(128 + number)
         asked.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     print(f"listening on {bound(address, service.port)}", flush=True)
     await asked.wait()
     await service.drain(grace)

@@ -6,12 +6,13 @@ from pathlib import Path
 import grpc
 import torch
 
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Mistakes, known
 from engine.kernels import fused
 from modules.catalogue import Catalogue, Kinds
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.remote.kinds import RemoteKinds
+from services.rpc.address import check_target
 from services.rpc.server import Service, start
 from services.rpc.server import run as serve
 from services.server.request_cache import Reader
@@ -53,17 +54,28 @@ async def create_server(
     return replace(service, hurry=crew.hurry)
 
 
+def check_settings(settings: ServerSettings) -> None:
+    """Raises BadQuery for groups of kinds that are none, and for hosts without an address."""
+    mistakes = Mistakes()
+    groups = {name.split(".")[0] for name in Catalogue().names()}
+    for k, name in enumerate(settings.modules or ()):
+        if name not in groups:
+            mistakes.add(f"modules[{k}]", f"{name!r} is no group", known(name, groups))
+    for kind, replicas in settings.remote.items():
+        for k, address in enumerate(replicas):
+            try:
+                check_target(address)
+            except BadQuery as error:
+                mistakes.take(*(replace(m, path=f"remote.{kind}[{k}]") for m in error.mistakes))
+    mistakes.check()
+
+
 def run(settings: ServerSettings) -> int:
     """Serve until SIGTERM, and return the exit code. Says `listening on HOST:PORT` on stdout."""
     torch.set_num_threads(1)  # solves run beside one another
     fused.load()
     offered = None if settings.modules is None else tuple(settings.modules)
     catalogue = Catalogue(groups=offered, weights=Path(settings.weights).resolve())
-    groups = {name.split(".")[0] for name in Catalogue().names()}
-    if wrong := [name for name in offered or () if name not in groups]:
-        raise BadQuery(
-            *(Mistake("modules", f"{name!r} is no group", known(name, groups)) for name in wrong)
-        )
     kinds: Kinds = catalogue
     if settings.remote:
         kinds = RemoteKinds(catalogue, settings.remote, settings.remote_policy, settings.limits)

@@ -191,3 +191,18 @@ def test_a_module_found_beside_the_command(
         assert kinds.kind(name).about.startswith("Squared distance")
         kinds.close()
     assert host.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGINT), (2, 15)])
+def test_a_second_signal_cuts_the_drain_off(
+    first: int, second: int, started: Callable[..., Process], kinds_file: Path
+) -> None:
+    """While a call is still under way the first waits for it."""
+    host = started("host", f"{kinds_file}:Pull")
+    service = started("serve", "--listen", "127.0.0.1:0", "--remote", f"kinds.Pull={host.address}")
+    with Client(service.address) as client, client.stream(soft("kinds.Pull")) as events:
+        next(events)
+        service.process.send_signal(first)
+        time.sleep(0.3)
+        assert service.process.poll() is None
+        assert service.end(second) == 128 + second

@@ -1,10 +1,12 @@
 """Pages of the documentation that run: their files, their commands and their code."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ from typer.testing import CliRunner
 
 from services.cli import app
 from tests.support.paths import ROOT
+from tests.support.serving import Process
 
 PAGES = ["rules.md", "engine.md"]
+PROGRAMS = ["README.md", "docs/serving.md", "docs/learning.md"]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,6 +53,38 @@ def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
                 assert done.exit_code == 0, f"{line}\n{done.output}"
                 ran += 1
     assert ran
+
+
+def test_no_python_of_a_page_is_left_out() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    blocks_of = {page: dict(BLOCK.findall(page.read_text())) for page in pages}
+    shown = {str(page.relative_to(ROOT)) for page, every in blocks_of.items() if "python" in every}
+    assert shown == {*PROGRAMS, *(f"docs/{page}" for page in PAGES)}
+    assert not any("py" in every for every in blocks_of.values())  # no second name for it
+
+
+@pytest.mark.parametrize("page", PROGRAMS)
+def test_the_python_of_a_page_runs(
+    page: str, tmp_path: Path, started: Callable[..., Process]
+) -> None:
+    """Read from above, with the files that the page shows, and a service where it has one."""
+    text = (ROOT / page).read_text()
+    for kind, block in BLOCK.findall(text):
+        if kind == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", block)):
+            (tmp_path / name[1]).write_text(block)
+    program = "\n".join(block for kind, block in BLOCK.findall(text) if kind == "python")
+    if re.search(r"127\.0\.0\.1:\d+", program):
+        service = started("serve", "--listen", "127.0.0.1:0")
+        program = re.sub(r"127\.0\.0\.1:\d+", service.address, program)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_page_on_rules_promises(tmp_path, monkeypatch) -> None:

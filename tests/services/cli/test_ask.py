@@ -434,6 +434,8 @@ def test_parts_of_any_type_are_told_without_a_traceback(field, wrong, basin):
         (("--given", "{"), "--given: line 1, column 2: no JSON"),
         (("--format", "sudoko"), "--format: 'sudoko' is unknown; did you mean sudoku?"),
         (("--device", "tpu"), "--device: 'tpu'"),
+        (("--differ", "x"), "--differ: speaks of the runner-up of explain; ask for explain too"),
+        (("--distance", "2"), "--distance: speaks of alternatives; ask for alternatives too"),
     ],
 )
 def test_wrong_flags(flags, said, basin):

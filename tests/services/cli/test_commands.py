@@ -15,14 +15,26 @@ from tests.support.paths import ROOT
 from tests.support.puzzles import puzzle
 
 
+def test_the_help_of_kinds_says_what_comes(basin):
+    """A list with one line about each, one kind in full, or a list as JSON."""
+    said = " ".join(basin("kinds", "--help").out.replace("│", " ").split())
+    assert "what each is about; of one kind, what it asks for" in said and "KIND" in said
+    assert "--json" in said and "A JSON list" in said
+    every = json.loads(basin("kinds", "--json").out)
+    assert isinstance(every, list) and len(every) > 10
+    (one,) = json.loads(basin("kinds", "discrete.table", "--json").out)
+    assert one in every and "costs" in one["parameters"]["properties"]
+    assert "params.costs" in basin("kinds", "discrete.table").out
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (("serve", "--remote", "kind"), "--remote: 'kind' is no kind with an address"),
         (("serve", "--config", "none.yaml"), "none.yaml: no such file"),
         (("serve", "--config", "bad.yaml"), "bad.yaml: listn: unknown field"),
-        (("serve", "--modules", "discret"), "modules: 'discret' is no group"),
-        (("serve", "--listen", "0.0.0.0:7777"), "listen: '0.0.0.0:7777' is open to other"),
+        (("serve", "--modules", "discret"), "--modules[0]: 'discret' is no group"),
+        (("serve", "--listen", "0.0.0.0:7777"), "--listen: '0.0.0.0:7777' is open to other"),
         (("host", "discrete.claus", "--listen", "127.0.0.1:0"), "kind: 'discrete.claus' is unkn"),
     ],
 )

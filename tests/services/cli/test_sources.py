@@ -166,6 +166,65 @@ def test_commands_tell_every_mistake_and_start_nothing(
     assert all(any(part in line for line in lines) for part in every), lines
 
 
+MEANT: list[tuple[str, str, str, str]] = [  # name, value, where in it, what is said
+    ("weights", "/nowhere", "", "/nowhere is no folder"),
+    ("listen", "here", "", "'here' is no address"),
+    ("listen", "0.0.0.0:7777", "", "is open to other machines"),
+    ("modules", '["discreet"]', "[0]", "'discreet' is no group"),
+    ("remote", '{"a.b": ["127.0.0.1:7", "there"]}', ".a.b[1]", "'there' is no address"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "where", "said"), MEANT)
+@pytest.mark.parametrize("source", ["flag", "pair", "environment", "file"])
+def test_what_makes_no_sense_is_told_under_the_name_it_was_given_by(
+    source: str,
+    name: str,
+    value: str,
+    where: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the value alone is well formed; nothing is started."""
+    monkeypatch.setattr("services.rpc.server.run", lambda *_: pytest.fail("it was started"))
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({name: yaml.safe_load(value)}) if source == "file" else "{}")
+    plain = yaml.safe_load(value)
+    flag = [f"--{name}", ",".join(plain) if name == "modules" else value]
+    if name == "remote":
+        flag = [word for one in plain["a.b"] for word in ("--remote", f"a.b={one}")]
+        said = said if source != "flag" else "'a.b=there' is no kind with an address"
+        where = where if source != "flag" else ""
+    given = {"flag": flag, "pair": ["--set", f"{name}={value}"]}.get(source, [])
+    variable = f"BASIN_{name.upper()}"
+    spelled = {"flag": f"--{name}", "pair": f"--set {name}", "environment": variable}
+    for command in (["serve"], ["host", "discrete.clause"]):
+        if command[0] == "host" and name in ("modules", "remote"):
+            continue
+        words = [*command, *given, "--config", str(path)]
+        done = CliRunner().invoke(
+            app, words, env={variable: value} if source == "environment" else {}
+        )
+        told = f"{spelled.get(source, f'{path}: {name}')}{where}: "
+        assert done.exit_code == 2 and done.stderr.startswith(told), done.stderr
+        assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_source_that_counts_is_blamed_and_all_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("{weights: /nowhere, listen: here, modules: [discreet], remote: {a.b: [x]}}")
+    words = ["serve", "--config", str(path), "--set", "listen=there", "--remote", "c.d=h:port"]
+    done = CliRunner().invoke(app, words, env={"BASIN_WEIGHTS": "/neither"})
+    assert sorted(line.partition(": '")[0] for line in done.stderr.splitlines()) == [
+        "--remote.c.d[0]",
+        "--set listen",
+        f"{path}: modules[0]",
+        f"{path}: remote.a.b[0]",
+        "BASIN_WEIGHTS: /neither is no folder; name one that is there",
+    ]
+
+
 def test_a_remote_without_an_address_is_told_with_all_else() -> None:
     done = CliRunner().invoke(app, ["serve", "--remote", "x", "--set", "limits.rowz=5"])
     paths = [line.partition(": ")[0] for line in done.stderr.splitlines()]
