@@ -12,7 +12,7 @@ from services.settings import Limits
 from services.transport.base import Carried, Stream, Transport
 from services.transport.chunk import Chunk, read_response
 from services.transport.pipes import Bell
-from services.transport.shared_memory import attach, bell_of
+from services.transport.shared_memory import attach, bell_of, detach
 from services.v1 import module_pb2 as pb
 from services.wire.tensors import Array
 
@@ -65,7 +65,7 @@ class SharedTransport(Transport):
 
     def close(self) -> None:
         self.stream.close()
-        self._hush()
+        self._let_go()
 
     def _shares(self, chunk: Chunk) -> bool:
         """Whether the states of a chunk should lie in shared memory."""
@@ -76,7 +76,7 @@ class SharedTransport(Transport):
         """Shared memory that holds a chunk and its answer; None where the host gives none."""
         size = chunk.size + chunk.room
         if self._loans.end() or self._memory is None or len(self._memory) < size:
-            self._hush()
+            self._let_go()
             head = pb.EvaluateRequest()
             head.region.bytes = size
             self.stream.send(head.SerializeToString())
@@ -96,6 +96,13 @@ class SharedTransport(Transport):
             self._hush()
             self.stream.send(chunk.message(self._memory))
         return self.stream.receive()
+
+    def _let_go(self) -> None:
+        """No more through this memory."""
+        self._hush()
+        if self._memory is not None:
+            detach(self._memory)
+        self._memory = None
 
     def _hush(self) -> None:
         """No more through pipes."""

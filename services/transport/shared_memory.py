@@ -104,6 +104,7 @@ class HostRegion:
     def close(self) -> None:
         """Give it up; views of it that a term still holds stay valid."""
         os.close(self._descriptor)
+        self.memory = memoryview(b"")
         if self._bell is not None:
             self._bell.close()
         self.home.give_back(self.size, self._bell is not None)
@@ -117,6 +118,15 @@ def bell_of(told: pb.Region) -> Bell | None:
     with contextlib.suppress(OSError, OverflowError):
         return Bell(told.process, told.asks, told.tells)
     return None
+
+
+def detach(memory: memoryview) -> None:
+    """Unmap what was attached: now, or, where somebody still holds a view of it, with the last."""
+    mapped = memory.obj
+    assert isinstance(mapped, mmap.mmap)
+    with contextlib.suppress(BufferError):
+        memory.release()
+        mapped.close()
 
 
 def attach(told: pb.Region) -> memoryview | None:

@@ -1,11 +1,12 @@
 """Frames, shared memory and pipes: what they carry, and what no message makes them do."""
 
+import gc
 import math
 import mmap
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import BadQuery, Real, Variable
-from engine.errors import BasinError, ModuleFault
+from engine.errors import BasinError, ModuleFault, ModuleUnavailable
 from modules.catalogue import Catalogue
 from services.host.bound_term import BoundTerm
 from services.host.stream import EvaluateStream
@@ -390,6 +391,82 @@ def test_no_message_harms_a_host(catalogue: Catalogue, data: st.DataObject) -> N
         except BasinError as error:
             assert str(error)
     evaluation.close()
+
+
+def mapped() -> int:
+    """Regions that this process has in its memory."""
+    return Path("/proc/self/maps").read_text().count("memfd:basin-region")
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is left to the garbage collector."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_memory_is_given_back_with_its_stream(
+    started: Callable[..., Process], kinds_file: Path, catalogue: Catalogue, uncollected: None
+) -> None:
+    """At once, however the stream ends: closed, replaced by a larger region, its host killed; what
+    was lent out of it stays for as long as somebody holds it."""
+    command = ("host", f"{kinds_file}:Pull", "--shared-memory")
+    hosts = [started(*command) for _ in range(2)]
+    kinds = RemoteKinds(catalogue, {"kinds.Pull": [host.address for host in hosts]})
+    before = mapped()
+    term = pull(kinds, WIDE)
+    check_pull(term, torch.rand(64, WIDE))
+    assert mapped() == before + 1
+    check_pull(term, torch.rand(256, WIDE))  # a larger one
+    assert mapped() == before + 1
+    for _ in range(2):  # one host after the other
+        (mine,) = [host for host in hosts if host.address == carried(term).address]
+        mine.process.send_signal(signal.SIGKILL)
+        mine.process.wait()
+        hosts.remove(mine)
+        if hosts:
+            check_pull(term, torch.rand(64, WIDE))
+            assert mapped() == before + 1
+            continue
+        with pytest.raises(ModuleUnavailable) as lost:
+            check_pull(term, torch.rand(64, WIDE))
+        assert mapped() == before, lost  # while the error is still held
+    term.close()
+    kinds.close()
+    assert mapped() == before
+
+
+def test_memory_that_was_lent_outlives_its_stream(running: Running, uncollected: None) -> None:
+    """Both ends stand in this process."""
+    host, address = running.host(shared_memory=True)
+    kinds = running.kinds(address)
+    before, term = mapped(), pull(kinds, WIDE)
+    leaf = torch.rand(LENT // 4 // WIDE + 1, WIDE, requires_grad=True)
+    total = term({"x": leaf}).sum()
+    assert carried(term).lent == 1 and mapped() == before + 2
+    term.close()
+    soon(lambda: host.regions.used == 0)
+    assert mapped() == before + 1  # of the caller
+    (slope,) = torch.autograd.grad(total, leaf)
+    torch.testing.assert_close(slope, 2 * (leaf.detach() - 0.3))
+    del slope, total
+    assert mapped() == before
+    kinds.close()
+
+
+def test_a_host_gives_back_what_its_streams_shared() -> None:
+    """Views that a term still holds stay valid."""
+    before, regions = mapped(), Regions(each=1 << 20, every=1 << 20, bells=0)
+    one = regions.open(4096, echo)
+    assert one is not None and mapped() == before + 1
+    view_of_it = one.memory[:64]
+    view_of_it[0] = 7
+    one.close()
+    assert view_of_it[0] == 7 and mapped() == before + 1
+    del view_of_it
+    assert mapped() == before
 
 
 def test_nothing_is_left_when_a_host_is_killed(
