@@ -19,6 +19,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.sampling.draw import samples
 from engine.solve import Budget, solve
+from engine.testing.changes import check_fewest_changes
 from engine.testing.factors import evaluate_factors
 from engine.testing.marginals import check_marginals
 from engine.testing.numbers import NEAR, all_near, first_of, near
@@ -34,8 +35,8 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
 
     Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed,
     the cost of decided states and what changes of single sites do to it;
-    of a rule also that the energy is zero exactly where it holds, that it explains itself, and that
-    its structure agrees.
+    of a rule also that the energy is zero exactly where it holds, that it explains itself, that
+    its structure agrees, and that the fewest changes it names are.
     """
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
@@ -56,6 +57,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_factors(term, draws, states)
     _check_proposals(term, seed)
     check_marginals(term, seed)
+    check_fewest_changes(term, seed)
     _check_doors(term, draws, states)
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.energy import soft_min
+from engine.energy import Term, soft_min
 from engine.factors import Factors
 from engine.minimizer import Minimizer, score
+from engine.plain import flatten
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -164,6 +165,85 @@ class Averaged(Chances):
         return tuple(p.mean(0, keepdim=True).expand(p.shape) for p in super().marginals(*domains))
 
 
+class Ones(Term):
+    """Holds where all its sites take their second value; it knows which must change, if they may.
+    E = how many do not."""
+
+    required_by_default = True
+
+    def energy(self, *tensors):
+        return sum((1 - t[..., 1]).reshape(len(t), -1).sum(-1) for t in tensors)
+
+    def holds(self, *values):
+        return not self.zeros(values)
+
+    def zeros(self, values):
+        flat = [flatten(v, view.shape) for v, view in zip(values, self.scope, strict=True)]
+        second = [view.variable.domain.values[1] for view in self.scope]
+        return [(e, k) for e, own in enumerate(flat) for k, v in enumerate(own) if v != second[e]]
+
+    def fewest_changes(self, values, wanted, free, stop):
+        zeros = self.zeros(values)
+        return (zeros, True) if set(zeros) <= set(free) else None
+
+
+class Short(Ones):
+    """Plants: a site that must change is not named."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        found = super().fewest_changes(values, wanted, free, stop)
+        return found and (found[0][1:], found[1])
+
+
+class Outside(Ones):
+    """Plants: sites that must stay are named."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        return self.zeros(values), True
+
+
+class Lavish(Ones):
+    """Plants: more are named than must change, and fewer are ruled out."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        found = super().fewest_changes(values, wanted, free, stop)
+        return found and (free, found[1])
+
+
+class Doubled(Ones):
+    """Plants: a site is named twice."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        found = super().fewest_changes(values, wanted, free, stop)
+        return found and ([*found[0], *found[0][:1]], found[1])
+
+
+class Hurried(Ones):
+    """Plants: what was not looked at is ruled out where there is no time."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        return (free[:0], True) if stop() else super().fewest_changes(values, wanted, free, stop)
+
+
+class Fickle(Ones):
+    """Plants: asked again it knows less."""
+
+    asked = 0
+
+    def fewest_changes(self, values, wanted, free, stop):
+        Fickle.asked += 1
+        found = super().fewest_changes(values, wanted, free, stop)
+        return found and (found[0], bool(Fickle.asked % 2))
+
+
+class Modest(Ones):
+    """May name too many, as it rules nothing out."""
+
+    def fewest_changes(self, values, wanted, free, stop):
+        found = super().fewest_changes(values, wanted, free, stop)
+        return found and (free, False)
+
+
 PLANTED = [
     (Summed(X), "shape"),
     (Mixing(X), "alone"),
@@ -182,6 +262,12 @@ PLANTED = [
     (Unheeding(X, Y), "marginals are"),
     (Upward(X), "marginals are"),
     (Averaged(Y, X), "marginals are"),
+    (Short(X, Y), "no values there make it hold"),
+    (Outside(X, Y), "may change"),
+    (Lavish(Y, X), "rules out fewer"),
+    (Doubled(X, Y), "twice"),
+    (Hurried(X[0], Y), "no values there make it hold"),
+    (Fickle(X), "differs on the same values"),
 ]
 
 
@@ -199,6 +285,10 @@ def test_the_kit_catches_planted_faults(term, said):
         Costs(X) | Even(X),
         Chances(X, Y),
         Chances(Y),
+        Ones(X, Y),
+        Ones(Y[::-1], X[:, 1]),
+        Ones(X, X[0]),
+        Modest(Y, X),
         soft_min(Well(Z), Well(Z), temperature=1),
     ],
     ids=str,
