@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,7 @@ from pydantic import (
     create_model,
 )
 
-from engine.domain import Variable, View
+from engine.domain import Input, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, known, shown
 from modules.shared.files import FILE, Confine, loose_files
@@ -91,8 +91,8 @@ def validated(
 def parameters(term: type[Term]) -> type[BaseModel]:
     """The parameter model of a term: the class `Parameters` of its file if that holds no other
     term, else a model of the parameters of its `__init__`, without those of the scope: `*args`,
-    and what is annotated Variable or View. Raises TypeError where it names a file that callers
-    elsewhere are not kept from."""
+    and what is annotated Variable, Input or View. Raises TypeError where it names a file that
+    callers elsewhere are not kept from."""
     model = _model(term)
     if loose := loose_files(model):
         raise TypeError(
@@ -132,7 +132,7 @@ def signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter
             many = True
         elif p.kind is p.VAR_KEYWORD:
             raise TypeError(f"{term.__name__}.__init__ takes **{p.name}: name every parameter")
-        elif p.annotation in (Variable, View, Variable | View, View | Variable):
+        elif _of_scope(p.annotation):
             entries.append(p.name)
         elif p.annotation is p.empty and p.default is p.empty:
             raise TypeError(
@@ -142,6 +142,12 @@ def signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter
         else:
             rest.append(p)
     return entries, many, rest
+
+
+def _of_scope(annotation: Any) -> bool:
+    """Whether a parameter is annotated as an entry of the scope."""
+    kinds = get_args(annotation) or (annotation,)
+    return all(kind in (Variable, Input, View) for kind in kinds)
 
 
 def concrete_terms(module: ModuleType) -> list[type[Term]]:

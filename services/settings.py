@@ -5,6 +5,7 @@ process; whoever only needs `Limits` loads nothing more than this.
 """
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,6 +55,12 @@ class Limits(Settings):
     values: Count = Field(65_536, description="values of one finite variable")
     cells: Count = Field(
         512_000_000, description="rows * sites * values: what the domains take in memory"
+    )
+    input_numbers: Count = Field(
+        64_000_000, description="rows * numbers of all inputs together: what is told, not asked"
+    )
+    file_bytes: Count = Field(
+        256 << 20, description="bytes of one file that evidence names, unpacked"
     )
     rank: Count = Field(8, description="sizes of one shape")
     rows: Count = Field(100_000, description="rows of evidence of one query")
@@ -152,9 +159,19 @@ class ProcessSettings(Settings):
     listen: str = Field("127.0.0.1:0", description="HOST:PORT; port 0 takes a free one")
     reflection: bool = Field(False, description="gRPC tools may list the services")
     insecure_listen: bool = Field(False, description="an address open to other machines is allowed")
-    weights: str = Field(".", description="the folder of files, such as weights, that callers name")
+    files: str | None = Field(
+        None, description="the folder of arrays that evidence names; without it, none may be named"
+    )
+    weights: str | None = Field(
+        None, description="the folder of weights that callers name; without it `files`, else `.`"
+    )
     log_level: Level = Field("info", description="what the log tells at least")
     limits: Limits = DEFAULT
+
+    @property
+    def weights_folder(self) -> Path:
+        """The folder of files that parameters name."""
+        return Path(self.weights or self.files or ".").resolve()
 
 
 class ServerSettings(ProcessSettings):

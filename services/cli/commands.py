@@ -60,11 +60,14 @@ Config = Annotated[
 FilesFolder = Annotated[
     str | None,
     typer.Option(
-        "--weights",
-        "--files",
-        help="Where files that callers name, such as weights, must lie; without it, here.",
+        help="Where files that callers name must lie, arrays and weights; without it they may name "
+        "no arrays, and weights here.",
         metavar="DIR",
     ),
+]
+WeightsFolder = Annotated[
+    str | None,
+    typer.Option(help="Where weights that callers name must lie instead.", metavar="DIR"),
 ]
 LogLevel = Annotated[
     str | None,
@@ -247,7 +250,8 @@ def serve(
             help="Use it where a host on this machine offers it, or not; without it, yes.",
         ),
     ] = None,
-    weights: FilesFolder = None,
+    files: FilesFolder = None,
+    weights: WeightsFolder = None,
     log_level: LogLevel = None,
 ) -> None:
     """Serve a reasoner over gRPC until SIGTERM or Ctrl-C."""
@@ -263,6 +267,7 @@ def serve(
         Given("--reflection", "reflection", reflection),
         Given("--insecure-listen", "insecure_listen", insecure_listen),
         Given("--shared-memory", "remote_policy.shared_memory", shared_memory),
+        Given("--files", "files", files),
         Given("--weights", "weights", weights),
         Given("--log-level", "log_level", log_level),
     )
@@ -292,7 +297,8 @@ def host(
             help="Share memory with reasoners on this machine, or not; without it, not.",
         ),
     ] = None,
-    weights: FilesFolder = None,
+    files: FilesFolder = None,
+    weights: WeightsFolder = None,
     log_level: LogLevel = None,
 ) -> None:
     """Host energy terms in a process of their own until SIGTERM or Ctrl-C."""
@@ -304,6 +310,7 @@ def host(
         Given("--reflection", "reflection", reflection),
         Given("--insecure-listen", "insecure_listen", insecure_listen),
         Given("--shared-memory", "shared_memory", shared_memory),
+        Given("--files", "files", files),
         Given("--weights", "weights", weights),
         Given("--log-level", "log_level", log_level),
     )

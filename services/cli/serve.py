@@ -73,7 +73,8 @@ def _begin(settings: ProcessSettings, check: Callable[[], None] = lambda: None) 
     mistake."""
     mistakes = Mistakes()
     for look in (
-        partial(_check_folder, settings.weights),
+        partial(_check_folder, "files", settings.files),
+        partial(_check_folder, "weights", settings.weights),
         partial(check_address, settings.listen, settings.insecure_listen),
         check,
     ):
@@ -85,9 +86,9 @@ def _begin(settings: ProcessSettings, check: Callable[[], None] = lambda: None) 
     tell_log(settings.log_level)
 
 
-def _check_folder(weights: str) -> None:
-    if not Path(weights).is_dir():
-        raise BadQuery(Mistake("weights", f"{weights} is no folder", "name one that is there"))
+def _check_folder(name: str, folder: str | None) -> None:
+    if folder is not None and not Path(folder).is_dir():
+        raise BadQuery(Mistake(name, f"{folder} is no folder", "name one that is there"))
 
 
 @contextlib.contextmanager

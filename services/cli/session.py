@@ -3,14 +3,17 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from engine.answer import Answer
 from engine.errors import BadQuery, BasinError, Mistake, TooLarge, known, shown
 from modules.catalogue import Catalogue
+from modules.shared.files import Confine
 from services import formats
 from services.cli import output
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
+from services.formats.arrays import inside
 from services.query import Query, S, spec_of
 from services.query.change import Change, Resolve
 from services.query.document import parse_json
@@ -25,7 +28,7 @@ def session(file: str, server: str | None) -> int:
     """Answers each line of standard input until it ends; the exit code."""
     try:
         asked = _one(file, None if server else Catalogue())
-        with _opened(asked.query, server) as turn:
+        with _opened(asked.query, server, inside(Path(file).parent)) as turn:
             return _talked(asked, turn)
     except BasinError as error:
         tell(file, error)
@@ -46,10 +49,10 @@ def _one(file: str, kinds: Catalogue | None) -> formats.Asked:
 
 
 @contextlib.contextmanager
-def _opened(query: Query, server: str | None) -> Iterator[Turn]:
-    """One turn of a session in this process, or in a service."""
+def _opened(query: Query, server: str | None, confine: Confine) -> Iterator[Turn]:
+    """One turn of a session in this process, or in a service, which reads files of its own."""
     if server is None:
-        talk = QuerySession(query, Compiler(Catalogue(), kept=0))
+        talk = QuerySession(query, Compiler(Catalogue(), kept=0, confine=confine))
 
         def here(change: Change, resolve: Resolve) -> Answer:
             talk.change(change)

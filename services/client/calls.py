@@ -62,13 +62,17 @@ class Calls:
     def solve(self, query: AskedQuery, options: AskedOptions) -> Call[list[Answer]]:
         """One answer for each row; with `score` or `explain` by the rpc of that name."""
         asked, wished = self.query(query), self._options(options)
-        message, beside = query_to_proto(asked), options_to_proto(wished)
+        raw: list[bytes] = []
+        message, beside = query_to_proto(asked, raw), options_to_proto(wished)
         if wished.score:
-            return Call("Score", pb.ScoreRequest(query=message), self._answers, _patience(asked))
+            worth = pb.ScoreRequest(query=message, raw_contents=raw)
+            return Call("Score", worth, self._answers, _patience(asked))
         if wished.explain:
-            why = pb.ExplainRequest(query=message, options=beside, differ=wished.differ)
+            why = pb.ExplainRequest(
+                query=message, options=beside, differ=wished.differ, raw_contents=raw
+            )
             return Call("Explain", why, self._answers, _patience(asked))
-        request = pb.SolveRequest(query=message, options=beside)
+        request = pb.SolveRequest(query=message, options=beside, raw_contents=raw)
         return Call("Solve", request, self._answers, _patience(asked))
 
     def stream(
@@ -84,11 +88,13 @@ class Calls:
             )
         how = {"interval": interval, "partial_values": partial_values}
         told = spec_of(Progressing, how, self.limits)
+        raw: list[bytes] = []
         request = pb.SolveStreamRequest(
-            query=query_to_proto(asked),
+            query=query_to_proto(asked, raw),
             options=options_to_proto(wished),
             interval=told.interval,
             partial_values=told.partial_values,
+            raw_contents=raw,
         )
         return Call("SolveStream", request, self._event, _patience(asked))
 
@@ -97,13 +103,17 @@ class Calls:
         asked = self.query(query)
         wishes = sampling_of({"count": count, "temperature": temperature}, self.limits)
         request = sampling_to_proto(wishes)
-        request.query.CopyFrom(query_to_proto(asked))
+        raw: list[bytes] = []
+        request.query.CopyFrom(query_to_proto(asked, raw))
+        request.raw_contents.extend(raw)
         return Call("Sample", request, self._samples, _patience(asked))
 
     def marginals(self, query: AskedQuery) -> Call[list[Marginals]]:
         """The chances of the values at the open sites of each row."""
         asked = self.query(query)
-        request = marginals_pb2.MarginalsRequest(query=query_to_proto(asked))
+        raw: list[bytes] = []
+        message = query_to_proto(asked, raw)
+        request = marginals_pb2.MarginalsRequest(query=message, raw_contents=raw)
         return Call("Marginals", request, self._marginals, _patience(asked))
 
     def smallest_change(
@@ -117,13 +127,15 @@ class Calls:
         asked, wished = self.query(query), self._options(options)
         check_searched(wished)
         wish = spec_of(Wanted, {"wanted": wanted, "keep": keep}, self.limits)
+        raw: list[bytes] = []
         request = change_pb2.SmallestChangeRequest(
-            query=query_to_proto(asked),
+            query=query_to_proto(asked, raw),
             wanted=to_assignment(wish.wanted),
             keep=wish.keep,
             options=options_to_proto(wished),
             explain=wished.explain,
             differ=wished.differ,
+            raw_contents=raw,
         )
         return Call("SmallestChange", request, self._changes, _patience(asked))
 

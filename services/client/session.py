@@ -160,18 +160,25 @@ class UnaryCalls:
         how: dict[str, Any] = {"timeout": limit, "metadata": self._who}
         try:
             if request.HasField("query"):
-                create = pb.CreateSessionRequest(query=request.query)
+                create = pb.CreateSessionRequest(
+                    query=request.query, raw_contents=request.raw_contents
+                )
                 session = self._stub.CreateSession(create, **how).session
                 self._id = session.id
                 return pb.StreamSessionResponse(session=session)
             if request.HasField("resolve"):
                 resolve = pb.ResolveSessionRequest(
-                    id=self._id, change=change, resolve=request.resolve
+                    id=self._id,
+                    change=change,
+                    resolve=request.resolve,
+                    raw_contents=request.raw_contents,
                 )
                 made = self._stub.ResolveSession(resolve, **how)
                 return pb.StreamSessionResponse(session=made.session, answer=made.answer)
             if change is not None:
-                asked = pb.ChangeSessionRequest(id=self._id, change=change)
+                asked = pb.ChangeSessionRequest(
+                    id=self._id, change=change, raw_contents=request.raw_contents
+                )
                 session = self._stub.ChangeSession(asked, **how).session
             else:
                 session = self._stub.GetSession(pb.GetSessionRequest(id=self._id), **how).session

@@ -23,7 +23,9 @@ class Turns:
 
     def __init__(self, query: Query, limits: Limits):
         self.limits = limits
-        self.opening = pb.StreamSessionRequest(query=query_to_proto(query))
+        raw: list[bytes] = []
+        message = query_to_proto(query, raw)
+        self.opening = pb.StreamSessionRequest(query=message, raw_contents=raw)
         self.terms: tuple[str, ...] = ()  # names of the terms that stand
         self.expire_time: datetime | None = None  # it ends then if nothing is asked before
         self._sequence = 0
@@ -34,8 +36,9 @@ class Turns:
 
     def change(self, change: AskedChange) -> pb.StreamSessionRequest:
         """Several changes as one. Raises BadQuery."""
-        asked = spec_of(Change, change, self.limits)
-        return pb.StreamSessionRequest(change=change_to_proto(asked))
+        raw: list[bytes] = []
+        message = change_to_proto(spec_of(Change, change, self.limits), raw)
+        return pb.StreamSessionRequest(change=message, raw_contents=raw)
 
     def add(self, name: str, term: TermSpec | Mapping[str, Any]) -> pb.StreamSessionRequest:
         """One more term, under a name. Raises BadQuery."""
@@ -57,9 +60,8 @@ class Turns:
             "options": Options() if options is None else options,
         }
         asked = spec_of(Resolve, wishes, self.limits)
-        request = pb.StreamSessionRequest(resolve=resolve_to_proto(asked))
-        if change is not None:
-            request.change.CopyFrom(change_to_proto(spec_of(Change, change, self.limits)))
+        request = pb.StreamSessionRequest() if change is None else self.change(change)
+        request.resolve.CopyFrom(resolve_to_proto(asked))
         return request
 
     def number(self, request: pb.StreamSessionRequest) -> pb.StreamSessionRequest:

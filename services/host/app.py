@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -83,7 +82,7 @@ def run(kinds: Sequence[str], settings: HostSettings) -> int:
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
     spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
-    catalogue = Catalogue(also=spoken, weights=Path(settings.weights).resolve())
+    catalogue = Catalogue(also=spoken, weights=settings.weights_folder)
     return serve(
         lambda: create_host(
             catalogue,

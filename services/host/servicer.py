@@ -29,10 +29,11 @@ from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
+from services.wire.arrays import Content
 from services.wire.binding import binding_digest, binding_from_proto, params_from_proto
 from services.wire.kinds import kind_to_proto
 from services.wire.structure import digest_of, factors_to_proto
-from services.wire.tensors import Content, put, take
+from services.wire.tensors import put, take
 from services.wire.values import from_value
 
 NAME = "basin.v1.ModuleService"

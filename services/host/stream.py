@@ -12,16 +12,8 @@ from services.settings import InlinePolicy, Limits
 from services.transport.frames import Frame, load
 from services.transport.shared_memory import HostRegion, Regions
 from services.v1 import module_pb2 as pb
-from services.wire.tensors import (
-    Content,
-    aligned,
-    array_of,
-    lay,
-    number_of,
-    share,
-    view_list,
-    within,
-)
+from services.wire.arrays import Content, aligned, lay, share, view_list, within
+from services.wire.tensors import array_of, number_of
 
 Bind = Callable[[pb.Binding, Sequence[Content]], BoundTerm]
 

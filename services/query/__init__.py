@@ -1,8 +1,12 @@
 """What may be asked, as people write it: models, YAML and JSON, views."""
 
+from services.query.arrays import ArrayFile, EvidenceArray
 from services.query.model import (
     Budget,
     FiniteSpec,
+    InputSpec,
+    NamedInputSpec,
+    NumberInputSpec,
     Options,
     Query,
     RealSpec,
@@ -18,8 +22,13 @@ from services.query.model import (
 )
 
 __all__ = [
+    "ArrayFile",
     "Budget",
+    "EvidenceArray",
     "FiniteSpec",
+    "InputSpec",
+    "NamedInputSpec",
+    "NumberInputSpec",
     "Options",
     "Query",
     "RealSpec",

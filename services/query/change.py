@@ -1,14 +1,14 @@
 """What may be asked of a session: a change, and the answer as things stand."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializationInfo, field_serializer, field_validator
 
 from engine.errors import Mistake
-from services.query.fields import Number, Params, Text, Whole
+from services.query.fields import Number, Row, Text, Whole
 from services.query.mistakes import wrong
-from services.query.model import Options, Spec, TermSpec
+from services.query.model import Options, Spec, TermSpec, written_row
 
 
 class Change(Spec):
@@ -18,9 +18,15 @@ class Change(Spec):
 
     drop: tuple[Text, ...] = Field((), description="Names of terms; done first.")
     add: tuple[TermSpec, ...] = Field((), description="Terms, each under a name of its own.")
-    evidence: Params | None = Field(
+    evidence: Row | None = Field(
         None, description="In place of all that was given before; null: as before."
     )
+
+    @field_serializer("evidence")
+    def _written(
+        self, evidence: Mapping[str, Any] | None, info: SerializationInfo
+    ) -> dict[str, Any] | None:
+        return None if evidence is None else written_row(evidence, (), info.mode_is_json())
 
 
 class Resolve(Spec):

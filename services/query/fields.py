@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo
 
-from engine.errors import Mistake, shown
+from engine.errors import BadQuery, Mistake, join, known, shown
 from engine.plain import plain
+from services.query.arrays import ArrayFile, evidence_array, given_list, is_given
 from services.query.mistakes import limits_of, over, wrong
 
 Whole = Annotated[int, Strict()]
@@ -122,22 +123,83 @@ def _rows(value: Any, info: ValidationInfo) -> Any:
                 Mistake(path, f"{shown(entry)} is no mapping", "write variable: nested values")
             )
             continue
-        rows.append(_plain(entry, limits_of(info).nesting + 1, path, found))
-        for name, given in entry.items():
-            if isinstance(given, Mapping):
-                found.append(
-                    Mistake(
-                        f"{path}.{name}" if path else str(name),
-                        "is a mapping",
-                        "nest lists as the shape, null where a site is open",
-                    )
-                )
+        rows.append(_evidence(entry, limits_of(info).nesting, path, found))
     if found:
         wrong(mistakes=found)
     return tuple(rows)
 
 
+def _row(value: Any, info: ValidationInfo) -> Any:
+    """Evidence of one row."""
+    if not isinstance(value, Mapping):
+        return value
+    found: list[Mistake] = []
+    row = _evidence(value, limits_of(info).nesting, "", found)
+    if found:
+        wrong(mistakes=found)
+    return row
+
+
+def _evidence(
+    row: Mapping[Any, Any], depth: int, path: str, found: list[Mistake]
+) -> dict[str, Any]:
+    """The entries of one row: arrays as they are, names of files, everything else plain."""
+    rest = dict(row)
+    read = {}
+    for name, given in row.items():
+        at = join(path, str(name))
+        try:
+            if isinstance(given, ArrayFile):
+                read[name] = rest.pop(name)
+            elif isinstance(given, Mapping):
+                del rest[name]
+                read[name] = _file(given)
+            elif (array := evidence_array(given)) is not None:
+                del rest[name]
+                read[name] = array
+                found += BadQuery(*array.mistakes()).under(at).mistakes
+            elif is_given(given):
+                rest[name] = given_list(given)
+        except BadQuery as error:
+            found += error.under(at).mistakes
+    plain_ones = _plain(rest, depth + 1, path, found)
+    return {name: read[name] if name in read else plain_ones.get(name) for name in row}
+
+
+def _file(given: Mapping[Any, Any]) -> ArrayFile:
+    """A mapping that stands for what a file holds. Raises BadQuery."""
+    fields = ("file", "key")
+    if "file" not in given:
+        remedy = "nest lists as the shape, null where a site is open, or write {file: PATH}"
+        raise BadQuery(Mistake("", "is a mapping", remedy))
+    wrong_names = [name for name in given if name not in fields]
+    if wrong_names:
+        raise BadQuery(
+            *(
+                Mistake(
+                    str(name),
+                    f"unknown field, with the value {shown(given[name])}",
+                    known(name, fields),
+                )
+                for name in wrong_names
+            )
+        )
+    for name, text in given.items():
+        if not (isinstance(text, str) and text and _whole(text)):
+            raise BadQuery(Mistake(name, f"{shown(text)} is no name", "give a text"))
+    return ArrayFile(**given)
+
+
 def _shape(value: Any, info: ValidationInfo) -> Any:
+    return _bounded(value, info, "sites", "sites")
+
+
+def _input_shape(value: Any, info: ValidationInfo) -> Any:
+    return _bounded(value, info, "numbers", "input_numbers")
+
+
+def _bounded(value: Any, info: ValidationInfo, what: str, limit: str) -> Any:
+    """A shape of at most so many entries, as far as it is one."""
     value = plain(value)
     if isinstance(value, int) and not isinstance(value, bool):
         wrong(f"{value} is no list", f"write [{value}]")
@@ -146,13 +208,15 @@ def _shape(value: Any, info: ValidationInfo) -> Any:
         if len(value) > limits.rank:
             over(f"{len(value)} axes", limits.told("rank"))
         if all(type(size) is int and size >= 0 for size in value):
-            sites = math.prod(max(size, 1) for size in value)
-            if sites > limits.sites:
-                over(f"{sites} sites", limits.told("sites"))
+            total = math.prod(max(size, 1) for size in value)
+            if total > getattr(limits, limit):
+                over(f"{total} {what}", limits.told(limit))
     return value
 
 
-Shape = Annotated[tuple[Annotated[Whole, Field(ge=0)], ...], BeforeValidator(_shape)]
+_Sizes = tuple[Annotated[Whole, Field(ge=0)], ...]
+Shape = Annotated[_Sizes, BeforeValidator(_shape)]
+InputShape = Annotated[_Sizes, BeforeValidator(_input_shape)]
 
 
 def _values(value: Any, info: ValidationInfo) -> Any:
@@ -202,5 +266,6 @@ def edge(open_end: float) -> BeforeValidator:
 
 
 Params = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Row = Annotated[dict[str, Any], BeforeValidator(_row)]
 Rows = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_rows)]
 Values = Annotated[tuple[Any, ...], BeforeValidator(_values)]

@@ -26,7 +26,7 @@ _MISSING = {
     "values": "list them, such as values: [1, 2, 3]",
 }
 
-_TAGS = ("finite", "real")
+_TAGS = ("finite", "real", "named", "number")
 _DOMAIN = ("values", "low", "high")
 
 
@@ -66,7 +66,7 @@ def from_pydantic(
 
 def path_of(place: Place) -> str:
     """`("terms", 3, "weight")` -> `terms[3].weight`; tags of unions are left out."""
-    tagged = len(place) > 2 and place[0] == "variables" and place[2] in _TAGS
+    tagged = len(place) > 2 and place[0] in ("variables", "inputs") and place[2] in _TAGS
     steps = (*place[:2], *place[3:]) if tagged else place
     return validation.path_of(step for step in steps if step != "[key]")
 

@@ -6,7 +6,7 @@ check, when the query is compiled.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -15,15 +15,29 @@ from pydantic import (
     Discriminator,
     Field,
     ModelWrapValidatorHandler,
+    SerializationInfo,
     Tag,
     ValidationError,
     ValidationInfo,
+    field_serializer,
     model_validator,
 )
 
 from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, known, shown
+from services.query.arrays import ArrayFile, EvidenceArray
 from services.query.document import parse_document
-from services.query.fields import Number, Params, Rows, Shape, Text, Truth, Values, Whole, edge
+from services.query.fields import (
+    InputShape,
+    Number,
+    Params,
+    Rows,
+    Shape,
+    Text,
+    Truth,
+    Values,
+    Whole,
+    edge,
+)
 from services.query.mistakes import from_pydantic, limits_of, over, wrong
 from services.query.views import check_view, parse_view
 from services.settings import DEFAULT, Limits
@@ -48,8 +62,8 @@ class FiniteSpec(Spec):
     shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
 
 
-class RealSpec(Spec):
-    """An array of sites that are real numbers between two edges."""
+class _Edged(Spec):
+    """Numbers between two edges."""
 
     low: Annotated[Number | None, edge(-math.inf)] = Field(
         None, description="Lower edge; null when there is none."
@@ -57,7 +71,6 @@ class RealSpec(Spec):
     high: Annotated[Number | None, edge(math.inf)] = Field(
         None, description="Upper edge; null when there is none."
     )
-    shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -73,6 +86,26 @@ class RealSpec(Spec):
         return self
 
 
+class RealSpec(_Edged):
+    """An array of sites that are real numbers between two edges."""
+
+    shape: Shape = Field((), description="Of the array of sites; empty for a single site.")
+
+
+class NamedInputSpec(Spec):
+    """An array of values that is told and never asked for, such as the letters of a text."""
+
+    values: Values = Field(description="Numbers, texts or truth values; each once.")
+    shape: InputShape = Field((), description="Of the array; empty for a single value.")
+
+
+class NumberInputSpec(_Edged):
+    """An array of numbers that is told and never asked for, such as a picture."""
+
+    integer: Truth = Field(False, description="Whether all of them are whole.")
+    shape: InputShape = Field((), description="Of the array; empty for a single number.")
+
+
 def _family(value: Any) -> str | None:
     if isinstance(value, FiniteSpec) or (isinstance(value, Mapping) and "values" in value):
         return "finite"
@@ -84,6 +117,18 @@ def _family(value: Any) -> str | None:
 VariableSpec = Annotated[
     Annotated[FiniteSpec, Tag("finite")] | Annotated[RealSpec, Tag("real")],
     Discriminator(_family),
+]
+
+
+def _input_family(value: Any) -> str | None:
+    if isinstance(value, NamedInputSpec) or (isinstance(value, Mapping) and "values" in value):
+        return "named"
+    return "number" if isinstance(value, (NumberInputSpec, Mapping)) else None
+
+
+InputSpec = Annotated[
+    Annotated[NamedInputSpec, Tag("named")] | Annotated[NumberInputSpec, Tag("number")],
+    Discriminator(_input_family),
 ]
 
 
@@ -154,9 +199,13 @@ class Options(Spec):
 
 
 class Query(Spec):
-    """A question: variables, a sum of energy terms over them, and evidence."""
+    """A question: variables, a sum of energy terms over them, and evidence.
+
+    Arrays in `evidence` (of numpy, torch, `engine.Given`) are kept as `EvidenceArray`s.
+    """
 
     variables: Annotated[dict[str, VariableSpec], Field(min_length=1)]
+    inputs: dict[str, InputSpec] = Field({}, description="What is told and never asked for.")
     terms: tuple[TermSpec, ...]
     evidence: Rows = ({},)
     budget: Budget = Budget()
@@ -188,6 +237,12 @@ class Query(Spec):
             raise _gathered(found, large, limits)
         assert query is not None
         return query
+
+    @field_serializer("evidence")
+    def _written(
+        self, evidence: Sequence[Mapping[str, Any]], info: SerializationInfo
+    ) -> tuple[dict[str, Any], ...]:
+        return tuple(written_row(row, self.inputs, info.mode_is_json()) for row in evidence)
 
     @property
     def rows(self) -> int:
@@ -248,10 +303,29 @@ def plain_query(query: Query) -> dict[str, Any]:
     return data
 
 
+def written_row(
+    row: Mapping[str, Any], inputs: Container[str] = (), as_json: bool = False
+) -> dict[str, Any]:
+    """The evidence of a row as plain data, with arrays of numpy, masked where numbers are absent.
+
+    as_json: with nested lists in their place, null for each absent number, of an input for each
+    absent entry of its first axis.
+    """
+    written = {}
+    for name, value in row.items():
+        if isinstance(value, EvidenceArray) and as_json:
+            value = value.entries() if name in inputs else value.lists()
+        elif isinstance(value, EvidenceArray):
+            value = value.array()
+        written[name] = value.written() if isinstance(value, ArrayFile) else value
+    return written
+
+
 def _counts(data: Mapping[str, Any], limits: Limits) -> Iterator[Mistake]:
     """Too many of something, told before anything is walked through."""
     for path, limit, kind in (
         ("variables", "variables", Mapping),
+        ("inputs", "variables", Mapping),
         ("terms", "terms", Sequence),
         ("evidence", "rows", Sequence),
     ):
@@ -271,6 +345,8 @@ def _sizes(query: Query, limits: Limits) -> list[Mistake]:
         sites += count
         cells += count * (len(spec.values) if isinstance(spec, FiniteSpec) else 16)
     budget = query.budget
+    told = sum(math.prod(spec.shape) for spec in query.inputs.values())
+    totals.append(("inputs", told * query.rows, "input_numbers", "rows * numbers"))
     totals.append(("variables", sites, "sites", "sites"))
     totals.append(("variables", cells * query.rows, "cells", "rows * sites * values"))
     totals.append(("budget.particles", budget.particles, "particles", "particles"))
@@ -291,11 +367,20 @@ def _references(data: Mapping[str, Any], limits: Limits) -> list[Mistake]:
     variables = data.get("variables")
     if not isinstance(variables, Mapping):
         return []
+    told = data.get("inputs")
+    inputs = told if isinstance(told, Mapping) else {}
     found = [
-        Mistake(f"variables.{name}"[: limits.name], f"{shown(name)} is no name", _IDENTIFIER)
-        for name in variables
+        Mistake(f"{part}.{name}"[: limits.name], f"{shown(name)} is no name", _IDENTIFIER)
+        for part, names_of_part in (("variables", variables), ("inputs", inputs))
+        for name in names_of_part
         if not (isinstance(name, str) and name.isidentifier() and len(name) <= limits.name)
     ]
+    found += [
+        Mistake(f"inputs.{name}", f"{shown(name)} is a variable too", "give every name once")
+        for name in inputs
+        if name in variables
+    ]
+    every = {**variables, **inputs}
     names: dict[str, int] = {}
     terms = data.get("terms")
     for k, term in enumerate(terms if isinstance(terms, (list, tuple)) else ()):
@@ -311,36 +396,47 @@ def _references(data: Mapping[str, Any], limits: Limits) -> list[Mistake]:
         for j, view in enumerate(scope if isinstance(scope, (list, tuple)) else ()):
             if isinstance(view, str) and len(view) <= limits.name:
                 try:
-                    _check_scope(view, variables)
+                    _check_scope(view, every)
                 except BadQuery as error:
                     found += error.under(f"terms[{k}].scope[{j}]").mistakes
-    return found + _evidence_names(data.get("evidence"), variables)
+    return found + _evidence_mistakes(data.get("evidence"), every)
 
 
-def _check_scope(view: str, variables: Mapping[str, Any]) -> None:
+def _check_scope(view: str, every: Mapping[str, Any]) -> None:
     name, index = parse_view(view)
-    if name not in variables:
-        raise BadQuery(Mistake("", f"{shown(name)} is no variable", known(name, variables)))
-    shape = _part(variables[name], "shape") or ()
-    if isinstance(shape, (list, tuple)) and all(type(n) is int and n >= 0 for n in shape):
+    if name not in every:
+        raise BadQuery(Mistake("", f"{shown(name)} is no variable", known(name, every)))
+    shape = _shape_of(every[name])
+    if shape is not None:
         check_view(index, shape)
 
 
-def _evidence_names(evidence: Any, variables: Mapping[str, Any]) -> list[Mistake]:
+def _shape_of(spec: Any) -> tuple[int, ...] | None:
+    """The shape of a variable or an input; None where it is none."""
+    shape = _part(spec, "shape") or ()
+    if isinstance(shape, (list, tuple)) and all(type(n) is int and n >= 0 for n in shape):
+        return tuple(shape)
+    return None
+
+
+def _evidence_mistakes(evidence: Any, every: Mapping[str, Any]) -> list[Mistake]:
+    """Names that are nobody's, and arrays of another shape."""
     single = isinstance(evidence, Mapping)
     rows = [evidence] if single else evidence if isinstance(evidence, (list, tuple)) else []
     many = not single and len(rows) > 1
-    return [
-        Mistake(
-            f"evidence[{k}].{name}" if many else f"evidence.{name}",
-            f"{shown(name)} is no variable",
-            known(name, variables),
-        )
-        for k, row in enumerate(rows)
-        if isinstance(row, Mapping)
-        for name in row
-        if name not in variables
-    ]
+    found = []
+    for k, row in enumerate(rows):
+        for name, value in row.items() if isinstance(row, Mapping) else ():
+            path = f"evidence[{k}].{name}" if many else f"evidence.{name}"
+            if name not in every:
+                found.append(Mistake(path, f"{shown(name)} is no variable", known(name, every)))
+                continue
+            shape = _shape_of(every[name])
+            if isinstance(value, EvidenceArray) and shape is not None and value.shape != shape:
+                found.append(
+                    Mistake(path, f"an array of shape {[*value.shape]}", f"give {[*shape]}")
+                )
+    return found
 
 
 def _part(value: Any, name: str) -> Any:
@@ -357,10 +453,12 @@ def _gathered(found: list[Mistake], large: list[Mistake], limits: Limits) -> Bad
 
 def _fields_at(place: tuple[int | str, ...]) -> list[str]:
     """The fields that may stand at a place of a query."""
+    named = "named" in place[2:3]
     models: dict[Any, list[type[Spec]]] = {
         "terms": [TermSpec],
         "budget": [Budget],
         "variables": [FiniteSpec] if "finite" in place[2:3] else [RealSpec, FiniteSpec],
+        "inputs": [NamedInputSpec] if named else [NumberInputSpec, NamedInputSpec],
     }
     inside = models.get(place[0], [Query]) if len(place) > 1 else [Query]
     return [name for model in inside for name in model.model_fields]

@@ -70,6 +70,8 @@ class _Row:
     def __init__(self, problem: Problem, query: Query, wish: Wish, evidence: Mapping[str, Any]):
         self.problem, self.query = problem, query
         self.shapes = {v.name: v.domain.shape for v in problem.variables}
+        names = {v.name for v in problem.inputs}
+        self.told = {name: value for name, value in evidence.items() if name in names}
         own, wanted = self._flat(evidence), self._flat(wish.wanted)
         self.wanted = wanted
         self.whole = {
@@ -137,7 +139,7 @@ class _Row:
     def _asked(self, free: Sequence[tuple[str, int]]) -> tuple[Problem, Query]:
         """The row with some of its sites open, at a price of 1 for each that changes."""
         problem, opened = self.problem, set(free)
-        evidence = {
+        evidence = self.told | {
             name: nest(
                 [None if (name, s) in opened else v for s, v in enumerate(flat)], self.shapes[name]
             )
@@ -153,8 +155,9 @@ class _Row:
         summands = [*problem.summands]
         if scope:
             summands.append(Summand(Clause(*scope, clauses=clauses), 1.0, CHANGED))
-        made = Problem(Sum(*summands), problem.variables).given_rows([evidence])
-        return made, self.query.model_copy(update={"evidence": (evidence,)})
+        base = Problem(Sum(*summands), (*problem.variables, *problem.inputs))
+        asked = self.query.model_copy(update={"evidence": (evidence,)})
+        return narrow_problem(base, asked), asked
 
     def _changed(self, answer: Answer) -> tuple[Place, ...]:
         """The sites whose values are others than before."""

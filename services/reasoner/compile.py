@@ -10,14 +10,23 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from engine.domain import Domain, Finite, Real, Variable, View
+from engine.domain import Domain, Finite, Input, Real, Told, Variable, View
 from engine.energy import Energy, Sum, Summand, Term, named, required
 from engine.errors import BadQuery, BasinError, Mistake, Mistakes
 from engine.problem import Problem
 from modules.catalogue import Kinds
-from services.query import FiniteSpec, Query, TermSpec, VariableSpec
+from modules.shared.files import Confine
+from services.formats.arrays import nowhere, with_files
+from services.query import (
+    FiniteSpec,
+    InputSpec,
+    NamedInputSpec,
+    Query,
+    TermSpec,
+    VariableSpec,
+)
 from services.query.views import parse_view
-from services.reasoner.evidence import evidence_mistakes
+from services.reasoner.evidence import evidence_mistakes, given_row
 from services.settings import DEFAULT, Limits
 
 log = logging.getLogger(__name__)
@@ -31,8 +40,9 @@ def compile_query(query: Query, catalogue: Kinds, limits: Limits = DEFAULT) -> P
 
 
 class StructureKey(NamedTuple):
-    """What a structure is known by: whose it is, and a digest of its variables and terms. Two kinds
-    of digest do not meet in one compiler: of texts in this process, of messages in a service."""
+    """What a structure is known by: whose it is, and a digest of its variables, inputs and terms.
+    Two kinds of digest do not meet in one compiler: of texts in this process, of messages in a
+    service."""
 
     tenant: str
     digest: bytes
@@ -53,6 +63,7 @@ class Structure(NamedTuple):
     """A query without its evidence and budget, and what was compiled of it."""
 
     variables: dict[str, VariableSpec]
+    inputs: dict[str, InputSpec]
     terms: tuple[TermSpec, ...]
     problem: Problem
     files: Mapping[Path, Stamp]  # that its terms have read
@@ -63,17 +74,29 @@ class Compiler:
 
     Only what is the same under any evidence is kept, for each tenant apart, and nothing of the
     evidence itself. A hosted term is not: its stream belongs to one solve. kept: how many
-    structures; with 0 no key is made either.
+    structures; with 0 no key is made either. confine: which file a name in
+    evidence means; unless said, none.
     """
 
-    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = KEPT):
-        self.catalogue, self.limits, self.kept = catalogue, limits, kept
+    def __init__(
+        self,
+        catalogue: Kinds,
+        limits: Limits = DEFAULT,
+        kept: int = KEPT,
+        confine: Confine = nowhere,
+    ):
+        self.catalogue, self.limits, self.kept, self.confine = catalogue, limits, kept, confine
         self._known: LRUCache[StructureKey, Structure] = LRUCache(kept)
         self._lock = threading.Lock()
+
+    def with_files(self, query: Query) -> Query:
+        """The query with what the files hold that its evidence names. Raises BadQuery."""
+        return with_files(query, self.confine, self.limits)
 
     def problem(self, query: Query, key: StructureKey | None = None) -> Problem:
         """The problem of a query; without a key it is made from the query, which then belongs to
         nobody. Raises BadQuery with every mistake found."""
+        query = self.with_files(query)
         if key is None and self.kept:
             key = StructureKey("", _digest(query))
         known = None if key is None else self.known(key)
@@ -90,7 +113,9 @@ class Compiler:
             raise _gathered(mistakes, self.limits)
         if key is not None and self.kept and all(s.term.reusable for s in problem.summands):
             with self._lock:
-                self._known[key] = Structure(query.variables, query.terms, problem, files)
+                self._known[key] = Structure(
+                    query.variables, query.inputs, query.terms, problem, files
+                )
         return given
 
     def known(self, key: StructureKey) -> Structure | None:
@@ -132,11 +157,12 @@ def compile_terms(
 
 def narrow_problem(problem: Problem, query: Query, limits: Limits = DEFAULT) -> Problem:
     """A problem under the evidence of a query. Raises BadQuery, site by site."""
+    told = {v.name for v in problem.inputs}
     try:
-        return problem.given_rows(query.evidence)
+        return problem.given_rows([given_row(row, told) for row in query.evidence])
     except BadQuery as error:
-        variables = {v.name: v for v in problem.variables}
-        raise evidence_mistakes(query, variables, limits) or error from None
+        every = {v.name: v for v in (*problem.variables, *problem.inputs)}
+        raise evidence_mistakes(query, every, limits) or error from None
 
 
 def _energies(
@@ -166,25 +192,44 @@ def _warn_of_units(summands: list[Summand]) -> None:
 
 
 def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
-    variables = {}
+    """The variables and the inputs."""
+    variables: dict[str, Variable] = {}
     for name, spec in query.variables.items():
         try:
             variables[name] = Variable(name, _domain(spec))
         except BadQuery as error:
             mistakes.append(error.under(f"variables.{name}"))
+    for name, told in query.inputs.items():
+        try:
+            variables[name] = Input(name, _told(told))
+        except BadQuery as error:
+            mistakes.append(error.under(f"inputs.{name}"))
     return variables
 
 
 def _domain(spec: VariableSpec) -> Domain:
-    if 0 in spec.shape:
-        raise BadQuery(
-            Mistake("shape", f"{[*spec.shape]} has no sites", "give sizes of at least 1")
-        )
+    _check_sites(spec)
     if isinstance(spec, FiniteSpec):
         return Finite(spec.values, spec.shape)
     low = -math.inf if spec.low is None else spec.low
     high = math.inf if spec.high is None else spec.high
     return Real(spec.shape, low, high)
+
+
+def _told(spec: InputSpec) -> Told:
+    _check_sites(spec)
+    if isinstance(spec, NamedInputSpec):
+        return Told(spec.shape, values=spec.values)
+    low = -math.inf if spec.low is None else spec.low
+    high = math.inf if spec.high is None else spec.high
+    return Told(spec.shape, low, high, spec.integer)
+
+
+def _check_sites(spec: VariableSpec | InputSpec) -> None:
+    if 0 in spec.shape:
+        raise BadQuery(
+            Mistake("shape", f"{[*spec.shape]} has no sites", "give sizes of at least 1")
+        )
 
 
 def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Kinds) -> Energy:
@@ -236,6 +281,6 @@ def _gathered(errors: list[BadQuery], limits: Limits) -> BadQuery:
 
 
 def _digest(query: Query) -> bytes:
-    """Of the variables and terms of a query."""
-    text = query.model_dump_json(include={"variables", "terms"})
+    """Of the variables, inputs and terms of a query."""
+    text = query.model_dump_json(include={"variables", "inputs", "terms"})
     return hashlib.blake2b(text.encode(), digest_size=20).digest()

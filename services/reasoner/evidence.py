@@ -1,15 +1,28 @@
-"""Which sites of the evidence are wrong, one by one."""
+"""Evidence as a problem takes it; which of its sites are wrong, one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
-from engine.domain import Domain, Variable
+from engine.domain import Domain, Given, Told, Variable
 from engine.errors import BadQuery, Mistake
 from engine.plain import flatten, place_path
-from services.query import Query
+from services.query import EvidenceArray, Query
 from services.settings import Limits
 
 SITES_TOLD = 10_000  # sites of wrong evidence that are looked at one by one
+
+
+def given_row(evidence: Mapping[str, Any], told: Container[str]) -> dict[str, Any]:
+    """Evidence of a row as a problem takes it, whose inputs are those `told`."""
+    return {name: _given(value, name in told) for name, value in evidence.items()}
+
+
+def _given(value: Any, told: bool) -> Any:
+    if not isinstance(value, EvidenceArray):
+        return value
+    if told and value.present is not None and value.present.ndim == 1:
+        return Given(value.values, value.present)
+    return value.array()
 
 
 def evidence_mistakes(
@@ -31,10 +44,12 @@ def evidence_mistakes(
 def _wrong_sites(domain: Domain, value: Any) -> list[Mistake]:
     """What is wrong with one entry of evidence: its shape, or else some of its sites."""
     try:
-        domain.narrow([value])
+        domain.narrow([_given(value, isinstance(domain, Told))])
         return []
     except BadQuery as error:
         first = list(error.mistakes)
+    if isinstance(domain, Told):
+        return first
     try:
         flat = flatten(value, domain.shape)
     except BadQuery:

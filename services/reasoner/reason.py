@@ -25,10 +25,13 @@ from engine.problem import Problem
 from engine.sampling.marginals import Marginals
 from engine.solve import ENDLESS, Budget, Solution, solve
 from modules.catalogue import Kinds
+from modules.shared.files import Confine
+from services.formats.arrays import nowhere
 from services.query import Options, Query
 from services.query.wish import Wish, check_searched
 from services.reasoner.change import smallest_changes
 from services.reasoner.compile import KEPT, Compiler
+from services.reasoner.evidence import given_row
 from services.reasoner.marginals import marginals_query
 from services.reasoner.minimizers import minimizer_named
 from services.remote.agreement import check_answers, judge_ahead
@@ -46,11 +49,18 @@ def watch_nothing(problem: Problem, solution: Solution) -> None:
 
 class Reasoner:
     """Answers queries with the kinds of a catalogue; between them it keeps structure (the last
-    `kept`), no answer. Its limits are those of the service it stands in."""
+    `kept`), no answer. Its limits are those of the service it stands in; confine: which file a name
+    in evidence means; unless said, none."""
 
-    def __init__(self, catalogue: Kinds, limits: Limits = DEFAULT, kept: int = KEPT):
+    def __init__(
+        self,
+        catalogue: Kinds,
+        limits: Limits = DEFAULT,
+        kept: int = KEPT,
+        confine: Confine = nowhere,
+    ):
         self.catalogue, self.limits = catalogue, limits
-        self.compiler = Compiler(catalogue, limits, kept)
+        self.compiler = Compiler(catalogue, limits, kept, confine)
 
     def reason(
         self,
@@ -62,6 +72,7 @@ class Reasoner:
         """One answer for each row of evidence. Raises BadQuery with every mistake, or ModuleFault
         and its like where a kind is hosted."""
         since = time.monotonic()
+        query = self.compiler.with_files(query)
         problem = self.compiler.problem(query)
         return solve_query(problem, query, options or Options(), watch, stop, since=since)
 
@@ -83,6 +94,7 @@ class Reasoner:
         def ask(problem: Problem, query: Query, since: float | None) -> list[Answer]:
             return solve_query(problem, query, wished, watch, stop, since=since)
 
+        query = self.compiler.with_files(query)
         problem = self.compiler.problem(query)
         wish = Wish(wanted, keep)
         return smallest_changes(problem.root or problem, query, wish, ask, self.limits, stop)
@@ -91,6 +103,7 @@ class Reasoner:
         """For each row what each term that offers chances says of the open sites, by itself.
         Raises BadQuery with every mistake, or TooLarge."""
         since = time.monotonic()
+        query = self.compiler.with_files(query)
         problem = self.compiler.problem(query)
         return marginals_query(problem, query, self.limits, stop, since)
 
@@ -172,7 +185,7 @@ class Rows:
         if len(rows) < problem.rows:
             problem, part = problem.select(rows), solution.select(rows)
         if remotes_of(problem):
-            judge_ahead(problem, problem.plain(part.report.x))
+            judge_ahead(problem, problem.asked(part.report.x))
         answers = verify(problem, part)
         check_answers(problem, answers)
         for row, answer in zip(rows, answers, strict=True):
@@ -347,14 +360,20 @@ def score_query(problem: Problem, query: Query, tell: Tell | None = None) -> lis
 
 
 def _scored(problem: Problem, query: Query) -> list[Answer]:
-    complete = [_complete(problem, evidence) for evidence in query.evidence]
+    names = {v.name for v in problem.inputs}
+    rows = [given_row(evidence, names) for evidence in query.evidence]
+    complete = [_complete(problem, evidence) for evidence in rows]
     open_rows = [row for row, whole in enumerate(complete) if not whole]
-    whole_rows = [given for given, whole in zip(query.evidence, complete, strict=True) if whole]
-    judge_ahead(problem, whole_rows)
+    asked = [
+        {**evidence, **problem.told_plain(row)}
+        for row, (evidence, whole) in enumerate(zip(rows, complete, strict=True))
+        if whole
+    ]
+    judge_ahead(problem, asked)
     bounds = iter(partial(problem.select(open_rows)) if open_rows else ())
     return [
-        _judged(problem, evidence) if whole else next(bounds)
-        for whole, evidence in zip(complete, query.evidence, strict=True)
+        _judged(problem.select([row]) if names else problem, evidence) if whole else next(bounds)
+        for row, (whole, evidence) in enumerate(zip(complete, rows, strict=True))
     ]
 
 

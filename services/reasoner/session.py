@@ -18,6 +18,7 @@ from engine.solve import Budget
 from services.query import Query
 from services.query.change import Change, Resolve
 from services.reasoner.compile import Compiler, compile_terms, narrow_problem
+from services.reasoner.evidence import given_row
 from services.reasoner.reason import StopSignal, add_extras, minimizer_for
 from services.remote.agreement import check_answers
 from services.remote.lifecycle import Patience, attend, close_remotes, may_still_judge
@@ -57,8 +58,8 @@ class QuerySession:
         before = self.problem
         mistakes = list(self._wrong_names(change))
         try:
-            asked = self._asked(change)
-            variables = {v.name: v for v in before.variables}
+            asked = self.compiler.with_files(self._asked(change))
+            variables = {v.name: v for v in (*before.variables, *before.inputs)}
             energies = compile_terms(asked, variables, self.compiler.catalogue, self.limits)
             if change.evidence is not None:
                 narrow_problem(before.root or before, asked, self.limits)
@@ -72,7 +73,7 @@ class QuerySession:
             for spec, energy in zip(change.add, energies, strict=True):
                 self._session.add(spec.name or spec.kind, energy)
             if change.evidence is not None:
-                self._session.given(change.evidence)
+                self._session.given(given_row(asked.evidence[0], {v.name for v in before.inputs}))
         except Exception:
             self._session = self._opened(before)
             raise

@@ -25,8 +25,9 @@ from services.transport.frames import Frame
 from services.transport.inline import InlineTransport
 from services.transport.shared import SharedTransport
 from services.v1 import module_pb2 as pb
+from services.wire.arrays import Array
 from services.wire.binding import BoundBinding
-from services.wire.tensors import FLOATS, Array, array_of
+from services.wire.tensors import FLOATS, array_of
 
 WINDOW = 4  # chunks under way at once
 

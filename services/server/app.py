@@ -9,6 +9,7 @@ import torch
 from engine.errors import BadQuery, Mistakes, known
 from engine.kernels import fused
 from modules.catalogue import Catalogue, Kinds
+from services.formats.arrays import inside, nowhere
 from services.reasoner.reason import Reasoner
 from services.reasoner.workers import Workers
 from services.remote.kinds import RemoteKinds
@@ -75,11 +76,12 @@ def run(settings: ServerSettings) -> int:
     torch.set_num_threads(1)  # solves run beside one another
     fused.load()
     offered = None if settings.modules is None else tuple(settings.modules)
-    catalogue = Catalogue(groups=offered, weights=Path(settings.weights).resolve())
+    catalogue = Catalogue(groups=offered, weights=settings.weights_folder)
     kinds: Kinds = catalogue
     if settings.remote:
         kinds = RemoteKinds(catalogue, settings.remote, settings.remote_policy, settings.limits)
-    reasoner = Reasoner(kinds, settings.limits)
+    confine = nowhere if settings.files is None else inside(Path(settings.files))
+    reasoner = Reasoner(kinds, settings.limits, confine=confine)
     return serve(
         lambda: create_server(
             reasoner,

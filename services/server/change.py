@@ -39,7 +39,7 @@ class ChangeHandler:
             options = options_from_proto(
                 request.options, self.limits, explain=request.explain, differ=tuple(request.differ)
             )
-            query, problem = self.reader.read(tenant, request.query)
+            query, problem = self.reader.read(tenant, request.query, request.raw_contents)
             try:
                 wanted = from_assignment(request.wanted, self.limits)
             except BadQuery as error:

@@ -22,7 +22,7 @@ class MarginalsHandler:
         stop, tenant = self.workers.stop(context), tenant_of(context)
 
         def work() -> pb.MarginalsResponse:
-            query, problem = self.reader.read(tenant, request.query)
+            query, problem = self.reader.read(tenant, request.query, request.raw_contents)
             rows = marginals_query(problem, query, self.limits, stop, stop.since)
             return pb.MarginalsResponse(
                 rows=[marginals_to_proto(stopped_means_deadline(row)) for row in rows]

@@ -6,6 +6,7 @@ tenant apart, and stays with the one compiler of the service.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.problem import Problem
@@ -13,6 +14,8 @@ from services.query import Query, query_of
 from services.reasoner.compile import Compiler, StructureKey, narrow_problem
 from services.v1 import query_pb2
 from services.wire.query import budget_from_proto, evidence_from_proto, query_from_proto
+
+Raw = Sequence[bytes]  # the contents of a request
 
 
 class Read(NamedTuple):
@@ -24,7 +27,9 @@ class Read(NamedTuple):
 
 def key_of(tenant: str, message: query_pb2.Query) -> StructureKey:
     """What the structure of a request is known by."""
-    structure = query_pb2.Query(variables=message.variables, terms=message.terms)
+    structure = query_pb2.Query(
+        variables=message.variables, inputs=message.inputs, terms=message.terms
+    )
     raw = structure.SerializeToString(deterministic=True)
     return StructureKey(tenant, hashlib.blake2b(raw, digest_size=20).digest())
 
@@ -35,12 +40,12 @@ class Reader:
     def __init__(self, compiler: Compiler):
         self.compiler, self.limits = compiler, compiler.limits
 
-    def read(self, tenant: str, message: query_pb2.Query) -> Read:
-        """The request, whatever it is. Raises BadQuery with every mistake."""
+    def read(self, tenant: str, message: query_pb2.Query, raw: Raw = ()) -> Read:
+        """The request, whatever it is; raw: its contents. Raises BadQuery with every mistake."""
         key = key_of(tenant, message)
-        return self.again(key, message) or self.fresh(key, message)
+        return self.again(key, message, raw) or self.fresh(key, message, raw)
 
-    def again(self, key: StructureKey, message: query_pb2.Query) -> Read | None:
+    def again(self, key: StructureKey, message: query_pb2.Query, raw: Raw = ()) -> Read | None:
         """The request, where all but evidence and budget was read before; else None. Raises
         BadQuery with every mistake."""
         known = self.compiler.known(key)
@@ -48,15 +53,17 @@ class Reader:
             return None
         parts = {
             "variables": known.variables,
+            "inputs": known.inputs,
             "terms": (),
-            "evidence": evidence_from_proto(message, self.limits),
+            "evidence": evidence_from_proto(message, raw, self.limits),
             "budget": budget_from_proto(message),
         }
         query = query_of(parts, self.limits).model_copy(update={"terms": known.terms})
+        query = self.compiler.with_files(query)
         return Read(query, narrow_problem(known.problem, query, self.limits))
 
-    def fresh(self, key: StructureKey, message: query_pb2.Query) -> Read:
+    def fresh(self, key: StructureKey, message: query_pb2.Query, raw: Raw = ()) -> Read:
         """The request, read and compiled as if for the first time unless another call has just
         done so. Raises BadQuery with every mistake."""
-        query = query_from_proto(message, self.limits)
+        query = self.compiler.with_files(query_from_proto(message, raw, self.limits))
         return Read(query, self.compiler.problem(query, key))

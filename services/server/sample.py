@@ -24,7 +24,7 @@ class SampleHandler:
 
         def work() -> pb.SampleResponse:
             wishes = sampling_from_proto(request, self.limits)
-            query, problem = self.reader.read(tenant, request.query)
+            query, problem = self.reader.read(tenant, request.query, request.raw_contents)
             # the moves of chains are short, and their last states are judged
             patience = Patience(stop.over, left=lambda: stop.cancelled)
             rows = sample_query(problem, query.budget, wishes, self.limits, stop, patience)

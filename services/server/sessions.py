@@ -20,7 +20,7 @@ from services.rpc.status import to_status
 from services.rpc.tenant import tenant_of
 from services.server.request_cache import Reader
 from services.server.session_store import SessionStore, StoredSession
-from services.v1 import answer_pb2, query_pb2
+from services.v1 import answer_pb2
 from services.v1 import session_pb2 as pb
 from services.v1 import session_pb2_grpc as rpc
 from services.wire.answer import answer_to_proto
@@ -45,7 +45,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
         self.store.enter(tenant)
         try:
             stop = self.workers.stop(context)
-            talk = await self.workers.run(lambda: self._open(tenant, request.query), stop)
+            talk = await self.workers.run(lambda: self._open(tenant, request), stop)
         except BaseException:
             self.store.leave(tenant)
             raise
@@ -67,7 +67,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
         session = self.store.find(tenant_of(context), request.id)
         stop = self.workers.stop(context)
         async with session.turn:
-            await self._work(session, lambda: self._change(session.talk, request.change), stop)
+            await self._work(session, lambda: self._change(session.talk, request), stop)
             return pb.ChangeSessionResponse(session=self._describe(session))
 
     async def ResolveSession(
@@ -79,7 +79,7 @@ class SessionHandlers(rpc.SessionServiceServicer):
 
         def work() -> answer_pb2.Answer:
             if request.HasField("change"):
-                self._change(session.talk, request.change)
+                self._change(session.talk, request)
             return self._resolve(session.talk, request.resolve, stop, since)
 
         async with session.turn:
@@ -131,11 +131,11 @@ class SessionHandlers(rpc.SessionServiceServicer):
             if request.HasField("query"):
                 if talks:
                     raise BadQuery(Mistake("query", "the session is open", "change it instead"))
-                talks.append(self._open(tenant, request.query))
+                talks.append(self._open(tenant, request))
             if not talks:
                 raise BadQuery(Mistake("query", "is missing", "send it in the first message"))
             if request.HasField("change"):
-                self._change(talks[0], request.change)
+                self._change(talks[0], request)
             if request.HasField("resolve"):
                 answer = self._resolve(talks[0], request.resolve, stop, since)
                 response.answer.CopyFrom(answer)
@@ -166,12 +166,18 @@ class SessionHandlers(rpc.SessionServiceServicer):
         """How it stands; its time to expire begins anew."""
         return session_to_proto(session.talk.terms, session.id, self.store.renew(session))
 
-    def _open(self, tenant: str, message: query_pb2.Query) -> QuerySession:
-        query, problem = self.reader.read(tenant, message)
+    def _open(
+        self, tenant: str, request: pb.CreateSessionRequest | pb.StreamSessionRequest
+    ) -> QuerySession:
+        query, problem = self.reader.read(tenant, request.query, request.raw_contents)
         return QuerySession(query, self.reader.compiler, problem)
 
-    def _change(self, talk: QuerySession, message: pb.Change) -> None:
-        talk.change(change_from_proto(message, self.limits))
+    def _change(
+        self,
+        talk: QuerySession,
+        request: pb.ChangeSessionRequest | pb.ResolveSessionRequest | pb.StreamSessionRequest,
+    ) -> None:
+        talk.change(change_from_proto(request.change, request.raw_contents, self.limits))
 
     def _resolve(
         self, talk: QuerySession, message: pb.Resolve, stop: Deadline, since: float

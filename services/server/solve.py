@@ -23,7 +23,6 @@ from services.remote.lifecycle import Patience, remotes_of, wait_until
 from services.rpc.tenant import tenant_of
 from services.server.progress import Pending, Watch
 from services.server.request_cache import Read, Reader, key_of
-from services.v1 import query_pb2
 from services.v1 import reasoner_pb2 as pb
 from services.wire.answer import answer_to_proto
 from services.wire.events import event_to_proto
@@ -33,6 +32,7 @@ INLINE = 1 << 18  # bytes of a request that is read between steps, not beside th
 SCORE = Options(score=True)
 
 
+Request = pb.SolveRequest | pb.SolveStreamRequest | pb.ScoreRequest | pb.ExplainRequest
 Made = Callable[[list[Answer]], Any]  # what is sent of the answers
 
 
@@ -45,16 +45,16 @@ class SolveHandlers:
 
     async def solve(self, request: pb.SolveRequest, context: Any) -> pb.SolveResponse:
         """One answer for each row."""
-        return await self._run(request.query, self._options(request), context, _solved)
+        return await self._run(request, self._options(request), context, _solved)
 
     async def score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreResponse:
         """Energy, findings and bound of the values given, without a search."""
-        return await self._run(request.query, lambda: SCORE, context, _scored)
+        return await self._run(request, lambda: SCORE, context, _scored)
 
     async def explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Why: the conflict of a row without an answer, the runner-up of any other."""
         options = self._options(request, explain=True, differ=tuple(request.differ))
-        return await self._run(request.query, options, context, _explained)
+        return await self._run(request, options, context, _explained)
 
     async def stream(
         self, request: pb.SolveStreamRequest, context: Any
@@ -69,7 +69,7 @@ class SolveHandlers:
         interval = request.interval or self.workers.policy.interval
         watch = Watch(pending.put, interval, request.partial_values)
         solving = asyncio.ensure_future(
-            self._run(request.query, self._options(request), context, _streamed, watch)
+            self._run(request, self._options(request), context, _streamed, watch)
         )
         solving.add_done_callback(lambda _: pending.some.set())
         try:
@@ -94,7 +94,7 @@ class SolveHandlers:
 
     async def _run(
         self,
-        query: query_pb2.Query,
+        request: Request,
         read_options: Callable[[], Options],
         context: Any,
         made: Made,
@@ -102,14 +102,15 @@ class SolveHandlers:
     ) -> Any:
         """What is made of the answers; a caller that leaves takes its rows out of the search."""
         stop, tenant = self.workers.stop(context), tenant_of(context)
+        query, raw, reader = request.query, request.raw_contents, self.reader
 
         def ask() -> BatchRequest | ThreadTask:
-            if query.ByteSize() > INLINE:
-                return ThreadTask(lambda: placed(waited(partial(self.reader.read, tenant, query))))
+            if request.ByteSize() > INLINE:
+                return ThreadTask(lambda: placed(waited(partial(reader.read, tenant, query, raw))))
             key = key_of(tenant, query)
-            read = self.reader.again(key, query)
+            read = reader.again(key, query, raw)
             if read is None:
-                return ThreadTask(lambda: placed(waited(partial(self.reader.fresh, key, query))))
+                return ThreadTask(lambda: placed(waited(partial(reader.fresh, key, query, raw))))
             return placed(read)
 
         def waited(read: Callable[[], Read]) -> Read:

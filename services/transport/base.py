@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.transport.chunk import Chunk
-from services.wire.tensors import Array
+from services.wire.arrays import Array
 
 # of so many seconds, and of a stop signal: an answer, or None where they ended before it came
 Receive = Callable[[float, Callable[[], bool]], bytes | None]

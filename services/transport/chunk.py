@@ -11,7 +11,7 @@ from engine.errors import BadQuery, ModuleFault
 from services.settings import Limits
 from services.transport.frames import Frame, load
 from services.v1 import module_pb2 as pb
-from services.wire.tensors import Array, Content, aligned, lay, share, view, view_list
+from services.wire.arrays import Array, Content, aligned, lay, share, view, view_list
 
 
 class Found(NamedTuple):

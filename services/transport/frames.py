@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from services.wire.tensors import Content
+from services.wire.arrays import Content
 
 M = TypeVar("M", bound=Message)
 

@@ -3,7 +3,7 @@
 from services.settings import Limits
 from services.transport.base import Carried, Stream, Transport
 from services.transport.chunk import Chunk
-from services.wire.tensors import Array
+from services.wire.arrays import Array
 
 
 class InlineTransport(Transport):

@@ -14,7 +14,7 @@ from services.transport.chunk import Chunk, read_response
 from services.transport.pipes import Bell
 from services.transport.shared_memory import attach, bell_of, detach
 from services.v1 import module_pb2 as pb
-from services.wire.tensors import Array
+from services.wire.arrays import Array
 
 SHARED = 64 << 10  # bytes of states and slopes from which shared memory is the faster way at once
 LASTING = 4  # chunks after which it is for any: a stream that lasts repays the pipes beside it

@@ -27,7 +27,7 @@ from services.v1 import query_pb2 as basin_dot_v1_dot_query__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/change.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"\xb0\x01\n\x15SmallestChangeRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12$\n\x06wanted\x18\x02 \x01(\x0b\x32\x14.basin.v1.Assignment\x12\x0c\n\x04keep\x18\x03 \x03(\t\x12\"\n\x07options\x18\x04 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x0e\n\x06\x64iffer\x18\x06 \x03(\t\"f\n\x0eSmallestChange\x12 \n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x10.basin.v1.Answer\x12 \n\x07\x63hanged\x18\x02 \x03(\x0b\x32\x0f.basin.v1.Place\x12\x10\n\x08smallest\x18\x03 \x01(\x08\"@\n\x16SmallestChangeResponse\x12&\n\x04rows\x18\x01 \x03(\x0b\x32\x18.basin.v1.SmallestChangeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/change.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"\xc6\x01\n\x15SmallestChangeRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12$\n\x06wanted\x18\x02 \x01(\x0b\x32\x14.basin.v1.Assignment\x12\x0c\n\x04keep\x18\x03 \x03(\t\x12\"\n\x07options\x18\x04 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x0e\n\x06\x64iffer\x18\x06 \x03(\t\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"f\n\x0eSmallestChange\x12 \n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x10.basin.v1.Answer\x12 \n\x07\x63hanged\x18\x02 \x03(\x0b\x32\x0f.basin.v1.Place\x12\x10\n\x08smallest\x18\x03 \x01(\x08\"@\n\x16SmallestChangeResponse\x12&\n\x04rows\x18\x01 \x03(\x0b\x32\x18.basin.v1.SmallestChangeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,9 +35,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'basin.v1.change_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SMALLESTCHANGEREQUEST']._serialized_start=103
-  _globals['_SMALLESTCHANGEREQUEST']._serialized_end=279
-  _globals['_SMALLESTCHANGE']._serialized_start=281
-  _globals['_SMALLESTCHANGE']._serialized_end=383
-  _globals['_SMALLESTCHANGERESPONSE']._serialized_start=385
-  _globals['_SMALLESTCHANGERESPONSE']._serialized_end=449
+  _globals['_SMALLESTCHANGEREQUEST']._serialized_end=301
+  _globals['_SMALLESTCHANGE']._serialized_start=303
+  _globals['_SMALLESTCHANGE']._serialized_end=405
+  _globals['_SMALLESTCHANGERESPONSE']._serialized_start=407
+  _globals['_SMALLESTCHANGERESPONSE']._serialized_end=471
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class SmallestChangeRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     DIFFER_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     explain: _builtins.bool
     """Whether to tell why, as Explain does."""
     @_builtins.property
@@ -59,6 +60,10 @@ class SmallestChangeRequest(_message.Message):
         site.
         """
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
@@ -68,10 +73,11 @@ class SmallestChangeRequest(_message.Message):
         options: _query_pb2.Options | None = ...,
         explain: _builtins.bool = ...,
         differ: _abc.Iterable[_builtins.str] | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query", "wanted", b"wanted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differ", b"differ", "explain", b"explain", "keep", b"keep", "options", b"options", "query", b"query", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differ", b"differ", "explain", b"explain", "keep", b"keep", "options", b"options", "query", b"query", "raw_contents", b"raw_contents", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

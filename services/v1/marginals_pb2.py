@@ -27,7 +27,7 @@ from services.v1 import query_pb2 as basin_dot_v1_dot_query__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61sin/v1/marginals.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"2\n\x10MarginalsRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\"_\n\x0bSiteChances\x12\x10\n\x08variable\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x03(\x04\x12\x1f\n\x06values\x18\x03 \x01(\x0b\x32\x0f.basin.v1.Value\x12\x0f\n\x07\x63hances\x18\x04 \x03(\x01\"P\n\x0bTermChances\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\x04\x12$\n\x05sites\x18\x03 \x03(\x0b\x32\x15.basin.v1.SiteChances\"P\n\tMarginals\x12$\n\x05terms\x18\x01 \x03(\x0b\x32\x15.basin.v1.TermChances\x12\x1d\n\x05\x66lags\x18\x02 \x03(\x0e\x32\x0e.basin.v1.Flag\"6\n\x11MarginalsResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.basin.v1.Marginalsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62\x61sin/v1/marginals.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"H\n\x10MarginalsRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"_\n\x0bSiteChances\x12\x10\n\x08variable\x18\x01 \x01(\t\x12\x0c\n\x04site\x18\x02 \x03(\x04\x12\x1f\n\x06values\x18\x03 \x01(\x0b\x32\x0f.basin.v1.Value\x12\x0f\n\x07\x63hances\x18\x04 \x03(\x01\"P\n\x0bTermChances\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\x04\x12$\n\x05sites\x18\x03 \x03(\x0b\x32\x15.basin.v1.SiteChances\"P\n\tMarginals\x12$\n\x05terms\x18\x01 \x03(\x0b\x32\x15.basin.v1.TermChances\x12\x1d\n\x05\x66lags\x18\x02 \x03(\x0e\x32\x0e.basin.v1.Flag\"6\n\x11MarginalsResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.basin.v1.Marginalsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'basin.v1.marginals_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MARGINALSREQUEST']._serialized_start=105
-  _globals['_MARGINALSREQUEST']._serialized_end=155
-  _globals['_SITECHANCES']._serialized_start=157
-  _globals['_SITECHANCES']._serialized_end=252
-  _globals['_TERMCHANCES']._serialized_start=254
-  _globals['_TERMCHANCES']._serialized_end=334
-  _globals['_MARGINALS']._serialized_start=336
-  _globals['_MARGINALS']._serialized_end=416
-  _globals['_MARGINALSRESPONSE']._serialized_start=418
-  _globals['_MARGINALSRESPONSE']._serialized_end=472
+  _globals['_MARGINALSREQUEST']._serialized_end=177
+  _globals['_SITECHANCES']._serialized_start=179
+  _globals['_SITECHANCES']._serialized_end=274
+  _globals['_TERMCHANCES']._serialized_start=276
+  _globals['_TERMCHANCES']._serialized_end=356
+  _globals['_MARGINALS']._serialized_start=358
+  _globals['_MARGINALS']._serialized_end=438
+  _globals['_MARGINALSRESPONSE']._serialized_start=440
+  _globals['_MARGINALSRESPONSE']._serialized_end=494
 # @@protoc_insertion_point(module_scope)

@@ -28,18 +28,24 @@ class MarginalsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """The question; of its budget only the seconds count."""
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
 
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

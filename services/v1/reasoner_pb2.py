@@ -31,7 +31,7 @@ from services.v1 import sample_pb2 as basin_dot_v1_dot_sample__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61sin/v1/reasoner.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x15\x62\x61sin/v1/change.proto\x1a\x13\x62\x61sin/v1/kind.proto\x1a\x18\x62\x61sin/v1/marginals.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x15\x62\x61sin/v1/sample.proto\x1a\x14\x62\x61sin/v1/value.proto\"R\n\x0cSolveRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\"2\n\rSolveResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"\x82\x01\n\x12SolveStreamRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\x12\x10\n\x08interval\x18\x03 \x01(\x01\x12\x16\n\x0epartial_values\x18\x04 \x01(\x08\"\xc0\x01\n\x08Progress\x12\x0b\n\x03row\x18\x01 \x01(\x04\x12\r\n\x05steps\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x13\n\x06\x65nergy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12#\n\x05terms\x18\x06 \x03(\x0b\x32\x14.basin.v1.TermEnergy\x12$\n\x06values\x18\x07 \x01(\x0b\x32\x14.basin.v1.AssignmentB\t\n\x07_energyB\x08\n\x06_bound\"7\n\x06Result\x12\x0b\n\x03row\x18\x01 \x01(\x04\x12 \n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x10.basin.v1.Answer\"j\n\x13SolveStreamResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x12.basin.v1.ProgressH\x00\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x10.basin.v1.ResultH\x00\x42\x07\n\x05\x65vent\".\n\x0cScoreRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\"2\n\rScoreResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"d\n\x0e\x45xplainRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0e\n\x06\x64iffer\x18\x03 \x03(\t\"4\n\x0f\x45xplainResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"9\n\x10ListKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x11ListKindsResponse\x12\x1d\n\x05kinds\x18\x01 \x03(\x0b\x32\x0e.basin.v1.Kind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65scribeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"4\n\x14\x44\x65scribeKindResponse\x12\x1c\n\x04kind\x18\x01 \x01(\x0b\x32\x0e.basin.v1.Kind\"\x17\n\x15GetServiceInfoRequest\"=\n\x16GetServiceInfoResponse\x12#\n\x04info\x18\x01 \x01(\x0b\x32\x15.basin.v1.ServiceInfo\"\xa3\x01\n\x0bServiceInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x31\n\x06limits\x18\x02 \x03(\x0b\x32!.basin.v1.ServiceInfo.LimitsEntry\x12\x12\n\nminimizers\x18\x03 \x03(\t\x12\r\n\x05kinds\x18\x04 \x01(\x04\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xd5\x05\n\x0fReasonerService\x12\x38\n\x05Solve\x12\x16.basin.v1.SolveRequest\x1a\x17.basin.v1.SolveResponse\x12L\n\x0bSolveStream\x12\x1c.basin.v1.SolveStreamRequest\x1a\x1d.basin.v1.SolveStreamResponse0\x01\x12\x38\n\x05Score\x12\x16.basin.v1.ScoreRequest\x1a\x17.basin.v1.ScoreResponse\x12>\n\x07\x45xplain\x12\x18.basin.v1.ExplainRequest\x1a\x19.basin.v1.ExplainResponse\x12;\n\x06Sample\x12\x17.basin.v1.SampleRequest\x1a\x18.basin.v1.SampleResponse\x12\x44\n\tMarginals\x12\x1a.basin.v1.MarginalsRequest\x1a\x1b.basin.v1.MarginalsResponse\x12S\n\x0eSmallestChange\x12\x1f.basin.v1.SmallestChangeRequest\x1a .basin.v1.SmallestChangeResponse\x12\x44\n\tListKinds\x12\x1a.basin.v1.ListKindsRequest\x1a\x1b.basin.v1.ListKindsResponse\x12M\n\x0c\x44\x65scribeKind\x12\x1d.basin.v1.DescribeKindRequest\x1a\x1e.basin.v1.DescribeKindResponse\x12S\n\x0eGetServiceInfo\x12\x1f.basin.v1.GetServiceInfoRequest\x1a .basin.v1.GetServiceInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61sin/v1/reasoner.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x15\x62\x61sin/v1/change.proto\x1a\x13\x62\x61sin/v1/kind.proto\x1a\x18\x62\x61sin/v1/marginals.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x15\x62\x61sin/v1/sample.proto\x1a\x14\x62\x61sin/v1/value.proto\"h\n\x0cSolveRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"2\n\rSolveResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"\x98\x01\n\x12SolveStreamRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\x12\x10\n\x08interval\x18\x03 \x01(\x01\x12\x16\n\x0epartial_values\x18\x04 \x01(\x08\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"\xc0\x01\n\x08Progress\x12\x0b\n\x03row\x18\x01 \x01(\x04\x12\r\n\x05steps\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x13\n\x06\x65nergy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05\x62ound\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12#\n\x05terms\x18\x06 \x03(\x0b\x32\x14.basin.v1.TermEnergy\x12$\n\x06values\x18\x07 \x01(\x0b\x32\x14.basin.v1.AssignmentB\t\n\x07_energyB\x08\n\x06_bound\"7\n\x06Result\x12\x0b\n\x03row\x18\x01 \x01(\x04\x12 \n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x10.basin.v1.Answer\"j\n\x13SolveStreamResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x12.basin.v1.ProgressH\x00\x12\"\n\x06result\x18\x02 \x01(\x0b\x32\x10.basin.v1.ResultH\x00\x42\x07\n\x05\x65vent\"D\n\x0cScoreRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"2\n\rScoreResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"z\n\x0e\x45xplainRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\"\n\x07options\x18\x02 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0e\n\x06\x64iffer\x18\x03 \x03(\t\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"4\n\x0f\x45xplainResponse\x12!\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x10.basin.v1.Answer\"9\n\x10ListKindsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"K\n\x11ListKindsResponse\x12\x1d\n\x05kinds\x18\x01 \x03(\x0b\x32\x0e.basin.v1.Kind\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65scribeKindRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"4\n\x14\x44\x65scribeKindResponse\x12\x1c\n\x04kind\x18\x01 \x01(\x0b\x32\x0e.basin.v1.Kind\"\x17\n\x15GetServiceInfoRequest\"=\n\x16GetServiceInfoResponse\x12#\n\x04info\x18\x01 \x01(\x0b\x32\x15.basin.v1.ServiceInfo\"\xa3\x01\n\x0bServiceInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x31\n\x06limits\x18\x02 \x03(\x0b\x32!.basin.v1.ServiceInfo.LimitsEntry\x12\x12\n\nminimizers\x18\x03 \x03(\t\x12\r\n\x05kinds\x18\x04 \x01(\x04\x1a-\n\x0bLimitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xd5\x05\n\x0fReasonerService\x12\x38\n\x05Solve\x12\x16.basin.v1.SolveRequest\x1a\x17.basin.v1.SolveResponse\x12L\n\x0bSolveStream\x12\x1c.basin.v1.SolveStreamRequest\x1a\x1d.basin.v1.SolveStreamResponse0\x01\x12\x38\n\x05Score\x12\x16.basin.v1.ScoreRequest\x1a\x17.basin.v1.ScoreResponse\x12>\n\x07\x45xplain\x12\x18.basin.v1.ExplainRequest\x1a\x19.basin.v1.ExplainResponse\x12;\n\x06Sample\x12\x17.basin.v1.SampleRequest\x1a\x18.basin.v1.SampleResponse\x12\x44\n\tMarginals\x12\x1a.basin.v1.MarginalsRequest\x1a\x1b.basin.v1.MarginalsResponse\x12S\n\x0eSmallestChange\x12\x1f.basin.v1.SmallestChangeRequest\x1a .basin.v1.SmallestChangeResponse\x12\x44\n\tListKinds\x12\x1a.basin.v1.ListKindsRequest\x1a\x1b.basin.v1.ListKindsResponse\x12M\n\x0c\x44\x65scribeKind\x12\x1d.basin.v1.DescribeKindRequest\x1a\x1e.basin.v1.DescribeKindResponse\x12S\n\x0eGetServiceInfo\x12\x1f.basin.v1.GetServiceInfoRequest\x1a .basin.v1.GetServiceInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,41 +41,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICEINFO_LIMITSENTRY']._loaded_options = None
   _globals['_SERVICEINFO_LIMITSENTRY']._serialized_options = b'8\001'
   _globals['_SOLVEREQUEST']._serialized_start=197
-  _globals['_SOLVEREQUEST']._serialized_end=279
-  _globals['_SOLVERESPONSE']._serialized_start=281
-  _globals['_SOLVERESPONSE']._serialized_end=331
-  _globals['_SOLVESTREAMREQUEST']._serialized_start=334
-  _globals['_SOLVESTREAMREQUEST']._serialized_end=464
-  _globals['_PROGRESS']._serialized_start=467
-  _globals['_PROGRESS']._serialized_end=659
-  _globals['_RESULT']._serialized_start=661
-  _globals['_RESULT']._serialized_end=716
-  _globals['_SOLVESTREAMRESPONSE']._serialized_start=718
-  _globals['_SOLVESTREAMRESPONSE']._serialized_end=824
-  _globals['_SCOREREQUEST']._serialized_start=826
-  _globals['_SCOREREQUEST']._serialized_end=872
-  _globals['_SCORERESPONSE']._serialized_start=874
-  _globals['_SCORERESPONSE']._serialized_end=924
-  _globals['_EXPLAINREQUEST']._serialized_start=926
-  _globals['_EXPLAINREQUEST']._serialized_end=1026
-  _globals['_EXPLAINRESPONSE']._serialized_start=1028
-  _globals['_EXPLAINRESPONSE']._serialized_end=1080
-  _globals['_LISTKINDSREQUEST']._serialized_start=1082
-  _globals['_LISTKINDSREQUEST']._serialized_end=1139
-  _globals['_LISTKINDSRESPONSE']._serialized_start=1141
-  _globals['_LISTKINDSRESPONSE']._serialized_end=1216
-  _globals['_DESCRIBEKINDREQUEST']._serialized_start=1218
-  _globals['_DESCRIBEKINDREQUEST']._serialized_end=1253
-  _globals['_DESCRIBEKINDRESPONSE']._serialized_start=1255
-  _globals['_DESCRIBEKINDRESPONSE']._serialized_end=1307
-  _globals['_GETSERVICEINFOREQUEST']._serialized_start=1309
-  _globals['_GETSERVICEINFOREQUEST']._serialized_end=1332
-  _globals['_GETSERVICEINFORESPONSE']._serialized_start=1334
-  _globals['_GETSERVICEINFORESPONSE']._serialized_end=1395
-  _globals['_SERVICEINFO']._serialized_start=1398
-  _globals['_SERVICEINFO']._serialized_end=1561
-  _globals['_SERVICEINFO_LIMITSENTRY']._serialized_start=1516
-  _globals['_SERVICEINFO_LIMITSENTRY']._serialized_end=1561
-  _globals['_REASONERSERVICE']._serialized_start=1564
-  _globals['_REASONERSERVICE']._serialized_end=2289
+  _globals['_SOLVEREQUEST']._serialized_end=301
+  _globals['_SOLVERESPONSE']._serialized_start=303
+  _globals['_SOLVERESPONSE']._serialized_end=353
+  _globals['_SOLVESTREAMREQUEST']._serialized_start=356
+  _globals['_SOLVESTREAMREQUEST']._serialized_end=508
+  _globals['_PROGRESS']._serialized_start=511
+  _globals['_PROGRESS']._serialized_end=703
+  _globals['_RESULT']._serialized_start=705
+  _globals['_RESULT']._serialized_end=760
+  _globals['_SOLVESTREAMRESPONSE']._serialized_start=762
+  _globals['_SOLVESTREAMRESPONSE']._serialized_end=868
+  _globals['_SCOREREQUEST']._serialized_start=870
+  _globals['_SCOREREQUEST']._serialized_end=938
+  _globals['_SCORERESPONSE']._serialized_start=940
+  _globals['_SCORERESPONSE']._serialized_end=990
+  _globals['_EXPLAINREQUEST']._serialized_start=992
+  _globals['_EXPLAINREQUEST']._serialized_end=1114
+  _globals['_EXPLAINRESPONSE']._serialized_start=1116
+  _globals['_EXPLAINRESPONSE']._serialized_end=1168
+  _globals['_LISTKINDSREQUEST']._serialized_start=1170
+  _globals['_LISTKINDSREQUEST']._serialized_end=1227
+  _globals['_LISTKINDSRESPONSE']._serialized_start=1229
+  _globals['_LISTKINDSRESPONSE']._serialized_end=1304
+  _globals['_DESCRIBEKINDREQUEST']._serialized_start=1306
+  _globals['_DESCRIBEKINDREQUEST']._serialized_end=1341
+  _globals['_DESCRIBEKINDRESPONSE']._serialized_start=1343
+  _globals['_DESCRIBEKINDRESPONSE']._serialized_end=1395
+  _globals['_GETSERVICEINFOREQUEST']._serialized_start=1397
+  _globals['_GETSERVICEINFOREQUEST']._serialized_end=1420
+  _globals['_GETSERVICEINFORESPONSE']._serialized_start=1422
+  _globals['_GETSERVICEINFORESPONSE']._serialized_end=1483
+  _globals['_SERVICEINFO']._serialized_start=1486
+  _globals['_SERVICEINFO']._serialized_end=1649
+  _globals['_SERVICEINFO_LIMITSENTRY']._serialized_start=1604
+  _globals['_SERVICEINFO_LIMITSENTRY']._serialized_end=1649
+  _globals['_REASONERSERVICE']._serialized_start=1652
+  _globals['_REASONERSERVICE']._serialized_end=2377
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,7 @@ class SolveRequest(_message.Message):
 
     QUERY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """The question."""
@@ -42,15 +43,20 @@ class SolveRequest(_message.Message):
     def options(self) -> _query_pb2.Options:
         """What to find out beside; left out: nothing."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
         options: _query_pb2.Options | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -90,6 +96,7 @@ class SolveStreamRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     PARTIAL_VALUES_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     interval: _builtins.float
     """Least seconds between two progress messages of a row; 0: the default of the service."""
     partial_values: _builtins.bool
@@ -102,6 +109,10 @@ class SolveStreamRequest(_message.Message):
     def options(self) -> _query_pb2.Options:
         """What to find out beside; left out: nothing."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
@@ -109,10 +120,11 @@ class SolveStreamRequest(_message.Message):
         options: _query_pb2.Options | None = ...,
         interval: _builtins.float = ...,
         partial_values: _builtins.bool = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "options", b"options", "partial_values", b"partial_values", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "options", b"options", "partial_values", b"partial_values", "query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,18 +256,24 @@ class ScoreRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """Its evidence holds the values to score, complete or not."""
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
 
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,6 +312,7 @@ class ExplainRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     DIFFER_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """The question."""
@@ -306,16 +325,21 @@ class ExplainRequest(_message.Message):
     def differ(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of variables: the runner-up differs in a site of each of these; none: in any site."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
         options: _query_pb2.Options | None = ...,
         differ: _abc.Iterable[_builtins.str] | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differ", b"differ", "options", b"options", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differ", b"differ", "options", b"options", "query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from services.v1 import query_pb2 as basin_dot_v1_dot_query__pb2
 from services.v1 import value_pb2 as basin_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/sample.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"h\n\rSampleRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_temperature\"l\n\x06Sample\x12$\n\x06values\x18\x01 \x01(\x0b\x32\x14.basin.v1.Assignment\x12\x13\n\x06\x65nergy\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05holds\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_energyB\x08\n\x06_holds\"K\n\x06Mixing\x12\x10\n\x08variable\x18\x01 \x01(\t\x12\x12\n\x05r_hat\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\teffective\x18\x03 \x01(\x01\x42\x08\n\x06_r_hat\"\xce\x01\n\x07Samples\x12!\n\x07samples\x18\x01 \x03(\x0b\x32\x10.basin.v1.Sample\x12 \n\x06status\x18\x02 \x01(\x0e\x32\x10.basin.v1.Status\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0e\n\x06method\x18\x04 \x01(\t\x12 \n\x06mixing\x18\x05 \x03(\x0b\x32\x10.basin.v1.Mixing\x12\x1d\n\x05\x66lags\x18\x06 \x03(\x0e\x32\x0e.basin.v1.Flag\x12\r\n\x05steps\x18\x07 \x01(\x04\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\"1\n\x0eSampleResponse\x12\x1f\n\x04rows\x18\x01 \x03(\x0b\x32\x11.basin.v1.Samplesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61sin/v1/sample.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\"~\n\rSampleRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\x42\x0e\n\x0c_temperature\"l\n\x06Sample\x12$\n\x06values\x18\x01 \x01(\x0b\x32\x14.basin.v1.Assignment\x12\x13\n\x06\x65nergy\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05holds\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\t\n\x07_energyB\x08\n\x06_holds\"K\n\x06Mixing\x12\x10\n\x08variable\x18\x01 \x01(\t\x12\x12\n\x05r_hat\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\teffective\x18\x03 \x01(\x01\x42\x08\n\x06_r_hat\"\xce\x01\n\x07Samples\x12!\n\x07samples\x18\x01 \x03(\x0b\x32\x10.basin.v1.Sample\x12 \n\x06status\x18\x02 \x01(\x0e\x32\x10.basin.v1.Status\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x0e\n\x06method\x18\x04 \x01(\t\x12 \n\x06mixing\x18\x05 \x03(\x0b\x32\x10.basin.v1.Mixing\x12\x1d\n\x05\x66lags\x18\x06 \x03(\x0e\x32\x0e.basin.v1.Flag\x12\r\n\x05steps\x18\x07 \x01(\x04\x12\x0f\n\x07seconds\x18\x08 \x01(\x01\"1\n\x0eSampleResponse\x12\x1f\n\x04rows\x18\x01 \x03(\x0b\x32\x11.basin.v1.Samplesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'basin.v1.sample_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLEREQUEST']._serialized_start=102
-  _globals['_SAMPLEREQUEST']._serialized_end=206
-  _globals['_SAMPLE']._serialized_start=208
-  _globals['_SAMPLE']._serialized_end=316
-  _globals['_MIXING']._serialized_start=318
-  _globals['_MIXING']._serialized_end=393
-  _globals['_SAMPLES']._serialized_start=396
-  _globals['_SAMPLES']._serialized_end=602
-  _globals['_SAMPLERESPONSE']._serialized_start=604
-  _globals['_SAMPLERESPONSE']._serialized_end=653
+  _globals['_SAMPLEREQUEST']._serialized_end=228
+  _globals['_SAMPLE']._serialized_start=230
+  _globals['_SAMPLE']._serialized_end=338
+  _globals['_MIXING']._serialized_start=340
+  _globals['_MIXING']._serialized_end=415
+  _globals['_SAMPLES']._serialized_start=418
+  _globals['_SAMPLES']._serialized_end=624
+  _globals['_SAMPLERESPONSE']._serialized_start=626
+  _globals['_SAMPLERESPONSE']._serialized_end=675
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class SampleRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """How many draws for each row, at least 1."""
     temperature: _builtins.float
@@ -38,16 +39,21 @@ class SampleRequest(_message.Message):
     def query(self) -> _query_pb2.Query:
         """The question; budget.particles: how many chains run side by side."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
         count: _builtins.int = ...,
         temperature: _builtins.float | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "query", b"query", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "count", b"count", "query", b"query", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "count", b"count", "query", b"query", "raw_contents", b"raw_contents", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015

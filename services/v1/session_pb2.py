@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"U\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05terms\x18\x03 \x03(\t\"[\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\"\x8e\x01\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x12\x0e\n\x06\x64iffer\x18\x05 \x03(\tB\n\n\x08_secondsB\x08\n\x06_steps\"6\n\x14\x43reateSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\";\n\x15\x43reateSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x1f\n\x11GetSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x12GetSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"D\n\x14\x43hangeSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\";\n\x15\x43hangeSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"i\n\x15ResolveSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\"^\n\x16ResolveSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x10.basin.v1.Answer\"!\n\x13\x43loseSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x14\x43loseSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x8e\x01\n\x14StreamSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.basin.v1.Query\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\"\x92\x01\n\x15StreamSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x07session\x18\x02 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x10.basin.v1.Answer\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status2\xf7\x03\n\x0eSessionService\x12P\n\rCreateSession\x12\x1e.basin.v1.CreateSessionRequest\x1a\x1f.basin.v1.CreateSessionResponse\x12G\n\nGetSession\x12\x1b.basin.v1.GetSessionRequest\x1a\x1c.basin.v1.GetSessionResponse\x12P\n\rChangeSession\x12\x1e.basin.v1.ChangeSessionRequest\x1a\x1f.basin.v1.ChangeSessionResponse\x12S\n\x0eResolveSession\x12\x1f.basin.v1.ResolveSessionRequest\x1a .basin.v1.ResolveSessionResponse\x12M\n\x0c\x43loseSession\x12\x1d.basin.v1.CloseSessionRequest\x1a\x1e.basin.v1.CloseSessionResponse\x12T\n\rStreamSession\x12\x1e.basin.v1.StreamSessionRequest\x1a\x1f.basin.v1.StreamSessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x62\x61sin/v1/session.proto\x12\x08\x62\x61sin.v1\x1a\x15\x62\x61sin/v1/answer.proto\x1a\x14\x62\x61sin/v1/query.proto\x1a\x14\x62\x61sin/v1/value.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"U\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05terms\x18\x03 \x03(\t\"\x84\x01\n\x06\x43hange\x12\x0c\n\x04\x64rop\x18\x01 \x03(\t\x12\x1b\n\x03\x61\x64\x64\x18\x02 \x03(\x0b\x32\x0e.basin.v1.Term\x12&\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x14.basin.v1.Assignment\x12\'\n\x06\x61rrays\x18\x04 \x03(\x0b\x32\x17.basin.v1.EvidenceArray\"\x8e\x01\n\x07Resolve\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05steps\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\"\n\x07options\x18\x03 \x01(\x0b\x32\x11.basin.v1.Options\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x12\x0e\n\x06\x64iffer\x18\x05 \x03(\tB\n\n\x08_secondsB\x08\n\x06_steps\"L\n\x14\x43reateSessionRequest\x12\x1e\n\x05query\x18\x01 \x01(\x0b\x32\x0f.basin.v1.Query\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\";\n\x15\x43reateSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x1f\n\x11GetSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x12GetSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"Z\n\x14\x43hangeSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\";\n\x15\x43hangeSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\x7f\n\x15ResolveSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x06\x63hange\x18\x02 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x03 \x01(\x0b\x32\x11.basin.v1.Resolve\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"^\n\x16ResolveSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x10.basin.v1.Answer\"!\n\x13\x43loseSessionRequest\x12\n\n\x02id\x18\x01 \x01(\t\":\n\x14\x43loseSessionResponse\x12\"\n\x07session\x18\x01 \x01(\x0b\x32\x11.basin.v1.Session\"\xa4\x01\n\x14StreamSessionRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x1e\n\x05query\x18\x02 \x01(\x0b\x32\x0f.basin.v1.Query\x12 \n\x06\x63hange\x18\x03 \x01(\x0b\x32\x10.basin.v1.Change\x12\"\n\x07resolve\x18\x04 \x01(\x0b\x32\x11.basin.v1.Resolve\x12\x14\n\x0craw_contents\x18\x0f \x03(\x0c\"\x92\x01\n\x15StreamSessionResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x07session\x18\x02 \x01(\x0b\x32\x11.basin.v1.Session\x12 \n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x10.basin.v1.Answer\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status2\xf7\x03\n\x0eSessionService\x12P\n\rCreateSession\x12\x1e.basin.v1.CreateSessionRequest\x1a\x1f.basin.v1.CreateSessionResponse\x12G\n\nGetSession\x12\x1b.basin.v1.GetSessionRequest\x1a\x1c.basin.v1.GetSessionResponse\x12P\n\rChangeSession\x12\x1e.basin.v1.ChangeSessionRequest\x1a\x1f.basin.v1.ChangeSessionResponse\x12S\n\x0eResolveSession\x12\x1f.basin.v1.ResolveSessionRequest\x1a .basin.v1.ResolveSessionResponse\x12M\n\x0c\x43loseSession\x12\x1d.basin.v1.CloseSessionRequest\x1a\x1e.basin.v1.CloseSessionResponse\x12T\n\rStreamSession\x12\x1e.basin.v1.StreamSessionRequest\x1a\x1f.basin.v1.StreamSessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,34 +38,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSION']._serialized_start=161
   _globals['_SESSION']._serialized_end=246
-  _globals['_CHANGE']._serialized_start=248
-  _globals['_CHANGE']._serialized_end=339
-  _globals['_RESOLVE']._serialized_start=342
-  _globals['_RESOLVE']._serialized_end=484
-  _globals['_CREATESESSIONREQUEST']._serialized_start=486
-  _globals['_CREATESESSIONREQUEST']._serialized_end=540
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=542
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=601
-  _globals['_GETSESSIONREQUEST']._serialized_start=603
-  _globals['_GETSESSIONREQUEST']._serialized_end=634
-  _globals['_GETSESSIONRESPONSE']._serialized_start=636
-  _globals['_GETSESSIONRESPONSE']._serialized_end=692
-  _globals['_CHANGESESSIONREQUEST']._serialized_start=694
-  _globals['_CHANGESESSIONREQUEST']._serialized_end=762
-  _globals['_CHANGESESSIONRESPONSE']._serialized_start=764
-  _globals['_CHANGESESSIONRESPONSE']._serialized_end=823
-  _globals['_RESOLVESESSIONREQUEST']._serialized_start=825
-  _globals['_RESOLVESESSIONREQUEST']._serialized_end=930
-  _globals['_RESOLVESESSIONRESPONSE']._serialized_start=932
-  _globals['_RESOLVESESSIONRESPONSE']._serialized_end=1026
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=1028
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=1061
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1063
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1121
-  _globals['_STREAMSESSIONREQUEST']._serialized_start=1124
-  _globals['_STREAMSESSIONREQUEST']._serialized_end=1266
-  _globals['_STREAMSESSIONRESPONSE']._serialized_start=1269
-  _globals['_STREAMSESSIONRESPONSE']._serialized_end=1415
-  _globals['_SESSIONSERVICE']._serialized_start=1418
-  _globals['_SESSIONSERVICE']._serialized_end=1921
+  _globals['_CHANGE']._serialized_start=249
+  _globals['_CHANGE']._serialized_end=381
+  _globals['_RESOLVE']._serialized_start=384
+  _globals['_RESOLVE']._serialized_end=526
+  _globals['_CREATESESSIONREQUEST']._serialized_start=528
+  _globals['_CREATESESSIONREQUEST']._serialized_end=604
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=606
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=665
+  _globals['_GETSESSIONREQUEST']._serialized_start=667
+  _globals['_GETSESSIONREQUEST']._serialized_end=698
+  _globals['_GETSESSIONRESPONSE']._serialized_start=700
+  _globals['_GETSESSIONRESPONSE']._serialized_end=756
+  _globals['_CHANGESESSIONREQUEST']._serialized_start=758
+  _globals['_CHANGESESSIONREQUEST']._serialized_end=848
+  _globals['_CHANGESESSIONRESPONSE']._serialized_start=850
+  _globals['_CHANGESESSIONRESPONSE']._serialized_end=909
+  _globals['_RESOLVESESSIONREQUEST']._serialized_start=911
+  _globals['_RESOLVESESSIONREQUEST']._serialized_end=1038
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_start=1040
+  _globals['_RESOLVESESSIONRESPONSE']._serialized_end=1134
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=1136
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=1169
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1171
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=1229
+  _globals['_STREAMSESSIONREQUEST']._serialized_start=1232
+  _globals['_STREAMSESSIONREQUEST']._serialized_end=1396
+  _globals['_STREAMSESSIONRESPONSE']._serialized_start=1399
+  _globals['_STREAMSESSIONRESPONSE']._serialized_end=1545
+  _globals['_SESSIONSERVICE']._serialized_start=1548
+  _globals['_SESSIONSERVICE']._serialized_end=2051
 # @@protoc_insertion_point(module_scope)

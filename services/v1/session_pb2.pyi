@@ -68,6 +68,7 @@ class Change(_message.Message):
     DROP_FIELD_NUMBER: _builtins.int
     ADD_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    ARRAYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def drop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of terms to take out; done first."""
@@ -80,16 +81,23 @@ class Change(_message.Message):
     def evidence(self) -> _value_pb2.Assignment:
         """In place of all evidence that was given before; left out: as before."""
 
+    @_builtins.property
+    def arrays(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.EvidenceArray]:
+        """Arrays of that evidence, of row 0; their bytes stand in raw_contents of the outermost message.
+        They count only where evidence is set, empty or not.
+        """
+
     def __init__(
         self,
         *,
         drop: _abc.Iterable[_builtins.str] | None = ...,
         add: _abc.Iterable[_query_pb2.Term] | None = ...,
         evidence: _value_pb2.Assignment | None = ...,
+        arrays: _abc.Iterable[_query_pb2.EvidenceArray] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "drop", b"drop", "evidence", b"evidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "arrays", b"arrays", "drop", b"drop", "evidence", b"evidence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,18 +161,24 @@ class CreateSessionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUERY_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> _query_pb2.Query:
         """The query, of one row."""
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
 
     def __init__(
         self,
         *,
         query: _query_pb2.Query | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,21 +262,27 @@ class ChangeSessionRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     @_builtins.property
     def change(self) -> Global___Change:
         """What becomes of it; left out: nothing."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         change: Global___Change | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "id", b"id", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +321,7 @@ class ResolveSessionRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     RESOLVE_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     @_builtins.property
@@ -311,16 +332,21 @@ class ResolveSessionRequest(_message.Message):
     def resolve(self) -> Global___Resolve:
         """How to answer; left out: as the query says."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         change: Global___Change | None = ...,
         resolve: Global___Resolve | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "resolve", b"resolve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "id", b"id", "resolve", b"resolve"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "id", b"id", "raw_contents", b"raw_contents", "resolve", b"resolve"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,6 +440,7 @@ class StreamSessionRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     RESOLVE_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Of the caller's choice; comes back with the response."""
     @_builtins.property
@@ -428,6 +455,10 @@ class StreamSessionRequest(_message.Message):
     def resolve(self) -> Global___Resolve:
         """Asks for an answer; left out: none."""
 
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of the arrays of this message."""
+
     def __init__(
         self,
         *,
@@ -435,10 +466,11 @@ class StreamSessionRequest(_message.Message):
         query: _query_pb2.Query | None = ...,
         change: Global___Change | None = ...,
         resolve: Global___Resolve | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "query", b"query", "resolve", b"resolve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "query", b"query", "resolve", b"resolve", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "query", b"query", "raw_contents", b"raw_contents", "resolve", b"resolve", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,7 +16,8 @@ from engine.domain import Domain, Finite, Real, Variable
 from engine.errors import BadQuery, Mistake, shown
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
-from services.wire.tensors import Content, put, take
+from services.wire.arrays import Content
+from services.wire.tensors import put, take
 from services.wire.values import from_assignment, from_value, to_assignment, to_value
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 
@@ -19,7 +20,17 @@ from engine.answer import (
     TermEnergy,
 )
 from engine.errors import Mistake
-from services.query import Budget, FiniteSpec, Query, RealSpec, TermSpec
+from services.query import (
+    ArrayFile,
+    Budget,
+    EvidenceArray,
+    FiniteSpec,
+    NamedInputSpec,
+    NumberInputSpec,
+    Query,
+    RealSpec,
+    TermSpec,
+)
 
 # --- what may be said -------------------------------------------------------------------------
 
@@ -46,9 +57,12 @@ labels = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), min_s
 
 
 def exact(a, b) -> bool:
-    """Equal, types included: 1 is not 1.0 and not True."""
+    """Equal, types included: 1 is not 1.0 and not True, float32 is not float64."""
     if type(a) is not type(b):
         return False
+    if isinstance(a, EvidenceArray):
+        same = a == b and a.values.dtype == b.values.dtype
+        return same and a.values.tobytes() == b.values.tobytes()
     if isinstance(a, list):
         return len(a) == len(b) and all(exact(x, y) for x, y in zip(a, b))
     if isinstance(a, dict):
@@ -56,10 +70,48 @@ def exact(a, b) -> bool:
     return a == b
 
 
+ARRAYS = ("f2", "f4", "f8", "i1", "u1", "u2", "i4", "i8", "?", ">f4", ">i8")
+
+
+@st.composite
+def arrays(draw, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of any type that evidence may have, some of them masked at times."""
+    dtype = np.dtype(draw(st.sampled_from(ARRAYS)))
+    numbers = st.integers(0, 1) if dtype.kind == "b" else st.integers(0, 100)
+    if dtype.kind == "f":
+        numbers = st.floats(-100, 100, width=8 * dtype.itemsize)
+    flat = draw(st.lists(numbers, min_size=math.prod(shape), max_size=math.prod(shape)))
+    array = np.array(flat).astype(dtype).reshape(shape)
+    masks = st.lists(st.booleans(), min_size=array.size, max_size=array.size)
+    mask = draw(st.none() | st.just([True] * array.size) | masks)
+    return array if mask is None else np.ma.MaskedArray(array, np.reshape(mask, shape))
+
+
+@st.composite
+def inputs(draw) -> NumberInputSpec | NamedInputSpec:
+    shape = draw(st.lists(st.integers(0, 4), max_size=3))
+    if draw(st.booleans()):
+        values = st.booleans() | st.integers() | reals | st.text()
+        once = st.lists(values, min_size=1, max_size=5, unique_by=lambda v: (type(v), v))
+        return NamedInputSpec(values=draw(once), shape=shape)
+    low, high = sorted(draw(st.tuples(reals, reals)))
+    return NumberInputSpec(
+        low=draw(st.sampled_from([None, low])),
+        high=draw(st.sampled_from([None, high])),
+        integer=draw(st.booleans()),
+        shape=shape,
+    )
+
+
+files = st.builds(ArrayFile, file=labels, key=st.none() | labels)
+
+
 @st.composite
 def queries(draw) -> Query:
     variables = {}
-    for name in draw(st.lists(names, min_size=1, max_size=4, unique=True)):
+    every = draw(st.lists(names, min_size=1, max_size=4, unique=True))
+    told = {name: draw(inputs()) for name in every[1:] if draw(st.booleans())}
+    for name in (name for name in every if name not in told):
         shape = draw(st.lists(st.integers(0, 4), max_size=3))
         if draw(st.booleans()):
             values = st.booleans() | st.integers() | reals | st.text()
@@ -75,14 +127,22 @@ def queries(draw) -> Query:
     term = st.builds(
         TermSpec,
         kind=labels,
-        scope=st.lists(st.sampled_from(sorted(variables)), min_size=1, max_size=3),
+        scope=st.lists(st.sampled_from(sorted(every)), min_size=1, max_size=3),
         params=st.dictionaries(st.text(), plain, max_size=3),
         required=st.none() | st.booleans(),
         weight=st.floats(min_value=1e-9, max_value=1e9),
     )
-    row = st.dictionaries(st.sampled_from(sorted(variables)), nested)
+    specs = {**variables, **told}
+    row = st.fixed_dictionaries(
+        {},
+        optional={
+            name: nested | files | (arrays(spec.shape) if spec.shape else nested)
+            for name, spec in specs.items()
+        },
+    )
     return Query(
         variables=variables,
+        inputs=told,
         terms=draw(st.lists(term, max_size=3)),
         evidence=draw(row | st.lists(row, min_size=1, max_size=3)),
         budget=Budget(

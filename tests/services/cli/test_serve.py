@@ -31,7 +31,8 @@ SAID: dict[str, list[tuple[Any, list[str]]]] = {
         ({"shared_memory": True}, ["--shared-memory"]),
         ({"shared_memory": False}, ["--no-shared-memory"]),
     ],
-    "weights": [(".", ["--weights", "."]), ("/", ["--weights", "/"]), ("/", ["--files", "/"])],
+    "weights": [(".", ["--weights", "."]), ("/", ["--weights", "/"])],
+    "files": [(".", ["--files", "."]), ("/", ["--files", "/"])],
     "log_level": [(level, ["--log-level", level]) for level in ("debug", "info", "error")],
     "remote": [({kind: ["h:1"]}, ["--remote", f"{kind}=h:1"]) for kind in ("a.b",)],
 }  # fmt: skip

@@ -17,8 +17,8 @@ from services.settings import PATIENT, Limits
 from services.transport.base import Carried, Transport
 from services.transport.chunk import Chunk
 from services.v1 import module_pb2 as pb
+from services.wire.arrays import Array
 from services.wire.binding import Binding, BoundBinding
-from services.wire.tensors import Array
 
 SMALL = Limits(chunk_bytes=32)  # two states of two floats in a chunk
 

@@ -35,8 +35,8 @@ from services.transport.shared_memory import Regions, attach, bell_of
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
 from services.v1 import tensor_pb2
+from services.wire.arrays import share, view, within
 from services.wire.binding import Binding, binding_to_proto
-from services.wire.tensors import share, view, within
 from tests.support.hosting import WIDE, Running, check_pull, echo, pull, soon
 from tests.support.serving import Process
 
