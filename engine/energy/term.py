@@ -91,9 +91,9 @@ class Term(Energy):
         """Begins `cost` where all Finite entries are decided, else `energy`, and returns the call
         that gives it: terms that other processes compute are then under way together. The default
         computes when it is called."""
-        return functools.partial(self._told, *tensors)
+        return functools.partial(self._by_kind, *tensors)
 
-    def _told(self, *tensors: Tensor) -> Tensor:
+    def _by_kind(self, *tensors: Tensor) -> Tensor:
         """`cost` or `energy`, by what the tensors are. -> (batch,)"""
         finite = (isinstance(domain, Finite) for domain in self._domains)
         decided = [is_decided(x) for x, own in zip(tensors, finite, strict=True) if own]

@@ -2,15 +2,16 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Real
+from engine.domain import Domain, Finite, Given, Real, Told
 from engine.energy import Term
 from engine.energy.term import verdict
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
@@ -18,7 +19,7 @@ from engine.factors import Factors
 from engine.random import Stream
 from modules.catalogue import Kind
 from services.settings import Limits
-from services.wire.binding import Binding
+from services.wire.binding import Binding, untold
 from services.wire.structure import check_factors, check_fit
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,37 @@ class BoundTerm:
             raise BadQuery(Mistake("domains", "are missing", "give one for each scope entry"))
         scope = binding.scope()
         term = guard_faults(kind.name, "__init__", lambda: kind.build(scope, binding.params))
-        return BoundTerm(kind.name, term, binding.domains)
+        domains = tuple(untold(d) if isinstance(d, Told) else d for d in binding.domains)
+        return BoundTerm(kind.name, term, domains)
+
+    def over(self, domains: tuple[Domain, ...]) -> "BoundTerm":
+        """The same term beside what the rows of these domains were told."""
+        return replace(self, domains=domains) if self.told else self
+
+    @cached_property
+    def told(self) -> tuple[Told, ...]:
+        """The domains of its inputs, in order."""
+        return tuple(domain for domain in self.domains if isinstance(domain, Told))
+
+    @cached_property
+    def _asked(self) -> tuple[Domain, ...]:
+        """The domains of all entries that are no inputs, in order."""
+        return tuple(domain for domain in self.domains if not isinstance(domain, Told))
+
+    def _whole(self, asked: Iterable[Any], told: Iterable[Any]) -> list[Any]:
+        """What stands for each entry of the scope, from what stands for its inputs, and for all
+        others."""
+        asked, told = iter(asked), iter(told)
+        return [next(told if isinstance(domain, Told) else asked) for domain in self.domains]
+
+    def _handed(self, told: Sequence[Given]) -> list[Tensor | Given]:
+        """What rows were told as the term takes it."""
+        handed: list[Tensor | Given] = []
+        for values, present in told:
+            floating = values.is_floating_point()
+            values = values.to(self.term.dtype) if floating else values
+            handed.append(Given(values, present) if self.term.partial else values)
+        return handed
 
     def floor(self) -> float:
         """The proved lower bound the term tells."""
@@ -69,9 +100,15 @@ class BoundTerm:
             raise ModuleFault(self.kind, f"factors: {error}") from None
         return factors
 
-    def judge(self, values: Sequence[Any]) -> tuple[bool | None, list[str]]:
-        """What the term says of plain values, and which parts fail."""
+    def candidate(self, values: Sequence[Any], told: Sequence[Told]) -> list[Any]:
+        """Plain values of one candidate, with what its row was told. Raises BadQuery."""
         self._check_values(values)
+        given = [domain.plain(0) for domain in told]
+        rest = (v for v, d in zip(values, self.domains, strict=True) if not isinstance(d, Told))
+        return self._whole(rest, given if self.term.partial else [one.values for one in given])
+
+    def judge(self, values: Sequence[Any]) -> tuple[bool | None, list[str]]:
+        """What the term says of a candidate, and which parts fail."""
         with self.lock:
             holds = guard_faults(self.kind, "holds", lambda: verdict(self.term, values))
             if holds is not False:
@@ -85,11 +122,15 @@ class BoundTerm:
     def accepts(self, candidates: Sequence[Sequence[Any]]) -> list[bool] | None:
         """Which candidates, one for each row of the domains, lie inside the acceptance band; None
         where there is none."""
-        for values in candidates:
-            self._check_values(values)
         columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
-        states = [torch.stack([d.encode(v) for v in column]) for d, column in columns]
-        states = [x.to(self.term.dtype) for x in self.term.hot(states)]
+        asked = [
+            torch.stack([d.encode(v) for v in column])
+            for d, column in columns
+            if not isinstance(d, Told)
+        ]
+        told = self._handed([domain.given(len(candidates)) for domain in self.told])
+        states = self.term.hot(self._whole(asked, told))
+        states = [x.to(self.term.dtype) if _floating(x) else x for x in states]
         with self.lock:
             inside = guard_faults(
                 self.kind, "accepts", lambda: self.term.accepts(self.domains, states)
@@ -103,7 +144,8 @@ class BoundTerm:
         return inside.bool().tolist()
 
     def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
-        """States worth starting from, (rows * particles, *event) each; None when it has none."""
+        """States worth starting from, (rows * particles, *event) for each entry of the scope that
+        is no input; None when it has none."""
         with self.lock:
             proposed = guard_faults(
                 self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
@@ -113,30 +155,34 @@ class BoundTerm:
         states: Sequence[Tensor] = proposed
         if len(states) == len(self.domains):
             states = guard_faults(self.kind, "propose", lambda: self.term.hot(proposed))
+            own = zip(states, self.domains, strict=True)
+            states = tuple(state for state, domain in own if not isinstance(domain, Told))
         batch = len(rng.keys) * particles
-        wanted = [(batch, *domain.event) for domain in self.domains]
+        wanted = [(batch, *domain.event) for domain in self._asked]
         got = [tuple(state.shape) for state in states]
         if got != wanted or not all(state.isfinite().all() for state in states):
             raise ModuleFault(
                 self.kind,
                 f"propose gave shapes {got}, not {wanted}, or numbers that are not finite",
             )
-        pairs = zip(states, self.domains, strict=True)
+        pairs = zip(states, self._asked, strict=True)
         return tuple(
             state.detach().to(torch.float64 if isinstance(domain, Real) else torch.float32)
             for state, domain in pairs
         )
 
     def evaluate(
-        self, states: Sequence[Tensor], want_gradient: bool
+        self, states: Sequence[Tensor], want_gradient: bool, told: Sequence[Given] = ()
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Energies (B,) in float64 and, when wanted, their slopes in every state (B, *event)."""
-        self._check_states(states)
+        """Energies (B,) in float64 and, when wanted, their slopes in every state (B, *event).
+        told: what the row of each state was told, one entry for each input, (B, *shape)."""
+        batch = len(told[0].values) if told else len(states[0]) if states[0].dim() else 0
+        self._check_states(states, batch)
         leaves = [state.requires_grad_(want_gradient) for state in states]
         with torch.set_grad_enabled(want_gradient):
-            own = [leaf.to(self.term.dtype) for leaf in leaves]
+            own = self._whole((leaf.to(self.term.dtype) for leaf in leaves), self._handed(told))
             energy = guard_faults(self.kind, "energy", lambda: self.term.energy(*own))
-        self._check_energy(energy, states[0].shape[0])
+        self._check_energy(energy, batch)
         if not want_gradient:
             return energy.detach().double(), ()
         return energy.detach().double(), self._slopes(energy, leaves)
@@ -170,21 +216,23 @@ class BoundTerm:
                 )
             )
         for k, (value, domain) in enumerate(zip(values, self.domains, strict=True)):
+            if isinstance(domain, Told):
+                continue
             try:
                 domain.encode(value)
             except (BadQuery, TypeError, ValueError) as error:
                 told = error if isinstance(error, BadQuery) else BadQuery(f"{value!r} is no value")
                 raise told.under(f"values[{k}]") from None
 
-    def _check_states(self, states: Sequence[Tensor]) -> None:
-        if len(states) != len(self.domains):
+    def _check_states(self, states: Sequence[Tensor], batch: int) -> None:
+        if len(states) != len(self._asked):
             raise BadQuery(
                 Mistake(
-                    "states", f"{len(states)} tensors", f"the scope has {len(self.domains)} entries"
+                    "states", f"{len(states)} tensors", f"the scope has {len(self._asked)} entries"
                 )
             )
-        for k, (state, domain) in enumerate(zip(states, self.domains, strict=True)):
-            wanted = (states[0].shape[0] if states[0].dim() else 0, *domain.event)
+        for k, (state, domain) in enumerate(zip(states, self._asked, strict=True)):
+            wanted = (batch, *domain.event)
             if tuple(state.shape) != wanted:
                 raise BadQuery(
                     Mistake(f"states[{k}]", f"shape {[*state.shape]}", f"give {[*wanted]}")
@@ -223,3 +271,7 @@ def guard_faults(kind: str, method: str, work: Callable[[], R]) -> R:
         raise ModuleFault(
             kind, f"{method} raised {type(error).__name__}; the log of its host tells more"
         ) from None
+
+
+def _floating(x: Tensor | Given) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()

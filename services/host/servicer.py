@@ -17,6 +17,7 @@ import torch
 from cachetools import LRUCache, cachedmethod
 from torch import Tensor
 
+from engine.domain import Told
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, UnknownKind, known
 from engine.random import Stream
@@ -29,10 +30,16 @@ from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
-from services.wire.arrays import Content
-from services.wire.binding import binding_digest, binding_from_proto, params_from_proto
+from services.wire.arrays import Content, put_array
+from services.wire.binding import (
+    binding_from_proto,
+    declared_digest,
+    params_from_proto,
+    told_of,
+    untold,
+)
 from services.wire.kinds import kind_to_proto
-from services.wire.structure import digest_of, factors_to_proto
+from services.wire.structure import digest_of, factors_to_proto, skeleton_of
 from services.wire.tensors import put, take
 from services.wire.values import from_value
 
@@ -121,39 +128,52 @@ class ModuleServicer(rpc.ModuleServiceServicer):
         kind = self._kind(message.kind)
         return BoundTerm.of(kind, binding_from_proto(message, raw, self.limits))
 
+    def _hosted(self, message: pb.Binding, raw: Sequence[bytes]) -> BoundTerm:
+        """A term that may have served this binding before, beside what its rows are told now."""
+        hosted = self._cached(message, raw)
+        if not hosted.told:
+            return hosted
+        return hosted.over(binding_from_proto(message, raw, self.limits).domains)
+
     @cachedmethod(
         lambda host: host._kept,
-        key=lambda _, message, raw: binding_digest(message, raw),
+        key=lambda _, message, raw: declared_digest(message, raw),
         lock=lambda host: host._lock,
     )
     def _cached(self, message: pb.Binding, raw: Sequence[bytes]) -> BoundTerm:
-        """A term that may have served this binding before."""
+        """A term that may have served this binding before, whatever its rows were told."""
         return self._bind(message, raw)
 
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
-        hosted = self._cached(request.binding, request.raw_contents)
+        hosted = self._hosted(request.binding, request.raw_contents)
         response = pb.StructureResponse()
         weight = request.weight if request.HasField("weight") else None
         factors = hosted.structured(weight, self.limits)
         if factors is None:
             return response
+        raw: list[bytes] = []
+        if hosted.told:
+            factors, costs = skeleton_of(factors)
+            if costs is not None:
+                put_array(costs, response.costs, raw)
         response.digest = digest_of(factors)
         if response.digest != request.known_digest:
-            raw: list[bytes] = []
             response.factors.CopyFrom(factors_to_proto(factors, raw))
-            response.raw_contents.extend(raw)
+        response.raw_contents.extend(raw)
         return response
 
     def _judge(self, request: pb.JudgeRequest) -> pb.JudgeResponse:
         if not request.binding.domains and not request.candidates:
             self._kind(request.binding.kind).check(params_from_proto(request.binding, self.limits))
             return pb.JudgeResponse()
-        hosted = self._cached(request.binding, request.raw_contents)
+        hosted = self._hosted(request.binding, request.raw_contents)
         response = pb.JudgeResponse(ready=ready(hosted))
         candidates = []
         for k, candidate in enumerate(request.candidates):
             try:
-                candidates.append([from_value(value, self.limits) for value in candidate.values])
+                values = [from_value(value, self.limits) for value in candidate.values]
+                told = self._told(hosted, candidate, k, request.raw_contents)
+                candidates.append(hosted.candidate(values, told))
                 holds, parts = hosted.judge(candidates[-1])
             except BadQuery as error:
                 raise error.under(f"candidates[{k}]") from None
@@ -163,8 +183,20 @@ class ModuleServicer(rpc.ModuleServiceServicer):
             verdict.accepted = accepted
         return response
 
+    def _told(
+        self, hosted: BoundTerm, candidate: pb.Arguments, k: int, raw: Sequence[bytes]
+    ) -> list[Told]:
+        """What a candidate was told, one row each: by itself, or as that row of the domains."""
+        if not candidate.inputs:
+            return [told.select([k if k < told.rows else 0]) for told in hosted.told]
+        if len(candidate.inputs) != len(hosted.told):
+            given = f"{len(candidate.inputs)} inputs"
+            raise BadQuery(Mistake("inputs", given, f"the scope has {len(hosted.told)}"))
+        pairs = zip(hosted.told, candidate.inputs, strict=True)
+        return [told_of(untold(d), one, raw, self.limits, single=True) for d, one in pairs]
+
     def _propose(self, request: pb.ProposeRequest) -> pb.ProposeResponse:
-        hosted = self._cached(request.binding, request.raw_contents)
+        hosted = self._hosted(request.binding, request.raw_contents)
         if not 0 < request.particles <= self.limits.particles:
             said = f"give at least 1; {self.limits.told('particles')}"
             raise BadQuery(Mistake("particles", f"{request.particles}", said))
@@ -201,4 +233,6 @@ def offer(kind: Kind, shared_memory: bool) -> pb.Module:
         proposes=kind.term.propose is not Term.propose,
         shared_memory=shared_memory,
         accepts=kind.term.accepts is not Term.accepts,
+        partial=kind.term.partial,
+        fixed_structure=kind.term.fixed_structure,
     )

@@ -6,13 +6,15 @@ from time import perf_counter
 import torch
 from google.protobuf.message import DecodeError
 
+from engine.domain import Given
 from engine.errors import BadQuery, Mistake
 from services.host.bound_term import BoundTerm
+from services.host.rows import StreamRows
 from services.settings import InlinePolicy, Limits
 from services.transport.frames import Frame, load
 from services.transport.shared_memory import HostRegion, Regions
 from services.v1 import module_pb2 as pb
-from services.wire.arrays import Content, aligned, lay, share, view_list, within
+from services.wire.arrays import Content, aligned, lay, share, view, view_list, within
 from services.wire.tensors import array_of, number_of
 
 Bind = Callable[[pb.Binding, Sequence[Content]], BoundTerm]
@@ -47,6 +49,7 @@ class EvaluateStream:
     def __init__(self, bind: Bind, regions: Regions, limits: Limits):
         self.bind, self.regions, self.limits = bind, regions, limits
         self._hosted: BoundTerm | None = None
+        self._rows = StreamRows((), limits)
         self._region: HostRegion | None = None
         self.seconds = 0.0  # that the last answer took
 
@@ -68,6 +71,7 @@ class EvaluateStream:
         field = request.head.WhichOneof("message")
         if field == "binding":
             self._hosted = self.bind(request.head.binding, request.raw)
+            self._rows = StreamRows(self._hosted.told, self.limits)
             return pb.EvaluateResponse(ready=ready(self._hosted)).SerializeToString()
         if field == "region":
             return pb.EvaluateResponse(
@@ -94,6 +98,7 @@ class EvaluateStream:
         self, hosted: BoundTerm, request: Frame[pb.EvaluateRequest]
     ) -> Frame[pb.EvaluateResponse]:
         batch = request.head.batch
+        self._rows.bind(request.head.rows, request.raw)
         memory = None if self._region is None else self._region.memory
         try:
             arrays = view_list(batch.states, request.raw, self.limits, memory)
@@ -103,12 +108,13 @@ class EvaluateStream:
             room = len(within(batch.room, memory)) if batch.HasField("room") else 0
         except BadQuery as error:
             raise error.under("room") from None
+        told = self._told(batch, request, memory)
         began = perf_counter()
         states = [
             torch.from_numpy(x if spec.HasField("slice") else x.copy())
             for x, spec in zip(arrays, batch.states, strict=True)
         ]
-        energy, slopes = hosted.evaluate(states, batch.want_gradient)
+        energy, slopes = hosted.evaluate(states, batch.want_gradient, told)
         head = pb.EvaluateResponse()
         head.energies.sequence, head.energies.seconds = batch.sequence, perf_counter() - began
         specs = [head.energies.energy, *(head.energies.gradients.add() for _ in slopes)]
@@ -122,6 +128,18 @@ class EvaluateStream:
             for result, spec in zip(results, specs, strict=True):
                 lay(result, spec, raw)
         return Frame(head, raw)
+
+    def _told(
+        self, batch: pb.Batch, request: Frame[pb.EvaluateRequest], memory: memoryview | None
+    ) -> list[Given]:
+        """What the rows of a batch were told; none where the scope has no input."""
+        if not self._rows.told:
+            return []
+        try:
+            keys = view(batch.rows, request.raw, self.limits, memory)
+        except BadQuery as error:
+            raise error.under("rows") from None
+        return self._rows.of(keys)
 
 
 def ready(hosted: BoundTerm) -> pb.Ready:

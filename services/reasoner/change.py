@@ -113,6 +113,8 @@ class _Row:
         if len(self.problem.summands) != 1 or not self.problem.summands[0].required:
             return None
         term = self.problem.summands[0].term
+        if any(view.told for view in term.scope):
+            return None
         sites = {
             (view.variable.name, int(site)): (entry, within)
             for entry, view in enumerate(term.scope)

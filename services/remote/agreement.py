@@ -8,13 +8,14 @@ three cost nothing. gRPC is not loaded by this.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from engine.answer import Answer
-from engine.domain import Domain, Finite, flatten
+from engine.domain import Finite, Input, flatten
 from engine.energy import plain_scope
 from engine.errors import ModuleFault
 from engine.factors import Factors
@@ -26,9 +27,12 @@ SAME = 1e-6  # relative difference of energies that counts as none
 
 
 def judge_ahead(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
-    """Have every host judge all these values in one call, before they are asked one by one."""
+    """Have every host judge all these values in one call, before they are asked one by one. What
+    inputs were told stands beside them (`Problem.asked`), unless the problem has a single row."""
+    told = problem.told_plain(0) if problem.inputs and problem.rows == 1 else {}
+    asked = [{**told, **values} for values in plain]
     for term in remotes_of(problem):
-        term.judge([plain_scope(term, dict(values)) for values in plain])
+        term.judge([plain_scope(term, values) for values in asked if term.speaks(values)])
 
 
 def check_answers(problem: Problem, answers: Sequence[Answer]) -> None:
@@ -52,61 +56,86 @@ def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]
     checked.
     """
     weights = {summand.term: summand.weight for summand in problem.summands}
+    told = [problem.told_plain(row) for row in range(problem.rows)] if problem.inputs else None
+    asked = [(row, {**values, **told[row]} if told else values) for row, values in found]
     for term in remotes_of(problem) if found else ():
         weight = weights.get(term, None if term.required_by_default else 1.0)
-        domains = [view.of(problem.domains[view.variable.name]) for view in term.scope]
+        domains = problem.scope(term)
+        if term.fixed_structure and all(isinstance(domain, Finite) for domain in domains):
+            domains = [view.of(view.variable.domain) for view in term.scope]  # as it was kept
         factors = term.structured(weight, *domains)
         if factors is not None:
-            plain = [(row, plain_scope(term, dict(values))) for row, values in found]
-            _check_term(term, weight, factors, domains, plain)
+            heard = [(row, values) for row, values in asked if term.speaks(values)]
+            _Check(problem, term, weight, factors).run(heard)
 
 
-def _check_term(
-    term: HostedTerm,
-    weight: float | None,
-    factors: Factors,
-    domains: Sequence[Domain],
-    found: Sequence[tuple[int, Sequence[Any]]],
-) -> None:
-    priced: list[tuple[float, Sequence[Any]]] = []  # what the structure says where nothing decides
-    costs = [cost_of(factors, _places(domains, plain), row) for row, plain in found]
-    for (_, plain), cost, verdict in zip(
-        found, costs, term.judge([plain for _, plain in found]), strict=True
-    ):
-        if cost is None:
-            continue
-        if not verdict.HasField("holds"):
-            priced.append((cost, plain))
-            continue
-        # a rule at a price costs something exactly where it fails; a cost may forbid, at any price
-        free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
-        if verdict.holds != free:
-            said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
-            raise ModuleFault(
-                term.label,
-                f"its structure says that an answer {said}, its judgement that it {judged}",
-            )
-    if not priced:
-        return
-    columns = zip(domains, zip(*(plain for _, plain in priced), strict=True), strict=True)
-    states = [torch.stack([domain.encode(v) for v in column]) for domain, column in columns]
-    with torch.no_grad():
-        energies = term.cost(*term.placed(states)).tolist()
-    for (cost, _), told in zip(priced, energies, strict=True):
-        energy = (1.0 if weight is None else weight) * told
-        if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
-            raise ModuleFault(
-                term.label, f"its structure costs an answer {cost:g}, its energy is {energy:g}"
-            )
+@dataclass(frozen=True)
+class _Check:
+    """A hosted term, and the structure that it said to have."""
 
+    problem: Problem
+    term: HostedTerm
+    weight: float | None
+    factors: Factors
 
-def _places(domains: Sequence[Domain], plain: Sequence[Any]) -> list[int]:
-    """The place of the value of each finite site, through the whole scope."""
-    places: list[int] = []
-    for domain, value in zip(domains, plain, strict=True):
-        if isinstance(domain, Finite):
-            places += [domain.place(entry) for entry in flatten(value, domain.shape)]
-    return places
+    def run(self, found: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        """Raises ModuleFault unless it agrees with what the term says of values beside rows."""
+        term, weight = self.term, self.weight
+        priced: list[tuple[float, int, Mapping[str, Any]]] = []  # where nothing decides
+        costs = [cost_of(self.factors, self._places(values), row) for row, values in found]
+        verdicts = term.judge([plain_scope(term, values) for _, values in found])
+        for (row, values), cost, verdict in zip(found, costs, verdicts, strict=True):
+            if cost is None:
+                continue
+            if not verdict.HasField("holds"):
+                priced.append((cost, row, values))
+                continue
+            # a rule at a price costs something where it fails; a cost may forbid, at any price
+            free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
+            if verdict.holds != free:
+                said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
+                raise ModuleFault(
+                    term.label,
+                    f"its structure says that an answer {said}, its judgement that it {judged}",
+                )
+        if priced:
+            self._check_priced(priced)
+
+    def _check_priced(self, priced: Sequence[tuple[float, int, Mapping[str, Any]]]) -> None:
+        energies = self._energies([(row, values) for _, row, values in priced])
+        for (cost, *_), told in zip(priced, energies, strict=True):
+            energy = (1.0 if self.weight is None else self.weight) * told
+            if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
+                raise ModuleFault(
+                    self.term.label,
+                    f"its structure costs an answer {cost:g}, its energy is {energy:g}",
+                )
+
+    @torch.no_grad()
+    def _energies(self, found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[float]:
+        """What the term says that values cost, each beside its row, in one exchange."""
+        variables = {
+            view.variable.name: view.variable.domain
+            for view in self.term.scope
+            if not isinstance(view.variable, Input)
+        }
+        state = {
+            name: torch.stack([domain.encode(values[name]) for _, values in found])
+            for name, domain in variables.items()
+        }
+        whole = self.problem.whole(state, torch.tensor([row for row, _ in found]))
+        energies: list[float] = self.term(whole).tolist()
+        return energies
+
+    def _places(self, values: Mapping[str, Any]) -> list[int]:
+        """The place of the value of each finite site, through the whole scope."""
+        places: list[int] = []
+        for view in self.term.scope:
+            domain = view.variable.domain
+            if isinstance(domain, Finite):
+                value = view.plain(values[view.variable.name])
+                places += [domain.place(entry) for entry in flatten(value, view.shape)]
+        return places
 
 
 def cost_of(factors: Factors, places: Sequence[int], row: int = 0) -> float | None:

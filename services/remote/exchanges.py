@@ -6,6 +6,7 @@ through memory that the host shares.
 """
 
 import math
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from services.transport.base import Carried, Transport
 from services.transport.chunk import Chunk, read_response
 from services.transport.frames import Frame
 from services.transport.inline import InlineTransport
+from services.transport.rows import ToldRows
 from services.transport.shared import SharedTransport
 from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array
@@ -78,14 +80,17 @@ class Exchanges:
             assert self._ready is not None
             return self._ready
 
-    def send(self, tensors: Sequence[Tensor], want_gradient: bool) -> Pending:
-        """Put a batch on its way. Raises what `wait` raises."""
+    def send(
+        self, tensors: Sequence[Tensor], want_gradient: bool, rows: ToldRows | None = None
+    ) -> Pending:
+        """Put a batch on its way: states, and the rows they belong to where the scope has inputs.
+        Raises what `wait` raises."""
         states = [array_of(x if x.dtype in FLOATS else x.float()) for x in tensors]
         with self._lock:
-            parts = list(_split(states, self._most(states)))
+            parts = list(_split(states, rows, self._most(states), self._most_rows(rows)))
             pending = Pending(len(parts))
-            for part in parts:
-                chunk = Chunk(self.bound.binding.kind, self._count, part, want_gradient)
+            for part, own in parts:
+                chunk = Chunk(self.bound.binding.kind, self._count, part, want_gradient, own)
                 self._waiting.append((pending, chunk))
                 self._count += 1
             self._insist(self._pump)
@@ -124,6 +129,12 @@ class Exchanges:
         # through shared memory too, a chunk must fit into a message: the next host may share none
         room = limits.message_bytes * 3 // 4 if self.sharing else limits.chunk_bytes
         return max(1, room // row)
+
+    def _most_rows(self, rows: ToldRows | None) -> int:
+        """Rows in one chunk: all of them may have to be told in one message."""
+        if rows is None or not rows.row_bytes:
+            return sys.maxsize
+        return max(1, self.replicas.limits.message_bytes // 2 // rows.row_bytes)
 
     def _insist(self, work: Callable[[Transport], None]) -> None:
         """Some work on the stream, over and over while hosts are lost and others go on."""
@@ -212,10 +223,16 @@ class Exchanges:
         self._pump(transport)
 
 
-def _split(states: Sequence[Array], most: int) -> Iterator[Sequence[Array]]:
-    """Chunks of at most so many states; one at least."""
-    if len(states[0]) <= most:
-        yield states
-        return
-    for at in range(0, len(states[0]), most):
-        yield [x[at : at + most] for x in states]
+def _split(
+    states: Sequence[Array], rows: ToldRows | None, most: int, most_rows: int
+) -> Iterator[tuple[Sequence[Array], ToldRows | None]]:
+    """Chunks of at most so many states, and of at most so many rows; one at least."""
+    size = len(states[0] if rows is None else rows.keys)
+    if rows is not None:
+        for start, end in rows.pieces(most, most_rows):
+            yield [x[start:end] for x in states], rows.part(start, end)
+    elif size <= most:
+        yield states, None
+    else:
+        for at in range(0, size, most):
+            yield [x[at : at + most] for x in states], None

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from cachetools import LRUCache
 from torch import Tensor
 
-from engine.domain import Domain, Variable, View
+from engine.domain import Told, Variable, View
 from engine.errors import (
     BadQuery,
     BasinError,
@@ -28,10 +29,10 @@ from services.remote.replicas import Replicas
 from services.remote.term import Remote, RemoteRule, log
 from services.settings import DEFAULT, PATIENT, Limits, RemotePolicy
 from services.v1 import module_pb2 as pb
-from services.wire.binding import Binding, BoundBinding
+from services.wire.binding import Binding, BoundBinding, tensors_of
 from services.wire.kinds import kind_from_proto
-from services.wire.structure import check_fit, factors_from_proto
-from services.wire.tensors import put, take_list
+from services.wire.structure import check_factors, check_fit, factors_from_proto, with_costs
+from services.wire.tensors import put, take, take_list
 
 KEPT = 256  # structures of one kind kept between solves
 ASKED = 32  # hosts asked at once what they offer
@@ -105,16 +106,26 @@ class RemoteKind:
         self.judge(BoundBinding.of(Binding(self.name, params, ())), [])
 
     def judge(
-        self, bound: BoundBinding, arguments: Iterable[pb.Arguments], accepts: bool = False
+        self,
+        bound: BoundBinding,
+        arguments: Iterable[pb.Arguments],
+        raw: Sequence[bytes] = (),
+        accepts: bool = False,
     ) -> pb.JudgeResponse:
-        """One Judge call; `accepts`: whether candidates lie in the acceptance band, too."""
+        """One Judge call. raw: what the arguments name; `accepts`: whether candidates lie in the
+        acceptance band, too."""
         request = pb.JudgeRequest(candidates=arguments, accepts=accepts)
-        return self._ask("Judge", request, bound, [])
+        places: dict[bytes, int] = {}  # bytes that several candidates share travel once
+        for candidate in request.candidates:
+            for spec in tensors_of(candidate):
+                content = raw[spec.raw_index]
+                spec.raw_index = places.setdefault(content, len(bound.raw) + len(places))
+        return self._ask("Judge", request, bound, list(places))
 
     def propose(
         self, bound: BoundBinding, particles: int, rng: Stream
     ) -> tuple[Tensor, ...] | None:
-        """One Propose call."""
+        """One Propose call. For an input stands what was told."""
         mixed = Stream.join([rng])  # the seed is then part of the keys
         request = pb.ProposeRequest(particles=particles, lane=mixed.lane)
         raw = [*bound.raw]
@@ -127,24 +138,47 @@ class RemoteKind:
             states = take_list(response.states, response.raw_contents, self.replicas.limits)
         except BadQuery as error:
             raise ModuleFault(self.name, f"its proposals: {error}") from None
-        wanted = [(len(rng.keys) * particles, *domain.event) for domain in bound.binding.domains]
+        domains = bound.binding.domains
+        asked = [domain for domain in domains if not isinstance(domain, Told)]
+        wanted = [(len(rng.keys) * particles, *domain.event) for domain in asked]
         if [tuple(x.shape) for x in states] != wanted:
             raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
-        return tuple(states)
+        proposed = iter(states)
+        return tuple(d.tensor if isinstance(d, Told) else next(proposed) for d in domains)
 
-    def structure(self, bound: BoundBinding, weight: float | None) -> Factors | None:
-        """The structure under the binding's domains, sent anew only when it changed."""
-        key = bound.digest, weight
+    def structure(
+        self, bound: BoundBinding, weight: float | None, kept: bytes | None = None
+    ) -> Factors | None:
+        """The structure under the binding's domains, sent anew only when it changed; costs by row
+        beside what rows were told come each time. kept: under which name it is kept."""
+        key = kept or bound.digest, weight
         with self._lock:
             digest, factors = self._kept.get(key, ("", None))
         request = pb.StructureRequest(known_digest=digest, weight=weight)
         response = self._ask("Structure", request, bound, [])
         if not response.digest:
             return None
-        if response.digest != digest:
-            factors = _factors(self, response, bound.binding.domains)
-            with self._lock:
-                self._kept[key] = (response.digest, factors)
+        limits, domains = self.replicas.limits, bound.binding.domains
+        try:
+            if response.digest != digest or factors is None:
+                factors = factors_from_proto(response.factors, response.raw_contents, limits)
+                with self._lock:
+                    self._kept[key] = (response.digest, factors)
+            if any(isinstance(domain, Told) for domain in domains):
+                factors = self._with_costs(factors, response)
+            check_fit(factors, domains)
+        except BadQuery as error:
+            raise ModuleFault(self.name, f"its structure: {error}") from None
+        return factors
+
+    def _with_costs(self, skeleton: Factors, response: pb.StructureResponse) -> Factors:
+        """The structure of a skeleton with the costs of a response. Raises BadQuery."""
+        if not response.HasField("costs"):
+            return with_costs(skeleton, np.zeros((1, 0)))
+        limits = self.replicas.limits
+        costs = take(response.costs, response.raw_contents, limits).numpy()
+        factors = with_costs(skeleton, costs)
+        check_factors(factors, limits)
         return factors
 
     def _ask(self, method: str, request: Any, bound: BoundBinding, raw: Sequence[bytes]) -> Any:
@@ -216,15 +250,3 @@ class RemoteKinds:
         """Close every channel."""
         for channel in self._channels.values():
             channel.close()
-
-
-def _factors(
-    home: RemoteKind, response: pb.StructureResponse, domains: Sequence[Domain]
-) -> Factors:
-    limits = home.replicas.limits
-    try:
-        factors = factors_from_proto(response.factors, response.raw_contents, limits)
-        check_fit(factors, domains)
-    except BadQuery as error:
-        raise ModuleFault(home.name, f"its structure: {error}") from None
-    return factors

@@ -5,10 +5,11 @@ structure is fetched once for each set of domains; judgement is the host's. `agr
 structure and judgement of an answer against each other.
 """
 
+import hashlib
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,15 +17,17 @@ from cachetools import LRUCache
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from engine.domain import Domain, Finite, Variable, View
-from engine.errors import ModuleFault
+from engine.domain import Domain, Finite, Given, Input, Told, Variable, View
+from engine.errors import BadQuery, ModuleFault, TooLarge
 from engine.factors import Factors
 from engine.random import Stream
 from services.remote.exchanges import Exchanges, Pending, Stats
 from services.remote.lifecycle import HostedTerm
+from services.remote.rows import RowKeys
+from services.remote.structures import CostsOfRow, row_keys, together
 from services.v1 import module_pb2 as pb
-from services.wire.binding import Binding, BoundBinding
-from services.wire.tensors import dtype_of
+from services.wire.binding import Binding, BoundBinding, tensors_of
+from services.wire.tensors import dtype_of, put
 from services.wire.values import to_value
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 
 
 VERDICTS = 20_000  # judgements one term remembers
+ROWS = 100_000  # rows whose costs one term remembers
 
 
 class Remote(HostedTerm):
@@ -49,6 +53,10 @@ class Remote(HostedTerm):
         # A rule mostly has explicit structure, so that no batch is ever sent: a call that checks it
         # takes 0.5 ms, a stream 1.1. What cannot decide is bound by the stream it needs anyway.
         checked = home.judge(self._own, []).ready if module.decides else None
+        self._told = [k for k, view in enumerate(self.scope) if isinstance(view.variable, Input)]
+        self._rows = RowKeys()
+        self.partial = module.partial  # type: ignore[misc]
+        self.fixed_structure = module.fixed_structure  # type: ignore[misc]
         self._exchanges = Exchanges(home.replicas, self._own, module.shared_memory, checked)
         weakref.finalize(self, self._exchanges.close).atexit = False
         ready = self._exchanges.ready()
@@ -58,6 +66,7 @@ class Remote(HostedTerm):
         self.required_by_default = module.kind.required_by_default  # type: ignore[misc]
         self._floor = ready.floor
         self._structures: dict[tuple[bytes, float | None], Factors | None] = {}
+        self._by_row: LRUCache[tuple[bytes, float | None], CostsOfRow | None] = LRUCache(ROWS)
         self._verdicts: LRUCache[bytes, pb.Verdict] = LRUCache(VERDICTS)
         self._lock = threading.Lock()
 
@@ -65,22 +74,29 @@ class Remote(HostedTerm):
     def label(self) -> str:
         return self.home.name
 
-    def energy(self, *tensors: Tensor) -> Tensor:
-        """One exchange with the host. (B, *event) each -> (B,) float64"""
+    def energy(self, *tensors: Tensor | Given) -> Tensor:
+        """One exchange with the host; what rows were told travels once. (B, *event) each ->
+        (B,) float64"""
         return self.begin(*tensors)()
 
-    def cost(self, *tensors: Tensor) -> Tensor:
+    def cost(self, *tensors: Tensor | Given) -> Tensor:
         """One exchange with the host, as one-hot states. (B, *shape) each -> (B,) float64"""
         return self.begin(*tensors)()
 
-    def begin(self, *tensors: Tensor) -> Callable[[], Tensor]:
+    def begin(self, *tensors: Tensor | Given) -> Callable[[], Tensor]:
         """Sends the batch, decided entries one-hot; the call returned waits for its energies."""
         tensors = tuple(self.hot(tensors))
-        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            pending = self._exchanges.send(tensors, True)
-            return lambda: _Exchange.apply(self._exchanges, pending, *tensors)
-        pending = self._exchanges.send(tensors, False)
-        return lambda: self._exchanges.wait(pending)[0].to(tensors[0].device)
+        states = [x for k, x in enumerate(tensors) if k not in self._told and isinstance(x, Tensor)]
+        rows = None
+        if self._told:
+            with self._lock:
+                rows = self._rows.rows([tensors[k] for k in self._told])
+        device = states[0].device if states else torch.device("cpu")
+        if torch.is_grad_enabled() and any(x.requires_grad for x in states):
+            pending = self._exchanges.send(states, True, rows)
+            return lambda: _Exchange.apply(self._exchanges, pending, *states)
+        pending = self._exchanges.send(states, False, rows)
+        return lambda: self._exchanges.wait(pending)[0].to(device)
 
     def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
         """What the host proposes; the random stream goes with the call, so it is what the term
@@ -97,21 +113,70 @@ class Remote(HostedTerm):
 
     def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """The host's explicit structure, as a constraint or at a price; None when it has none.
-        Nothing is enumerated or priced here."""
+        Nothing is enumerated or priced here. Beside what is given it is asked once a row, of all
+        rows in one call."""
+        if all(isinstance(domain, Finite) for domain in domains):
+            bound = self.bound(domains)
+            key = bound.digest, weight
+            if key not in self._structures:
+                self._structures[key] = self.home.structure(bound, weight, self._name(bound))
+            return self._structures[key]
         if not all(isinstance(d, Finite) or bool(d.decided.all()) for d in domains):
             return None
-        bound = self.bound(domains)
-        key = bound.digest, weight
-        if key not in self._structures:
-            self._structures[key] = self.home.structure(bound, weight)
-        return self._structures[key]
+        return self._beside(weight, domains)
+
+    def _name(self, bound: BoundBinding) -> bytes:
+        """Under which the shape of a structure is kept from solve to solve."""
+        return self._own.digest if self.fixed_structure else bound.digest
+
+    def _beside(self, weight: float | None, domains: tuple[Domain, ...]) -> Factors | None:
+        keys = row_keys(domains, self.fixed_structure)
+        known = {key: self._by_row[key, weight] for key in keys if (key, weight) in self._by_row}
+        fresh = {key: row for row, key in enumerate(keys) if key not in known}
+        for rows in self._spans(list(fresh.values()), domains):
+            said = self._costs(weight, domains, rows)
+            known |= zip((keys[row] for row in rows), said, strict=True)
+        self._by_row.update({(key, weight): known[key] for key in fresh})
+        try:
+            return together([known[key] for key in keys])
+        except BadQuery as error:
+            raise ModuleFault(self.home.name, f"its structure: {error}") from None
+
+    def _costs(
+        self, weight: float | None, domains: Sequence[Domain], rows: list[int]
+    ) -> list[CostsOfRow | None]:
+        """What the host says of some rows; of half of them at once where its answer is too
+        large."""
+        some = tuple(d.select(rows) if d.rows > 1 else d for d in domains)
+        bound = self.bound(some)
+        try:
+            factors = self.home.structure(bound, weight, self._name(bound))
+        except TooLarge:
+            if len(rows) == 1:
+                raise
+            half = len(rows) // 2
+            parts = (rows[:half], rows[half:])
+            return [row for part in parts for row in self._costs(weight, domains, part)]
+        return CostsOfRow.of(factors, len(rows))
+
+    def _spans(self, rows: list[int], domains: Sequence[Domain]) -> Iterator[list[int]]:
+        """Rows, as many at once as one message holds."""
+        told = [domain for domain in domains if isinstance(domain, Told)]
+        size = sum(t[:1].nbytes for d in told for t in (d.tensor, d.present))
+        most = max(1, self.home.replicas.limits.message_bytes // 2 // max(1, size))
+        for at in range(0, len(rows), most):
+            yield rows[at : at + most]
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
-        """What the host says of the rows, in one call."""
+        """What the host says of the rows, in one call; what they were told stands in the
+        domains."""
         if not self.home.module().accepts:
             return None
-        decided = [x.argmax(-1) if isinstance(d, Finite) else x for d, x in zip(domains, tensors)]
-        columns = [d.decode(x) for d, x in zip(domains, decided, strict=True)]
+        rows = max(domain.rows for domain in domains)
+        columns = [
+            [None] * rows if isinstance(d, Told) else d.decode(_decided(d, x))
+            for d, x in zip(domains, tensors, strict=True)
+        ]
         asked = [pb.Arguments(values=map(to_value, row)) for row in zip(*columns, strict=True)]
         said = self.home.judge(self.bound(tuple(domains)), asked, accepts=True).verdicts
         if len(said) != len(asked):
@@ -128,20 +193,55 @@ class Remote(HostedTerm):
         return self.judge([values])[0]
 
     def judge(self, candidates: Sequence[Sequence[Any]]) -> list[pb.Verdict]:
-        """What the host says of several candidates, in one call; each asked once."""
-        arguments = [pb.Arguments(values=[to_value(v) for v in values]) for values in candidates]
-        keys = [a.SerializeToString(deterministic=True) for a in arguments]
+        """What the host says of several candidates, in one call unless what they were told is too
+        large; each asked once. A term that cannot decide is not asked."""
+        if not self.home.module().decides:
+            return [pb.Verdict() for _ in candidates]
+        raw: list[bytes] = []
+        arguments = [self._arguments(values, raw) for values in candidates]
+        keys = [_key(argument, raw) for argument in arguments]
         with self._lock:
             verdicts = {k: self._verdicts[k] for k in keys if k in self._verdicts}
         fresh = {k: a for k, a in zip(keys, arguments, strict=True) if k not in verdicts}
-        if fresh:
-            said = self.home.judge(self._own, list(fresh.values())).verdicts
-            if len(said) != len(fresh):
-                raise ModuleFault(self.home.name, f"judged {len(said)} of {len(fresh)} candidates")
-            verdicts |= zip(fresh, said, strict=True)
+        for part in self._batches(fresh, raw):
+            said = self.home.judge(self._own, [fresh[key] for key in part], raw=raw).verdicts
+            if len(said) != len(part):
+                raise ModuleFault(self.home.name, f"judged {len(said)} of {len(part)} candidates")
+            verdicts |= zip(part, said, strict=True)
             with self._lock:
-                self._verdicts.update(zip(fresh, said, strict=True))
+                self._verdicts.update(zip(part, said, strict=True))
         return [verdicts[key] for key in keys]
+
+    def _batches(
+        self, fresh: Mapping[bytes, pb.Arguments], raw: Sequence[bytes]
+    ) -> Iterator[list[bytes]]:
+        """The keys of candidates, as many at once as one message holds."""
+        room = self.home.replicas.limits.message_bytes // 2
+        part: list[bytes] = []
+        size = 0
+        for key, argument in fresh.items():
+            own = sum(len(raw[spec.raw_index]) for spec in tensors_of(argument))
+            if part and size + own > room:
+                yield part
+                part, size = [], 0
+            part.append(key)
+            size += own
+        if part:
+            yield part
+
+    def _arguments(self, values: Sequence[Any], raw: list[bytes]) -> pb.Arguments:
+        """One candidate; what it was told is appended to `raw`."""
+        made = pb.Arguments(
+            values=[to_value(None if k in self._told else v) for k, v in enumerate(values)]
+        )
+        for k in self._told:
+            domain = self._own.binding.domains[k]
+            assert isinstance(domain, Told)
+            told, message = domain.narrow([values[k]]), made.inputs.add()
+            put(told.tensor[0], message.values, raw)
+            if self.partial:
+                put(told.present[0], message.present, raw)
+        return made
 
     def bound(self, domains: tuple[Domain, ...]) -> BoundBinding:
         """The term over these domains as it travels; made once for the same domains on end."""
@@ -161,6 +261,7 @@ class Remote(HostedTerm):
 
     def close(self) -> None:
         """End the stream; the next evaluation opens another."""
+        self._rows.forget()
         self._exchanges.close()
 
 
@@ -173,6 +274,18 @@ class RemoteRule(Remote):
     def verdicts(self, candidates: Sequence[Sequence[Any]]) -> list[bool | None]:
         """`holds` of several candidates, in one call."""
         return [v.holds if v.HasField("holds") else None for v in self.judge(candidates)]
+
+
+def _key(argument: pb.Arguments, raw: Sequence[bytes]) -> bytes:
+    """What tells a candidate from others, wherever its bytes stand."""
+    if not argument.inputs:
+        return argument.SerializeToString(deterministic=True)
+    made = hashlib.blake2b(digest_size=20)
+    bare = pb.Arguments(values=argument.values)
+    made.update(bare.SerializeToString(deterministic=True))
+    for spec in tensors_of(argument):
+        made.update(raw[spec.raw_index])
+    return made.digest()
 
 
 class _Exchange(torch.autograd.Function):
@@ -192,3 +305,8 @@ class _Exchange(torch.autograd.Function):
         if not bool((upstream == 1).all()):  # as a rule it is 1: large slopes are left in place
             slopes = [s * upstream.to(s.dtype).view(-1, *[1] * (s.dim() - 1)) for s in slopes]
         return None, None, *slopes
+
+
+def _decided(domain: Domain, x: Tensor) -> Tensor:
+    """The places of one-hot answers; numbers as they are."""
+    return x.argmax(-1) if isinstance(domain, Finite) else x

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from engine.errors import BadQuery, ModuleFault
 from services.settings import Limits
 from services.transport.frames import Frame, load
+from services.transport.rows import BoundRows, ToldRows
 from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array, Content, aligned, lay, share, view, view_list
 
@@ -24,37 +25,52 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """States of a term of some kind: one tensor for each entry of its scope, (n, *event)."""
+    """States of a term of some kind: one tensor for each entry of its scope that is no input,
+    (n, *event)."""
 
     kind: str
     sequence: int
     states: Sequence[Array]
     want_gradient: bool
+    rows: ToldRows | None = None  # None: there are no inputs
+
+    @property
+    def count(self) -> int:
+        """n, the number of states."""
+        return len(self.states[0] if self.rows is None else self.rows.keys)
 
     @property
     def room(self) -> int:
         """Bytes of shared memory that the answer takes."""
-        return aligned(8 * len(self.states[0])) + (self.size if self.want_gradient else 0)
+        slopes = sum(aligned(x.nbytes) for x in self.states) if self.want_gradient else 0
+        return aligned(8 * self.count) + slopes
 
     @property
     def size(self) -> int:
         """Bytes of shared memory that the states take."""
-        return sum(aligned(x.nbytes) for x in self.states)
+        keys = () if self.rows is None else (self.rows.keys,)
+        return sum(aligned(x.nbytes) for x in (*self.states, *keys))
 
-    def message(self, memory: memoryview | None) -> bytes:
-        """The request, its states in line or in shared memory with room for the answer."""
+    def message(self, memory: memoryview | None, bound: BoundRows) -> bytes:
+        """The request, its states in line or in shared memory with room for the answer; with what
+        the stream does not know yet of its rows."""
         head = pb.EvaluateRequest()
         batch = head.batch
         batch.sequence, batch.want_gradient = self.sequence, self.want_gradient
         raw: list[Content] = []
+        arrays = [(state, batch.states.add()) for state in self.states]
+        if self.rows is not None:
+            arrays.append((self.rows.keys, batch.rows))
         if memory is None:
-            for state in self.states:
-                lay(state, batch.states.add(), raw)
+            for array, spec in arrays:
+                lay(array, spec, raw)
         else:
             offset = 0
-            for state in self.states:
-                offset = share(state, batch.states.add(), memory, offset)
+            for array, spec in arrays:
+                offset = share(array, spec, memory, offset)
             batch.room.offset, batch.room.bytes = offset, self.room
+        if self.rows is not None:
+            bound.put(self.rows, head.rows, raw)
         return Frame(head, raw).dump()
 
     def read(self, data: bytes, limits: Limits, memory: memoryview | None) -> Found:
@@ -75,7 +91,7 @@ class Chunk:
         """Why numbers are no answer to this chunk; empty where they are."""
         if sequence != self.sequence:
             return f"answered batch {sequence}, not {self.sequence}"
-        if energy.shape != (len(self.states[0]),) or energy.dtype != np.float64:
+        if energy.shape != (self.count,) or energy.dtype != np.float64:
             return f"{energy.dtype} energies of shape {[*energy.shape]}"
         wanted = [x.shape for x in self.states] if self.want_gradient else []
         if [x.shape for x in slopes] != wanted:

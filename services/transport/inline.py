@@ -3,6 +3,7 @@
 from services.settings import Limits
 from services.transport.base import Carried, Stream, Transport
 from services.transport.chunk import Chunk
+from services.transport.rows import BoundRows
 from services.wire.arrays import Array
 
 
@@ -11,9 +12,10 @@ class InlineTransport(Transport):
 
     def __init__(self, stream: Stream, limits: Limits):
         self.stream, self.limits = stream, limits
+        self._bound = BoundRows(limits.input_numbers)
 
     def send(self, chunk: Chunk) -> bool:
-        self.stream.send(chunk.message(None))
+        self.stream.send(chunk.message(None, self._bound))
         return True
 
     def receive(self, chunk: Chunk, lend: bool) -> list[Array]:

@@ -12,6 +12,7 @@ from services.settings import Limits
 from services.transport.base import Carried, Stream, Transport
 from services.transport.chunk import Chunk, read_response
 from services.transport.pipes import Bell
+from services.transport.rows import BoundRows
 from services.transport.shared_memory import attach, bell_of, detach
 from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array
@@ -31,6 +32,7 @@ class SharedTransport(Transport):
         self._bell: Bell | None = None  # beside that memory
         self._rung = False  # the chunk under way went through it
         self._loans = _Loans()
+        self._bound = BoundRows(limits.input_numbers)
         self._sent = self._answered = self._piped = 0  # chunks
 
     def send(self, chunk: Chunk) -> bool:
@@ -38,7 +40,7 @@ class SharedTransport(Transport):
         if self._sent > self._answered and (shared or self._rung):
             return False
         memory = self._memory_for(chunk) if shared else None
-        message = chunk.message(memory)
+        message = chunk.message(memory, self._bound)
         self._rung = memory is not None and self._bell is not None and self._bell.send(message)
         if not self._rung:
             self.stream.send(message)
@@ -94,7 +96,9 @@ class SharedTransport(Transport):
             if data := self.stream.wait_for(self._bell.receive):
                 return data
             self._hush()
-            self.stream.send(chunk.message(self._memory))
+            if chunk.rows is not None:
+                self._bound.forget(chunk.rows)
+            self.stream.send(chunk.message(self._memory, self._bound))
         return self.stream.receive()
 
     def _let_go(self) -> None:

@@ -56,6 +56,8 @@ class Module(_message.Message):
     PROPOSES_FIELD_NUMBER: _builtins.int
     SHARED_MEMORY_FIELD_NUMBER: _builtins.int
     ACCEPTS_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    FIXED_STRUCTURE_FIELD_NUMBER: _builtins.int
     affine: _builtins.bool
     """Whether, in each finite site, the gradient is the exact table of single changes."""
     version: _builtins.str
@@ -70,6 +72,12 @@ class Module(_message.Message):
     """Whether its host shares memory with callers on the same machine."""
     accepts: _builtins.bool
     """Whether it has an acceptance band: an answer outside is not stood by."""
+    partial: _builtins.bool
+    """Whether it takes inputs of which entries are absent."""
+    fixed_structure: _builtins.bool
+    """Whether the shape of its structure (all but the costs by row) is the same under any evidence, so
+    that it may be kept.
+    """
     @_builtins.property
     def kind(self) -> _kind_pb2.Kind:
         """What any service tells of it."""
@@ -84,10 +92,12 @@ class Module(_message.Message):
         proposes: _builtins.bool = ...,
         shared_memory: _builtins.bool = ...,
         accepts: _builtins.bool = ...,
+        partial: _builtins.bool = ...,
+        fixed_structure: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "kind", b"kind", "proposes", b"proposes", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "fixed_structure", b"fixed_structure", "kind", b"kind", "partial", b"partial", "proposes", b"proposes", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -126,6 +136,7 @@ class Domain(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     FINITE_FIELD_NUMBER: _builtins.int
     REAL_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Sites along each axis, outermost first; empty: one site."""
@@ -138,18 +149,23 @@ class Domain(_message.Message):
     def real(self) -> Global___RealDomain:
         """A real number."""
 
+    @_builtins.property
+    def told(self) -> Global___ToldDomain:
+        """Nothing that is asked for: what the rows were told."""
+
     def __init__(
         self,
         *,
         shape: _abc.Iterable[_builtins.int] | None = ...,
         finite: Global___FiniteDomain | None = ...,
         real: Global___RealDomain | None = ...,
+        told: Global___ToldDomain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "kind", b"kind", "real", b"real"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "kind", b"kind", "real", b"real", "told", b"told"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "kind", b"kind", "real", b"real", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finite", b"finite", "kind", b"kind", "real", b"real", "shape", b"shape", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["finite", "real"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["finite", "real", "told"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -214,6 +230,93 @@ class RealDomain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RealDomain: _TypeAlias = RealDomain  # noqa: Y015
+
+@_typing.final
+class ToldDomain(_message.Message):
+    """What an input may be told, and what each row was told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    TENSOR_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """The lower edge of its numbers; left out: none."""
+    high: _builtins.float
+    """The upper edge of its numbers; left out: none."""
+    integer: _builtins.bool
+    """Whether its numbers are whole."""
+    @_builtins.property
+    def values(self) -> _value_pb2.Value:
+        """The values that its entries have, a list, where they are no numbers; left out: numbers."""
+
+    @_builtins.property
+    def tensor(self) -> _tensor_pb2.TensorSpec:
+        """What each row was told, 0 where absent: (rows, *shape) float32 or float64; int64 for whole
+        numbers, and for places of values. Left out, with `present`: one row that was told nothing.
+        """
+
+    @_builtins.property
+    def present(self) -> _tensor_pb2.TensorSpec:
+        """Which entries of the first axis each row was told: (rows, n) bool; n is 1 without an axis."""
+
+    def __init__(
+        self,
+        *,
+        low: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+        integer: _builtins.bool = ...,
+        values: _value_pb2.Value | None = ...,
+        tensor: _tensor_pb2.TensorSpec | None = ...,
+        present: _tensor_pb2.TensorSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "low", b"low", "present", b"present", "tensor", b"tensor", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "integer", b"integer", "low", b"low", "present", b"present", "tensor", b"tensor", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+
+Global___ToldDomain: _TypeAlias = ToldDomain  # noqa: Y015
+
+@_typing.final
+class InputValues(_message.Message):
+    """What one row, or several, were told of one input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _tensor_pb2.TensorSpec:
+        """(*shape) or (rows, *shape), of the types of ToldDomain.tensor."""
+
+    @_builtins.property
+    def present(self) -> _tensor_pb2.TensorSpec:
+        """(n,) or (rows, n) bool; left out: every entry."""
+
+    def __init__(
+        self,
+        *,
+        values: _tensor_pb2.TensorSpec | None = ...,
+        present: _tensor_pb2.TensorSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["present", b"present", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["present", b"present", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputValues: _TypeAlias = InputValues  # noqa: Y015
 
 @_typing.final
 class Binding(_message.Message):
@@ -347,18 +450,27 @@ Global___StructureRequest: _TypeAlias = StructureRequest  # noqa: Y015
 
 @_typing.final
 class StructureResponse(_message.Message):
-    """The structure of a term."""
+    """The structure of a term. Where an input stands in its scope, costs that differ by row travel
+    apart, and the digest is that of all the rest.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTORS_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """Of the structure; empty: the term has none."""
     @_builtins.property
     def factors(self) -> Global___Factors:
         """Left out when there is none, or when known_digest is still right."""
+
+    @_builtins.property
+    def costs(self) -> _tensor_pb2.TensorSpec:
+        """Costs of the tables that cost each row its own, side by side in their order: (rows, tuples)
+        float64, or one row for all of them; left out: there are none. In `factors` these are 0.
+        """
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -369,11 +481,12 @@ class StructureResponse(_message.Message):
         *,
         digest: _builtins.str = ...,
         factors: Global___Factors | None = ...,
+        costs: _tensor_pb2.TensorSpec | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["factors", b"factors"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "factors", b"factors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "factors", b"factors", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "digest", b"digest", "factors", b"factors", "raw_contents", b"raw_contents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,17 +502,22 @@ class Batch(_message.Message):
     WANT_GRADIENT_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     ROOM_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Of the caller's choice; comes back with the energies."""
     want_gradient: _builtins.bool
     """Whether to send gradients too."""
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
-        """One for each entry of the scope: (batch, *event)."""
+        """One for each entry of the scope that is no input: (batch, *event)."""
 
     @_builtins.property
     def room(self) -> _tensor_pb2.SharedSlice:
         """Where energies and gradients go when they fit; left out: in line."""
+
+    @_builtins.property
+    def rows(self) -> _tensor_pb2.TensorSpec:
+        """The key of the row of each state: (batch,) int64; left out where the scope has no input."""
 
     def __init__(
         self,
@@ -408,14 +526,51 @@ class Batch(_message.Message):
         want_gradient: _builtins.bool = ...,
         states: _abc.Iterable[_tensor_pb2.TensorSpec] | None = ...,
         room: _tensor_pb2.SharedSlice | None = ...,
+        rows: _tensor_pb2.TensorSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "sequence", b"sequence", "states", b"states", "want_gradient", b"want_gradient"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "rows", b"rows", "sequence", b"sequence", "states", b"states", "want_gradient", b"want_gradient"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class Rows(_message.Message):
+    """What rows were told, kept on the stream for the batches that name them, this one and later ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """A key for each, of the caller's choice; one that is bound already is bound anew."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputValues]:
+        """What they were told: one for each input of the scope, in order, in all these rows."""
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Keys that no batch will name any more; forgotten first."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.int] | None = ...,
+        inputs: _abc.Iterable[Global___InputValues] | None = ...,
+        dropped: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "inputs", b"inputs", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rows: _TypeAlias = Rows  # noqa: Y015
 
 @_typing.final
 class RegionRequest(_message.Message):
@@ -448,6 +603,7 @@ class EvaluateRequest(_message.Message):
     BINDING_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def binding(self) -> Global___Binding:
@@ -462,6 +618,10 @@ class EvaluateRequest(_message.Message):
         """Asks for memory to share."""
 
     @_builtins.property
+    def rows(self) -> Global___Rows:
+        """Beside a batch: rows that it names and that are not bound yet; left out: none."""
+
+    @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The bytes of all tensors of this message that are not in shared memory."""
 
@@ -471,11 +631,12 @@ class EvaluateRequest(_message.Message):
         binding: Global___Binding | None = ...,
         batch: Global___Batch | None = ...,
         region: Global___RegionRequest | None = ...,
+        rows: Global___Rows | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "region", b"region"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "region", b"region", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents", "region", b"region", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["binding", "batch", "region"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -658,18 +819,26 @@ class Arguments(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]:
-        """One for each entry of the scope, in order."""
+        """One for each entry of the scope, in order; null for an input."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputValues]:
+        """One for each input of the scope, in order; none: what the row of the domains was told that
+        stands where this candidate stands.
+        """
 
     def __init__(
         self,
         *,
         values: _abc.Iterable[_value_pb2.Value] | None = ...,
+        inputs: _abc.Iterable[Global___InputValues] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -846,7 +1015,9 @@ class ProposeResponse(_message.Message):
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_tensor_pb2.TensorSpec]:
-        """One for each entry of the scope: (rows * particles, *event); none: the term knows none."""
+        """One for each entry of the scope that is no input: (rows * particles, *event); none: the term
+        knows none.
+        """
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:

@@ -1,21 +1,25 @@
 """A hosted term's kind, parameters and domains as one message and back.
 
-The tensors of narrowed domains stand in `raw_contents` of the outermost message.
+The tensors of narrowed domains, and of what rows were told, stand in `raw_contents` of the
+outermost message.
 """
 
 import hashlib
-from collections.abc import Mapping, MutableSequence, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Finite, Real, Variable
+from engine.domain import Domain, Finite, Input, Real, Told, Variable
 from engine.errors import BadQuery, Mistake, shown
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
+from services.v1.tensor_pb2 import TensorSpec
+from services.v1.value_pb2 import Value
 from services.wire.arrays import Content
 from services.wire.tensors import put, take
 from services.wire.values import from_assignment, from_value, to_assignment, to_value
@@ -31,11 +35,15 @@ class Binding:
     names: tuple[str, ...] = ()  # of the variables of the scope; a term may tell of them
 
     def scope(self) -> list[Variable]:
-        """A variable over each domain; one whose name is missing, or that of two, is numbered."""
+        """A variable over each domain, an input over what is told; one whose name is missing, or
+        that of two, is numbered."""
         names = self.names if len(self.names) == len(self.domains) else ("",) * len(self.domains)
+        called = [
+            name if name and names.count(name) == 1 else f"v{k}" for k, name in enumerate(names)
+        ]
         return [
-            Variable(name if name and names.count(name) == 1 else f"v{k}", domain)
-            for k, (name, domain) in enumerate(zip(names, self.domains, strict=True))
+            Input(name, untold(domain)) if isinstance(domain, Told) else Variable(name, domain)
+            for name, domain in zip(called, self.domains, strict=True)
         ]
 
 
@@ -59,6 +67,11 @@ class BoundBinding:
         return binding_digest(self.message, self.raw)
 
 
+def untold(domain: Told) -> Told:
+    """The same domain in which no row was told anything."""
+    return Told(domain.shape, domain.low, domain.high, domain.integer, domain.values)
+
+
 def binding_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
     """What tells bindings apart, by message and bytes of the domains."""
     made = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=20)
@@ -66,6 +79,30 @@ def binding_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
         made.update(b"|%d|" % len(content))
         made.update(content)
     return made.digest()
+
+
+def declared_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
+    """What tells bindings apart, whatever their rows were told."""
+    told = [domain.told for domain in message.domains if domain.HasField("told")]
+    if not any(one.HasField("tensor") or one.HasField("present") for one in told):
+        return binding_digest(message, raw)
+    specs = (spec for one in told for spec in (one.tensor, one.present))
+    left_out = {spec.raw_index for spec in specs}
+    bare = pb.Binding()
+    bare.CopyFrom(message)
+    for domain in bare.domains:
+        if domain.HasField("told"):
+            domain.told.ClearField("tensor")
+            domain.told.ClearField("present")
+    return binding_digest(bare, [one for k, one in enumerate(raw) if k not in left_out])
+
+
+def tensors_of(candidate: pb.Arguments) -> Iterator[TensorSpec]:
+    """What describes the tensors of a candidate."""
+    for told in candidate.inputs:
+        yield told.values
+        if told.HasField("present"):
+            yield told.present
 
 
 def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Binding:
@@ -108,19 +145,32 @@ def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:
     elif isinstance(domain, Real):
         put(domain.low, message.real.low, raw, "low")
         put(domain.high, message.real.high, raw, "high")
+    elif isinstance(domain, Told):
+        _told_to_proto(domain, message.told, raw)
     else:
         raise TypeError(f"domains of {type(domain).__name__} do not travel")
     return message
 
 
+def _told_to_proto(domain: Told, message: pb.ToldDomain, raw: MutableSequence[bytes]) -> None:
+    message.integer = domain.integer
+    if domain.low > -math.inf:
+        message.low = domain.low
+    if domain.high < math.inf:
+        message.high = domain.high
+    if domain.values is not None:
+        message.values.CopyFrom(to_value(domain.values))
+    if domain.rows > 1 or bool(domain.present.any()):
+        put(domain.tensor, message.tensor, raw, "tensor")
+        put(domain.present, message.present, raw, "present")
+
+
 def _domain(message: pb.Domain, raw: Sequence[Content], limits: Limits) -> Domain:
     shape, field = tuple(message.shape), message.WhichOneof("kind")
     if field == "finite":
-        values = from_value(message.finite.values, limits)
-        if not isinstance(values, list) or any(isinstance(v, (list, dict)) for v in values):
-            raise BadQuery(Mistake("values", f"{shown(values)} is no list of values", "list them"))
+        values = _values(message.finite.values, limits)
         allowed = _rows(take(message.finite.allowed, raw, limits), torch.bool, "allowed")
-        return Finite(tuple(values), shape, allowed)
+        return Finite(values, shape, allowed)
     if field == "real":
         low = _rows(take(message.real.low, raw, limits), torch.float64, "low")
         high = _rows(take(message.real.high, raw, limits), torch.float64, "high")
@@ -133,7 +183,71 @@ def _domain(message: pb.Domain, raw: Sequence[Content], limits: Limits) -> Domai
                 )
             )
         return Real(shape, low, high)
-    raise BadQuery(Mistake("kind", "is missing", "set finite or real"))
+    if field == "told":
+        return _told(message.told, shape, raw, limits)
+    raise BadQuery(Mistake("kind", "is missing", "set finite, real or told"))
+
+
+def _values(message: Value, limits: Limits) -> tuple[Any, ...]:
+    values = from_value(message, limits)
+    if not isinstance(values, list) or any(isinstance(v, (list, dict)) for v in values):
+        raise BadQuery(Mistake("values", f"{shown(values)} is no list of values", "list them"))
+    return tuple(values)
+
+
+def _told(
+    message: pb.ToldDomain, shape: tuple[int, ...], raw: Sequence[Content], limits: Limits
+) -> Told:
+    values = _values(message.values, limits) if message.HasField("values") else None
+    low = message.low if message.HasField("low") else -math.inf
+    high = message.high if message.HasField("high") else math.inf
+    domain = Told(shape, low, high, message.integer, values)
+    if not message.HasField("tensor"):
+        return domain
+    tensor, present = take(message.tensor, raw, limits), take(message.present, raw, limits)
+    return told_rows(domain, tensor, present)
+
+
+def told_rows(domain: Told, tensor: Tensor, present: Tensor) -> Told:
+    """A domain whose rows were told this. Raises BadQuery unless it fits.
+    tensor (rows, *shape), present (rows, n)"""
+    if not tensor.dim():
+        raise BadQuery(Mistake("tensor", "has no rows", f"give rows of {[*domain.shape]}"))
+    whole = domain.integer or domain.values is not None
+    types = (torch.int64,) if whole else (torch.float32, torch.float64)
+    if tensor.dtype not in types or not len(tensor) or tuple(tensor.shape[1:]) != domain.shape:
+        given = f"{tensor.dtype} of shape {[*tensor.shape]}"
+        raise BadQuery(Mistake("tensor", given, f"give rows of {[*domain.shape]} in {types[0]}"))
+    if present.dtype != torch.bool or tuple(present.shape) != (len(tensor), domain.entries):
+        given = f"{present.dtype} of shape {[*present.shape]}"
+        remedy = f"give bool of shape {[len(tensor), domain.entries]}"
+        raise BadQuery(Mistake("present", given, remedy))
+    k = None if domain.values is None else len(domain.values)
+    if k is not None and tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < k:
+        raise BadQuery(Mistake("tensor", "a place out of range", f"places lie in 0 to {k - 1}"))
+    if not whole and not bool(tensor.isfinite().all()):
+        raise BadQuery(Mistake("tensor", "a number is not finite", "send finite numbers"))
+    return replace(domain, tensor=tensor, present=present)
+
+
+def told_of(
+    domain: Told,
+    message: pb.InputValues,
+    raw: Sequence[Content],
+    limits: Limits = DEFAULT,
+    single: bool = False,
+) -> Told:
+    """A domain whose rows were told what a message says; single: of one row, without a leading
+    axis. Raises BadQuery."""
+    tensor = take(message.values, raw, limits)
+    tensor = tensor[None] if single else tensor
+    if message.HasField("present"):
+        present = take(message.present, raw, limits)
+        present = present[None] if single else present
+    else:
+        rows = len(tensor) if tensor.dim() else 0
+        present = torch.ones(rows, domain.entries, dtype=torch.bool)
+    return told_rows(domain, tensor, present)
 
 
 def _rows(tensor: Tensor, dtype: torch.dtype, path: str) -> Tensor:

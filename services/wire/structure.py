@@ -7,7 +7,7 @@ of columns, so that ten thousand tables are no more tensors than one.
 import hashlib
 import math
 from collections.abc import Iterator, MutableSequence, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,36 @@ def factors_from_proto(
     )
     check_factors(factors, limits)
     return factors
+
+
+def skeleton_of(factors: Factors) -> tuple[Factors, Column | None]:
+    """A structure with 0 for every cost that differs by row, and these costs: those of its tables
+    side by side, (R, T); None: there are none."""
+    own = [table.costs for table in factors.tables if table.costs.ndim > 1]
+    if not own:
+        return factors, None
+    tables = (
+        replace(t, costs=np.zeros((1, t.costs.shape[-1]))) if t.costs.ndim > 1 else t
+        for t in factors.tables
+    )
+    rows = max(map(len, own))
+    whole = [np.broadcast_to(costs, (rows, costs.shape[-1])) for costs in own]
+    return replace(factors, tables=tuple(tables)), np.concatenate(whole, axis=1)
+
+
+def with_costs(skeleton: Factors, costs: Column) -> Factors:
+    """The structure of a skeleton with the costs of its rows (R, T). Raises BadQuery unless there
+    is one for each."""
+    widths = [t.costs.shape[-1] for t in skeleton.tables if t.costs.ndim > 1]
+    fits = costs.ndim == 2 and len(costs) > 0 and costs.shape[1] == sum(widths)
+    _require(fits, "costs", f"shape {[*costs.shape]}", f"give rows of {sum(widths)}")
+    _require(costs.dtype == np.float64, "costs", f"{costs.dtype}", "send float64")
+    pieces = iter(np.split(costs, np.cumsum(widths)[:-1], axis=1) if widths else ())
+    tables = (
+        replace(t, costs=np.ascontiguousarray(next(pieces))) if t.costs.ndim > 1 else t
+        for t in skeleton.tables
+    )
+    return replace(skeleton, tables=tuple(tables))
 
 
 def digest_of(factors: Factors) -> str:

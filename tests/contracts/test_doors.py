@@ -248,7 +248,7 @@ def test_draws_are_judged_in_one_call(remote: RemoteKinds, monkeypatch: pytest.M
     asked: list[int] = []
     judge = home.judge
     monkeypatch.setattr(
-        home, "judge", lambda b, a, *more: (asked.append(len(a)), judge(b, a, *more))[1]
+        home, "judge", lambda b, a, **more: (asked.append(len(a)), judge(b, a, **more))[1]
     )
     (row,) = sample_query(problem, query.budget, sampling_of({"count": 40}))
     assert len(row.samples) == 40 and len(asked) == 1

@@ -1,6 +1,7 @@
 """Explicit structure on the wire: there and back, every flaw refused, costs as enumerated."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from services.wire.structure import (
     digest_of,
     factors_from_proto,
     factors_to_proto,
+    skeleton_of,
+    with_costs,
 )
 
 
@@ -97,6 +100,31 @@ def test_structure_round_trip(factors: Factors) -> None:
         np.testing.assert_array_equal(a.costs, b.costs)
         np.testing.assert_array_equal(a.scopes, b.scopes)
         assert a.default == b.default
+
+
+@given(structures())
+def test_costs_by_row_travel_beside_the_rest(factors: Factors) -> None:
+    """The skeleton is the same whatever the rows pay, and with the costs it is the structure."""
+    skeleton, costs = skeleton_of(factors)
+    own = [t for t in factors.tables if t.costs.ndim > 1]
+    assert (costs is None) == (not own)
+    doubled = replace(
+        factors,
+        tables=tuple(replace(t, costs=t.costs * 2) if t in own else t for t in factors.tables),
+    )
+    assert digest_of(skeleton_of(doubled)[0]) == digest_of(skeleton)
+    if costs is None:
+        assert skeleton is factors
+        return
+    back = with_costs(skeleton, costs)
+    for a, b in zip(back.tables, factors.tables, strict=True):
+        rows = (max(len(t.costs) for t in own), len(a.tuples)) if b in own else b.costs.shape
+        np.testing.assert_array_equal(a.costs, np.broadcast_to(b.costs, rows))
+    assert digest_of(skeleton_of(back)[0]) == digest_of(skeleton)
+    for wrong in (costs[:, :-1], costs[0], costs[:0], costs.astype(np.float32)):
+        if wrong.shape != costs.shape or wrong.dtype != costs.dtype:
+            with pytest.raises(BadQuery, match="costs"):
+                with_costs(skeleton, wrong)
 
 
 @given(structures(), st.data())

@@ -2,18 +2,27 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.domain import Finite, Real
+from engine.domain import Finite, Given, Real, Told
 from engine.errors import BadQuery, TooLarge
+from engine.plain import nest
 from services.query import FiniteSpec, Options
 from services.query.kind import KindDescription
 from services.v1 import module_pb2, query_pb2, tensor_pb2, value_pb2
 from services.wire.answer import answer_from_proto, answer_to_proto
-from services.wire.binding import Binding, binding_from_proto, binding_to_proto
+from services.wire.binding import (
+    Binding,
+    binding_digest,
+    binding_from_proto,
+    binding_to_proto,
+    declared_digest,
+    untold,
+)
 from services.wire.events import Progress, Result, event_from_proto, event_to_proto
 from services.wire.info import ServiceInfo, info_from_proto, info_to_proto
 from services.wire.kinds import kind_from_proto, kind_to_proto
@@ -31,6 +40,7 @@ from tests.support.strategies import (
     dtypes,
     energies,
     exact,
+    inputs,
     plain,
     queries,
     term_energies,
@@ -201,3 +211,44 @@ def test_a_binding_comes_back_with_its_narrowed_domains():
     request.binding.domains[1].shape[:] = [4]
     with pytest.raises(BadQuery, match=r"domains\[1\]"):
         binding_from_proto(request.binding, request.raw_contents)
+
+
+@given(st.data())
+def test_what_rows_were_told_comes_back_to_the_bit(data):
+    spec, rows = data.draw(inputs().filter(lambda s: 0 not in s.shape)), []
+    values = getattr(spec, "values", None)
+    low = -math.inf if values or spec.low is None else spec.low
+    high = math.inf if values or spec.high is None else spec.high
+    domain = Told(spec.shape, low, high, not values and spec.integer, values)
+    for _ in range(data.draw(st.integers(0, 3))):
+        present = data.draw(
+            st.lists(st.booleans(), min_size=domain.entries, max_size=domain.entries)
+        )
+        if values:
+            at = st.integers(0, len(values) - 1)
+            flat = data.draw(st.lists(at, min_size=domain.sites, max_size=domain.sites))
+            told = nest([values[k] for k in flat], domain.shape)
+        else:
+            edge = low if low > -math.inf else high if high < math.inf else 0.25
+            number = math.ceil(edge) if spec.integer else edge
+            if not low <= number <= high or abs(number) >= 2**63:
+                break
+            told = np.full(domain.shape, number, dtype=np.int64 if spec.integer else np.float64)
+        rows.append(data.draw(st.none() | st.just(Given(told, np.array(present)))))
+    domain = domain.narrow(rows) if rows else domain
+    raw: list[bytes] = [b"before"]
+    message = binding_to_proto(Binding("k", {}, (Finite((0, 1)), domain)), raw)
+    message = module_pb2.Binding.FromString(message.SerializeToString())
+    back = binding_from_proto(message, raw).domains[1]
+    assert back.fingerprints == domain.fingerprints
+    for field in ("shape", "low", "high", "integer", "values"):
+        assert getattr(back, field) == getattr(domain, field)
+    assert back.tensor.dtype == domain.tensor.dtype or not domain.present.any()
+    assert torch.equal(back.tensor, domain.tensor) and torch.equal(back.present, domain.present)
+    other: list[bytes] = []
+    blank = binding_to_proto(Binding("k", {}, (Finite((0, 1)), untold(domain))), other)
+    own: list[bytes] = []
+    again = binding_to_proto(Binding("k", {}, (Finite((0, 1)), domain)), own)
+    assert declared_digest(again, own) == declared_digest(blank, other)
+    if domain.present.any() or domain.rows > 1:
+        assert binding_digest(again, own) != binding_digest(blank, other)
