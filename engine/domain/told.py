@@ -273,6 +273,10 @@ class Told(Domain):
         same = torch.equal(self.present, other.present)
         return same and torch.equal(self.tensor, other.tensor.to(self.tensor.dtype))
 
+    def holding(self, tensor: Tensor, present: Tensor) -> "Told":
+        """The rows that were told these numbers. (R, *shape), (R, n) bool"""
+        return replace(self, tensor=tensor, present=present)
+
     def given(self, batch: int) -> Given:
         """The told arrays of a batch, `batch // R` states a row; where there is one row, or one
         state a row, nothing is copied. -> ((batch, *shape), (batch, n))"""

@@ -283,9 +283,10 @@ class Term(Energy):
         """The tensors of the scope, out of the state of all variables, in the dtype of the term;
         places of decided ones as they are; of an input its values, whole numbers and places as
         they are, or `Given` where the term is `partial`."""
-        return [self._seen(view, state[view.variable.name]) for view in self.scope]
+        return [self.seen(view, state[view.variable.name]) for view in self.scope]
 
-    def _seen(self, view: View, x: Tensor | Given) -> Tensor | Given:
+    def seen(self, view: View, x: Tensor | Given) -> Tensor | Given:
+        """What it is handed of a view: the state of its variable, or what its input was told."""
         if not isinstance(x, Given):
             own = view.tensor(x)
             return own if not own.is_floating_point() else own.to(self.dtype)

@@ -133,6 +133,14 @@ class Factors:
             tables[k] = replace(tables[k], costs=costs[own], varies=False)
         return replace(self, tables=tuple(tables))
 
+    def of_row(self, row: int) -> "Factors":
+        """The structure of one row, of one whose tables have costs by row."""
+        tables = (
+            replace(t, costs=t.costs[row if len(t.costs) > 1 else 0]) if t.costs.ndim > 1 else t
+            for t in self.tables
+        )
+        return replace(self, tables=tuple(tables)) if self.by_row else self
+
     def gathered(self, costs: Floats) -> "Factors":
         """The structure with what every row pays in place. costs: (R, F)"""
         tables = list(self.tables)

@@ -21,6 +21,7 @@ from engine.sampling.draw import samples
 from engine.solve import Budget, solve
 from engine.testing.changes import check_fewest_changes
 from engine.testing.factors import evaluate_factors
+from engine.testing.inputs import check_rows_beside, rows_beside
 from engine.testing.marginals import check_marginals
 from engine.testing.numbers import NEAR, all_near, first_of, near
 from engine.testing.states import every_state
@@ -36,8 +37,14 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed,
     the cost of decided states and what changes of single sites do to it;
     of a rule also that the energy is zero exactly where it holds, that it explains itself, that
-    its structure agrees, and that the fewest changes it names are.
+    its structure agrees, and that the fewest changes it names are. A term with inputs is checked
+    beside random rows of them, and with rows side by side.
     """
+    if any(view.told for view in term.scope):
+        check_rows_beside(term, seed)
+        for beside in rows_beside(term, seed):
+            check_term(beside, samples=samples, seed=seed)
+        return
     draws = _Draws(term, seed)
     relaxed = draws.relaxed(samples)
     decided = draws.decided(samples)
