@@ -34,7 +34,7 @@ from services.reasoner.compile import KEPT, Compiler
 from services.reasoner.evidence import given_row
 from services.reasoner.marginals import marginals_query
 from services.reasoner.minimizers import minimizer_named
-from services.remote.agreement import check_answers, judge_ahead
+from services.remote.agreement import check_answers, judge_ahead, score_ahead
 from services.remote.lifecycle import Patience, attend, may_still_judge, remotes_of
 from services.settings import DEFAULT, Limits
 
@@ -186,6 +186,7 @@ class Rows:
             problem, part = problem.select(rows), solution.select(rows)
         if remotes_of(problem):
             judge_ahead(problem, problem.asked(part.report.x))
+            score_ahead(problem, part.report.x)
         answers = verify(problem, part)
         check_answers(problem, answers)
         for row, answer in zip(rows, answers, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from engine.answer import Answer
-from engine.domain import Finite, Input, flatten
+from engine.domain import Finite, Input, State, flatten
 from engine.energy import plain_scope
 from engine.errors import ModuleFault
 from engine.factors import Factors
@@ -33,6 +33,18 @@ def judge_ahead(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
     asked = [{**told, **values} for values in plain]
     for term in remotes_of(problem):
         term.judge([plain_scope(term, values) for values in asked if term.speaks(values)])
+
+
+def score_ahead(problem: Problem, x: State) -> None:
+    """Have every host score the best states of all rows in one exchange, before they are judged row
+    by row: rows that were told something of their own are. x (R, *event)"""
+    soft = {s.term for s in problem.summands if s.weight is not None}
+    if problem.rows == 1 or not problem.inputs:
+        return
+    whole = problem.whole(x)
+    for term in remotes_of(problem):
+        if term in soft and any(view.told for view in term.scope):
+            term.score_ahead(*term.views(whole))
 
 
 def check_answers(problem: Problem, answers: Sequence[Answer]) -> None:

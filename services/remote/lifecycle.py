@@ -32,6 +32,10 @@ class HostedTerm(Term):
         """What the host says of several candidates, in one call."""
 
     @abstractmethod
+    def score_ahead(self, *tensors: Any) -> None:
+        """Has the host score a batch, and remembers what it says of each state beside its row."""
+
+    @abstractmethod
     def close(self) -> None:
         """End the stream; the next evaluation opens another."""
 

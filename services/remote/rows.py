@@ -75,6 +75,18 @@ class RowKeys:
         return self._known[digest]
 
 
+def state_keys(states: Sequence[Tensor], rows: ToldRows) -> list[bytes]:
+    """What tells the states of a batch apart, each beside its row."""
+    arrays = [rows.keys, *(np.asarray(_numbers(x), order="C") for x in states)]
+    keys = []
+    for at in range(len(rows.keys)):
+        made = hashlib.blake2b(digest_size=16)
+        for array in arrays:
+            made.update(array[at : at + 1].data)
+        keys.append(made.digest())
+    return keys
+
+
 def _numbers(x: Tensor) -> Array:
     """The numbers of a tensor where they stand: nothing that is spread is written out."""
     numbers: Array = x.numpy(force=True)

@@ -184,6 +184,27 @@ def test_large_batches_are_cut_by_rows(running: Running, seen: Counter[str]) -> 
     kinds.close()
 
 
+def test_answers_of_all_rows_are_checked_in_one_exchange(
+    running: Running, seen: Counter[str]
+) -> None:
+    """A call for the costs, a message that binds the term, and a batch for all energies."""
+    _, address = running.host()
+    kinds = running.kinds(address)
+    query = query_of(
+        {
+            "variables": {"y": {"values": [0, 1, 2], "shape": [2]}},
+            "inputs": {"f": {"shape": [2, 2]}},
+            "terms": [{"kind": "told.Guess", "scope": ["f", "y"], "params": {"matrix": MATRIX}}],
+            "evidence": [{"f": x} for x in features(12)] + [{}],
+        }
+    )
+    found = Reasoner(kinds).reason(query)
+    own = Reasoner(running.catalogue).reason(query)
+    assert [a.values for a in found] == [a.values for a in own]
+    assert (seen["structure"], seen["batches"], seen["judge"]) == (1, 2, 0)
+    kinds.close()
+
+
 def test_judgement_is_asked_once(running: Running, seen: Counter[str]) -> None:
     _, address = running.host()
     kinds = running.kinds(address)
