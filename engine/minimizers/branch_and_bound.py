@@ -449,7 +449,7 @@ class _Visit:
         """Solutions must cost less from now on, in units."""
         cost = _capped(cost)
         self.paid = cost + self.constant
-        if self.learners[0].beyond is not None and cost > self.learners[0].upper:
+        if any(one.beyond is not None and cost > one.upper for one in self.learners):
             self.learners = (self._fresh(self.paid),)
         else:
             self.learners = tuple(one._replace(upper=cost, beyond=None) for one in self.learners)
