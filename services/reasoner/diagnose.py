@@ -27,7 +27,9 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
     def told(**parts: Any) -> list[Mistake]:
         try:
             compile_query(
-                query_of({"variables": variables, "terms": [], **parts}, limits), catalogue, limits
+                query_of({"variables": variables, "inputs": inputs, "terms": [], **parts}, limits),
+                catalogue,
+                limits,
             )
         except BadQuery as error:
             return list(error.mistakes)
@@ -36,9 +38,19 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
     if not isinstance(data, Mapping) or not isinstance(data.get("variables"), Mapping):
         return []
     variables: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     named = list(data["variables"].items())[: limits.variables]
     variables = {name: spec for name, spec in named if not told(variables={name: spec})}
-    unsound = data["variables"].keys() - variables.keys()
+    declared = data.get("inputs")
+    beside = list(declared.items())[: limits.variables] if isinstance(declared, Mapping) else []
+    alone = {"values": [0]}  # a query has a variable
+    inputs = {
+        name: spec
+        for name, spec in beside
+        if not told(variables={f"{name}_": alone}, inputs={name: spec})
+    }
+    sound = variables.keys() | inputs.keys()
+    unsound = {*data["variables"], *(name for name, _ in beside)} - sound
     found: list[Mistake] = []
     terms = data.get("terms")
     for place, term in enumerate(terms[: limits.mistakes] if isinstance(terms, list) else ()):
@@ -49,9 +61,7 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
         names = {str(view).partition("[")[0].strip() for view in every}
         bare = {name: term[name] for name in ("kind", "scope", "params") if name in term}
         mistakes = told(terms=[bare]) if unsound.isdisjoint(names) else []
-        if (
-            not names or not names <= variables.keys()
-        ):  # its scope says nothing: what does not ask for it
+        if not names or not names <= sound:  # its scope says nothing: what does not ask for it
             mistakes += _of_kind(bare, catalogue)
         found += [
             replace(m, path=m.path.replace("terms[0]", f"terms[{place}]", 1)) for m in mistakes
@@ -59,8 +69,11 @@ def mistakes_apart(data: Any, catalogue: Kinds, limits: Limits = DEFAULT) -> lis
     evidence = data.get("evidence", {})
     rows = evidence if isinstance(evidence, list) else [evidence]
     rows = [row if isinstance(row, Mapping) else {} for row in rows]
-    for name in variables:
-        given = [{name: row[name]} if name in row else {} for row in rows]
+    for name in (*variables, *inputs):
+        given = [
+            {name: row[name]} if not isinstance(row.get(name), Mapping | None) else {}
+            for row in rows
+        ]  # files are read elsewhere
         if any(given):
             found += told(evidence=given)
     return found

@@ -84,10 +84,10 @@ def binding_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
 def declared_digest(message: pb.Binding, raw: Sequence[Content]) -> bytes:
     """What tells bindings apart, whatever their rows were told."""
     told = [domain.told for domain in message.domains if domain.HasField("told")]
-    if not any(one.HasField("tensor") or one.HasField("present") for one in told):
+    left_out = {one.tensor.raw_index for one in told if one.HasField("tensor")}
+    left_out |= {one.present.raw_index for one in told if one.HasField("present")}
+    if not left_out:
         return binding_digest(message, raw)
-    specs = (spec for one in told for spec in (one.tensor, one.present))
-    left_out = {spec.raw_index for spec in specs}
     bare = pb.Binding()
     bare.CopyFrom(message)
     for domain in bare.domains:

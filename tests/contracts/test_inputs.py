@@ -20,6 +20,7 @@ from modules.catalogue import Catalogue
 from services.client import Client
 from services.host.app import create_host
 from services.query import Query, query_of
+from services.reasoner.diagnose import mistakes_apart
 from services.reasoner.reason import Reasoner
 from services.reasoner.session import QuerySession
 from services.remote.kinds import RemoteKinds
@@ -216,6 +217,27 @@ def test_mistakes_are_told_at_every_door(doors, door, evidence, path, said):
         doors[door](query(GUESS, rule, evidence=evidence))
     found = [m for m in caught.value.mistakes if m.path == path]
     assert found and any(said in m.problem for m in found), caught.value.mistakes
+
+
+def test_mistakes_apart_stand_beside_inputs(kinds):
+    """Every part of a query by itself; what files hold is not a part of it."""
+    data = {
+        "variables": {"y": {"values": [0, 1, 2], "shape": [3]}},
+        "inputs": {
+            "f": {"shape": [3, 2]}, "bad": {"low": 2, "high": 1}, "whole": {"integer": True},
+            "file": {"shape": [3]},
+        },
+        "terms": [
+            GUESS | {"params": {"matrix": "no"}},
+            {"kind": "told.Told", "scope": ["whole"]},
+            {"kind": "told.Told", "scope": ["bad", "y"]},
+        ],
+        "evidence": {
+            "f": [[1, 2]], "whole": 0.5, "file": {"file": "x.npy"}, "y": {"file": "y.npy"},
+        },
+    }  # fmt: skip
+    found = {m.path for m in mistakes_apart(data, kinds)}
+    assert found == {"terms[0].params.matrix", "terms[1].scope", "evidence.f", "evidence.whole"}
 
 
 @pytest.mark.parametrize("door", ["here", "hosted", "served", "served, hosted"])

@@ -17,6 +17,7 @@ from services.v1 import module_pb2, query_pb2, tensor_pb2, value_pb2
 from services.wire.answer import answer_from_proto, answer_to_proto
 from services.wire.binding import (
     Binding,
+    BoundBinding,
     binding_digest,
     binding_from_proto,
     binding_to_proto,
@@ -250,5 +251,12 @@ def test_what_rows_were_told_comes_back_to_the_bit(data):
     own: list[bytes] = []
     again = binding_to_proto(Binding("k", {}, (Finite((0, 1)), domain)), own)
     assert declared_digest(again, own) == declared_digest(blank, other)
+    narrow = Finite((0, 1)).narrow([1])
+    for blanks in ([], [Told((2,))]):
+        both = [
+            BoundBinding.of(Binding("k", {}, (f, *blanks, domain)))
+            for f in (narrow, Finite((0, 1)))
+        ]
+        assert len({declared_digest(one.message, one.raw) for one in both}) == 2
     if domain.present.any() or domain.rows > 1:
         assert binding_digest(again, own) != binding_digest(blank, other)
