@@ -172,19 +172,20 @@ class Finite(Domain):
         """Each site by one random word: the place of rank (word * options) >> 32 among the allowed
         values of its row. A function of (row, particle, site), whatever is drawn beside it."""
         rows, k = len(rng.keys), len(self.values)
-        out = torch.empty(rows, particles, self.sites, dtype=self.dtype, device=self.allowed.device)
-        allowed = self.allowed.expand(rows, *self.event).reshape(rows, self.sites, k)
+        device = rng.keys.device
+        out = torch.empty(rows, particles, self.sites, dtype=self.dtype, device=device)
+        allowed = self.allowed.to(device).expand(rows, *self.event).reshape(rows, self.sites, k)
         width = 4 * max(1, PIECE // (4 * max(1, rows * max(particles, k))))  # words come in fours
         for start in range(0, self.sites, width):
             part = allowed[:, start : start + width]
             count = part.shape[1]
             words = rng.bits(particles, count, start).reshape(rows, particles, count)
-            rank = (words * part.sum(-1)[:, None].to(words.device)) >> 32
+            rank = (words * part.sum(-1)[:, None]) >> 32
             if not self.open:
                 order = (~part).to(torch.uint8).argsort(dim=-1, stable=True)  # allowed values first
                 rank = order.gather(-1, rank.transpose(1, 2)).transpose(1, 2)
             out[:, :, start : start + width] = rank
-        return out.reshape(-1, *self.shape)
+        return out.reshape(rows * particles, *self.shape)
 
     @cached_property
     def open(self) -> bool:

@@ -196,7 +196,6 @@ class Table(OverSites):
     def _prepare(self, forbidden: bool) -> None:
         """The costs that count, what is forbidden, and the columns of each scope."""
         full = len(self.tuples) == math.prod(self.sizes)
-        self.combinations = Combinations(self.sizes, self.tuples, self.costs, self.default)
         finite_costs = [*self.costs[np.isfinite(self.costs)].tolist()]
         if not full and math.isfinite(self.default):
             finite_costs.append(self.default)
@@ -313,6 +312,11 @@ class Table(OverSites):
         closed = closed.index_add(1, met.owner, after.isinf().long()) + left[..., None]
         change = torch.where((shut > 0)[..., None], -torch.inf, change)
         return torch.where(closed > 0, torch.inf, change)
+
+    @cached_property
+    def combinations(self) -> Combinations:
+        """What places at a scope cost."""
+        return Combinations(self.sizes, self.tuples, self.costs, self.default)
 
     @cached_property
     def _incidence(self) -> Incidence:

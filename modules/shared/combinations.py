@@ -32,12 +32,12 @@ class Combinations:
         place = np.zeros(len(tuples), dtype=np.int64)
         for part in _bunches(sizes, len(tuples)):
             strides, size = _strides(sizes[part]), math.prod(sizes[part])
-            number = place * size + (tuples[:, part] * strides).sum(1)
-            known, place = np.unique(number, return_inverse=True)
+            place = place * size + (tuples[:, part] * strides).sum(1)
+            if self.written:
+                break
+            known, place = np.unique(place, return_inverse=True)
             place = place.reshape(-1)
             self._bunches.append((part, torch.from_numpy(strides), size, torch.from_numpy(known)))
-        if self.written:
-            place = number
         every = np.full(total if self.written else max(1, len(tuples)), default, dtype=np.float64)
         every[place] = costs
         self._costs = torch.from_numpy(every)

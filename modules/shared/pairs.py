@@ -29,7 +29,11 @@ class Weighed:
         self.layout = layout
         self.ends = torch.from_numpy(np.stack([a, b], 1))
         self.weight = torch.from_numpy(weight)
-        self.incidence = Incidence(self.ends.numpy(), layout.sites)
+
+    @cached_property
+    def incidence(self) -> Incidence:
+        """The pairs that each site stands in."""
+        return Incidence(self.ends.numpy(), self.layout.sites)
 
     def total(self, decided: Sequence[Tensor]) -> Tensor:
         """(B, *shape) int64 of each entry -> (B,) float64"""
