@@ -58,9 +58,8 @@ class Wanted:
 
     def check_bytes(self, size: int) -> None:
         """Raises TooLarge for what would take so much memory."""
-        most = self.limits.file_bytes
-        if size > most:
-            raise TooLarge(Mistake("file", f"{size} bytes", f"the limit is {most}"))
+        if size > self.limits.file_bytes:
+            raise TooLarge(Mistake("file", f"{size} bytes", self.limits.told("file_bytes")))
 
 
 def inside(folder: Path) -> Confine:
@@ -230,11 +229,10 @@ def _png(file: BinaryIO, wanted: Wanted) -> Numbers:
 
 def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
     """Numbers: a line for each entry of the first axis, or one line; an empty cell is absent."""
-    count, most = wanted.count, wanted.limits.nodes
-    if count > most:
-        raise TooLarge(
-            Mistake("file", f"{count} numbers as text", f"the limit is {most}: use .npy")
-        )
+    count, limits = wanted.count, wanted.limits
+    if count > limits.nodes:
+        limit = f"{limits.told('nodes')}: use .npy"
+        raise TooLarge(Mistake("file", f"{count} numbers as text", limit))
     raw = file.read(CELL * (count + 9) + 1)
     if len(raw) > CELL * (count + 9):
         _refuse(f"is longer than {count} numbers can be", f"give {[*wanted.shape]}")

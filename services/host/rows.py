@@ -35,8 +35,8 @@ class StreamRows:
         count = len(self._rows) + sum(key not in self._rows for key in set(message.keys))
         numbers = count * sum(domain.sites for domain in self.told)
         if numbers > self.limits.input_numbers:
-            limit = f"the limit is {self.limits.input_numbers}: drop rows"
-            raise TooLarge(Mistake("rows", f"{numbers} numbers", limit))
+            limit = self.limits.told("input_numbers")
+            raise TooLarge(Mistake("rows", f"{numbers} numbers of all", f"{limit}: drop some"))
         columns = []
         for k, (domain, one) in enumerate(zip(self.told, message.inputs, strict=True)):
             try:
