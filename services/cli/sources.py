@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -67,6 +67,8 @@ class Source:
         """What a text stands for: lists and mappings are written as JSON."""
         field = fields_of(kind).get(one.name)
         if not self.texts or field is None or isinstance(_default(field), (str, int, float)):
+            return one.value
+        if str in get_args(field.annotation):  # a text or nothing
             return one.value
         return parse_json(one.value)
 

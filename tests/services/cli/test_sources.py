@@ -34,7 +34,7 @@ def value_of(name: str) -> st.SearchStrategy[Any]:
         return st.lists(st.sampled_from(["discrete", "graph"]), max_size=2)
     if last == "remote":
         return st.just({"a.b": ["h:1", "h:2"]})
-    if last in ("listen", "weights"):
+    if last in ("listen", "weights", "files"):
         return st.sampled_from(["127.0.0.1:0", "[::1]:9", "a=b"])
     if "seconds" in last or last == "interval":
         return st.floats(0.01, 100.0)
