@@ -176,7 +176,8 @@ class BoundTerm:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Energies (B,) in float64 and, when wanted, their slopes in every state (B, *event).
         told: what the row of each state was told, one entry for each input, (B, *shape)."""
-        batch = len(told[0].values) if told else len(states[0]) if states[0].dim() else 0
+        first = told[0].values if told else states[0] if states else torch.zeros(0)
+        batch = len(first) if first.dim() else 0
         self._check_states(states, batch)
         leaves = [state.requires_grad_(want_gradient) for state in states]
         with torch.set_grad_enabled(want_gradient):

@@ -3,12 +3,16 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import BadQuery, Finite, Input, Problem, Real, Variable, answers
 from engine.domain import Given
@@ -16,6 +20,7 @@ from engine.errors import ModuleFault
 from engine.minimizers.descent import Descent
 from engine.solve import Budget
 from modules.catalogue import Catalogue
+from services.host.app import build_host
 from services.host.servicer import ModuleServicer
 from services.host.stream import EvaluateStream
 from services.query import query_of
@@ -433,3 +438,40 @@ def test_faults_of_a_term_beside_inputs_are_its_own(running: Running) -> None:
     with pytest.raises(ModuleFault, match="factors raised"):
         term.structured(1.0, *problem.scope(term))
     kinds.close()
+
+
+def test_a_batch_without_states_is_refused(running: Running) -> None:
+    """Of a term beside inputs, and of one without."""
+    host, _ = running.host()
+    stream, _ = bound(host)
+    with pytest.raises(BadQuery, match="the scope has 1 entries"):
+        request, raw = pb.EvaluateRequest(), []
+        put(torch.tensor([0]), request.batch.rows, raw)
+        request.rows.keys.append(0)
+        put(GOOD, request.rows.inputs.add().values, raw)
+        request.raw_contents.extend(raw)
+        stream.answer(request.SerializeToString())
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3))
+def test_no_message_about_rows_harms_a_host(
+    catalogue: Catalogue, changes: list[tuple[int, int]]
+) -> None:
+    """Whatever bytes are changed: an answer, or what is wrong with the message."""
+    host = build_host(catalogue, catalogue.names())
+    stream, _ = bound(host)
+    domains = (Input("f", Real((2, 2))).domain.narrow([[[1, 2], None]]), Finite((0, 1, 2), (2,)))
+    raw: list[bytes] = []
+    asked = pb.StructureRequest(
+        binding=binding_to_proto(Binding("told.Guess", {"matrix": MATRIX}, domains), raw),
+        raw_contents=raw,
+    )
+    for work, message, kind in (
+        (stream.answer, batch([0, 1], [0, 1], torch.zeros(2, 2), count=2), None),
+        (host._structure, asked.SerializeToString(), pb.StructureRequest),
+    ):
+        changed = bytearray(message)
+        for place, byte in changes:
+            changed[place % len(changed)] = byte
+        with suppress(BadQuery, ModuleFault, DecodeError):
+            work(bytes(changed) if kind is None else kind.FromString(bytes(changed)))
