@@ -77,7 +77,8 @@ def test_a_change_comes_back(change: Change) -> None:
 def test_a_question_comes_back(
     seconds: float | None, steps: int | None, prove: bool, alternatives: int
 ) -> None:
-    options = Options(prove=prove, alternatives=alternatives, explain=not prove, differ=("x",))
+    differ = () if prove else ("x",)
+    options = Options(prove=prove, alternatives=alternatives, explain=not prove, differ=differ)
     resolve = Resolve(seconds=seconds, steps=steps, options=options)
     message = session_pb2.Resolve.FromString(resolve_to_proto(resolve).SerializeToString())
     assert resolve_from_proto(message) == resolve
