@@ -56,8 +56,12 @@ def fused(*, inline: str = "never", error_model: str = "python") -> Callable[...
 
 
 def load() -> None:
-    """Load numba now, for a process that will answer many questions."""
-    import engine.kernels.instructions  # noqa: F401
+    """Load numba now, for a process that will answer many questions; the first compiled loop loads
+    most of it."""
+    from engine.kernels.philox import fill
+
+    none = np.zeros((0, 2), dtype=np.uint64)
+    fill(np.zeros((0, 4), dtype=np.int64), none, 1, none[:, 0], 0, 0)
 
 
 def worth(steps: int) -> bool:

@@ -138,6 +138,8 @@ class Portfolio(Minimizer[PortfolioState]):
     def _prepared(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
         factors, rest = problem.factored()
+        if rest is not None and not problem.finite:
+            return  # numbers alone are not searched completely
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
         if not large or (rest is None and not fits):

@@ -34,6 +34,7 @@ async def create_server(
 ) -> Service:
     """Start a reasoner's services in this event loop; its `port` tells where, `drain` ends it. The
     limits of the services are those of the reasoner."""
+    fused.load()  # before the first question has its deadline
     crew = Workers(policy)
     reader = Reader(reasoner.compiler)
     reasoning = ReasonerServicer(reasoner, reader, crew)
@@ -74,7 +75,6 @@ def check_settings(settings: ServerSettings) -> None:
 def run(settings: ServerSettings) -> int:
     """Serve until SIGTERM, and return the exit code. Says `listening on HOST:PORT` on stdout."""
     torch.set_num_threads(1)  # solves run beside one another
-    fused.load()
     offered = None if settings.modules is None else tuple(settings.modules)
     catalogue = Catalogue(groups=offered, weights=settings.weights_folder)
     kinds: Kinds = catalogue
