@@ -43,7 +43,8 @@ class SessionStore:
             )
         if every >= self.limits.all_sessions:
             limit = self.limits.told("all_sessions")
-            raise TooManySessions(f"{every} sessions of all are open: try again later; {limit}")
+            said = "the service has as many sessions as it may: try again later"
+            raise TooManySessions(f"{said}; {limit}")
         self._open[tenant] += 1
 
     def leave(self, tenant: str) -> None:
