@@ -101,7 +101,9 @@ def said_of(problem: Problem, answer: Answer) -> Said:
 
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
     """Energy, findings and status of complete plain values, without any search; the inputs are told
-    in each row beside the variables."""
+    in each row beside the variables, where the problem is not of one row that was told them."""
+    if problem.rows > 1:
+        problem = problem.root or problem
     if problem.inputs:
         told = [{n: row[n] for n in problem.told if n in row} for row in values]
         each = [problem.given(**own) if own else problem for own in told]

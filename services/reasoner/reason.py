@@ -372,8 +372,9 @@ def _scored(problem: Problem, query: Query) -> list[Answer]:
     ]
     judge_ahead(problem, asked)
     bounds = iter(partial(problem.select(open_rows)) if open_rows else ())
+    alone = bool(names) or bool(problem.costs.shape[1])  # rows are told, or pay, differently
     return [
-        _judged(problem.select([row]) if names else problem, evidence) if whole else next(bounds)
+        _judged(problem.select([row]) if alone else problem, evidence) if whole else next(bounds)
         for row, (whole, evidence) in enumerate(zip(complete, rows, strict=True))
     ]
 
