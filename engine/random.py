@@ -63,6 +63,11 @@ class Stream:
         mixed = (self.lane * 0x9E3779B1 + lane + 1) & MASK  # odd factor: forks of forks spread
         return Stream(self.seed, self.keys, self.step, mixed)
 
+    def to(self, device: torch.device | str) -> "Stream":
+        """The same draws, to the bit but for the rounding of logarithms, made on another device."""
+        step = self.step if isinstance(self.step, int) else self.step.to(device)
+        return Stream(self.seed, self.keys.to(device), step, self.lane)
+
     def select(self, rows: Tensor) -> "Stream":
         """The stream of some of the rows."""
         step = self.step if isinstance(self.step, int) else self.step[rows]

@@ -1,6 +1,6 @@
 """Variables and the values they may take."""
 
-from engine.domain.base import Domain, State
+from engine.domain.base import Domain, State, device_of
 from engine.domain.finite import Finite, is_decided, one_hot, places_dtype
 from engine.domain.real import Real
 from engine.domain.told import Given, Told
@@ -17,6 +17,7 @@ __all__ = [
     "Told",
     "Variable",
     "View",
+    "device_of",
     "flatten",
     "is_decided",
     "nest",

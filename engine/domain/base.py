@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
@@ -49,6 +50,15 @@ class Domain(ABC):
     def join(self, others: Sequence[Self]) -> Self:
         """The rows of this domain, then those of the others."""
 
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where its tensors lie, and what it draws. What people give is read on the host."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """The same domain on another device; itself where it lies there."""
+
     @abstractmethod
     def inside(self, other: Self) -> bool:
         """Whether every row allows nothing that the same row of another domain rules out."""
@@ -69,7 +79,8 @@ class Domain(ABC):
 
     @abstractmethod
     def encode(self, value: Any) -> Tensor:
-        """A person's complete value, nested as the shape, as a decided state. -> (*shape)"""
+        """A person's complete value, nested as the shape, as a decided state on the host.
+        -> (*shape)"""
 
     @abstractmethod
     def decode(self, x: Tensor) -> list[Any]:
@@ -89,6 +100,11 @@ class Domain(ABC):
     def sites(self) -> int:
         """The number of sites."""
         return math.prod(self.shape)
+
+
+def device_of(domains: Iterable[Domain]) -> torch.device:
+    """Where some domains lie; the host where there is none."""
+    return next((domain.device for domain in domains), torch.device("cpu"))
 
 
 def read_number(value: Any, path: str) -> float:

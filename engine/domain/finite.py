@@ -98,6 +98,14 @@ class Finite(Domain):
             )
         return place
 
+    @property
+    def device(self) -> torch.device:
+        return self.allowed.device
+
+    def to(self, device: torch.device | str) -> "Finite":
+        moved = self.allowed.to(device)
+        return self if moved is self.allowed else replace(self, allowed=moved)
+
     def narrow(self, values: Sequence[Any]) -> "Finite":
         count = len(values)
         if self.rows not in (1, count):

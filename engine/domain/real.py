@@ -96,12 +96,22 @@ class Real(Domain):
     def rows(self) -> int:
         return max(self.low.shape[0], self.high.shape[0])
 
+    @property
+    def device(self) -> torch.device:
+        return self.low.device
+
+    def to(self, device: torch.device | str) -> "Real":
+        low, high = self.low.to(device), self.high.to(device)
+        return self if low is self.low and high is self.high else Real(self.shape, low, high)
+
     def narrow(self, values: Sequence[Any]) -> "Real":
         count = len(values)
         if self.rows not in (1, count):
             raise BadQuery(f"{count} entries for {self.rows} rows")
-        low = self.low.expand(count, *self.shape).reshape(count, -1).clone()
-        high = self.high.expand(count, *self.shape).reshape(count, -1).clone()
+        low, high = (  # on the host, as what is given
+            e.cpu().expand(count, *self.shape).reshape(count, -1).clone()
+            for e in (self.low, self.high)
+        )
         for row, value in enumerate(values):
             if value is None:
                 continue
@@ -118,7 +128,8 @@ class Real(Domain):
                     )
                 )
             low[row, sites] = high[row, sites] = given
-        return Real(self.shape, low.reshape(count, *self.shape), high.reshape(count, *self.shape))
+        low, high = (e.reshape(count, *self.shape).to(self.device) for e in (low, high))
+        return Real(self.shape, low, high)
 
     def select(self, rows: Sequence[int]) -> "Real":
         index = torch.as_tensor(rows, dtype=torch.long)

@@ -85,6 +85,16 @@ class Told(Domain):
         whole = self.integer or self.values is not None
         return torch.int64 if whole else torch.float64
 
+    @property
+    def device(self) -> torch.device:
+        return self.tensor.device
+
+    def to(self, device: torch.device | str) -> "Told":
+        moved = self.tensor.to(device)
+        if moved is self.tensor:
+            return self
+        return replace(self, tensor=moved, present=self.present.to(device))
+
     @cached_property
     def lookup(self) -> Mapping[Any, int]:
         """The place of each value; 1, 1.0 and True are different values."""
@@ -120,7 +130,7 @@ class Told(Domain):
         absent = ~present.view(len(values), self.entries, *[1] * (len(self.shape) - 1))
         if not bool(present.all()):
             out.masked_fill_(absent if self.shape else ~present[:, 0], 0)
-        return replace(self, tensor=out, present=present)
+        return replace(self, tensor=out.to(self.device), present=present.to(self.device))
 
     def _read(self, value: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
         """An array of the shape, and which entries are there; None: nothing, and all of them."""
@@ -288,8 +298,8 @@ class Told(Domain):
 
     def plain_of(self, values: Tensor, present: Tensor) -> Given:
         """What one state was told. (*shape), (n,)"""
-        array = values.numpy()
-        return Given(self._named(array) if self.values else array, present.numpy())
+        array = values.cpu().numpy()
+        return Given(self._named(array) if self.values else array, present.cpu().numpy())
 
     def _named(self, places: np.ndarray) -> Any:
         assert self.values is not None
@@ -308,19 +318,19 @@ class Told(Domain):
         return x
 
     def encode(self, value: Any) -> Tensor:
-        return self.narrow([value]).tensor[0]
+        return self.narrow([value]).tensor[0].cpu()
 
     def decode(self, x: Tensor) -> list[Any]:
-        return [self._named(one) for one in x.numpy()] if self.values else x.tolist()
+        return [self._named(one) for one in x.cpu().numpy()] if self.values else x.tolist()
 
     @cached_property
     def decided(self) -> Tensor:
-        return torch.ones(self.rows, dtype=torch.bool)
+        return torch.ones(self.rows, dtype=torch.bool, device=self.device)
 
     @cached_property
     def fingerprints(self) -> list[bytes]:
         out = []
-        for x, present in zip(self.tensor.to(self._widest), self.present, strict=True):
+        for x, present in zip(self.tensor.cpu().to(self._widest), self.present.cpu(), strict=True):
             made = hashlib.blake2b(present.numpy().tobytes(), digest_size=16)
             made.update(np.ascontiguousarray(x.numpy()).data)
             out.append(made.digest())
