@@ -59,7 +59,7 @@ def allowed_values(problem: Problem, sites: Sites) -> Tensor:
     value = np.arange(size.max(initial=0))
     inside = value < size[:, None]
     column = np.where(inside, first[:, None] + value, 0)
-    return torch.from_numpy(problem.possible[:, column] & inside)
+    return torch.from_numpy(problem.possible[:, column] & inside).to(problem.device)
 
 
 def places_at(problem: Problem, sites: Sites, x: State) -> Tensor:

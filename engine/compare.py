@@ -72,7 +72,7 @@ def slack(problem: Problem, x: State) -> Tensor:
     """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
     out = problem.slacks
     rest = opaque_cost(problem)
-    return out if rest is None else out + opaque_slack(rest(problem.whole(x)).cpu())
+    return out if rest is None else out + opaque_slack(rest(problem.whole(x)))
 
 
 def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[A
 
 def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
     x = {
-        v.name: torch.stack([v.domain.encode(row[v.name]) for row in values])
+        v.name: torch.stack([v.domain.encode(row[v.name]) for row in values]).to(problem.device)
         for v in problem.variables
     }
     judge = _Judge(problem)

@@ -146,7 +146,7 @@ def _score_apart(problem: Problem, x: State, owner: Tensor | None) -> Scored:
     batch = len(next(iter(x.values())))
     rows = torch.arange(problem.rows)
     owner = rows.repeat_interleave(batch // problem.rows) if owner is None else owner
-    out = torch.zeros(2, batch, dtype=torch.float64)
+    out = torch.zeros(2, batch, dtype=torch.float64, device=problem.device)
     for row in owner.unique().tolist():
         mine = (owner == row).nonzero().reshape(-1)
         some = {v.name: x[v.name][mine] for v in problem.variables if v.name in x}

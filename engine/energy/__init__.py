@@ -1,6 +1,14 @@
 """Energies: terms, weighted sums, required rules, choices."""
 
-from engine.energy.algebra import Energy, Sum, Summand, begin_shares, begin_violations, total_of
+from engine.energy.algebra import (
+    Energy,
+    Sum,
+    Summand,
+    begin_shares,
+    begin_violations,
+    home_of,
+    total_of,
+)
 from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
 from engine.energy.tables import absences, enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
@@ -17,6 +25,7 @@ __all__ = [
     "begin_shares",
     "begin_violations",
     "enumerate_in_pieces",
+    "home_of",
     "judge",
     "named",
     "plain_scope",

@@ -5,6 +5,7 @@ minimum and `soft_min(a, b, temperature)` its smooth sister. A term that can dec
 is a rule, and required unless it is given a weight.
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -153,6 +154,12 @@ def total_of(state: State, shares: Iterable[Tensor]) -> Tensor:
     for share in shares:
         out = out + share
     return out
+
+
+def home_of(module: nn.Module) -> torch.device:
+    """Where the parameters and buffers of a module lie; the host where it has none."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((t.device for t in tensors), torch.device("cpu"))
 
 
 class Sum(Energy):

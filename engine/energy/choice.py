@@ -118,11 +118,12 @@ class Choice(Term):
             states.append(state)
         if not states:
             return None
-        turn = torch.arange(len(rng.keys) * particles) % particles % len(states)  # (R * P,)
+        every_one = torch.arange(len(rng.keys) * particles, device=rng.keys.device)
+        turn = every_one % particles % len(states)  # (R * P,)
         out = []
         for name in by_name:
             every = torch.stack([state[name] for state in states])  # (n, R * P, *shape)
-            out.append(every[turn.to(every.device), torch.arange(len(turn))])
+            out.append(every[turn, every_one])
         return tuple(out)
 
     def there(self, state: State) -> Tensor | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Finite, View
-from engine.energy.algebra import Summand
+from engine.energy.algebra import Summand, home_of
 from engine.energy.term import Term
 from engine.errors import BadQuery, Mistake
 
@@ -32,7 +32,7 @@ class Definition(Term):
         return torch.cat([(own - made).flatten(1) for own, made in pairs], 1)
 
     def holds(self, *values: Any) -> bool | None:
-        tensors = [_batch(v, self.dtype) for v in values]
+        tensors = [_batch(v, self.dtype).to(home_of(self)) for v in values]
         with torch.no_grad():
             return bool(self.energy(*tensors) <= self.tolerance)
 

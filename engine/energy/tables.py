@@ -33,7 +33,7 @@ def absences(own: Factors | None, domains: Sequence[Domain]) -> Factors | None:
     told = [domain.there for domain in domains if isinstance(domain, Told)]
     if own is None or not told:
         return own
-    there = torch.stack(told).all(0).numpy()
+    there = torch.stack(told).all(0).cpu().numpy()
     if there.all():
         return own
     if not there.any():
@@ -74,16 +74,17 @@ def enumerate_in_pieces(
     if math.prod(len(c) for c in choices) > ENUMERATED or not choices:
         return None
     tuples = torch.cartesian_prod(*(torch.tensor(c) for c in choices)).reshape(-1, len(choices))
-    tensors, start = [], 0
+    tensors, start, device = [], 0, finite[0].device
     for domain in finite:
-        tensors.append(tuples[:, start : start + domain.sites].reshape(-1, *domain.shape))
+        places = tuples[:, start : start + domain.sites].to(device)
+        tensors.append(places.reshape(-1, *domain.shape))
         start += domain.sites
     costs = _energies(term, domains, tensors) if given else _plain_energies(term, tensors)
     if bool((costs.isnan() | (costs == -math.inf)).any()):
         return None
-    sizes, places = Factors.sizes_of(finite), tuples.numpy()
+    sizes, listed = Factors.sizes_of(finite), tuples.numpy()
     if weight is not None:
-        table = Factors.table(sizes, places, costs.cpu().numpy(), math.inf, computed=True)
+        table = Factors.table(sizes, listed, costs.cpu().numpy(), math.inf, computed=True)
         return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
     verdicts = []
     for row in range(max(d.rows for d in domains) if given else 1):
@@ -92,7 +93,7 @@ def enumerate_in_pieces(
             return None
         verdicts.append([holds is False for holds in own])
     forbidden = np.array(verdicts if given else verdicts[0])
-    return Factors.table(sizes, places, np.where(forbidden, math.inf, 0.0), math.inf)
+    return Factors.table(sizes, listed, np.where(forbidden, math.inf, 0.0), math.inf)
 
 
 def _choices(finite: Sequence[Finite], given: bool) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Given, Real, State, Told, Variable
+from engine.domain import Domain, Given, Real, State, Told, Variable, device_of
 from engine.domain.told import spread
 from engine.energy import Summand
 from engine.energy.definition import defined_by, inputs_of, outputs_of
@@ -103,7 +103,7 @@ class Completion:
                 sites = view.variable.domain.sites
                 free = out.setdefault(view.variable.name, torch.ones(sites, dtype=torch.bool))
                 free[torch.from_numpy(view.places.reshape(-1))] = False
-        return out
+        return {name: free.to(device_of(self.every.values())) for name, free in out.items()}
 
     @cached_property
     def computed(self) -> tuple[Summand, ...]:

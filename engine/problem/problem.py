@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.decimals import Floats, decimal, surely_below
-from engine.domain import Domain, Finite, Input, Real, State, Told, Variable
+from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
 from engine.energy import Choice, Energy, Sum, Summand, Term, absences, enumerate_in_pieces
 from engine.energy.definition import in_order
 from engine.errors import BadQuery, Mistake, known
@@ -22,6 +22,8 @@ from engine.factors.explicit import Explicit
 from engine.problem.completion import OUTSIDE, Completion
 from engine.problem.form import Form
 from engine.random import Stream
+
+SHARED = ("form", "costs", "explicits", "possible", "allowed")  # with the same problem elsewhere
 
 
 class Totals(NamedTuple):
@@ -78,6 +80,37 @@ class Problem:
         """The domains of variables and inputs, by name."""
         return {**self.domains, **self.told} if self.told else self.domains
 
+    @property
+    def device(self) -> torch.device:
+        """Where its domains lie, and with them every state; what is explicit is on the host."""
+        return device_of(self.every.values())
+
+    def to(self, device: torch.device | str) -> "Problem":
+        """The same problem on another device, and evidence that it is given from then on.
+
+        Its terms move in place, as modules of torch do: no problem they stand in may be solved
+        elsewhere meanwhile. What is explicit is shared with this problem, on the host.
+        """
+        (self.lifted or self.energy).to(device)
+        if self.root is None and torch.device(device) in self._twins:
+            return self._twins[torch.device(device)]
+        every = {name: domain.to(device) for name, domain in self.every.items()}
+        if all(domain is self.every[name] for name, domain in every.items()):
+            return self
+        moved = replace(self._with(every), root=None if self.root is None else self.root.to(device))
+        for name in ("_structures", "_split", "_kept", "_twins"):
+            vars(moved)[name] = getattr(self, name)
+        vars(moved).update((name, vars(self)[name]) for name in SHARED if name in vars(self))
+        if self.root is None:
+            self._twins[torch.device(device)] = moved
+        known = self.completion.settled_values()
+        return moved._knowing({name: x.to(device) for name, x in known.items()})
+
+    @cached_property
+    def _twins(self) -> "dict[torch.device, Problem]":
+        """The same problem without evidence on every device it was asked for on."""
+        return {self.device: self}
+
     def given(self, **evidence: Any) -> "Problem":
         """The problem under evidence: one row, narrowed from the base domains."""
         return self.given_rows([evidence])
@@ -95,7 +128,7 @@ class Problem:
         every: dict[str, Domain] = {}
         for name, domain in base.items():
             try:
-                every[name] = domain.narrow([e.get(name) for e in evidences])
+                every[name] = domain.narrow([e.get(name) for e in evidences]).to(self.device)
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
         given = replace(self._with(every), root=self.root or self)
@@ -172,11 +205,12 @@ class Problem:
         """The same variables, without evidence, under other summands. What those that stay say
         explicitly is not asked for again."""
         other = Problem(Sum(*summands), self.variables, inputs=self.inputs)
-        if all(other.domains[name] is domain for name, domain in self.domains.items()):
+        base = self._twins.get(other.device, self)
+        if all(other.domains[name] is domain for name, domain in base.domains.items()):
             for k, summand in enumerate(other.summands):
                 if self._place.get(id(summand)) in self._structures:
                     other._structures[k] = self._structures[self._place[id(summand)]]
-        return other
+        return other.to(self.device)
 
     @staticmethod
     def stack(problems: Sequence["Problem"]) -> "Problem":
@@ -204,7 +238,7 @@ class Problem:
         for row in zip(*prints, strict=True):
             digest = hashlib.blake2b(b"|".join(row), digest_size=8).digest()
             keys.append(int.from_bytes(digest, "little", signed=True))
-        return torch.tensor(keys or [0], dtype=torch.int64)
+        return torch.tensor(keys or [0], dtype=torch.int64, device=self.device)
 
     @cached_property
     def finite(self) -> tuple[Variable, ...]:
@@ -423,12 +457,14 @@ class Problem:
     @cached_property
     def slacks(self) -> Tensor:
         """How far level energies of each row may lie apart. -> (R,) float64"""
-        return torch.tensor([one.slack for one in self.explicits], dtype=torch.float64)
+        slacks = [one.slack for one in self.explicits]
+        return torch.tensor(slacks, dtype=torch.float64, device=self.device)
 
     @cached_property
     def resolving(self) -> Tensor:
         """Rows whose costs are summed one by one, as no unit makes them whole. -> (R,) bool"""
-        return torch.tensor([one.resolves for one in self.explicits], dtype=torch.bool)
+        resolves = [one.resolves for one in self.explicits]
+        return torch.tensor(resolves, dtype=torch.bool, device=self.device)
 
     @property
     def explicit(self) -> Explicit:
@@ -511,7 +547,7 @@ class Problem:
         for v in self.finite:
             domain = self.domain(v.name)
             assert isinstance(domain, Finite)
-            columns.append(domain.allowed.reshape(self.rows, -1).numpy())
+            columns.append(domain.allowed.reshape(self.rows, -1).cpu().numpy())
         return np.concatenate(columns, axis=1)
 
     def inside(self, state: Mapping[str, Tensor]) -> Tensor:
@@ -541,7 +577,8 @@ class Problem:
             assert isinstance(v.domain, Finite)
             start = self.starts[v.name]
             own = torch.from_numpy(np.ascontiguousarray(places[:, start : start + v.domain.sites]))
-            out[v.name] = own.to(v.domain.dtype).reshape(len(places), *v.domain.shape)
+            own = own.to(v.domain.dtype).reshape(len(places), *v.domain.shape)
+            out[v.name] = own.to(self.device)
         return out
 
     def places(self, state: Mapping[str, Tensor]) -> np.ndarray:
