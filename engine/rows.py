@@ -14,6 +14,7 @@ from engine.problem import Problem
 
 T = TypeVar("T")
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
+NUMBERS = ("energy", "violation", "bound", "done", "unique")  # of a report, one a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +32,21 @@ class Report:
     @staticmethod
     def blank(problem: Problem, x: State) -> "Report":
         """A report in which nothing is known."""
-        rows = problem.rows
+        rows, device = problem.rows, problem.device
+        infinite = torch.full((rows,), torch.inf, dtype=torch.float64, device=device)
         return Report(
             x,
-            torch.full((rows,), torch.inf, dtype=torch.float64),
-            torch.full((rows,), torch.inf, dtype=torch.float64),
-            torch.full((rows,), -torch.inf, dtype=torch.float64),
-            torch.zeros(rows, dtype=torch.bool),
-            torch.full((rows,), UNKNOWN, dtype=torch.int8),
+            infinite,
+            infinite.clone(),
+            -infinite,
+            torch.zeros(rows, dtype=torch.bool, device=device),
+            torch.full((rows,), UNKNOWN, dtype=torch.int8, device=device),
             ((),) * rows,
         )
+
+    def to(self, device: torch.device | str) -> "Report":
+        """The numbers of each row on another device; the states stay where they lie."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in NUMBERS})
 
     def better(self, other: "Report") -> Tensor:
         """Rows in which this report has the better state: violation first, then energy. -> (R,)"""
@@ -95,7 +101,10 @@ def put_rows(whole: T, some: T, rows: Sequence[int], total: int) -> T:
         return tuple(new.get(r, old) for r, old in enumerate(every[0]))
 
     return _combined(
-        [whole, some], [total, len(rows)], lambda t: t[0].index_copy(0, index, t[1]), replaced
+        [whole, some],
+        [total, len(rows)],
+        lambda t: t[0].index_copy(0, index.to(t[0].device), t[1]),
+        replaced,
     )
 
 
@@ -120,8 +129,7 @@ def _combined(
     if isinstance(first, Mapping):
         return {name: whole([f[name] for f in fields]) for name in first}
     if isinstance(first, Report):
-        names = ("x", "energy", "violation", "bound", "done", "unique")
-        taken = {n: whole([getattr(f, n) for f in fields]) for n in names}
+        taken = {n: whole([getattr(f, n) for f in fields]) for n in ("x", *NUMBERS)}
         return replace(first, others=tuples([tuple(f.others) for f in fields]), **taken)
     if type(first) is tuple and all(len(f) == n for f, n in zip(fields, totals, strict=True)):
         return tuples(fields)

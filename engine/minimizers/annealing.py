@@ -35,8 +35,6 @@ from engine.sweeps.run import (
     run_sweeps,
 )
 
-VISIT = 1_000_000  # memory touches of one visit of a row: about 5 ms
-ROWS = 4  # rows of one step
 PILOT, HIDDEN, SWEEP = 101, 102, 103  # lanes of the stream
 
 
@@ -71,16 +69,20 @@ class Annealing(Minimizer[AnnealingState]):
     hot, cold: inverse temperatures of its ends; None: from the scale of the costs, row by row.
     patience: anneals without a better state after which a row is done; None: only when the bound
     is reached.
+    visit: memory touches of one visit of a row; the default is about 5 ms. rows: of one step.
     """
 
     sweeps: int = 500
     hot: float | None = None
     cold: float | None = None
     patience: int | None = 20
+    visit: int = 1_000_000
+    rows: int = 4
 
     def __post_init__(self):
-        if self.sweeps < 1:
-            raise BadQuery(Mistake("sweeps", f"{self.sweeps!r}", "give at least 1"))
+        for name in ("sweeps", "visit", "rows"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
         for name in ("hot", "cold"):
             beta = getattr(self, name)
             if beta is not None and not 0 <= beta < math.inf:
@@ -120,8 +122,8 @@ class Annealing(Minimizer[AnnealingState]):
             places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
         move_inside(plan, left, places, rng.fork(HIDDEN))
         multiplier, beta, scale = self._scales(plan, left, places)
-        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
-        bound = _bound(plan, left, factors.scale)
+        bound = _bound(plan, left, factors.scale).to(problem.device)
+        infinite = torch.full_like(bound, math.inf)
         s = AnnealingState(
             plan,
             torch.arange(rows),
@@ -178,19 +180,19 @@ class Annealing(Minimizer[AnnealingState]):
 
     def width(self, s: AnnealingState) -> int:
         del s
-        return ROWS
+        return self.rows
 
     def _visit(self, s: AnnealingState, r: int, rng: Stream) -> None:
         """Some sweeps of one row, up to the end of its anneal; writes into the copies in `s`."""
         plan, done = s.plan, int(s.sweep[r])
         left = OpenValues(s.choices[r].numpy(), s.options[r].numpy())
         position = done % self.sweeps
-        chunk = max(1, VISIT // (plan.particles * max(1, plan.layout.work)))
+        chunk = max(1, self.visit // (plan.particles * max(1, plan.layout.work)))
         count = min(chunk, self.sweeps - position)
         origin = int(s.origin[r])
         at = slice(r * plan.particles, (r + 1) * plan.particles)
         betas = self._betas(s.beta[r], position, count)
-        key = rng.words[r].numpy().astype(np.uint64)
+        key = rng.words[r].cpu().numpy().astype(np.uint64)
         lane = rng.at(0).fork(SWEEP).lane
         arrays = (s.places[at].numpy(), s.best[at].numpy(), s.scores[at].numpy())
         blame = np.zeros(plan.layout.rules)
@@ -261,7 +263,7 @@ class Annealing(Minimizer[AnnealingState]):
         self, problem: Problem, s: AnnealingState, rows: Sequence[int], places: Tensor, each: int
     ) -> AnnealingState:
         """Scores candidates, `each` a row, by the energy itself; keeps those that are better."""
-        at = torch.as_tensor(list(rows), dtype=torch.long)
+        at = torch.as_tensor(list(rows), dtype=torch.long, device=problem.device)
         fixed = {n: t[at].repeat_interleave(each, 0) for n, t in s.x.items()}
         states = {**fixed, **problem.state(places.numpy())}
         got = score(problem, states, at.repeat_interleave(each))
@@ -270,7 +272,7 @@ class Annealing(Minimizer[AnnealingState]):
         pick = best_of(energy, violation)
         got = Scored(*(t.gather(1, pick[:, None])[:, 0] for t in (energy, violation)))
         taken = better(got.energy, got.violation, s.energy[at], s.violation[at])
-        pick = (torch.arange(len(at)) * each + pick)[taken]
+        pick = (torch.arange(len(at), device=at.device) * each + pick)[taken]
         at = at[taken]
         if not len(at):
             return s
@@ -278,7 +280,7 @@ class Annealing(Minimizer[AnnealingState]):
             x={n: t.index_copy(0, at, states[n][pick].to(t.dtype)) for n, t in s.x.items()},
             energy=s.energy.index_copy(0, at, got.energy[taken]),
             violation=s.violation.index_copy(0, at, got.violation[taken]),
-            improved=s.improved.index_fill(0, at, True),
+            improved=s.improved.index_fill(0, at.cpu(), True),
         )
 
     def _settled(self, problem: Problem, s: AnnealingState, rows: Sequence[int]) -> AnnealingState:
@@ -290,7 +292,7 @@ class Annealing(Minimizer[AnnealingState]):
                 stale[r] = 0 if improved[r] else stale[r] + 1
                 improved[r] = False
         if self.patience is not None:
-            done = done | (stale >= self.patience)
+            done = done | (stale >= self.patience).to(done.device)
         return s._replace(done=done, improved=improved, stale=stale)
 
 

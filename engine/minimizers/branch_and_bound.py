@@ -25,7 +25,7 @@ from torch import Tensor
 
 from engine.compare import verdicts
 from engine.domain import State
-from engine.errors import BadQuery
+from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
@@ -40,7 +40,6 @@ from engine.search.prices import budget_step
 from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
-WORK = 4_000_000  # literals times conflicts of one step of learning, roughly 20 ms
 LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothing
 DEEP = 16  # visits of a row, after which it is no longer searched under budgets
 DOUBLED = 8  # budgets of the learning search: 1, 3, 7, 15, ... steps
@@ -78,11 +77,17 @@ class BranchAndBound(Minimizer[BranchState]):
     alternatives: further solutions to look for where nothing is soft.
     conflicts: at most so many conflicts in one step of the learning search; fewer where the
     formula is large.
+    work: literals times conflicts of one step of learning; the default is roughly 20 ms.
     """
 
     unique: bool = False
     alternatives: int = 0
     conflicts: int = 400
+    work: int = 4_000_000
+
+    def __post_init__(self):
+        if self.work < 1:
+            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
 
     @property
     def wanted(self) -> int:
@@ -172,7 +177,7 @@ class BranchAndBound(Minimizer[BranchState]):
             s.done,
             s.unique,
             PlacedOthers(problem, s.others, s.fixed),
-        )
+        ).to(problem.device)
 
     def _cover(self, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
@@ -402,7 +407,7 @@ class _Visit:
         """How many conflicts make a step of the usual length."""
         f = self.learners[0].formula
         size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
-        return min(self.minimizer.conflicts, max(8, WORK // max(size, 1)))
+        return min(self.minimizer.conflicts, max(8, self.minimizer.work // max(size, 1)))
 
     def _solution(self, found: np.ndarray, learner: Learner) -> bool:
         """Take in a solution of a wholly explicit problem; True when the visit is over."""
@@ -466,7 +471,7 @@ class _Visit:
             return
         placed = Placed(self.problem, np.stack(leaves), repeat_state(self.fixed, len(leaves)))
         owner = torch.full((len(leaves),), self.row)
-        energy = score(self.problem, placed, owner).energy.numpy()
+        energy = score(self.problem, placed, owner).energy.cpu().numpy()
         state = self.problem.whole(placed, owner)
         plain = self.problem.asked(state)
         rules = [part for part in rest.summands() if part.required]

@@ -81,24 +81,24 @@ class Descent(Minimizer[DescentState]):
         }
         rows = problem.rows
         batch = next((t.shape[0] for t in free.values()), rows)
-        one = torch.ones(batch, dtype=torch.float64)
-        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        one = torch.ones(batch, dtype=torch.float64, device=problem.device)
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64, device=problem.device)
         s = DescentState(
             free,
             {n: torch.zeros_like(t) for n, t in free.items()},
             {n: torch.zeros_like(t) for n, t in free.items()},
-            torch.zeros(batch, dtype=torch.int64),
+            torch.zeros_like(one, dtype=torch.int64),
             self.rate * one,
             math.inf * one,
-            torch.zeros(batch, dtype=torch.int64),
+            torch.zeros_like(one, dtype=torch.int64),
             one.clone(),
-            torch.zeros(rows, dtype=torch.int64),
+            torch.zeros_like(infinite, dtype=torch.int64),
             {v.name: x[v.name][:: len(x[v.name]) // rows].clone() for v in problem.open},
             infinite,
             infinite.clone(),
-            torch.full((rows,), not free),
+            torch.full_like(infinite, not free, dtype=torch.bool),
         )
-        return self._decided(problem, s, torch.ones(rows, dtype=torch.bool))
+        return self._decided(problem, s, torch.ones_like(s.done))
 
     def step(self, problem: Problem, s: DescentState, rng: Stream) -> DescentState:
         if s.done.all():
@@ -208,7 +208,8 @@ class Descent(Minimizer[DescentState]):
         at = (better(e, v, s.energy, s.violation) & due).nonzero().reshape(-1)
         if not len(at):
             return s
-        source = (torch.arange(problem.rows) * (len(energy) // problem.rows) + pick[:, 0])[at]
+        first = torch.arange(problem.rows, device=at.device) * (len(energy) // problem.rows)
+        source = (first + pick[:, 0])[at]
         return s._replace(
             x={
                 n: t.index_copy(0, at, x[n][source].detach()) if n in x else t

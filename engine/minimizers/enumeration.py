@@ -15,14 +15,13 @@ from torch import Tensor
 
 from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
-from engine.errors import BadQuery
+from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 
 MOST = 16_384  # combinations of one row
-ELEMENTS = 2_000_000  # literals of the states evaluated in one call
 LEVEL = 4_096  # combinations as cheap as the best that are judged to call it the only one
 JUDGED = 256  # combinations judged in one call
 
@@ -44,32 +43,33 @@ class Enumeration(Minimizer[EnumerationState]):
     """One step settles a row.
 
     alternatives: next best states to report.
+    elements: literals of the states evaluated in one call, of one row at least.
     """
 
     alternatives: int = 0
+    elements: int = 2_000_000
+
+    def __post_init__(self):
+        if self.elements < 1:
+            raise BadQuery(Mistake("elements", f"{self.elements!r}", "give at least 1"))
 
     def init(self, problem: Problem, x: State, rng: Stream) -> EnumerationState:
         if not bool(enumerable(problem).all()):
             raise BadQuery(f"enumeration takes rows of at most {MOST} combinations")
-        rows = problem.rows
-        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
         every = {v.name: problem.domain(v.name) for v in problem.open}
-        first = {n: d.decide(torch.zeros(rows, *d.event)) for n, d in every.items()}
-        return EnumerationState(
-            first,
-            infinite,
-            infinite.clone(),
-            -infinite,
-            torch.zeros(rows, dtype=torch.bool),
-            torch.full((rows,), UNKNOWN, dtype=torch.int8),
-            ((),) * rows,
-        )
+        first = {
+            n: d.decide(torch.zeros(problem.rows, *d.event, device=d.device))
+            for n, d in every.items()
+        }
+        blank = Report.blank(problem, first)
+        told = (blank.energy, blank.violation, blank.bound, blank.done, blank.unique)
+        return EnumerationState(first, *told, ((),) * problem.rows)
 
     def step(self, problem: Problem, s: EnumerationState, rng: Stream) -> EnumerationState:
         open_rows = (~s.done).nonzero().reshape(-1).tolist()
         spaces = {row: _Space(problem, row) for row in open_rows}
         literals = sum(math.prod(problem.domains[v.name].event) for v in problem.open)
-        most = max(1, ELEMENTS // max(1, literals))
+        most = max(1, self.elements // max(1, literals))
         bunch: list[int] = []
         for row in open_rows:
             if bunch and sum(spaces[r].count for r in (*bunch, row)) > most:
@@ -88,7 +88,7 @@ class Enumeration(Minimizer[EnumerationState]):
         counts = [space.count for space in spaces]
         states = [space.states() for space in spaces]
         rows = torch.tensor([space.row for space in spaces])
-        owner = rows.repeat_interleave(torch.tensor(counts))
+        owner = rows.repeat_interleave(torch.tensor(counts)).to(problem.device)
         together = {n: torch.cat([state[n] for state in states]) for n in states[0]}
         got = score(problem, together, owner)
         out = {
@@ -131,10 +131,10 @@ def _ranked(
     refutes are left out of the bound."""
     problem = space.problem
     rules = [part for part in problem.summands if part.required]
-    cost = energy.numpy()
+    cost = energy.cpu().numpy()
     explicit = problem.explicits[space.row]
     shut = np.isinf(cost) & np.isinf(explicit.energy(problem.places(state), {}).numpy())
-    clean = ~shut & (violation == 0).numpy()
+    clean = ~shut & (violation == 0).cpu().numpy()
     order = np.argsort(cost, kind="stable")  # what is no number comes last
     good: list[int] = []
     doubt: list[int] = []
@@ -197,7 +197,7 @@ class _Space:
 
     def states(self) -> dict[str, Tensor]:
         """All of them. -> {name: (count, *shape)}"""
-        every = [c.numpy() for sites in self.choices.values() for c in sites]
+        every = [c.cpu().numpy() for sites in self.choices.values() for c in sites]
         index = _digits([len(c) for c in every])
         out, site = {}, 0
         for variable in self.problem.open:
@@ -211,7 +211,7 @@ class _Space:
             places = [every[site + j][index[site + j]] for j in range(width)]
             stacked = np.stack(places, -1) if places else np.zeros((self.count, 0), dtype=int)
             assert isinstance(domain, Finite)
-            places_here = torch.from_numpy(stacked).to(domain.dtype)
+            places_here = torch.from_numpy(stacked).to(domain.dtype).to(self.problem.device)
             out[name] = places_here.reshape(self.count, *domain.shape)
             site += width
         return out
@@ -229,7 +229,7 @@ def _digits(sizes: list[int]) -> np.ndarray:
 def enumerable(problem: Problem) -> Tensor:
     """Rows whose open sites have at most `MOST` combinations, and none of whose real sites is
     open. -> (R,) bool"""
-    bits = torch.zeros(problem.rows, dtype=torch.float64)
+    bits = torch.zeros(problem.rows, dtype=torch.float64, device=problem.device)
     for name in problem.domains:
         domain = problem.domain(name)
         if isinstance(domain, Finite):

@@ -47,7 +47,6 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, particles_of, put_rows, select_rows
 
-ROWS = 8  # rows moved in one step, however large
 POLISH = 24  # steps downhill of the best state after an anneal, where there are reals
 
 
@@ -77,6 +76,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     steps: length of one anneal; None: from the number of sites.
     hot, cold: inverse temperatures of its ends; None: from the scale of the energy, row by row.
     patience: anneals without a better state after which a row is done; None: only at the floor.
+    elements: literals and real sites of all particles evaluated in one step, `rows` rows at least.
     """
 
     steps: int | None = None
@@ -85,8 +85,13 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     patience: int | None = 20
     flips: Flips = Single()
     pace: float | None = None
+    elements: int = ELEMENTS
+    rows: int = 8
 
     def __post_init__(self):
+        for name in ("elements", "rows"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
         if self.steps is not None and self.steps < 1:
             raise BadQuery(Mistake("steps", f"{self.steps!r}", "give at least 1"))
         if self.pace is not None and not self.pace > 0:
@@ -98,7 +103,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         frame = frame_of(problem)
         batch = len(next(iter(x.values())))
         now = evaluate(problem, frame, *frame.sides(x, batch))
-        one = torch.ones(batch, dtype=torch.float64)
+        one = torch.ones_like(now.energy)
         move = Move(problem, frame, self.flips, 0 * one, beta * one, (self.pace or 0.01) * one)
         tilt = move.tilt(now)
         for k in range(steps):
@@ -116,20 +121,21 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         x = {v.name: x[v.name] for v in problem.open}
         particles = particles_of(problem, x)
         now = evaluate(problem, frame, *frame.sides(x, rows * particles))
-        infinite = torch.full((rows,), math.inf, dtype=torch.float64)
+        infinite = torch.full((rows,), math.inf, dtype=torch.float64, device=problem.device)
+        zero = torch.zeros_like(infinite, dtype=torch.int64)
         s = GibbsState(
             frame,
             now,
-            torch.zeros(rows, dtype=torch.int64),
-            torch.ones(rows, dtype=torch.float64),
-            torch.ones(rows, 2, dtype=torch.float64),
-            torch.ones(rows * particles, dtype=torch.float64),
-            torch.zeros(rows, dtype=torch.int64),
-            torch.zeros(rows, dtype=torch.bool),
+            zero,
+            torch.ones_like(infinite),
+            infinite.new_ones(rows, 2),
+            infinite.new_ones(rows * particles),
+            zero,
+            zero > 0,
             {n: t[::particles].clone() for n, t in x.items()},
             infinite,
-            infinite.clone(),
-            torch.zeros(rows, dtype=torch.bool),
+            infinite,
+            zero > 0,
         )
         s = self._scaled(problem, s)
         return self._settled(problem, self._kept(problem, s, now))
@@ -148,7 +154,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
 
     def width(self, s: GibbsState) -> int:
         elements = s.now.hot.numel() + s.now.real.numel()  # of all rows
-        return max(ROWS, ELEMENTS * len(s.age) // max(1, elements))
+        return max(self.rows, self.elements * len(s.age) // max(1, elements))
 
     def report(self, problem: Problem, s: GibbsState) -> Report:
         blank = Report.blank(problem, s.x)
@@ -226,7 +232,8 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         much = s.energy[at] - e[at] > LEVEL * e[at].abs().nan_to_num(0, 0, 0)
         much = much | (v[at] < s.violation[at] - LEVEL)
         particles = len(seen.energy) // problem.rows
-        source = (torch.arange(problem.rows) * particles + pick[:, 0])[at]
+        first = torch.arange(problem.rows, device=at.device) * particles
+        source = (first + pick[:, 0])[at]
         found = s.frame.decided(seen.hot[source], seen.real[source])
         return s._replace(
             x={
@@ -261,7 +268,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         where the state is the better one; a step grows while it is taken, and shrinks."""
         some, frame = problem.select(rows.tolist()), s.frame
         hot, real = frame.sides({n: t[rows] for n, t in s.x.items()}, len(rows))
-        width, one = box_widths(some, frame, 1), torch.ones(len(rows), dtype=torch.float64)
+        width, one = box_widths(some, frame, 1), torch.ones_like(s.multiplier[rows])
         low, high = box_edges(some, frame)
         best = evaluate(some, frame, hot, real)
         steep = (

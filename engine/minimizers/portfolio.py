@@ -84,7 +84,7 @@ class Portfolio(Minimizer[PortfolioState]):
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
-        zero = torch.zeros(rows, dtype=torch.int64)
+        zero = torch.zeros(rows, dtype=torch.int64, device=problem.device)
         every = RARE if opaque and len(members) > 1 else 1
         return PortfolioState(members, states, starts, every, zero, zero)
 
@@ -168,7 +168,8 @@ class Portfolio(Minimizer[PortfolioState]):
         elif len(s.members) > 1:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
-            waits = waits + torch.tensor([self._ended(s, one) for one in late])
+            ended = [self._ended(s, one) for one in late]
+            waits = waits + torch.tensor(ended, device=waits.device)
         return s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
 
     def _late(

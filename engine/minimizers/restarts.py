@@ -54,10 +54,12 @@ class Restarts(Minimizer[RestartsState]):
         return RestartsState(
             inner,
             self._seen(
-                problem, self.inner.report(problem, inner), torch.zeros(rows, dtype=torch.bool)
+                problem,
+                self.inner.report(problem, inner),
+                torch.zeros(rows, dtype=torch.bool, device=problem.device),
             ),
-            torch.zeros(rows, dtype=torch.int64),
-            torch.ones(rows, dtype=torch.int64),
+            torch.zeros(rows, dtype=torch.int64, device=problem.device),
+            torch.ones(rows, dtype=torch.int64, device=problem.device),
             particles_of(problem, x),
         )
 
@@ -71,12 +73,12 @@ class Restarts(Minimizer[RestartsState]):
         spent = torch.zeros_like(over) if self.starts is None else s.starts >= self.starts
         joined = s.kept.joined(replace(report, done=s.kept.done))
         kept = self._seen(problem, joined, s.kept.done | over & spent)
-        again = (over & ~kept.done).nonzero().reshape(-1).tolist()
-        if again:
-            inner = self._afresh(problem, s, inner, again, rng)
-            age = age.index_fill(0, torch.tensor(again), 0)
-        begun = torch.zeros_like(s.starts).index_fill(0, torch.tensor(again).long(), 1)
-        return RestartsState(inner, kept, age, s.starts + begun, s.particles)
+        again = over & ~kept.done
+        if again.any():
+            rows = again.nonzero().reshape(-1).tolist()
+            inner = self._afresh(problem, s, inner, rows, rng)
+        age = torch.where(again, 0, age)
+        return RestartsState(inner, kept, age, s.starts + again, s.particles)
 
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept

@@ -155,7 +155,7 @@ class Finisher(Minimizer[FinisherState]):
             s.done,
             s.unique,
             PlacedOthers(problem, s.others, {}),
-        )
+        ).to(problem.device)
 
     def _taken(self, s: FinisherState, r: int, got: Attempt) -> FinisherState:
         """The state with what came of an attempt on row r."""

@@ -44,10 +44,11 @@ class PlacedOthers(Sequence[tuple[State, ...]]):
 
 
 def first_places(problem: Problem) -> Tensor:
-    """The first allowed value of every visible site. -> (R, n) int64"""
+    """The first allowed value of every visible site, on the host. -> (R, n) int64"""
     finite = [problem.domain(v.name) for v in problem.finite]
     columns = [d.allowed.int().argmax(-1).reshape(d.rows, -1) for d in finite]  # type: ignore[attr-defined]
-    return torch.cat(columns, 1) if columns else torch.zeros(problem.rows, 0, dtype=torch.int64)
+    none = torch.zeros(problem.rows, 0, dtype=torch.int64)
+    return torch.cat([none, *(column.cpu() for column in columns)], 1)
 
 
 def repeat_state(state: State, count: int) -> State:

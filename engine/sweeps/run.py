@@ -119,7 +119,7 @@ def move_inside(plan: PreparedSweeps, left: OpenValues, places: Tensor, rng: Str
     layout = plan.layout
     rows, n = left.options.shape
     offset = layout.structure.offset[:-1].astype(np.int64)
-    words = rng.bits(plan.particles, n).numpy().reshape(rows, -1, n)
+    words = rng.bits(plan.particles, n).cpu().numpy().reshape(rows, -1, n)
     drawn = (words * left.options[:, None]) >> 32
     values = places.numpy().reshape(rows, -1, n)
     for r in range(rows):
