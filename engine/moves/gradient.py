@@ -62,7 +62,8 @@ class Frame:
         """Decided states, one-hot and real, side by side: the inverse of `decided`. -> (B, C),
         (B, D)"""
         hot = [one_hot(x[name], event[-1]) for name, event in self.finite]
-        return _side(hot, batch), _side([x[name] for name, _ in self.real], batch)
+        none = torch.zeros(batch, 0, device=self.owner.device)
+        return _side(hot, none), _side([x[name] for name, _ in self.real], none)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class Move:
     def open(self) -> Tensor:
         """Particles that have a finite site to move: one with two values left. -> (B,) bool"""
         if not len(self.frame.finite):
-            return torch.zeros(len(self.beta), dtype=torch.bool)
+            return torch.zeros_like(self.beta, dtype=torch.bool)
         return (site_sum(self.movable.int(), self.frame.owner) > 1).any(1)
 
     @cached_property
@@ -148,6 +149,7 @@ class Move:
 
 
 def frame_of(problem: Problem) -> Frame:
+    """How the variables of the energy of a problem lie side by side."""
     used = {v.name for v in problem.energy.variables()}
     finite, real, owner, site = [], [], [torch.zeros(0, dtype=torch.long)], 0
     for variable in problem.open:
@@ -160,20 +162,21 @@ def frame_of(problem: Problem) -> Frame:
             site += domain.sites
         else:
             real.append((name, domain.event))
-    return Frame(tuple(finite), tuple(real), torch.cat(owner))
+    return Frame(tuple(finite), tuple(real), torch.cat(owner).to(problem.device))
 
 
-def _side(tensors: Sequence[Tensor], batch: int) -> Tensor:
-    """Tensors side by side. -> (B, total)"""
-    flat = [t.reshape(batch, -1) for t in tensors]
-    return torch.cat(flat, 1) if flat else torch.zeros(batch, 0)
+def _side(tensors: Sequence[Tensor], none: Tensor) -> Tensor:
+    """Tensors side by side; `none`, (B, 0), where there is none. -> (B, total)"""
+    flat = [t.reshape(len(none), -1) for t in tensors]
+    return torch.cat(flat, 1) if flat else none
 
 
 def evaluate(problem: Problem, frame: Frame, hot: Tensor, real: Tensor) -> Evaluated:
     """Energy, violation and the slopes of both, in one call of every term."""
     hot, real = hot.detach().requires_grad_(), real.detach().requires_grad_()
     state = frame.state(hot, real)
-    owner = torch.arange(problem.rows).repeat_interleave(len(hot) // problem.rows)
+    rows = torch.arange(problem.rows, device=hot.device)
+    owner = rows.repeat_interleave(len(hot) // problem.rows)
     with torch.enable_grad():
         energy, violation = problem.totals(problem.whole(state, owner))
     slopes = []
@@ -211,7 +214,8 @@ def open_literals(problem: Problem, frame: Frame, particles: int) -> Tensor:
         assert isinstance(domain, Finite)
         parts.append(domain.allowed.reshape(problem.rows, -1))
     if not parts:
-        return torch.zeros(problem.rows * particles, 0, dtype=torch.bool)
+        shape = (problem.rows * particles, 0)
+        return torch.zeros(shape, dtype=torch.bool, device=problem.device)
     return torch.cat(parts, 1).repeat_interleave(particles, 0)
 
 
@@ -234,7 +238,7 @@ def box_edges(problem: Problem, frame: Frame) -> tuple[Tensor, Tensor]:
         assert isinstance(domain, Real)
         for out, edge in ((low, domain.low), (high, domain.high)):
             out.append(edge.expand(problem.rows, *domain.shape).reshape(problem.rows, -1))
-    none = torch.zeros(problem.rows, 0, dtype=torch.float64)
+    none = torch.zeros(problem.rows, 0, dtype=torch.float64, device=problem.device)
     return (torch.cat(low, 1), torch.cat(high, 1)) if low else (none, none)
 
 

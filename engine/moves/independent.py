@@ -28,11 +28,11 @@ def colors_of(problem: Problem, rng: Stream, probes: int = 2) -> tuple[int, ...]
     rng = rng.select(torch.zeros(1, dtype=torch.long))
     frame = frame_of(problem)
     sites = int(frame.owner[-1]) + 1 if len(frame.owner) else 0
-    meets = torch.zeros(sites, sites, dtype=torch.bool)
+    meets = torch.zeros(sites, sites, dtype=torch.bool, device=problem.device)
     for k in range(probes):
         meets |= _meetings(problem, frame, sites, rng.at(k))
     meets = (meets | meets.T).fill_diagonal_(False)
-    colors = torch.full((sites,), -1)
+    meets, colors = meets.cpu(), torch.full((sites,), -1)
     for site in (-meets.sum(1)).argsort(stable=True).tolist():
         taken = torch.bincount(colors[meets[site]] + 1, minlength=2)[1:]
         free = (taken == 0).nonzero()
@@ -57,9 +57,9 @@ def _meetings(problem: Problem, frame: Frame, sites: int, rng: Stream) -> Tensor
     limit = SMALL * stood.abs().max().clamp(min=1e-30)
     part = max(1, ELEMENTS // len(owner))
     out = []
-    for some in torch.arange(sites).split(part):
+    for some in torch.arange(sites, device=owner.device).split(part):
         changed = hot.repeat(len(some), 1)
-        row = torch.arange(len(some))
+        row = some - some[0]
         changed[row, (start + place)[some]] = 0
         changed[row, other[some]] = 1
         now = _foretold(problem, frame, changed, real.expand(len(some), -1))

@@ -245,7 +245,9 @@ def _best(keys: Tensor, owner: Tensor, sites: int) -> tuple[Tensor, Tensor]:
     wide = owner.expand(keys.shape)
     lowest = keys.new_full((len(keys), sites), -torch.inf)
     best = lowest.scatter_reduce(1, wide, keys, "amax")
-    tie = torch.where(keys == best.gather(1, wide), torch.arange(len(owner)).to(keys.device), -1)
+    tie = torch.where(
+        keys == best.gather(1, wide), torch.arange(len(owner), device=keys.device), -1
+    )
     none = torch.full((len(keys), sites), -1, device=keys.device)
     return best, none.scatter_reduce(1, wide, tie, "amax")
 

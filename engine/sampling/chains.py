@@ -129,7 +129,7 @@ class SweepChains(Chains[SweepState]):
         places = s.places.copy()
         blame = np.zeros(s.plan.layout.rules)
         arrays = (places, places.copy(), np.full((len(places), 4), math.inf))
-        key = rng.words[0].numpy().astype(np.uint64)
+        key = rng.words[0].cpu().numpy().astype(np.uint64)
         lane = rng.at(0).fork(SWEEP).lane
         betas = np.full(count, beta)
         run_sweeps(s.plan, 0, s.left, s.multiplier, betas, key, lane, s.sweeps, arrays, blame)
@@ -205,7 +205,7 @@ class SlopeChains(Chains[SlopeState]):
         names = {n for n, _ in (*frame.finite, *frame.real)}
         free = {n: t for n, t in x.items() if n not in names}
         seen = evaluate(problem, frame, *frame.sides(x, particles))
-        pace = torch.full((particles,), 0.01 * self.beta, dtype=torch.float64)
+        pace = torch.full_like(seen.energy, 0.01 * self.beta)
         return SlopeState(frame, free, seen, pace, 2 / self.beta, 0)
 
     def _step(

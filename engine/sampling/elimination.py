@@ -183,7 +183,8 @@ def draw_backwards(
     """Draws, each site given those summed out after it. -> (count, n)"""
     if buckets and buckets[-1][0] < 0:
         return None
-    u = rng.at(0).fork(DRAW).uniform(count, max(1, len(options)), dtype=torch.float64).numpy()
+    drawn = rng.at(0).fork(DRAW).uniform(count, max(1, len(options)), dtype=torch.float64)
+    u = drawn.cpu().numpy()
     chosen = np.zeros((count, len(options)), dtype=np.int64)  # places among the options
     for site, bucket in reversed(buckets):
         log = bucket.log[tuple(chosen[:, s] for s in bucket.sites[:-1])]  # (count, k)

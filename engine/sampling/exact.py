@@ -63,7 +63,7 @@ def draw_exactly(
         return None
     if not len(log) or log.max() == -np.inf:
         return Drawn(None, "enumeration")
-    u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].numpy()
+    u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].cpu().numpy()
     heap = np.exp(log - log.max()).cumsum()
     place = np.searchsorted(heap, u * heap[-1], side="right")
     return Drawn(states[np.minimum(place, len(states) - 1)], "enumeration")
@@ -116,9 +116,9 @@ def _weights(
             return None
         some = slice(first, first + JUDGED)
         x = problem.whole(problem.state(states[some]))
-        energy = problem.energy(x).numpy()
+        energy = problem.energy(x).cpu().numpy()
         shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
-        shut[some] |= (explicit.violation(x) > 0).numpy()
+        shut[some] |= (explicit.violation(x) > 0).cpu().numpy()
         if opaque:
             said = verdicts(opaque, problem.asked(x))
             if None in said:
