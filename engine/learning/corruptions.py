@@ -271,7 +271,7 @@ def _one_site(x: State, names: tuple[str, ...], rng: Stream) -> dict[str, Tensor
     counts = [x[n][0, ..., 0].numel() for n in names]
     batch = len(x[names[0]])
     drawn = rng.fork(len(names) + 1).integers(batch, 1, high=sum(counts))  # (B, 1)
-    hot = (drawn == torch.arange(sum(counts))).split(counts, 1)
+    hot = (drawn == torch.arange(sum(counts), device=drawn.device)).split(counts, 1)
     return {
         n: mine.reshape(x[n].shape[:-1]).to(x[n].device) for n, mine in zip(names, hot, strict=True)
     }

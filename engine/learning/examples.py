@@ -72,7 +72,7 @@ class Stored(Examples):
             while len(self._orders) > 1:
                 self._orders.pop(next(iter(self._orders)))
             draw = rng.at(epoch).uniform(1, self.count, dtype=torch.float64)
-            self._orders[key] = draw[0].argsort()
+            self._orders[key] = draw[0].cpu().argsort()
         return self._orders[key]
 
 

@@ -17,8 +17,9 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor, nn
 
 from engine.domain import Finite, State, is_decided
-from engine.energy import Energy
+from engine.energy import Energy, home_of
 from engine.errors import BadQuery, Mistake
+from engine.problem import Problem
 from engine.random import Stream
 
 Nets = Mapping[str, nn.Module]  # what is trained, by name; one energy alone is called "energy"
@@ -48,7 +49,8 @@ class Objective(ABC, Generic[S]):
         """Yields the updates of one step and returns the next state.
 
         Code after a `yield` sees the step taken. `batch` holds states, relaxed or decided. `rng` is
-        the stream of this step: the same (nets, batch, s, rng) give the same updates.
+        the stream of this step: the same (nets, batch, s, rng) give the same updates. All lie where
+        the networks do.
         """
 
 
@@ -59,6 +61,11 @@ def energy_of(nets: Nets) -> Energy:
         said = f"there is none among {sorted(nets)}" if energy is None else f"is {type(energy)}"
         raise BadQuery(Mistake("nets.energy", said, 'give an Energy as {"energy": ...}'))
     return energy
+
+
+def problem_of(energy: Energy) -> Problem:
+    """The problem of an energy without evidence, where its parameters lie."""
+    return Problem(energy).to(home_of(energy))
 
 
 def relaxed_of(energy: Energy, x: State) -> dict[str, Tensor]:
@@ -91,10 +98,11 @@ def pack(s: Any) -> Any:
 
 
 def unpack(like: Any, packed: Any) -> Any:
-    """The inverse of `pack`; `like` is a state of the same form, such as a first one."""
+    """The inverse of `pack`; `like` is a state of the same form, such as a first one, and tensors
+    go where its tensors lie."""
     if isinstance(like, Mapping):
         return {name: unpack(value, packed[name]) for name, value in like.items()}
     if isinstance(like, (tuple, list)):
         fields = [unpack(value, entry) for value, entry in zip(like, packed, strict=True)]
         return type(like)(fields) if type(like) in (tuple, list) else type(like)(*fields)
-    return packed
+    return packed.to(like.device) if isinstance(like, Tensor) else packed

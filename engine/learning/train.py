@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.energy import home_of
 from engine.errors import BadQuery, Mistake
 from engine.learning.examples import Examples
 from engine.learning.objective import Nets, Objective, Update, pack, unpack
@@ -68,11 +69,12 @@ def train(
     callbacks: list[Callback] = [] if work is None else [_Checkpoints(work / CHECKPOINT)]
     if shows:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    home = run.home
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=-1,
             accelerator="cpu" if run.home.type == "cpu" else "gpu",
-            devices=1,
+            devices=1 if run.home.type == "cpu" else [run.home.index or 0],
             logger=_loggers(work, done) if work is not None else False,
             callbacks=callbacks,
             enable_checkpointing=False,
@@ -84,6 +86,7 @@ def train(
         trainer.fit(run, range(recipe.steps), ckpt_path=path, weights_only=True)
         if work is not None and run.done > done:
             _save(trainer, work / CHECKPOINT)
+    run.trained.to(home)  # Lightning leaves them on the host
     kept = run.finish()
     return Trained(nets, run.done, run.seconds, run.stopped, run.state, tuple(run.history), kept)
 
@@ -103,7 +106,7 @@ class _Run(pl.LightningModule):
         self.best, self.waited = math.inf, 0
         self.kept, self.kept_step = dict[str, Tensor](), 0  # averaged weights of the best look
         self.history: list[dict[str, float]] = []
-        self.state = objective.start(self.nets, self.rng.fork(FIRST))
+        self.state = objective.start(self.nets, self.rng.fork(FIRST).to(self.home))
         self.average = (
             {n: p.detach().clone() for n, p in self.trained.named_parameters()}
             if recipe.average is not None
@@ -114,7 +117,7 @@ class _Run(pl.LightningModule):
     @property
     def home(self) -> torch.device:
         """Where the networks lie."""
-        return next(self.trained.parameters()).device
+        return home_of(self.trained)
 
     def key(self) -> dict[str, str]:
         """What must be the same for a run to be resumed."""
@@ -152,7 +155,7 @@ class _Run(pl.LightningModule):
             self._judged()
 
     def training_step(self, *_):
-        step, rng = self.done, self.rng.at(self.done)
+        step, rng = self.done, self.rng.at(self.done).to(self.home)
         x = self.examples.batch(self.recipe.batch, step, self.rng.fork(DATA))
         x = {name: t.to(self.home) for name, t in x.items()}
         updates = self.objective.updates(self.nets, x, self.state, rng.fork(OBJECTIVE))
@@ -280,7 +283,7 @@ class _Run(pl.LightningModule):
         saved = checkpoint["basin"]
         self.done, self.seconds = saved["done"], saved["seconds"]
         self.best, self.waited = saved["best"], saved["waited"]
-        self.average = saved["average"]
+        self.average = unpack(self.average, saved["average"])
         self.kept, self.kept_step = saved["kept"], saved["kept_step"]
         self.state = unpack(self.state, saved["state"])
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.learning.objective import Nets, Objective, Update, decided_of, energy_of
+from engine.learning.objective import Nets, Objective, Update, decided_of, energy_of, problem_of
 from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
@@ -68,13 +68,13 @@ class ContrastiveDivergence(Objective[Buffer]):
     def start(self, nets: Nets, rng: Stream) -> Buffer:
         if not self.buffer:
             return Buffer({})
-        return Buffer(_random(Problem(energy_of(nets)), self.buffer, rng))
+        return Buffer(_random(problem_of(energy_of(nets)), self.buffer, rng))
 
     def updates(
         self, nets: Nets, batch: State, s: Buffer, rng: Stream
     ) -> Generator[Update, None, Buffer]:
         energy = energy_of(nets)
-        problem, batch = Problem(energy), decided_of(energy, batch)
+        problem, batch = problem_of(energy), decided_of(energy, batch)
         size = len(next(iter(batch.values())))
         start, places = self._start(problem, batch, s, size, rng)
         beta = 1 + self.gamma if self.tempered else 1.0
@@ -102,18 +102,19 @@ class ContrastiveDivergence(Objective[Buffer]):
         if not s.x:
             return {n: batch[n] for n in names}, None
         places = rng.fork(PICK).uniform(1, self.buffer)[0].topk(min(size, self.buffer)).indices
-        x = {n: s.x[n][places.to(s.x[n].device)] for n in names}
+        x = {n: s.x[n][places] for n in names}
         renewed = int(self.fresh * len(places))
         if renewed:
             new = _random(problem, renewed, rng.fork(FRESH))
             x = {n: torch.cat([new[n].to(t), t[renewed:]]) for n, t in x.items()}
-        return x, places.to(next(iter(x.values())).device)
+        return x, places
 
 
 def _random(problem: Problem, count: int, rng: Stream) -> dict[str, Tensor]:
     """Random states inside the domains. -> {name: (count, *shape)}"""
     return {
-        v.name: v.domain.sample(count, rng.fork(lane)) for lane, v in enumerate(problem.variables)
+        v.name: problem.domains[v.name].sample(count, rng.fork(lane))
+        for lane, v in enumerate(problem.variables)
     }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from engine.changes import Sites, allowed_values, energy_changes, places_at
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.learning.objective import Nets, Objective, Update, decided_of, energy_of
+from engine.learning.objective import Nets, Objective, Update, decided_of, energy_of, problem_of
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -46,7 +46,7 @@ class Erasure(Objective[tuple[()]]):
 
     def start(self, nets: Nets, rng: Stream) -> tuple[()]:
         del rng
-        if not Problem(1.0 * energy_of(nets)).finite:
+        if not problem_of(1.0 * energy_of(nets)).finite:
             raise BadQuery(Mistake("nets.energy", "has no finite variable", "use another"))
         return ()
 
@@ -54,7 +54,7 @@ class Erasure(Objective[tuple[()]]):
         self, nets: Nets, batch: State, s: tuple[()], rng: Stream
     ) -> Generator[Update, None, tuple[()]]:
         energy = energy_of(nets)
-        problem = Problem(1.0 * energy)
+        problem = problem_of(1.0 * energy)
         site = self._site(sum(v.domain.sites for v in problem.finite), rng.fork(SITE))
         x = present_rows(problem, decided_of(energy, batch), site)
         each = erased_losses(problem, x, np.array([site]))
@@ -71,9 +71,9 @@ class Erasure(Objective[tuple[()]]):
 def present_rows(problem: Problem, x: State, site: int) -> dict[str, Tensor]:
     """The decided states whose value at a site is none of the missing ones."""
     at = np.array([site])
-    stands = places_at(problem, at, x)[:, 0].cpu()
+    stands = places_at(problem, at, x)[:, 0]
     rows = allowed_values(problem, at)[0, 0][stands].nonzero()[:, 0]
-    return {n: t[rows.to(t.device)] for n, t in x.items()}
+    return {n: t[rows] for n, t in x.items()}
 
 
 def erased_losses(problem: Problem, x: State, sites: Sites) -> Tensor:
@@ -82,5 +82,5 @@ def erased_losses(problem: Problem, x: State, sites: Sites) -> Tensor:
     change = energy_changes(problem, sites, x)  # (B, m, k), 0 for what stands
     value = torch.arange(change.shape[-1], device=change.device)
     stands = value == places_at(problem, sites, x)[..., None]
-    closed = ~allowed_values(problem, sites).to(change.device) & ~stands
+    closed = ~allowed_values(problem, sites) & ~stands
     return (-change).masked_fill(closed, -torch.inf).logsumexp(-1)

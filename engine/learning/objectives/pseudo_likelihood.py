@@ -27,10 +27,10 @@ from engine.learning.objective import (
     Update,
     decided_of,
     energy_of,
+    problem_of,
     relaxed_of,
 )
 from engine.learning.objectives.erasure import erased_losses
-from engine.problem import Problem
 from engine.random import Stream
 
 HIDE, PICK = 401, 402  # lanes of the stream
@@ -138,16 +138,16 @@ def single_site_losses(energy: Energy, x: State, sites: int | None, rng: Stream)
     `sites` are drawn without repetition, anew for each of `BUNCHES` of the rows; None: all of them
     in order. Equal to ln(1 + sum of exp(E(x) - E(x')) over the x' that differ in the one site).
     """
-    problem, x = Problem(1.0 * energy), decided_of(energy, x)
+    problem, x = problem_of(1.0 * energy), decided_of(energy, x)
     names = finite_names(energy)
     batch, total = len(x[names[0]]), sum(v.domain.sites for v in problem.finite)
     if sites is None or sites >= total:
         return erased_losses(problem, x, np.arange(total))
     rows = torch.arange(batch).tensor_split(min(BUNCHES, batch))
-    picked = rng.uniform(len(rows), total).topk(sites, -1).indices.numpy()
+    picked = rng.uniform(len(rows), total).topk(sites, -1).indices.cpu().numpy()
     return torch.cat(
         [
-            erased_losses(problem, {n: t[own.to(t.device)] for n, t in x.items()}, at)
+            erased_losses(problem, {n: t[own] for n, t in x.items()}, at)
             for own, at in zip(rows, picked, strict=True)
         ]
     )

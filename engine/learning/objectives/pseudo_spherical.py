@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
+from engine.energy import home_of
 from engine.learning.objective import Nets, Objective, Update, energy_of
 from engine.learning.objectives.contrastive_divergence import check_order, positive
 from engine.random import Stream
@@ -44,7 +45,8 @@ class PseudoSpherical(Objective[tuple[()]]):
     ) -> Generator[Update, None, tuple[()]]:
         energy = energy_of(nets)
         gamma = float(self.gamma * (min(1.0, rng.step / self.warm) if self.warm else 1.0))
-        loss = pseudo_spherical(energy(batch), energy(self.states()), gamma, self.log_cell)
+        every = {n: t.to(home_of(energy)) for n, t in self.states().items()}
+        loss = pseudo_spherical(energy(batch), energy(every), gamma, self.log_cell)
         yield Update("energy", loss, self.clip)
         return s
 
