@@ -5,6 +5,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite
 from engine.random import Stream
+from engine.testing.elsewhere import elsewhere
 
 
 def check_domain(domain: Domain, *, samples: int = 16, seed: int = 0) -> None:
@@ -31,12 +32,33 @@ def check_domain(domain: Domain, *, samples: int = 16, seed: int = 0) -> None:
         assert torch.equal(domain.decide(y), y), f"{name}: decide is not settled"
     if isinstance(domain, Finite):
         _check_finite(domain, samples, x)
+    _check_elsewhere(domain, x, wild, keys, seed)
     for row in range(domain.rows):
         _check_row(domain, row, x[row * samples])
     twice = domain.join([domain])
     assert twice.rows == 2 * domain.rows, f"{name}: join has {twice.rows} rows"
     back = twice.select(range(domain.rows))
     assert back.fingerprints == domain.fingerprints, f"{name}: select does not undo join"
+
+
+def _check_elsewhere(domain: Domain, x: Tensor, wild: Tensor, keys: Tensor, seed: int) -> None:
+    """On another device it draws, projects and decides the same, and tells the same of itself."""
+    name = type(domain).__name__
+    with elsewhere() as device:
+        moved = domain.to(device)
+        assert moved.device == device, f"{name}: lies on {moved.device} after `to`"
+        assert moved.to(device) is moved, f"{name}: `to` copies a domain that is there"
+        drawn = moved.sample(len(x) // domain.rows, Stream(seed, keys.to(device)))
+        told = (drawn, moved.project(wild.to(device)), moved.decide(wild.to(device)))
+        for what, there in zip(("sample", "project", "decide"), told, strict=True):
+            assert there.device == device, f"{name}: {what} gives a tensor on {there.device}"
+        assert moved.fingerprints == domain.fingerprints, f"{name}: `to` changes what is allowed"
+        assert moved.decode(drawn) == domain.decode(x), f"{name}: decode differs by device"
+        back = moved.join([moved]).select(range(domain.rows)).to(domain.device)
+        here = [t.cpu() for t in told]
+    assert back.fingerprints == domain.fingerprints, f"{name}: rows differ by device"
+    for there, wanted in zip(here, (x, domain.project(wild), domain.decide(wild)), strict=True):
+        assert torch.allclose(there, wanted, atol=1e-6), f"{name}: numbers differ by device"
 
 
 def _relaxed(domain: Domain, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The contract of a minimizer."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,10 +12,13 @@ from engine.domain import Real, State
 from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import Report
+from engine.rows import NUMBERS, Report
 from engine.solve.batch import Batch, Failed
 from engine.solve.standing import gather_rows
+from engine.testing.elsewhere import Mixed, elsewhere
 from engine.testing.numbers import bits_of
+
+AWAY_STEPS = 3  # that are repeated on another device
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ def check_minimizer(
 
     A step is pure; the same seed gives the same answer; states stay inside the narrowed domains;
     no report is worse than the start or than an earlier one; proofs hold for the state reported;
-    a row alone does what it does in a batch.
+    a row alone does what it does in a batch; a problem on another device is searched there, with
+    the same reports. To try that moves the terms and brings them back, their parameters as new
+    objects.
     """
     name = type(minimizer).__name__
     start = _start(problem, particles, seed)
@@ -60,6 +65,42 @@ def check_minimizer(
         _assert_same(f"{name}: row {row} alone", _row(trial.reports[-1], row), alone.reports[-1])
     if problem.rows > 1:
         _check_joining(minimizer, problem, start, trial, steps, seed)
+    _check_elsewhere(minimizer, problem, start, trial, seed)
+
+
+def _check_elsewhere(
+    minimizer: Minimizer, problem: Problem, start: State, trial: _Trial, seed: int
+) -> None:
+    """The first steps on another device, and the rows of a state taken and stacked there."""
+    name, home = type(minimizer).__name__, problem.device
+    with elsewhere() as device:
+        try:
+            moved = problem.to(device)
+            away = _run(minimizer, moved, _moved(start, device), AWAY_STEPS, seed)
+            for report in away.reports:
+                for what in NUMBERS:
+                    _assert_there(f"{name}: {what}", getattr(report, what), device)
+                for n in moved.domains:
+                    _assert_there(f"{name}: {n}", report.x[n], device)
+            parts = [minimizer.select(away.states[-1], [r], moved.rows) for r in range(moved.rows)]
+            again = minimizer.stack(parts, [1] * moved.rows)
+            reports = [*away.reports, minimizer.report(moved, again)]
+            told = [replace(r.to(home), x=_moved(r.x, home), others=()) for r in reports]
+        except Mixed as error:
+            raise AssertionError(f"{name}: on another device {error}") from error
+        finally:
+            problem.to(home)
+    for k, (report, wanted) in enumerate(zip(told[:-1], trial.reports, strict=False)):
+        _assert_same(f"{name}: step {k} on another device", report, wanted)
+    _assert_same(f"{name}: rows taken and stacked on another device", told[-1], told[-2])
+
+
+def _assert_there(what: str, x: Tensor, device: torch.device) -> None:
+    assert x.device == device, f"{what} lies on {x.device}, and the problem on another device"
+
+
+def _moved(state: State, device: torch.device) -> dict[str, Tensor]:
+    return {n: x.to(device) for n, x in state.items()}
 
 
 def _check_joining(

@@ -20,6 +20,7 @@ from engine.random import Stream
 from engine.sampling.draw import samples
 from engine.solve import Budget, solve
 from engine.testing.changes import check_fewest_changes
+from engine.testing.elsewhere import Mixed, elsewhere
 from engine.testing.factors import evaluate_factors
 from engine.testing.inputs import check_rows_beside, rows_beside
 from engine.testing.marginals import check_marginals
@@ -35,7 +36,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
     Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed,
-    the cost of decided states and what changes of single sites do to it;
+    the device it is on, the cost of decided states and what changes of single sites do to it;
     of a rule also that the energy is zero exactly where it holds, that it explains itself, that
     its structure agrees, and that the fewest changes it names are. A term with inputs is checked
     beside random rows of them, and with rows side by side.
@@ -58,6 +59,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
         _check_affine(term, draws)
     _check_cost(term, draws, decided)
     _check_changes(term, draws, decided)
+    _check_elsewhere(term, draws, relaxed, decided)
     states = draws.every() or decided
     _check_floor(term, draws.tensors(states))
     _check_verdicts(term, draws, states)
@@ -172,6 +174,31 @@ def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
     assert all_near(last, told[-1:]), f"{term.label}: cost of a state differs in a batch"
     for k, (x, y) in enumerate(zip(placed, before, strict=True)):
         assert torch.equal(x, y), f"{term.label}: cost changes its input {k}"
+
+
+def _check_elsewhere(term: Term, draws: _Draws, relaxed: State, decided: State) -> None:
+    """A copy on another device gives the same numbers, there."""
+    placed = draws.placed(decided)
+    told = (_energy(term, draws.tensors(relaxed)), _cost(term, placed))
+    with elsewhere() as device:
+        moved = copy.deepcopy(term).to(device)
+        for what, of, x, here in (
+            ("energy", _energy, draws.tensors(relaxed), told[0]),
+            ("cost", _cost, placed, told[1]),
+        ):
+            try:
+                there = of(moved, [t.to(device) for t in x])
+            except Mixed as error:
+                raise AssertionError(
+                    f"{term.label}: {what} on another device: {error}; keep numbers in parameters "
+                    "or buffers, and make others where the tensors lie: `device=x.device`"
+                ) from error
+            assert there.device == device, (
+                f"{term.label}: {what} of states on another device is on {there.device}"
+            )
+            assert all_near(there.cpu(), here), (
+                f"{term.label}: {what} on another device is {there.tolist()}, here {here.tolist()}"
+            )
 
 
 def _check_changes(term: Term, draws: _Draws, decided: State) -> None:

@@ -130,12 +130,10 @@ def test_evidence_never_moves(case: str) -> None:
 
 def test_all_rows_left_out_of_a_step_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows than one step takes: each still gets the same work."""
-    monkeypatch.setattr("engine.minimizers.annealing.ROWS", 2)
-    monkeypatch.setattr("engine.minimizers.gibbs.ROWS", 2)
-    monkeypatch.setattr("engine.minimizers.gibbs.ELEMENTS", 1)
     monkeypatch.setattr(batch, "STEP", 1e9)  # the clock says nothing
-    for minimizer, problem in ((Annealing(sweeps=20, patience=2), soft_problem()),
-                               (Gibbs(steps=20, patience=2), opaque_problem())):  # fmt: skip
+    few = Gibbs(steps=20, patience=2, elements=1, rows=2)
+    for minimizer, problem in ((Annealing(sweeps=20, patience=2, rows=2), soft_problem()),
+                               (few, opaque_problem())):  # fmt: skip
         together = answers(problem, minimizer, particles=4)
         (alone,) = answers(problem.select([5]), minimizer, particles=4)
         assert alone.values == together[5].values

@@ -20,7 +20,9 @@ class Pairwise(Term):
 
     def __init__(self, x: Variable, couplings: Tensor, unary: Tensor, explicit: bool = True):
         super().__init__(x)
-        self.couplings, self.unary, self.explicit = couplings, unary, explicit
+        self.register_buffer("couplings", couplings)
+        self.register_buffer("unary", unary)
+        self.explicit = explicit
 
     def energy(self, x: Tensor) -> Tensor:  # (B, n, k) -> (B,)
         w, h = self.couplings.to(x.dtype), self.unary.to(x.dtype)
@@ -29,15 +31,15 @@ class Pairwise(Term):
     def factors(self, *domains):
         if not self.explicit:
             return None
-        n, k = self.unary.shape
+        (n, k), unary, couplings = self.unary.shape, self.unary.cpu(), self.couplings.cpu()
         tables = [
-            Table(ints([i])[:, None], np.arange(k)[:, None], floats(self.unary[i].numpy()),
+            Table(ints([i])[:, None], np.arange(k)[:, None], floats(unary[i].numpy()),
                   term=ints([0]), part=ints([0]))
             for i in range(n)
         ]  # fmt: skip
         tuples = ints(list(itertools.product(range(k), repeat=2)))
         for i, j in itertools.combinations(range(n), 2):
-            both = self.couplings[i, j] + self.couplings[j, i].T
+            both = couplings[i, j] + couplings[j, i].T
             tables.append(Table(ints([[i, j]]), tuples, floats(both.reshape(-1).numpy()),
                                 term=ints([0]), part=ints([0])))  # fmt: skip
         return Factors(Factors.sizes_of(domains), n, tables=tuple(tables))
@@ -59,7 +61,7 @@ class Triple(Term):
 
     def __init__(self, x: Variable, costs: Tensor):
         super().__init__(x)
-        self.costs = costs
+        self.register_buffer("costs", costs)
 
     def energy(self, x: Tensor) -> Tensor:
         return torch.einsum("ba,bc,bd,acd->b", x[:, 0], x[:, 1], x[:, 2], self.costs.to(x.dtype))
@@ -94,7 +96,8 @@ class Bowl(Term):
 
     def __init__(self, x: Variable, matrix: Tensor, centre: Tensor):
         super().__init__(x)
-        self.matrix, self.centre = matrix, centre
+        self.register_buffer("matrix", matrix)
+        self.register_buffer("centre", centre)
 
     def energy(self, x: Tensor) -> Tensor:
         r = (x - self.centre.to(x.dtype)) @ self.matrix.to(x.dtype).T
@@ -110,7 +113,7 @@ class Tied(Term):
     affine = False
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
-        places = torch.arange(x.shape[-1], dtype=x.dtype)
+        places = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
         return ((y - x @ places) ** 2).sum(-1)
 
     def floor(self) -> float:
