@@ -35,7 +35,7 @@ class Start(Mapping[str, Tensor]):
     def _draw(self, name: str) -> Tensor:
         domain = self.problem.domain(name)
         if name in self.given:
-            given = self.given[name]
+            given = self.given[name].to(domain.device)
             relaxed = not isinstance(domain, Finite) or not is_decided(given)
             event = domain.event if relaxed else domain.shape
             wanted = (self.problem.rows * self.particles, *event)
