@@ -116,11 +116,12 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
 
     (count, costs (n,), error, computed): each may lie so far from the decimal that it stands for;
-    computed ones are no decimals but floats.
+    computed ones are no decimals but floats. Of costs (count, n) it pays one of each list.
     """
     entries = [entry for entry in costs if entry[1].size]
-    every = np.abs(np.concatenate([np.zeros(0), *(values for _, values, _, _ in entries)]))
-    first = np.cumsum([0, *(len(values) for _, values, _, _ in entries)])[:-1]
+    flat = [values.reshape(-1) for _, values, _, _ in entries]
+    every = np.abs(np.concatenate([np.zeros(0), *flat]))
+    first = np.cumsum([0, *map(len, flat)])[:-1]
     largest = np.maximum.reduceat(np.where(np.isfinite(every), every, 0.0), first)
     paid, off, total, exact = 0, 0.0, Fraction(0), True
     decimals: list[Floats] = []
@@ -129,9 +130,9 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
         if most:
             paid += count
             off += count * error
-            total += count * Fraction(most)
+            total += count * Fraction(most) if values.ndim == 1 else _most(values)
             exact = exact and not error
-            (computed if binary else decimals).append(values)
+            (computed if binary else decimals).append(values.reshape(-1))
     if total >= MOST:
         raise BadQuery(
             Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")
@@ -146,6 +147,12 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     read = (reach >> 53) + 1 if decimals else 0
     error = paid + read + math.ceil(Fraction(off) * fraction)
     return Scale(fraction, error, reach + paid)
+
+
+def _most(lists: Floats) -> Fraction:
+    """At least the sum of the largest finite magnitudes of several lists. (m, n)"""
+    largest = np.abs(np.where(np.isfinite(lists), lists, 0.0)).max(1)
+    return Fraction(math.nextafter(math.fsum(largest.tolist()), math.inf))
 
 
 def _unit(decimals: list[Floats], computed: list[Floats], total: Fraction) -> int | None:

@@ -41,7 +41,11 @@ def absences(own: Factors | None, domains: Sequence[Domain]) -> Factors | None:
     if own.counted.count or own.clauses.count or own.sums.count or own.different.count:
         return None  # rules do not differ by row
     tables = [
-        replace(t, costs=np.where(there[:, None], t.costs, 0.0), default=0.0 * t.default)
+        replace(
+            t,
+            costs=np.where(there.reshape(-1, *[1] * (1 + t.apart)), t.costs, 0.0),
+            default=0.0 * t.default,
+        )
         for t in own.tables
         if t.default == 0
     ]

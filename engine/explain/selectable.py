@@ -43,7 +43,7 @@ def conflicting_rules(
 
 def selectable(factors: Factors) -> Selectable:
     """The same structure with a hidden switch for each part: 1 where it binds."""
-    rigid = factors.expanded().listed()
+    rigid = factors.expanded().listed().plain()
     owners = [(x.term, x.part) for x in (rigid.counted, rigid.clauses, rigid.sums)]
     owners += [(table.term, table.part) for table in rigid.tables]
     keys = sorted(

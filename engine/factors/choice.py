@@ -17,7 +17,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
     sizes = np.append(first.sizes[: first.visible], len(branches)).astype(np.int64)
     pieces, offset = [], 0
     for b, branch in enumerate(branches):
-        rigid = branch.expanded().listed()
+        rigid = branch.expanded().listed().plain()
         n = len(rigid.sizes)
         bound = put_under_condition(
             rigid,

@@ -46,7 +46,7 @@ class Explicit:
             if not table.soft and not table.forbids:
                 continue
             term = int(table.term[0])
-            seen = table.costs.ndim == 1 and bool((table.scopes < factors.visible).all())
+            seen = not table.by_row and bool((table.scopes < factors.visible).all())
             (direct if seen else hidden).add(term)
             most = float(np.abs(table.finite_costs).max(initial=0.0)) * len(table.scopes)
             reach[term] = reach.get(term, 0.0) + most
@@ -162,10 +162,11 @@ class Explicit:
         summand among those."""
         place = {term: k for k, term in enumerate(sorted(self.direct))}
         return [
-            (place[int(t.term[0])], t, shape)
+            (place[int(one.term[0])], one, shape)
             for t in self.factors.tables
             if int(t.term[0]) in place
-            for shape in _shapes(t, self.factors.sizes)
+            for one in (t.each() if _beyond(t, self.factors.sizes) else (t,))
+            for shape in _shapes(one, self.factors.sizes)
         ]
 
     @cached_property
@@ -182,8 +183,8 @@ class Explicit:
             written.append(t.dense(s.shape).reshape(-1))
             computed.append(np.full(m, t.computed))
             cost.append(self._counted(t, written[-1]))
-            base.append(np.full(m, filled))
-            filled += s.total
+            base.append(filled + s.total * np.arange(m) * t.apart)
+            filled += len(written[-1])
             pad = np.zeros((m, arity - t.arity), np.int64)
             site.append(np.concatenate([s.scopes, pad], 1))
             stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
@@ -268,6 +269,11 @@ class _Listed:
             return np.full(at.shape, self.default)
         found = np.searchsorted(self.keys, at).clip(max=len(self.keys) - 1)
         return np.where(self.keys[found] == at, self.costs[found], self.default)
+
+
+def _beyond(table: Table, sizes: Ints) -> bool:
+    """Whether a table is too large to be written out."""
+    return bool((sizes[table.scopes].astype(np.float64).prod(1) > POOLED).any())
 
 
 def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:

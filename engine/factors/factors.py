@@ -58,21 +58,18 @@ class Factors:
 
     @staticmethod
     def unary(costs: Floats) -> "Factors":
-        """A cost for each value of each site, row by row: one table a site, a part each.
+        """A cost for each value of each site, a part each.
 
         costs: (R, n, k), or (n, k) where all rows pay the same. They are read as the floats they
         are, not as decimals.
         """
         costs = np.asarray(costs, dtype=np.float64)
         n, k = costs.shape[-2:]
-        tuples, one = np.arange(k)[:, None], np.ones(1, np.int64)
-        tables = [
-            Table(
-                np.full((1, 1), s), tuples, costs[..., s, :], 0.0, 0 * one, s * one, computed=True
-            )
-            for s in range(n)
-        ]
-        return Factors(np.full(n, k, dtype=np.int64), n, tables=tuple(tables))
+        sites = np.arange(n)
+        table = Table(sites[:, None], np.arange(k)[:, None], costs, 0.0, 0 * sites, sites)
+        return Factors(
+            np.full(n, k, dtype=np.int64), n, tables=(replace(table, computed=True, apart=True),)
+        )
 
     @staticmethod
     def table(
@@ -96,21 +93,28 @@ class Factors:
     @cached_property
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
-        return scale_of((len(t.scopes), t.finite_costs, t.error, t.computed) for t in self.tables)
+        return scale_of(t.paid for t in self.tables)
 
     @property
     def by_row(self) -> bool:
         """True when some costs differ from row to row."""
-        return any(table.costs.ndim > 1 for table in self.tables)
+        return any(table.by_row for table in self.tables)
+
+    def plain(self) -> "Factors":
+        """The same structure with tables whose scopes share their costs."""
+        if not any(table.apart for table in self.tables):
+            return self
+        return replace(self, tables=tuple(one for table in self.tables for one in table.each()))
 
     def split(self, rows: int) -> "tuple[Factors, Floats]":
         """What all rows share, and what each pays beside it: the costs of the tables that vary,
         one after the other. -> the structure, (rows, F)"""
         pieces, tables = [np.zeros((rows, 0))], []
         for table in self.tables:
-            if table.costs.ndim > 1:
-                pieces.append(np.broadcast_to(table.costs, (rows, len(table.tuples))))
-                table = replace(table, costs=np.zeros(len(table.tuples)), varies=True)
+            if table.by_row:
+                flat = table.costs.reshape(len(table.costs), -1)
+                pieces.append(np.broadcast_to(flat, (rows, flat.shape[1])))
+                table = replace(table, costs=np.zeros(table.costs.shape[1:]), varies=True)
             tables.append(table)
         return replace(self, tables=tuple(tables)), np.concatenate(pieces, 1)
 
@@ -120,7 +124,7 @@ class Factors:
         out, end = [], 0
         for k, table in enumerate(self.tables):
             if table.varies:
-                out.append((k, slice(end, end + len(table.tuples))))
+                out.append((k, slice(end, end + table.costs.size)))
                 end = out[-1][1].stop
         return out
 
@@ -130,7 +134,8 @@ class Factors:
             return self
         tables = list(self.tables)
         for k, own in self.varying:
-            tables[k] = replace(tables[k], costs=costs[own], varies=False)
+            shape = tables[k].costs.shape
+            tables[k] = replace(tables[k], costs=costs[own].reshape(shape), varies=False)
         return replace(self, tables=tuple(tables))
 
     def of_row(self, row: int) -> "Factors":
@@ -145,7 +150,8 @@ class Factors:
         """The structure with what every row pays in place. costs: (R, F)"""
         tables = list(self.tables)
         for k, own in self.varying:
-            tables[k] = replace(tables[k], costs=costs[:, own], varies=False)
+            shape = (len(costs), *tables[k].costs.shape)
+            tables[k] = replace(tables[k], costs=costs[:, own].reshape(shape), varies=False)
         return replace(self, tables=tuple(tables)) if self.varying else self
 
     def like(self, other: "Factors") -> bool:
@@ -255,7 +261,7 @@ class Factors:
         rigid = replace(self.expanded().listed(), tables=())
         if rigid.sums.count:
             return None
-        tables = self.listed().tables
+        tables = self.plain().listed().tables
         every = [rigid.counted.part, rigid.clauses.part, *(t.part for t in tables)]
         parts, count = np.unique(np.concatenate(every), return_counts=True)
         if (count == 1).all() and not rigid.counted.count and not rigid.clauses.count:
@@ -311,7 +317,8 @@ class Factors:
         lists: list[Clauses] = []
         for table in self.tables:
             shape = [int(self.sizes[s]) for s in table.scopes[0]]
-            if math.isfinite(table.default) or math.prod(shape) <= DENSE or table.costs.ndim > 1:
+            small = math.prod(shape) <= DENSE or table.by_row or table.apart
+            if math.isfinite(table.default) or small:
                 tables.append(table)
                 continue
             open_ = np.isfinite(table.costs)

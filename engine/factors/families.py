@@ -1,7 +1,7 @@
 """The families of explicit structure as flat arrays: counts, clauses, sums, lists, tables."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -97,6 +97,7 @@ class Table:
 
     Combinations not listed cost `default`. Where the table `varies`, what the listed ones cost is
     told for each row beside the structure (`Problem.costs`), and `costs` are none of them: 0.
+    Where it is `apart` each scope, all of one shape, has costs of its own: (m, T), or (R, m, T).
     """
 
     scopes: Ints  # (m, arity) sites
@@ -108,13 +109,35 @@ class Table:
     error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
     computed: bool = False  # the costs are no decimals but floats, exactly
     varies: bool = False
+    apart: bool = False
 
     @property
     def arity(self) -> int:
         return self.scopes.shape[1]
 
+    @property
+    def by_row(self) -> bool:
+        """True where costs differ from row to row."""
+        return self.costs.ndim > 1 + self.apart
+
+    def each(self) -> "Iterator[Table]":
+        """Tables whose scopes share their costs: itself, or one a scope where it is `apart`."""
+        if not self.apart:
+            yield self
+            return
+        for j in range(len(self.scopes)):
+            own = slice(j, j + 1)
+            yield replace(
+                self,
+                scopes=self.scopes[own],
+                costs=self.costs[..., j, :],
+                term=self.term[own],
+                part=self.part[own],
+                apart=False,
+            )
+
     def dense(self, sizes: Sequence[int]) -> Floats:
-        """The costs as one array. -> ([R,] k_1, ..., k_arity)"""
+        """The costs as one array. -> ([R,] [m,] k_1, ..., k_arity)"""
         lead = self.costs.shape[:-1]
         full = np.full((*lead, *sizes), self.default)
         full[(..., *self.tuples.T)] = self.costs
@@ -140,6 +163,15 @@ class Table:
         """Every finite cost, the default's included."""
         every = np.append(self.costs.reshape(-1), self.default)
         return every[np.isfinite(every)]
+
+    @property
+    def paid(self) -> tuple[int, Floats, float, bool]:
+        """What the scopes may pay, as an entry of `scale_of`."""
+        costs = self.finite_costs
+        if self.apart:
+            own = np.moveaxis(self.costs, -2, 0).reshape(len(self.scopes), -1)
+            costs = np.append(own, np.full((len(own), 1), self.default), 1)
+        return len(self.scopes), costs, self.error, self.computed
 
     def weighed(self, weight: float) -> "Table":
         """The costs times a weight; what is forbidden stays so."""

@@ -41,7 +41,7 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
     options = values_left(problem)
     if rest is not None or len(factors.sizes) > factors.visible or len(options) > SITES:
         return None
-    f = factors.expanded()
+    f = factors.expanded().plain()
     out: list[_Potential] = []
     for table in f.tables:
         shape = [int(factors.sizes[s]) for s in table.scopes[0]]

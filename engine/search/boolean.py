@@ -141,7 +141,7 @@ class _Encoder:
         self._clauses()
         yield
         yield from self._sums()
-        for table in self.factors.tables:
+        for table in self.factors.plain().tables:
             yield from self._table(table)
         costs, rows = _Gather(), list[Ints]()
         for site, cost in self.site_costs.items():

@@ -198,10 +198,10 @@ def _clausal(factors: Factors, where: np.ndarray, boolean: Boolean) -> list[np.n
     for length in sorted(set(lengths.tolist())):
         which = np.flatnonzero(lengths == length)
         rows.append(literal[f.clauses.start[which][:, None] + np.arange(length)])
-    for table in f.tables:
+    for table in f.plain().tables:
         shape = [int(f.sizes[s]) for s in table.scopes[0]]
         alike = (f.sizes[table.scopes] == shape).all()
-        if table.soft or table.costs.ndim > 1 or not alike or math.prod(shape) > TUPLES:
+        if table.soft or table.by_row or not alike or math.prod(shape) > TUPLES:
             return None
         bad = np.argwhere(np.isinf(table.dense(shape)))  # (T, arity)
         at = first[table.scopes][:, None, :] + bad[None]  # (scopes, T, arity)

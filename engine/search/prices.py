@@ -52,7 +52,7 @@ def _spread(table: Table, sizes: Ints, offset: Ints) -> tuple[Ints, Floats]:
     """The literals that a table over one site prices, scope by scope, and their costs."""
     costs, site, value = table.costs, table.scopes[:, 0], table.tuples[:, 0]
     literal = (offset[site][:, None] + value).reshape(-1)
-    cost = np.tile(costs, len(site))
+    cost = costs.reshape(-1) if table.apart else np.tile(costs, len(site))
     if not table.default:
         return literal, cost
     every = np.concatenate([np.arange(offset[s], offset[s] + sizes[s]) for s in site])

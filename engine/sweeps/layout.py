@@ -86,7 +86,8 @@ class _Scopes:
 
     def __init__(self, sizes: Ints, offset: Ints):
         self.sizes, self.offset = sizes, offset
-        self.costs: list[tuple[int, Floats]] = []  # (site, (1 or R, k)) of tables over one site
+        self.costs: list[tuple[Ints, Floats]] = []  # of tables over one site: the sites (m,), and
+        # costs (1 or R, 1 or m, k)
         self.pool: list[Floats] = []
         self.ban: list[np.ndarray] = []
         self.key: list[Ints] = []
@@ -100,12 +101,17 @@ class _Scopes:
         self.filled = self.keyed = self.count = 0
 
     def add(self, table) -> None:
+        if table.apart and table.arity > 1:
+            for one in table.each():
+                self.add(one)
+            return
         shapes = self.sizes[table.scopes]
         for shape in np.unique(shapes, axis=0):
             mine = table.scopes[(shapes == shape).all(1)]
             if table.arity == 1:
-                dense = np.atleast_2d(table.dense(shape.tolist()))
-                self.costs += [(int(site), dense) for site in mine[:, 0]]
+                dense = table.dense(shape.tolist())
+                lists = len(mine) if table.apart else 1
+                self.costs.append((mine[:, 0], dense.reshape(-1, lists, dense.shape[-1])))
             else:
                 self._block(table, mine, shape)
 
@@ -179,11 +185,12 @@ class _Scopes:
         rows = max([len(c) for _, c in self.costs], default=1)
         field = np.zeros((rows, int(self.offset[-1])))
         closed = np.zeros(field.shape, dtype=bool)
-        for site, costs in self.costs:
-            at = slice(int(self.offset[site]), int(self.offset[site + 1]))
+        for sites, costs in self.costs:
+            literal = self.offset[sites][:, None] + np.arange(costs.shape[-1])  # (m, k)
+            costs = np.moveaxis(np.broadcast_to(costs, (rows, *literal.shape)), 0, 2)
             bad = ~np.isfinite(costs)
-            field[:, at] += np.where(bad, 0.0, costs)
-            closed[:, at] |= bad
+            np.add.at(field.T, literal, np.where(bad, 0.0, costs))
+            np.logical_or.at(closed.T, literal, bad)
         return field, closed
 
     def floor(self) -> Floats:

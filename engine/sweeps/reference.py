@@ -75,7 +75,7 @@ def plain_energy(
         t = f.sums.coefficient[at][true].sum()
         misses.append(max(0.0, f.sums.low[k] - t, t - f.sums.high[k]))
     cost = 0.0
-    for table in f.tables:
+    for table in f.plain().tables:
         listed = np.atleast_2d(table.costs)
         costs = listed[row if len(listed) > 1 else 0]
         shape = factors.sizes[table.scopes[0]].tolist() if len(table.scopes) else []

@@ -94,8 +94,8 @@ def _every_factor(factors: Factors, row: int) -> Iterator[_Factor]:
             frozenset(line.tolist()),
             lambda x, at=line: _forbid(len(set(x[at].tolist())) == len(at)),
         )
-    for table in factors.tables:
-        costs = table.costs if table.costs.ndim == 1 else table.costs[row]
+    for table in factors.plain().tables:
+        costs = table.costs[row] if table.by_row else table.costs
         known = {tuple(t): float(c) for t, c in zip(table.tuples.tolist(), costs, strict=True)}
         for scope in table.scopes:
             yield _Factor(

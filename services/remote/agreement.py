@@ -178,8 +178,8 @@ def _cost(factors: Factors, at: np.ndarray, row: int) -> float:
         if len(np.unique(at[line])) < len(line):
             return math.inf
     total = 0.0
-    for table in factors.tables:
-        costs = table.costs if table.costs.ndim == 1 else table.costs[row % len(table.costs)]
+    for table in factors.plain().tables:
+        costs = table.costs[row % len(table.costs)] if table.by_row else table.costs
         listed = {tuple(t): cost for t, cost in zip(table.tuples.tolist(), costs.tolist())}
         total += sum(listed.get(tuple(v), table.default) for v in at[table.scopes].tolist())
     return total

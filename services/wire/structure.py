@@ -30,8 +30,9 @@ _FAMILIES: dict[str, type[Any]] = {
 _REAL = {"sums.coefficient", "sums.low", "sums.high", "tables.costs", "tables.default",
          "tables.error"}  # fmt: skip
 _TRUTH = {"clauses.sign"}
-_TABLES = ("arity", "scopes_of", "tuples_of", "rows", "computed", "default", "error",  # one a table
-           "scopes", "tuples", "costs", "term", "part")  # fmt: skip
+_COUNTED = ("arity", "scopes_of", "tuples_of", "rows", "apart", "computed")  # one a table, whole
+_HEADS = (*_COUNTED, "default", "error")
+_TABLES = (*_HEADS, "scopes", "tuples", "costs", "term", "part")
 _NAMES = {
     "sizes",
     *(f"tables.{name}" for name in _TABLES),
@@ -84,28 +85,31 @@ def factors_from_proto(
 def skeleton_of(factors: Factors) -> tuple[Factors, Column | None]:
     """A structure with 0 for every cost that differs by row, and these costs: those of its tables
     side by side, (R, T); None: there are none."""
-    own = [table.costs for table in factors.tables if table.costs.ndim > 1]
+    own = [table.costs for table in factors.tables if table.by_row]
     if not own:
         return factors, None
     tables = (
-        replace(t, costs=np.zeros((1, t.costs.shape[-1]))) if t.costs.ndim > 1 else t
+        replace(t, costs=np.zeros((1, *t.costs.shape[1:]))) if t.by_row else t
         for t in factors.tables
     )
     rows = max(map(len, own))
-    whole = [np.broadcast_to(costs, (rows, costs.shape[-1])) for costs in own]
+    flat = [costs.reshape(len(costs), -1) for costs in own]
+    whole = [np.broadcast_to(costs, (rows, costs.shape[1])) for costs in flat]
     return replace(factors, tables=tuple(tables)), np.concatenate(whole, axis=1)
 
 
 def with_costs(skeleton: Factors, costs: Column) -> Factors:
     """The structure of a skeleton with the costs of its rows (R, T). Raises BadQuery unless there
     is one for each."""
-    widths = [t.costs.shape[-1] for t in skeleton.tables if t.costs.ndim > 1]
+    widths = [t.costs[0].size for t in skeleton.tables if t.by_row]
     fits = costs.ndim == 2 and len(costs) > 0 and costs.shape[1] == sum(widths)
     _require(fits, "costs", f"shape {[*costs.shape]}", f"give rows of {sum(widths)}")
     _require(costs.dtype == np.float64, "costs", f"{costs.dtype}", "send float64")
     pieces = iter(np.split(costs, np.cumsum(widths)[:-1], axis=1) if widths else ())
     tables = (
-        replace(t, costs=np.ascontiguousarray(next(pieces))) if t.costs.ndim > 1 else t
+        replace(t, costs=np.ascontiguousarray(next(pieces)).reshape(len(costs), *t.costs.shape[1:]))
+        if t.by_row
+        else t
         for t in skeleton.tables
     )
     return replace(skeleton, tables=tuple(tables))
@@ -154,11 +158,11 @@ def check_fit(factors: Factors, domains: Sequence[Domain]) -> None:
     )
     rows = max((domain.rows for domain in domains), default=1)
     for k, table in enumerate(factors.tables):
-        lead = table.costs.shape[:-1]
+        count = len(table.costs) if table.by_row else 1
         _require(
-            lead in ((), (1,), (rows,)),
+            count in (1, rows),
             f"tables[{k}].costs",
-            f"{[*lead]} rows",
+            f"{count} rows",
             f"the domains have {rows}",
         )
 
@@ -176,7 +180,8 @@ def _columns(factors: Factors) -> Columns:
             "arity": [t.arity for t in tables],
             "scopes_of": [len(t.scopes) for t in tables],
             "tuples_of": [len(t.tuples) for t in tables],
-            "rows": [0 if t.costs.ndim == 1 else len(t.costs) for t in tables],
+            "rows": [len(t.costs) if t.by_row else 0 for t in tables],
+            "apart": [int(t.apart) for t in tables],
             "computed": [int(t.computed) for t in tables],
             "default": [t.default for t in tables],
             "error": [t.error for t in tables],
@@ -210,34 +215,37 @@ def _tables(columns: Columns) -> Iterator[Table]:
     if len(given) < len(_TABLES):
         left = [name for name in _TABLES if name not in given]
         raise BadQuery(Mistake("tables", f"the columns {left} are missing", "send all or none"))
-    heads = [columns[f"tables.{name}"] for name in _TABLES[:7]]
+    heads = [columns[f"tables.{name}"] for name in _HEADS]
     _require(
         len({len(head) for head in heads}) == 1,
         "tables",
         "columns of unequal lengths",
         "give one entry a table",
     )
-    for name, head in zip(_TABLES[:5], heads, strict=False):
+    for name, head in zip(_COUNTED, heads, strict=False):
         _require(
             bool(((head >= 0) & (head < 2**40)).all()),
             f"tables.{name}",
             "a wild count",
             "counts lie between 0 and 2**40",
         )
-    rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in _TABLES[7:]}
-    for arity, scopes, tuples, rows, computed, default, error in zip(
+    left = [name for name in _TABLES if name not in _HEADS]
+    rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in left}
+    for arity, scopes, tuples, rows, apart, computed, default, error in zip(
         *(h.tolist() for h in heads), strict=True
     ):
-        costs = rest["costs"].next(max(rows, 1) * tuples)
+        shape = (*([rows] if rows else []), *([scopes] if apart else []), tuples)
+        costs = rest["costs"].next(math.prod(shape))
         yield Table(
             rest["scopes"].next(scopes * arity).reshape(scopes, arity),
             rest["tuples"].next(tuples * arity).reshape(tuples, arity),
-            costs.reshape(rows, tuples) if rows else costs,
+            costs.reshape(shape),
             default,
             rest["term"].next(scopes),
             rest["part"].next(scopes),
             error,
             bool(computed),
+            apart=bool(apart),
         )
     for tape in rest.values():
         tape.end()
@@ -308,8 +316,9 @@ def _check_table(path: str, table: Table, sizes: Column) -> None:
         f"shape {[*tuples.shape]} for scopes {[*scopes.shape]}",
         "give as many places as sites",
     )
+    own = (len(scopes), len(tuples)) if table.apart else (len(tuples),)
     _require(
-        costs.ndim in (1, 2) and costs.shape[-1] == len(tuples),
+        costs.shape[-len(own) :] == own and costs.ndim - len(own) in (0, 1),
         join(path, "costs"),
         f"shape {[*costs.shape]} for {len(tuples)} tuples",
         "give one cost a tuple",
@@ -338,6 +347,10 @@ def _check_table(path: str, table: Table, sizes: Column) -> None:
         "a site stands twice in one scope",
         "name each site once",
     )
+    if table.apart and len(scopes):
+        alike = bool((sizes[scopes] == sizes[scopes[0]]).all())
+        remedy = "give a table for each shape"
+        _require(alike, join(path, "apart"), "scopes of different shapes", remedy)
     if len(scopes):
         least = sizes[scopes].min(0)
         _within(join(path, "tuples"), tuples, least)

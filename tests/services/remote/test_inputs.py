@@ -184,7 +184,7 @@ def test_large_batches_are_cut_by_rows(running: Running, seen: Counter[str]) -> 
     classifier, f, y = guess(kinds, 300)
     rows = Problem(classifier, (y, f)).given_rows([{"f": t} for t in features(60, 300)])
     factors = classifier.structured(1.0, *rows.scope(classifier))
-    assert factors is not None and factors.tables[0].costs.shape == (60, 3)
+    assert factors is not None and factors.tables[0].costs.shape == (60, 300, 3)
     assert 4 <= seen["structure"] <= 12  # answers are large too
     kinds.close()
 

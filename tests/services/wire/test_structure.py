@@ -57,7 +57,9 @@ def structures(draw: st.DrawFn) -> Factors:
                              ints(sizes)[scopes].min(0)), -1)  # fmt: skip
         places = places[rng.random(len(places)) < 0.6]
         rows = draw(st.sampled_from([(), (1,), (3,)]))
-        costs = rng.choice(floats([0, 1, -2.5, math.inf]), (*rows, len(places)))
+        apart = draw(st.booleans()) and len(np.unique(ints(sizes)[scopes], axis=0)) == 1
+        lists_of = (len(scopes),) if apart else ()
+        costs = rng.choice(floats([0, 1, -2.5, math.inf]), (*rows, *lists_of, len(places)))
         tables.append(
             Table(
                 scopes.astype(np.int64),
@@ -66,6 +68,7 @@ def structures(draw: st.DrawFn) -> Factors:
                 float(rng.choice(floats([0, 2, math.inf]))),
                 rng.integers(0, 9, len(scopes)),
                 rng.integers(0, 9, len(scopes)),
+                apart=apart,
             )  # fmt: skip
         )
     m, literals = len(counted["term"]), len(sums["site"])
@@ -106,7 +109,7 @@ def test_structure_round_trip(factors: Factors) -> None:
 def test_costs_by_row_travel_beside_the_rest(factors: Factors) -> None:
     """The skeleton is the same whatever the rows pay, and with the costs it is the structure."""
     skeleton, costs = skeleton_of(factors)
-    own = [t for t in factors.tables if t.costs.ndim > 1]
+    own = [t for t in factors.tables if t.by_row]
     assert (costs is None) == (not own)
     doubled = replace(
         factors,
@@ -118,7 +121,7 @@ def test_costs_by_row_travel_beside_the_rest(factors: Factors) -> None:
         return
     back = with_costs(skeleton, costs)
     for a, b in zip(back.tables, factors.tables, strict=True):
-        rows = (max(len(t.costs) for t in own), len(a.tuples)) if b in own else b.costs.shape
+        rows = (max(len(t.costs) for t in own), *b.costs.shape[1:]) if b in own else b.costs.shape
         np.testing.assert_array_equal(a.costs, np.broadcast_to(b.costs, rows))
     assert digest_of(skeleton_of(back)[0]) == digest_of(skeleton)
     for wrong in (costs[:, :-1], costs[0], costs[:0], costs.astype(np.float32)):
