@@ -37,7 +37,8 @@ def main() -> None:
     fused.load()
     x = Variable("x", Finite((0, 1), (2,)))
     rules, costs = required(Alike(x)), 1.0 * Alike(x) + 1.0 * Cost(x)
-    for energy in (rules, costs, rules + costs):
+    y = Variable("y", Finite((0, 1, 2), (2,)))
+    for energy in (rules, costs, rules + costs, 1.0 * Alike(y)):
         answers(Problem(energy), BranchAndBound(), budget=Budget(steps=2))
         answers(Problem(energy), Annealing(sweeps=2), budget=Budget(steps=2))
     line = Factors(

@@ -23,6 +23,7 @@ SCALE = 2.0**32
 CUT = STIR * SCALE
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
+RECOUNT = 64  # sweeps after which a carried cost is counted anew
 
 
 class Structure(NamedTuple):
@@ -65,6 +66,17 @@ class Pairs(NamedTuple):
     start: np.ndarray  # (n + 1,) int32
     near: np.ndarray  # (A,) int32
     coupling: np.ndarray  # (A,) float64
+
+
+class Couplings(NamedTuple):
+    """E = sum_i field_i(x_i) + sum_ij table_ij(x_i, x_j) over sites of any number of values
+    (compressed rows, both directions)."""
+
+    start: np.ndarray  # (n + 1,) int32
+    near: np.ndarray  # (A,) int32
+    base: np.ndarray  # (A,) int32 where the costs of a pair begin in the pool: of the values of
+    # this site, for each value of the near one
+    pool: np.ndarray  # (T,) float64
 
 
 @fused(inline="always")
@@ -352,3 +364,77 @@ def sweep_pairs(s, options, field, constant, betas, key, lane, first, x, best, s
         score[p, 0], score[p, 1] = cost, 0.0
         for i in range(n):
             x[p, i] = np.int16(sign[i] < 0.0)
+
+
+@fused()
+def _coupled_cost(s, offset, field, x):
+    """The energy of one state of `Couplings`; each pair is counted at its lower end, or at one of
+    two ends that are the same."""
+    start, near, base, pool = s.start, s.near, s.base, s.pool
+    cost = 0.0
+    for i in range(len(x)):
+        at = offset[i] + x[i]
+        cost += field[at]
+        values = offset[i + 1] - offset[i]
+        for e in range(start[i], start[i + 1]):
+            if near[e] > i:
+                cost += pool[base[e] + values * x[near[e]] + x[i]]
+    return cost
+
+
+@fused()
+def sweep_couplings(
+    s, offset, choices, options, field, betas, key, lane, first, x, best, score, probe
+):
+    """`sweep` for `Couplings`: the same moves by the same draws, of pairs alone.
+
+    The cost of a state is carried from call to call in `score`, and counted anew where that is
+    infinite, and every RECOUNT sweeps."""
+    start, near, base, pool = s.start, s.near, s.base, s.pool
+    particles, n = x.shape
+    words = np.zeros(4 * ((n + 3) // 4), dtype=np.uint64)
+    recount = first % RECOUNT < len(betas)
+    for p in range(particles):
+        cost = score[p, 0]
+        if recount or not math.isfinite(cost):
+            cost = _coupled_cost(s, offset, field, x[p])
+        for t in range(-1, len(betas)):
+            if t >= 0:
+                for q in range(len(words) // 4):
+                    c0, c1, c2, c3 = philox(
+                        np.uint64(q),
+                        np.uint64(p),
+                        np.uint64(first + t),
+                        np.uint64(lane),
+                        key[0],
+                        key[1],
+                    )
+                    words[4 * q], words[4 * q + 1] = c0, c1
+                    words[4 * q + 2], words[4 * q + 3] = c2, c3
+            for i in range(n if t >= 0 else 0):
+                others = options[i] - 1
+                if others < 1:
+                    continue
+                product = words[i] * np.uint64(others)
+                fraction = np.float64(np.int64(product & LOW))
+                if fraction + 0.5 >= CUT:
+                    continue
+                a = np.int64(x[p, i])
+                b = np.int64(choices[offset[i] + np.int64(product >> HALF)])
+                if b == a:
+                    b = np.int64(choices[offset[i] + others])
+                values = np.int64(offset[i + 1] - offset[i])
+                change = field[offset[i] + b] - field[offset[i] + a]
+                for e in range(start[i], start[i + 1]):
+                    at = base[e] + values * x[p, near[e]]
+                    change += pool[at + b] - pool[at + a]
+                if p < len(probe):
+                    probe[p, i, 0] = change
+                if _taken(change, betas[t], fraction):
+                    x[p, i] = b
+                    cost += change
+            if score[p, 3] > 0.0 or cost < score[p, 2] - 1e-9:
+                for i in range(n):
+                    best[p, i] = x[p, i]
+                score[p, 2], score[p, 3] = cost, 0.0
+        score[p, 0], score[p, 1] = cost, 0.0

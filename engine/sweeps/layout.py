@@ -1,14 +1,16 @@
 """Explicit structure as the arrays that the kernels of sweeps read."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.errors import BadQuery
-from engine.factors import Factors
-from engine.kernels.sweeps import Pairs, Structure
+from engine.factors import Factors, Table, ints
+from engine.kernels.sweeps import Couplings, Pairs, Structure
+from engine.sweeps.coupled import Block, couplings, pairs, starts
 
 DENSE = 1 << 21  # combinations up to which a table is kept dense; beyond, its keys are searched
 
@@ -23,9 +25,10 @@ class Layout:
     field: Floats  # (1 or R, C) cost of each literal
     closed: np.ndarray  # (1 or R, C) bool: literals that a table over one site forbids
     floor: Floats  # (1 or R,) sum of the least costs of tables over several sites
-    pairs: Pairs | None = None  # the fast form, where it says everything
+    pairs: Pairs | None = None  # the form of two values a site, where it says everything
     pair_field: Floats | None = None  # (1 or R, n)
     pair_constant: Floats | None = None  # (1 or R,)
+    couplings: Couplings | None = None  # the form of any, where that and `field` say everything
 
     @property
     def rules(self) -> int:
@@ -39,6 +42,8 @@ class Layout:
         s = self.structure
         if self.pairs is not None:
             return 4 * len(self.sizes) + len(self.pairs.near) // 2
+        if self.couplings is not None:
+            return 4 * len(self.sizes) + len(self.couplings.near)
         literals = len(s.literal_sum) / max(1, s.offset[-1]) * len(self.sizes)
         swaps = 4 * len(s.line_site)
         return int(
@@ -66,142 +71,122 @@ def lay_out(factors: Factors) -> Layout:
         raise BadQuery(why)
     sizes = factors.sizes.astype(np.int64)
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    scopes = _Scopes(sizes, offset)
-    for table in factors.tables:
-        scopes.add(table)
+    blocks = [block for t in factors.tables if t.arity > 1 for block in _blocks(t, sizes)]
+    rules = (factors.counted, factors.clauses, factors.sums, factors.different)
+    coupled = not any(r.count for r in rules) and all(block.couples for block in blocks)
     lines = tight_lines(factors)
     structure = Structure(
         offset.astype(np.int32),
-        **_sum_arrays(factors, sizes, offset, scopes),
+        **_sum_arrays(factors, sizes, offset, [] if coupled else blocks),
         line_start=lines[0].astype(np.int32),
         line_site=lines[1].astype(np.int32),
     )
-    field, closed = scopes.unary()
-    out = Layout(sizes, factors.visible, structure, field, closed, scopes.floor())
-    return _fast(out, scopes)
+    field, closed = _fields(factors, sizes, offset)
+    out = Layout(sizes, factors.visible, structure, field, closed, _floor(blocks))
+    if not coupled:
+        return out
+    if (sizes == 2).all():
+        both, own, constant = pairs(sizes, field, blocks)
+        return replace(out, pairs=both, pair_field=own, pair_constant=constant)
+    return replace(out, couplings=couplings(sizes, blocks))
 
 
-class _Scopes:
-    """Tables gathered into one pool."""
-
-    def __init__(self, sizes: Ints, offset: Ints):
-        self.sizes, self.offset = sizes, offset
-        self.costs: list[tuple[Ints, Floats]] = []  # of tables over one site: the sites (m,), and
-        # costs (1 or R, 1 or m, k)
-        self.pool: list[Floats] = []
-        self.ban: list[np.ndarray] = []
-        self.key: list[Ints] = []
-        self.columns: dict[str, list] = {
-            name: [] for name in ("base", "lead", "key_start", "keys", "forbids", "least")
-        }
-        self.scope_site: list[Ints] = []
-        self.scope_of: list[Ints] = []
-        self.scope_stride: list[Ints] = []
-        self.blocks: list[tuple[Ints, Floats]] = []  # (scopes, dense (R or 1, *shape))
-        self.filled = self.keyed = self.count = 0
-
-    def add(self, table) -> None:
-        if table.apart and table.arity > 1:
-            for one in table.each():
-                self.add(one)
-            return
-        shapes = self.sizes[table.scopes]
-        for shape in np.unique(shapes, axis=0):
-            mine = table.scopes[(shapes == shape).all(1)]
-            if table.arity == 1:
-                dense = table.dense(shape.tolist())
-                lists = len(mine) if table.apart else 1
-                self.costs.append((mine[:, 0], dense.reshape(-1, lists, dense.shape[-1])))
-            else:
-                self._block(table, mine, shape)
-
-    def _block(self, table, scopes: Ints, shape: Ints) -> None:
-        total = math.prod(shape.tolist())
-        strides = np.array([math.prod(shape[a + 1 :].tolist()) for a in range(len(shape))])
-        key_start, keys = 0, 0
-        if total <= DENSE:
-            costs = table.dense(shape.tolist())
-            costs = costs.reshape(-1, total)
-            self.blocks.append((scopes, costs.reshape(-1, *shape)))
-        else:
-            flat = table.tuples @ strides
+def _blocks(table: Table, sizes: Ints) -> Iterator[Block]:
+    """A table over several sites, by the shapes of its scopes."""
+    for one in table.each():
+        shapes = sizes[one.scopes]
+        for row in np.unique(shapes, axis=0):
+            shape, scopes = row.tolist(), one.scopes[(shapes == row).all(1)]
+            if math.prod(shape) <= DENSE:
+                costs = one.dense(shape).reshape(-1, math.prod(shape))
+                yield Block(scopes, shape, costs, None)
+                continue
+            flat = one.tuples @ _strides(shape)
             order = np.argsort(flat, kind="stable")
-            listed = np.atleast_2d(table.costs)[:, order]
-            rest = np.full((len(listed), 1), table.default)
-            costs = np.concatenate([listed, rest], 1)
-            key_start, keys = self.keyed, len(flat)
-            self.key.append(flat[order])
-            self.keyed += keys
-            self.blocks.append((scopes, np.zeros((0,))))  # never asked for
-        forbidden = ~np.isfinite(costs)
-        least = np.where(forbidden, np.inf, costs).min(1)
-        lead = costs.shape[1] if len(costs) > 1 else 0
-        for name, value in (
-            ("base", self.filled),
-            ("lead", lead),
-            ("key_start", key_start),
-            ("keys", keys),
-            ("forbids", forbidden.any()),
-            ("least", least),
-        ):
-            self.columns[name] += [value] * len(scopes)
-        self.pool.append(np.where(forbidden, 0.0, costs).reshape(-1))
-        self.ban.append(forbidden.reshape(-1))
-        self.filled += costs.size
-        number = self.count + np.arange(len(scopes))
-        self.count += len(scopes)
-        self.scope_of.append(np.repeat(number, len(shape)))
-        self.scope_site.append(scopes.reshape(-1))
-        self.scope_stride.append(np.tile(strides, len(scopes)))
+            listed = np.atleast_2d(one.costs)[:, order]
+            rest = np.full((len(listed), 1), one.default)
+            yield Block(scopes, shape, np.concatenate([listed, rest], 1), flat[order])
 
-    def arrays(self, sums: int) -> dict[str, np.ndarray]:
-        site, scope, stride = (
-            np.concatenate([np.zeros(0, np.int64), *x])
-            for x in (self.scope_site, self.scope_of, self.scope_stride)
-        )
-        # a site that stands twice in a scope moves it by both strides
-        pair, inverse = np.unique(site * max(1, self.count) + scope, return_inverse=True)
-        merged = np.zeros(len(pair), dtype=np.int64)
-        np.add.at(merged, inverse, stride)
-        site, scope = pair // max(1, self.count), pair % max(1, self.count)
-        forbids = np.array(self.columns["forbids"], dtype=bool)
-        rule = np.where(forbids, sums + np.cumsum(forbids) - 1, -1)
-        return {
-            "scope_start": _starts(site, len(self.sizes)),
-            "scope": scope.astype(np.int32),
-            "stride": merged,
-            **{
-                name: np.array(self.columns[name], dtype=np.int64)
-                for name in ("base", "lead", "key_start", "keys")
-            },
-            "rule": rule.astype(np.int32),
-            "key": np.concatenate([np.zeros(0, np.int64), *self.key]).astype(np.int64),
-            "pool": np.concatenate([np.zeros(0), *self.pool]),
-            "ban": np.concatenate([np.zeros(0, bool), *self.ban]).astype(np.uint8),
-        }
 
-    def unary(self) -> tuple[Floats, np.ndarray]:
-        """Costs by literal, and which literals are forbidden."""
-        rows = max([len(c) for _, c in self.costs], default=1)
-        field = np.zeros((rows, int(self.offset[-1])))
-        closed = np.zeros(field.shape, dtype=bool)
-        for sites, costs in self.costs:
-            literal = self.offset[sites][:, None] + np.arange(costs.shape[-1])  # (m, k)
-            costs = np.moveaxis(np.broadcast_to(costs, (rows, *literal.shape)), 0, 2)
+def _strides(shape: list[int]) -> Ints:
+    """What a step of each place adds to the number of a combination."""
+    return ints([math.prod(shape[a + 1 :]) for a in range(len(shape))])
+
+
+def _fields(factors: Factors, sizes: Ints, offset: Ints) -> tuple[Floats, np.ndarray]:
+    """What tables over one site cost by literal, and which literals they forbid. -> (1 or R, C)"""
+    own = [table for table in factors.tables if table.arity == 1]
+    rows = max([len(t.costs) for t in own if t.by_row], default=1)
+    field = np.zeros((rows, int(offset[-1])))
+    closed = np.zeros(field.shape, dtype=bool)
+    for table in own:
+        site = table.scopes[:, 0]
+        for k in np.unique(sizes[site]).tolist():
+            mine = sizes[site] == k
+            literal = offset[site[mine]][:, None] + np.arange(k)  # (m, k)
+            dense = table.dense([k])
+            dense = dense[..., mine, :] if table.apart else dense[..., None, :]
+            costs = np.moveaxis(np.broadcast_to(dense, (rows, *literal.shape)), 0, 2)
             bad = ~np.isfinite(costs)
             np.add.at(field.T, literal, np.where(bad, 0.0, costs))
             np.logical_or.at(closed.T, literal, bad)
-        return field, closed
-
-    def floor(self) -> Floats:
-        rows = max([len(x) for x in self.columns["least"]], default=1)
-        out = np.zeros(rows)
-        for least in self.columns["least"]:
-            out = out + least
-        return out
+    return field, closed
 
 
-def _sum_arrays(factors: Factors, sizes: Ints, offset: Ints, scopes: _Scopes) -> dict:
+def _floor(blocks: Sequence[Block]) -> Floats:
+    """The sum of the least finite cost of each scope. -> (1 or R,)"""
+    out = np.zeros(max([len(b.costs) for b in blocks], default=1))
+    for b in blocks:
+        out = out + len(b.scopes) * np.where(np.isfinite(b.costs), b.costs, np.inf).min(1)
+    return out
+
+
+def _scope_arrays(blocks: Sequence[Block], sizes: Ints, sums: int) -> dict[str, np.ndarray]:
+    """Tables over several sites gathered into one pool."""
+    counts = ints([len(b.scopes) for b in blocks])
+    total = int(counts.sum())
+    first = np.cumsum(counts) - counts
+    none = np.zeros(0, np.int64)
+    site = np.concatenate([none, *(b.scopes.reshape(-1) for b in blocks)])
+    scope = np.concatenate(
+        [
+            none,
+            *(
+                np.repeat(f + np.arange(len(b.scopes)), len(b.shape))
+                for f, b in zip(first, blocks, strict=True)
+            ),
+        ]
+    )
+    stride = np.concatenate([none, *(np.tile(_strides(b.shape), len(b.scopes)) for b in blocks)])
+    # a site that stands twice in a scope moves it by both strides
+    pair, inverse = np.unique(site * max(1, total) + scope, return_inverse=True)
+    merged = np.zeros(len(pair), dtype=np.int64)
+    np.add.at(merged, inverse, stride)
+    site, scope = pair // max(1, total), pair % max(1, total)
+    filled = ints([b.costs.size for b in blocks])
+    keyed = ints([0 if b.keys is None else len(b.keys) for b in blocks])
+    lead = ints([b.costs.shape[1] if len(b.costs) > 1 else 0 for b in blocks])
+    shut = np.array([not np.isfinite(b.costs).all() for b in blocks], dtype=bool)
+    forbids = np.repeat(shut, counts)
+    pool = np.concatenate([np.zeros(0), *(b.costs.reshape(-1) for b in blocks)])
+    return {
+        "scope_start": starts(site, len(sizes)),
+        "scope": scope.astype(np.int32),
+        "stride": merged,
+        "base": np.repeat(np.cumsum(filled) - filled, counts),
+        "lead": np.repeat(lead, counts),
+        "key_start": np.repeat(np.cumsum(keyed) - keyed, counts),
+        "keys": np.repeat(keyed, counts),
+        "rule": np.where(forbids, sums + np.cumsum(forbids) - 1, -1).astype(np.int32),
+        "key": np.concatenate([none, *(b.keys for b in blocks if b.keys is not None)]),
+        "pool": np.where(np.isfinite(pool), pool, 0.0),
+        "ban": (~np.isfinite(pool)).astype(np.uint8),
+    }
+
+
+def _sum_arrays(
+    factors: Factors, sizes: Ints, offset: Ints, blocks: Sequence[Block]
+) -> dict[str, np.ndarray]:
     """Groups, clauses and sums as one family of linear sums."""
     f = factors.expanded()
     families = (
@@ -230,7 +215,7 @@ def _sum_arrays(factors: Factors, sizes: Ints, offset: Ints, scopes: _Scopes) ->
     )
     several = times[link_of] > 1
     return {
-        **scopes.arrays(len(low)),
+        **_scope_arrays(blocks, sizes, len(low)),
         **_by_literal(owner[~several], literal[~several], merged[~several], total),
         **_by_site(
             link[times > 1], link_of[several], literal[several], merged[several], sizes, offset
@@ -249,7 +234,7 @@ def _clause_lows(f: Factors) -> Floats:
 def _by_literal(owner: Ints, literal: Ints, coefficient: Floats, total: int) -> dict:
     order = np.argsort(literal, kind="stable")
     return {
-        "literal_start": _starts(literal[order], total),
+        "literal_start": starts(literal[order], total),
         "literal_sum": owner[order].astype(np.int32),
         "literal_coefficient": coefficient[order],
     }
@@ -268,16 +253,11 @@ def _by_site(
     np.add.at(dense, first[which] + literal - offset[site[which]], coefficient)
     order = np.argsort(site, kind="stable")
     return {
-        "pair_start": _starts(site[order], len(sizes)),
+        "pair_start": starts(site[order], len(sizes)),
         "pair_sum": owner[order].astype(np.int32),
         "pair_first": first[:-1][order],
         "pair_coefficient": dense,
     }
-
-
-def _starts(owner: Ints, count: int) -> np.ndarray:
-    """Beginnings of the blocks of a sorted list of owners. -> (count + 1,) int32"""
-    return np.searchsorted(owner, np.arange(count + 1)).astype(np.int32)
 
 
 def tight_lines(factors: Factors) -> tuple[Ints, Ints]:
@@ -289,45 +269,3 @@ def tight_lines(factors: Factors) -> tuple[Ints, Ints]:
     ]
     start = np.concatenate([[0], np.cumsum([len(line) for line in lines])])
     return start, np.concatenate([np.zeros(0, np.int64), *lines])
-
-
-def _fast(out: Layout, scopes: _Scopes) -> Layout:
-    """The form with local fields, where all is pairs of sites of two values and costs."""
-    s = out.structure
-    binary = bool((out.sizes == 2).all())
-    if not binary or out.rules or len(s.line_site) or s.lead.any() or s.keys.any():
-        return out
-    if any(t.ndim != 3 or (ends[:, 0] == ends[:, 1]).any() for ends, t in scopes.blocks):
-        return out
-    n = len(out.sizes)
-    field = out.field[:, 1::2] - out.field[:, ::2]  # (1 or R, n)
-    constant = out.field[:, ::2].sum(1)
-    linear = np.zeros(n)
-    first, second, coupling = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    for ends, dense in scopes.blocks:
-        t = dense[0]
-        constant = constant + t[0, 0] * len(ends)
-        np.add.at(linear, ends[:, 0], t[1, 0] - t[0, 0])
-        np.add.at(linear, ends[:, 1], t[0, 1] - t[0, 0])
-        first.append(ends[:, 0])
-        second.append(ends[:, 1])
-        coupling.append(np.full(len(ends), t[1, 1] - t[1, 0] - t[0, 1] + t[0, 0]))
-    a = np.concatenate([*first, *second])
-    b = np.concatenate([*second, *first])
-    both, inverse = np.unique(a * max(1, n) + b, return_inverse=True)
-    merged = np.zeros(len(both))
-    np.add.at(merged, inverse, np.concatenate([*coupling, *coupling]))
-    kept = merged != 0
-    both, merged = both[kept], merged[kept]
-    pairs = Pairs(_starts(both // max(1, n), n), (both % max(1, n)).astype(np.int32), merged)
-    return Layout(
-        out.sizes,
-        out.visible,
-        s,
-        out.field,
-        out.closed,
-        out.floor,
-        pairs,
-        np.ascontiguousarray(field + linear),
-        constant,
-    )

@@ -7,10 +7,12 @@ import numpy as np
 from torch import Tensor
 
 from engine.decimals import Floats
-from engine.kernels.sweeps import sweep, sweep_pairs
+from engine.kernels.sweeps import sweep, sweep_couplings, sweep_pairs
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sweeps.layout import Layout, lay_out
+
+PIECE = 1 << 18  # numbers that drawing holds at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,22 @@ def run_sweeps(
             best,
             scores,
         )
+    elif layout.couplings is not None:
+        sweep_couplings(
+            layout.couplings,
+            layout.structure.offset,
+            left.choices,
+            left.options,
+            plan.field(row),
+            betas,
+            key,
+            lane,
+            first,
+            x,
+            best,
+            scores,
+            np.zeros((0, 0, 2)),
+        )
     else:
         sweep(
             layout.structure,
@@ -119,14 +137,18 @@ def move_inside(plan: PreparedSweeps, left: OpenValues, places: Tensor, rng: Str
     layout = plan.layout
     rows, n = left.options.shape
     offset = layout.structure.offset[:-1].astype(np.int64)
-    words = rng.bits(plan.particles, n).cpu().numpy().reshape(rows, -1, n)
-    drawn = (words * left.options[:, None]) >> 32
     values = places.numpy().reshape(rows, -1, n)
-    for r in range(rows):
-        fresh = left.choices[r][offset + drawn[r]]
-        keep = left.open(r, layout)[offset + values[r]]
-        keep[:, layout.visible :] = False
-        values[r] = np.where(keep, values[r], fresh)
+    opened = [left.open(r, layout) for r in range(rows)]
+    width = 4 * max(1, PIECE // (4 * len(places)))  # words come in fours
+    for start in range(0, n, width):
+        count = min(width, n - start)
+        at = slice(start, start + count)
+        words = rng.bits(plan.particles, count, start).cpu().numpy().reshape(rows, -1, count)
+        for r in range(rows):
+            fresh = left.choices[r][offset[at] + ((words[r] * left.options[r, at]) >> 32)]
+            keep = opened[r][offset[at] + values[r, :, at]]
+            keep[:, max(0, layout.visible - start) :] = False
+            values[r, :, at] = np.where(keep, values[r, :, at], fresh)
 
 
 def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:
@@ -139,24 +161,12 @@ def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:
         )
         change = np.where(options > 1, change, 0.0).reshape(-1)
         return np.stack([change, np.zeros_like(change)], 1)
-    x = x.copy()
-    probe = np.zeros((*x.shape, 2))
-    key = np.zeros(2, dtype=np.uint64)
-    sweep(
-        out.structure,
-        row,
-        choices,
-        options,
-        field,
-        weight,
-        np.zeros(1),
-        key,
-        0,
-        0,
-        x,
-        x.copy(),
-        np.zeros((len(x), 4)),
-        np.zeros(out.rules),
-        probe,
-    )
+    probe, key, hot = np.zeros((*x.shape, 2)), np.zeros(2, dtype=np.uint64), np.zeros(1)
+    drawn = (hot, key, 0, 0, x.copy(), x.copy(), np.zeros((len(x), 4)))
+    if out.couplings is not None:
+        offset = out.structure.offset
+        sweep_couplings(out.couplings, offset, choices, options, field, *drawn, probe)
+    else:
+        blame = np.zeros(out.rules)
+        sweep(out.structure, row, choices, options, field, weight, *drawn, blame, probe)
     return probe.reshape(-1, 2)

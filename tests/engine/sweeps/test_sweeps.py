@@ -95,6 +95,9 @@ def fused(factors: Factors, allowed: np.ndarray, weight, betas, x, rng: Stream, 
     if layout.pairs is not None:
         sweeps.sweep_pairs(layout.pairs, options, layout.pair_field[0],
                            float(layout.pair_constant[0]), *args)  # fmt: skip
+    elif layout.couplings is not None:
+        sweeps.sweep_couplings(layout.couplings, layout.structure.offset, choices, options, field,
+                               *args, np.zeros((0, 0, 2)))  # fmt: skip
     else:
         sweeps.sweep(layout.structure, row, choices, options, field, weight, *args, blame,
                      np.zeros((0, 0, 2)))  # fmt: skip
@@ -155,6 +158,72 @@ def test_fast_form_equals_the_plain_reference(seed: int) -> None:
         assert score[p, 2] == pytest.approx(
             plain_energy(factors, best[p].astype(int), np.zeros(0))[0]
         )
+
+
+def random_pairs(rng: np.random.Generator, rows: int) -> Factors:
+    """Costs of single sites and of pairs of sites, some pairs twice; whole numbers."""
+    sizes = ints([3, 3, 3, 2, 4, 2])
+    tuples = ints([*np.ndindex(3, 2)])
+    ring = np.stack([ints([0, 1, 2]), ints([1, 2, 0])], 1)
+    costs = rng.integers(-3, 4, 9).astype(float)
+    three = ints(range(3))
+    tables = [Table(ring, ints([*np.ndindex(3, 3)]), costs, 0.0, 0 * three, three)]
+    for scopes in ([[0, 3], [2, 5]], [[1, 3], [0, 3], [4, 5]]):
+        costs = rng.integers(-3, 4, len(tuples)).astype(float)
+        m = len(scopes)
+        tables.append(Table(ints(scopes), tuples, costs, 1.0, ints([0] * m), ints(range(m))))
+    own = rng.integers(-3, 4, (rows, 3) if rows > 1 else 3).astype(float)
+    first = Table(ints([[0], [2]]), ints([[0], [1], [2]]), own, 0.0, ints([0, 0]), ints([0, 1]))
+    return Factors(sizes, len(sizes), tables=(*tables, first))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_couplings_equal_the_plain_reference(seed: int) -> None:
+    """Of any number of values, which evidence may narrow; the cost is carried and counted anew."""
+    rng, rows = np.random.default_rng(seed), 1 + seed % 2
+    factors = random_pairs(rng, rows)
+    assert lay_out(factors).couplings is not None
+    x = np.array([[rng.integers(0, k) for k in factors.sizes] for _ in range(3)], dtype=np.int16)
+    allowed = rng.random(int(factors.sizes.sum())) < 0.85
+    offset = np.concatenate([[0], np.cumsum(factors.sizes)])
+    allowed[(offset[:-1] + x).reshape(-1)] = True
+    stream = Stream(seed, torch.tensor([seed * 7919 - 5]))
+    betas = [0.1, 0.5, 0.0, 1.0, 3.0] * 20
+    words = np.stack([stream.at(t).bits(3, 6).numpy() for t in range(len(betas))], 1)
+    none = np.zeros(0)
+    expected = [
+        reference(factors, allowed, none, betas, words[p], x[p].astype(int), rows - 1)
+        for p in range(3)
+    ]
+    best, score, _ = fused(factors, allowed, none, betas, x, stream, rows - 1)
+    for p, (state, cost, _) in enumerate(expected):
+        assert x[p].tolist() == state.tolist()
+        assert score[p, 0] == pytest.approx(cost)
+        found = plain_energy(factors, best[p].astype(int), none, rows - 1)
+        assert score[p, 2] == pytest.approx(found[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sweeps_one_by_one_are_sweeps_at_once(seed: int) -> None:
+    """Of couplings: the cost that is carried from call to call is that of the state."""
+    factors = random_pairs(np.random.default_rng(seed), 1)
+    layout, n = lay_out(factors), len(factors.sizes)
+    offset, values = layout.structure.offset, np.concatenate([np.arange(k) for k in factors.sizes])
+    key = np.array([seed, 7], dtype=np.uint64)
+    runs = []
+    for parts in ([range(200)], [range(t, t + 1) for t in range(200)]):
+        x = np.zeros((2, n), dtype=np.int16)
+        best, score = x.copy(), np.full((2, 4), np.inf)
+        for part in parts:
+            sweeps.sweep_couplings(layout.couplings, offset, values.astype(np.int16),
+                                   factors.sizes.astype(np.int32), layout.field[0],
+                                   np.full(len(part), 0.4), key, 1, part[0], x, best, score,
+                                   np.zeros((0, 0, 2)))  # fmt: skip
+            for y, cost in zip(x, score[:, 0], strict=True):
+                assert cost == pytest.approx(plain_energy(factors, y, np.zeros(0))[0])
+        runs.append((x.tolist(), best.tolist(), score))
+    assert runs[0][:2] == runs[1][:2]
+    np.testing.assert_allclose(runs[0][2], runs[1][2])
 
 
 @pytest.mark.parametrize(
