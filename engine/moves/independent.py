@@ -28,20 +28,22 @@ def colors_of(problem: Problem, rng: Stream, probes: int = 2) -> tuple[int, ...]
     rng = rng.select(torch.zeros(1, dtype=torch.long))
     frame = frame_of(problem)
     sites = int(frame.owner[-1]) + 1 if len(frame.owner) else 0
-    meets = torch.zeros(sites, sites, dtype=torch.bool, device=problem.device)
-    for k in range(probes):
-        meets |= _meetings(problem, frame, sites, rng.at(k))
-    meets = (meets | meets.T).fill_diagonal_(False)
-    meets, colors = meets.cpu(), torch.full((sites,), -1)
-    for site in (-meets.sum(1)).argsort(stable=True).tolist():
-        taken = torch.bincount(colors[meets[site]] + 1, minlength=2)[1:]
+    seen = [_meetings(problem, frame, sites, rng.at(k)) for k in range(probes)]
+    met = torch.cat([*seen, *(pairs.flip(1) for pairs in seen)])
+    met = met[met[:, 0] != met[:, 1]].unique(dim=0)  # in order of the first
+    count = torch.bincount(met[:, 0], minlength=sites)
+    near = met[:, 1].split(count.tolist())
+    colors = torch.full((sites,), -1, device="cpu")
+    for site in (-count).argsort(stable=True).tolist():
+        taken = torch.bincount(colors[near[site]] + 1, minlength=2)[1:]
         free = (taken == 0).nonzero()
         colors[site] = int(free[0]) if len(free) else len(taken)
     return tuple(colors.tolist())
 
 
 def _meetings(problem: Problem, frame: Frame, sites: int, rng: Stream) -> Tensor:
-    """Which slopes each change of a site changes, in one random state. -> (n, n) bool"""
+    """Which slopes each change of a site changes, in one random state: pairs of the site and
+    another. -> (L, 2)"""
     x = {
         name: problem.domain(name).sample(1, rng.fork(START).fork(lane))
         for lane, name in enumerate(problem.domains)
@@ -56,7 +58,7 @@ def _meetings(problem: Problem, frame: Frame, sites: int, rng: Stream) -> Tensor
     stood = _foretold(problem, frame, hot, real)
     limit = SMALL * stood.abs().max().clamp(min=1e-30)
     part = max(1, ELEMENTS // len(owner))
-    out = []
+    out = [torch.zeros(0, 2, dtype=torch.long, device="cpu")]
     for some in torch.arange(sites, device=owner.device).split(part):
         changed = hot.repeat(len(some), 1)
         row = some - some[0]
@@ -65,7 +67,8 @@ def _meetings(problem: Problem, frame: Frame, sites: int, rng: Stream) -> Tensor
         now = _foretold(problem, frame, changed, real.expand(len(some), -1))
         moved = ((now - stood).abs() > limit).int()
         both = moved[:, : len(owner)] | moved[:, len(owner) :]
-        out.append(site_sum(both, owner) > 0)
+        pairs = (site_sum(both, owner) > 0).nonzero()
+        out.append(torch.stack([some[pairs[:, 0]], pairs[:, 1]], 1).cpu())
     return torch.cat(out)
 
 
