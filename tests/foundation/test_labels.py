@@ -24,10 +24,11 @@ class Labels(Term):
     def __init__(self, labels, costs, edges, price):
         """costs (n, k) float64, edges (m, 2) int64; all tensors."""
         super().__init__(labels)
-        self.costs, self.edges, self.price = costs, edges, price
-        ends = torch.cat([edges, edges.flip(1)])
+        self.price, ends = price, torch.cat([edges, edges.flip(1)])
         order = ends[:, 0].argsort(stable=True)
-        self.end, self.near = ends[order].T.contiguous()  # each edge from both of its ends
+        end, near = ends[order].T.contiguous()  # each edge from both of its ends
+        for name, own in (("costs", costs), ("edges", edges), ("end", end), ("near", near)):
+            self.register_buffer(name, own)
 
     def energy(self, x):  # (B, n, k) -> (B,)
         a, b = self.edges.T
@@ -41,8 +42,8 @@ class Labels(Term):
 
     def changes(self, sites, x):  # (m, 2), (B, n) -> (B, m, k): what stands at the near ends counts
         (n, k), site = self.costs.shape, sites[:, 1]
-        place = torch.full((n,), -1)
-        place[site] = torch.arange(len(site))
+        place = site.new_full((n,), -1)
+        place[site] = torch.arange(len(site), device=site.device)
         seen = place[self.end] >= 0
         first, near = k * place[self.end[seen]], self.near[seen]
         out = []
