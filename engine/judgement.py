@@ -35,7 +35,7 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
     if problem.lifted is not None:  # what was computed is judged, too
         report = replace(solution.report, x=problem.filled(solution.report.x))
         return verify(problem.unreduced, replace(solution, report=report))
-    groups = problem.groups
+    groups = problem.groups if solution.prepared else [list(range(problem.rows))]
     if solution.prepared and problem.costs.shape[1]:  # rows pay differently
         groups = [[row] for row in range(problem.rows)]
     if len(groups) > 1:

@@ -17,6 +17,7 @@ from engine.errors import BadQuery, Mistake, known
 from engine.plain import flatten, place_path, plain, plain_list
 from engine.random import Stream
 
+EXACT, LONGEST = 2**53, 2**63 - 1  # whole numbers that float64 and int64 hold
 SMALL = (np.float32, np.float16, np.uint8, np.int8, np.uint16, np.int16)  # float32 holds them all
 
 
@@ -190,7 +191,8 @@ class Told(Domain):
     def _walked(self, value: Any, shape: tuple[int, ...], path: str) -> np.ndarray:
         """Nested lists, entry by entry only where something is unusual."""
         flat = flatten(value, shape)
-        if self.values is None and set(map(type, flat)) <= {int, float}:
+        plain = set(map(type, flat)) <= {int, float}
+        if self.values is None and plain and all(abs(v) <= EXACT or type(v) is float for v in flat):
             try:
                 return self._checked(np.array(flat, dtype=self._plain_type(flat)).reshape(shape))
             except OverflowError:
@@ -227,9 +229,17 @@ class Told(Domain):
             array = array.astype(np.uint8)
         if not array.size:
             return array
-        least, most = array.min(), array.max()
-        if not (self.low <= least and most <= self.high and abs(float(least + most)) < math.inf):
+        least, most = array.min().item(), array.max().item()
+        if not (self.low <= least and most <= self.high and math.isfinite(least + most)):
             self._complain(array)
+        if max(-least, most) > (LONGEST if self.integer else EXACT) and array.dtype.kind in "iu":
+            far = (array < -EXACT) | (array > EXACT)
+            problem = (
+                "no int64 is that" if self.integer else "no float64 tells it from its neighbours"
+            )
+            self._wrong(
+                array, int(far.reshape(-1).argmax()), f"is too large: {problem}", "scale it"
+            )
         if self.integer:
             whole = array.astype(np.int64)
             if (whole != array).any():
@@ -297,7 +307,8 @@ class Told(Domain):
         return self.plain_of(self.tensor[row], self.present[row])
 
     def plain_of(self, values: Tensor, present: Tensor) -> Given:
-        """What one state was told. (*shape), (n,)"""
+        """What one state was told, numbers as float64 whatever stands beside. (*shape), (n,)"""
+        values = values.double() if values.is_floating_point() else values
         array = values.cpu().numpy()
         return Given(self._named(array) if self.values else array, present.cpu().numpy())
 

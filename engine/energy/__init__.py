@@ -9,8 +9,8 @@ from engine.energy.algebra import (
     home_of,
     total_of,
 )
-from engine.energy.choice import AnyOf, Choice, SoftMin, soft_min
-from engine.energy.tables import absences, enumerate_in_pieces
+from engine.energy.choice import AnyOf, Choice, SoftMin, leaves_of, soft_min
+from engine.energy.tables import Uneven, absences, enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
 
 __all__ = [
@@ -21,12 +21,14 @@ __all__ = [
     "SoftMin",
     "Sum",
     "Term",
+    "Uneven",
     "absences",
     "begin_shares",
     "begin_violations",
     "enumerate_in_pieces",
     "home_of",
     "judge",
+    "leaves_of",
     "named",
     "plain_scope",
     "required",

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +26,8 @@ class Choice(Term):
     """Shared by the hard and the soft minimum: several energies over one joint scope."""
 
     affine = False
-    partial = True  # what a row lacks, the terms inside are not asked about
+    partial = True
+    needs_inputs = False  # a term inside that lacks one costs 0 in its branch
 
     def __init__(self, *branches: Energy):
         variables = Sum(*itertools.chain(*(b.summands() for b in branches))).variables()
@@ -126,15 +127,6 @@ class Choice(Term):
             out.append(every[turn, every_one])
         return tuple(out)
 
-    def there(self, state: State) -> Tensor | None:
-        """Every state: a term inside that lacks an input costs 0 in its branch."""
-        del state
-        return None
-
-    def speaks(self, values: Mapping[str, Any]) -> bool:
-        del values
-        return True
-
     @abstractmethod
     def _least(self, energies: Tensor) -> Tensor:
         """The minimum over branches, their rules counted with weight 1. (branches, B) -> (B,)"""
@@ -225,6 +217,16 @@ class SoftMin(Choice):
 def soft_min(*energies: Energy, temperature: float) -> SoftMin:
     """The smooth minimum of several energies: -T ln sum exp(-E / T)."""
     return SoftMin(*energies, temperature=temperature)
+
+
+def leaves_of(term: Term) -> Iterator[Term]:
+    """The terms that a choice is made of, however deep; any other term itself."""
+    if not isinstance(term, Choice):
+        yield term
+        return
+    for branch in term.alternatives:
+        for summand in branch.summands():
+            yield from leaves_of(summand.term)
 
 
 def branches_of(energy: Energy) -> tuple[Energy, ...]:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from engine.domain import Finite, View
-from engine.energy.algebra import Summand, home_of
+from engine.domain import Finite, Given, Told, View
+from engine.energy.algebra import Summand
 from engine.energy.term import Term
 from engine.errors import BadQuery, Mistake
 
@@ -29,18 +29,23 @@ class Definition(Term):
     def residual(self, *tensors: Any) -> Tensor:
         inputs, outputs = tensors[: -self.defines], tensors[-self.defines :]
         pairs = zip(outputs, defined_by(self, inputs), strict=True)
-        return torch.cat([(own - made).flatten(1) for own, made in pairs], 1)
+        return torch.cat([(own - made).reshape(len(own), -1) for own, made in pairs], 1)
 
     def holds(self, *values: Any) -> bool | None:
-        tensors = [_batch(v, self.dtype).to(home_of(self)) for v in values]
         with torch.no_grad():
-            return bool(self.energy(*tensors) <= self.tolerance)
+            entries = [self._entry(view, x) for view, x in zip(self.scope, values, strict=True)]
+            return bool(self.energy(*entries) <= self.tolerance)
 
-
-def _batch(value: Any, dtype: torch.dtype) -> Tensor:
-    """A plain value as a batch of one."""
-    x = torch.as_tensor(value)[None]
-    return x if x.dtype == torch.int64 else x.to(dtype)
+    def _entry(self, view: View, value: Any) -> Any:
+        """Plain values of a scope entry as `energy` takes them: a batch of one."""
+        domain = view.of(view.variable.domain)
+        if isinstance(domain, Finite):
+            return domain.hot(domain.encode(value)[None], self.dtype)
+        if not isinstance(domain, Told):
+            return domain.encode(value)[None].to(self.dtype)
+        told = domain.narrow([value]).given(1)
+        values = told.values.to(self.dtype) if told.values.is_floating_point() else told.values
+        return Given(values, told.present) if self.partial else values
 
 
 def defined_by(term: Term, inputs: Sequence[Any]) -> tuple[Tensor, ...]:

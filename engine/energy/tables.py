@@ -22,34 +22,46 @@ ENUMERATED = 4096  # combinations up to which a term's default structure is one 
 ELEMENTS = 4_000_000  # numbers handed to a term in one go
 
 
+class Uneven(Exception):
+    """Rows that cannot share one structure: `pattern` (R,) tells which may."""
+
+    def __init__(self, pattern: np.ndarray):
+        super().__init__(pattern)
+        self.pattern = pattern
+
+
 def structure_of(term: "Term", weight: float | None, domains: Sequence[Domain]) -> Factors | None:
     """The structure of a term over the finite sites of its scope, given the rest; nothing in a row
-    that lacks an input. None: it has none."""
-    return absences(term.structured(weight, *domains), domains)
+    that lacks an input. None: it has none. Raises Uneven where rows cannot share one."""
+    return absences(term, term.structured(weight, *domains), domains)
 
 
-def absences(own: Factors | None, domains: Sequence[Domain]) -> Factors | None:
-    """A structure that says nothing in rows that lack an input; None where it cannot be so."""
-    told = [domain.there for domain in domains if isinstance(domain, Told)]
-    if own is None or not told:
+def absences(term: "Term", own: Factors | None, domains: Sequence[Domain]) -> Factors | None:
+    """A structure that says nothing in rows that lack an input. Raises Uneven where it cannot be
+    so while others have it."""
+    there = _there(term, domains)
+    if own is None or there.all():
         return own
-    there = torch.stack(told).all(0).cpu().numpy()
-    if there.all():
-        return own
-    if not there.any():
+    rules = own.counted.count or own.clauses.count or own.sums.count or own.different.count
+    if rules or any(table.default for table in own.tables):  # these do not differ by row
+        if there.any():
+            raise Uneven(there)
         return Factors(own.sizes[: own.visible], own.visible)
-    if own.counted.count or own.clauses.count or own.sums.count or own.different.count:
-        return None  # rules do not differ by row
-    tables = [
-        replace(
-            t,
-            costs=np.where(there.reshape(-1, *[1] * (1 + t.apart)), t.costs, 0.0),
-            default=0.0 * t.default,
-        )
+    tables = (
+        replace(t, costs=np.where(there.reshape(-1, *[1] * (1 + t.apart)), t.costs, 0.0))
         for t in own.tables
-        if t.default == 0
-    ]
-    return replace(own, tables=tuple(tables)) if len(tables) == len(own.tables) else None
+    )
+    return replace(own, tables=tuple(tables))
+
+
+def _there(term: "Term", domains: Sequence[Domain]) -> np.ndarray:
+    """Rows of domains in which the term has the inputs that it needs. -> (R,) bool"""
+    told = [d.there for d in domains if isinstance(d, Told) and term.needs_inputs]
+    rows = max((domain.rows for domain in domains), default=1)
+    out = np.ones(rows, dtype=bool)
+    for there in told:
+        out = out & there.cpu().numpy()
+    return out
 
 
 def enumerate_table(
@@ -57,7 +69,8 @@ def enumerate_table(
 ) -> Factors | None:
     """A term over few combinations as one table: weight times the energy of each; weight None:
     infinite where the rule does not hold. None also where an energy is no number, and where the
-    rule cannot say whether it holds. Beside constants the costs are those of each row."""
+    rule cannot say whether it holds. Beside constants the costs are those of each row; raises
+    Uneven where only some rows have such a table."""
     pieces = enumerate_in_pieces(term, domains, weight)
     while True:
         try:
@@ -74,8 +87,13 @@ def enumerate_in_pieces(
     given = len(finite) < len(domains)
     if given and not all(bool(d.decided.all()) for d in domains if not isinstance(d, Finite)):
         return None
-    choices = _choices(finite, given)
-    if math.prod(len(c) for c in choices) > ENUMERATED or not choices:
+    choices, rows = _choices(finite, given), max(d.rows for d in domains)
+    if not choices:
+        return None
+    count = math.prod(len(c) for c in choices)
+    if given and rows > 1 and count < _all_of(finite):
+        raise Uneven(np.arange(rows))  # each row lists what its own evidence leaves
+    if count > ENUMERATED:
         return None
     tuples = torch.cartesian_prod(*(torch.tensor(c) for c in choices)).reshape(-1, len(choices))
     tensors, start, device = [], 0, finite[0].device
@@ -83,21 +101,44 @@ def enumerate_in_pieces(
         places = tuples[:, start : start + domain.sites].to(device)
         tensors.append(places.reshape(-1, *domain.shape))
         start += domain.sites
-    costs = _energies(term, domains, tensors) if given else _plain_energies(term, tensors)
-    if bool((costs.isnan() | (costs == -math.inf)).any()):
-        return None
     sizes, listed = Factors.sizes_of(finite), tuples.numpy()
+    if not given:
+        costs = _plain_energies(term, tensors)[None]
+        there = np.ones(1, dtype=bool)
+    else:
+        there = _there(term, domains)
+        costs = _energies(term, domains, tensors, there)
+    sound = ~(costs.isnan() | (costs == -math.inf)).any(1).cpu().numpy()
+    if not _alike(sound):
+        return None
+    default = 0.0 if given and count == _all_of(finite) else math.inf  # nothing is left unlisted
+    own = costs.cpu().numpy() if given else costs[0].cpu().numpy()
     if weight is not None:
-        table = Factors.table(sizes, listed, costs.cpu().numpy(), math.inf, computed=True)
+        table = Factors.table(sizes, listed, own, default, computed=True)
         return replace(table, tables=tuple(t.weighed(weight) for t in table.tables))
-    verdicts = []
-    for row in range(max(d.rows for d in domains) if given else 1):
-        own = yield from _verdicts(term, domains, tensors, row)
-        if None in own:
+    verdicts, decided = np.zeros(own.shape, dtype=bool), np.ones(len(costs), dtype=bool)
+    for row in np.flatnonzero(there).tolist():
+        said = yield from _verdicts(term, domains, tensors, row)
+        decided[row] = None not in said
+        if decided[row]:
+            verdicts.reshape(len(costs), -1)[row] = [holds is False for holds in said]
+        elif len(costs) == 1:
             return None
-        verdicts.append([holds is False for holds in own])
-    forbidden = np.array(verdicts if given else verdicts[0])
-    return Factors.table(sizes, listed, np.where(forbidden, math.inf, 0.0), math.inf)
+    if not _alike(decided):
+        return None
+    return Factors.table(sizes, listed, np.where(verdicts, math.inf, 0.0), default)
+
+
+def _alike(fine: np.ndarray) -> bool:
+    """Whether all rows are fine, or none is. Raises Uneven where only some are."""
+    if fine.all() or not fine.any():
+        return bool(fine.all())
+    raise Uneven(fine)
+
+
+def _all_of(finite: Sequence[Finite]) -> int:
+    """Combinations of all values."""
+    return math.prod(len(d.values) ** d.sites for d in finite)
 
 
 def _choices(finite: Sequence[Finite], given: bool) -> list[list[int]]:
@@ -119,49 +160,36 @@ def _plain_energies(term: "Term", tensors: Sequence[Tensor]) -> Tensor:
     return term.cost(*tensors).double()
 
 
-def _energies(term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor:
-    """The energy of every combination beside the constants of every row, as many rows at once as
-    memory has room for. (T, *shape) of the finite entries -> (R, T) float64"""
-    rows = max(domain.rows for domain in domains)
-    single = term.affine and len(tensors) == 1 and tensors[0][0].numel() == 1
-    single = single and rows > 2 and _straight(term, domains, tensors, rows)
-    count = 1 if single else len(tensors[0])
+def _energies(
+    term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor], there: np.ndarray
+) -> Tensor:
+    """The energy of every combination beside the constants of every row, 0 where a row lacks an
+    input; as many rows at once as memory has room for. (T, *shape) of the finite entries ->
+    (R, T) float64"""
+    count = len(tensors[0])
     numbers = sum(math.prod(d.event) for d in domains)
     step = max(1, ELEMENTS // max(1, numbers * count))
-    out = []
-    for first in range(0, rows, step):
-        some = range(first, min(first + step, rows))
-        entries = _entries(term, domains, tensors, some, count)
-        out.append(_slopes(term, domains, entries) if single else _each(term, entries, count))
-    return torch.cat(out)
-
-
-def _straight(
-    term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor], rows: int
-) -> bool:
-    """Whether one gradient tells the energies of all values, as terms that are affine promise,
-    tried at the first and the last row."""
-    for row in {0, rows - 1}:
-        one = range(row, row + 1)
-        every = _each(term, _entries(term, domains, tensors, one, len(tensors[0])), len(tensors[0]))
-        by_slope = _slopes(term, domains, _entries(term, domains, tensors, one, 1))
-        if not torch.allclose(every, by_slope, rtol=1e-5, atol=1e-6, equal_nan=True):
-            return False
-    return True
+    out = torch.zeros(len(there), count, dtype=torch.float64)
+    asked = np.flatnonzero(there)
+    for some in np.array_split(asked, max(1, -(-len(asked) // step))):
+        if len(some):
+            entries = _entries(term, domains, tensors, some.tolist())
+            out[some] = _each(term, entries, count).cpu()
+    return out
 
 
 def _entries(
-    term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor], rows: range, count: int
+    term: "Term", domains: Sequence[Domain], tensors: Sequence[Tensor], rows: list[int]
 ) -> list[Any]:
-    """The tensors of a scope: the first `count` combinations beside the constants of each row."""
-    combinations, batch = iter(tensors), len(rows) * count
+    """The tensors of a scope: all combinations beside the constants of each of some rows."""
+    combinations, batch = iter(tensors), len(rows) * len(tensors[0])
     entries: list[Any] = []
     for domain in domains:
         if isinstance(domain, Finite):
-            places = next(combinations)[:count]
+            places = next(combinations)
             entries.append(places.repeat(len(rows), *[1] * (places.dim() - 1)))
             continue
-        own = domain.select(list(rows)) if domain.rows > 1 else domain
+        own = domain.select(rows) if domain.rows > 1 else domain
         if isinstance(own, Told):
             values, present = own.given(batch)
             values = values.to(term.dtype) if values.is_floating_point() else values
@@ -181,18 +209,6 @@ def _constant(domain: Domain) -> Tensor:
 def _each(term: "Term", entries: Sequence[Any], count: int) -> Tensor:
     """-> (rows, count) float64"""
     return term.cost(*entries).double().view(-1, count)
-
-
-def _slopes(term: "Term", domains: Sequence[Domain], entries: list[Any]) -> Tensor:
-    """The energies of all values of the only finite site, by one gradient: it is affine there.
-    -> (rows, k) float64"""
-    at = next(k for k, domain in enumerate(domains) if isinstance(domain, Finite))
-    hot = term.hot(entries)[at].requires_grad_()
-    with torch.enable_grad():
-        energy = term.energy(*entries[:at], hot, *entries[at + 1 :])
-        (slope,) = torch.autograd.grad(energy.sum(), hot, allow_unused=True)
-    slope = (torch.zeros_like(hot) if slope is None else slope).reshape(len(hot), -1).double()
-    return energy.detach().double()[:, None] + (slope - slope[:, :1])
 
 
 def _verdicts(

@@ -35,6 +35,7 @@ class Term(Energy):
     # for the places of decided states
     tolerance: ClassVar[float] = 1e-6  # an energy of at most this is 0 where the term is required
     defines: ClassVar[int] = 0  # entries at the end of its scope that `define` computes
+    needs_inputs: ClassVar[bool] = True  # says nothing in a row that lacks one of its inputs
     partial: ClassVar[bool] = False  # True: takes inputs with absent entries, as `Given`
     calibrated: ClassVar[bool] = False  # True: in nats, a log-density up to a constant
     fixed_structure: ClassVar[bool] = False  # True: `factors` is the same however evidence narrows
@@ -318,7 +319,7 @@ class Term(Energy):
     def there(self, state: State) -> Tensor | None:
         """Which states of a batch have every input that this term sees; None: all. -> (B,) bool"""
         out = None
-        for view in self.scope:
+        for view in self.scope if self.needs_inputs else ():
             x = state[view.variable.name]
             if isinstance(x, Given):
                 seen = view.given(x).present.any(1)
@@ -330,7 +331,8 @@ class Term(Energy):
 
     def speaks(self, values: Mapping[str, Any]) -> bool:
         """Whether plain values hold every input that this term sees."""
-        given = (view.plain(values[view.variable.name]) for view in self.scope if view.told)
+        told = [view for view in self.scope if view.told and self.needs_inputs]
+        given = (view.plain(values[view.variable.name]) for view in told)
         return all(bool(one.present.any()) for one in given)
 
     @property

@@ -1,7 +1,7 @@
 """What the explicit summands of an energy cost at decided states, exactly, in whole units."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -35,10 +35,12 @@ class Explicit:
     direct: frozenset[int]  # places of summands
     hidden: frozenset[int]
     reach: dict[int, float]  # the largest magnitude of the cost of each of them
+    weighed: Container[int] | None = None
 
     @staticmethod
-    def of(factors: Factors) -> "Explicit":
-        """The costs of a merged structure."""
+    def of(factors: Factors, weighed: Container[int] | None = None) -> "Explicit":
+        """The costs of a merged structure; weighed: places of the summands that have a weight, all
+        if left out. Others that forbid by hidden sites cost nothing."""
         direct: set[int] = set()
         hidden: set[int] = set()
         reach: dict[int, float] = {}
@@ -47,14 +49,16 @@ class Explicit:
                 continue
             term = int(table.term[0])
             seen = not table.by_row and bool((table.scopes < factors.visible).all())
+            if not seen and weighed is not None and term not in weighed:
+                continue
             (direct if seen else hidden).add(term)
             most = float(np.abs(table.finite_costs).max(initial=0.0)) * len(table.scopes)
             reach[term] = reach.get(term, 0.0) + most
-        return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach)
+        return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach, weighed)
 
     def filled(self, costs: Floats) -> "Explicit":
         """The costs of one row, whose tables that vary cost so much. (F,)"""
-        return Explicit.of(self.factors.filled(costs))
+        return Explicit.of(self.factors.filled(costs), self.weighed)
 
     @property
     def scale(self) -> Scale:

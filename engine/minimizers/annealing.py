@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.compare import best_of, better, proved
-from engine.decimals import Scale
+from engine.decimals import Scale, surely_below
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, Scored, score
@@ -122,7 +122,8 @@ class Annealing(Minimizer[AnnealingState]):
             places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
         move_inside(plan, left, places, rng.fork(HIDDEN))
         multiplier, beta, scale = self._scales(plan, left, places)
-        bound = _bound(plan, left, factors.scale).to(problem.device)
+        counted = None if factors.varying else factors.scale  # each row has its own then
+        bound = _bound(plan, left, counted).to(problem.device)
         infinite = torch.full_like(bound, math.inf)
         s = AnnealingState(
             plan,
@@ -296,7 +297,7 @@ class Annealing(Minimizer[AnnealingState]):
         return s._replace(done=done, improved=improved, stale=stale)
 
 
-def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale) -> Tensor:
+def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale | None) -> Tensor:
     """Sum of the least cost of every table; infinite where a site has no value left."""
     layout, rows = plan.layout, len(left.options)
     offset = layout.structure.offset[:-1].astype(np.int64)
@@ -306,5 +307,5 @@ def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale) -> Tensor:
         cost = np.where(left.open(r, layout) & ~closed, plan.field(r), np.inf)
         least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
         least = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
-        out[r] = scale.sum_below(float(least))
+        out[r] = scale.sum_below(float(least)) if scale else surely_below(float(least))
     return torch.from_numpy(out)

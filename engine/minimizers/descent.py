@@ -73,7 +73,7 @@ class Descent(Minimizer[DescentState]):
             raise BadQuery(Mistake("rate", f"{self.rate!r}", "give smallest <= rate < infinity"))
 
     def init(self, problem: Problem, x: State, rng: Stream) -> DescentState:
-        used = {v.name for v in problem.energy.variables()}
+        used = problem.used
         free = {
             v.name: _relaxed(problem.domain(v.name), x[v.name])
             for v in problem.open

@@ -150,7 +150,7 @@ class Move:
 
 def frame_of(problem: Problem) -> Frame:
     """How the variables of the energy of a problem lie side by side."""
-    used = {v.name for v in problem.energy.variables()}
+    used = problem.used
     finite, real, owner, site = [], [], [torch.zeros(0, dtype=torch.long)], 0
     for variable in problem.open:
         name, domain = variable.name, problem.domains[variable.name]

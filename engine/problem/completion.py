@@ -44,6 +44,26 @@ class Completion:
         return {name: d for name, d in self.every.items() if isinstance(d, Told)}
 
     @cached_property
+    def silent(self) -> list[frozenset[int]]:
+        """For each row, the definitions that say nothing in it, for want of an input, by place."""
+        out: list[set[int]] = [set() for _ in range(self.rows)]
+        for place, summand in enumerate(self.definitions):
+            for view in inputs_of(summand.term):
+                told = self.every[view.variable.name]
+                if isinstance(told, Told):
+                    seen = view.of(told)
+                    assert isinstance(seen, Told)
+                    for row in (~seen.there).nonzero().reshape(-1).tolist():
+                        out[row].add(place)
+        return [frozenset(places) for places in out]
+
+    @cached_property
+    def _speaking(self) -> tuple[Summand, ...]:
+        """The definitions that say something in every row."""
+        quiet = frozenset[int]().union(*self.silent)
+        return tuple(d for k, d in enumerate(self.definitions) if k not in quiet)
+
+    @cached_property
     def pinned(self) -> list[frozenset[str]]:
         """For each row, the variables of real numbers all of whose sites evidence decides. A
         finite variable stays in the structure, whose rows differ in what is left of it."""
@@ -62,7 +82,7 @@ class Completion:
     def _settled(self) -> list[tuple[Summand, frozenset[str]]]:
         """Definitions of whole variables from constants and inputs, and what they define."""
         known, out = {*self._given, *self.told}, []
-        for summand in self.definitions:
+        for summand in self._speaking:
             views = outputs_of(summand.term)
             names = frozenset(view.variable.name for view in views)
             whole = all(view.whole for view in views) and not self._given & names
@@ -91,14 +111,14 @@ class Completion:
             return False
         domain = self.every[variable.name]
         assert isinstance(domain, Real)
-        same = (domain.low == domain.high).expand(self.rows, *domain.shape).flatten(1)
+        same = (domain.low == domain.high).expand(self.rows, *domain.shape).reshape(self.rows, -1)
         return bool(same[:, self.free[variable.name]].all())
 
     @cached_property
     def free(self) -> Mapping[str, Tensor]:
         """Of each variable with defined sites, those that are not. -> {name: (sites,) bool}"""
         out: dict[str, Tensor] = {}
-        for summand in self.definitions:
+        for summand in self._speaking:
             for view in outputs_of(summand.term):
                 sites = view.variable.domain.sites
                 free = out.setdefault(view.variable.name, torch.ones(sites, dtype=torch.bool))
@@ -109,7 +129,7 @@ class Completion:
     def computed(self) -> tuple[Summand, ...]:
         """The definitions that every state is completed by."""
         settled = {id(summand) for summand, _ in self._settled}
-        return tuple(d for d in self.definitions if self.reduced and id(d) not in settled)
+        return tuple(d for d in self._speaking if self.reduced and id(d) not in settled)
 
     @cached_property
     def _absent(self) -> tuple[str, ...]:
@@ -171,7 +191,7 @@ class Completion:
         """States with what is defined put in its place."""
         for summand in definitions:
             term = summand.term
-            inputs = term.views(state)[: len(term.scope) - term.defines]
+            inputs = term.hot(term.views(state))[: len(term.scope) - term.defines]
             for view, x in zip(outputs_of(term), defined_by(term, inputs), strict=True):
                 name = view.variable.name
                 state[name] = view.placed(state[name], x.to(state[name].dtype))
@@ -184,8 +204,8 @@ class Completion:
         views = (view for d in self.computed for view in outputs_of(d.term))
         for name in dict.fromkeys(view.variable.name for view in views):
             made = ~self.free[name]
-            x = state[name].flatten(1)[:, made]
-            near = self.every[name].project(state[name].detach()).flatten(1)[:, made]
+            x = state[name].reshape(len(state[name]), -1)[:, made]
+            near = self.every[name].project(state[name].detach()).reshape(len(x), -1)[:, made]
             off = 0.5 * (x - near).square().sum(1)
             total = total + torch.where(off <= OUTSIDE, 0.0, off)
         return total

@@ -25,6 +25,7 @@ class Form:
     pieces: tuple[Factors | None, ...]
     factors: Factors
     rest: Energy | None
+    weighed: frozenset[int]  # places of the summands that have a weight
     memo: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -42,7 +43,9 @@ class Form:
             for place, piece in enumerate(pieces)
             if piece is not None
         ]
-        return Form(pieces, Factors.merge(sizes, told), Sum(*rest) if rest else None)
+        left = Sum(*rest) if rest else None
+        weighed = frozenset(k for k, s in enumerate(summands) if s.weight is not None)
+        return Form(pieces, Factors.merge(sizes, told), left, weighed)
 
     def fits(self, pieces: Sequence[Factors | None]) -> bool:
         """Whether these are the same pieces, in all but the costs of tables that vary."""
@@ -54,4 +57,4 @@ class Form:
     @cached_property
     def explicit(self) -> Explicit:
         """What the explicit summands cost, exactly, but for what varies."""
-        return Explicit.of(self.factors)
+        return Explicit.of(self.factors, self.weighed)

@@ -2,7 +2,7 @@
 evidence or for many."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -14,7 +14,17 @@ from torch import Tensor
 
 from engine.decimals import Floats, decimal, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
-from engine.energy import Choice, Energy, Sum, Summand, Term, absences, enumerate_in_pieces
+from engine.energy import (
+    Choice,
+    Energy,
+    Sum,
+    Summand,
+    Term,
+    Uneven,
+    absences,
+    enumerate_in_pieces,
+    leaves_of,
+)
 from engine.energy.definition import in_order
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
@@ -145,8 +155,9 @@ class Problem:
         """Raises BadQuery where a term that needs every entry of an input lacks one."""
         if all(bool(told.complete.all()) for told in self.told.values()):
             return
-        for summand in self.summands:
-            for view in () if summand.term.partial else summand.term.scope:
+        inner = [(s, term) for s in self.summands for term in leaves_of(s.term)]
+        for summand, term in inner:
+            for view in () if term.partial else term.scope:
                 told = self.told.get(view.variable.name)
                 seen = None if told is None else view.of(told)
                 if isinstance(seen, Told) and not bool(seen.complete.all()):
@@ -155,7 +166,9 @@ class Problem:
                     raise BadQuery(
                         Mistake(
                             f"evidence.{view.variable.name}",
-                            f"entry {entry} is absent, and {summand.label} needs every one",
+                            f"entry {entry} is absent, and {term.label} of {summand.label} needs it"
+                            if term is not summand.term
+                            else f"entry {entry} is absent, and {summand.label} needs every one",
                             "give it, or leave the whole input out",
                         )
                     )
@@ -170,7 +183,7 @@ class Problem:
 
     def _hand_on(self, some: "Problem", rows: list[int]) -> None:
         """What was asked of terms about these rows is not asked again."""
-        if "form" not in vars(self) or some.constants != self.constants:
+        if "form" not in vars(self) or self._uneven or some.constants != self.constants:
             return
         vars(some)["form"], vars(some)["_split"] = self.form, {}
         for place, own in self._structures.items():
@@ -257,6 +270,12 @@ class Problem:
         """The variables that are the same for all states of a row: `Completion.constants`."""
         return self.completion.constants
 
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """The variables that energy or what is computed hangs on."""
+        energy = self.energy if self.lifted is None else self.lifted
+        return frozenset(v.name for v in energy.variables())
+
     @property
     def open(self) -> tuple[Variable, ...]:
         """The variables that are searched, in order."""
@@ -303,14 +322,23 @@ class Problem:
     @cached_property
     def groups(self) -> list[list[int]]:
         """Rows that have the same constants, and one structure."""
-        pinned: dict[frozenset[str], list[int]] = {}
-        for row, names in enumerate(self.completion.pinned):
-            pinned.setdefault(names, []).append(row)
-        out: list[list[int]] = []
-        for rows in pinned.values():
-            alone = (self if len(pinned) == 1 else self.select(rows)).particular
-            out += [[row] for row in rows] if alone else [rows]
-        return out
+        pinned: dict[tuple[Any, ...], list[int]] = {}
+        for row, key in enumerate(zip(self.completion.pinned, self.completion.silent, strict=True)):
+            pinned.setdefault(key, []).append(row)
+        return [group for rows in pinned.values() for group in self._sharing(rows)]
+
+    def _sharing(self, rows: list[int]) -> list[list[int]]:
+        """Rows with the same constants, by whether they have one structure."""
+        if len(rows) == 1:
+            return [rows]
+        some = self if len(rows) == self.rows else self.select(rows)
+        _ = some.form
+        if some._uneven:
+            alike: dict[tuple[Any, ...], list[int]] = {}
+            for k, row in enumerate(rows):
+                alike.setdefault(tuple(p[k] for p in some._uneven), []).append(row)
+            return [group for own in alike.values() for group in self._sharing(own)]
+        return [[row] for row in rows] if some.particular else [rows]
 
     def prepare(self) -> Iterator[None]:
         """Makes `form` in pieces, a term each, for whoever looks at the clock between them;
@@ -334,7 +362,7 @@ class Problem:
             return known
         sites = [self.sites_of(summand.term) for summand in self.summands]
         made = Form.of(self.summands, own, sites, sizes)
-        if known is None and not self.enumerated:
+        if known is None and not self.enumerated and not self._uneven:
             self._kept[self.constants] = made
         return made
 
@@ -432,14 +460,26 @@ class Problem:
             self._structures[place] = self.root._structures[place]
             return
         if beside or all(view.variable.name in self.starts for view in summand.term.scope):
-            domains = self.scope(summand.term)
-            if summand.term.enumerates and not isinstance(summand.term, Choice):
-                own = yield from enumerate_in_pieces(summand.term, domains, summand.weight)
-            else:
-                own = summand.term.structured(summand.weight, *domains)
-            own = absences(own, domains)
+            try:
+                own = yield from self._asked_for(summand)
+            except Uneven as rows:
+                self._uneven.append(rows.pattern)
         self._structures[place] = own
         yield
+
+    def _asked_for(self, summand: Summand) -> Generator[None, None, Factors | None]:
+        """What a term says explicitly, asked for now."""
+        domains = self.scope(summand.term)
+        if summand.term.enumerates and not isinstance(summand.term, Choice):
+            own = yield from enumerate_in_pieces(summand.term, domains, summand.weight)
+        else:
+            own = summand.term.structured(summand.weight, *domains)
+        return absences(summand.term, own, domains)
+
+    @cached_property
+    def _uneven(self) -> list[np.ndarray]:
+        """Of each term that rows cannot share the structure of, which rows may. -> (R,) each"""
+        return []
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the

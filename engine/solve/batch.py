@@ -99,10 +99,11 @@ class Batch(Generic[K]):
         kin, with the same constants, and of one structure."""
         kins = self.minimizer.kin(problem)
         for rows in problem.groups:
+            own = _some(problem, rows)
             by_kin: dict[Hashable, list[int]] = {}
             for row in rows:
-                by_kin.setdefault((kins[row], problem.completion.pinned[row]), []).append(row)
-            alone = len(rows) == 1 and _some(problem, rows).particular
+                by_kin.setdefault((kins[row], own.form), []).append(row)
+            alone = len(rows) == 1 and own.particular
             yield from ((kin, same, alone) for kin, same in by_kin.items())
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:
