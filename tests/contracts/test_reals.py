@@ -363,7 +363,7 @@ class Stubborn(Term):
         self.weight = torch.tensor([0.5, -1.5])
 
     def energy(self, x):
-        return (x @ self.weight).square()
+        return (x @ self.weight.to(x.device)).square()
 
 
 def net(kind: str) -> tuple[Term, dict[str, Any]]:

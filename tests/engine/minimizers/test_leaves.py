@@ -37,7 +37,8 @@ class Priced(Term):
 
     def __init__(self, x, prices, stands=(0, 1, 2)):
         super().__init__(x)
-        self.prices, self.stands = torch.tensor(prices), stands
+        self.register_buffer("prices", torch.tensor(prices))
+        self.stands = stands
 
     def energy(self, x):
         return x[:, 0] @ self.prices
