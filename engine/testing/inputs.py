@@ -36,8 +36,10 @@ class Beside(Term):
         return self.term.enumerates
 
     def _handed(self, entries: Sequence[Any], batch: int) -> list[Any]:
-        """The whole scope: these entries, and what the row was told, for a batch of states."""
-        state = {name: told.given(batch) for name, told in self.row.items()}
+        """The whole scope: these entries, and what the row was told, beside a batch of states on
+        their device."""
+        device = entries[0].device
+        state = {name: told.to(device).given(batch) for name, told in self.row.items()}
         own = iter(entries)
         return [
             self.term.seen(view, state[view.variable.name]) if view.told else next(own)

@@ -17,7 +17,7 @@ class Guess(Term):
 
     def __init__(self, features: Input | View, labels: Variable | View, matrix: list[list[float]]):
         super().__init__(features, labels)
-        self.matrix = torch.tensor(matrix, dtype=torch.float64)  # (d, k)
+        self.register_buffer("matrix", torch.tensor(matrix, dtype=torch.float64))  # (d, k)
 
     def costs(self, values, present):
         """(R, n, d), (R, n) -> (R, n, k)"""
