@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 
 Said = Mapping[Summand, tuple[Finding, float]]  # what terms said of values, and their shares
+Energies = Mapping[int, torch.Tensor]  # (R,) float64 of weighted terms, by their place in the sum
 
 
-def verify(problem: Problem, solution: "Solution") -> list[Answer]:
+def verify(
+    problem: Problem, solution: "Solution", energies: Energies | None = None
+) -> list[Answer]:
     """Re-scores and judges the best states of a solution on plain values: one answer a row.
 
     `holds` decides, apart from the arithmetic of the search: nothing is called right that was not
-    checked.
+    checked. energies: of the weighted terms in these states, where they were asked before.
     """
     if problem.lifted is not None:  # what was computed is judged, too
         report = replace(solution.report, x=problem.filled(solution.report.x))
@@ -40,15 +43,17 @@ def verify(problem: Problem, solution: "Solution") -> list[Answer]:
         groups = [[row] for row in range(problem.rows)]
     if len(groups) > 1:
         found: dict[int, Answer] = {}
+        asked = energies_of(problem, solution.report.x)  # of all rows in one call of each term
         for rows in groups:
-            own = verify(problem.select(rows), solution.select(rows))
+            mine = {k: energy[rows] for k, energy in asked.items()}
+            own = verify(problem.select(rows), solution.select(rows), mine)
             found |= zip(rows, own, strict=True)
         return [found[row] for row in range(problem.rows)]
     report = solution.report
     judge = _Judge(problem)
     plains = problem.plain(report.x)
     cost = judge.shares if solution.prepared else judge.unprepared
-    shares = cost(report.x, problem.rows)
+    shares = cost(report.x, problem.rows, energies)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
     outside = abstaining(problem, report.x)
@@ -143,6 +148,17 @@ def abstaining(problem: Problem, x: State) -> list[bool]:
     return out.tolist()
 
 
+@torch.no_grad()
+def energies_of(problem: Problem, x: State, said: Said | None = None) -> Energies:
+    """What the weighted terms say of decided states, one a row; not of those that said it."""
+    whole = problem.whole(x)
+    return {
+        k: summand.term(whole).double()
+        for k, summand in enumerate(problem.summands)
+        if summand.weight is not None and summand not in (said or {})
+    }
+
+
 def term_names(problem: Problem) -> list[str]:
     """The name of each term in answers; a repeated one carries its place: `name[2]`."""
     labels = [summand.label for summand in problem.summands]
@@ -176,12 +192,12 @@ class _Judge:
         self.soft = any(summand.weight is not None for summand in problem.summands)
 
     @torch.no_grad()
-    def shares(self, x: State, count: int) -> list[Shares]:
-        """What `count` states cost, as their terms say; held against their structure, which says
-        it exactly."""
+    def shares(self, x: State, count: int, asked: Energies | None = None) -> list[Shares]:
+        """What `count` states cost, as their terms say, or said when they were asked; held against
+        their structure, which says it exactly."""
         if not self.soft:
             return [Shares([0.0] * len(self.named), 0.0, 0.0, True)] * count
-        (said, energies), explicit = self._said(x, count), self.problem.explicit
+        (said, energies), explicit = self._said(x, count, asked), self.problem.explicit
         if not explicit.direct and not explicit.hidden:
             return [self._opaque(row) for row in said]
         scale, order = explicit.scale, sorted(explicit.direct)
@@ -206,9 +222,9 @@ class _Judge:
         ]
 
     @torch.no_grad()
-    def unprepared(self, x: State, count: int) -> list[Shares]:
+    def unprepared(self, x: State, count: int, asked: Energies | None = None) -> list[Shares]:
         """`shares` as the terms say them, where there was no time to make their structure."""
-        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count)[0]]
+        return [Shares(row, sum(row), 0.0, True) for row in self._said(x, count, asked)[0]]
 
     def _opaque(self, said: list[float]) -> Shares:
         """A state no summand of which has explicit costs."""
@@ -265,17 +281,19 @@ class _Judge:
         rest = self.problem.factored()[1]
         return frozenset(rest.summands() if rest is not None else ())
 
-    def _said(self, x: State, count: int) -> tuple[list[list[float]], dict[int, torch.Tensor]]:
+    def _said(
+        self, x: State, count: int, asked: Energies | None
+    ) -> tuple[list[list[float]], Energies]:
         """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
-        the energies without weight (count,) of those that were asked, by their place."""
-        columns, energies, whole = [], {}, self.problem.whole(x)
+        the energies without weight of those that were asked."""
+        energies = energies_of(self.problem, x, self.said) if asked is None else asked
+        columns = []
         for k, (summand, _) in enumerate(self.named):
             if summand.weight is None:
                 columns.append([0.0] * count)
             elif summand in self.said:
                 columns.append([self.said[summand][1]] * count)
             else:
-                energies[k] = summand.term(whole).double()
                 columns.append((summand.weight * energies[k]).tolist())
         rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
         return rows, energies

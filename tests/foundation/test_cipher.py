@@ -28,14 +28,14 @@ class FourGrams(Term):
     def __init__(self, text, key, table):
         """table (k, k, k, k) float32: -ln p of a letter after three others."""
         super().__init__(text, key)
-        self.table = table
-        self.strides = torch.tensor([len(table) ** n for n in (3, 2, 1, 0)])
+        self.register_buffer("table", table)
+        self.register_buffer("strides", torch.tensor([len(table) ** n for n in (3, 2, 1, 0)]))
 
     def energy(
         self, text, key
     ):  # (B, T) places, (B, k, k) -> (B,): straight from the likeliest key
         likeliest = key.argmax(-1)
-        sites = torch.tensor([[1, c] for c in range(len(self.table))])
+        sites = torch.tensor([[1, c] for c in range(len(self.table))], device=key.device)
         change = self.changes(sites, text, likeliest)
         return self.cost(text, likeliest) + (change * key).sum((1, 2))
 
@@ -44,8 +44,8 @@ class FourGrams(Term):
         return self.table.take((plain * self.strides).sum(-1)).double().sum(1)
 
     def changes(self, sites, text, key):  # (m, 2) -> (B, m, k)
-        k, asked = len(self.table), torch.full(key.shape[1:], -1)
-        asked[sites[:, 1]] = torch.arange(len(sites))
+        k, asked = len(self.table), sites.new_full(key.shape[1:], -1)
+        asked[sites[:, 1]] = torch.arange(len(sites), device=key.device)
         cipher = text.unfold(1, 4, 1)  # (B, S, 4)
         plain = key.gather(1, text).unfold(1, 4, 1)
         same = cipher[..., None] == cipher[..., None, :]  # (B, S, 4, 4)
@@ -53,7 +53,8 @@ class FourGrams(Term):
         row, position, place = first.nonzero(as_tuple=True)  # (L,)
         step = (same * self.strides).sum(-1)[first]  # what the number moves by with this letter
         now = (plain * self.strides).sum(-1)[row, position]
-        after = (now - step * plain[first])[:, None] + step[:, None] * torch.arange(k)
+        values = torch.arange(k, device=key.device)
+        after = (now - step * plain[first])[:, None] + step[:, None] * values
         rise = self.table.take(after).double() - self.table.take(now).double()[:, None]
         site = row * len(sites) + asked[cipher[first]]
         return (
