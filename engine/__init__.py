@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.answer import Answer, Finding, Flag, Status
     from engine.domain import Domain, Finite, Given, Input, Real, State, Told, Variable, View
-    from engine.energy import Energy, Term, named, required, soft_min
+    from engine.energy import Definition, Energy, Term, named, required, soft_min
     from engine.errors import BadQuery, BasinError, Mistake
     from engine.factors import Factors
     from engine.judgement import score_plain, verify
@@ -31,6 +31,7 @@ __all__ = [
     "BadQuery",
     "BasinError",
     "Budget",
+    "Definition",
     "Domain",
     "Energy",
     "Factors",

@@ -15,6 +15,7 @@ from engine.compare import opaque_cost, opaque_gap
 from engine.domain import Real, State
 from engine.energy import Choice, Summand, Term, plain_scope
 from engine.energy import judge as judge_term
+from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
 from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
@@ -36,7 +37,9 @@ def verify(
     checked. energies: of the weighted terms in these states, where they were asked before.
     """
     if problem.lifted is not None:  # what was computed is judged, too
-        report = replace(solution.report, x=problem.filled(solution.report.x))
+        x = problem.filled(solution.report.x)
+        given = {n: problem.domain(n).project(x[n]) for n in problem.completion.free}
+        report = replace(solution.report, x=x | given)  # what was given comes back as it was
         return verify(problem.unreduced, replace(solution, report=report))
     groups = problem.groups if solution.prepared else [list(range(problem.rows))]
     if solution.prepared and problem.costs.shape[1]:  # rows pay differently
@@ -107,6 +110,7 @@ def said_of(problem: Problem, answer: Answer) -> Said:
 def score_plain(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answer]:
     """Energy, findings and status of complete plain values, without any search; the inputs are told
     in each row beside the variables, where the problem is not of one row that was told them."""
+    problem = problem.unreduced
     if problem.rows > 1:
         problem = problem.root or problem
     if problem.inputs:
@@ -122,7 +126,7 @@ def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answe
         for v in problem.variables
     }
     judge = _Judge(problem)
-    outside = abstaining(problem if problem.inputs else problem.given_rows(values), x)
+    outside = abstaining(problem if problem.inputs else _over(problem, values), x)
     answers = []
     plains = problem.plain(x)  # 3 given for a real is 3.0
     for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
@@ -131,6 +135,14 @@ def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answe
         terms = judge.terms(shares.terms)
         answers.append(Answer(status, plain, energy, None, terms, findings, flags))
     return answers
+
+
+def _over(problem: Problem, values: Sequence[Mapping[str, Any]]) -> Problem:
+    """A row for each of some values, given; where they do not fit, the problem's own row."""
+    try:
+        return problem.given_rows(values)
+    except BadQuery:
+        return problem.select([0] * len(values))
 
 
 def abstaining(problem: Problem, x: State) -> list[bool]:
@@ -330,6 +342,8 @@ class _Judge:
         if summand in self.said:
             finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
+        if not summand.term.speaks(plain):
+            return Finding(name, None, False, "not asked: the row lacks an input")
         verdict = judge_term(summand.term, plain)
         if verdict is not False:
             if (name, verdict) not in self.fine:

@@ -64,6 +64,8 @@ class Session:
     ) -> None:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
+        if problem.lifted is not None:
+            raise BadQuery(Mistake("problem", "is reduced", "give the one it was reduced from"))
         check_minimizer_given(minimizer)
         self.minimizer, self.particles, self.seed = minimizer, particles, seed
         self._known = NOTHING
@@ -88,7 +90,7 @@ class Session:
         self._fresh[name] = summands
         weighted = [p for p in summands if p.weight is not None]
         bound, unique = self._known.bound, self._known.unique
-        least = sum(p.weight * p.term.floor() for p in weighted if p.weight is not None)
+        least = sum(p.weight * p.term.lowest_anywhere() for p in weighted if p.weight is not None)
         if bound < math.inf and least != 0:
             bound = surely_below(bound + least)
         kept = UNKNOWN if weighted or unique == NOT_UNIQUE else unique

@@ -10,12 +10,14 @@ from engine.energy.algebra import (
     total_of,
 )
 from engine.energy.choice import AnyOf, Choice, SoftMin, leaves_of, soft_min
+from engine.energy.definition import Definition
 from engine.energy.tables import Uneven, absences, enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
 
 __all__ = [
     "AnyOf",
     "Choice",
+    "Definition",
     "Energy",
     "Summand",
     "SoftMin",

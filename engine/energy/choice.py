@@ -133,7 +133,8 @@ class Choice(Term):
 
     def _branch_holds(self, branch: Energy, values: Sequence[Any]) -> bool | None:
         plain = self._named(values)
-        verdicts = [judge(summand.term, plain) for summand in branch.summands()]
+        asked = [s.term for s in branch.summands() if s.term.speaks(plain)]
+        verdicts = [judge(term, plain) for term in asked]
         if False in verdicts:
             return False
         return None if None in verdicts else True

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from engine.domain import Finite, Given, Told, View
+from engine.domain import Domain, Finite, Given, Told, View
 from engine.energy.algebra import Summand
 from engine.energy.term import Term
 from engine.errors import BadQuery, Mistake
@@ -65,6 +65,29 @@ def outputs_of(term: Term) -> tuple[View, ...]:
 def inputs_of(term: Term) -> tuple[View, ...]:
     """The views that it defines them from."""
     return term.scope[: len(term.scope) - term.defines]
+
+
+class Computed(Term):
+    """Stands in a reduced problem for what it computes: that may lie outside its domain, which no
+    rule of the rest can say."""
+
+    required_by_default: ClassVar[bool] = True
+    needs_inputs: ClassVar[bool] = False
+
+    def __init__(self, definition: Term):
+        super().__init__(*definition.scope)
+        self.partial = True  # type: ignore[misc]
+
+    def energy(self, *tensors: Any) -> Tensor:
+        first = next(x for x in tensors if isinstance(x, Tensor))
+        return first.new_zeros(len(first))  # `Problem.totals` counts how far outside it lies
+
+    def holds(self, *values: Any) -> bool | None:
+        del values
+        return None
+
+    def factors(self, *domains: Domain) -> None:
+        del domains
 
 
 def in_order(summands: Sequence[Summand]) -> tuple[Summand, ...]:

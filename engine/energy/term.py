@@ -371,9 +371,9 @@ def plain_scope(term: Term, values: Mapping[str, Any]) -> list[Any]:
 
 
 def judge(term: Term, values: Mapping[str, Any]) -> bool | None:
-    """What a term says of plain values of all variables and inputs; a rule is not asked, and does
-    not fail, where an input that it sees is absent."""
-    return verdict(term, plain_scope(term, values)) if term.speaks(values) else True
+    """What a term says of plain values of all variables and inputs; None where it is not asked, as
+    an input that it sees is absent."""
+    return verdict(term, plain_scope(term, values)) if term.speaks(values) else None
 
 
 def verdict(term: Term, values: Sequence[Any]) -> bool | None:

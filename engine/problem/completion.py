@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.domain import Domain, Given, Real, State, Told, Variable, device_of
+from engine.domain import Domain, Finite, Given, Real, State, Told, Variable, device_of
 from engine.domain.told import spread
 from engine.energy import Summand
 from engine.energy.definition import defined_by, inputs_of, outputs_of
@@ -119,6 +119,8 @@ class Completion:
         """Of each variable with defined sites, those that are not. -> {name: (sites,) bool}"""
         out: dict[str, Tensor] = {}
         for summand in self._speaking:
+            if self.reduced and summand not in self.reducible:
+                continue
             for view in outputs_of(summand.term):
                 sites = view.variable.domain.sites
                 free = out.setdefault(view.variable.name, torch.ones(sites, dtype=torch.bool))
@@ -129,7 +131,21 @@ class Completion:
     def computed(self) -> tuple[Summand, ...]:
         """The definitions that every state is completed by."""
         settled = {id(summand) for summand, _ in self._settled}
-        return tuple(d for d in self._speaking if self.reduced and id(d) not in settled)
+        return tuple(d for d in self._speaking if d in self.reducible and id(d) not in settled)
+
+    @cached_property
+    def reducible(self) -> tuple[Summand, ...]:
+        """The definitions that a reduced problem computes: of numbers and inputs, from which no
+        finite variable, nor what is defined from one, is left to be decided."""
+        out: list[Summand] = []
+        finite: set[str] = set()
+        for summand in self.definitions if self.reduced else ():
+            names = {view.variable.name for view in inputs_of(summand.term)}
+            if names & finite or any(isinstance(self.every[name], Finite) for name in names):
+                finite |= {view.variable.name for view in outputs_of(summand.term)}
+            else:
+                out.append(summand)
+        return tuple(out)
 
     @cached_property
     def _absent(self) -> tuple[str, ...]:
@@ -197,15 +213,23 @@ class Completion:
                 state[name] = view.placed(state[name], x.to(state[name].dtype))
         return state
 
-    def outside(self, state: State) -> Tensor | float:
-        """Half the squared distance of what is computed from where evidence and edges allow it.
-        -> (B,) float64"""
-        total: Tensor | float = 0.0
+    def beyond(self, state: State) -> list[Tensor]:
+        """How far each computed site lies from where evidence and edges allow it, with a sign; one
+        tensor for each variable. -> (B, sites)"""
+        out = []
         views = (view for d in self.computed for view in outputs_of(d.term))
         for name in dict.fromkeys(view.variable.name for view in views):
             made = ~self.free[name]
             x = state[name].reshape(len(state[name]), -1)[:, made]
             near = self.every[name].project(state[name].detach()).reshape(len(x), -1)[:, made]
-            off = 0.5 * (x - near).square().sum(1)
+            out.append(x - near)
+        return out
+
+    def outside(self, state: State) -> Tensor | float:
+        """Half the squared distance of what is computed from where evidence and edges allow it,
+        0 where that is next to nothing. -> (B,) float64"""
+        total: Tensor | float = 0.0
+        for beyond in self.beyond(state):
+            off = 0.5 * beyond.square().sum(1)
             total = total + torch.where(off <= OUTSIDE, 0.0, off)
         return total

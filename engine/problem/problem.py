@@ -25,7 +25,7 @@ from engine.energy import (
     enumerate_in_pieces,
     leaves_of,
 )
-from engine.energy.definition import in_order
+from engine.energy.definition import Computed, in_order
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -560,7 +560,11 @@ class Problem:
     def _remaining(self) -> Energy:
         if self.root is not None:
             return self.root._reduced.energy
-        return Sum(*(s for s in self.summands if all(s is not d for d in self.definitions)))
+        every = {name: self.domain(name) for name in self.every}
+        whole = Completion(self.variables, every, self.rows, self.definitions, True)
+        gone = {id(d) for d in whole.reducible}
+        left = (s for s in self.summands if id(s) not in gone)
+        return Sum(*left, *(Summand(Computed(d.term), None) for d in whole.reducible))
 
     @property
     def unreduced(self) -> "Problem":

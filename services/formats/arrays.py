@@ -213,7 +213,7 @@ def _png(file: BinaryIO, wanted: Wanted) -> Numbers:
         size = (picture.height, picture.width)
         if size != wanted.shape[:2] or len(wanted.shape) > 3 or wanted.shape[2:] not in ((), (3,)):
             _shaped(size if picture.mode in ("1", "L", "I;16") else (*size, 3), wanted.shape)
-        if picture.mode.startswith("I"):
+        if picture.mode.startswith("I") or _depth(file) > 8:
             _refuse("has 16 bits a number", "save it with 8")
         wanted.check_bytes(4 * math.prod(size))
         pixels = np.asarray(picture.convert("RGBA"))
@@ -226,6 +226,12 @@ def _png(file: BinaryIO, wanted: Wanted) -> Numbers:
         if (pixels[..., :3] != found[..., None]).any():
             _refuse("is in colour", f"declare the shape {[*size, 3]}, or save it in grey")
     return found if wanted.whole else found / np.float32(255)
+
+
+def _depth(file: BinaryIO) -> int:
+    """Bits of one number of a PNG: byte 24 of its header."""
+    file.seek(24)
+    return int.from_bytes(file.read(1), "big")
 
 
 def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:

@@ -78,7 +78,7 @@ def test_defined_variables_are_not_searched():
     reduced = problem.reduced()
     assert [v.name for v in reduced.open] == ["a"]
     assert reduced.reduced() is reduced
-    assert [p.label for p in reduced.summands] == ["Effort"]
+    assert [p.label for p in reduced.summands] == ["Effort", "Computed"]
     assert walk().reduced().open == walk().reduced().variables or True
     a = torch.rand(3, T, dtype=torch.float64)
     s = reduced.whole({"a": a})["s"]
