@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,7 +102,8 @@ class Real(Domain):
 
     def to(self, device: torch.device | str) -> "Real":
         low, high = self.low.to(device), self.high.to(device)
-        return self if low is self.low and high is self.high else Real(self.shape, low, high)
+        same = low is self.low and high is self.high
+        return self if same else replace(self, low=low, high=high)
 
     def narrow(self, values: Sequence[Any]) -> "Real":
         count = len(values)
@@ -129,20 +130,20 @@ class Real(Domain):
                 )
             low[row, sites] = high[row, sites] = given
         low, high = (e.reshape(count, *self.shape).to(self.device) for e in (low, high))
-        return Real(self.shape, low, high)
+        return replace(self, low=low, high=high)
 
     def select(self, rows: Sequence[int]) -> "Real":
         index = torch.as_tensor(rows, dtype=torch.long)
         low = self.low.expand(self.rows, *self.shape)
         high = self.high.expand(self.rows, *self.shape)
-        return Real(self.shape, low[index], high[index])
+        return replace(self, low=low[index], high=high[index])
 
     def join(self, others: Sequence["Real"]) -> "Real":
         every = (self, *others)
-        return Real(
-            self.shape,
-            torch.cat([d.low.expand(d.rows, *d.shape) for d in every]),
-            torch.cat([d.high.expand(d.rows, *d.shape) for d in every]),
+        return replace(
+            self,
+            low=torch.cat([d.low.expand(d.rows, *d.shape) for d in every]),
+            high=torch.cat([d.high.expand(d.rows, *d.shape) for d in every]),
         )
 
     def inside(self, other: "Real") -> bool:
@@ -152,7 +153,7 @@ class Real(Domain):
         """Uniform where both edges are finite, else a standard normal moved inside."""
         normal = rng.normal(particles, *self.shape, dtype=torch.float64)
         uniform = rng.fork(1).uniform(particles, *self.shape, dtype=torch.float64)
-        low, high = self._edges(normal)
+        low, high = self.edges(normal)
         boxed = low.isfinite() & high.isfinite()
         between = torch.where(boxed, low, 0.0) * (1 - uniform)
         between = between + torch.where(boxed, high, 0.0) * uniform
@@ -160,13 +161,14 @@ class Real(Domain):
 
     def project(self, x: Tensor) -> Tensor:
         """The nearest number inside, in float64; a given number itself, with the sign of a zero."""
-        low, high = self._edges(x)
+        low, high = self.edges(x)
         return torch.where(low == high, low, torch.clamp(x.double(), low, high))
 
     def decide(self, x: Tensor) -> Tensor:
         return self.project(x)
 
-    def _edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both edges at every site of a state. (R * P, *shape) -> same, twice"""
         particles = x.shape[0] // self.rows
         edges = (e.expand(self.rows, *self.shape).to(x.device) for e in (self.low, self.high))
         low, high = (e.repeat_interleave(particles, 0) for e in edges)

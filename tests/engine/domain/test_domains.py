@@ -1,6 +1,7 @@
 """Domains keep their contract, evidence its place, views their sites."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import Budget, Status, Term, answers
 from engine.domain import Finite, Real, Variable, finite, flatten, nest
 from engine.errors import BadQuery
+from engine.minimizers.descent import Descent
+from engine.minimizers.gibbs import Gibbs
 from engine.problem import Problem
 from engine.random import Stream
 from engine.testing import check_domain
@@ -41,6 +45,44 @@ def real_domains(draw):
 @given(domain=finite_domains() | real_domains(), seed=st.integers(0, 2**20))
 def test_domains_keep_their_contract(domain, seed):
     check_domain(domain, samples=6, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Below(Real):
+    """Sites whose sum is at most `most`; what is given stays."""
+
+    most: float = 1.0
+
+    def project(self, x):
+        low, high = self.edges(x)
+        inside, free = super().project(x), (low < high).double()
+        over = (inside.sum(-1, keepdim=True) - self.most).clamp(min=0)
+        share = over / free.sum(-1, keepdim=True).clamp(min=1)
+        return torch.where(over > 1e-9, inside - share * free, inside)
+
+
+class Sum(Term):
+    """E = -(sum of the sites)."""
+
+    def energy(self, x):
+        return -x.sum(-1)
+
+
+@pytest.mark.parametrize("minimizer", [Descent(), Gibbs(steps=30, patience=2)], ids=str)
+def test_a_domain_with_one_thing_changed_keeps_it(minimizer):
+    """As rows are narrowed, selected and joined; no answer outside it is called right."""
+    domain = Below((3,), most=2.0)
+    check_domain(domain)
+    narrowed = domain.narrow([[0.5, None, None], None])
+    check_domain(narrowed)
+    for one in (narrowed, narrowed.select([1]), narrowed.join([domain]), narrowed.to("cpu")):
+        assert isinstance(one, Below) and one.most == 2.0
+    x = Variable("x", domain)
+    problem = Problem(Sum(x)).given_rows([{"x": [0.5, None, None]}, {}])
+    for answer in answers(problem, minimizer, particles=4, budget=Budget(steps=200)):
+        inside = sum(answer.values["x"]) <= 2.0 + 1e-6
+        assert inside or answer.status is Status.UNSATISFIED
+        assert inside or isinstance(minimizer, Gibbs)
 
 
 @pytest.mark.parametrize(
