@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.domain import Given, State, Variable
+from engine.energy.parts import ByPart, side_by_side, within
 from engine.errors import BadQuery, Mistake
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Energy(nn.Module, ABC):
             p.weight * p.term.lowest_anywhere() for p in self.summands() if p.weight is not None
         )
 
-    def violation(self, state: State) -> Tensor:
+    def total_violation(self, state: State) -> Tensor:
         """Sum of the energies of the required terms: 0 where all of them hold. -> (B,)"""
         return total_of(state, self._required(state)())
 
@@ -67,11 +68,27 @@ class Energy(nn.Module, ABC):
         energy, violation = self._weighted(state), self._required(state)
         return total_of(state, energy()), total_of(state, violation())
 
+    def by_part(self, state: State) -> ByPart:
+        """`totals` with the violation part by part, all terms under way at once."""
+        energy, parts = self._weighted(state), self._parts(state)
+        return parts(total_of(state, energy()))
+
+    def violations(self, state: State) -> Tensor:
+        """What each part of the required terms is violated by, side by side: 0 where it holds, and
+        where a row lacks an input that the term sees. -> (B, m) float64"""
+        return self._parts(state)(total_of(state, ())).parts
+
     def _weighted(self, state: State) -> Callable[[], list[Tensor]]:
         return begin_shares([p for p in self.summands() if p.weight is not None], state)
 
     def _required(self, state: State) -> Callable[[], list[Tensor]]:
         return begin_violations([p for p in self.summands() if p.weight is None], state)
+
+    def _parts(self, state: State) -> Callable[[Tensor], ByPart]:
+        """Begins every required term; the call returned puts its parts beside an energy."""
+        terms = [p.term for p in self.summands() if p.weight is None]
+        waits, tolerances = [t.parts_started(state) for t in terms], [t.tolerance for t in terms]
+        return lambda e: side_by_side(e, [parts().double() for parts in waits], tolerances)
 
     def variables(self) -> tuple[Variable, ...]:
         """Every variable once, in order of first use."""
@@ -140,7 +157,7 @@ def begin_violations(summands: Sequence[Summand], state: State) -> Callable[[], 
 
     def violations() -> list[Tensor]:
         pairs = zip(summands, energies(), strict=True)
-        return [torch.where(e <= summand.term.tolerance, 0.0, e) for summand, e in pairs]
+        return [within(e, summand.term.tolerance) for summand, e in pairs]
 
     return violations
 

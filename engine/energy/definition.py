@@ -82,6 +82,9 @@ class Computed(Term):
         first = next(x for x in tensors if isinstance(x, Tensor))
         return first.new_zeros(len(first))  # `Problem.totals` counts how far outside it lies
 
+    def violation(self, *tensors: Any) -> Tensor:
+        return self.energy(*tensors)[:, None][:, :0]  # no part of its own
+
     def holds(self, *values: Any) -> bool | None:
         del values
         return None

@@ -67,14 +67,18 @@ class Term(Energy):
         The default hands `energy` one-hot states, in pieces of bounded memory. A kind that writes
         its own keeps the gradients towards numbers and parameters.
         """
+        return self._in_pieces(self.energy, tensors)
+
+    def _in_pieces(self, call: Callable[..., Tensor], tensors: Sequence[Any]) -> Tensor:
+        """What a call says of decided states, one-hot in pieces of bounded memory."""
         width = sum(
             width_of(x) * (len(d.values) if isinstance(d, Finite) else 1)
             for x, d in zip(tensors, self._domains, strict=True)
         )
         each = max(1, ELEMENTS // max(1, width))
         if batch_of(tensors) <= each:
-            return self.energy(*self.hot(tensors))
-        return torch.cat([self.energy(*self.hot(some)) for some in pieces_of(tensors, each)])
+            return call(*self.hot(tensors))
+        return torch.cat([call(*self.hot(some)) for some in pieces_of(tensors, each)])
 
     def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
         """The energy of decided states after one site is set to each value, less what it is now.
@@ -96,11 +100,30 @@ class Term(Energy):
 
     def _by_kind(self, *tensors: Tensor) -> Tensor:
         """`cost` or `energy`, by what the tensors are. -> (batch,)"""
-        finite = (isinstance(domain, Finite) for domain in self._domains)
-        decided = [is_decided(x) for x, own in zip(tensors, finite, strict=True) if own]
-        if decided and all(decided):
+        if self._all_decided(tensors):
             return self.cost(*self.placed(tensors))
         return self.energy(*self.hot(tensors))
+
+    def _all_decided(self, tensors: Sequence[Any]) -> bool:
+        """There are finite entries, and all of them hold places."""
+        finite = (isinstance(domain, Finite) for domain in self._domains)
+        decided = [is_decided(x) for x, own in zip(tensors, finite, strict=True) if own]
+        return bool(decided) and all(decided)
+
+    def violation(self, *tensors: Tensor) -> Tensor:
+        """The energy of a batch of states part by part: a line, a clause, an edge, a time step.
+
+        Each is at least 0, and 0 where that part holds; their sum is the energy. They are numbered
+        as in `says`, as many in every batch. The default: half the square of each entry of
+        `residual`; without one, the energy as the only part. -> (batch, m)
+        """
+        r = self.residual(*tensors)
+        return self.energy(*tensors)[:, None] if r is None else 0.5 * r.square().flatten(1)
+
+    @property
+    def squared(self) -> bool:
+        """Its energy is half the square of a residual."""
+        return type(self).residual is not Term.residual
 
     def holds(self, *values: Any) -> bool | None:
         """Whether plain values satisfy the rule; None: this term can only be scored."""
@@ -215,8 +238,7 @@ class Term(Energy):
 
     def floor(self) -> float:
         """A proved lower bound of `energy`; the default is 0 for rules and residuals."""
-        residual = type(self).residual is not Term.residual
-        return 0.0 if self.required_by_default or residual else -math.inf
+        return 0.0 if self.required_by_default or self.squared else -math.inf
 
     def lowest_anywhere(self) -> float:
         """A proved lower bound of what it costs in any row: `floor`, or 0 where a row may lack an
@@ -279,6 +301,19 @@ class Term(Energy):
         input costs 0. -> (B,)"""
         energy, there = self.begin(*self.views(state)), self.there(state)
         return energy if there is None else lambda: torch.where(there, energy(), 0.0)
+
+    def parts_started(self, state: State) -> Callable[[], Tensor]:
+        """Begins the violation of a state by part; all of it 0 in a row that lacks an input.
+        -> (B, m)"""
+        if not self.squared and type(self).violation is Term.violation:  # the energy, asked so
+            whole = self.started(state)
+            return lambda: whole()[:, None]
+        tensors, there = self.views(state), self.there(state)
+        if self._all_decided(tensors):
+            parts = functools.partial(self._in_pieces, self.violation, tensors)
+        else:
+            parts = functools.partial(self.violation, *self.hot(tensors))
+        return parts if there is None else lambda: torch.where(there[:, None], parts(), 0.0)
 
     def views(self, state: State) -> list[Any]:
         """The tensors of the scope, out of the state of all variables, in the dtype of the term;

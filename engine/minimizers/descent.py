@@ -1,8 +1,9 @@
 """Projected descent on relaxed states: Adam on every particle, multipliers for required rules.
 
-Minimizes energy + multiplier * violation over boxes and simplices. After each move the state is
-projected into its domain; a multiplier grows while its particle breaks rules; the step shrinks
-once the objective has not fallen for a while, until the particle stands still.
+Minimizes energy + sum over parts of multiplier * violation over boxes and simplices. After each
+move the state is projected into its domain; the multiplier of a part grows while its particle
+breaks that part, the worst part fastest; the step shrinks once the objective has not fallen for a
+while, until the particle stands still.
 Sources: Kingma and Ba, "Adam", ICLR 2015; Duchi et al., ICML 2008 (simplex projection); Bertsekas,
 "Constrained Optimization and Lagrange Multiplier Methods", 1982 (exact penalty).
 Finds local minima; `restarts` looks further.
@@ -24,7 +25,8 @@ from engine.random import Stream
 from engine.rows import Report
 
 FAST, SLOW, TINY = 0.9, 0.99, 1e-12  # Adam's two memories and its smallest slope
-STEEPEST = 1e6  # multiplier at which a rule is given up
+STEEPEST = 1e6  # multiplier at which a part is given up
+LEAST, MOST = 1.12, 1.25  # growth of a multiplier: of a part that fails by little, of the worst
 
 
 class DescentState(NamedTuple):
@@ -37,7 +39,7 @@ class DescentState(NamedTuple):
     rate: Tensor  # (R * P,) step in units of each box; 0: stands still
     lowest: Tensor  # (R * P,) least objective
     waited: Tensor  # (R * P,) moves since then
-    multiplier: Tensor  # (R * P,)
+    multiplier: Tensor  # (R * P, m) of each part of the required terms
     moves: Tensor  # (R,) all moves
     x: dict[str, Tensor]  # (R, *shape) best decided states
     energy: Tensor  # (R,)
@@ -50,7 +52,9 @@ class Slopes(NamedTuple):
 
     energy: Tensor  # (B,) float64
     violation: Tensor  # (B,) float64
-    slope: dict[str, Tensor]  # of energy + multiplier * violation
+    parts: Tensor  # (B, m) float64, what each part is violated by
+    objective: Tensor  # (B,) energy + multipliers * parts
+    slope: dict[str, Tensor]  # of that
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Descent(Minimizer[DescentState]):
             self.rate * one,
             math.inf * one,
             torch.zeros_like(one, dtype=torch.int64),
-            one.clone(),
+            one[:, None].repeat(1, problem.count_parts(free) if free else 0),
             torch.zeros_like(infinite, dtype=torch.int64),
             {v.name: x[v.name][:: len(x[v.name]) // rows].clone() for v in problem.open},
             infinite,
@@ -111,7 +115,7 @@ class Descent(Minimizer[DescentState]):
         s = s._replace(moves=s.moves + 1)
         due = s.moves % self.every == 0  # (R,)
         if due.any():
-            s = self._adapted(s, got.violation, due)
+            s = self._adapted(s, got.parts, due)
             if any(isinstance(problem.domains[n], Finite) for n in s.free):
                 s = self._decided(problem, s, due)
         return self._finished(problem, s)
@@ -124,20 +128,22 @@ class Descent(Minimizer[DescentState]):
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
         leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}
         with torch.enable_grad():
-            energy, violation = problem.totals(leaves)
-            whole = (energy + s.multiplier * violation).sum()
+            energy, violation, parts = problem.by_part(leaves)
+            objective = energy + (s.multiplier * parts).sum(1)
         slopes: tuple[Tensor | None, ...] = (None,) * len(leaves)
-        if whole.requires_grad:
-            slopes = torch.autograd.grad(whole, list(leaves.values()), allow_unused=True)
+        if objective.requires_grad:
+            slopes = torch.autograd.grad(objective.sum(), list(leaves.values()), allow_unused=True)
         slope = {
             n: torch.zeros_like(t) if g is None else torch.nan_to_num(g, 0.0, 0.0, 0.0)
             for (n, t), g in zip(s.free.items(), slopes, strict=True)
         }
-        return Slopes(energy.detach(), violation.detach(), slope)
+        return Slopes(
+            energy.detach(), violation.detach(), parts.detach(), objective.detach(), slope
+        )
 
     def _paced(self, s: DescentState, got: Slopes) -> DescentState:
         """The step of each particle, halved where the objective has not fallen for a while."""
-        objective = sound(got.energy + s.multiplier * got.violation)
+        objective = sound(got.objective)
         close = 1e-9 * s.lowest.abs().nan_to_num(0, 0, 0)
         fell = objective < s.lowest - close
         waited = torch.where(fell, 0, s.waited + 1)
@@ -167,13 +173,19 @@ class Descent(Minimizer[DescentState]):
             free[name] = torch.where(s.rate.view(lead) > 0, moved, x)
         return s._replace(free=free, mean=mean, square=square, age=ages)
 
-    def _adapted(self, s: DescentState, violation: Tensor, due: Tensor) -> DescentState:
-        """Larger multipliers where rules fail; the objective is then another, and begins anew."""
-        broken = (violation > 0) & (s.multiplier < STEEPEST)
-        broken = broken & due.repeat_interleave(len(broken) // len(due))
+    def _adapted(self, s: DescentState, parts: Tensor, due: Tensor) -> DescentState:
+        """Larger multipliers where parts fail, the more the worse they do beside the worst one of
+        the particle; the objective is then another, and begins anew."""
+        if not parts.shape[1]:
+            return s
+        failing = (parts > 0) & (s.multiplier < STEEPEST)
+        failing = failing & due.repeat_interleave(len(parts) // len(due))[:, None]
+        share = (parts / parts.amax(1, keepdim=True)).nan_to_num(1.0)
+        grown = LEAST + (MOST - LEAST) * share
+        broken = failing.any(1)
         asleep = broken & (s.rate == 0)
         return s._replace(
-            multiplier=torch.where(broken, s.multiplier * 1.25, s.multiplier),
+            multiplier=torch.where(failing, s.multiplier * grown, s.multiplier),
             lowest=torch.where(broken, math.inf, s.lowest),
             waited=torch.where(broken & asleep, 0, s.waited),
             rate=torch.where(asleep, self.rate / 4, s.rate),

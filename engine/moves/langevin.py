@@ -73,7 +73,7 @@ class Langevin(Sampler):
         with torch.enable_grad():
             energy = beta * problem.energy(problem.whole({**x, **leaves}))
             slopes = torch.autograd.grad(energy.sum(), list(leaves.values()))
-        broken = problem.energy.violation(
+        broken = problem.energy.total_violation(
             problem.whole({n: t.detach() for n, t in x.items()})
         ).detach()
         hard = torch.where(broken == 0, 0.0, math.inf)

@@ -13,12 +13,16 @@ from engine.domain import Domain, Finite, Given, Real, State, Told, Variable, de
 from engine.domain.told import spread
 from engine.energy import Summand
 from engine.energy.definition import defined_by, inputs_of, outputs_of
+from engine.energy.parts import ByPart, side_by_side, within
 
 OUTSIDE = 1e-6  # half the squared distance from a domain up to which a defined site lies inside
 
 
 class Whole(dict[str, Any]):
-    """States of all variables, `Given` of all inputs, and everything that is defined in place."""
+    """States of all variables, `Given` of all inputs, and everything that is defined in place;
+    `owner` tells the row of each state, where it is not `B // R` states a row in order."""
+
+    owner: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +205,9 @@ class Completion:
                 more[name] = of(self.values[name])
             else:
                 more[name] = Given(of(told.tensor), of(told.present))
-        return Whole(self._completed({**x, **more}, self.computed))
+        whole = Whole(self._completed({**x, **more}, self.computed))
+        whole.owner = owner
+        return whole
 
     def _completed(self, state: dict[str, Any], definitions: Iterable[Summand]) -> dict[str, Any]:
         """States with what is defined put in its place."""
@@ -216,20 +222,26 @@ class Completion:
     def beyond(self, state: State) -> list[Tensor]:
         """How far each computed site lies from where evidence and edges allow it, with a sign; one
         tensor for each variable. -> (B, sites)"""
-        out = []
+        out: list[Tensor] = []
+        owner = state.owner if isinstance(state, Whole) else None
         views = (view for d in self.computed for view in outputs_of(d.term))
         for name in dict.fromkeys(view.variable.name for view in views):
             made = ~self.free[name]
             x = state[name].reshape(len(state[name]), -1)[:, made]
-            near = self.every[name].project(state[name].detach()).reshape(len(x), -1)[:, made]
+            domain = self.every[name]
+            if owner is not None and domain.rows > 1:
+                domain = domain.select(owner.tolist())
+            near = domain.project(state[name].detach()).reshape(len(x), -1)[:, made]
             out.append(x - near)
         return out
 
     def outside(self, state: State) -> Tensor | float:
         """Half the squared distance of what is computed from where evidence and edges allow it,
         0 where that is next to nothing. -> (B,) float64"""
-        total: Tensor | float = 0.0
-        for beyond in self.beyond(state):
-            off = 0.5 * beyond.square().sum(1)
-            total = total + torch.where(off <= OUTSIDE, 0.0, off)
-        return total
+        off = [within(0.5 * own.square().sum(1), OUTSIDE) for own in self.beyond(state)]
+        return sum(off) if off else 0.0
+
+    def outside_by_part(self, state: State, energy: Tensor) -> ByPart:
+        """The same site by site, beside an energy (B,)."""
+        every = [0.5 * own.square() for own in self.beyond(state)]
+        return side_by_side(energy, every, [OUTSIDE] * len(every))

@@ -26,6 +26,7 @@ from engine.energy import (
     leaves_of,
 )
 from engine.energy.definition import Computed, in_order
+from engine.energy.parts import ByPart
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -295,6 +296,29 @@ class Problem:
         state = self.whole(x)
         energy, violation = self.energy.totals(state)
         return Totals(energy, violation + self.completion.outside(state))
+
+    def by_part(self, x: State) -> ByPart:
+        """`totals` with the violation part by part: those of the required terms, then one for each
+        site that is computed, by how far outside its domain it lies."""
+        state = self.whole(x)
+        energy, violation, parts = self.energy.by_part(state)
+        outside = self.completion.outside_by_part(state, energy)
+        every = torch.cat([parts, outside.parts], 1)
+        return ByPart(energy, violation + outside.violation, every)
+
+    def violations(self, x: State) -> Tensor:
+        """What each part is violated by, 0 where it holds, in the order of `by_part`.
+        (B, *event) each -> (B, m) float64"""
+        state = self.whole(x)
+        parts = self.energy.violations(state)
+        outside = self.completion.outside_by_part(state, parts.new_zeros(len(parts))).parts
+        return torch.cat([parts, outside], 1)
+
+    @torch.no_grad()
+    def count_parts(self, x: State) -> int:
+        """How many parts `violations` tells of, m, from the first of some states."""
+        one = self if self.rows == 1 else self.select([0])
+        return one.violations(one.whole({name: t[:1] for name, t in x.items()})).shape[1]
 
     def scope(self, term: Term) -> list[Domain]:
         """The domains of a term's scope, R rows each."""

@@ -118,7 +118,7 @@ def _weights(
         x = problem.whole(problem.state(states[some]))
         energy = problem.energy(x).cpu().numpy()
         shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
-        shut[some] |= (explicit.violation(x) > 0).cpu().numpy()
+        shut[some] |= (explicit.total_violation(x) > 0).cpu().numpy()
         if opaque:
             said = verdicts(opaque, problem.asked(x))
             if None in said:

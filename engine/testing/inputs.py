@@ -57,6 +57,13 @@ class Beside(Term):
         whole = self._handed(decided, len(decided[0]))
         return self.term.changes(torch.stack([entry, sites[:, 1]], 1), *whole)
 
+    @property
+    def squared(self) -> bool:
+        return self.term.squared
+
+    def violation(self, *tensors: Any) -> Tensor:
+        return self.term.violation(*self._handed(tensors, len(tensors[0])))
+
     def residual(self, *tensors: Any) -> Tensor | None:
         return self.term.residual(*self._handed(tensors, len(tensors[0])))
 

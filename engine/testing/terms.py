@@ -25,6 +25,7 @@ from engine.testing.factors import evaluate_factors
 from engine.testing.inputs import check_rows_beside, rows_beside
 from engine.testing.marginals import check_marginals
 from engine.testing.numbers import NEAR, all_near, first_of, near
+from engine.testing.parts import check_parts, clean
 from engine.testing.states import every_state
 
 SLOPE = 1e-4  # relative; differences in float64
@@ -36,10 +37,11 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     """All laws of a term, at random states of the base domains of its variables.
 
     Shape and rows, purity, gradient, affinity, floor, proposals, chances, the dtype it is handed,
-    the device it is on, the cost of decided states and what changes of single sites do to it;
-    of a rule also that the energy is zero exactly where it holds, that it explains itself, that
-    its structure agrees, and that the fewest changes it names are. A term with inputs is checked
-    beside random rows of them, and with rows side by side.
+    the device it is on, the cost of decided states, what changes of single sites do to it, and
+    violation by part;
+    of a rule also that the energy, and every part of it, is zero exactly where it holds, that it
+    explains itself, that its structure agrees, and that the fewest changes it names are. A term
+    with inputs is checked beside random rows of them, and with rows side by side.
     """
     if any(view.told for view in term.scope):
         check_rows_beside(term, seed)
@@ -55,6 +57,8 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
         _check_rows(term, draws.tensors(state))
     _check_gradient(term, draws.tensors(relaxed))
     _check_residual(term, draws.tensors(relaxed))
+    for state in (relaxed, decided):
+        check_parts(term, draws.tensors(state))
     if term.affine:
         _check_affine(term, draws)
     _check_cost(term, draws, decided)
@@ -335,7 +339,8 @@ def _check_floor(term: Term, tensors: Sequence[Tensor]) -> None:
 
 def _check_verdicts(term: Term, draws: _Draws, states: State) -> None:
     """`holds` and `explain` on plain values, and the energy of a rule."""
-    energies = _energy(term, draws.tensors(states))
+    tensors = draws.tensors(states)
+    energies, whole = _energy(term, tensors), clean(term, tensors)
     for row, energy in enumerate(energies.tolist()):
         values = draws.plain(states, row)
         verdict = term.holds(*values)
@@ -357,6 +362,9 @@ def _check_verdicts(term: Term, draws: _Draws, states: State) -> None:
             assert energy >= 0, f"{term.label}: the energy of a rule is {energy:g} at {values}"
             assert (energy <= term.tolerance) == verdict, (
                 f"{term.label}: holds is {verdict} at {values}, and the energy is {energy:g}"
+            )
+            assert whole[row] == verdict, (
+                f"{term.label}: holds is {verdict} at {values}, and violation says otherwise"
             )
 
 

@@ -17,7 +17,7 @@ from engine.factors import Factors, ints
 from modules.parameters import Site, Strict
 from modules.shared.examples import lines, scope_of, values_of
 from modules.shared.literals import first_two
-from modules.shared.sites import OverSites, by_length, different, read_sites
+from modules.shared.sites import OverSites, by_length, different, put_lists, read_sites
 
 
 class Parameters(Strict):
@@ -57,10 +57,20 @@ class AllDifferent(OverSites):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(tensors)  # (B, n, U)
         total = x.new_zeros(x.shape[0])
+        for failing in self._failing(x):
+            total = total + failing.sum(-1)
+        return total
+
+    def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, lines)
+        x = self.layout.aligned(tensors)
+        out = x.new_zeros(x.shape[0], len(self.lines))
+        return put_lists(out, by_length(self.lengths()), self._failing(x))
+
+    def _failing(self, x: Tensor) -> Iterator[Tensor]:
+        """The chance that a line repeats a value. (B, n, U) -> (B, m), one per length"""
         for bunch in self._bunches:
             none, one = first_two(x[:, bunch.to(x.device)].transpose(-1, -2))  # (B, m, U)
-            total = total + (1 - (none + one).prod(-1)).sum(-1)
-        return total
+            yield 1 - (none + one).prod(-1)
 
     def holds(self, *values: Any) -> bool:
         flat = self.layout.flat(values)

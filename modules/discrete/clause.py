@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from engine.factors import Clauses, Factors
 from modules.parameters import SignedLiteral, Strict
 from modules.shared.examples import literal, scope_of, values_of
 from modules.shared.literals import Literals, Masses
-from modules.shared.sites import NAMED, OverSites
+from modules.shared.sites import NAMED, OverSites, put_lists
 
 
 class Parameters(Strict):
@@ -90,6 +91,12 @@ class Clause(OverSites):
         for failing in self._masses(x):
             total = total + failing.prod(-1).sum(-1)
         return total
+
+    def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, clauses)
+        x = self.layout.columns(tensors)
+        empty = torch.from_numpy(np.diff(self._read.start) == 0).to(x)
+        failing = (own.prod(-1) for own in self._masses(x))
+        return put_lists(empty.repeat(x.shape[0], 1), self._masses.lists, failing)
 
     def holds(self, *values: Any) -> bool:
         flat = self.layout.flat(values)

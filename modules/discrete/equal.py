@@ -36,7 +36,10 @@ class Equal(Pairs):
         super().__init__(*scope, pairs=pairs, path="pairs")
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
-        return (1 - self.agreement(*tensors)).sum(-1)
+        return self.violation(*tensors).sum(-1)
+
+    def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, pairs)
+        return 1 - self.agreement(*tensors)
 
     def holds(self, *values: Any) -> bool:
         return False not in self.agreeing(*values)

@@ -27,6 +27,7 @@ from modules.shared.sites import (
     by_length,
     check_site,
     finite,
+    put_lists,
     read_lists,
 )
 
@@ -152,6 +153,11 @@ class Masses:
             for rows in by_length(length)
         ]
 
+    @property
+    def lists(self) -> list[Ints]:
+        """The numbers of the lists of each length."""
+        return [numbers for numbers, _ in self.bunches]
+
     def __call__(self, x: Tensor) -> Iterator[Tensor]:
         """The lists of each length together. (B, C) -> (B, m, sites of a list), one per length"""
         picked = x[:, self.column.to(x.device)] * self.coefficient.to(x)
@@ -229,9 +235,19 @@ class Counting(OverSites):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.columns(tensors)
         total = x.new_zeros(x.shape[0])
-        for s in self._masses(x):
-            total = total + (1 - self._chance(*first_two(s))).sum(-1)
+        for failing in self._failing(x):
+            total = total + failing.sum(-1)
         return total
+
+    def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, groups)
+        x = self.layout.columns(tensors)
+        out = x.new_zeros(x.shape[0], self.literals.count)
+        return put_lists(out, self._masses.lists, self._failing(x))
+
+    def _failing(self, x: Tensor) -> Iterator[Tensor]:
+        """The chance that a group fails. (B, C) -> (B, m), one per length"""
+        for s in self._masses(x):
+            yield 1 - self._chance(*first_two(s))
 
     def holds(self, *values: Any) -> bool:
         flat = self.layout.flat(values)

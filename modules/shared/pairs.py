@@ -100,6 +100,9 @@ class Unequal(Pairs):
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         return self.agreement(*tensors).sum(-1)
 
+    def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, pairs)
+        return self.agreement(*tensors)
+
     def cost(self, *tensors: Tensor) -> Tensor:  # (B, *shape) int64 -> (B,)
         return self.weighed.total(tensors)
 

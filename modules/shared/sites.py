@@ -1,6 +1,6 @@
 """Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -282,6 +282,15 @@ def read_sites(layout: Layout, lists: Any, path: str) -> list[list[int]]:
 def by_length(lengths: Ints) -> list[Ints]:
     """The numbers of the lists of each length, so that each bunch is one tensor."""
     return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+
+
+def put_lists(out: Tensor, numbers: Sequence[Ints], bunches: Iterable[Tensor]) -> Tensor:
+    """What each list comes to, (B, m) a bunch, in the place of its number. (B, lists) -> same"""
+    every = list(bunches)
+    if not every:
+        return out
+    place = torch.from_numpy(np.concatenate(numbers)).to(out.device)
+    return out.index_copy(1, place, torch.cat(every, 1))
 
 
 def _finite(place: int, view: View) -> Finite:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.domain import Finite, Real, Variable
-from engine.energy import AnyOf, required
+from engine.energy import AnyOf, plain_scope, required
 from engine.errors import BadQuery
 from engine.problem import Problem
 from engine.testing import check_term, evaluate_factors
@@ -53,7 +53,7 @@ def assert_factored(energy, places=None):
     places = states(problem) if places is None else places
     every = problem.state(places)
     wanted = problem.energy(every).numpy().copy()
-    wanted[problem.energy.violation(every).numpy() > 1e-6] = math.inf
+    wanted[problem.energy.total_violation(every).numpy() > 1e-6] = math.inf
     if rest is not None:
         return False
     for row, cost in zip(places, wanted, strict=True):
@@ -132,6 +132,23 @@ def test_a_choice_of_costs_has_structure(rng):
     scope = scope_of(rng)
     a, b = build(rng, "graph.cut", scope), build(rng, rng.choice(OVER_SCOPES), scope)
     assert assert_factored(AnyOf(a, 2.0 * b) + 0.5 * a) or type(b).__name__ == "Linear"
+
+
+PARTED = [name for name in RULES if name != "discrete.linear"]  # which is one part
+
+
+@pytest.mark.parametrize("name", PARTED)
+@FEW
+@given(rng=DRAWS)
+def test_the_parts_that_are_violated_are_those_that_words_name(name, rng):
+    term = build(rng, name)
+    problem = Problem(term)
+    every = problem.state(np.random.default_rng(0).permutation(states(problem))[:40])
+    parts = problem.violations(every)
+    for row, plain in zip(parts, problem.plain(every), strict=True):
+        said = term.explain(*plain_scope(term, plain))
+        named = {int(text.split(":")[0].split()[-1]) for text in said}
+        assert set(row.nonzero().reshape(-1).tolist()) == named
 
 
 # --- single kinds ---------------------------------------------------------------------------------

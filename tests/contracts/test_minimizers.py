@@ -23,6 +23,7 @@ from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -62,6 +63,7 @@ CASES = {
     "gibbs-real": (Gibbs(steps=30), real_problem),
     "descent": (Descent(), real_problem),
     "descent-mixed": (Descent(every=3), mixed_problem),
+    "lagrangian": (Lagrangian(inner=5, outer=4), real_problem),
     "branch_and_bound": (BranchAndBound(conflicts=3), soft_problem),
     "cp_sat": (CpSat(), soft_problem),
     "cadical": (Cadical(unique=True), rigid_problem),
@@ -283,6 +285,34 @@ def test_descent_in_a_box_and_under_a_rule() -> None:
     (answer,) = answers(tight, Descent(), particles=8)
     assert answer.status is Status.SATISFIED  # least at (1/4, -1/4)
     assert answer.energy == pytest.approx(2 * 0.75**2 / 2, abs=2e-3)
+
+
+def test_the_part_that_fails_most_gets_the_largest_multiplier() -> None:
+    """Two ends pulled apart: one part has to give way by far more, the other by nothing."""
+
+    class Ends(Term):
+        affine = False
+
+        def violation(self, x):
+            return torch.stack([(x[:, 0] - 0.1).abs(), (x[:, 1] - 0.5).clamp(min=0)], 1)
+
+        def energy(self, x):
+            return self.violation(x).sum(1)
+
+        def holds(self, x):
+            return abs(x[0] - 0.1) < 1e-4 and x[1] <= 0.5001
+
+    x = Variable("x", Real((2,), -1.0, 1.0))
+    problem = Problem(required(Ends(x)) + 1.0 * Bowl(x, 9.0 * torch.eye(2), torch.tensor([0.9, 0])))
+    (answer,) = answers(problem, Descent(), particles=2)
+    assert answer.holds and answer.values["x"] == pytest.approx([0.1, 0.0], abs=1e-3)
+    state = Descent().init(
+        problem, {"x": torch.full((2, 2), 0.4, dtype=torch.float64)}, Stream(0, problem.keys)
+    )
+    for k in range(40):
+        state = Descent().step(problem, state, Stream(0, problem.keys).at(k))
+    assert state.multiplier.shape == (2, 2)
+    assert bool((state.multiplier[:, 0] > 2).all()) and bool((state.multiplier[:, 1] == 1).all())
 
 
 def test_descent_ends_at_the_floor_with_a_proof() -> None:

@@ -107,7 +107,7 @@ def test_changes_are_differences_of_the_energy(energy: Energy, seed: int, elemen
         patch.setattr(single, "ELEMENTS", elements)
         found = energy_changes(problem, sites, x)
         broken = violation_changes(problem, sites, x)
-    for told, of in ((found, problem.energy), (broken, problem.energy.violation)):
+    for told, of in ((found, problem.energy), (broken, problem.energy.total_violation)):
         wanted = plain_changes(problem, x, of)[:, sites]
         with torch.no_grad():  # a term that does not see a site says nothing of it
             blind = of(x).isinf()[:, None, None] & torch.from_numpy(sites >= 4)[:, None]

@@ -97,5 +97,5 @@ def same(a, b, at) -> bool:
     """Equal energy and violation; a term alone counts as it does in a sum."""
     a, b = Sum(*a.summands()), Sum(*b.summands())
     return torch.allclose(a(at), b(at), rtol=1e-9, atol=1e-9) and torch.allclose(
-        a.violation(at), b.violation(at), rtol=1e-9, atol=1e-9
+        a.total_violation(at), b.total_violation(at), rtol=1e-9, atol=1e-9
     )

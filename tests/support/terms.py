@@ -176,7 +176,7 @@ def costs_of(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n, k = problem.domains["x"].event
     places = every(n, k)
     state = problem.state(places)
-    return places, problem.energy(state).numpy(), problem.energy.violation(state).numpy()
+    return places, problem.energy(state).numpy(), problem.energy.total_violation(state).numpy()
 
 
 def least(problem: Problem, row: int = 0) -> float:

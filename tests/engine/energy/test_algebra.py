@@ -58,7 +58,7 @@ def test_the_choice_is_the_minimum(a, b, c, seed):
     at = state(seed)
 
     def whole(energy):  # rules counted with weight 1
-        return Sum(*energy.summands())(at) + energy.violation(at)
+        return Sum(*energy.summands())(at) + energy.total_violation(at)
 
     either = AnyOf(a, b)
     assert torch.allclose(whole(either), torch.minimum(whole(a), whole(b)))
@@ -84,7 +84,7 @@ def test_the_smooth_minimum_lies_below_the_minimum_and_tends_to_it(a, b, t, seed
     mean = -t * math.log(2) + soft_min(a, a, temperature=t).energy(
         *(at[v.variable.name] for v in SoftMin(a, a, temperature=t).scope)
     )
-    whole = Sum(*a.summands())(at) + a.violation(at)
+    whole = Sum(*a.summands())(at) + a.total_violation(at)
     assert torch.allclose(mean + 2 * t * math.log(2), whole, atol=1e-5)
 
 
@@ -95,12 +95,16 @@ def test_rules_are_required_unless_weighed():
     assert rule.summands()[0].required and torch.equal(
         Sum(*rule.summands())(at), torch.zeros(5).double()
     )
-    assert torch.allclose(rule.violation(at), rule(at).double())
+    assert torch.allclose(rule.total_violation(at), rule(at).double())
     weighed = 2.0 * rule
-    assert not weighed.summands()[0].required and torch.equal(weighed.violation(at), 0 * rule(at))
+    assert not weighed.summands()[0].required and torch.equal(
+        weighed.total_violation(at), 0 * rule(at)
+    )
     assert torch.allclose(weighed(at), 2 * rule(at).double())
     back = required(weighed)
-    assert back.summands()[0].required and torch.allclose(back.violation(at), rule(at).double())
+    assert back.summands()[0].required and torch.allclose(
+        back.total_violation(at), rule(at).double()
+    )
     assert (rule | rule).required_by_default and not (rule | Costs(X)).required_by_default
     assert not (rule | 2.0 * rule).required_by_default
 
@@ -174,7 +178,7 @@ def costs_of(energy):
     places = np.array(list(np.ndindex(*sizes)))
     every = problem.state(places)
     wanted = problem.energy(every).numpy().copy()
-    wanted[problem.energy.violation(every).numpy() > 1e-6] = math.inf
+    wanted[problem.energy.total_violation(every).numpy() > 1e-6] = math.inf
     return np.array([evaluate_factors(factors, row) for row in places]), wanted
 
 

@@ -128,6 +128,42 @@ class Stale(Costs):
         return change[:1].expand(change.shape)
 
 
+class Missing(Even):
+    """Plants: a part is left out."""
+
+    def violation(self, x):
+        return 0 * super().violation(x)
+
+
+class Signed(Even):
+    """Plants: parts make up for each other."""
+
+    def violation(self, x):
+        whole = super().violation(x)
+        return torch.cat([whole + 1, torch.full_like(whole, -1)], 1)
+
+
+class Crowded(Even):
+    """Plants: as many parts as states."""
+
+    def violation(self, x):
+        return super().violation(x).expand(len(x), len(x)) / len(x)
+
+
+class Flat(Even):
+    """Plants: parts without an axis of their own."""
+
+    def violation(self, x):
+        return self.energy(x)
+
+
+class Apart(Even):
+    """Its energy in two parts."""
+
+    def violation(self, x):
+        return super().violation(x).expand(len(x), 2) / 2
+
+
 class Chances(Costs):
     """Its sites know nothing of each other: p = softmax(-cost) over what a site may be."""
 
@@ -259,6 +295,10 @@ PLANTED = [
     (Loose(X), "factors"),
     (Poisoned(X), "nan"),
     (Skewed(Z), "residual"),
+    (Missing(X), "violation sums to"),
+    (Signed(X), "below 0"),
+    (Crowded(X), "in a batch"),
+    (Flat(X), "violation of 32 states"),
     (Unheeding(X, Y), "marginals are"),
     (Upward(X), "marginals are"),
     (Averaged(Y, X), "marginals are"),
@@ -283,6 +323,7 @@ def test_the_kit_catches_planted_faults(term, said):
         *ATOMS,
         Even(X) | Even(X[0, :]),
         Costs(X) | Even(X),
+        Apart(X),
         Chances(X, Y),
         Chances(Y),
         Ones(X, Y),
