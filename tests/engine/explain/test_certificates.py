@@ -144,7 +144,7 @@ def test_a_finisher_that_is_not_installed_is_named(monkeypatch) -> None:
     [
         ("cp_sta", "did you mean cp_sat"),
         ("restarts", "wraps another"),
-        ("langevin", "is none; known: "),
+        ("langevin", "did you mean lagrangian"),
         ("subtrees", "is none; known: "),
         ("", "is none"),
         ("os.path", "is none"),
