@@ -53,7 +53,7 @@ def test_three_hosts_equal_one_process(
     query = query_of(data | {"evidence": [{"grid": GRID}, {}], "budget": {"seed": 7, "steps": 40}})
     here, there = (compile_query(query, source) for source in (catalogue, with_hosts))
     x = torch.rand(6, 9, 9, 9, requires_grad=True)
-    for what in ("forward", "violation"):
+    for what in ("forward", "total_violation"):
         values, slopes = [], []
         for problem in (here, there):
             value = getattr(problem.energy, what)({"grid": x})
