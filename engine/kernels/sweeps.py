@@ -89,6 +89,17 @@ def _miss(low, high, total):
     return 0.0
 
 
+@fused(inline="always")
+def _draw(words, key, lane, p, sweep):
+    """Fills `words` with what a particle draws in one sweep."""
+    for q in range(len(words) // 4):
+        c0, c1, c2, c3 = philox(
+            np.uint64(q), np.uint64(p), np.uint64(sweep), np.uint64(lane), key[0], key[1]
+        )
+        words[4 * q], words[4 * q + 1] = c0, c1
+        words[4 * q + 2], words[4 * q + 3] = c2, c3
+
+
 @fused()
 def _search(key, first, count, place):
     """Where the cost of a combination stands in a sparse table; `count`: not listed."""
@@ -182,17 +193,7 @@ def sweep(
         for t in range(-1, len(betas)):
             line = 0
             if t >= 0:
-                for q in range(len(words) // 4):
-                    c0, c1, c2, c3 = philox(
-                        np.uint64(q),
-                        np.uint64(p),
-                        np.uint64(first + t),
-                        np.uint64(lane),
-                        key[0],
-                        key[1],
-                    )
-                    words[4 * q], words[4 * q + 1] = c0, c1
-                    words[4 * q + 2], words[4 * q + 3] = c2, c3
+                _draw(words, key, lane, p, first + t)
             for m in range(moves if t >= 0 else 0):
                 if m < n:  # one site to another value
                     parts = 1
@@ -400,17 +401,7 @@ def sweep_couplings(
             cost = _coupled_cost(s, offset, field, x[p])
         for t in range(-1, len(betas)):
             if t >= 0:
-                for q in range(len(words) // 4):
-                    c0, c1, c2, c3 = philox(
-                        np.uint64(q),
-                        np.uint64(p),
-                        np.uint64(first + t),
-                        np.uint64(lane),
-                        key[0],
-                        key[1],
-                    )
-                    words[4 * q], words[4 * q + 1] = c0, c1
-                    words[4 * q + 2], words[4 * q + 3] = c2, c3
+                _draw(words, key, lane, p, first + t)
             for i in range(n if t >= 0 else 0):
                 others = options[i] - 1
                 if others < 1:

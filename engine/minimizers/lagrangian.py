@@ -19,10 +19,11 @@ from torch import Tensor
 
 from engine.compare import best_of, better
 from engine.domain import State
+from engine.domain.told import spread
 from engine.energy import total_of
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, score, sound
-from engine.moves.gradient import Frame, box_edges, frame_of
+from engine.moves.gradient import Frame, box_edges, frame_of, where
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, particles_of
@@ -172,7 +173,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             fall = ((there - s.x) * free).sum(1)
             taken = open_ & (got.value <= s.value + ARMIJO * fall.clamp(max=0.0))
             x = torch.where(taken[:, None], there, x)
-            seen = _Seen(*(_where(taken, a, b) for a, b in zip(got, seen, strict=True)))
+            seen = _Seen(*(where(taken, a, b) for a, b in zip(got, seen, strict=True)))
             open_ = open_ & ~taken
             size = torch.where(open_, size / 2, size)
             if not open_.any():
@@ -212,8 +213,8 @@ class Lagrangian(Minimizer[LagrangianState]):
         seen = self._seen(problem, s.frame, s.x, multiplier, mu)
         forget = grown[:, None, None]
         return s._replace(
-            value=_where(grown, seen.value, s.value),
-            slope=_where(grown, seen.slope, s.slope),
+            value=where(grown, seen.value, s.value),
+            slope=where(grown, seen.slope, s.slope),
             multiplier=multiplier,
             mu=mu,
             farthest=torch.where(grown, far, s.farthest),
@@ -229,7 +230,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         done."""
         state = s.frame.state(s.x.new_zeros(len(s.x), 0), s.x)
         state = {n: problem.domain(n).project(t) for n, t in state.items()}
-        got = score(problem, {n: state.get(n, _repeated(t, len(s.x))) for n, t in s.best.items()})
+        got = score(problem, {n: state.get(n, spread(t, len(s.x))) for n, t in s.best.items()})
         shape = (problem.rows, -1)
         energy, violation = (sound(t).view(shape) for t in got)
         pick = best_of(energy, violation)[:, None]
@@ -238,7 +239,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         wins = due & (ready | better(e, v, s.energy, s.violation) | (s.energy == math.inf))
         rows = torch.arange(problem.rows, device=pick.device)
         at = rows * (len(s.x) // problem.rows) + pick[:, 0]
-        best = {n: _where(wins, state[n][at], t) if n in state else t for n, t in s.best.items()}
+        best = {n: where(wins, state[n][at], t) if n in state else t for n, t in s.best.items()}
         return s._replace(
             best=best,
             energy=torch.where(wins, e, s.energy),
@@ -289,11 +290,3 @@ def _edges(problem: Problem, frame: Frame, batch: int) -> tuple[Tensor, Tensor]:
     """Low and high of every site of every particle. -> (B, D) each"""
     low, high = box_edges(problem, frame)
     return tuple(e.repeat_interleave(batch // problem.rows, 0) for e in (low, high))  # type: ignore[return-value]
-
-
-def _repeated(x: Tensor, batch: int) -> Tensor:
-    return x.repeat_interleave(batch // len(x), 0)
-
-
-def _where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(taken.view(-1, *[1] * (a.dim() - 1)), a, b)

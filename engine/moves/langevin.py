@@ -16,6 +16,7 @@ from torch import Tensor
 from engine.domain import Real, State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import sound
+from engine.moves.gradient import where
 from engine.moves.sampler import Sampler
 from engine.problem import Problem
 from engine.random import Stream
@@ -60,9 +61,9 @@ class Langevin(Sampler):
                 log = torch.where(_same(inside[n], there[n]), log, -math.inf)
             u = lane.fork(len(names)).uniform(particles, dtype=torch.float64).to(log.device)
             taken = u.log() <= log
-            x = {**x, **{n: _pick(taken, inside[n], x[n]) for n in names}}
+            x = {**x, **{n: where(taken, inside[n], x[n]) for n in names}}
             energy = torch.where(taken, after, energy)
-            slope = {n: _pick(taken, downhill[n], slope[n]) for n in names}
+            slope = {n: where(taken, downhill[n], slope[n]) for n in names}
         return x
 
     def _slopes(
@@ -101,7 +102,3 @@ class Langevin(Sampler):
 def _same(inside: Tensor, there: Tensor) -> Tensor:
     """Whether nothing was projected. -> (B,)"""
     return ((inside.double() - there).abs() <= 1e-5 * (1 + there.abs())).flatten(1).all(1)
-
-
-def _pick(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(taken.view(-1, *[1] * (old.dim() - 1)), new, old)
