@@ -2,7 +2,7 @@
 evidence or for many."""
 
 import hashlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -179,35 +179,22 @@ class Problem:
         every = {name: _widened(d, self.rows) for name, d in self.every.items()}
         some = self._with({name: d.select(rows) for name, d in every.items()})
         index = torch.as_tensor(rows, dtype=torch.long)
-        self._hand_on(some, list(rows))
+        self._hand_on(some, lambda place: self._split[place][1][list(rows)])
         return some._knowing({n: x[index] for n, x in self.completion.settled_values().items()})
 
-    def _hand_on(self, some: "Problem", rows: list[int]) -> None:
-        """What was asked of terms about these rows is not asked again."""
-        if "form" not in vars(self) or self._uneven or some.constants != self.constants:
+    def _hand_on(self, other: "Problem", costs: Callable[[int], Floats]) -> None:
+        """What was asked of terms about these rows is not asked again of other rows of the same
+        form; costs: what those pay beside the term at a place."""
+        if "form" not in vars(self) or self._uneven or other.constants != self.constants:
             return
-        vars(some)["form"], vars(some)["_split"] = self.form, {}
+        vars(other)["form"], vars(other)["_split"] = self.form, {}
         for place, own in self._structures.items():
             if place in self._split:
-                skeleton, costs = self._split[place]
-                some._split[place] = skeleton, costs[rows]
-                some._structures[place] = skeleton.gathered(costs[rows])
+                skeleton = self._split[place][0]
+                other._split[place] = skeleton, costs(place)
+                other._structures[place] = skeleton.gathered(other._split[place][1])
             elif own is None or not self.summands[place].term.enumerates:
-                some._structures[place] = own
-
-    def _hand_on_all(self, joined: "Problem", problems: Sequence["Problem"]) -> None:
-        """What all of these problems share, and what was asked of terms about the rows of each."""
-        alike = all("form" in vars(p) and p.form is self.form for p in problems)
-        if not alike or joined.constants != self.constants:
-            return
-        vars(joined)["form"], vars(joined)["_split"] = self.form, {}
-        for place, own in self._structures.items():
-            if place in self._split:
-                costs = np.concatenate([p._split[place][1] for p in problems])
-                joined._split[place] = self._split[place][0], costs
-                joined._structures[place] = self._split[place][0].gathered(costs)
-            elif own is None or not self.summands[place].term.enumerates:
-                joined._structures[place] = own
+                other._structures[place] = own
 
     def _knowing(self, known: Mapping[str, Tensor]) -> "Problem":
         """The same problem, which has been told what follows from its constants."""
@@ -239,7 +226,10 @@ class Problem:
             head, *tail = (_widened(p.every[name], p.rows) for p in problems)
             every[name] = head.join(tail)
         joined = first._with(every)
-        first._hand_on_all(joined, problems)
+        if all("form" in vars(p) and p.form is first.form for p in problems):
+            first._hand_on(
+                joined, lambda place: np.concatenate([p._split[place][1] for p in problems])
+            )
         settled = [p.completion.settled_values() for p in problems]
         names = [n for n in settled[0] if all(n in one for one in settled)]
         return joined._knowing({n: torch.cat([one[n] for one in settled]) for n in names})
