@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from engine.compare import best_of, better
 from engine.domain import State
 from engine.energy import begin_shares, begin_violations, total_of
 from engine.problem import Problem
@@ -90,6 +91,34 @@ def sound(x: Tensor) -> Tensor:
     """Energies to compare by: infinite where a term gave no finite number, so that such a state is
     never the better one. (B,) -> (B,)"""
     return torch.where(x.isfinite(), x, math.inf)
+
+
+class Best(NamedTuple):
+    """The best decided state of each row so far."""
+
+    x: dict[str, Tensor]  # (R, *shape)
+    energy: Tensor  # (R,)
+    violation: Tensor  # (R,)
+
+    def joined(self, x: State, energy: Tensor, violation: Tensor, due: Tensor) -> "Best":
+        """With the best particle of each row that is due, where it is the better one: by violation,
+        then energy; a state without a finite energy is never the best. Variables that `x` lacks
+        stay. (R * P, *shape), (R * P,), (R * P,), (R,) bool"""
+        rows = len(self.energy)
+        e = sound(energy).view(rows, -1)
+        v = sound(violation).view(rows, -1).masked_fill(e == math.inf, math.inf)
+        pick = best_of(e, v)[:, None]
+        e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
+        at = (better(e, v, self.energy, self.violation) & due).nonzero().reshape(-1)
+        if not len(at):
+            return self
+        source = at * (len(energy) // rows) + pick[at, 0]
+        taken = {n: t.index_copy(0, at, x[n][source].detach()) for n, t in self.x.items() if n in x}
+        return Best(
+            {**self.x, **taken},
+            self.energy.index_copy(0, at, e[at]),
+            self.violation.index_copy(0, at, v[at]),
+        )
 
 
 class Scored(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.domain import Given, State, Variable
-from engine.energy.parts import ByPart, side_by_side, within
+from engine.energy.parts import ByPart, Constraints, side_by_side, within
 from engine.errors import BadQuery, Mistake
 
 if TYPE_CHECKING:
@@ -70,25 +70,37 @@ class Energy(nn.Module, ABC):
 
     def by_part(self, state: State) -> ByPart:
         """`totals` with the violation part by part, all terms under way at once."""
-        energy, parts = self._weighted(state), self._parts(state)
+        energy, parts = self._weighted(state), begin_parts(self._required_terms(), state)
         return parts(total_of(state, energy()))
 
     def violations(self, state: State) -> Tensor:
         """What each part of the required terms is violated by, side by side: 0 where it holds, and
         where a row lacks an input that the term sees. -> (B, m) float64"""
-        return self._parts(state)(total_of(state, ())).parts
+        return begin_parts(self._required_terms(), state)(total_of(state, ())).parts
+
+    def constraints(self, state: State) -> Constraints:
+        """`by_part`, but with the sign of each entry where a required term has a residual."""
+        energy, every = self._weighted(state), self._required_terms()
+        entries = {id(t): t.residual_at(state) for t in every}
+        others = begin_parts([t for t in every if entries[id(t)] is None], state)
+        total, violation, parts = others(total_of(state, energy()))
+        values = [parts]
+        for term in every:
+            r = entries[id(term)]
+            if r is not None:
+                violation = violation + within(0.5 * r.square().sum(1), term.tolerance)
+                values.append(r)
+        side = torch.cat(values, 1)
+        return Constraints(total, violation, side, torch.zeros_like(side), torch.zeros_like(side))
+
+    def _required_terms(self) -> list["Term"]:
+        return [p.term for p in self.summands() if p.weight is None]
 
     def _weighted(self, state: State) -> Callable[[], list[Tensor]]:
         return begin_shares([p for p in self.summands() if p.weight is not None], state)
 
     def _required(self, state: State) -> Callable[[], list[Tensor]]:
         return begin_violations([p for p in self.summands() if p.weight is None], state)
-
-    def _parts(self, state: State) -> Callable[[Tensor], ByPart]:
-        """Begins every required term; the call returned puts its parts beside an energy."""
-        terms = [p.term for p in self.summands() if p.weight is None]
-        waits, tolerances = [t.parts_started(state) for t in terms], [t.tolerance for t in terms]
-        return lambda e: side_by_side(e, [parts().double() for parts in waits], tolerances)
 
     def variables(self) -> tuple[Variable, ...]:
         """Every variable once, in order of first use."""
@@ -160,6 +172,13 @@ def begin_violations(summands: Sequence[Summand], state: State) -> Callable[[], 
         return [within(e, summand.term.tolerance) for summand, e in pairs]
 
     return violations
+
+
+def begin_parts(terms: Sequence["Term"], state: State) -> Callable[[Tensor], ByPart]:
+    """Begins every one of some required terms; the call returned puts their parts beside an
+    energy."""
+    waits, tolerances = [t.parts_started(state) for t in terms], [t.tolerance for t in terms]
+    return lambda energy: side_by_side(energy, [wait().double() for wait in waits], tolerances)
 
 
 def total_of(state: State, shares: Iterable[Tensor]) -> Tensor:

@@ -15,6 +15,16 @@ class ByPart(NamedTuple):
     parts: Tensor  # (B, m) float64, those of the first required term, then of the next
 
 
+class Constraints(NamedTuple):
+    """What states come to, the required terms as numbers that must lie between edges."""
+
+    energy: Tensor  # (B,) float64 of the weighted terms
+    violation: Tensor  # (B,) float64 of the required ones
+    values: Tensor  # (B, n) float64, entries of residuals; parts of the terms that have none
+    low: Tensor  # (B, n) where these must lie: 0 and 0 for such
+    high: Tensor  # (B, n)
+
+
 def spared(parts: Tensor, tolerance: float) -> Tensor:
     """The parts of one term: 0 where together they are at most its tolerance, and each that is at
     most its share of that; so all of them are 0 just where `within` is. (B, m) -> (B, m)"""

@@ -315,6 +315,14 @@ class Term(Energy):
             parts = functools.partial(self.violation, *self.hot(tensors))
         return parts if there is None else lambda: torch.where(there[:, None], parts(), 0.0)
 
+    def residual_at(self, state: State) -> Tensor | None:
+        """The residual of a state, 0 in a row that lacks an input; None where there is none.
+        -> (B, m) float64"""
+        r = self.residual(*self.hot(self.views(state))) if self.squared else None
+        there = self.there(state)
+        r = None if r is None else r.reshape(len(r), -1).double()
+        return r if r is None or there is None else torch.where(there[:, None], r, 0.0)
+
     def views(self, state: State) -> list[Any]:
         """The tensors of the scope, out of the state of all variables, in the dtype of the term;
         places of decided ones as they are; of an input its values, whole numbers and places as

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.compare import best_of, better, proved
+from engine.compare import proved
 from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, score, sound
+from engine.minimizer import Best, Minimizer, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -77,11 +77,10 @@ class Descent(Minimizer[DescentState]):
             raise BadQuery(Mistake("rate", f"{self.rate!r}", "give smallest <= rate < infinity"))
 
     def init(self, problem: Problem, x: State, rng: Stream) -> DescentState:
-        used = problem.used
         free = {
             v.name: _relaxed(problem.domain(v.name), x[v.name])
             for v in problem.open
-            if v.name in used
+            if v.name in problem.used
         }
         rows = problem.rows
         batch = next((t.shape[0] for t in free.values()), rows)
@@ -109,7 +108,7 @@ class Descent(Minimizer[DescentState]):
             return s
         got = self._slopes(problem, s)
         if all(isinstance(problem.domains[n], Real) for n in s.free):
-            s = self._kept(problem, s, s.free, got.energy, got.violation, ~s.done)
+            s = self._kept(s, s.free, got.energy, got.violation, ~s.done)
         s = self._paced(s, got)
         s = self._moved(problem, s, got.slope)
         s = s._replace(moves=s.moves + 1)
@@ -199,37 +198,19 @@ class Descent(Minimizer[DescentState]):
             return s._replace(energy=sound(energy), violation=sound(violation))
         particles = len(s.rate) // problem.rows
         still = {n: t.repeat_interleave(particles, 0) for n, t in s.x.items() if n not in x}
-        return self._kept(problem, s, x, *score(problem, {**still, **x}), due)
+        return self._kept(s, x, *score(problem, {**still, **x}), due)
 
     def _kept(
         self,
-        problem: Problem,
         s: DescentState,
         x: State,
         energy: Tensor,
         violation: Tensor,
         due: Tensor,
     ) -> DescentState:
-        """The best of the rows so far and of their particles, by violation, then energy; a state
-        without a finite energy is never the best."""
-        shape = (problem.rows, -1)
-        e = sound(energy).view(shape)
-        v = sound(violation).view(shape).masked_fill(e == math.inf, math.inf)
-        pick = best_of(e, v)[:, None]
-        e, v = e.gather(1, pick)[:, 0], v.gather(1, pick)[:, 0]
-        at = (better(e, v, s.energy, s.violation) & due).nonzero().reshape(-1)
-        if not len(at):
-            return s
-        first = torch.arange(problem.rows, device=at.device) * (len(energy) // problem.rows)
-        source = (first + pick[:, 0])[at]
-        return s._replace(
-            x={
-                n: t.index_copy(0, at, x[n][source].detach()) if n in x else t
-                for n, t in s.x.items()
-            },
-            energy=s.energy.index_copy(0, at, e[at]),
-            violation=s.violation.index_copy(0, at, v[at]),
-        )
+        """The best of the rows so far and of their particles."""
+        best = Best(s.x, s.energy, s.violation).joined(x, energy, violation, due)
+        return s._replace(**best._asdict())
 
     def _finished(self, problem: Problem, s: DescentState) -> DescentState:
         """Rows whose particles all stand still, or whose best is at the floor, are done."""

@@ -1,13 +1,23 @@
-"""Augmented Lagrangian over real variables: multipliers for every entry of every residual.
+"""Augmented Lagrangian on real variables: multipliers for what must hold, projected L-BFGS inside.
 
-Minimizes f(x) + sum_i (lambda_i r_i(x) + mu / 2 r_i(x)^2) over a box, where f is the energy of the
-weighted terms and r are the residuals of the required ones; a required term without a residual
-enters by mu times its energy. The inner minimization is projected L-BFGS: the two-loop recursion on
-the sites that no edge holds, steps projected into the box, halved until the objective falls enough.
-Where the slope is small lambda_i grows by mu r_i, and mu where the residual has not shrunk enough.
-Sources: Nocedal and Wright, "Numerical Optimization", 2006, chapters 7.2 and 17.3; Bertsekas,
-"Constrained Optimization and Lagrange Multiplier Methods", 1982 (projected steps).
-Finds local minima, to the precision of the terms: those of float64 to nine digits.
+What must hold are numbers c(x) between edges l and h: entries of the residuals of required terms,
+and parts of those that have none (0 and 0), and sites that are computed (the edges of their
+domains). With z the point of [l, h] nearest to c + m / mu, each particle minimizes over its box
+
+    L(x) = E(x) + sum over c of m (c - z) + mu / 2 (c - z)^2
+
+until little is to be gained; then each m grows by mu (c - z), of either sign, and mu tenfold unless
+the largest |c - z| has fallen to a quarter. The inner search is limited-memory BFGS: the two-loop
+recursion over sites that are not held at an edge, steps projected into the box and shortened until
+Armijo's condition holds. A particle stands still once nothing is off by more than rounding and
+little is to be gained, or after so many rounds. What is off by more, but within the tolerance of
+its term, is reported as violated by that: a state that makes use of tolerances is cheaper than the
+optimum, and gives way to it.
+Sources: Hestenes, JOTA 4 (1969), and Powell (1969); Bertsekas, "Constrained Optimization and
+Lagrange Multiplier Methods", 1982; Nocedal and Wright, "Numerical Optimization", 2006, ch. 7
+(two-loop recursion) and 17 (bounds: 17.4); Bertsekas, SIAM J. Control Optim. 20 (1982) (projected
+steps over free sites); Birgin and Martinez, "Practical Augmented Lagrangian Methods", 2014 (mu).
+Finds local minima; `restarts` looks further.
 """
 
 import math
@@ -17,276 +27,333 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.compare import best_of, better
-from engine.domain import State
-from engine.domain.told import spread
-from engine.energy import total_of
+from engine.compare import proved
+from engine.domain import Finite, State
+from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, score, sound
-from engine.moves.gradient import Frame, box_edges, frame_of, where
+from engine.minimizer import Best, Minimizer, score, sound
+from engine.moves.gradient import Frame, box_edges, frame_of, round_real
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, particles_of
 
-ARMIJO, HALVED = 1e-4, 12  # share of the foretold fall asked for; halvings of a step
-SHRUNK, STEEPER, STEEPEST = 0.25, 10.0, 1e10  # of the residual, of mu, and the end of mu
+ARMIJO = 1e-4  # of the fall that the slope foretells, which a step must bring
+TRIES = 16  # lengths of a step before its direction is given up
+FIRST = 0.1  # of the width of a box: the first step of a search that has seen no curvature
+FLAT = 1e-10  # of its largest value: curvature that says nothing
+ROUGH = 1e-3  # what may still be gained after the first round, as `smallest`
+SHARPER = 0.1  # of that, after each further round
+STEEPEST = 1e9  # beyond which no multiplier grows, nor mu
+WORK = 1_000_000  # numbers remembered by all rows of one step
 
 
 class LagrangianState(NamedTuple):
-    """All particles, and the best settled state of each row."""
+    """All particles, and the best decided state of each row."""
 
     frame: Frame
-    x: Tensor  # (R * P, D) float64
-    value: Tensor  # (R * P,) of the augmented Lagrangian
-    slope: Tensor  # (R * P, D)
-    residual: Tensor  # (R * P, m)
-    moved: Tensor  # (R * P, memory, D) the last steps, 0 where there were none
-    turned: Tensor  # (R * P, memory, D) how the slope changed by each
-    multiplier: Tensor  # (R * P, m)
+    at: Tensor  # (R * P, D) where they stand
+    slope: Tensor  # (R * P, D) of L there
+    value: Tensor  # (R * P,) L there
+    off: Tensor  # (R * P, n) c - z there
+    way: Tensor  # (R * P, D) direction of the next trial
+    length: Tensor  # (R * P,) of it
+    tries: Tensor  # (R * P,) lengths tried
+    steps: Tensor  # (R * P, memory, D) the last steps, in a ring
+    bends: Tensor  # (R * P, memory, D) what they changed of the slope
+    pairs: Tensor  # (R * P,) steps remembered, and those overwritten
+    signed: Tensor  # (R * P, n) multipliers m
     mu: Tensor  # (R * P,)
-    farthest: Tensor  # (R * P,) the largest residual when multipliers last grew
-    inner: Tensor  # (R * P,) steps since then
-    outer: Tensor  # (R * P,) times that they grew
-    asleep: Tensor  # (R * P,) bool: settled, or given up
-    best: dict[str, Tensor]  # (R, *event)
-    energy: Tensor  # (R,)
-    violation: Tensor  # (R,)
+    gap: Tensor  # (R * P,) largest |c - z| after the last round
+    sharp: Tensor  # (R * P,) a round ends where less than this is to be gained
+    moves: Tensor  # (R * P,) steps of this round
+    rounds: Tensor  # (R * P,) rounds done
+    fresh: Tensor  # (R * P,) bool: L is another since it was evaluated
+    still: Tensor  # (R * P,) bool
+    best: Best
     done: Tensor  # (R,) bool
 
 
-class _Seen(NamedTuple):
-    value: Tensor
-    slope: Tensor
-    residual: Tensor
+class Seen(NamedTuple):
+    """One evaluation."""
+
+    value: Tensor  # (B,) L
+    slope: Tensor  # (B, D) of it
+    energy: Tensor  # (B,)
+    violation: Tensor  # (B,) without tolerance
+    off: Tensor  # (B, n) c - z
 
 
 @dataclass(frozen=True)
 class Lagrangian(Minimizer[LagrangianState]):
-    """One projected L-BFGS step of every particle a step.
+    """One evaluation with gradient a step.
 
-    memory: steps that L-BFGS remembers. mu: the first weight of squared residuals.
-    slope, residual: at most so large where a particle has settled, of 1 + the largest multiplier.
-    inner, outer: steps before multipliers grow at the latest, and how often they do.
+    memory: steps that the curvature is told from. inner: steps of one round at most.
+    rounds: of one particle at most. smallest: fall of L, relative to max(1, |L|), below which
+    nothing is to be gained.
     """
 
-    memory: int = 12
-    mu: float = 10.0
-    slope: float = 1e-9
-    residual: float = 1e-9
-    inner: int = 400
-    outer: int = 30
+    memory: int = 10
+    inner: int = 200
+    rounds: int = 40
+    smallest: float = 1e-12
 
     def __post_init__(self):
-        for name in ("memory", "inner", "outer"):
+        for name in ("memory", "inner", "rounds"):
             if getattr(self, name) < 1:
                 raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
-        if not 0 < self.mu < math.inf:
-            raise BadQuery(Mistake("mu", f"{self.mu!r}", "give a number above 0"))
+        if not 0 < self.smallest < 1:
+            raise BadQuery(
+                Mistake("smallest", f"{self.smallest!r}", "give a number between 0 and 1")
+            )
 
     def refuses(self, problem: Problem) -> str | None:
-        if any(v in problem.finite for v in problem.open):
-            return "the augmented Lagrangian needs real variables; use gibbs"
-        return None
+        finite = [v.name for v in problem.open if isinstance(problem.domains[v.name], Finite)]
+        if not finite:
+            return None
+        return f"lagrangian moves real variables alone, not {', '.join(finite)}; use gibbs"
 
     def init(self, problem: Problem, x: State, rng: Stream) -> LagrangianState:
-        del rng
-        if why := self.refuses(problem):
+        why = self.refuses(problem)
+        if why is not None:
             raise BadQuery(why)
-        frame, rows, particles = frame_of(problem), problem.rows, particles_of(problem, x)
-        at = frame.sides(x, rows * particles)[1].double()
-        one = at.new_ones(len(at))
-        seen = self._seen(problem, frame, at, None, self.mu * one)
-        past = at.new_zeros(len(at), self.memory, at.shape[1])
+        rows, frame = problem.rows, frame_of(problem)
+        particles = particles_of(problem, x)
+        flat = [x[name].reshape(rows * particles, -1).double() for name, _ in frame.real]
+        at = (
+            torch.cat(flat, 1)
+            if flat
+            else torch.zeros(rows, 0, dtype=torch.float64, device=problem.device)
+        )
+        at = _inside(at, *_edges(problem, frame, len(at)))
+        own = {v.name: x[v.name][::particles].clone() for v in problem.open}
         infinite = at.new_full((rows,), math.inf)
+        best, every = Best(own, infinite, infinite.clone()), torch.ones_like(infinite).bool()
+        if not flat:  # nothing moves
+            best = best.joined({}, *score(problem, own), every)
+        with torch.no_grad():
+            got = problem.constraints(frame.state(at[:, :0], at) if flat else own)
+        off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+        size = 0.5 * off.square().sum(1)
+        violation = _violation(problem, got)
+        mu = 10 * got.energy.abs().clamp(min=1.0) / size.clamp(min=1.0)
+        one, count = torch.ones_like(mu), torch.zeros_like(mu, dtype=torch.int64)
         return LagrangianState(
-            frame,
-            at,
-            *seen,
-            past,
-            past.clone(),
-            torch.zeros_like(seen.residual),
-            self.mu * one,
-            one * math.inf,
-            torch.zeros_like(one, dtype=torch.int64),
-            torch.zeros_like(one, dtype=torch.int64),
-            torch.zeros_like(one, dtype=torch.bool),
-            {v.name: x[v.name][::particles].clone() for v in problem.open},
-            infinite,
-            infinite.clone(),
-            torch.zeros(rows, dtype=torch.bool, device=at.device),
+            frame=frame,
+            at=at,
+            slope=torch.zeros_like(at),
+            value=math.inf * one,
+            off=off,
+            way=torch.zeros_like(at),
+            length=one,
+            tries=count,
+            steps=at.new_zeros(len(at), self.memory, at.shape[1]),
+            bends=at.new_zeros(len(at), self.memory, at.shape[1]),
+            pairs=count.clone(),
+            signed=torch.zeros_like(off),
+            mu=mu.nan_to_num(1.0).clamp(1e-6, 1e6),
+            gap=math.inf * one,
+            sharp=max(ROUGH if off.shape[1] else 0.0, self.smallest) * one,
+            moves=count.clone(),
+            rounds=count.clone(),
+            fresh=torch.ones_like(count, dtype=torch.bool),
+            still=torch.full_like(count, not flat, dtype=torch.bool),
+            best=best.joined(frame.state(at[:, :0], at), got.energy, violation, every),
+            done=torch.full_like(every, not flat),
         )
 
     def step(self, problem: Problem, s: LagrangianState, rng: Stream) -> LagrangianState:
-        del rng
         if s.done.all():
             return s
-        s = self._descended(problem, s)
-        due = (self._still(problem, s) | (s.inner >= self.inner)) & ~s.asleep
-        if due.any():
-            s = self._raised(problem, s, due)
-        asleep = s.asleep.view(problem.rows, -1).all(1)
-        return self._kept(problem, s, asleep) if (asleep & ~s.done).any() else s
+        low, high = _edges(problem, s.frame, len(s.at))
+        there = _inside(round_real(problem, s.frame, s.at + s.length[:, None] * s.way), low, high)
+        there = torch.where((s.fresh | s.still)[:, None], s.at, there)
+        seen = self._seen(problem, s, there)
+        s = s._replace(
+            best=s.best.joined(
+                s.frame.state(there[:, :0], there), seen.energy, seen.violation, ~s.done
+            )
+        )
+        s, turned, worn = self._tried(problem, s, there, seen)
+        way, gain = _downhill(s, low, high)
+        s = s._replace(
+            way=torch.where(turned[:, None], way, s.way),
+            length=torch.where(turned, 1.0, s.length),
+        )
+        told = (s.pairs > 0) | (gain == 0)  # a first step knows no scale
+        calm = turned & told & (gain <= s.sharp * s.value.abs().clamp(min=1.0))
+        over = (calm | worn | (turned & (s.moves >= self.inner))) & ~s.still
+        if over.any():
+            s = self._priced(problem, s, over, calm | worn)
+        return self._finished(problem, s)
 
     def report(self, problem: Problem, s: LagrangianState) -> Report:
-        if not s.done.all():
-            s = self._kept(problem, s, ~s.done)
-        blank = Report.blank(problem, s.best)
-        bound = torch.full_like(s.energy, problem.floor)
-        return Report(s.best, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+        blank = Report.blank(problem, s.best.x)
+        bound = torch.full_like(s.best.energy, problem.floor)
+        return Report(
+            s.best.x, s.best.energy, s.best.violation, bound, s.done, blank.unique, blank.others
+        )
 
-    def _seen(
-        self, problem: Problem, frame: Frame, at: Tensor, multiplier: Tensor | None, mu: Tensor
-    ) -> _Seen:
-        """The augmented Lagrangian at some states, with its slope. at (B, D)"""
-        leaf = at.detach().requires_grad_()
-        particles = len(at) // problem.rows
-        owner = torch.arange(problem.rows, device=at.device).repeat_interleave(particles)
+    def width(self, s: LagrangianState) -> int:
+        return max(1, WORK * len(s.done) // max(1, s.steps.numel()))
+
+    def _seen(self, problem: Problem, s: LagrangianState, there: Tensor) -> Seen:
+        """L and its slope at some states."""
+        leaf = there.detach().requires_grad_()
         with torch.enable_grad():
-            state = problem.whole(frame.state(leaf.new_zeros(len(at), 0), leaf), owner)
-            residual, loose = _broken(problem, state)
-            own = multiplier if multiplier is not None else torch.zeros_like(residual)
-            square = 0.5 * residual.square().sum(1)
-            value = problem.totals(state).energy + (own * residual).sum(1) + mu * (square + loose)
-            slope = None
+            got = problem.constraints(s.frame.state(leaf[:, :0], leaf))
+            wanted = got.values.detach() + s.signed / s.mu[:, None]
+            off = got.values - torch.minimum(torch.maximum(wanted, got.low), got.high)
+            value = got.energy + (s.signed * off + s.mu[:, None] / 2 * off.square()).sum(1)
+            slope: Tensor | None = None
             if value.requires_grad:
                 (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
-        slope = torch.zeros_like(at) if slope is None else slope.nan_to_num(0.0, 0.0, 0.0)
-        return _Seen(sound(value.detach()), slope.double(), residual.detach())
-
-    def _descended(self, problem: Problem, s: LagrangianState) -> LagrangianState:
-        """One projected step of the particles that are awake."""
-        low, high = _edges(problem, s.frame, len(s.x))
-        held = ((s.x <= low) & (s.slope > 0)) | ((s.x >= high) & (s.slope < 0))
-        free = s.slope.masked_fill(held, 0.0)
-        way = -_two_loops(free, s.moved, s.turned).masked_fill(held, 0.0)
-        uphill = (way * free).sum(1) >= 0
-        way = torch.where(uphill[:, None], -free, way)
-        longest = way.abs().amax(1, keepdim=True).clamp(min=1e-300)
-        first = (s.moved == 0).all(2).all(1, keepdim=True)  # nothing is known of the scale yet
-        way = torch.where(first, way * (0.1 / longest).clamp(max=1.0), way)
-        size, open_ = torch.ones_like(s.value), ~s.asleep
-        x, seen = s.x, _Seen(s.value, s.slope, s.residual)
-        for _ in range(HALVED):
-            there = torch.where(open_[:, None], s.x + size[:, None] * way, x)
-            there = torch.minimum(torch.maximum(there, low), high)
-            got = self._seen(problem, s.frame, there, s.multiplier, s.mu)
-            fall = ((there - s.x) * free).sum(1)
-            taken = open_ & (got.value <= s.value + ARMIJO * fall.clamp(max=0.0))
-            x = torch.where(taken[:, None], there, x)
-            seen = _Seen(*(where(taken, a, b) for a, b in zip(got, seen, strict=True)))
-            open_ = open_ & ~taken
-            size = torch.where(open_, size / 2, size)
-            if not open_.any():
-                break
-        step, turn = x - s.x, seen.slope - s.slope
-        curved = (step * turn).sum(1) > 1e-12 * (turn * turn).sum(1)
-        kept = (curved & ~s.asleep)[:, None, None]
-        moved = torch.where(kept, torch.cat([s.moved[:, 1:], step[:, None]], 1), s.moved)
-        turned = torch.where(kept, torch.cat([s.turned[:, 1:], turn[:, None]], 1), s.turned)
-        stuck = open_ & ~first[:, 0]  # no step falls: what is remembered is of no use
-        moved = moved.masked_fill(stuck[:, None, None], 0.0)
-        turned = turned.masked_fill(stuck[:, None, None], 0.0)
-        inner = s.inner + (~s.asleep).long()
-        inner = torch.where(open_ & first[:, 0], self.inner, inner)
-        return s._replace(
-            x=x, value=seen.value, slope=seen.slope, residual=seen.residual,
-            moved=moved, turned=turned, inner=inner,
-        )  # fmt: skip
-
-    def _still(self, problem: Problem, s: LagrangianState) -> Tensor:
-        """Particles whose projected slope is small. -> (B,) bool"""
-        low, high = _edges(problem, s.frame, len(s.x))
-        back = torch.minimum(torch.maximum(s.x - s.slope, low), high) - s.x
-        largest = s.multiplier.abs().amax(1) if s.multiplier.shape[1] else torch.zeros_like(s.mu)
-        wanted = (0.1 ** (s.outer + 2)).clamp(min=self.slope)  # finer with every rise
-        return back.abs().amax(1) <= wanted * (1.0 + largest)
-
-    def _raised(self, problem: Problem, s: LagrangianState, due: Tensor) -> LagrangianState:
-        """Multipliers of some particles grow, or the particles are settled."""
-        far = s.residual.abs().amax(1) if s.residual.shape[1] else torch.zeros_like(s.mu)
-        fine = (s.outer + 2 >= -math.log10(self.slope)) | (s.inner >= self.inner)
-        over = due & ((fine & (far <= self.residual)) | (s.outer >= self.outer))
-        grown = due & ~over
-        multiplier = s.multiplier + torch.where(grown, s.mu, 0.0)[:, None] * s.residual
-        slow = grown & (far > SHRUNK * s.farthest)
-        mu = torch.where(slow, (s.mu * STEEPER).clamp(max=STEEPEST), s.mu)
-        seen = self._seen(problem, s.frame, s.x, multiplier, mu)
-        forget = grown[:, None, None]
-        return s._replace(
-            value=where(grown, seen.value, s.value),
-            slope=where(grown, seen.slope, s.slope),
-            multiplier=multiplier,
-            mu=mu,
-            farthest=torch.where(grown, far, s.farthest),
-            inner=torch.where(grown, 0, s.inner),
-            outer=s.outer + grown.long(),
-            asleep=s.asleep | over,
-            moved=torch.where(forget & slow[:, None, None], 0.0, s.moved),
-            turned=torch.where(forget & slow[:, None, None], 0.0, s.turned),
+        slope = torch.zeros_like(leaf) if slope is None else slope.nan_to_num(0.0, 0.0, 0.0)
+        violation = _violation(problem, got).detach()
+        return Seen(
+            sound(value.detach()), slope.detach(), got.energy.detach(), violation, off.detach()
         )
 
-    def _kept(self, problem: Problem, s: LagrangianState, due: Tensor) -> LagrangianState:
-        """The best particle of some rows, as it would be answered; rows that are settled are
-        done."""
-        state = s.frame.state(s.x.new_zeros(len(s.x), 0), s.x)
-        state = {n: problem.domain(n).project(t) for n, t in state.items()}
-        got = score(problem, {n: state.get(n, spread(t, len(s.x))) for n, t in s.best.items()})
-        shape = (problem.rows, -1)
-        energy, violation = (sound(t).view(shape) for t in got)
-        pick = best_of(energy, violation)[:, None]
-        e, v = energy.gather(1, pick)[:, 0], violation.gather(1, pick)[:, 0]
-        ready = s.asleep.view(shape).all(1)
-        wins = due & (ready | better(e, v, s.energy, s.violation) | (s.energy == math.inf))
-        rows = torch.arange(problem.rows, device=pick.device)
-        at = rows * (len(s.x) // problem.rows) + pick[:, 0]
-        best = {n: where(wins, state[n][at], t) if n in state else t for n, t in s.best.items()}
+    def _tried(
+        self, problem: Problem, s: LagrangianState, there: Tensor, seen: Seen
+    ) -> tuple[LagrangianState, Tensor, Tensor]:
+        """Trials taken, or shortened; which particles need another direction, and which of them
+        have none left."""
+        step = there - s.at
+        foretold = (s.slope * step).sum(1)
+        noise = _noise(problem) * s.value.abs().nan_to_num(0.0, 0.0, 0.0)
+        fell = seen.value <= s.value + ARMIJO * foretold.clamp(max=0.0) + noise
+        fell = fell & seen.value.isfinite() & (step != 0).any(1)
+        taken = (s.fresh | fell) & ~s.still
+        moved = taken & ~s.fresh
+        s = self._remembered(s, step, seen.slope - s.slope, moved)
+        tries = torch.where(taken, 0, s.tries + 1)
+        worn = (tries >= TRIES) & ~s.still
+        again = worn & (s.pairs > 0)  # once more, without a memory
+        rise = (seen.value - s.value - foretold).nan_to_num(math.inf, math.inf, math.inf)
+        share = torch.clamp(-foretold / (2 * rise), 0.1, 0.5).nan_to_num(0.1)
+        lead = taken[:, None]
+        s = s._replace(
+            at=torch.where(lead, there, s.at),
+            slope=torch.where(lead, seen.slope, s.slope),
+            value=torch.where(taken, seen.value, s.value),
+            off=torch.where(lead, seen.off, s.off),
+            length=s.length * share,
+            tries=torch.where(worn, 0, tries),
+            pairs=torch.where(again, 0, s.pairs),
+            moves=s.moves + moved,
+            fresh=s.fresh & ~taken,
+        )
+        return s, taken | worn, worn & ~again
+
+    def _remembered(
+        self, s: LagrangianState, step: Tensor, bend: Tensor, moved: Tensor
+    ) -> LagrangianState:
+        """The memory with the steps that were taken and saw the slope rise along them."""
+        sizes = step.square().sum(1) * bend.square().sum(1)
+        rows = (moved & ((step * bend).sum(1) > FLAT * sizes.sqrt())).nonzero().reshape(-1)
+        if not len(rows):
+            return s
+        place = s.pairs[rows] % self.memory
         return s._replace(
-            best=best,
-            energy=torch.where(wins, e, s.energy),
-            violation=torch.where(wins, v, s.violation),
-            done=s.done | (due & ready),
+            steps=s.steps.index_put((rows, place), step[rows]),
+            bends=s.bends.index_put((rows, place), bend[rows]),
+            pairs=s.pairs.index_add(0, rows, torch.ones_like(rows)),
         )
 
+    def _priced(
+        self, problem: Problem, s: LagrangianState, over: Tensor, settled: Tensor
+    ) -> LagrangianState:
+        """The next round of some particles, or none."""
+        gap = s.off.abs().amax(1) if s.off.shape[1] else torch.zeros_like(s.mu)
+        clean = 0.5 * s.off.square().sum(1) <= _noise(problem)
+        sharp = s.sharp <= self.smallest
+        ended = over & ((clean & settled & sharp) | (s.rounds + 1 >= self.rounds))
+        on = over & ~ended
+        steeper = on & (gap > 0.25 * s.gap) & (s.mu < STEEPEST)
+        signed = (s.signed + s.mu[:, None] * s.off).clamp(-STEEPEST, STEEPEST)
+        return s._replace(
+            signed=torch.where(on[:, None], signed, s.signed),
+            mu=torch.where(steeper, 10 * s.mu, s.mu),
+            gap=torch.where(on, gap, s.gap),
+            sharp=torch.where(on, (SHARPER * s.sharp).clamp(min=self.smallest), s.sharp),
+            pairs=torch.where(steeper, 0, s.pairs),
+            moves=torch.where(on, 0, s.moves),
+            rounds=s.rounds + on,
+            fresh=s.fresh | on,
+            still=s.still | ended,
+        )
 
-def _broken(problem: Problem, state: State) -> tuple[Tensor, Tensor]:
-    """The residuals of all required terms side by side, and of computed sites, and what the terms
-    without one are violated by. -> (B, m), (B,) float64"""
-    loose = total_of(state, ())
-    parts = [loose.new_zeros(len(loose), 0), *problem.completion.beyond(state)]
-    for summand in problem.summands:
-        if not summand.required:
-            continue
-        term = summand.term
-        own = term.residual(*term.hot(term.views(state)))
-        if own is None:
-            loose = loose + term(state).double()
-            continue
-        there = term.there(state)
-        own = own if there is None else torch.where(there[:, None], own, 0.0)
-        parts.append(own.double().reshape(len(loose), -1))
-    return torch.cat(parts, 1), loose
-
-
-def _two_loops(slope: Tensor, moved: Tensor, turned: Tensor) -> Tensor:
-    """The slope times the inverse curvature that the last steps tell. (B, D) -> (B, D)"""
-    product = (moved * turned).sum(2)  # (B, memory)
-    known = product > 0
-    rho = torch.where(known, 1.0 / torch.where(known, product, 1.0), 0.0)
-    q, shares = slope, []
-    for k in range(moved.shape[1] - 1, -1, -1):
-        share = rho[:, k] * (moved[:, k] * q).sum(1)
-        q = q - share[:, None] * turned[:, k]
-        shares.append(share)
-    last = (turned[:, -1] * turned[:, -1]).sum(1)
-    scale = torch.where(known[:, -1], product[:, -1] / last.clamp(min=1e-300), 1.0)
-    q = scale[:, None] * q
-    for k in range(moved.shape[1]):
-        back = rho[:, k] * (turned[:, k] * q).sum(1)
-        q = q + (shares[-1 - k] - back)[:, None] * moved[:, k]
-    return q
+    def _finished(self, problem: Problem, s: LagrangianState) -> LagrangianState:
+        """Rows whose particles all stand still, or whose best is at the floor, are done."""
+        still = s.still.view(problem.rows, -1).all(1)
+        best, bound = s.best, torch.full_like(s.best.energy, problem.floor)
+        done = s.done | still | proved(problem, best.x, best.energy, best.violation, bound)
+        asleep = done.repeat_interleave(len(s.at) // problem.rows)
+        return s._replace(done=done, still=s.still | asleep)
 
 
 def _edges(problem: Problem, frame: Frame, batch: int) -> tuple[Tensor, Tensor]:
-    """Low and high of every site of every particle. -> (B, D) each"""
+    """Low and high of each site. -> (B, D) each"""
     low, high = box_edges(problem, frame)
-    return tuple(e.repeat_interleave(batch // problem.rows, 0) for e in (low, high))  # type: ignore[return-value]
+    each = batch // problem.rows
+    return low.repeat_interleave(each, 0), high.repeat_interleave(each, 0)
+
+
+def _inside(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The nearest numbers in the box; given ones themselves."""
+    return torch.where(low == high, low, torch.clamp(x, low, high))
+
+
+def _noise(problem: Problem) -> float:
+    """How much of a sum of energies may be rounding."""
+    narrow = any(s.term.dtype != torch.float64 for s in problem.summands)
+    return 4 * torch.finfo(torch.float32 if narrow else torch.float64).eps
+
+
+def _violation(problem: Problem, got: Constraints) -> Tensor:
+    """What is violated, rounding aside: where tolerances spare it, by how much all the same."""
+    off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+    least = 0.5 * off.square().sum(1)
+    spared = torch.where(least <= _noise(problem), 0.0, least)
+    return torch.where(got.violation > 0, got.violation, spared)
+
+
+def _downhill(s: LagrangianState, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The two-loop recursion over the sites that no edge holds: the direction of each particle, and
+    how far L falls along it to first order. -> (B, D), (B,)"""
+    held = ((s.at <= low) & (s.slope > 0)) | ((s.at >= high) & (s.slope < 0))
+    loose = (~held).double()
+    q = s.slope * loose
+    memory = s.steps.shape[1]
+    age = torch.arange(memory, device=q.device)
+    order = ((s.pairs[:, None] - 1 - age) % memory)[..., None].expand(s.steps.shape)
+    steps = s.steps.gather(1, order) * loose[:, None]  # the newest first
+    bends = s.bends.gather(1, order) * loose[:, None]
+    along, bent = (steps * bends).sum(-1), bends.square().sum(-1)  # (B, memory)
+    sizes = (steps.square().sum(-1) * bent).sqrt()
+    good = (age < s.pairs[:, None]) & (along > FLAT * sizes)
+    rho = torch.where(good, 1 / along.masked_fill(~good, 1.0), 0.0)
+    shares = []
+    for k in range(memory):
+        shares.append(rho[:, k] * (steps[:, k] * q).sum(1))
+        q = q - shares[k][:, None] * bends[:, k]
+    newest = good.int().argmax(1, keepdim=True)
+    curved = (along / bent.masked_fill(~good, 1.0)).gather(1, newest)
+    steep = _first(s, loose, low, high)
+    q = q * torch.where(good.any(1, keepdim=True), curved, steep)
+    for k in reversed(range(memory)):
+        back = rho[:, k] * (bends[:, k] * q).sum(1)
+        q = q + (shares[k] - back)[:, None] * steps[:, k]
+    gain = (s.slope * q).sum(1)
+    bad = ~(gain > 0)
+    q = torch.where(bad[:, None], steep * s.slope * loose, q)
+    return -q, torch.where(bad, (s.slope * q).sum(1), gain)
+
+
+def _first(s: LagrangianState, loose: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The step along the slope that moves no site by more than a share of its box. -> (B, 1)"""
+    width = torch.where((high - low).isfinite(), high - low, 1.0)
+    if not width.shape[1]:
+        return width.new_ones(len(width), 1)
+    fast = ((s.slope * loose).abs() / width.clamp(min=1e-300)).amax(1, keepdim=True)
+    return FIRST / fast.clamp(min=1e-300)

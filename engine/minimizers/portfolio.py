@@ -16,6 +16,7 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
@@ -48,8 +49,9 @@ class PortfolioState(NamedTuple):
 class Portfolio(Minimizer[PortfolioState]):
     """Rules and small soft problems: complete search, beside annealing where something is soft.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
-    variables only: descent; anything else: gradient-informed sampling, beside complete search over
-    the explicit part where all variables are finite.
+    variables only: descent, beside an augmented Lagrangian where required terms have residuals;
+    anything else: gradient-informed sampling, beside complete search over the explicit part where
+    all variables are finite.
 
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
@@ -80,12 +82,14 @@ class Portfolio(Minimizer[PortfolioState]):
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         opaque = problem.factored()[1] is not None
         members = self._members(problem, opaque and bool(enumerable(problem).all()))
-        rows, late = problem.rows, len(members) > 1 and _covers(problem)
+        rows = problem.rows
+        searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
+        late = searches and _covers(problem)
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
         zero = torch.zeros(rows, dtype=torch.int64, device=problem.device)
-        every = RARE if opaque and len(members) > 1 else 1
+        every = RARE if opaque and searches else 1
         return PortfolioState(members, states, starts, every, zero, zero)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
@@ -116,7 +120,11 @@ class Portfolio(Minimizer[PortfolioState]):
         if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
-            return (Restarts(Descent(), starts=None) if self.endless else Restarts(Descent()),)
+            starts = None if self.endless else Restarts.starts
+            descent = Restarts(Descent(), starts=starts)
+            if not any(s.required and s.term.squared for s in problem.unreduced.summands):
+                return (descent,)
+            return (Restarts(Lagrangian(), starts=starts), descent)
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)

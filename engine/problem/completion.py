@@ -1,7 +1,7 @@
 """What is not searched: what evidence decides, what inputs are told, and what terms define; and how
 states of the rest are completed by it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -223,17 +223,33 @@ class Completion:
         """How far each computed site lies from where evidence and edges allow it, with a sign; one
         tensor for each variable. -> (B, sites)"""
         out: list[Tensor] = []
-        owner = state.owner if isinstance(state, Whole) else None
-        views = (view for d in self.computed for view in outputs_of(d.term))
-        for name in dict.fromkeys(view.variable.name for view in views):
-            made = ~self.free[name]
+        for name, domain, made in self._made(state):
             x = state[name].reshape(len(state[name]), -1)[:, made]
-            domain = self.every[name]
-            if owner is not None and domain.rows > 1:
-                domain = domain.select(owner.tolist())
             near = domain.project(state[name].detach()).reshape(len(x), -1)[:, made]
             out.append(x - near)
         return out
+
+    def between(self, state: State) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The computed sites, and the edges that evidence and domains give them; three tensors for
+        each variable. -> (B, sites)"""
+        out = []
+        for name, domain, made in self._made(state):
+            batch = len(state[name])
+            edges = (e.expand(domain.rows, *domain.shape) for e in (domain.low, domain.high))
+            low, high = (spread(e, batch).reshape(batch, -1)[:, made] for e in edges)
+            out.append((state[name].reshape(batch, -1)[:, made].double(), low, high))
+        return out
+
+    def _made(self, state: State) -> Iterator[tuple[str, Real, Tensor]]:
+        """The variables with sites that are computed, where these may lie, and which they are."""
+        owner = state.owner if isinstance(state, Whole) else None
+        views = (view for d in self.computed for view in outputs_of(d.term))
+        for name in dict.fromkeys(view.variable.name for view in views):
+            domain = self.every[name]
+            assert isinstance(domain, Real)
+            if owner is not None and domain.rows > 1:
+                domain = domain.select(owner.tolist())
+            yield name, domain, ~self.free[name]
 
     def outside(self, state: State) -> Tensor | float:
         """Half the squared distance of what is computed from where evidence and edges allow it,

@@ -26,7 +26,7 @@ from engine.energy import (
     leaves_of,
 )
 from engine.energy.definition import Computed, in_order
-from engine.energy.parts import ByPart
+from engine.energy.parts import ByPart, Constraints
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -303,6 +303,15 @@ class Problem:
         parts = self.energy.violations(state)
         outside = self.completion.outside_by_part(state, parts.new_zeros(len(parts))).parts
         return torch.cat([parts, outside], 1)
+
+    def constraints(self, x: State) -> Constraints:
+        """`by_part` as numbers that must lie between edges: parts of required terms, entries of the
+        residuals of those that have one, and sites that are computed."""
+        state = self.whole(x)
+        own = self.energy.constraints(state)
+        violation = own.violation + self.completion.outside(state)
+        every = zip((own.values, own.low, own.high), *self.completion.between(state), strict=True)
+        return Constraints(own.energy, violation, *(torch.cat(parts, 1) for parts in every))
 
     @torch.no_grad()
     def count_parts(self, x: State) -> int:

@@ -80,7 +80,7 @@ def _check_elsewhere(
             for report in away.reports:
                 for what in NUMBERS:
                     _assert_there(f"{name}: {what}", getattr(report, what), device)
-                for n in moved.domains:
+                for n in (v.name for v in moved.open):
                     _assert_there(f"{name}: {n}", report.x[n], device)
             parts = [minimizer.select(away.states[-1], [r], moved.rows) for r in range(moved.rows)]
             again = minimizer.stack(parts, [1] * moved.rows)
@@ -135,7 +135,9 @@ def _stream(problem: Problem, seed: int) -> Stream:
 def _start(problem: Problem, particles: int, seed: int) -> dict[str, Tensor]:
     rng = _stream(problem, seed).at(0)
     return {
-        n: problem.domain(n).sample(particles, rng.fork(k)) for k, n in enumerate(problem.domains)
+        v.name: problem.domain(v.name).sample(particles, rng.fork(k))
+        for k, v in enumerate(problem.variables)
+        if v in problem.open
     }
 
 
@@ -162,7 +164,7 @@ def _check_reports(name: str, problem: Problem, reports: Iterable[Report]) -> No
         for what in ("energy", "violation", "bound", "done", "unique"):
             shape = tuple(getattr(report, what).shape)
             assert shape == (rows,), f"{name}: {what} of {rows} rows has shape {shape}"
-        for n in problem.domains:
+        for n in (v.name for v in problem.open):
             x = report.x[n]
             assert x.shape[0] == rows, f"{name}: {x.shape[0]} states of {n} for {rows} rows"
             domain = problem.domain(n)

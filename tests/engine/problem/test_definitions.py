@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import BadQuery, Finite, Input, Problem, Real, Status, Term, Variable, answers
+from engine import BadQuery, Budget, Finite, Input, Problem, Real, Status, Term, Variable, answers
 from engine.energy.definition import Definition
 from engine.minimizers.descent import Descent
+from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.lagrangian import Lagrangian
 from engine.random import Stream
 
 T = 6
@@ -99,6 +101,14 @@ def test_value_and_gradient_of_a_roll_out_equal_differences(seed):
         assert torch.allclose(slope[:, place], (up - down) / 2e-6, atol=1e-5)
 
 
+@pytest.mark.parametrize("minimizer", [Descent(), Gibbs(steps=40), Lagrangian()], ids=str)
+def test_a_site_that_only_a_definition_sees_is_searched(minimizer):
+    goal = walk().given(s=[*[None] * T, 4.0]).reduced()
+    assert [v.name for v in goal.open] == ["s", "a"]
+    (answer,) = answers(goal, minimizer, budget=Budget(steps=300))
+    assert answer.holds and answer.values["s"][-1] == pytest.approx(4.0, abs=2e-3)
+
+
 def test_evidence_on_a_defined_site_is_violation():
     goal = walk().given(s=[1.0, *[None] * (T - 1), 4.0]).reduced()
     a = torch.zeros(1, T, dtype=torch.float64)
@@ -136,6 +146,15 @@ def test_what_constants_define_is_computed_once_and_explicit():
     found = answers(rows)
     assert [a.values for a in found] == [{"x": 3, "z": [3.0]}, {"x": 1, "z": [1.0]}]
     assert all(a.status is Status.OPTIMAL for a in found)
+
+
+def test_plain_numbers_are_judged_as_they_are():
+    class Sharp(Doubled):
+        tolerance = 1e-30
+
+    term = Sharp(*(Variable(n, Real((2,))) for n in ("one", "two")))
+    assert term.holds([0.1, 0.3], [0.2, 0.6]) is True
+    assert term.holds([0.1, 0.3], [0.2, 0.6 + 1e-12]) is False
 
 
 def test_chains_of_definitions_are_computed_in_order():
