@@ -2,7 +2,7 @@
 evidence or for many."""
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -15,26 +15,22 @@ from torch import Tensor
 from engine.decimals import Floats, decimal, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
 from engine.energy import (
-    Choice,
     Energy,
     Sum,
     Summand,
     Term,
-    Uneven,
-    absences,
-    enumerate_in_pieces,
-    leaves_of,
 )
 from engine.energy.definition import Computed, in_order
 from engine.energy.parts import ByPart, Constraints
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
-from engine.problem.completion import OUTSIDE, Completion
+from engine.problem.completion import OUTSIDE, Completion, check_presence
 from engine.problem.form import Form
+from engine.problem.structures import Structures
 from engine.random import Stream
 
-SHARED = ("form", "costs", "explicits", "possible", "allowed")  # with the same problem elsewhere
+SHARED = ("explicits", "possible", "allowed")  # with the same problem elsewhere
 
 
 class Totals(NamedTuple):
@@ -109,9 +105,10 @@ class Problem:
         if all(domain is self.every[name] for name, domain in every.items()):
             return self
         moved = replace(self._with(every), root=None if self.root is None else self.root.to(device))
-        for name in ("_structures", "_split", "_kept", "_twins"):
-            vars(moved)[name] = getattr(self, name)
-        vars(moved).update((name, vars(self)[name]) for name in SHARED if name in vars(self))
+        root = None if moved.root is None else moved.root.structures
+        shared = {name: vars(self)[name] for name in SHARED if name in vars(self)}
+        structures = self.structures.moved(moved.completion.every, root)
+        vars(moved).update({"structures": structures, "_twins": self._twins, **shared})
         if self.root is None:
             self._twins[torch.device(device)] = moved
         known = self.completion.settled_values()
@@ -143,7 +140,7 @@ class Problem:
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
         given = replace(self._with(every), root=self.root or self)
-        given._check_presence()
+        check_presence(given.summands, given.told)
         return given
 
     def _with(self, every: Mapping[str, Domain]) -> "Problem":
@@ -152,49 +149,14 @@ class Problem:
         domains = {v.name: every[v.name] for v in self.variables}
         return replace(self, domains=domains, told=told)
 
-    def _check_presence(self) -> None:
-        """Raises BadQuery where a term that needs every entry of an input lacks one."""
-        if all(bool(told.complete.all()) for told in self.told.values()):
-            return
-        inner = [(s, term) for s in self.summands for term in leaves_of(s.term)]
-        for summand, term in inner:
-            for view in () if term.partial else term.scope:
-                told = self.told.get(view.variable.name)
-                seen = None if told is None else view.of(told)
-                if isinstance(seen, Told) and not bool(seen.complete.all()):
-                    row = int((~seen.complete).nonzero()[0])
-                    entry = int((~seen.present[row]).nonzero()[0])
-                    raise BadQuery(
-                        Mistake(
-                            f"evidence.{view.variable.name}",
-                            f"entry {entry} is absent, and {term.label} of {summand.label} needs it"
-                            if term is not summand.term
-                            else f"entry {entry} is absent, and {summand.label} needs every one",
-                            "give it, or leave the whole input out",
-                        )
-                    )
-
     def select(self, rows: Sequence[int]) -> "Problem":
         """Some of the rows."""
         every = {name: _widened(d, self.rows) for name, d in self.every.items()}
         some = self._with({name: d.select(rows) for name, d in every.items()})
         index = torch.as_tensor(rows, dtype=torch.long)
-        self._hand_on(some, lambda place: self._split[place][1][list(rows)])
+        own = self.structures
+        own.hand_on(some.structures, lambda place: own.split[place][1][list(rows)])
         return some._knowing({n: x[index] for n, x in self.completion.settled_values().items()})
-
-    def _hand_on(self, other: "Problem", costs: Callable[[int], Floats]) -> None:
-        """What was asked of terms about these rows is not asked again of other rows of the same
-        form; costs: what those pay beside the term at a place."""
-        if "form" not in vars(self) or self._uneven or other.constants != self.constants:
-            return
-        vars(other)["form"], vars(other)["_split"] = self.form, {}
-        for place, own in self._structures.items():
-            if place in self._split:
-                skeleton = self._split[place][0]
-                other._split[place] = skeleton, costs(place)
-                other._structures[place] = skeleton.gathered(other._split[place][1])
-            elif own is None or not self.summands[place].term.enumerates:
-                other._structures[place] = own
 
     def _knowing(self, known: Mapping[str, Tensor]) -> "Problem":
         """The same problem, which has been told what follows from its constants."""
@@ -208,9 +170,10 @@ class Problem:
         other = Problem(Sum(*summands), self.variables, inputs=self.inputs)
         base = self._twins.get(other.device, self)
         if all(other.domains[name] is domain for name, domain in base.domains.items()):
+            own = self.structures
             for k, summand in enumerate(other.summands):
-                if self._place.get(id(summand)) in self._structures:
-                    other._structures[k] = self._structures[self._place[id(summand)]]
+                if own.place.get(id(summand)) in own.pieces:
+                    other.structures.pieces[k] = own.pieces[own.place[id(summand)]]
         return other.to(self.device)
 
     @staticmethod
@@ -221,14 +184,15 @@ class Problem:
             raise BadQuery("only problems of the same energy can be stacked")
         if len(problems) == 1:
             return first
-        every = {}
+        domains = {}
         for name in first.every:
             head, *tail = (_widened(p.every[name], p.rows) for p in problems)
-            every[name] = head.join(tail)
-        joined = first._with(every)
-        if all("form" in vars(p) and p.form is first.form for p in problems):
-            first._hand_on(
-                joined, lambda place: np.concatenate([p._split[place][1] for p in problems])
+            domains[name] = head.join(tail)
+        joined = first._with(domains)
+        every = [p.structures for p in problems]
+        if all(own.made and own.form is first.form for own in every):
+            every[0].hand_on(
+                joined.structures, lambda k: np.concatenate([own.split[k][1] for own in every])
             )
         settled = [p.completion.settled_values() for p in problems]
         names = [n for n in settled[0] if all(n in one for one in settled)]
@@ -337,11 +301,6 @@ class Problem:
         """The summands of the energy, in order."""
         return self.energy.summands()
 
-    def _beside(self, term: Term) -> bool:
-        """Whether a term has a structure only beside what is given in the rows."""
-        names = [view.variable.name for view in term.scope if view.variable.name not in self.starts]
-        return bool(names) and all(name in self.told or name in self.constants for name in names)
-
     @cached_property
     def groups(self) -> list[list[int]]:
         """Rows that have the same constants, and one structure."""
@@ -356,84 +315,47 @@ class Problem:
             return [rows]
         some = self if len(rows) == self.rows else self.select(rows)
         _ = some.form
-        if some._uneven:
+        uneven = some.structures.uneven
+        if uneven:
             alike: dict[tuple[Any, ...], list[int]] = {}
             for k, row in enumerate(rows):
-                alike.setdefault(tuple(p[k] for p in some._uneven), []).append(row)
+                alike.setdefault(tuple(p[k] for p in uneven), []).append(row)
             return [group for own in alike.values() for group in self._sharing(own)]
-        return [[row] for row in rows] if some.particular else [rows]
-
-    def prepare(self) -> Iterator[None]:
-        """Makes `form` in pieces, a term each, for whoever looks at the clock between them;
-        nothing is made twice."""
-        if "form" in vars(self) and self.form.explicit.prepared:
-            return
-        for place in range(len(self.summands)):
-            yield from self._structuring(place)
-        _ = self.form
-        yield
-        yield from self.form.explicit.prepare()
+        return [[row] for row in rows] if some.structures.particular else [rows]
 
     @cached_property
-    def form(self) -> Form:
-        """What the summands say explicitly, shared by all problems of the same root that have the
-        same constants, as long as they say the same in all but what each row pays."""
-        own = tuple(self._shares(place)[0] for place in range(len(self.summands)))
-        sizes = Factors.sizes_of([self.domains[v.name] for v in self.finite])
-        known = self._kept.get(self.constants)
-        if known is not None and known.fits(own):
-            return known
-        sites = [self.sites_of(summand.term) for summand in self.summands]
-        made = Form.of(self.summands, own, sites, sizes)
-        if known is None and not self.enumerated and not self._uneven:
-            self._kept[self.constants] = made
-        return made
-
-    @cached_property
-    def enumerated(self) -> bool:
-        """Some structure is a list of what the evidence leaves."""
-        return any(
-            summand.term.enumerates
-            and not self._beside(summand.term)
-            and self._structure(place) is not None
-            for place, summand in enumerate(self.summands)
+    def structures(self) -> Structures:
+        """What each of the summands says explicitly."""
+        root = None if self.root is None else self.root.structures
+        return Structures(
+            self.summands,
+            self.completion.every,
+            self.rows,
+            self.starts,
+            Factors.sizes_of([self.domains[v.name] for v in self.finite]),
+            self.constants,
+            root,
+            kept={} if root is None else root.kept,
         )
 
-    @cached_property
-    def _kept(self) -> dict[frozenset[str], Form]:
-        """The forms of all problems of the root, by their constants."""
-        return {} if self.root is None else self.root._kept
+    def prepare(self) -> Iterator[None]:
+        """Makes `form` in pieces: `Structures.prepare`."""
+        return self.structures.prepare()
+
+    @property
+    def form(self) -> Form:
+        """What the summands say explicitly: `Structures.form`."""
+        return self.structures.form
 
     @property
     def memo(self) -> dict[str, Any]:
         """What was prepared from the structure, shared by all problems of the same structure."""
         return self.form.memo
 
-    @cached_property
-    def particular(self) -> bool:
-        """The structure is no other problem's: it was made from the evidence, or from what is told,
-        of these rows alone."""
-        return self.root is not None and self._kept.get(self.constants) is not self.form
-
-    @cached_property
+    @property
     def costs(self) -> Floats:
-        """What each row pays for the combinations of the tables that vary, one table after the
-        other. -> (R, F)"""
-        pieces = [self._shares(place)[1] for place in range(len(self.summands))]
-        return np.concatenate([np.zeros((self.rows, 0)), *pieces], 1)
-
-    def _shares(self, place: int) -> tuple[Factors | None, Floats]:
-        """What a term says in all rows, and what each row pays beside it. -> (R, F)"""
-        own = self._structure(place)
-        if own is None or not own.by_row:
-            return own, np.zeros((self.rows, 0))
-        if place not in self._split:
-            self._split[place] = own.split(self.rows)
-        return self._split[place]
-
-    @cached_property
-    def _split(self) -> dict[int, tuple[Factors, Floats]]:
-        return {}
+        """What each row pays beside the form: `Structures.costs`. -> (R, F)"""
+        return self.structures.costs
 
     def concrete(self, row: int = 0) -> Factors:
         """The explicit structure of one row, with what it pays in place."""
@@ -442,67 +364,6 @@ class Problem:
     def gathered(self) -> Factors:
         """The explicit structure with what every row pays in place."""
         return self.form.factors.gathered(self.costs)
-
-    def sites_of(self, term: Term) -> np.ndarray:
-        """The number of each finite site in the scope of a term, in its order. -> (n,)"""
-        starts = self.starts
-        every = [
-            starts[view.variable.name] + view.places.reshape(-1)
-            for view in term.scope
-            if view.variable.name in starts
-        ]
-        return np.concatenate([np.zeros(0, np.int64), *every])
-
-    @cached_property
-    def _structures(self) -> dict[int, Factors | None]:
-        return {}
-
-    @cached_property
-    def _place(self) -> dict[int, int]:
-        """Where each summand stands, by its identity."""
-        return {id(summand): place for place, summand in enumerate(self.summands)}
-
-    def structure(self, summand: Summand) -> Factors | None:
-        """What one of the summands says explicitly, over the sites of its scope; asked for once."""
-        return self._structure(self._place[id(summand)])
-
-    def _structure(self, place: int) -> Factors | None:
-        """What the term at this place says explicitly; asked for once."""
-        for _ in self._structuring(place):
-            pass
-        return self._structures[place]
-
-    def _structuring(self, place: int) -> Iterator[None]:
-        """`_structure` in pieces."""
-        if place in self._structures:
-            return
-        summand, own = self.summands[place], None
-        beside = self._beside(summand.term)
-        if self.root is not None and summand.term.fixed_structure and not beside:
-            yield from self.root._structuring(place)
-            self._structures[place] = self.root._structures[place]
-            return
-        if beside or all(view.variable.name in self.starts for view in summand.term.scope):
-            try:
-                own = yield from self._asked_for(summand)
-            except Uneven as rows:
-                self._uneven.append(rows.pattern)
-        self._structures[place] = own
-        yield
-
-    def _asked_for(self, summand: Summand) -> Generator[None, None, Factors | None]:
-        """What a term says explicitly, asked for now."""
-        domains = self.scope(summand.term)
-        if summand.term.enumerates and not isinstance(summand.term, Choice):
-            own = yield from enumerate_in_pieces(summand.term, domains, summand.weight)
-        else:
-            own = summand.term.structured(summand.weight, *domains)
-        return absences(summand.term, own, domains)
-
-    @cached_property
-    def _uneven(self) -> list[np.ndarray]:
-        """Of each term that rows cannot share the structure of, which rows may. -> (R,) each"""
-        return []
 
     def factored(self) -> tuple[Factors, Energy | None]:
         """The explicit structure over the finite sites of all variables, and the rest of the

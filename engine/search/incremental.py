@@ -81,11 +81,12 @@ class IncrementalSearch:
         if self.free == boolean.variables + SWITCHES:
             return None
         rows: list[np.ndarray] = []
+        told = problem.structures
         for summand in summands:
-            own = problem.structure(summand) if summand.term.fixed_structure else None
+            own = told.of(told.place[id(summand)]) if summand.term.fixed_structure else None
             if own is None or own.soft:
                 return None
-            blocks = _clausal(own, problem.sites_of(summand.term), boolean)
+            blocks = _clausal(own, told.sites_of(summand.term), boolean)
             if blocks is None:
                 return None
             rows += blocks

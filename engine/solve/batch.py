@@ -103,7 +103,7 @@ class Batch(Generic[K]):
             by_kin: dict[Hashable, list[int]] = {}
             for row in rows:
                 by_kin.setdefault((kins[row], own.form), []).append(row)
-            alone = len(rows) == 1 and own.particular
+            alone = len(rows) == 1 and own.structures.particular
             yield from ((kin, same, alone) for kin, same in by_kin.items())
 
     def leave(self, tickets: Iterable[tuple[K, int]]) -> None:

@@ -51,7 +51,7 @@ class BatchRequest:
     @property
     def key(self) -> Hashable:
         """Calls of one key may share a batch; a structure that follows the evidence is alone."""
-        root = None if self.problem.enumerated else self.problem.root
+        root = None if self.problem.structures.enumerated else self.problem.root
         return root or self.problem, self.minimizer, self.particles
 
 
