@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import _pictured
 from benchmarks.common import ROOT, Row, at_least, at_most, clock, one_core
 from engine import Finite, Input, Problem, Real, Status, Variable, answers
 from engine.answer import Answer
@@ -41,6 +42,7 @@ from services.reasoner.compile import Compiler
 from tests.contracts.test_undecided import KIND, Case, check
 from tests.foundation import test_cipher as ciphers
 from tests.foundation import test_pictures as pictures
+from tests.foundation import test_roll_out as integrators
 from tests.support.largest import Largest
 
 Section = Callable[..., Iterable[Row]]  # rows, of a seed
@@ -151,6 +153,22 @@ def kept(seed: int = 0) -> list[Row]:
     ]  # fmt: skip
 
 
+def hosted(seed: int = 0) -> list[Row]:
+    """Boards of pictures as tensors through gRPC, the classifier hosted."""
+    told = _pictured.measured(seed)
+    title = f"{_pictured.BOARDS} boards of 28x28 pictures through gRPC, as tensors"
+    return [
+        at_least(f"{title}: proved least, through every door", told["proved"], 100, "%",
+                 note="the same energies" if told["equal"] else "energies differ"),
+        at_most(
+            f"{title}, the classifier hosted: a board, of one whose classifier is the service's own",
+            told["hosted"] / told["served"], 1.3, "times",
+            note=f"{told['hosted']:.3g} and {told['served']:.3g} ms of the clock, "
+                 f"{told['local']:.3g} without gRPC",
+        ),
+    ]  # fmt: skip
+
+
 def narrowed(seed: int = 0) -> list[Row]:
     """One board of pictures as evidence, from arrays."""
     rng = np.random.default_rng(seed)
@@ -228,6 +246,29 @@ def labels(seed: int = 0) -> list[Row]:
     ]  # fmt: skip
 
 
+# ---------------------------------------------------------------- what is computed
+
+
+def integrator(seed: int = 0) -> list[Row]:
+    """A linear double integrator against its normal equations, reduced and lifted."""
+    del seed  # nothing is drawn
+    rows = []
+    for form in ("reduced", "lifted"):
+        asked = integrators.problem()
+        with one_core(), clock() as spent:
+            found = answers(asked.reduced() if form == "reduced" else asked, particles=8)
+        least = [integrators.closed_form(start)[0] for start in integrators.STARTS]
+        off = max(abs((a.energy or 0.0) - e) / e for a, e in zip(found, least, strict=True))
+        rows.append(
+            at_most(
+                f"double integrator, horizon {integrators.HORIZON}, {form}: the cost off the closed "
+                "form's, relative, by default",
+                off, 1e-6, "", note=f"{len(least)} rows, {spent.cpu:.2f} s of one core",
+            )
+        )  # fmt: skip
+    return rows
+
+
 # ---------------------------------------------------------------- what nothing is said of
 
 
@@ -267,8 +308,10 @@ def _disputed(case: Case, row: int, answer: Answer) -> bool:
 SECTIONS: dict[str, Section] = {
     "boards": boards,
     "kept": kept,
+    "hosted": hosted,
     "narrowed": narrowed,
     "cipher": cipher,
     "labels": labels,
+    "integrator": integrator,
     "undecided": undecided,
 }
