@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import State
+from engine.domain.told import put_back, states_at
 from engine.energy import Summand, Term
 from engine.energy.changes import Together, evaluated_changes, settled
 from engine.problem import Problem
@@ -110,23 +111,26 @@ def _changes_of(problem: Problem, term: Term, sites: Sites, x: State):
     if not len(at.bunch):
         return
     decided, there = term.placed(term.views(x)), term.there(x)
+    if there is not None:  # a slope through what a row lacks may be no number
+        decided = states_at(decided, there.nonzero()[:, 0])
+        if not there.any():
+            return
+
+    def of_all(change: Tensor) -> Tensor:  # (n, m, k) -> (B, m, k)
+        return change if there is None else put_back(change, there.nonzero()[:, 0], len(there))
+
     device = next(t.device for t in decided if isinstance(t, Tensor))
     bunch, entry, site = (t.numpy() for t in at)
     alone = np.bincount(bunch)[bunch] == 1
     if alone.any():
         own = np.stack([entry[alone], site[alone]], 1)
         change = term.changes(torch.from_numpy(own).to(device), *decided)
-        yield bunch[alone], _told(change, there)
+        yield bunch[alone], of_all(change)
     if not alone.all():
         found, again = np.unique(bunch[~alone], return_inverse=True)
         every = (again.reshape(-1), entry[~alone], site[~alone])
         more = Together(*(torch.from_numpy(t).to(device) for t in every))
-        yield found, _told(evaluated_changes(term, more, decided), there)
-
-
-def _told(change: Tensor, there: Tensor | None) -> Tensor:
-    """Changes (B, m, k), of which there are none where the row lacks an input."""
-    return change if there is None else torch.where(there[:, None, None], change, 0.0)
+        yield found, of_all(evaluated_changes(term, more, decided))
 
 
 def _seen(problem: Problem, term: Term, sites: Sites) -> Together:

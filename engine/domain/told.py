@@ -379,3 +379,13 @@ def spread(x: Tensor, batch: int) -> Tensor:
     if rows == 1:
         return x.expand(batch, *x.shape[1:])
     return x.repeat_interleave(batch // rows, 0)
+
+
+def states_at(tensors: Sequence[Any], at: Tensor) -> list[Any]:
+    """Some states of a batch, and what inputs tell them."""
+    return [Given(x.values[at], x.present[at]) if isinstance(x, Given) else x[at] for x in tensors]
+
+
+def put_back(some: Tensor, at: Tensor, batch: int) -> Tensor:
+    """What some states of a batch have, 0 for the others. (n, *rest) -> (batch, *rest)"""
+    return some.new_zeros(batch, *some.shape[1:]).index_copy(0, at, some)

@@ -76,7 +76,7 @@ class Computed(Term):
 
     def __init__(self, definition: Term):
         super().__init__(*definition.scope)
-        self.partial = True  # type: ignore[misc]
+        self.partial, self.dtype = True, definition.dtype  # type: ignore[misc]
 
     def energy(self, *tensors: Any) -> Tensor:
         first = next(x for x in tensors if isinstance(x, Tensor))

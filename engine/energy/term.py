@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, State, Variable, View, is_decided, one_hot
-from engine.domain.told import batch_of, pieces_of, width_of
+from engine.domain.told import batch_of, pieces_of, put_back, states_at, width_of
 from engine.energy.algebra import Energy, Sum, Summand
 from engine.energy.changes import ELEMENTS, single_changes
 from engine.energy.lesson import Lesson
@@ -298,9 +298,15 @@ class Term(Energy):
 
     def started(self, state: State) -> Callable[[], Tensor]:
         """Begins the energy of a state, and returns the call that gives it; a row that lacks an
-        input costs 0. -> (B,)"""
-        energy, there = self.begin(*self.views(state)), self.there(state)
-        return energy if there is None else lambda: torch.where(there, energy(), 0.0)
+        input costs 0, and is not asked about. -> (B,)"""
+        tensors, there = self.views(state), self.there(state)
+        if there is None:
+            return self.begin(*tensors)
+        rows = there.nonzero().reshape(-1)
+        if not len(rows):
+            return lambda: torch.zeros(len(there), dtype=torch.float64, device=there.device)
+        energy = self.begin(*states_at(tensors, rows))
+        return lambda: put_back(energy(), rows, len(there))
 
     def parts_started(self, state: State) -> Callable[[], Tensor]:
         """Begins the violation of a state by part; all of it 0 in a row that lacks an input.
@@ -308,20 +314,37 @@ class Term(Energy):
         if not self.squared and type(self).violation is Term.violation:  # the energy, asked so
             whole = self.started(state)
             return lambda: whole()[:, None]
-        tensors, there = self.views(state), self.there(state)
+        return lambda: self._where_told(self._parts, state)
+
+    def _parts(self, *tensors: Any) -> Tensor:
+        """The violation of decided or relaxed states by part. -> (B, m)"""
         if self._all_decided(tensors):
-            parts = functools.partial(self._in_pieces, self.violation, tensors)
-        else:
-            parts = functools.partial(self.violation, *self.hot(tensors))
-        return parts if there is None else lambda: torch.where(there[:, None], parts(), 0.0)
+            return self._in_pieces(self.violation, tensors)
+        return self.violation(*self.hot(tensors))
 
     def residual_at(self, state: State) -> Tensor | None:
         """The residual of a state, 0 in a row that lacks an input; None where there is none.
         -> (B, m) float64"""
-        r = self.residual(*self.hot(self.views(state))) if self.squared else None
-        there = self.there(state)
-        r = None if r is None else r.reshape(len(r), -1).double()
-        return r if r is None or there is None else torch.where(there[:, None], r, 0.0)
+
+        def flat(*tensors: Any) -> Tensor:
+            r = self.residual(*self.hot(tensors))
+            assert r is not None
+            return r.reshape(len(r), -1).double()
+
+        return self._where_told(flat, state) if self.squared else None
+
+    def _where_told(self, ask: Callable[..., Tensor], state: State) -> Tensor:
+        """What is asked of the rows that have every input, 0 in the others: these are left out, as
+        a slope through what they lack may be no number. -> (B, m)"""
+        tensors, there = self.views(state), self.there(state)
+        if there is None:
+            return ask(*tensors)
+        rows = there.nonzero().reshape(-1)
+        if len(rows):
+            return put_back(ask(*states_at(tensors, rows)), rows, len(there))
+        with torch.no_grad():  # for how many there are
+            one = ask(*states_at(tensors, rows.new_zeros(1)))
+        return one.new_zeros(len(there), one.shape[1])
 
     def views(self, state: State) -> list[Any]:
         """The tensors of the scope, out of the state of all variables, in the dtype of the term;

@@ -20,6 +20,7 @@ from engine.compare import proved
 from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Best, Minimizer, score, sound
+from engine.moves.gradient import power
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -164,8 +165,8 @@ class Descent(Minimizer[DescentState]):
             mean[name] = FAST * s.mean[name] + (1 - FAST) * g
             square[name] = SLOW * s.square[name] + (1 - SLOW) * g * g
             age = ages.clamp(min=1).view(lead).double()
-            m = mean[name] / (1 - FAST**age).to(x.dtype)
-            v = square[name] / (1 - SLOW**age).to(x.dtype)
+            m = mean[name] / (1 - power(FAST, age)).to(x.dtype)
+            v = square[name] / (1 - power(SLOW, age)).to(x.dtype)
             pace = s.rate.view(lead).to(x.dtype) * _width(problem, name, x)
             moved = problem.rounded(name, x - pace * m / (v.sqrt() + TINY))
             moved = problem.domain(name).project(moved)

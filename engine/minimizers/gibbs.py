@@ -37,6 +37,7 @@ from engine.moves.gradient import (
     frame_of,
     langevin_drift,
     open_literals,
+    power,
     present_slope,
     round_real,
     where,
@@ -191,7 +192,7 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         length = self.length(s.frame)
         t = (s.age % length).double() / max(1, length - 1)
         hot, cold = s.beta.clamp(min=1e-12).unbind(1)
-        return torch.where(hot == cold, hot, hot ** (1 - t) * cold**t)
+        return torch.where(hot == cold, hot, power(hot, 1 - t) * power(cold, t))
 
     def _scaled(self, problem: Problem, s: GibbsState) -> GibbsState:
         """Multipliers, temperatures and Langevin steps from the slopes at the start."""

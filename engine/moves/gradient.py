@@ -203,6 +203,12 @@ def where(taken: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.where(taken.view(-1, *[1] * (a.dim() - 1)), a, b)
 
 
+def power(base: Tensor | float, exponent: Tensor) -> Tensor:
+    """base^exponent for a positive base, of the same bits in a batch of any size: those of torch's
+    own differ where a loop over many numbers ends."""
+    return (exponent * torch.as_tensor(base, dtype=torch.float64).log()).exp()
+
+
 # ---------------------------------------------------------------- moves of finite sites
 
 

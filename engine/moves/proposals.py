@@ -176,7 +176,7 @@ class Colored(Flips):
         back = _true(hot, owner)
         if _width(owner) == 2:
             change = 2 * (tilt[:, ::2] + tilt[:, 1::2])  # what stands has none
-            to = torch.where(noise < change.double().sigmoid(), back ^ 1, back)
+            to = torch.where(noise < 1 / (1 + (-change.double()).exp()), back ^ 1, back)
         else:
             every = torch.arange(sites, device=hot.device).expand(used.shape)
             to = _within((2 * tilt.double()).exp(), owner, every, noise)

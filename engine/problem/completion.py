@@ -221,8 +221,8 @@ class Completion:
         return state
 
     def beyond(self, state: State) -> list[Tensor]:
-        """How far each computed site lies from where evidence and edges allow it, with a sign; one
-        tensor for each variable. -> (B, sites)"""
+        """How far each defined site that is not searched lies from where evidence and edges allow
+        it, with a sign; one tensor for each variable. -> (B, sites)"""
         out: list[Tensor] = []
         for name, domain, made in self._made(state):
             x = state[name].reshape(len(state[name]), -1)[:, made]
@@ -231,20 +231,26 @@ class Completion:
         return out
 
     def between(self, state: State) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """The computed sites, and the edges that evidence and domains give them; three tensors for
-        each variable. -> (B, sites)"""
+        """The same sites, and the edges that evidence and domains give them; where a domain is no
+        box, how far they lie from it, and 0. Three tensors for each variable. -> (B, sites)"""
         out = []
-        for name, domain, made in self._made(state):
+        for (name, domain, made), off in zip(self._made(state), self.beyond(state), strict=True):
             batch = len(state[name])
+            if type(domain).project is not Real.project:
+                none = torch.zeros_like(off, dtype=torch.float64)
+                out.append((off.double(), none, none))
+                continue
             edges = (e.expand(domain.rows, *domain.shape) for e in (domain.low, domain.high))
             low, high = (spread(e, batch).reshape(batch, -1)[:, made] for e in edges)
             out.append((state[name].reshape(batch, -1)[:, made].double(), low, high))
         return out
 
     def _made(self, state: State) -> Iterator[tuple[str, Real, Tensor]]:
-        """The variables with sites that are computed, where these may lie, and which they are."""
+        """The variables with sites that are defined and not searched, where these may lie, and
+        which they are."""
         owner = state.owner if isinstance(state, Whole) else None
-        views = (view for d in self.computed for view in outputs_of(d.term))
+        made = [*(d for d, _ in self._settled), *self.computed]
+        views = (view for d in made for view in outputs_of(d.term))
         for name in dict.fromkeys(view.variable.name for view in views):
             domain = self.every[name]
             assert isinstance(domain, Real)

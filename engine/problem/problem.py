@@ -98,13 +98,18 @@ class Problem:
         Its terms move in place, as modules of torch do: no problem they stand in may be solved
         elsewhere meanwhile. What is explicit is shared with this problem, on the host.
         """
+        moved = self._moved(device)  # what may fail goes first
         (self.lifted or self.energy).to(device)
+        return moved
+
+    def _moved(self, device: torch.device | str) -> "Problem":
+        """The same problem elsewhere, its terms where they are."""
         if self.root is None and torch.device(device) in self._twins:
             return self._twins[torch.device(device)]
         every = {name: domain.to(device) for name, domain in self.every.items()}
         if all(domain is self.every[name] for name, domain in every.items()):
             return self
-        moved = replace(self._with(every), root=None if self.root is None else self.root.to(device))
+        moved = replace(self._with(every), root=self.root and self.root._moved(device))
         root = None if moved.root is None else moved.root.structures
         shared = {name: vars(self)[name] for name in SHARED if name in vars(self)}
         structures = self.structures.moved(moved.completion.every, root)
@@ -280,8 +285,9 @@ class Problem:
     @torch.no_grad()
     def count_parts(self, x: State) -> int:
         """How many parts `violations` tells of, m, from the first of some states."""
-        one = self if self.rows == 1 else self.select([0])
-        return one.violations(one.whole({name: t[:1] for name, t in x.items()})).shape[1]
+        first = {name: t[:1] for name, t in x.items()}
+        own = torch.zeros(1, dtype=torch.int64, device=self.device)
+        return self.violations(self.whole(first, own)).shape[1]
 
     def scope(self, term: Term) -> list[Domain]:
         """The domains of a term's scope, R rows each."""

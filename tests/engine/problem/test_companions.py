@@ -284,3 +284,66 @@ def test_whole_numbers_beyond_floats_are_mistakes() -> None:
             Told(()).narrow([value])
     with pytest.raises(BadQuery, match="no int64"):
         Told((), integer=True).narrow([np.array(2**64 - 1, np.uint64)])
+
+
+class Ratio(Term):
+    """|z / f - 1|^2 / 2, which has no slope where f is 0."""
+
+    dtype = torch.float64
+    affine = False
+
+    def __init__(self, f: Input, z: Variable):
+        super().__init__(f, z)
+
+    def energy(self, *tensors: Any) -> torch.Tensor:
+        return self.residual(*tensors).square().sum(1) / 2
+
+    def residual(self, *tensors: Any) -> torch.Tensor:
+        f, z = tensors
+        return z / f[:, None] - 1
+
+    def holds(self, *values: Any) -> bool:
+        f, z = values
+        return all(abs(x / f - 1) < 1e-3 for x in z)
+
+
+class Near(Term):
+    """|z - 3|^2."""
+
+    dtype = torch.float64
+
+    def __init__(self, z: Variable):
+        super().__init__(z)
+
+    def energy(self, *tensors: Any) -> torch.Tensor:
+        return (tensors[0] - 3).square().sum(1)
+
+
+@pytest.mark.parametrize("told", [[{"f": 2.0}, {}], [{}], [{}, {}]])
+def test_what_a_row_lacks_leaves_its_slopes_alone(told: list[dict[str, float]]) -> None:
+    z = Variable("z", Real((2,), -2.0, 2.0))
+    asked = Problem(Ratio(F, z) * 1.0 + Near(z), (z, F)).given_rows(told)
+    ruled = Problem(required(Ratio(F, z)) + Near(z), (z, F)).given_rows(told)
+    x = torch.full((len(told), 2), 0.5, dtype=torch.float64, requires_grad=True)
+    constraints = ruled.constraints({"z": x})
+    every = (
+        asked.totals({"z": x}).energy,
+        sum(ruled.totals({"z": x})),
+        ruled.violations({"z": x}).sum(1),
+        constraints.values.sum(1),
+    )
+    for row, one in enumerate(told):
+        lacks = "f" not in one
+        for k, total in enumerate(every):
+            if not total.requires_grad:
+                continue
+            (slope,) = torch.autograd.grad(total.sum(), x, retain_graph=True)
+            assert bool(slope.isfinite().all())
+            if lacks:
+                near = 0.0 if k > 1 else 2 * (0.5 - 3)
+                assert slope[row].tolist() == [near, near]
+    assert constraints.values.shape == (len(told), 2)
+    found = answers(asked, particles=8, budget=Budget(steps=400))
+    for one, answer in zip(told, found, strict=True):
+        if not one:
+            assert answer.energy == pytest.approx(2.0, abs=1e-3)

@@ -173,3 +173,66 @@ def test_circles_and_second_definitions_are_mistakes():
         Problem(Doubled(one, two) + Doubled(one[1:], two[:1]))
     with pytest.raises(BadQuery, match="no variable of real numbers"):
         Problem(Doubled(one, Variable("x", Finite((0, 1), (2,)))))
+
+
+class Disc(Real):
+    """A disc of radius 1."""
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        far = x.square().sum(-1, keepdim=True).sqrt().clamp(min=1.0)
+        return super().project(x / far)
+
+
+@pytest.mark.parametrize("form", ["lifted", "reduced"])
+@pytest.mark.parametrize(
+    "given, off", [({"z": [0.25, 0.25], "o": [None, 0.0]}, 0.125), ({"z": [2.0, 0.25]}, 4.5)]
+)
+def test_what_follows_from_constants_alone_is_held_to_evidence(
+    form: str, given: dict[str, Any], off: float
+) -> None:
+    z, o = Variable("z", Real((2,), -2.0, 2.0)), Variable("o", Real((2,), -1.0, 1.0))
+    y = Variable("y", Real((2,), -1.0, 1.0))
+    asked = Problem(Doubled(z, o), (z, o, y)).given(**given)
+    asked = asked.reduced() if form == "reduced" else asked
+    x = {"y": torch.zeros(1, 2, dtype=torch.float64)}
+    assert asked.totals(x).violation.tolist() == [off]
+    assert asked.by_part(x).parts.sum().item() == asked.violations(x).sum().item() == off
+    told = asked.constraints(x)
+    assert told.violation.tolist() == [off]
+    near = told.values.clamp(told.low, told.high)
+    assert 0.5 * (told.values - near).square().sum().item() == off
+    (answer,) = answers(asked, particles=4, budget=Budget(steps=50))
+    assert answer.status is Status.UNSATISFIED
+
+
+def test_a_domain_that_is_no_box_is_told_by_distance() -> None:
+    a, b = Variable("a", Real((2,), -2.0, 2.0)), Variable("b", Disc((2,)))
+    asked = Problem(Doubled(a, b), (a, b)).reduced()
+    for x in ([1.0, 1.0], [0.1, 0.2], [0.0, -2.0]):
+        state = {"a": torch.tensor([x], dtype=torch.float64)}
+        told, parts = asked.constraints(state), asked.by_part(state)
+        off = told.values - told.values.clamp(told.low, told.high)
+        assert (0.5 * off.square()).sum(1).tolist() == pytest.approx(parts.violation.tolist())
+        assert told.violation.tolist() == pytest.approx(parts.violation.tolist())
+
+
+def test_the_parts_of_one_state_are_counted_as_those_of_its_batch() -> None:
+    z, o = Variable("z", Real((2,), -2.0, 2.0)), Variable("o", Real((2,), -1.0, 1.0))
+    asked = Problem(Doubled(z, o), (z, o)).given_rows([{"z": [0.1, 0.1]}, {}]).reduced()
+    x = {v.name: torch.zeros(2, 2, dtype=torch.float64) for v in asked.open}
+    assert asked.count_parts(x) == asked.violations(x).shape[1]
+
+
+def test_numbers_are_as_coarse_reduced_as_lifted() -> None:
+    z, o = Variable("z", Real((2,), -2.0, 2.0)), Variable("o", Real((2,), -1.0, 1.0))
+    lifted = Problem(Doubled(z, o), (z, o))
+    assert lifted.coarse == lifted.reduced().coarse == frozenset()
+
+
+def test_a_move_that_fails_leaves_the_terms_where_they_are() -> None:
+    z, o = Variable("z", Real((2,), -2.0, 2.0)), Variable("o", Real((2,), -1.0, 1.0))
+    asked = Problem(Doubled(z, o), (z, o))
+    with pytest.raises(RuntimeError):
+        asked.to("meta")
+    x = {v.name: torch.zeros(1, 2, dtype=torch.float64) for v in asked.open}
+    assert asked.totals(x).violation.tolist() == [0.0]
