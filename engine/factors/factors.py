@@ -6,6 +6,7 @@ factor remembers which part of its term it stands for, so that conflicts can be 
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from engine.domain import Domain, Finite
 from engine.factors.amounts import amounts_up_to, failing_table, reach
 from engine.factors.batched import batched
 from engine.factors.conditions import put_under_condition
+from engine.factors.distinct import distinct
 from engine.factors.families import (
     Clauses,
     Counted,
@@ -235,6 +237,12 @@ class Factors:
         counted = own.different.lowered(own.sizes).counted
         counted = Counted.joined([own.counted, counted])
         return replace(own, counted=counted, different=Different())
+
+    def distinct(self) -> "Factors":
+        """The same with tables whose scopes name each site once."""
+        tables = tuple(one for table in self.tables for one in distinct(table))
+        same = len(tables) == len(self.tables) and all(map(operator.is_, tables, self.tables))
+        return self if same else replace(self, tables=tables)
 
     def weighed(self, weight: float) -> "Factors | None":
         """The same structure at a price: each failing part costs `weight`, each unit by which a

@@ -285,13 +285,18 @@ class Table(Family):
 
     def costs_at(self, places: Ints, row: int = 0) -> Floats:
         costs = self.costs[row if len(self.costs) > 1 else 0] if self.by_row else self.costs
-        place = {tuple(t): k for k, t in enumerate(self.tuples.tolist())}
+        place = self._place
         binding, out = self.binding_at(places).tolist(), []
         for j, at in enumerate(places[self.scopes].tolist()):
             k = place.get(tuple(at))
             cost = self.default if k is None else costs[j, k] if self.apart else costs[k]
             out.append(float(cost) if binding[j] else 0.0)
         return floats(out)
+
+    @cached_property
+    def _place(self) -> dict[tuple[int, ...], int]:
+        """Where each combination is listed."""
+        return {tuple(t): k for k, t in enumerate(self.tuples.tolist())}
 
     def renumbered(self, where: Ints) -> "Table":
         when = self.when

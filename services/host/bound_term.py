@@ -93,6 +93,7 @@ class BoundTerm:
             factors = guard_faults(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
+        factors = factors.lowered()
         try:
             check_factors(factors, limits)
             check_fit(factors, self.domains)
