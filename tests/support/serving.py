@@ -38,7 +38,8 @@ class Hinted(Term):
 
 
 class Banded(Term):
-    """The sum; it stands by sums up to 1, or up to 2 where the evidence says nothing."""
+    """The sum; it stands by numbers whose sum is up to 1, or up to 2 where the evidence says nothing;
+    else by those below 1 alone."""
 
     def energy(self, x):
         return x.flatten(1).sum(-1)
@@ -46,7 +47,8 @@ class Banded(Term):
     def accepts(self, domains, tensors):
         (domain,), (x,) = domains, tensors
         free = (domain.high > domain.low).flatten(1).all(-1).expand(len(x))
-        return x.flatten(1).sum(-1) <= 1.0 + free.float()
+        few = x.flatten(1).sum(-1) <= 1.0 + free.float()
+        return few[:, None] | (x.flatten(1) < 1.0)
 
 
 class Word(Term):

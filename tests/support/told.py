@@ -74,7 +74,7 @@ class Toward(Term):
     def accepts(self, domains, tensors):
         aim, x = tensors
         assert torch.equal(domains[0].tensor.float(), aim)
-        return (x - aim).abs().reshape(len(x), -1).amax(-1) <= self.band
+        return (x - aim).abs().reshape(len(x), -1) <= self.band
 
 
 class Sums(Term):
