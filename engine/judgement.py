@@ -144,9 +144,7 @@ def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answe
         status, energy, findings = judge.grade(plain, shares, -math.inf)
         flags = (Flag.ABSTAIN,) if out else ()
         terms = judge.terms(shares.terms)
-        answers.append(
-            Answer(status, plain, energy, None, terms, findings, flags, abstained=out)
-        )
+        answers.append(Answer(status, plain, energy, None, terms, findings, flags, abstained=out))
     return answers
 
 

@@ -170,7 +170,7 @@ class Explicit:
         order, out = np.array(sorted(self.direct), dtype=np.int64), []
         for table in self.factors.tables:
             mine = np.isin(table.term, order)
-            if mine.any():
+            if mine.any() and (table.soft or table.forbids):
                 own = table if mine.all() else table.picked(mine)
                 for one in own.each() if _beyond(own, self.factors.sizes) else (own,):
                     shaped = _shapes(one, self.factors.sizes)

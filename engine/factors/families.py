@@ -67,7 +67,9 @@ class Lists(Family):
 
     def picked(self, which: slice) -> Self:
         mine = np.arange(self.count)[which]
-        flat = np.concatenate([ints(), *(np.arange(self.start[k], self.start[k + 1]) for k in mine)])
+        flat = np.concatenate(
+            [ints(), *(np.arange(self.start[k], self.start[k + 1]) for k in mine)]
+        )
         columns = {
             f.name: getattr(self, f.name)[flat if f.name in BY_ENTRY else mine]
             for f in fields(self)  # type: ignore[arg-type]
@@ -110,7 +112,7 @@ class Literals(Lists):
 
     def sums_at(self, each: np.ndarray) -> Floats:
         """The sum over each list of what its literals count. (L,) -> (m,)"""
-        return np.bincount(self.owner(), weights=each, minlength=self.count)
+        return floats(np.bincount(self.owner(), each.astype(np.float64), self.count))
 
 
 @dataclass(frozen=True, eq=False)

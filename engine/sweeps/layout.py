@@ -127,9 +127,11 @@ def _keyed(table: Table, shape: list[int], more: list[int], when: list[int]) -> 
     beyond = [size * math.prod(2 * k for k in more[:j]) for j in range(len(more))]
     begin = sum(b * v for b, v in zip(beyond, when, strict=True))
     strides = _strides(shape)
-    flat = begin + table.tuples @ strides
+    flat, costs = begin + table.tuples @ strides, np.atleast_2d(table.costs)
+    if not len(flat):  # the kernels take one without keys for written out
+        flat, costs = ints([begin]), np.full((len(costs), 1), table.default)
     order = np.argsort(flat, kind="stable")
-    listed = np.atleast_2d(table.costs)[:, order]
+    listed = costs[:, order]
     rest = np.full((len(listed), 1), table.default)
     costs = np.concatenate([listed, rest, np.zeros_like(rest)], 1)
     scopes = table.scopes

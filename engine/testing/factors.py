@@ -1,5 +1,6 @@
 """Explicit structure evaluated plainly, by trying every value of the hidden sites."""
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -88,7 +89,9 @@ def _every_factor(factors: Factors, row: int) -> Iterator[_Factor]:
             continue
         for k, sites in enumerate(family.scopes_of()):
             one = family.picked(slice(k, k + 1))
-            yield _Factor(frozenset(sites.tolist()), lambda x, one=one: float(one.costs_at(x, row)[0]))
+            yield _Factor(
+                frozenset(sites.tolist()), lambda x, one=one: float(one.costs_at(x, row)[0])
+            )
 
 
 def _of_table(table: Table, row: int) -> Iterator[_Factor]:
@@ -96,11 +99,11 @@ def _of_table(table: Table, row: int) -> Iterator[_Factor]:
         costs = one.costs[row if len(one.costs) > 1 else 0] if one.by_row else one.costs
         known = {tuple(t): float(c) for t, c in zip(one.tuples.tolist(), costs, strict=True)}
         for k, sites in enumerate(one.scopes_of()):
-            yield _Factor(
-                frozenset(sites.tolist()),
-                lambda x, at=one.picked(slice(k, k + 1)), known=known: (
-                    known.get(tuple(x[at.scopes[0]].tolist()), at.default)
-                    if at.binding_at(x)[0]
-                    else 0.0
-                ),
-            )
+            cost = functools.partial(_read, one.picked(slice(k, k + 1)), known)
+            yield _Factor(frozenset(sites.tolist()), cost)
+
+
+def _read(one: Table, known: dict[tuple[int, ...], float], x: Ints) -> float:
+    """What a table over a single scope costs."""
+    listed = known.get(tuple(x[one.scopes[0]].tolist()), one.default)
+    return listed if one.binding_at(x)[0] else 0.0

@@ -123,7 +123,7 @@ class BoundTerm:
     def says(self, parts: Iterable[int]) -> list[str]:
         """What each of some parts asks for, in words."""
         with self.lock:
-            said = [guard_faults(self.kind, "says", lambda k=k: self.term.says(k)) for k in parts]
+            said = guard_faults(self.kind, "says", lambda: [self.term.says(k) for k in parts])
         if not all(isinstance(words, str) for words in said):
             raise ModuleFault(self.kind, "says gave no text")
         return said
@@ -149,7 +149,8 @@ class BoundTerm:
         wanted = (len(candidates), sites_of(self.domains))
         if not isinstance(inside, Tensor) or tuple(inside.shape) != wanted:
             raise ModuleFault(
-                self.kind, f"accepts gave no truth for each of {wanted[1]} sites of {wanted[0]} rows"
+                self.kind,
+                f"accepts gave no truth for each of {wanted[1]} sites of {wanted[0]} rows",
             )
         return inside.bool()
 

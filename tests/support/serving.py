@@ -38,8 +38,8 @@ class Hinted(Term):
 
 
 class Banded(Term):
-    """The sum; it stands by numbers whose sum is up to 1, or up to 2 where the evidence says nothing;
-    else by those below 1 alone."""
+    """The sum; it stands by numbers below 1, and by all where their sum is up to 1, or up to 2
+    where the evidence says nothing."""
 
     def energy(self, x):
         return x.flatten(1).sum(-1)
