@@ -132,11 +132,7 @@ def test_a_rule_at_a_price_pays_for_each_failing_part(many: int, factors: Factor
         priced = rule.priced(0.5)
     assert priced is not None
     for places in states(rule):
-        fails = {
-            int(t.part[k])
-            for t in hard
-            for k in np.flatnonzero(np.isinf(t.costs_at(places)))
-        }
+        fails = {int(t.part[k]) for t in hard for k in np.flatnonzero(np.isinf(t.costs_at(places)))}
         assert evaluate_factors(priced, places) == 0.5 * len(fails)
 
 
@@ -237,8 +233,8 @@ def dictionaries(count, weight):
 def square(count):
     g = Variable("g", Finite(tuple(LETTERS), (5, 5)))
     across, down = words(5, count, 1), words(5, count, 2, VOWELS)
-    energy = sum(Word(g[k, :], across) for k in range(5)) + sum(Word(g[:, k], down) for k in range(5))
-    problem = Problem(energy)
+    rows = ([Word(g[k, :], across), Word(g[:, k], down)] for k in range(5))
+    problem = Problem(sum(word for pair in rows for word in pair))
     assert answers(problem)[0].status == "INFEASIBLE"
     clash = conflict(problem)
     assert clash is not None and len(clash.rules) == 2, clash
