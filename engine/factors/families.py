@@ -81,7 +81,7 @@ class Lists(Family):
         return replace(self, site=where[self.site]) if self.count else self  # type: ignore[type-var]
 
     def marked(self, term: Ints, part: Ints) -> Self:
-        return replace(self, term=term, part=part)  # type: ignore[type-var]
+        return replace(self, term=term, part=part) if self.count else self  # type: ignore[type-var]
 
     @classmethod
     def joined(cls, families: Sequence[Self]) -> Self:

@@ -20,6 +20,7 @@ from engine.search.subtrees import Learner
 
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 MOST = 1 << 26  # literals of a Boolean form that memory has room for
+LISTED = 1 << 24  # of them for combinations that tables list, each with a selector
 
 
 def exchangeable(factors: Factors) -> bool:
@@ -173,7 +174,7 @@ def _combinations(factors: Factors, table: Table) -> np.ndarray:
 def oversize(factors: Factors) -> str | None:
     """Why the Boolean form would be too large, counted before it is made."""
     widths = factors.sizes[factors.different.site]
-    literals = int(widths.sum()) + 3 * int(factors.sizes.sum())
+    literals, listed = int(widths.sum()) + 3 * int(factors.sizes.sum()), 0
     for lists in (factors.counted, factors.clauses, factors.sums):
         literals += len(lists.site)
     for table in factors.tables:
@@ -182,10 +183,12 @@ def oversize(factors: Factors) -> str | None:
         if selected and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
             return f"a table over {int(every.max())} combinations"
         if selected:
-            literals += _selected(factors, table)
+            listed += _selected(factors, table)
         else:
             literals += table.arity * len(table.tuples) * len(table.scopes)
-    return f"a form of {literals} literals" if literals > MOST else None
+    if literals + listed > MOST or listed > LISTED:
+        return f"a form of {literals + listed} literals"
+    return None
 
 
 def refusal(problem: Problem) -> str | None:

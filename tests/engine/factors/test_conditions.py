@@ -1,4 +1,4 @@
-"""Tables that bind under literals: every search sees what the plain oracle says, nothing expanded."""
+"""Tables that bind under literals: all searches see what the plain oracle says, unexpanded."""
 
 import math
 import subprocess
