@@ -140,6 +140,7 @@ class Answer:
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
     ended: Ended | None = None  # why the search ended; None: there was none
+    abstained: tuple[Place, ...] = ()  # where a module does not stand by the values (ABSTAIN)
 
     @property
     def holds(self) -> bool | None:

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from engine.answer import SAID, Alternative, Answer, Ended, Finding, Flag, Status, TermEnergy
+from engine.answer import (
+    SAID,
+    Alternative,
+    Answer,
+    Ended,
+    Finding,
+    Flag,
+    Place,
+    Status,
+    TermEnergy,
+)
 from engine.compare import opaque_cost, opaque_gap
-from engine.domain import Real, State
-from engine.energy import Choice, Summand, Term, plain_scope
+from engine.domain import Real, State, flatten
+from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plain_scope
 from engine.energy import judge as judge_term
 from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
@@ -59,7 +69,7 @@ def verify(
     shares = cost(report.x, problem.rows, energies)
     bounds, uniques = report.bound.tolist(), report.unique.tolist()
     seconds = solution.clock.tolist()
-    outside = abstaining(problem, report.x)
+    outside = abstained(problem, report.x, plains)
     kept = problem.inside(report.x).tolist()
     answers = []
     for row in range(problem.rows):
@@ -70,7 +80,7 @@ def verify(
             answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
             continue
         if outside[row]:
-            flags = (*flags, Flag.ABSTAIN)
+            flags, spent["abstained"] = (*flags, Flag.ABSTAIN), outside[row]
         answer = judge.answer(plains[row], shares[row], bounds[row], uniques[row], row)
         if not kept[row]:  # values that the evidence rules out answer nothing
             answer = replace(answer, status=Status.UNSATISFIED, unique=None)
@@ -96,7 +106,8 @@ def judge_answer(
     """
     judge = _Judge(problem, said)
     answer = judge.answer(plain, judge.shares(x, 1)[0], bound, unique, 0)
-    return replace(answer, flags=(Flag.ABSTAIN,)) if abstaining(problem, x)[0] else answer
+    outside = abstained(problem, x, [plain])[0]
+    return replace(answer, flags=(Flag.ABSTAIN,), abstained=outside) if outside else answer
 
 
 def said_of(problem: Problem, answer: Answer) -> Said:
@@ -126,14 +137,14 @@ def _scored(problem: Problem, values: Sequence[Mapping[str, Any]]) -> list[Answe
         for v in problem.variables
     }
     judge = _Judge(problem)
-    outside = abstaining(problem if problem.inputs else _over(problem, values), x)
     answers = []
     plains = problem.plain(x)  # 3 given for a real is 3.0
+    outside = abstained(problem if problem.inputs else _over(problem, values), x, plains)
     for plain, shares, out in zip(plains, judge.shares(x, len(values)), outside, strict=True):
         status, energy, findings = judge.grade(plain, shares, -math.inf)
         flags = (Flag.ABSTAIN,) if out else ()
         terms = judge.terms(shares.terms)
-        answers.append(Answer(status, plain, energy, None, terms, findings, flags))
+        answers.append(Answer(status, plain, energy, None, terms, findings, flags, abstained=out))
     return answers
 
 
@@ -145,19 +156,30 @@ def _over(problem: Problem, values: Sequence[Mapping[str, Any]]) -> Problem:
         return problem.select([0] * len(values))
 
 
-def abstaining(problem: Problem, x: State) -> list[bool]:
-    """Whether some module does not stand by the decided states of its row. x (R, *event)"""
-    out = torch.zeros(problem.rows, dtype=torch.bool)
-    for summand in problem.summands:
-        term = summand.term
+def abstained(
+    problem: Problem, x: State, plains: Sequence[Mapping[str, Any]]
+) -> list[tuple[Place, ...]]:
+    """The sites of each row that some module does not stand by, of decided states x (R, *event) and
+    their plain values."""
+    outside: list[set[tuple[str, int]]] = [set() for _ in range(problem.rows)]
+    for term in (summand.term for summand in problem.summands):
         if type(term).accepts is Term.accepts:
             continue
-        state = problem.whole(x)
-        accepted = term.accepts(problem.scope(term), term.hot(term.views(state)))
-        if accepted is not None:
-            there = term.there(state)
-            out |= ~accepted.cpu() if there is None else there.cpu() & ~accepted.cpu()
-    return out.tolist()
+        inside = accepted_sites(term, problem.scope(term), problem.whole(x))
+        if inside is None or bool(inside.all()):
+            continue
+        sites = [(name, int(k)) for name, places in places_of(term) for k in places]
+        for row, site in (~inside).nonzero().tolist():
+            outside[row].add(sites[site])
+    domains = {v.name: v.domain for v in problem.variables}
+    order = {name: k for k, name in enumerate(domains)}
+    return [
+        tuple(
+            Place.at(name, shape := domains[name].shape, k, flatten(plain[name], shape)[k])
+            for name, k in sorted(sites, key=lambda site: (order[site[0]], site[1]))
+        )
+        for sites, plain in zip(outside, plains, strict=True)
+    ]
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Energies: terms, weighted sums, required rules, choices."""
 
+from engine.energy.acceptance import accepted_sites, at_every_site, places_of, sites_of
 from engine.energy.algebra import (
     Energy,
     Sum,
@@ -25,6 +26,8 @@ __all__ = [
     "Term",
     "Uneven",
     "absences",
+    "accepted_sites",
+    "at_every_site",
     "begin_shares",
     "begin_violations",
     "enumerate_in_pieces",
@@ -32,9 +35,11 @@ __all__ = [
     "judge",
     "leaves_of",
     "named",
+    "places_of",
     "plain_scope",
     "required",
     "scope_domains",
+    "sites_of",
     "soft_min",
     "total_of",
 ]

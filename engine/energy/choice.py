@@ -7,10 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.domain import Domain, Finite, State, View
+from engine.domain import Domain, Finite, State, Told, View
+from engine.domain.told import batch_of
+from engine.energy.acceptance import accepted_sites, of_branches, places_of
 from engine.energy.algebra import Energy, Sum, begin_shares, total_of
 from engine.energy.tables import enumerate_table, structure_of
 from engine.energy.term import Term, judge, plain_scope, required, scope_domains
@@ -77,26 +80,25 @@ class Choice(Term):
         """What the terms say of the branch that counts, the one of least energy; where several
         are level, one that is stood by is enough."""
         state, by_name = self._named(tensors), self._named(domains)
-        said = [
-            [
-                summand.term.accepts(
-                    scope_domains(summand.term, by_name), summand.term.views(state)
-                )
-                for summand in branch.summands()
-            ]
-            for branch in self.alternatives
-        ]
-        if all(verdict is None for verdicts in said for verdict in verdicts):
+        starts, total = {}, 0
+        for name, domain in by_name.items():
+            if not isinstance(domain, Told):
+                starts[name], total = total, total + domain.sites
+        rows, spoke = batch_of(tensors), False
+        inside = torch.ones(len(self.alternatives), rows, total, dtype=torch.bool)
+        for own, branch in zip(inside, self.alternatives, strict=True):
+            for term in (summand.term for summand in branch.summands()):
+                said = accepted_sites(term, scope_domains(term, by_name), state)
+                if said is None:
+                    continue
+                spoke, every = True, places_of(term)
+                at = np.concatenate([starts[name] + places for name, places in every])
+                for column, k in zip(said.T, at.tolist(), strict=True):
+                    own[:, k] &= column
+        if not spoke:
             return None
         with torch.no_grad():
-            energies = self._energies(state)().cpu()  # (branches, R)
-        inside = torch.ones_like(energies, dtype=torch.bool)
-        for own, verdicts in zip(inside, said, strict=True):
-            for verdict in verdicts:
-                own &= True if verdict is None else verdict.cpu()
-        least = energies.min(0).values
-        counts = energies <= least + ALIKE * least.abs().clamp(min=1.0)
-        return (counts & inside).any(0)
+            return of_branches(self._energies(state)().cpu(), inside, ALIKE)
 
     def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
         """The proposals of the terms in turn, particle by particle; a variable that one says

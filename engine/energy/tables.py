@@ -37,13 +37,12 @@ def structure_of(term: "Term", weight: float | None, domains: Sequence[Domain]) 
 
 
 def absences(term: "Term", own: Factors | None, domains: Sequence[Domain]) -> Factors | None:
-    """A structure that says nothing in rows that lack an input. Raises Uneven where it cannot be
-    so while others have it."""
-    there = _there(term, domains)
+    """A structure that says nothing in rows that lack an input, each site once a scope. Raises
+    Uneven where it cannot be so while others have it."""
+    there, own = _there(term, domains), own and own.distinct()
     if own is None or there.all():
         return own
-    rules = own.counted.count or own.clauses.count or own.sums.count or own.different.count
-    if rules or any(table.default for table in own.tables):  # these do not differ by row
+    if own.rules or any(table.default for table in own.tables):  # these do not differ by row
         if there.any():
             raise Uneven(there)
         return Factors(own.sizes[: own.visible], own.visible)

@@ -197,11 +197,12 @@ class Term(Energy):
         raise BadQuery(Mistake("KIND", problem, "name a kind that does"))
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
-        """Which of R answers lie inside this module's acceptance band; None: it has none.
+        """Which sites of R answers lie inside this module's acceptance band; None: it has none.
 
         domains: of the scope under the evidence, R rows. tensors: the answers, (R, *event), one-hot
-        where they are finite.
-        An answer outside is flagged ABSTAIN. -> (R,) bool
+        where they are finite. The sites are those of the scope in order, its inputs left out.
+        An answer with a site outside is flagged ABSTAIN, and the site named; a term that judges
+        rows as a whole says the same of all (`engine.energy.at_every_site`). -> (R, sites) bool
         """
         del domains, tensors
         return None

@@ -1,5 +1,6 @@
 """The rules of a problem with a switch for each part."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -8,9 +9,9 @@ import numpy as np
 
 from engine.answer import Place
 from engine.explain.tester import Tester
-from engine.factors import Clauses, Counted, Factors, Table, ints
+from engine.factors import Clauses, Counted, Factors, ints
+from engine.factors.amounts import failing_table
 from engine.factors.conditions import put_under_condition
-from engine.factors.families import concatenated
 from engine.factors.tightened import overfull
 from engine.judgement import term_names
 from engine.problem import Problem
@@ -43,9 +44,10 @@ def conflicting_rules(
 
 def selectable(factors: Factors) -> Selectable:
     """The same structure with a hidden switch for each part: 1 where it binds."""
-    rigid = factors.expanded().listed().plain()
+    rigid = factors.expanded()
     owners = [(x.term, x.part) for x in (rigid.counted, rigid.clauses, rigid.sums)]
-    owners += [(table.term, table.part) for table in rigid.tables]
+    hard = [failing_table(table, math.inf) for table in rigid.tables if table.forbids]
+    owners += [(table.term, table.part) for table in hard]
     keys = sorted(
         {(int(t), int(p)) for term, part in owners for t, p in zip(term, part, strict=True)}
     )
@@ -56,7 +58,7 @@ def selectable(factors: Factors) -> Selectable:
         return [(switch[int(t), int(p)], 1) for t, p in zip(x.term, x.part, strict=True)]
 
     pairs, counted = _pairwise(rigid)
-    rigid = replace(rigid, counted=counted, clauses=concatenated(Clauses, [rigid.clauses, pairs]))
+    rigid = replace(rigid, counted=counted, clauses=Clauses.joined([rigid.clauses, pairs]))
     bound = put_under_condition(
         replace(rigid, tables=()),
         conditions(rigid.counted),
@@ -64,8 +66,8 @@ def selectable(factors: Factors) -> Selectable:
         conditions(rigid.sums),
     )
     counting = _counted(factors, switch)
-    bound = replace(bound, clauses=concatenated(Clauses, [bound.clauses, counting]))
-    tables = tuple(one for table in rigid.tables for one in _switched(table, switch, rigid.sizes))
+    bound = replace(bound, clauses=Clauses.joined([bound.clauses, counting]))
+    tables = tuple(t.under(ints([s for s, _ in conditions(t)]), 1) for t in hard)
     sizes = np.concatenate([rigid.sizes, np.full(len(keys), 2)]).astype(np.int64)
     boolean = encode(replace(bound, sizes=sizes, tables=tables), merge=False)
     on = boolean.literal[boolean.offset[n : n + len(keys)] + 1]
@@ -118,29 +120,6 @@ def _counted(factors: Factors, switch: dict[tuple[int, int], int]) -> Clauses:
         zero, n = ints([0]), len(keys)
         return Clauses(ints([0, n]), ints(keys), np.zeros(n, int), zero, zero, np.ones(n, bool))
     return Clauses()
-
-
-def _switched(table: Table, switch: dict[tuple[int, int], int], sizes) -> list[Table]:
-    """One table a scope, with the switch as last site; only what is forbidden matters."""
-    out = []
-    for k, scope in enumerate(table.scopes):
-        shape = [int(sizes[s]) for s in scope]
-        dense = table.dense(shape)
-        bad = np.argwhere(np.isinf(dense if dense.ndim == len(shape) else dense[0]))
-        if not len(bad):
-            continue
-        key = (int(table.term[k]), int(table.part[k]))
-        tuples = np.concatenate([bad, np.ones((len(bad), 1), dtype=np.int64)], 1)
-        out.append(
-            Table(
-                np.append(scope, switch[key])[None],
-                tuples.astype(np.int64),
-                np.full(len(bad), np.inf),
-                term=table.term[k : k + 1],
-                part=table.part[k : k + 1],
-            )
-        )
-    return out
 
 
 def said_of(

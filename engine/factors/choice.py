@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.factors.conditions import put_under_condition, put_under_selector
+from engine.factors.conditions import put_under_condition
 from engine.factors.factors import Factors, renumber
 from engine.factors.families import ints
 
@@ -17,7 +17,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
     sizes = np.append(first.sizes[: first.visible], len(branches)).astype(np.int64)
     pieces, offset = [], 0
     for b, branch in enumerate(branches):
-        rigid = branch.expanded().listed().plain()
+        rigid = branch.expanded()
         n = len(rigid.sizes)
         bound = put_under_condition(
             rigid,
@@ -28,11 +28,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
         bound = replace(
             bound,
             sizes=np.append(rigid.sizes, len(branches)).astype(np.int64),
-            tables=tuple(
-                piece
-                for t in rigid.tables
-                for piece in put_under_selector(t, np.full(len(t.scopes), n), b, rigid.sizes)
-            ),
+            tables=tuple(t.under(np.full(t.count, n), b) for t in rigid.tables),
         )
         bound, offset = parts_after(bound, offset)
         # the selector is the last hidden site of the branch: bring it to its common place
@@ -55,15 +51,6 @@ def conditional(branches: Sequence[Factors]) -> Factors:
 
 def parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
     """The same structure with its part numbers moved behind `offset`, and the next free number."""
-    parts = [factors.counted.part, factors.clauses.part, factors.sums.part, factors.different.part]
-    parts += [table.part for table in factors.tables]
-    top = max([int(part.max()) for part in parts if len(part)], default=-1)
-    moved = replace(
-        factors,
-        counted=replace(factors.counted, part=factors.counted.part + offset),
-        clauses=replace(factors.clauses, part=factors.clauses.part + offset),
-        sums=replace(factors.sums, part=factors.sums.part + offset),
-        different=replace(factors.different, part=factors.different.part + offset),
-        tables=tuple(replace(t, part=t.part + offset) for t in factors.tables),
-    )
+    top = max((int(f.part.max()) for f in factors.families() if f.count), default=-1)
+    moved = factors.mapped(lambda family: family.marked(family.term, family.part + offset))
     return moved, offset + top + 1

@@ -8,48 +8,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.decimals import Ints as Ints
-from engine.decimals import added, decimal, minus
-from engine.factors.families import DENSE, Counted, Sums, Table, floats, ints
+from engine.decimals import added, decimal
+from engine.factors.families import Counted, Sums, Table, floats, ints
 
 if TYPE_CHECKING:
     from engine.factors.factors import Factors
 
 
-def put_under_selector(table: Table, selector: Ints, branch: int, sizes: Ints) -> list[Table]:
-    """The same costs where the selector of a scope is `branch`, and 0 elsewhere.
-
-    selector (m,) a site for each scope. A default that is not 0 is written out, or, where that
-    takes too much room, paid by the selector.
-    """
-    scopes = np.concatenate([table.scopes, selector[:, None]], axis=1).astype(np.int64)
-    tuples, costs, error = table.tuples, table.costs, table.error
-    shape = [int(sizes[s]) for s in table.scopes[0]]
-    pieces = []
-    if table.default != 0 and (math.prod(shape) <= DENSE or math.isinf(table.default)):
-        dense = table.dense(shape)
-        lead = table.costs.ndim - 1
-        tuples = np.indices(dense.shape[lead:]).reshape(table.arity, -1).T
-        costs = dense.reshape(*dense.shape[:lead], -1)
-    elif table.default != 0:
-        if table.computed:
-            costs, more = costs - table.default, abs(table.default) * 2.0**-50
-        else:
-            costs, more = minus(costs, table.default)
-        error += more
-        paid = Table(
-            selector[:, None],
-            ints([branch])[:, None],
-            floats([table.default]),
-            0.0,
-            table.term,
-            table.part,
-            table.error,
-            table.computed,
-        )
-        pieces.append(paid)
-    tuples = np.concatenate([tuples, np.full((len(tuples), 1), branch)], axis=1).astype(np.int64)
-    chosen = replace(table, scopes=scopes, tuples=tuples, costs=costs, default=0.0, error=error)
-    return [chosen, *pieces]
+def written_out(table: Table, sizes: Ints, most: int) -> Table | None:
+    """A table of one shape under conditions as one that has their sites in its scopes, all its
+    combinations written out; None where these are more than `most`."""
+    if table.when is None or not table.count:
+        return table.bound
+    beside, values = table.when[:, :, 0], table.when[:, :, 1]
+    scopes = np.concatenate([table.scopes, beside], 1)
+    shape = sizes[scopes[0]].tolist()
+    alike = (sizes[scopes] == shape).all() and (values == values[0]).all()
+    if not alike or math.prod(shape) > most:
+        return None
+    dense = table.bound.dense(shape[: table.arity])
+    lead = dense.ndim - table.arity
+    full = np.zeros((*dense.shape[:lead], *shape))
+    full[(*[slice(None)] * dense.ndim, *values[0])] = dense
+    tuples = np.indices(shape).reshape(len(shape), -1).T
+    costs = full.reshape(*full.shape[:lead], -1)
+    return replace(table, scopes=scopes, tuples=tuples, costs=costs, default=0.0, when=None)
 
 
 def put_under_condition(

@@ -47,13 +47,16 @@ class Explicit:
         for table in factors.tables:
             if not table.soft and not table.forbids:
                 continue
-            term = int(table.term[0])
-            seen = not table.by_row and bool((table.scopes < factors.visible).all())
-            if not seen and weighed is not None and term not in weighed:
-                continue
-            (direct if seen else hidden).add(term)
-            most = float(np.abs(table.finite_costs).max(initial=0.0)) * len(table.scopes)
-            reach[term] = reach.get(term, 0.0) + most
+            seen = (table.scopes < factors.visible).all(1)
+            seen &= not table.by_row and table.when is None
+            terms, owner = np.unique(table.term, return_inverse=True)
+            every, most = np.ones(len(terms), dtype=bool), np.zeros(len(terms))
+            np.logical_and.at(every, owner, seen)
+            np.add.at(most, owner, table.most)
+            for term, own, cost in zip(terms.tolist(), every.tolist(), most.tolist(), strict=True):
+                if own or weighed is None or term in weighed:
+                    (direct if own else hidden).add(term)
+                    reach[term] = reach.get(term, 0.0) + cost
         return Explicit(factors, frozenset(direct - hidden), frozenset(hidden), reach, weighed)
 
     def filled(self, costs: Floats) -> "Explicit":
@@ -142,8 +145,8 @@ class Explicit:
         for place, lookup in wide:
             cost = lookup.cost(places)
             shut = cost == FORBIDDEN
-            out[:, place] += np.where(shut, 0, cost).sum(1)
-            closed[:, place] |= shut.any(1)
+            np.add.at(out.T, place, np.where(shut, 0, cost).T)
+            np.logical_or.at(closed.T, place, shut.T)
         out[closed] = FORBIDDEN
         return out
 
@@ -161,17 +164,18 @@ class Explicit:
         _ = self._wide
 
     @cached_property
-    def _tables(self) -> "list[tuple[int, Table, _Shape]]":
+    def _tables(self) -> "list[tuple[Ints, Table, _Shape]]":
         """The tables of direct summands by the shapes of their scopes, with the place of the
-        summand among those."""
-        place = {term: k for k, term in enumerate(sorted(self.direct))}
-        return [
-            (place[int(one.term[0])], one, shape)
-            for t in self.factors.tables
-            if int(t.term[0]) in place
-            for one in (t.each() if _beyond(t, self.factors.sizes) else (t,))
-            for shape in _shapes(one, self.factors.sizes)
-        ]
+        summand of each scope among those."""
+        order, out = np.array(sorted(self.direct), dtype=np.int64), []
+        for table in self.factors.tables:
+            mine = np.isin(table.term, order)
+            if mine.any() and (table.soft or table.forbids):
+                own = table if mine.all() else table.picked(mine)
+                for one in own.each() if _beyond(own, self.factors.sizes) else (own,):
+                    shaped = _shapes(one, self.factors.sizes)
+                    out += [(np.searchsorted(order, t.term), t, shape) for t, shape in shaped]
+        return out
 
     @cached_property
     def _pool(self) -> "_Pool | None":
@@ -192,12 +196,12 @@ class Explicit:
             pad = np.zeros((m, arity - t.arity), np.int64)
             site.append(np.concatenate([s.scopes, pad], 1))
             stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
-            place.append(np.full(m, k))
+            place.append(k)
         columns = (base, site, stride, place, cost, written, computed)
         return _Pool(*(np.concatenate(x) for x in columns))
 
     @cached_property
-    def _wide(self) -> "list[tuple[int, _Listed]]":
+    def _wide(self) -> "list[tuple[Ints, _Listed]]":
         """Every other table, by its listed combinations."""
         return [
             (k, _Listed.of(t, s, self._counted(t, np.append(t.costs, t.default))))
@@ -280,12 +284,11 @@ def _beyond(table: Table, sizes: Ints) -> bool:
     return bool((sizes[table.scopes].astype(np.float64).prod(1) > POOLED).any())
 
 
-def _shapes(table: Table, sizes: Ints) -> Sequence[_Shape]:
-    """The scopes of a table by how many values their sites have."""
+def _shapes(table: Table, sizes: Ints) -> Sequence[tuple[Table, _Shape]]:
+    """A table over scopes whose sites have as many values, for each such shape."""
     every = sizes[table.scopes]
     if bool((every == every[0]).all()):
-        return [_Shape(table.scopes, every[0].tolist())]
-    return [
-        _Shape(table.scopes[(every == shape).all(1)], shape.tolist())
-        for shape in np.unique(every, axis=0)
-    ]
+        return [(table, _Shape(table.scopes, every[0].tolist()))]
+    mine = ((every == shape).all(1) for shape in np.unique(every, axis=0))
+    own = (table.picked(which) for which in mine)
+    return [(one, _Shape(one.scopes, sizes[one.scopes[0]].tolist())) for one in own]

@@ -6,7 +6,8 @@ factor remembers which part of its term it stands for, so that conflicts can be 
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,19 +19,20 @@ from engine.decimals import Floats as Floats
 from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
 from engine.factors.amounts import amounts_up_to, failing_table, reach
-from engine.factors.conditions import put_under_condition, put_under_selector
+from engine.factors.batched import batched
+from engine.factors.conditions import put_under_condition
+from engine.factors.distinct import distinct
 from engine.factors.families import (
-    DENSE,
     Clauses,
     Counted,
     Different,
     Sums,
     Table,
-    concatenated,
     floats,
     ints,
     starts,
 )
+from engine.factors.family import Derived, Family
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,31 @@ class Factors:
     tables: tuple[Table, ...] = ()
     interchangeable: bool = False  # any permutation of the values, at all sites alike, changes
     # nothing: colours
+    others: tuple[Derived, ...] = ()  # families beyond these, one object each
+
+    def families(self) -> Iterator[Family]:
+        """All of it, family by family."""
+        yield from (self.counted, self.clauses, self.sums, self.different)
+        yield from self.tables
+        yield from self.others
+
+    def mapped(self, change: "Callable[[Any], Any]") -> "Factors":
+        """The same structure with each family changed."""
+        return replace(
+            self,
+            counted=change(self.counted),
+            clauses=change(self.clauses),
+            sums=change(self.sums),
+            different=change(self.different),
+            tables=tuple(map(change, self.tables)),
+            others=tuple(map(change, self.others)),
+        )
+
+    @property
+    def rules(self) -> bool:
+        """Some of it is no table."""
+        lists = (self.counted, self.clauses, self.sums, self.different, *self.others)
+        return any(family.count for family in lists)
 
     @staticmethod
     def sizes_of(domains: Sequence[Domain]) -> Ints:
@@ -161,20 +188,8 @@ class Factors:
     def owned_by(self, term: int) -> "Factors":
         """The same structure, marked as that of the term at this place."""
 
-        def own(lists):
-            if not lists.count:
-                return lists
-            return replace(lists, term=np.full(lists.count, term, dtype=np.int64))
-
-        return replace(
-            self,
-            counted=own(self.counted),
-            clauses=own(self.clauses),
-            sums=own(self.sums),
-            different=own(self.different),
-            tables=tuple(
-                replace(t, term=np.full(len(t.scopes), term, dtype=np.int64)) for t in self.tables
-            ),
+        return self.mapped(
+            lambda family: family.marked(np.full(family.count, term, np.int64), family.part)
         )
 
     @staticmethod
@@ -194,47 +209,40 @@ class Factors:
         return Factors(
             np.concatenate(every).astype(np.int64),
             len(sizes),
-            concatenated(Counted, [m.counted for m in moved]),
-            concatenated(Clauses, [m.clauses for m in moved]),
-            concatenated(Sums, [m.sums for m in moved]),
-            concatenated(Different, [m.different for m in moved]),
-            tuple(table for m in moved for table in m.tables),
+            Counted.joined([m.counted for m in moved]),
+            Clauses.joined([m.clauses for m in moved]),
+            Sums.joined([m.sums for m in moved]),
+            Different.joined([m.different for m in moved]),
+            batched([table for m in moved for table in m.tables], np.concatenate(every)),
             all(piece.interchangeable for piece, _ in pieces) and bool(pieces),
+            _joined([family for m in moved for family in m.others]),
         )
 
-    def expanded(self) -> "Factors":
-        """`different` written as counted groups: each value at most once a line, exactly once
-        where the line is as long as there are values."""
-        d = self.different
-        if d.count == 0:
+    def lowered(self) -> "Factors":
+        """The same without `others`, which say themselves in the families that all searches know;
+        sites that they hide come behind all others."""
+        if not self.others:
             return self
-        lengths, owner = np.diff(d.start), np.repeat(np.arange(d.count), np.diff(d.start))
-        widths = self.sizes[d.site]  # values of the site of each entry
-        most = np.zeros(d.count, dtype=np.int64)
-        np.maximum.at(most, owner, widths)
-        least = np.full(d.count, np.iinfo(np.int64).max)
-        np.minimum.at(least, owner, widths)
-        tight = (lengths == most) & (least == most)
-        # one group for each line and value: entries ordered by line, value, place in the line
-        entry = np.repeat(np.arange(len(d.site)), widths)
-        value = np.arange(len(entry)) - np.repeat(np.cumsum(widths) - widths, widths)
-        order = np.lexsort((entry, value, owner[entry]))
-        entry, value = entry[order], value[order]
-        line = np.repeat(np.arange(d.count), most)
-        first = np.cumsum(most) - most
-        group = first[owner[entry]] + value
-        groups = Counted(
-            starts(np.bincount(group, minlength=len(line))),
-            d.site[entry],
-            value,
-            d.term[line],
-            d.part[line],
-            tight[line].astype(np.int64),
-            np.ones(len(line), dtype=np.int64),
-        )
-        return replace(
-            self, counted=concatenated(Counted, [self.counted, groups]), different=Different()
-        )
+        every = range(len(self.sizes))
+        pieces = [replace(self, others=(), visible=len(self.sizes), interchangeable=False)]
+        pieces += [family.lowered(self.sizes).lowered() for family in self.others]
+        merged = Factors.merge(self.sizes, [(piece, every) for piece in pieces])
+        return replace(merged, visible=self.visible, interchangeable=self.interchangeable)
+
+    def expanded(self) -> "Factors":
+        """The same in counts, clauses, sums and tables alone."""
+        own = self.lowered()
+        if not own.different.count:
+            return own
+        counted = own.different.lowered(own.sizes).counted
+        counted = Counted.joined([own.counted, counted])
+        return replace(own, counted=counted, different=Different())
+
+    def distinct(self) -> "Factors":
+        """The same with tables whose scopes name each site once."""
+        tables = tuple(one for table in self.tables for one in distinct(table))
+        same = len(tables) == len(self.tables) and all(map(operator.is_, tables, self.tables))
+        return self if same else replace(self, tables=tables)
 
     def weighed(self, weight: float) -> "Factors | None":
         """The same structure at a price: each failing part costs `weight`, each unit by which a
@@ -244,10 +252,12 @@ class Factors:
         A hidden site tells which part fails. None where a sum has no explicit form.
         """
         tables = tuple(t.weighed(weight) for t in self.tables)
-        rules = (self.counted, self.clauses, self.sums, self.different)
-        if not any(lists.count for lists in rules):
+        if not self.rules:
             return replace(self, tables=tables)
-        rigid = replace(self.expanded(), tables=())
+        rigid = replace(self, tables=()).expanded()
+        if rigid.tables:  # of families that say their rules so
+            loose = rigid.priced(weight)
+            return loose if loose is None else replace(loose, tables=(*tables, *loose.tables))
         if rigid.sums.count:
             return rigid._slackened(weight, tables)
         parts = np.unique(np.concatenate([rigid.counted.part, rigid.clauses.part]))
@@ -256,25 +266,20 @@ class Factors:
     def priced(self, weight: float) -> "Factors | None":
         """The structure of a rule at a price: as `weighed`, and a part that fails because a table
         forbids its combination costs `weight` too."""
-        if not any(t.forbids for t in self.tables):
-            return self.weighed(weight)
-        rigid = replace(self.expanded().listed(), tables=())
+        whole = self.lowered()
+        if not any(t.forbids for t in whole.tables):
+            return whole.weighed(weight)
+        rigid = replace(whole.expanded(), tables=())
         if rigid.sums.count:
             return None
-        tables = self.plain().listed().tables
+        tables = whole.tables
         every = [rigid.counted.part, rigid.clauses.part, *(t.part for t in tables)]
         parts, count = np.unique(np.concatenate(every), return_counts=True)
-        if (count == 1).all() and not rigid.counted.count and not rigid.clauses.count:
-            return replace(self, tables=tuple(failing_table(t, weight) for t in tables))
-        loose = rigid._loosened(parts)
-        hidden = {int(p): len(rigid.sizes) + k for k, p in enumerate(parts)}
-        own = [
-            piece
-            for t in tables
-            for piece in put_under_selector(
-                t, ints([hidden[int(p)] for p in t.part]), 0, loose.sizes
-            )
-        ]
+        alone = (count == 1).all() and not rigid.counted.count and not rigid.clauses.count
+        if alone and not any(t.lists(self.sizes) for t in tables):
+            return replace(whole, tables=tuple(failing_table(t, weight) for t in tables))
+        loose, first = rigid._loosened(parts), len(rigid.sizes)
+        own = [t.under(first + np.searchsorted(parts, t.part), 0) for t in tables]
         return replace(loose, tables=tuple(own))._with_price(weight, parts)
 
     def _loosened(self, parts: Ints) -> "Factors":
@@ -309,51 +314,6 @@ class Factors:
             tables=(*self.tables, price),
             interchangeable=self.interchangeable and not self.tables,
         )
-
-    def listed(self) -> "Factors":
-        """Large tables that forbid all but a list of combinations, with a hidden site for each of
-        their scopes: the place of its combination in the list."""
-        sizes, tables = list(self.sizes), []
-        lists: list[Clauses] = []
-        for table in self.tables:
-            shape = [int(self.sizes[s]) for s in table.scopes[0]]
-            small = math.prod(shape) <= DENSE or table.by_row or table.apart
-            if math.isfinite(table.default) or small:
-                tables.append(table)
-                continue
-            open_ = np.isfinite(table.costs)
-            tuples, costs = table.tuples[open_], table.costs[open_]
-            count, m = len(tuples), len(table.scopes)
-            first = len(sizes)
-            if count == 0:  # nothing is allowed
-                lists.append(Clauses(np.zeros(m + 1, np.int64), term=table.term, part=table.part))
-                continue
-            sizes += [count] * m
-            # clauses: not the k-th combination, or its value at each site
-            hidden = np.repeat(first + np.arange(m), count * table.arity)
-            k = np.tile(np.repeat(np.arange(count), table.arity), m)
-            site = np.repeat(table.scopes, count, axis=0).reshape(-1)
-            value = np.tile(tuples.reshape(-1), m)
-            rows = len(hidden)
-            lists.append(
-                Clauses(
-                    np.arange(0, 2 * rows + 1, 2),
-                    np.stack([hidden, site], 1).reshape(-1),
-                    np.stack([k, value], 1).reshape(-1),
-                    np.repeat(table.term, count * table.arity),
-                    np.repeat(table.part, count * table.arity),
-                    np.tile(np.array([False, True]), rows),
-                )
-            )
-            if (costs != 0).any():
-                own = first + np.arange(m)
-                tables.append(
-                    replace(
-                        table, scopes=own[:, None], tuples=np.arange(count)[:, None], costs=costs
-                    )
-                )
-        clauses = concatenated(Clauses, [self.clauses, *lists])
-        return replace(self, sizes=ints(sizes), clauses=clauses, tables=tuple(tables))
 
     def _slackened(self, weight: float, tables: tuple[Table, ...]) -> "Factors | None":
         """Sums whose violation is paid for by the unit: hidden sites hold the amount, one site
@@ -416,26 +376,23 @@ def _same(one: Any, other: Any) -> bool:
     """Whether two values are equal, arrays entry by entry, classes of columns field by field."""
     if one is other:
         return True
-    if isinstance(one, np.ndarray):
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     if is_dataclass(one):
-        return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+        return type(one) is type(other) and all(
+            _same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)
+        )
     return bool(one == other)
+
+
+def _joined(families: Sequence[Derived]) -> tuple[Derived, ...]:
+    """Families beyond the searches' own, those of one class as one object."""
+    kinds = dict.fromkeys(type(family) for family in families if family.count)
+    return tuple(kind.joined([f for f in families if type(f) is kind]) for kind in kinds)
 
 
 def renumber(factors: Factors, where: Ints) -> Factors:
     """The same structure with site s called where[s]."""
-
-    def move(lists):
-        return replace(lists, site=where[lists.site]) if lists.count else lists
-
-    return replace(
-        factors,
-        counted=move(factors.counted),
-        clauses=move(factors.clauses),
-        sums=move(factors.sums),
-        different=move(factors.different),
-        tables=tuple(replace(t, scopes=where[t.scopes]) for t in factors.tables),
-    )
+    return factors.mapped(lambda family: family.renumbered(where))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.factors.factors import Factors
-from engine.factors.families import Clauses, Different, Ints, concatenated, ints
+from engine.factors.families import Clauses, Different, Ints, ints
 
 
 def tighten(factors: Factors) -> Factors:
@@ -109,4 +109,4 @@ def _pigeonholes(merged: Factors) -> Factors:
         return merged
     first = over[0][0]
     empty = Clauses(ints([0, 0]), term=d.term[first : first + 1], part=d.part[first : first + 1])
-    return replace(merged, clauses=concatenated(Clauses, [merged.clauses, empty]))
+    return replace(merged, clauses=Clauses.joined([merged.clauses, empty]))

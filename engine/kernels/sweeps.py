@@ -39,6 +39,7 @@ class Structure(NamedTuple):
     lead: np.ndarray  # (S,) int64 what one row adds to `base`; 0: the same for all rows
     key_start: np.ndarray  # (S,) int64 where the sorted keys of a sparse table begin
     keys: np.ndarray  # (S,) int64 how many there are; 0: dense
+    span: np.ndarray  # (S, 2) int64 the places at which a sparse table binds; beyond, it costs 0
     rule: np.ndarray  # (S,) int32 number of the rule of a scope; -1: forbids nothing
     key: np.ndarray  # (K,) int64
     pool: np.ndarray  # (T,) float64 costs, 0 where forbidden
@@ -101,8 +102,11 @@ def _draw(words, key, lane, p, sweep):
 
 
 @fused()
-def _search(key, first, count, place):
-    """Where the cost of a combination stands in a sparse table; `count`: not listed."""
+def _search(key, first, count, begin, end, place):
+    """Where the cost of a combination stands in a sparse table; `count`: not listed, one more: it
+    does not bind."""
+    if place < begin or place >= end:
+        return count + 1
     low, high = first, first + count
     while low < high:
         middle = (low + high) >> 1
@@ -135,7 +139,7 @@ def measure(s, row, field, x, place, total, blame):
     for k in range(len(s.base)):
         at = place[k]
         if s.keys[k] > 0:
-            at = _search(s.key, s.key_start[k], s.keys[k], at)
+            at = _search(s.key, s.key_start[k], s.keys[k], s.span[k, 0], s.span[k, 1], at)
         at += s.base[k] + row * s.lead[k]
         cost += s.pool[at]
         broken += s.ban[at]
@@ -210,9 +214,9 @@ def sweep(
                     e = m - n
                     while line_start[line + 1] <= e:
                         line += 1
-                    begin = line_start[line]
-                    product = words[m] * np.uint64(line_start[line + 1] - begin - 1)
-                    other = begin + np.int64(product >> HALF)
+                    head = line_start[line]
+                    product = words[m] * np.uint64(line_start[line + 1] - head - 1)
+                    other = head + np.int64(product >> HALF)
                     i, j = line_site[e], line_site[other if other < e else other + 1]
                     site[0], site[1] = i, j
                     before[0] = after[1] = x[p, i]
@@ -242,8 +246,9 @@ def sweep(
                             old = place[k]
                             new = old + stride[e] * (b - a)
                             if keys[k] > 0:
-                                old = _search(s.key, s.key_start[k], keys[k], old)
-                                new = _search(s.key, s.key_start[k], keys[k], new)
+                                start, begin, end = s.key_start[k], s.span[k, 0], s.span[k, 1]
+                                old = _search(s.key, start, keys[k], begin, end, old)
+                                new = _search(s.key, start, keys[k], begin, end, new)
                             shift = base[k] + row * lead[k]
                             d += pool[new + shift] - pool[old + shift]
                             if rule[k] >= 0:

@@ -45,7 +45,7 @@ class Form:
         ]
         left = Sum(*rest) if rest else None
         weighed = frozenset(k for k, s in enumerate(summands) if s.weight is not None)
-        return Form(pieces, Factors.merge(sizes, told), left, weighed)
+        return Form(pieces, Factors.merge(sizes, told).lowered(), left, weighed)
 
     def fits(self, pieces: Sequence[Factors | None]) -> bool:
         """Whether these are the same pieces, in all but the costs of tables that vary."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from engine.factors import Factors, whole_sum
+from engine.factors.conditions import written_out
 from engine.problem import Problem
 from engine.random import Stream
 
@@ -43,7 +44,10 @@ def potentials(problem: Problem, beta: float) -> list[_Potential] | None:
         return None
     f = factors.expanded().plain()
     out: list[_Potential] = []
-    for table in f.tables:
+    for own in f.tables:
+        table = written_out(own, factors.sizes, CELLS)
+        if table is None:
+            return None
         shape = [int(factors.sizes[s]) for s in table.scopes[0]]
         alike = all([int(factors.sizes[s]) for s in scope] == shape for scope in table.scopes)
         if not alike or math.prod(shape) > CELLS:

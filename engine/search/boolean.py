@@ -16,6 +16,7 @@ from engine.factors import Counted, Factors, Table, floats, ints, per_site
 from engine.factors.tightened import tighten
 
 TUPLES = 2_000_000  # combinations of soft or sparse tables that are given a selector each
+PIECE = 1 << 14  # of them at once
 
 
 class NotEncodable(Exception):
@@ -110,7 +111,7 @@ class _Encoder:
         self.sum_lists: list[tuple[np.ndarray, np.ndarray, int]] = []
         self.scale = self.factors.scale
         self.site_costs: dict[int, Ints] = {}
-        self.extra_costs: list[tuple[np.ndarray, Ints]] = []
+        self.extra_costs: list[tuple[np.ndarray, Ints]] = []  # (m, k) literals and their costs
         self.constant = 0
         self.variables = 0
         self._number()
@@ -141,15 +142,15 @@ class _Encoder:
         self._clauses()
         yield
         yield from self._sums()
-        for table in self.factors.plain().tables:
+        for table in self.factors.tables:
             yield from self._table(table)
         costs, rows = _Gather(), list[Ints]()
         for site, cost in self.site_costs.items():
             costs.add([self.literal[self.offset[site] : self.offset[site + 1]]])
             rows.append(cost)
         for literals, cost in self.extra_costs:
-            costs.add([literals])
-            rows.append(cost)
+            costs.add_block(np.full(len(literals), literals.shape[1]), literals.reshape(-1))
+            rows.append(cost.reshape(-1))
         cost = np.concatenate([np.zeros(0, np.int64), *rows])
         lengths = np.array([len(s[0]) for s in self.sum_lists], dtype=np.int64)
         sums = Lists(
@@ -249,17 +250,26 @@ class _Encoder:
             self.sum_lists.append((literals, coefficients, bound))
 
     def _table(self, table: Table) -> Generator[None, None, None]:
-        sizes = [[self.sizes[s] for s in scope] for scope in table.scopes]
-        if table.arity == 1:
-            for scope, (k,) in zip(table.scopes, sizes, strict=True):
-                self._unary(int(scope[0]), table.dense([k]), table)
+        if table.arity == 1 and table.when is None:
+            self._unaries(table)
             return
         if not table.soft and table.default == 0:
             self._forbidden(table)
             return
-        for scope, shape in zip(table.scopes, sizes, strict=True):
-            yield
-            self._selected(table, scope, shape)
+        shapes = self.factors.sizes[table.scopes]
+        for shape in np.unique(shapes, axis=0):
+            own = table.picked((shapes == shape).all(1))
+            each = max(1, PIECE // max(1, len(own.tuples)))
+            for first in range(0, own.count, each):
+                yield
+                self._weighed(own.picked(slice(first, first + each)), shape.tolist())
+
+    def _unaries(self, table: Table) -> None:
+        site = table.scopes[:, 0]
+        dense = {k: table.dense([k]) for k in set(self.factors.sizes[site].tolist())}
+        for j, s in enumerate(site.tolist()):
+            costs = dense[self.sizes[s]]
+            self._unary(s, costs[j] if table.apart else costs, table)
 
     def _unary(self, site: int, costs: Floats, table: Table) -> None:
         closed = ~np.isfinite(costs)
@@ -272,73 +282,108 @@ class _Encoder:
             old = self.site_costs.get(site)
             self.site_costs[site] = costs if old is None else old + costs
 
+    def _off(self, table: Table) -> np.ndarray:
+        """What says of each scope that its conditions do not hold. -> (m, 0 or 1) int32"""
+        if table.when is None:
+            return np.zeros((table.count, 0), dtype=np.int32)
+        off = self._of(table.when[:, :, 0], table.when[:, :, 1]) ^ 1  # (m, c)
+        if off.shape[1] == 1:
+            return off
+        both = self._selectors(len(off))  # all of them hold
+        pairs = np.stack([np.repeat(both ^ 1, off.shape[1]), (off ^ 1).reshape(-1)], 1)
+        self._rows(pairs)
+        self._rows(np.concatenate([both[:, None], off], 1))
+        return (both ^ 1)[:, None]
+
+    def _rows(self, clauses: np.ndarray) -> None:
+        """Clauses of one length. (m, k)"""
+        self.clauses.add_block(np.full(len(clauses), clauses.shape[1]), clauses.reshape(-1))
+
     def _forbidden(self, table: Table) -> None:
         """One clause for each forbidden combination, all scopes at once."""
-        bad = table.tuples[np.isinf(table.costs)]
-        if not len(bad):
-            return
-        sites = np.repeat(table.scopes, len(bad), axis=0)
-        values = np.tile(bad, (len(table.scopes), 1))
-        literals = self._of(sites, values) ^ 1
-        self.clauses.add_block(np.full(len(literals), table.arity), literals.reshape(-1))
+        scope, which = _listed(np.isinf(table.costs), table)
+        if len(scope):
+            literals = self._of(table.scopes[scope], table.tuples[which]) ^ 1
+            self._rows(np.concatenate([literals, self._off(table)[scope]], 1))
 
-    def _selected(self, table: Table, scope: Ints, shape: list[int]) -> None:
-        """A selector for each combination that is not forbidden, exactly one true; where few are
-        listed beside a default that can be paid, a selector for each of those alone."""
+    def _weighed(self, table: Table, shape: list[int]) -> None:
+        """Scopes of one shape. A selector for each combination that is not forbidden, exactly one
+        true; where few are listed beside a default that can be paid, one for each of those."""
+        off, every = self._off(table), math.prod(shape)
+        if math.isfinite(table.default) and 2 * len(table.tuples) < every:
+            self._priced(table, off)
+            return
         tuples, costs = table.tuples, table.costs
         if math.isfinite(table.default):
-            every = math.prod(shape)
-            if 2 * len(tuples) < every:
-                self._priced(table, scope)
-                return
             if every > TUPLES:
                 raise NotEncodable(f"a table over {every} combinations")
             tuples = np.indices(shape).reshape(len(shape), -1).T
-            costs = table.dense(shape).reshape(-1)
-        open_ = np.isfinite(costs)
-        tuples, units = tuples[open_], self.scale.units(costs[open_], table.read)
-        soft = bool((units != units[:1]).any())
-        if len(shape) == 2 and not soft:
-            self.constant += int(units[0]) if units.size else 0
-            self._supports(scope, shape, tuples)
-            return
-        selector = self._selectors(len(tuples))
-        self.clauses.add([selector])
-        self.groups.add([selector])
-        for column, site in enumerate(scope):
-            chosen = self._of(np.full(len(tuples), site), tuples[:, column])
-            pairs = np.stack([selector ^ 1, chosen], 1).reshape(-1)
-            self.clauses.add_block(np.full(len(tuples), 2), pairs)
-            for value in range(shape[column]):
-                mine = selector[tuples[:, column] == value]
-                self.clauses.add([np.append(mine, self.literal[self.offset[site] + value] ^ 1)])
-        if soft or (units != 0).any():
-            self.extra_costs.append((selector, units))
+            costs = table.bound.dense(shape).reshape(*costs.shape[:-1], -1)
+        costs = np.broadcast_to(costs, (table.count, len(tuples)))
+        patterns, owner = _patterns(np.isfinite(costs), table.apart)
+        for k, open_ in enumerate(patterns):
+            mine = np.flatnonzero(owner == k)
+            units = self.scale.units(costs[mine][:, open_], table.read)
+            self._selected(table.scopes[mine], shape, tuples[open_], units, off[mine])
 
-    def _priced(self, table: Table, scope: Ints) -> None:
+    def _selected(
+        self, scopes: Ints, shape: list[int], tuples: Ints, units: Ints, off: np.ndarray
+    ) -> None:
+        """Scopes (m, arity) that take one of these combinations (T, arity) at a cost (m, T), unless
+        `off` is true, (m, 0 or 1)."""
+        soft = bool((units != units[:, :1]).any())
+        if len(shape) == 2 and not soft:
+            if units.size:
+                self._paid(units[:, 0], off)
+            for scope, own in zip(scopes, off, strict=True):
+                self._supports(scope, shape, tuples, own)
+            return
+        m, count = units.shape
+        selector = self._selectors(m * count).reshape(m, count)
+        one = np.concatenate([selector, off], 1)
+        self._rows(one)
+        self.groups.add_block(np.full(m, one.shape[1]), one.reshape(-1))
+        for column, k in enumerate(shape):
+            values = self.literal[self.offset[scopes[:, column]][:, None] + np.arange(k)]  # (m, k)
+            chosen = values[:, tuples[:, column]]
+            self._rows(np.stack([selector ^ 1, chosen], 2).reshape(-1, 2))
+            for value in range(k):
+                mine = selector[:, tuples[:, column] == value]
+                self._rows(np.concatenate([mine, off, values[:, value, None] ^ 1], 1))
+        if soft or (units != 0).any():
+            more = np.zeros(off.shape, dtype=np.int64)
+            self.extra_costs.append((one, np.concatenate([units, more], 1)))
+
+    def _paid(self, units: Ints, off: np.ndarray) -> None:
+        """A cost that each scope pays unless `off` is true. (m,), (m, 0 or 1)"""
+        if not off.shape[1]:
+            self.constant += int(units.sum())
+            return
+        paid = units != 0
+        pairs = np.concatenate([off[paid] ^ 1, off[paid]], 1)
+        self.extra_costs.append((pairs, np.stack([units[paid], 0 * units[paid]], 1)))
+
+    def _priced(self, table: Table, off: np.ndarray) -> None:
         """The default paid always, and a selector for each listed combination that pays the
-        difference: true exactly where the sites have its values."""
-        costs, closed = table.costs, ~np.isfinite(table.costs)
+        difference: true exactly where the sites have its values, and `off` is not."""
+        costs = np.broadcast_to(table.costs, (table.count, len(table.tuples)))
+        closed = ~np.isfinite(costs)
         default = int(self.scale.units(floats([table.default]), table.read)[0])
         more = self.scale.units(np.where(closed, table.default, costs), table.read) - default
-        literals = self._of(np.broadcast_to(scope, table.tuples.shape), table.tuples)  # (T, arity)
-        if closed.any():
-            self.clauses.add_block(
-                np.full(int(closed.sum()), table.arity), (literals[closed] ^ 1).reshape(-1)
-            )
-        self.constant += default
-        paid = more != 0
-        literals, more = literals[paid], more[paid]
-        selector = self._selectors(len(literals))
-        chosen = np.stack([np.repeat(selector ^ 1, table.arity), literals.reshape(-1)], 1).reshape(
-            -1
-        )
-        self.clauses.add_block(np.full(literals.size, 2), chosen)
-        whole_ = np.concatenate([literals ^ 1, selector[:, None]], 1).astype(np.int32)
-        self.clauses.add_block(np.full(len(whole_), table.arity + 1), whole_.reshape(-1))
-        for k, own in enumerate(selector.tolist()):
-            pair = np.array([own, own ^ 1], dtype=np.int32)
-            self.extra_costs.append((pair, np.array([more[k], 0], dtype=np.int64)))
+        self._paid(np.full(table.count, default), off)
+        for shut in (True, False):
+            scope, which = np.nonzero(closed if shut else more != 0)
+            literals = self._of(table.scopes[scope], table.tuples[which])
+            literals = np.concatenate([literals, off[scope] ^ 1], 1)  # (K, arity, and a condition)
+            if shut:
+                self._rows(literals ^ 1)
+                continue
+            selector = self._selectors(len(literals))
+            pairs = [np.repeat(selector ^ 1, literals.shape[1]), literals.reshape(-1)]
+            self._rows(np.stack(pairs, 1))
+            self._rows(np.concatenate([literals ^ 1, selector[:, None]], 1))
+            cost = np.stack([more[scope, which], np.zeros(len(scope), np.int64)], 1)
+            self.extra_costs.append((np.stack([selector, selector ^ 1], 1), cost))
 
     def _selectors(self, count: int) -> np.ndarray:
         """New variables, as literals. -> (count,) int32"""
@@ -348,8 +393,8 @@ class _Encoder:
         self.variables += count
         return selector
 
-    def _supports(self, scope: Ints, shape: list[int], tuples: Ints) -> None:
-        """Each value of a site needs a partner among the allowed pairs."""
+    def _supports(self, scope: Ints, shape: list[int], tuples: Ints, off: np.ndarray) -> None:
+        """Each value of a site needs a partner among the allowed pairs, unless `off` is true."""
         a, b = int(scope[0]), int(scope[1])
         allowed = np.zeros(shape, dtype=bool)
         allowed[tuples[:, 0], tuples[:, 1]] = True
@@ -359,7 +404,22 @@ class _Encoder:
                     continue
                 partners = self.literal[self.offset[second] + np.flatnonzero(matrix[value])]
                 own = self.literal[self.offset[first] + value] ^ 1
-                self.clauses.add([np.append(partners, own)])
+                self.clauses.add([np.concatenate([partners, off, [own]])])
+
+
+def _listed(which: np.ndarray, table: Table) -> tuple[Ints, Ints]:
+    """Some of the listed combinations in each scope: the scope, and the combination. which: (T,),
+    or (m, T) where the table is apart."""
+    scope, place = np.nonzero(np.broadcast_to(which, (table.count, len(table.tuples))))
+    return scope, place
+
+
+def _patterns(open_: np.ndarray, apart: bool) -> tuple[np.ndarray, Ints]:
+    """The rows that differ, and which of them each row is. (m, T) -> (p, T), (m,)"""
+    if not apart or open_.all():
+        return open_[:1], np.zeros(len(open_), dtype=np.int64)
+    patterns, owner = np.unique(open_, axis=0, return_inverse=True)
+    return patterns, owner.reshape(-1)
 
 
 def _sum_unit(coefficients: Floats, edges: Floats) -> tuple[int, bool]:

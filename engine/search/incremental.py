@@ -202,7 +202,8 @@ def _clausal(factors: Factors, where: np.ndarray, boolean: Boolean) -> list[np.n
     for table in f.plain().tables:
         shape = [int(f.sizes[s]) for s in table.scopes[0]]
         alike = (f.sizes[table.scopes] == shape).all()
-        if table.soft or table.by_row or not alike or math.prod(shape) > TUPLES:
+        hangs = table.when is not None
+        if table.soft or table.by_row or hangs or not alike or math.prod(shape) > TUPLES:
             return None
         bad = np.argwhere(np.isinf(table.dense(shape)))  # (T, arity)
         at = first[table.scopes][:, None, :] + bad[None]  # (scopes, T, arity)

@@ -20,6 +20,7 @@ from engine.search.subtrees import Learner
 
 SHRUNK = 0.5  # a row whose open variables are fewer than this share gets a formula of its own
 MOST = 1 << 26  # literals of a Boolean form that memory has room for
+LISTED = 1 << 24  # of them for combinations that tables list, each with a selector
 
 
 def exchangeable(factors: Factors) -> bool:
@@ -31,7 +32,7 @@ def exchangeable(factors: Factors) -> bool:
 def cover_of(factors: Factors) -> covering.Cover | None:
     """The structure as groups of which one is chosen, beside costs of single sites; None where it
     is more than that."""
-    if any(table.arity != 1 for table in factors.tables):
+    if any(table.arity != 1 or table.when is not None for table in factors.tables):
         return None
     f = tighten(factors).expanded()
     c = f.counted
@@ -152,11 +153,14 @@ def prepared_rows(problem: Problem) -> tuple[Prepared, ...]:
 def selectors(factors: Factors) -> int:
     """How many literals the Boolean form would take for combinations that are weighed: a selector
     for each, in a clause, a group and a clause for each of its sites, and twice in supports."""
-    total = 0
-    for table in factors.tables:
-        if table.arity > 1 and (table.soft or table.default != 0):
-            total += (3 * table.arity + 2) * int(_combinations(factors, table).sum())
-    return total
+    return sum(_selected(factors, table) for table in factors.tables if table.soft)
+
+
+def _selected(factors: Factors, table: Table) -> int:
+    """The literals that a table takes, with a selector for each combination."""
+    if table.arity == 1 and table.when is None:
+        return 0
+    return (3 * table.arity + 2) * int(_combinations(factors, table).sum())
 
 
 def _combinations(factors: Factors, table: Table) -> np.ndarray:
@@ -170,17 +174,21 @@ def _combinations(factors: Factors, table: Table) -> np.ndarray:
 def oversize(factors: Factors) -> str | None:
     """Why the Boolean form would be too large, counted before it is made."""
     widths = factors.sizes[factors.different.site]
-    literals = selectors(factors) + int(widths.sum()) + 3 * int(factors.sizes.sum())
+    literals, listed = int(widths.sum()) + 3 * int(factors.sizes.sum()), 0
     for lists in (factors.counted, factors.clauses, factors.sums):
         literals += len(lists.site)
     for table in factors.tables:
         every = _combinations(factors, table)
-        weighed = table.arity > 1 and (table.soft or table.default != 0)
-        if weighed and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
+        selected = table.arity > 1 and (table.soft or table.default != 0)
+        if selected and math.isfinite(table.default) and every.max(initial=0) > TUPLES:
             return f"a table over {int(every.max())} combinations"
-        if not weighed:
+        if selected:
+            listed += _selected(factors, table)
+        else:
             literals += table.arity * len(table.tuples) * len(table.scopes)
-    return f"a form of {literals} literals" if literals > MOST else None
+    if literals + listed > MOST or listed > LISTED:
+        return f"a form of {literals + listed} literals"
+    return None
 
 
 def refusal(problem: Problem) -> str | None:

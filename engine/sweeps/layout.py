@@ -9,6 +9,7 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.errors import BadQuery
 from engine.factors import Factors, Table, ints
+from engine.factors.conditions import written_out
 from engine.kernels.sweeps import Couplings, Pairs, Structure
 from engine.sweeps.coupled import Block, couplings, pairs, starts
 
@@ -58,7 +59,8 @@ def refusal(factors: Factors) -> str | None:
     for table in factors.tables:
         if table.arity == 0:
             return "a table over no sites"
-        most = factors.sizes[table.scopes].astype(np.float64).prod(1).max(initial=0)
+        widths = factors.sizes[table.scopes].astype(np.float64)
+        most = (widths.prod(1) * _beside(table, factors.sizes)).max(initial=0)
         if most > 2.0**62:
             return f"a table over {most:.3g} combinations; give a smaller scope"
     return None
@@ -69,12 +71,12 @@ def lay_out(factors: Factors) -> Layout:
     why = refusal(factors)
     if why is not None:
         raise BadQuery(why)
+    lines, factors = tight_lines(factors), factors.expanded()
     sizes = factors.sizes.astype(np.int64)
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    blocks = [block for t in factors.tables if t.arity > 1 for block in _blocks(t, sizes)]
-    rules = (factors.counted, factors.clauses, factors.sums, factors.different)
-    coupled = not any(r.count for r in rules) and all(block.couples for block in blocks)
-    lines = tight_lines(factors)
+    several = (t for t in factors.tables if t.arity > 1 or t.when is not None)
+    blocks = [block for t in several for block in _blocks(t, sizes)]
+    coupled = not factors.rules and all(block.couples for block in blocks)
     structure = Structure(
         offset.astype(np.int32),
         **_sum_arrays(factors, sizes, offset, [] if coupled else blocks),
@@ -92,20 +94,60 @@ def lay_out(factors: Factors) -> Layout:
 
 
 def _blocks(table: Table, sizes: Ints) -> Iterator[Block]:
-    """A table over several sites, by the shapes of its scopes."""
-    for one in table.each():
-        shapes = sizes[one.scopes]
-        for row in np.unique(shapes, axis=0):
-            shape, scopes = row.tolist(), one.scopes[(shapes == row).all(1)]
-            if math.prod(shape) <= DENSE:
-                costs = one.dense(shape).reshape(-1, math.prod(shape))
-                yield Block(scopes, shape, costs, None)
-                continue
-            flat = one.tuples @ _strides(shape)
-            order = np.argsort(flat, kind="stable")
-            listed = np.atleast_2d(one.costs)[:, order]
-            rest = np.full((len(listed), 1), one.default)
-            yield Block(scopes, shape, np.concatenate([listed, rest], 1), flat[order])
+    """A table over several sites, by the shapes of its scopes and by what they hang on."""
+    beside = table.scopes[:, :0] if table.when is None else table.when[:, :, 0]
+    values = beside if table.when is None else table.when[:, :, 1]
+    alike = np.concatenate([sizes[table.scopes], sizes[beside], values], 1)
+    for row in np.unique(alike, axis=0):
+        own = table.picked((alike == row).all(1))
+        shape, more, when = np.split(row, [table.arity, table.arity + beside.shape[1]])
+        if math.prod([*shape.tolist(), *more.tolist()]) <= DENSE:
+            wide = written_out(own, sizes, DENSE)
+            assert wide is not None  # all of one shape
+            yield from _dense(wide, [*shape.tolist(), *more.tolist()])
+            continue
+        for one in own.each():
+            yield _keyed(one, shape.tolist(), more.tolist(), when.tolist())
+
+
+def _dense(table: Table, shape: list[int]) -> Iterator[Block]:
+    """Scopes of one shape, all combinations written out."""
+    size = math.prod(shape)
+    costs = table.dense(shape).reshape(-1, table.count if table.apart else 1, size)
+    each = max(1, DENSE // size) if table.apart else table.count
+    for first in range(0, table.count, each):
+        some = slice(first, first + each)
+        yield Block(table.scopes[some], shape, costs[:, some] if table.apart else costs)
+
+
+def _keyed(table: Table, shape: list[int], more: list[int], when: list[int]) -> Block:
+    """Scopes of one shape by what is listed. Sites that they hang on move the place by so much that
+    it is out of the span unless all of these have their values."""
+    size = math.prod(shape)
+    beyond = [size * math.prod(2 * k for k in more[:j]) for j in range(len(more))]
+    begin = sum(b * v for b, v in zip(beyond, when, strict=True))
+    strides = _strides(shape)
+    flat, costs = begin + table.tuples @ strides, np.atleast_2d(table.costs)
+    if not len(flat):  # the kernels take one without keys for written out
+        flat, costs = ints([begin]), np.full((len(costs), 1), table.default)
+    order = np.argsort(flat, kind="stable")
+    listed = costs[:, order]
+    rest = np.full((len(listed), 1), table.default)
+    costs = np.concatenate([listed, rest, np.zeros_like(rest)], 1)
+    scopes = table.scopes
+    if table.when is not None:
+        scopes = np.concatenate([scopes, table.when[:, :, 0]], 1)
+    strides = np.append(strides, ints(beyond))
+    return Block(
+        scopes, [*shape, *more], costs[:, None], flat[order], strides, (begin, begin + size)
+    )
+
+
+def _beside(table: Table, sizes: Ints) -> Floats:
+    """By how many times the places of each scope grow with the sites that it hangs on. -> (m,)"""
+    if table.when is None:
+        return np.ones(table.count)
+    return (2.0 * sizes[table.when[:, :, 0]]).prod(1)
 
 
 def _strides(shape: list[int]) -> Ints:
@@ -115,7 +157,7 @@ def _strides(shape: list[int]) -> Ints:
 
 def _fields(factors: Factors, sizes: Ints, offset: Ints) -> tuple[Floats, np.ndarray]:
     """What tables over one site cost by literal, and which literals they forbid. -> (1 or R, C)"""
-    own = [table for table in factors.tables if table.arity == 1]
+    own = [table for table in factors.tables if table.arity == 1 and table.when is None]
     rows = max([len(t.costs) for t in own if t.by_row], default=1)
     field = np.zeros((rows, int(offset[-1])))
     closed = np.zeros(field.shape, dtype=bool)
@@ -137,7 +179,8 @@ def _floor(blocks: Sequence[Block]) -> Floats:
     """The sum of the least finite cost of each scope. -> (1 or R,)"""
     out = np.zeros(max([len(b.costs) for b in blocks], default=1))
     for b in blocks:
-        out = out + len(b.scopes) * np.where(np.isfinite(b.costs), b.costs, np.inf).min(1)
+        least = np.where(np.isfinite(b.costs), b.costs, np.inf).min(2)  # (1 or R, 1 or m)
+        out = out + (len(b.scopes) // least.shape[1]) * least.sum(1)
     return out
 
 
@@ -157,7 +200,10 @@ def _scope_arrays(blocks: Sequence[Block], sizes: Ints, sums: int) -> dict[str, 
             ),
         ]
     )
-    stride = np.concatenate([none, *(np.tile(_strides(b.shape), len(b.scopes)) for b in blocks)])
+    strides = (_strides(b.shape) if b.strides is None else b.strides for b in blocks)
+    stride = np.concatenate(
+        [none, *(np.tile(own, len(b.scopes)) for own, b in zip(strides, blocks, strict=True))]
+    )
     # a site that stands twice in a scope moves it by both strides
     pair, inverse = np.unique(site * max(1, total) + scope, return_inverse=True)
     merged = np.zeros(len(pair), dtype=np.int64)
@@ -165,18 +211,22 @@ def _scope_arrays(blocks: Sequence[Block], sizes: Ints, sums: int) -> dict[str, 
     site, scope = pair // max(1, total), pair % max(1, total)
     filled = ints([b.costs.size for b in blocks])
     keyed = ints([0 if b.keys is None else len(b.keys) for b in blocks])
-    lead = ints([b.costs.shape[1] if len(b.costs) > 1 else 0 for b in blocks])
-    shut = np.array([not np.isfinite(b.costs).all() for b in blocks], dtype=bool)
-    forbids = np.repeat(shut, counts)
+    lead = ints([b.costs[0].size if len(b.costs) > 1 else 0 for b in blocks])
+    own = [b.costs.shape[2] * np.arange(len(b.scopes)) * (b.costs.shape[1] > 1) for b in blocks]
+    span = ints([end for b in blocks for end in b.span]).reshape(-1, 2)
+    shut = [~np.isfinite(b.costs).all((0, 2)) for b in blocks]
+    every = [np.broadcast_to(s, len(b.scopes)) for s, b in zip(shut, blocks, strict=True)]
+    forbids = np.concatenate([np.zeros(0, dtype=bool), *every])
     pool = np.concatenate([np.zeros(0), *(b.costs.reshape(-1) for b in blocks)])
     return {
         "scope_start": starts(site, len(sizes)),
         "scope": scope.astype(np.int32),
         "stride": merged,
-        "base": np.repeat(np.cumsum(filled) - filled, counts),
+        "base": np.repeat(np.cumsum(filled) - filled, counts) + np.concatenate([none, *own]),
         "lead": np.repeat(lead, counts),
         "key_start": np.repeat(np.cumsum(keyed) - keyed, counts),
         "keys": np.repeat(keyed, counts),
+        "span": np.repeat(span, counts, axis=0),
         "rule": np.where(forbids, sums + np.cumsum(forbids) - 1, -1).astype(np.int32),
         "key": np.concatenate([none, *(b.keys for b in blocks if b.keys is not None)]),
         "pool": np.where(np.isfinite(pool), pool, 0.0),
@@ -188,7 +238,7 @@ def _sum_arrays(
     factors: Factors, sizes: Ints, offset: Ints, blocks: Sequence[Block]
 ) -> dict[str, np.ndarray]:
     """Groups, clauses and sums as one family of linear sums."""
-    f = factors.expanded()
+    f = factors
     families = (
         (f.counted, np.ones(len(f.counted.site))),
         (f.clauses, np.where(f.clauses.sign, 1.0, -1.0)),

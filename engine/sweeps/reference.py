@@ -78,13 +78,15 @@ def plain_energy(
     for table in f.plain().tables:
         listed = np.atleast_2d(table.costs)
         costs = listed[row if len(listed) > 1 else 0]
-        shape = factors.sizes[table.scopes[0]].tolist() if len(table.scopes) else []
-        forbids = not np.isfinite(table.dense(shape)).all()
-        for scope in table.scopes:
+        shapes = {tuple(factors.sizes[scope].tolist()) for scope in table.scopes}
+        forbids = {s: not np.isfinite(table.bound.dense(s)).all() for s in shapes}
+        for scope, binding in zip(table.scopes, table.binding_at(x).tolist(), strict=True):
             hit = (table.tuples == x[scope]).all(1)
             price = costs[hit][-1] if hit.any() else table.default
+            price = price if binding else 0.0
             cost += price if math.isfinite(price) else 0.0
-            if table.arity > 1 and forbids:
+            several = table.arity > 1 or table.when is not None
+            if several and forbids[tuple(factors.sizes[scope].tolist())]:
                 misses.append(int(not math.isfinite(price)))
     broken = np.array(misses, dtype=np.float64)
     return cost, float(broken.sum()), float((broken * weight).sum())

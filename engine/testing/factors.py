@@ -1,5 +1,6 @@
 """Explicit structure evaluated plainly, by trying every value of the hidden sites."""
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.decimals import Ints
-from engine.factors import Factors
+from engine.factors import Factors, Table
 
 ENUMERATED = 512  # states up to which a rule is judged at all of them
 HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
@@ -79,53 +80,30 @@ def _components(
 
 
 def _every_factor(factors: Factors, row: int) -> Iterator[_Factor]:
-    c, k, s, d = factors.counted, factors.clauses, factors.sums, factors.different
-    for i in range(c.count):
-        at = slice(c.start[i], c.start[i + 1])
-        yield _counted(c.site[at], c.value[at], int(c.low[i]), int(c.high[i]))
-    for i in range(k.count):
-        at = slice(k.start[i], k.start[i + 1])
-        yield _clause(k.site[at], k.value[at], k.sign[at])
-    for i in range(s.count):
-        at = slice(s.start[i], s.start[i + 1])
-        yield _summed(s.site[at], s.value[at], s.coefficient[at], s.low[i], s.high[i])
-    for line in d.lines():
-        yield _Factor(
-            frozenset(line.tolist()),
-            lambda x, at=line: _forbid(len(set(x[at].tolist())) == len(at)),
-        )
-    for table in factors.plain().tables:
-        costs = table.costs[row] if table.by_row else table.costs
-        known = {tuple(t): float(c) for t, c in zip(table.tuples.tolist(), costs, strict=True)}
-        for scope in table.scopes:
+    """Every single factor, as its family says what it costs."""
+    for family in factors.families():
+        if not family.count:
+            continue
+        if isinstance(family, Table):  # a list of combinations, read once
+            yield from _of_table(family, row)
+            continue
+        for k, sites in enumerate(family.scopes_of()):
+            one = family.picked(slice(k, k + 1))
             yield _Factor(
-                frozenset(scope.tolist()),
-                lambda x, at=scope, known=known, default=table.default: known.get(
-                    tuple(x[at].tolist()), default
-                ),
+                frozenset(sites.tolist()), lambda x, one=one: float(one.costs_at(x, row)[0])
             )
 
 
-def _counted(site: Ints, value: Ints, low: int, high: int) -> _Factor:
-    return _Factor(
-        frozenset(site.tolist()), lambda x: _forbid(low <= int((x[site] == value).sum()) <= high)
-    )
+def _of_table(table: Table, row: int) -> Iterator[_Factor]:
+    for one in table.each():
+        costs = one.costs[row if len(one.costs) > 1 else 0] if one.by_row else one.costs
+        known = {tuple(t): float(c) for t, c in zip(one.tuples.tolist(), costs, strict=True)}
+        for k, sites in enumerate(one.scopes_of()):
+            cost = functools.partial(_read, one.picked(slice(k, k + 1)), known)
+            yield _Factor(frozenset(sites.tolist()), cost)
 
 
-def _clause(site: Ints, value: Ints, sign: np.ndarray) -> _Factor:
-    return _Factor(
-        frozenset(site.tolist()), lambda x: _forbid(bool(((x[site] == value) == sign).any()))
-    )
-
-
-def _summed(site: Ints, value: Ints, coefficient: Any, low: float, high: float) -> _Factor:
-    def cost(x: Ints) -> float:
-        total = math.fsum(coefficient[x[site] == value])
-        slack = 1e-9 * (1 + abs(total))
-        return _forbid(low - slack <= total <= high + slack)
-
-    return _Factor(frozenset(site.tolist()), cost)
-
-
-def _forbid(good: bool) -> float:
-    return 0.0 if good else math.inf
+def _read(one: Table, known: dict[tuple[int, ...], float], x: Ints) -> float:
+    """What a table over a single scope costs."""
+    listed = known.get(tuple(x[one.scopes[0]].tolist()), one.default)
+    return listed if one.binding_at(x)[0] else 0.0

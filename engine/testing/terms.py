@@ -19,6 +19,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.sampling.draw import samples
 from engine.solve import Budget, solve
+from engine.testing.acceptance import check_acceptance
 from engine.testing.changes import check_fewest_changes
 from engine.testing.elsewhere import Mixed, elsewhere
 from engine.testing.factors import evaluate_factors
@@ -69,6 +70,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     _check_verdicts(term, draws, states)
     _check_factors(term, draws, states)
     _check_proposals(term, seed)
+    check_acceptance(term, decided)
     check_marginals(term, seed)
     check_fewest_changes(term, seed)
     _check_doors(term, draws, states)

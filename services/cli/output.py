@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from engine.answer import Answer, Ended, Place, RunnerUp, Status
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
+NAMED = 12  # sites that one line names
 WIDTH = 200  # entries of a list that a picture shows
 
 _COLORS = {
@@ -52,6 +53,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "instance": f"{asked.source}#{asked.numbers[row]}",
         "status": answer.status.value,
         "flags": [flag.value for flag in answer.flags],
+        "abstained": [_place(place) for place in answer.abstained],
         "energy": answer.energy,
         "bound": answer.bound,
         "solution": asked.written(row, answer.values) if solved and answer.values else None,
@@ -88,6 +90,12 @@ def _runner_up(asked: Asked, row: int, other: RunnerUp | None) -> dict[str, Any]
 def _place(place: Place) -> dict[str, Any]:
     site = place.site[0] if len(place.site) == 1 else [*place.site] or 0
     return {"variable": place.variable, "site": site, "value": place.value}
+
+
+def _places(places: Sequence[Place]) -> str:
+    """The first few of some sites in words, and how many more there are."""
+    said = ", ".join(place.text for place in places[:NAMED])
+    return f"{said} and {len(places) - NAMED} more" if len(places) > NAMED else said
 
 
 def _finite(value: Any) -> Any:
@@ -142,6 +150,8 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         if finding.holds is False:
             rule = "rule broken" if finding.required else "preference not met"
             yield Text(f"  {rule}: {finding.term}: {finding.text}", "red")
+    if answer.abstained:
+        yield Text(f"  not stood by: {_places(answer.abstained)}", "magenta")
     if answer.conflict.text:
         yield Text(f"  {answer.conflict.text}", "yellow")
     if answer.runner_up is not None:

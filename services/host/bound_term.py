@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, Real, Told
-from engine.energy import Term
+from engine.energy import Term, sites_of
 from engine.energy.term import verdict
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
@@ -93,6 +93,7 @@ class BoundTerm:
             factors = guard_faults(self.kind, "factors", lambda: structured(weight, *self.domains))
         if factors is None:
             return None
+        factors = factors.lowered()
         try:
             check_factors(factors, limits)
             check_fit(factors, self.domains)
@@ -119,9 +120,17 @@ class BoundTerm:
             raise ModuleFault(self.kind, f"holds gave {holds!r}, not True, False or None")
         return (None if holds is None else bool(holds)), parts
 
-    def accepts(self, candidates: Sequence[Sequence[Any]]) -> list[bool] | None:
-        """Which candidates, one for each row of the domains, lie inside the acceptance band; None
-        where there is none."""
+    def says(self, parts: Iterable[int]) -> list[str]:
+        """What each of some parts asks for, in words."""
+        with self.lock:
+            said = guard_faults(self.kind, "says", lambda: [self.term.says(k) for k in parts])
+        if not all(isinstance(words, str) for words in said):
+            raise ModuleFault(self.kind, "says gave no text")
+        return said
+
+    def accepts(self, candidates: Sequence[Sequence[Any]]) -> Tensor | None:
+        """Which sites of candidates, one for each row of the domains, lie inside the acceptance
+        band; None where there is none. -> (rows, sites) bool"""
         columns = zip(self.domains, zip(*candidates, strict=True), strict=True)
         asked = [
             torch.stack([d.encode(v) for v in column])
@@ -137,11 +146,13 @@ class BoundTerm:
             )
         if inside is None:
             return None
-        if not isinstance(inside, Tensor) or tuple(inside.shape) != (len(candidates),):
+        wanted = (len(candidates), sites_of(self.domains))
+        if not isinstance(inside, Tensor) or tuple(inside.shape) != wanted:
             raise ModuleFault(
-                self.kind, f"accepts gave no truth for each of {len(candidates)} rows"
+                self.kind,
+                f"accepts gave no truth for each of {wanted[1]} sites of {wanted[0]} rows",
             )
-        return inside.bool().tolist()
+        return inside.bool()
 
     def propose(self, particles: int, rng: Stream) -> tuple[Tensor, ...] | None:
         """States worth starting from, (rows * particles, *event) for each entry of the scope that

@@ -146,7 +146,9 @@ class ModuleServicer(rpc.ModuleServiceServicer):
 
     def _structure(self, request: pb.StructureRequest) -> pb.StructureResponse:
         hosted = self._hosted(request.binding, request.raw_contents)
-        response = pb.StructureResponse()
+        response = pb.StructureResponse(words=hosted.says(request.parts))
+        if request.parts:
+            return response
         weight = request.weight if request.HasField("weight") else None
         factors = hosted.structured(weight, self.limits)
         if factors is None:
@@ -179,8 +181,9 @@ class ModuleServicer(rpc.ModuleServiceServicer):
                 raise error.under(f"candidates[{k}]") from None
             response.verdicts.add(holds=holds, parts=parts)
         inside = hosted.accepts(candidates) if request.accepts and candidates else None
-        for verdict, accepted in zip(response.verdicts, inside or (), strict=False):
-            verdict.accepted = accepted
+        for verdict, own in zip(response.verdicts, () if inside is None else inside, strict=False):
+            verdict.accepted = bool(own.all())
+            verdict.outside.extend((~own).nonzero().reshape(-1).tolist())
         return response
 
     def _told(

@@ -153,38 +153,13 @@ class _Check:
 def cost_of(factors: Factors, places: Sequence[int], row: int = 0) -> float | None:
     """What a structure says of decided sites: infinite where a rule fails, the least over hidden
     sites; None where those are too many to look through."""
+    factors = factors.lowered()
     hidden = factors.sizes[factors.visible :]
     if math.prod(hidden.tolist()) > HIDDEN:
         return None
     least = math.inf
     for choice in np.ndindex(*hidden.tolist()):
-        least = min(least, _cost(factors, np.array([*places, *choice], dtype=np.int64), row))
+        at = np.array([*places, *choice], dtype=np.int64)
+        every = (family.costs_at(at, row) for family in factors.families() if family.count)
+        least = min(least, float(sum(costs.sum() for costs in every)))
     return least
-
-
-def _cost(factors: Factors, at: np.ndarray, row: int) -> float:
-    """(n,) places of the values of all sites -> the cost, infinite where a rule fails."""
-    c, d, s = factors.counted, factors.clauses, factors.sums
-    counts = _sums(c, at[c.site] == c.value)
-    if ((counts < c.low) | (counts > c.high)).any():
-        return math.inf
-    if (_sums(d, (at[d.site] == d.value) == d.sign) == 0).any():
-        return math.inf
-    totals = _sums(s, (at[s.site] == s.value) * s.coefficient)
-    slack = 1e-9 * (1 + _sums(s, abs(s.coefficient)))
-    if ((totals < s.low - slack) | (totals > s.high + slack)).any():
-        return math.inf
-    for line in factors.different.lines():
-        if len(np.unique(at[line])) < len(line):
-            return math.inf
-    total = 0.0
-    for table in factors.plain().tables:
-        costs = table.costs[row % len(table.costs)] if table.by_row else table.costs
-        listed = {tuple(t): cost for t, cost in zip(table.tuples.tolist(), costs.tolist())}
-        total += sum(listed.get(tuple(v), table.default) for v in at[table.scopes].tolist())
-    return total
-
-
-def _sums(lists: Any, per_literal: np.ndarray) -> np.ndarray:
-    """(L,) -> (m,): the sum over each list."""
-    return np.bincount(lists.owner(), weights=per_literal, minlength=lists.count)

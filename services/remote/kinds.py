@@ -171,6 +171,12 @@ class RemoteKind:
             raise ModuleFault(self.name, f"its structure: {error}") from None
         return factors
 
+    def says(self, bound: BoundBinding, parts: Sequence[int]) -> list[str]:
+        """What each of some parts asks for, in words; of a host that knows no words, numbers."""
+        request = pb.StructureRequest(parts=parts)
+        words = self._ask("Structure", request, bound, []).words
+        return list(words) if len(words) == len(parts) else [f"part {part}" for part in parts]
+
     def _with_costs(self, skeleton: Factors, response: pb.StructureResponse) -> Factors:
         """The structure of a skeleton with the costs of a response. Raises BadQuery."""
         if not response.HasField("costs"):

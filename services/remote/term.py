@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from engine.domain import Domain, Finite, Given, Input, Told, Variable, View
+from engine.energy import sites_of
 from engine.errors import BadQuery, ModuleFault, TooLarge
 from engine.factors import Factors
 from engine.random import Stream
@@ -70,6 +71,7 @@ class Remote(HostedTerm):
         self._by_row: LRUCache[tuple[bytes, float | None], CostsOfRow | None] = LRUCache(ROWS)
         self._verdicts: LRUCache[bytes, pb.Verdict] = LRUCache(VERDICTS)
         self._scored: LRUCache[bytes, float] = LRUCache(VERDICTS)
+        self._said: LRUCache[int, str] = LRUCache(VERDICTS)
         self._lock = threading.Lock()
 
     @property
@@ -200,7 +202,20 @@ class Remote(HostedTerm):
             raise ModuleFault(self.home.name, f"judged {len(said)} of {len(asked)} candidates")
         if not all(verdict.HasField("accepted") for verdict in said):
             return None
-        return torch.tensor([verdict.accepted for verdict in said])
+        sites = sites_of(domains)
+        inside = torch.ones(len(asked), sites, dtype=torch.bool)
+        for own, verdict in zip(inside, said, strict=True):
+            if any(site >= sites for site in verdict.outside):
+                raise ModuleFault(self.home.name, f"stands not by a site of {sites} that is none")
+            if not verdict.accepted:
+                own[list(verdict.outside) or slice(None)] = False
+        return inside
+
+    def says(self, part: int) -> str:
+        """What its host says of a part; asked once."""
+        if part not in self._said:
+            self._said[part] = self.home.says(self._own, [part])[0]
+        return self._said[part]
 
     def explain(self, *values: Any) -> list[str]:
         return list(self.verdict(values).parts)

@@ -256,7 +256,7 @@ Global___RunnerUp: _TypeAlias = RunnerUp  # noqa: Y015
 
 @_typing.final
 class Place(_message.Message):
-    """One entry of the evidence."""
+    """One site of a variable with its value, such as an entry of the evidence."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -271,7 +271,7 @@ class Place(_message.Message):
 
     @_builtins.property
     def value(self) -> _value_pb2.Value:
-        """The value that was given there."""
+        """The value that stands there."""
 
     def __init__(
         self,
@@ -375,6 +375,7 @@ class Answer(_message.Message):
     RUNNER_UP_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    ABSTAINED_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     """How much is known."""
     energy: _builtins.float
@@ -419,6 +420,10 @@ class Answer(_message.Message):
     def runner_up(self) -> Global___RunnerUp:
         """Left out: not asked for, or there is none."""
 
+    @_builtins.property
+    def abstained(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
+        """Where a module does not stand by the values, with those; none unless FLAG_ABSTAIN is set."""
+
     def __init__(
         self,
         *,
@@ -437,10 +442,11 @@ class Answer(_message.Message):
         runner_up: Global___RunnerUp | None = ...,
         proof: _builtins.str | None = ...,
         ended: Global___Ended.ValueType = ...,
+        abstained: _abc.Iterable[Global___Place] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

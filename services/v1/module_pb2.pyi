@@ -417,6 +417,7 @@ class StructureRequest(_message.Message):
     BINDING_FIELD_NUMBER: _builtins.int
     KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     known_digest: _builtins.str
     """The digest of the structure that the caller has; empty: none."""
@@ -425,6 +426,10 @@ class StructureRequest(_message.Message):
     @_builtins.property
     def binding(self) -> Global___Binding:
         """The term."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Parts of the term to be told in words; where there are any, nothing else is told."""
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -436,11 +441,12 @@ class StructureRequest(_message.Message):
         binding: Global___Binding | None = ...,
         known_digest: _builtins.str = ...,
         weight: _builtins.float | None = ...,
+        parts: _abc.Iterable[_builtins.int] | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "known_digest", b"known_digest", "raw_contents", b"raw_contents", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "binding", b"binding", "known_digest", b"known_digest", "parts", b"parts", "raw_contents", b"raw_contents", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -459,6 +465,7 @@ class StructureResponse(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     FACTORS_FIELD_NUMBER: _builtins.int
     COSTS_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """Of the structure; empty: the term has none."""
@@ -473,6 +480,10 @@ class StructureResponse(_message.Message):
         """
 
     @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What each of the parts that were asked for asks for, in words, in their order."""
+
+    @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The bytes of all tensors of this message."""
 
@@ -482,11 +493,12 @@ class StructureResponse(_message.Message):
         digest: _builtins.str = ...,
         factors: Global___Factors | None = ...,
         costs: _tensor_pb2.TensorSpec | None = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "factors", b"factors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "digest", b"digest", "factors", b"factors", "raw_contents", b"raw_contents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "digest", b"digest", "factors", b"factors", "raw_contents", b"raw_contents", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -895,6 +907,7 @@ class Verdict(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     holds: _builtins.bool
     """Whether it holds; left out: the term cannot say."""
     accepted: _builtins.bool
@@ -903,16 +916,23 @@ class Verdict(_message.Message):
     def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which parts fail, in words; none where it holds."""
 
+    @_builtins.property
+    def outside(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where it is not accepted, the sites that lie outside: numbered through the scope in order, its
+        inputs left out, from 0; none: all of them.
+        """
+
     def __init__(
         self,
         *,
         holds: _builtins.bool | None = ...,
         parts: _abc.Iterable[_builtins.str] | None = ...,
         accepted: _builtins.bool | None = ...,
+        outside: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_accepted", b"_accepted", "_holds", b"_holds", "accepted", b"accepted", "holds", b"holds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted", b"_accepted", "_holds", b"_holds", "accepted", b"accepted", "holds", b"holds", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accepted", b"_accepted", "_holds", b"_holds", "accepted", b"accepted", "holds", b"holds", "outside", b"outside", "parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accepted: _TypeAlias = _typing.Literal["accepted"]  # noqa: Y015
     _WhichOneofArgType__accepted: _TypeAlias = _typing.Literal["_accepted", b"_accepted"]  # noqa: Y015

@@ -42,6 +42,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         runner_up=None if answer.runner_up is None else _runner_up_to_proto(answer.runner_up),
         proof=answer.proof,
         ended=ended_to_proto(answer.ended),
+        abstained=places_to_proto(answer.abstained),
     )
     put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
     if answer.values is not None:
@@ -81,6 +82,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
         proof=optional(message, "proof"),
         ended=ended_from_proto(message.ended),
+        abstained=places_from_proto(message.abstained, limits),
     )
 
 

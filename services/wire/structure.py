@@ -17,6 +17,7 @@ import torch
 from engine.domain import Domain
 from engine.errors import BadQuery, Mistake, TooLarge, join, known
 from engine.factors import Clauses, Counted, Different, Factors, Sums, Table
+from engine.factors.families import BY_ENTRY
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
 from services.wire.tensors import put, take_all
@@ -33,9 +34,10 @@ _TRUTH = {"clauses.sign"}
 _COUNTED = ("arity", "scopes_of", "tuples_of", "rows", "apart", "computed")  # one a table, whole
 _HEADS = (*_COUNTED, "default", "error")
 _TABLES = (*_HEADS, "scopes", "tuples", "costs", "term", "part")
+_BOUND = ("conditions", "when")  # of each table, and each: only where some table binds under one
 _NAMES = {
     "sizes",
-    *(f"tables.{name}" for name in _TABLES),
+    *(f"tables.{name}" for name in (*_TABLES, *_BOUND)),
     *(f"{name}.{f.name}" for name, kind in _FAMILIES.items() for f in fields(kind)),
 }
 _COUNTS = {"visible", "interchangeable"}
@@ -168,7 +170,11 @@ def check_fit(factors: Factors, domains: Sequence[Domain]) -> None:
 
 
 def _columns(factors: Factors) -> Columns:
-    """Every column that is not empty, by name, in a fixed order."""
+    """Every column that is not empty, by name, in a fixed order. Raises BadQuery for a family that
+    has none: it travels lowered."""
+    for family in factors.others:
+        remedy = "send the structure lowered"
+        raise BadQuery(Mistake("others", f"{type(family).__name__} has no columns", remedy))
     columns: Columns = {"sizes": factors.sizes}
     for name, kind in _FAMILIES.items():
         lists = getattr(factors, name)
@@ -188,6 +194,10 @@ def _columns(factors: Factors) -> Columns:
         }
         for field in _TABLES[len(whole) :]:
             whole[field] = np.concatenate([getattr(t, field).reshape(-1) for t in tables])
+        if any(t.when is not None for t in tables):
+            when = [np.zeros((t.count, 0, 2)) if t.when is None else t.when for t in tables]
+            whole["conditions"] = [w.shape[1] for w in when]
+            whole["when"] = np.concatenate([w.reshape(-1) for w in when])
         columns |= {f"tables.{field}": column for field, column in whole.items()}
     return {
         name: np.ascontiguousarray(column, dtype=_dtype(name)) for name, column in columns.items()
@@ -231,8 +241,12 @@ def _tables(columns: Columns) -> Iterator[Table]:
         )
     left = [name for name in _TABLES if name not in _HEADS]
     rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in left}
-    for arity, scopes, tuples, rows, apart, computed, default, error in zip(
-        *(h.tolist() for h in heads), strict=True
+    rest["when"] = _Tape("tables.when", columns.get("tables.when", np.zeros(0, np.int64)))
+    bound = columns.get("tables.conditions", np.zeros(len(heads[0]), np.int64))
+    fits = len(bound) == len(heads[0]) and bool(((bound >= 0) & (bound < 2**20)).all())
+    _require(fits, "tables.conditions", "a wild count", "give one entry a table")
+    for arity, scopes, tuples, rows, apart, computed, default, error, conditions in zip(
+        *(h.tolist() for h in (*heads, bound)), strict=True
     ):
         shape = (*([rows] if rows else []), *([scopes] if apart else []), tuples)
         costs = rest["costs"].next(math.prod(shape))
@@ -246,6 +260,9 @@ def _tables(columns: Columns) -> Iterator[Table]:
             error,
             bool(computed),
             apart=bool(apart),
+            when=rest["when"].next(scopes * conditions * 2).reshape(scopes, conditions, 2)
+            if conditions
+            else None,
         )
     for tape in rest.values():
         tape.end()
@@ -285,8 +302,8 @@ def _check_lists(name: str, lists: Any, sizes: Column) -> None:
     _require(rising, f"{name}.start", "does not rise from 0", "give where each list begins")
     lengths = {"start": lists.count + 1, "site": int(start[-1])}
     for field in fields(lists):
-        per_literal = field.name in ("site", "value", "sign", "coefficient")
-        wanted = lengths.get(field.name, lengths["site"] if per_literal else lists.count)
+        each = lengths["site"] if field.name in BY_ENTRY else lists.count
+        wanted = lengths.get(field.name, each)
         got = len(getattr(lists, field.name))
         _require(got == wanted, f"{name}.{field.name}", f"{got} entries", f"give {wanted}")
     _within(f"{name}.site", site, len(sizes))
@@ -340,13 +357,9 @@ def _check_table(path: str, table: Table, sizes: Column) -> None:
         got = len(getattr(table, name))
         _require(got == len(scopes), join(path, name), f"{got} entries", f"give {len(scopes)}")
     _within(join(path, "scopes"), scopes, len(sizes))
-    ordered = np.sort(scopes, axis=1)
-    _require(
-        not (ordered[:, 1:] == ordered[:, :-1]).any(),
-        join(path, "scopes"),
-        "a site stands twice in one scope",
-        "name each site once",
-    )
+    if table.when is not None:
+        _within(join(path, "when"), table.when[:, :, 0], len(sizes))
+        _within(join(path, "when"), table.when[:, :, 1], sizes[table.when[:, :, 0]])
     if table.apart and len(scopes):
         alike = bool((sizes[scopes] == sizes[scopes[0]]).all())
         remedy = "give a table for each shape"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import Given
-from engine.answer import Answer, Flag
+from engine.answer import Answer, Flag, Place
 from engine.errors import BadQuery
 from modules.catalogue import Catalogue
 from services.client import Client
@@ -184,6 +184,26 @@ def test_rows_of_an_opaque_energy_are_told_apart(doors, door):
             assert Flag.ABSTAIN not in answer.flags
     assert answers[2].energy == 0.0
     assert answers[4].energy == pytest.approx(6.25) and Flag.ABSTAIN in answers[4].flags
+
+
+@pytest.mark.parametrize("door", ["here", "hosted", "served", "served, hosted"])
+def test_a_classifier_names_the_labels_that_it_does_not_stand_by(doors, door):
+    """Row by row and site by site; of what is absent it says nothing."""
+    features = [[[2.0, 2.0], [0.1, 0.0], [2.0, -2.0]], [[2.0, 2.0], None, [0.0, 0.1]], None]
+    evidence = [{} if one is None else {"f": one} for one in features]
+    evidence.append({"f": features[0], "y": [0, None, None]})
+    banded = {**GUESS, "params": {**GUESS["params"], "band": 0.7}}
+    answers = doors[door](query(banded, DIFFERENT, evidence=evidence))
+    for answer, row in zip(answers, evidence, strict=True):
+        told, outside = row.get("f") or [None] * N, []
+        for k, (one, label) in enumerate(zip(told, answer.values["y"], strict=True)):
+            if one is not None:
+                scores = torch.tensor(one).double() @ torch.tensor(MATRIX).double()
+                chances = torch.log_softmax(scores, -1)
+                outside += [Place("y", (k,), label)] if -chances[label] > 0.7 else []
+        assert answer.abstained == tuple(outside)
+        assert (Flag.ABSTAIN in answer.flags) is bool(outside)
+    assert [len(a.abstained) for a in answers] != [0] * 4
 
 
 @pytest.mark.parametrize("door", ["here", "hosted", "served", "served, hosted"])

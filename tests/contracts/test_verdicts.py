@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine import Budget, Finite, Problem, Real, Term, Variable, answers, required
-from engine.answer import Ended, Flag
+from engine.answer import Ended, Flag, Place
 from engine.factors import Clauses, Factors, Table, floats, ints
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.enumeration import Enumeration
@@ -351,10 +351,11 @@ def test_v19() -> None:
             return x[:, 0, 1]
 
         def accepts(self, domains, tensors):
-            return torch.zeros(len(tensors[0]), dtype=torch.bool)
+            return torch.zeros(len(tensors[0]), 1, dtype=torch.bool)
 
     answer = answers(Problem(1.0 * Shy(bits(1))))[0]
     assert answer.flags == (Flag.ABSTAIN,) and answer.status == "OPTIMAL"
+    assert answer.abstained == (Place("x", (0,), 0),)
 
 
 def test_a_rule_with_hard_tables_is_paid_at_a_weight() -> None:

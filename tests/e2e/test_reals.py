@@ -29,6 +29,7 @@ import torch
 from torch import nn
 
 from engine import Term, Variable, View
+from engine.energy import at_every_site
 
 
 class Net(Term):
@@ -49,7 +50,7 @@ class Net(Term):
         return self.net(torch.cat([x.flatten(1) for x in tensors], 1))[:, 0]
 
     def accepts(self, domains, tensors):
-        return self.energy(*tensors) < 1e6
+        return at_every_site(self.energy(*tensors) < 1e6, domains)
 
 
 class Double(Net):

@@ -13,9 +13,9 @@ from services.cli import app
 from tests.support.paths import ROOT
 
 FIELDS = [
-    "instance", "status", "flags", "energy", "bound", "solution", "seconds", "steps", "ended",
-    "unique", "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict", "repair",
-    "explanation", "runner_up",
+    "instance", "status", "flags", "abstained", "energy", "bound", "solution", "seconds", "steps",
+    "ended", "unique", "alternatives", "terms", "findings", "evidence_conflict", "rule_conflict",
+    "repair", "explanation", "runner_up",
 ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def kinds_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def catalogue(kinds_file: Path) -> Catalogue:
-    names = ("Pull", "Hinted", "Banded", "Pairs", "Word", "Liar", "Priced", "Broken")
+    names = ("Pull", "Hinted", "Banded", "Pairs", "Word", "Motif", "Liar", "Priced", "Broken")
     return Catalogue(also=tuple(f"{kinds_file}:{name}" for name in names))
 
 

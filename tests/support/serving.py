@@ -18,6 +18,7 @@ import torch
 
 from tests.support.hosted import Pull as Pull
 from engine import Factors, Term, Variable
+from engine.factors import Table
 
 
 class Hinted(Term):
@@ -38,7 +39,8 @@ class Hinted(Term):
 
 
 class Banded(Term):
-    """The sum; it stands by sums up to 1, or up to 2 where the evidence says nothing."""
+    """The sum; it stands by numbers below 1, and by all where their sum is up to 1, or up to 2
+    where the evidence says nothing."""
 
     def energy(self, x):
         return x.flatten(1).sum(-1)
@@ -46,7 +48,8 @@ class Banded(Term):
     def accepts(self, domains, tensors):
         (domain,), (x,) = domains, tensors
         free = (domain.high > domain.low).flatten(1).all(-1).expand(len(x))
-        return x.flatten(1).sum(-1) <= 1.0 + free.float()
+        few = x.flatten(1).sum(-1) <= 1.0 + free.float()
+        return few[:, None] | (x.flatten(1) < 1.0)
 
 
 class Word(Term):
@@ -69,6 +72,34 @@ class Word(Term):
 
         sizes = Factors.sizes_of(domains)
         return Factors.table(sizes, np.array(self.WORDS), np.zeros(2), float("inf"))
+
+
+class Motif(Term):
+    """Three places of a word, the first once more, spell one of two words."""
+
+    WORDS = [(0, 1, 0, 2), (2, 2, 2, 1)]
+    affine = False
+    fixed_structure = True
+
+    def __init__(self, x: Variable):
+        super().__init__(x)
+
+    def energy(self, x):
+        return 1 - sum(x[:, 0, a] * x[:, 1, b] * x[:, 2, c] for a, b, _, c in self.WORDS)
+
+    def holds(self, values):
+        return (values[0], values[1], values[0], values[2]) in self.WORDS
+
+    def factors(self, *domains):
+        import numpy as np
+
+        one, zero = np.array([[0, 1, 0, 2]]), np.array([0])
+        listed = np.array([*self.WORDS, (0, 1, 1, 2)])  # the last says two things of one site
+        table = Table(one, listed, np.zeros(3), float("inf"), zero, zero)
+        return Factors(Factors.sizes_of(domains), 3, tables=(table,))
+
+    def says(self, part):
+        return "one of the two words"
 
 
 class Pairs(Term):

@@ -8,15 +8,23 @@ from engine.factors import Factors
 
 
 class Guess(Term):
-    """-ln p(label | features) of a linear classifier: vectors (n, d), labels (n,)."""
+    """-ln p(label | features) of a linear classifier: vectors (n, d), labels (n,). It stands by
+    labels that cost at most `band`."""
 
     calibrated = True
     partial = True
     fixed_structure = True
     dtype = torch.float64
 
-    def __init__(self, features: Input | View, labels: Variable | View, matrix: list[list[float]]):
+    def __init__(
+        self,
+        features: Input | View,
+        labels: Variable | View,
+        matrix: list[list[float]],
+        band: float = 1e9,
+    ):
         super().__init__(features, labels)
+        self.band = band
         self.register_buffer("matrix", torch.tensor(matrix, dtype=torch.float64))  # (d, k)
 
     def costs(self, values, present):
@@ -30,6 +38,10 @@ class Guess(Term):
 
     def floor(self):
         return 0.0
+
+    def accepts(self, domains, tensors):
+        (values, present), labels = tensors
+        return (self.costs(values, present) * labels).sum(-1) <= self.band
 
     def factors(self, features, labels):
         told = self.costs(features.tensor.double(), features.present)
@@ -74,7 +86,7 @@ class Toward(Term):
     def accepts(self, domains, tensors):
         aim, x = tensors
         assert torch.equal(domains[0].tensor.float(), aim)
-        return (x - aim).abs().reshape(len(x), -1).amax(-1) <= self.band
+        return (x - aim).abs().reshape(len(x), -1) <= self.band
 
 
 class Sums(Term):

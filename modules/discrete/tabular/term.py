@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Real, Variable, View, is_decided
-from engine.energy import Term
+from engine.energy import Term, at_every_site
 from engine.energy.changes import settled, standing
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
@@ -230,13 +230,16 @@ class Tabular(Term):
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         with torch.no_grad():
-            inside = self.energy(*tensors) <= self.model.band
+            usual = self.energy(*tensors) <= self.model.band
+        inside = at_every_site(usual, domains)
         if self.confidence is None:
             return inside
+        inside = inside.clone()
         codes, allowed = self.codes(tensors), self.allowed(domains)
-        for p, code, may in zip(chances(self.net, codes, allowed), codes.T, allowed, strict=True):
+        found = zip(chances(self.net, codes, allowed), codes.T, allowed, self.order, strict=True)
+        for p, code, may, entry in found:
             sure = p.gather(-1, code[:, None])[:, 0] >= self.confidence
-            inside &= sure | (may.sum(-1) <= 1)
+            inside[:, entry] &= sure | (may.sum(-1) <= 1)
         return inside
 
     @classmethod

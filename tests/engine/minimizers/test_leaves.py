@@ -20,6 +20,7 @@ from engine import (
     score_plain,
     soft_min,
 )
+from engine.answer import Place
 from engine.energy import Choice
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
@@ -44,7 +45,8 @@ class Priced(Term):
         return x[:, 0] @ self.prices
 
     def accepts(self, domains, tensors):
-        return torch.isin(tensors[0][:, 1].argmax(-1), torch.tensor(self.stands))
+        fine = torch.isin(tensors[0][:, 1].argmax(-1), torch.tensor(self.stands))
+        return torch.stack([torch.ones_like(fine), fine], 1)
 
 
 class Flat(Term):
@@ -72,7 +74,8 @@ class One(Term):
         return values[0] == self.value
 
     def accepts(self, domains, tensors):
-        return torch.isin(tensors[0][:, 1].argmax(-1), torch.tensor(self.stands))
+        fine = torch.isin(tensors[0][:, 1].argmax(-1), torch.tensor(self.stands))
+        return torch.stack([torch.ones_like(fine), fine], 1)
 
 
 def chosen(joined: str, *branches) -> Choice:
@@ -96,6 +99,7 @@ def test_the_branch_that_counts_says_whether_it_is_stood_by(joined, one, other, 
         least = min(cost for cost, _ in branches)
         stood_by = any(fine for cost, fine in branches if cost == least)
         assert (Flag.ABSTAIN in answer.flags) is not stood_by
+        assert answer.abstained == (() if stood_by else (Place("x", (1,), b),))
 
 
 @pytest.mark.parametrize("nested", [False, True])

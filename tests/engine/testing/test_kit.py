@@ -36,6 +36,21 @@ class Mixing(Costs):
         return own - own.mean()
 
 
+class Whole(Costs):
+    """Plants: stands by rows, not by sites."""
+
+    def accepts(self, domains, tensors):
+        return self.energy(*tensors) < 1.0
+
+
+class Swayed(Costs):
+    """Plants: stands by sites as the other rows do."""
+
+    def accepts(self, domains, tensors):
+        x = tensors[0].flatten(1, -2).argmax(-1)  # (R, sites)
+        return x >= x.float().mean()
+
+
 class Drifting(Costs):
     """Plants: a second look gives another energy."""
 
@@ -308,6 +323,8 @@ PLANTED = [
     (Doubled(X, Y), "twice"),
     (Hurried(X[0], Y), "no values there make it hold"),
     (Fickle(X), "differs on the same values"),
+    (Whole(X), "say of every site"),
+    (Swayed(X), "accepts depends on the rows"),
 ]
 
 

@@ -12,6 +12,7 @@ from engine import BadQuery, Budget, Finite, Problem, Real, Variable, answers, r
 from engine.answer import Flag
 from engine.energy import Sum
 from engine.errors import ModuleFault, ModuleUnavailable, UnknownKind
+from engine.explain.conflict import conflict
 from modules.catalogue import Catalogue
 from modules.shared.version import version_of
 from services.query.kind import describe
@@ -91,7 +92,45 @@ def test_a_hosted_term_abstains_as_one_of_this_process(
         problem = Problem(term).given_rows(given)
         told = answers(problem, particles=4, budget=Budget(steps=60), seed=1)
         flags.append([Flag.ABSTAIN in answer.flags for answer in told])
+        sites = [[place.site for place in answer.abstained] for answer in told]
+        assert sites == [[], [], [(0,)], [(0,), (1,)]]
     assert flags[0] == flags[1] == [False, False, True, True]
+
+
+def test_sites_are_named_through_a_choice_of_hosted_terms(
+    remote: RemoteKinds, catalogue: Catalogue
+) -> None:
+    """The branch that counts says it, at the sites of its own scope."""
+    a, b = (Variable(name, Real((2,), 0.0, 3.0)) for name in "ab")
+    rows = [{"a": [1.5, 0.5], "b": [2.0, 2.0]}, {"a": [2.0, 2.0], "b": [0.5, 1.5]},
+            {"a": [0.5, 0.0], "b": [2.0, 2.0]}]  # fmt: skip
+    for source in (catalogue, remote):
+        one, other = (source.kind("kinds.Banded").build([x], {}) for x in (a, b))
+        told = answers(Problem(1.0 * (1.0 * one | 1.0 * other)).given_rows(rows))
+        named = [[(place.variable, place.site, place.value) for place in t.abstained] for t in told]
+        assert named == [[("a", (0,), 1.5)], [("b", (1,), 1.5)], []]
+
+
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_structure_at_a_weight_with_sites_that_stand_twice(
+    remote: RemoteKinds, catalogue: Catalogue, weight: float | None
+) -> None:
+    """Hosted as in this process: what it costs, what it proves, and what a conflict says."""
+    x = Variable("x", Finite((0, 1, 2), (3,)))
+    found = []
+    for source in (catalogue, remote):
+        rules = [source.kind(f"kinds.{name}").build([x], {}) for name in ("Motif", "Word")]
+        energy = required(Sum(*(s for r in rules for s in r.summands())))
+        if weight is not None:
+            energy = weight * rules[0] + 2.0 * rules[1]
+        rows = Problem(energy).given_rows([{}, {"x": [0, None, None]}, {"x": [1, None, None]}])
+        told = answers(rows)
+        check_answers(rows, told)
+        text = conflict(rows, 2).text.replace("kinds.", "") if weight is None else ""
+        found.append(([(t.status, t.energy, t.bound) for t in told], text))
+    assert found[0] == found[1]
+    assert [cost for _, cost, _ in found[0][0]] == ([0, 0, None] if weight is None else [0, 0, 2.5])
+    assert ("Motif: one of the two words" in found[0][1]) is (weight is None)
 
 
 def test_views_and_several_scope_entries(remote: RemoteKinds, catalogue: Catalogue) -> None:
