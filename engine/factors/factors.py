@@ -46,6 +46,8 @@ class Factors:
     tables: tuple[Table, ...] = ()
     interchangeable: bool = False  # any permutation of the values, at all sites alike, changes
     # nothing: colours
+    functional: bool = False  # the visible sites determine the hidden ones wherever nothing is
+    # forbidden, so that sums over states may run over these, too
 
     @staticmethod
     def sizes_of(domains: Sequence[Domain]) -> Ints:
@@ -200,6 +202,7 @@ class Factors:
             concatenated(Different, [m.different for m in moved]),
             tuple(table for m in moved for table in m.tables),
             all(piece.interchangeable for piece, _ in pieces) and bool(pieces),
+            all(piece.functional for piece, _ in pieces if len(piece.sizes) > piece.visible),
         )
 
     def expanded(self) -> "Factors":
@@ -265,7 +268,8 @@ class Factors:
         every = [rigid.counted.part, rigid.clauses.part, *(t.part for t in tables)]
         parts, count = np.unique(np.concatenate(every), return_counts=True)
         if (count == 1).all() and not rigid.counted.count and not rigid.clauses.count:
-            return replace(self, tables=tuple(failing_table(t, weight) for t in tables))
+            failing = tuple(failing_table(t, weight) for t in tables)
+            return replace(self, tables=failing, functional=False)
         loose = rigid._loosened(parts)
         hidden = {int(p): len(rigid.sizes) + k for k, p in enumerate(parts)}
         own = [
@@ -289,7 +293,9 @@ class Factors:
             [],
         )
         return replace(
-            loose, sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64)
+            loose,
+            sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64),
+            functional=False,
         )
 
     def _with_price(self, weight: float, parts: Ints) -> "Factors":
