@@ -112,14 +112,15 @@ def order_sites(start, site, size, later, widest, most, filling):
     early came to a bucket too wide, whose cells it tells.
     """
     n = len(size)
-    room = 16
-    while room < 8 * len(site):
+    pairs, room = 8, 16
+    for f in range(len(start) - 1):
+        pairs += (start[f + 1] - start[f]) * (start[f + 1] - start[f] - 1) // 2
+    while room < 2 * pairs and room < 1 << 20:
         room *= 2
     edges = np.full(room, -1, np.int64)
     head = np.full(n, -1, np.int64)
     after, to = np.empty(room, np.int64), np.empty(room, np.int64)
     weight = size.copy()
-    degree = np.zeros(n, np.int64)
     gone = np.zeros(n, np.bool_)
     near, far = np.empty(n, np.int64), np.empty(n, np.int64)
     count = 0
@@ -141,8 +142,6 @@ def order_sites(start, site, size, later, widest, most, filling):
                 count += 2
                 weight[a] += size[b]
                 weight[b] += size[a]
-                degree[a] += 1
-                degree[b] += 1
                 if 2 * count > len(edges):
                     edges = _grown(edges)
     heap = [(0.0, 0.0, np.int64(0)) for _ in range(0)]
@@ -181,7 +180,6 @@ def order_sites(start, site, size, later, widest, most, filling):
         for i in range(held):
             a = near[i]
             weight[a] -= size[u]
-            degree[a] -= 1
         for i in range(held):
             for j in range(i):
                 a, b = min(near[i], near[j]), max(near[i], near[j])
@@ -197,8 +195,6 @@ def order_sites(start, site, size, later, widest, most, filling):
                 count += 2
                 weight[a] += size[b]
                 weight[b] += size[a]
-                degree[a] += 1
-                degree[b] += 1
                 if 2 * count > len(edges):
                     edges = _grown(edges)
         for i in range(held):

@@ -14,6 +14,7 @@ from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
@@ -22,8 +23,11 @@ from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.search.elimination import Plan
+from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
+NARROW = 1 << 26  # table entries that elimination adds up, up to which it is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -113,6 +117,8 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        if rest is None and _narrow(problem):
+            return (self._elimination,)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing,) if fits else (gibbs,)
@@ -137,6 +143,10 @@ class Portfolio(Minimizer[PortfolioState]):
     def _complete(self) -> BranchAndBound:
         return BranchAndBound(unique=self.unique, alternatives=self.alternatives)
 
+    @property
+    def _elimination(self) -> LeastByElimination:
+        return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
+
     def prepare(self, problem: Problem) -> Iterator[None]:
         key = f"prepared {self}"
         if key not in problem.memo:
@@ -148,6 +158,8 @@ class Portfolio(Minimizer[PortfolioState]):
         factors, rest = problem.factored()
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
+        if rest is None and _narrow(problem):
+            return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
         if not large or (rest is None and not fits):
@@ -241,6 +253,15 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _narrow(problem: Problem) -> bool:
+    """Something is soft, other than single sites beside an exact cover, and elimination is quick
+    whatever is given."""
+    if not problem.form.factors.soft or _covers(problem):
+        return False
+    plan = shared_plan(problem)
+    return isinstance(plan, Plan) and plan.work <= NARROW
 
 
 def _covers(problem: Problem) -> bool:

@@ -7,7 +7,7 @@ Source: Dechter, "Bucket elimination", Artificial Intelligence 113, 1999.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -106,6 +106,7 @@ class Elimination:
     left: Left
     data: np.ndarray
     soft: np.ndarray  # (B,) bool
+    visible: int  # sites
     sent: int = 0
 
     @staticmethod
@@ -116,7 +117,7 @@ class Elimination:
         data = np.empty(left.end, dtype=semiring.dtype)
         data[: len(pool)] = pool
         soft = semiring.soft & ~plan.network.minimized[plan.buckets.order]
-        return Elimination(plan, semiring, left, data, soft)
+        return Elimination(plan, semiring, left, data, soft, problem.form.factors.visible)
 
     @property
     def empty(self) -> bool:
@@ -137,7 +138,7 @@ class Elimination:
         send_messages(
             sent, last, self.plan.network.scopes, *self._rest(), self.soft, *self._edges()
         )
-        return Elimination(self.plan, self.semiring, self.left, self.data, self.soft, last)
+        return replace(self, sent=last)
 
     def _rest(self) -> tuple[Buckets, Options, np.ndarray]:
         return self.plan.buckets, self.left.options, self.data
