@@ -38,7 +38,8 @@ class Buckets(NamedTuple):
     part_start: np.ndarray  # (B + 2,) int64
     part: np.ndarray  # factors, and behind their number messages by their bucket
     slot_start: np.ndarray  # (P + 1,) int64
-    slot: np.ndarray  # which axis of the bucket each entry of a part's scope is
+    slot: np.ndarray  # which axis of the bucket each entry of a part's scope is; -1: none, as the
+    # site has one value
 
 
 class Options(NamedTuple):
@@ -106,7 +107,7 @@ def _missing(near, count, edges, n):
 def order_sites(start, site, size, later, widest, most, filling):
     """Which site is eliminated when, and the axes of its bucket.
 
-    size (N,) log2 of values; later (N,) sites that wait for all others; widest, most: log2 of the
+    size (N,) log2 of values, sites of one value join nothing; later (N,) sites that wait for all others; widest, most: log2 of the
     cells of one bucket, and cells of all. filling: by the fewest new neighbours, then the least
     bucket; else by the least bucket alone. -> order, axis_start, axis, cells; an order that ends
     early came to a bucket too wide, whose cells it tells.
@@ -128,7 +129,7 @@ def order_sites(start, site, size, later, widest, most, filling):
         for i in range(start[f], start[f + 1]):
             for j in range(start[f], i):
                 a, b = min(site[i], site[j]), max(site[i], site[j])
-                if a == b:
+                if a == b or size[a] == 0.0 or size[b] == 0.0:
                     continue
                 at = _slot_of(edges, a * n + b)
                 if edges[at] >= 0:
@@ -207,17 +208,20 @@ def order_sites(start, site, size, later, widest, most, filling):
 
 
 @fused()
-def fill_buckets(start, site, order, axis_start, axis, n):
+def fill_buckets(start, site, size, order, axis_start, axis):
     """Which factors and messages each bucket sums, and how they lie in it.
     -> part_start, part, slot_start, slot"""
     buckets, factors = len(order), len(start) - 1
-    place = np.empty(n, np.int64)
+    place = np.empty(buckets, np.int64)
     for b in range(buckets):
         place[order[b]] = b
     home = np.full(factors + buckets, buckets, np.int64)
     for f in range(factors):
         for i in range(start[f], start[f + 1]):
-            home[f] = min(home[f], place[site[i]])
+            if size[site[i]] != 0.0:
+                home[f] = min(home[f], place[site[i]])
+        if home[f] == buckets:  # all of its sites have one value
+            home[f] = place[site[start[f]]]
     for b in range(buckets):
         for i in range(axis_start[b], axis_start[b + 1] - 1):
             home[factors + b] = min(home[factors + b], place[axis[i]])
@@ -238,7 +242,7 @@ def fill_buckets(start, site, order, axis_start, axis, n):
         else:
             length = axis_start[p - factors + 1] - axis_start[p - factors] - 1
         slot_start[k + 1] = slot_start[k] + length
-    slot = np.empty(slot_start[-1], np.int64)
+    slot = np.full(slot_start[-1], -1, np.int64)
     for b in range(buckets):
         for k in range(part_start[b], part_start[b + 1]):
             p = part[k]
@@ -279,8 +283,12 @@ def _strides(b, scopes, buckets, options, stride, offset):
         if p < factors:
             offset[q] = scopes.base[p]
             for i in range(length):
-                at = buckets.slot[buckets.slot_start[k] + i]
-                stride[q, at] += scopes.stride[scopes.start[p] + i]
+                at, entry = buckets.slot[buckets.slot_start[k] + i], scopes.start[p] + i
+                if at < 0:
+                    value = options.value[options.start[scopes.site[entry]]]
+                    offset[q] += scopes.stride[entry] * value
+                else:
+                    stride[q, at] += scopes.stride[entry]
         else:
             offset[q] = options.message[p - factors]
             step = 1

@@ -66,7 +66,7 @@ class Plan:
         if best is None:
             return f"a table of {wide:.3g} cells on the way"
         _, order, start, axis = best
-        parts = fill_buckets(scopes.start, scopes.site, order, start, axis, len(counts))
+        parts = fill_buckets(scopes.start, scopes.site, size, order, start, axis)
         return Plan(network, Buckets(order, start, axis, *parts), counts)
 
 
