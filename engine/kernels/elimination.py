@@ -107,10 +107,10 @@ def _missing(near, count, edges, n):
 def order_sites(start, site, size, later, widest, most, filling):
     """Which site is eliminated when, and the axes of its bucket.
 
-    size (N,) log2 of values, sites of one value join nothing; later (N,) sites that wait for all others; widest, most: log2 of the
-    cells of one bucket, and cells of all. filling: by the fewest new neighbours, then the least
-    bucket; else by the least bucket alone. -> order, axis_start, axis, cells; an order that ends
-    early came to a bucket too wide, whose cells it tells.
+    size (N,) log2 of values; sites of one value join nothing. later (N,) sites that wait for all
+    others. widest, most: log2 of the cells of one bucket, and cells of all. filling: by the fewest
+    new neighbours, then the least bucket; else by the least bucket alone. -> order, axis_start,
+    axis, cells; an order that ends early came to a bucket too wide, whose cells it tells.
     """
     n = len(size)
     pairs, room = 8, 16

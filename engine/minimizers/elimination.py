@@ -133,9 +133,7 @@ class LeastByElimination(Minimizer[EliminationState]):
     def width(self, s: EliminationState) -> int:
         return max(1, min(WIDE, int(self.visit / max(1.0, float(s.work.max())))))
 
-    def _moved(
-        self, problem: Problem, row: int, now: Elimination | Ranked
-    ) -> Elimination | Ranked:
+    def _moved(self, problem: Problem, row: int, now: Elimination | Ranked) -> Elimination | Ranked:
         """A row after one step: messages, or a few states."""
         if isinstance(now, Elimination):
             now = now.advanced(self.visit)

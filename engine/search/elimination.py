@@ -114,7 +114,7 @@ class Elimination:
         """Nothing is eliminated yet."""
         pool = plan.network.costs(problem, row, semiring)
         left = Left.of(plan, problem.allowed[row], len(pool))
-        data = np.empty(left.end, dtype=semiring.dtype)
+        data: np.ndarray = np.empty(left.end, dtype=semiring.dtype)
         data[: len(pool)] = pool
         soft = semiring.soft & ~plan.network.minimized[plan.buckets.order]
         return Elimination(plan, semiring, left, data, soft, problem.form.factors.visible)
@@ -164,7 +164,7 @@ class Elimination:
         """The cheapest state beside the places of the sites that were eliminated in the last
         `decided` buckets; `fixed` (N,) holds them."""
         at = fixed.copy()
-        regret = np.zeros(len(self.left.options.value), dtype=self.semiring.dtype)
+        regret: np.ndarray = np.zeros(len(self.left.options.value), dtype=self.semiring.dtype)
         last = len(self.plan.buckets.order) - decided
         pick_least(last, self.plan.network.scopes, *self._rest(), *self._edges(), at, regret)
         return Picked(at, regret)

@@ -75,12 +75,9 @@ def _planned(network: Network, cells: int) -> tuple[Buckets, Ints]:
             homes[home].append((others, number))
             number += 1
     axes = [axis for axis, _ in made]
-    parts = [*(own for _, own in made), homes[-1]]
-    slots = [
-        [axis.index(s) for s in scope]
-        for axis, own in zip(axes, parts[:-1], strict=True)
-        for scope, _ in own
-    ] + [[] for _ in parts[-1]]
+    parts: list[list[Part]] = [own for _, own in made]
+    slots = [[axis.index(s) for s in scope] for axis, own in made for scope, _ in own]
+    parts, slots = [*parts, homes[-1]], [*slots, *([] for _ in homes[-1])]
     buckets = Buckets(
         np.array([axis[-1] for axis in axes], dtype=np.int64),
         _starts(axes),

@@ -125,9 +125,8 @@ class _Reader:
         lists = []
         varying = dict(f.varying)
         for k, table in enumerate(f.tables):
-            if table.soft or table.forbids:
-                if not self.read(table, varying.get(k)):
-                    lists.append(table)
+            if (table.soft or table.forbids) and not self.read(table, varying.get(k)):
+                lists.append(table)
         for table in lists:
             self.listed(table)
         self.different()
@@ -144,7 +143,7 @@ class _Reader:
             np.broadcast_to(stride, scope.shape).reshape(-1)
             for stride, scope in zip(self.strides, self.scopes, strict=True)
         ]
-        scopes = Scopes(
+        every = Scopes(
             start.astype(np.int64),
             np.concatenate([none, *(scope.reshape(-1) for scope in self.scopes)]),
             np.concatenate([none, *each]),
@@ -152,7 +151,7 @@ class _Reader:
         )
         return Network(
             np.concatenate(self.sizes).astype(np.int64),
-            scopes,
+            every,
             tuple(self.tables),
             tuple(self.varying),
             tuple(self.shapes),
@@ -290,7 +289,7 @@ class _Reader:
                 self.forbid(np.array([[site]]))
                 return
             last = k == len(sites) - 1
-            axes = [] if before is None else [before]
+            axes: list[int] = [] if before is None else [before]
             if last:  # what is not dead holds
                 wrong = dead if before is not None else dead[0]
                 self.forbidding(wrong, np.array([[*axes, site]]))

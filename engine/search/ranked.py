@@ -54,9 +54,7 @@ class Ranked:
         at[self.of.plan.buckets.order[bucket]] = place
         return self._with(self.of.least(at, buckets - bucket), more, bucket, tuple(heap))
 
-    def _with(
-        self, picked: Picked, more: int, below: int, heap: tuple[Deviation, ...]
-    ) -> "Ranked":
+    def _with(self, picked: Picked, more: int, below: int, heap: tuple[Deviation, ...]) -> "Ranked":
         """With a state, and where others leave it at the sites of buckets before `below`."""
         order, start = self.of.plan.buckets.order, self.of.left.options.start
         place = np.empty(len(order), dtype=np.int64)
