@@ -69,8 +69,8 @@ def _planned(network: Network, cells: int) -> tuple[Buckets, Ints]:
     number, count = len(sites), sizes.tolist()
     made: list[tuple[tuple[int, ...], list[Part]]] = []
     for step, site in enumerate(order.tolist()):
-        for parts, others in _minis(homes[step], site, count, cells):
-            made.append(((*others, site), parts))
+        for held, others in _minis(homes[step], site, count, cells):
+            made.append(((*others, site), held))
             home = min((int(place[s]) for s in others), default=len(order))
             homes[home].append((others, number))
             number += 1

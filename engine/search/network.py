@@ -63,7 +63,7 @@ class Network:
             semiring.read(_dense(table, shape), scale, table.read)
             for table, shape in zip(tables, self.shapes, strict=True)
         ]
-        forbidden = np.where(self.rules, semiring.forbidden, 0).astype(semiring.dtype)
+        forbidden: np.ndarray = np.where(self.rules, semiring.forbidden, 0).astype(semiring.dtype)
         pool = np.concatenate([*pieces, forbidden])
         if not self.varying:
             self.cached[semiring] = pool

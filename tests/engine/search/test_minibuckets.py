@@ -12,7 +12,7 @@ from modules.discrete.table import Table
 from tests.support.networks import case, grid
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), cells=st.sampled_from([1, 4, 16, 1 << 12]))
 def test_bounds_are_bounds(seed: int, cells: int) -> None:
     made = case(seed)
