@@ -18,6 +18,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
@@ -51,7 +52,9 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Rules and small soft problems: complete search, beside annealing where something is soft.
+    """Soft problems of small width: elimination alone, where its order says that it is quick. Other
+    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
+    something is soft.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
     variables only: descent, beside an augmented Lagrangian where required terms have residuals;
     anything else: gradient-informed sampling, beside complete search over the explicit part where
@@ -121,8 +124,10 @@ class Portfolio(Minimizer[PortfolioState]):
             return (self._elimination,)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing,) if fits else (gibbs,)
-            return (complete, annealing) if fits and _beside(factors) else (complete,)
+                return (annealing, *_bounds(problem)) if fits else (gibbs,)
+            if not fits or not _beside(factors):
+                return (complete,)
+            return (complete, annealing, *_bounds(problem))
         if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
@@ -164,6 +169,8 @@ class Portfolio(Minimizer[PortfolioState]):
         large = self._large(factors)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
+        for bounds in _bounds(problem) if fits and (large or _beside(factors)) else ():
+            yield from bounds.prepare(problem)
         if fits and (large or (_beside(factors) and not _covers(problem))):
             yield from Annealing().prepare(problem)
 
@@ -183,9 +190,9 @@ class Portfolio(Minimizer[PortfolioState]):
             s.members[k].step(problem, state, rng.fork(k)) for k, state in enumerate(s.states) if k
         ]
         waits, late = s.waits, s.late
-        if others:
+        if others and isinstance(s.members[0], BranchAndBound):
             waits = waits + (due & s.members[1].report(problem, others[0]).done)
-        elif len(s.members) > 1:
+        elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -262,6 +269,12 @@ def _narrow(problem: Problem) -> bool:
         return False
     plan = shared_plan(problem)
     return isinstance(plan, Plan) and plan.work <= NARROW
+
+
+def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
+    """Who tells bounds beside those who search for what is soft."""
+    alone = not problem.form.factors.soft or _covers(problem)
+    return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
 
 
 def _covers(problem: Problem) -> bool:

@@ -29,25 +29,28 @@ Part = tuple[tuple[int, ...], int]  # the sites it reaches over, its number
 def minibucket_bounds(problem: Problem, cells: int = FEW) -> Tensor | None:
     """A proved lower bound of the energy of each row, infinite where nothing keeps the rules; None
     where the structure has no tables. More cells, better bounds. -> (R,) float64"""
-    plan = _split(problem, cells)
+    plan = split_plan(problem, cells)
     if plan is None:
         return None
-    rest = problem.form.rest
-    floor = rest.floor() if rest is not None else 0.0
     out = []
     for row in range(problem.rows):
         made = Elimination.of(plan, problem, row, Least())
         while not made.done:
             made = made.advanced(WORK)
-        if made.total is None:
-            out.append(math.inf)
-            continue
-        bound = problem.explicits[row].scale.below(int(made.total))
-        out.append(bound if rest is None else surely_below(bound + floor))
+        out.append(bound_of(problem, row, made))
     return torch.tensor(out, dtype=torch.float64, device=problem.device)
 
 
-def _split(problem: Problem, cells: int) -> Plan | None:
+def bound_of(problem: Problem, row: int, made: Elimination) -> float:
+    """The bound that a row comes to after the elimination of all copies."""
+    if made.total is None:
+        return math.inf
+    bound = problem.explicits[row].scale.below(int(made.total))
+    rest = problem.form.rest
+    return bound if rest is None else surely_below(bound + rest.floor())
+
+
+def split_plan(problem: Problem, cells: int) -> Plan | None:
     """The plan of a structure, made once."""
     key = f"minibuckets {cells}"
     if key not in problem.memo:

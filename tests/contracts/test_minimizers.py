@@ -25,6 +25,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -70,6 +71,7 @@ CASES = {
     "cadical": (Cadical(unique=True), rigid_problem),
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
+    "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "portfolio": (Portfolio(), soft_problem),
     "enumeration": (Enumeration(alternatives=2), opaque_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),
