@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import _elimination
 from benchmarks.common import ROOT, Row, at_least, at_most, clock, one_core
 from engine import Finite, Input, Problem, Real, Status, Variable, answers
 from engine.answer import Answer
@@ -271,4 +272,5 @@ SECTIONS: dict[str, Section] = {
     "cipher": cipher,
     "labels": labels,
     "undecided": undecided,
+    "elimination": _elimination.rows,
 }
