@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import WIDE, Minimizer
+from engine.minimizer import WIDE, Minimizer, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report, particles_of
@@ -36,8 +36,9 @@ class EliminationState(NamedTuple):
     work: Tensor  # (R,) float64 of a row
     begun: tuple[Elimination | Ranked | None, ...]  # none before and after
     fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
-    places: Tensor  # (R, n) the least state
-    energy: Tensor  # (R,) of it, infinite while there is none
+    places: Tensor  # (R, n) the least state; before, the first particle
+    energy: Tensor  # (R,) of it
+    violation: Tensor  # (R,) of it
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
     unique: Tensor  # (R,) int8
@@ -84,15 +85,22 @@ class LeastByElimination(Minimizer[EliminationState]):
             if isinstance(plan, str):
                 raise BadQuery(f"elimination needs a smaller width: {plan}")
             plans.append(plan)
-        rows, free = problem.rows, [v for v in problem.open if v not in problem.finite]
-        particles = particles_of(problem, x) if x else 1
+        rows, particles = problem.rows, particles_of(problem, x)
+        first = {v.name: x[v.name][::particles] for v in problem.open}
+        told = score(problem, first)
+        places = first_places(problem)
+        for v in problem.finite:
+            if v.name in first:
+                own = first[v.name].reshape(rows, -1).cpu().long()
+                places[:, problem.starts[v.name] :][:, : own.shape[1]] = own
         return EliminationState(
             tuple(plans),
             torch.tensor([plan.work for plan in plans], dtype=torch.float64),
             (None,) * rows,
-            {v.name: x[v.name][::particles] for v in free},
-            first_places(problem),
-            torch.full((rows,), math.inf, dtype=torch.float64),
+            {v.name: first[v.name] for v in problem.open if v not in problem.finite},
+            places,
+            sound(told.energy).cpu(),
+            told.violation.cpu(),
             torch.full((rows,), -math.inf, dtype=torch.float64),
             torch.zeros(rows, dtype=torch.bool),
             torch.full((rows,), UNKNOWN, dtype=torch.int8),
@@ -101,7 +109,7 @@ class LeastByElimination(Minimizer[EliminationState]):
 
     def step(self, problem: Problem, s: EliminationState, rng: Stream) -> EliminationState:
         begun, others = list(s.begun), list(s.others)
-        names = ("places", "energy", "bound", "done", "unique")
+        names = ("places", "energy", "violation", "bound", "done", "unique")
         out = {name: getattr(s, name).clone() for name in names}
         for row in (~s.done).nonzero().reshape(-1).tolist():
             now = begun[row]
@@ -112,18 +120,18 @@ class LeastByElimination(Minimizer[EliminationState]):
             if found is None:
                 continue
             begun[row], out["done"][row] = None, True
-            out["energy"][row], out["bound"][row] = found.energy, found.bound
-            out["unique"][row], others[row] = found.unique, found.states[1:]
+            out["bound"][row], out["unique"][row] = found.bound, found.unique
             if found.states:
+                out["energy"][row], out["violation"][row] = found.energy, 0.0
                 out["places"][row] = torch.from_numpy(found.states[0])
+                others[row] = found.states[1:]
         return s._replace(begun=tuple(begun), others=tuple(others), **out)
 
     def report(self, problem: Problem, s: EliminationState) -> Report:
-        found = s.energy < math.inf
         return Report(
             Placed(problem, s.places.numpy(), s.fixed),
             s.energy,
-            torch.where(found, 0.0, math.inf).double(),
+            s.violation,
             s.bound,
             s.done,
             s.unique,

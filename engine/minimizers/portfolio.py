@@ -75,12 +75,14 @@ class Portfolio(Minimizer[PortfolioState]):
     patience: visits that complete search still gets on a soft problem after the others ended;
     None: it goes on until it has decided. On rules alone it always does.
     endless: the others go on too, until the budget ends.
+    narrow: table entries that elimination may add up for a row, to be alone.
     """
 
     unique: bool = False
     alternatives: int = 0
     patience: int | None = 200
     endless: bool = False
+    narrow: int = NARROW
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
         patience = None if unique else self.patience
@@ -120,7 +122,7 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
-        if rest is None and _narrow(problem):
+        if rest is None and self._narrow(problem):
             return (self._elimination,)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
@@ -148,6 +150,14 @@ class Portfolio(Minimizer[PortfolioState]):
     def _complete(self) -> BranchAndBound:
         return BranchAndBound(unique=self.unique, alternatives=self.alternatives)
 
+    def _narrow(self, problem: Problem) -> bool:
+        """Something is soft, other than single sites beside an exact cover, and elimination is
+        quick whatever is given."""
+        if not self.narrow or not problem.form.factors.soft or _covers(problem):
+            return False
+        plan = shared_plan(problem)
+        return isinstance(plan, Plan) and plan.work <= self.narrow
+
     @property
     def _elimination(self) -> LeastByElimination:
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
@@ -163,7 +173,7 @@ class Portfolio(Minimizer[PortfolioState]):
         factors, rest = problem.factored()
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
-        if rest is None and _narrow(problem):
+        if rest is None and self._narrow(problem):
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
@@ -260,15 +270,6 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
-
-
-def _narrow(problem: Problem) -> bool:
-    """Something is soft, other than single sites beside an exact cover, and elimination is quick
-    whatever is given."""
-    if not problem.form.factors.soft or _covers(problem):
-        return False
-    plan = shared_plan(problem)
-    return isinstance(plan, Plan) and plan.work <= NARROW
 
 
 def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
