@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import _pictured
+from benchmarks import _elimination, _pictured
 from benchmarks.common import ROOT, Row, at_least, at_most, clock, one_core
 from engine import Finite, Input, Problem, Real, Status, Variable, answers
 from engine.answer import Answer
@@ -314,4 +314,5 @@ SECTIONS: dict[str, Section] = {
     "labels": labels,
     "integrator": integrator,
     "undecided": undecided,
+    "elimination": _elimination.rows,
 }

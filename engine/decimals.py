@@ -225,7 +225,19 @@ def added(values: Floats) -> Fraction:
     """The sum of decimals."""
     if (np.rint(values) == values).all() and np.abs(values).sum() < FINE:
         return Fraction(int(values.sum()))
+    tens = _tens(values)
+    if tens is not None:
+        return Fraction(sum(tens[0].tolist()), 10 ** tens[1])
     return sum(map(decimal, values.tolist()), Fraction(0))
+
+
+def added_floats(values: Floats) -> Fraction:
+    """The sum of floats, as the binary numbers they are."""
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)  # values = whole * 2^(exponent - 53)
+    least = int(exponent.min(initial=0))
+    shifted = zip(whole.tolist(), (exponent - least).tolist(), strict=True)
+    return Fraction(sum(x << k for x, k in shifted)) * Fraction(2) ** (least - 53)
 
 
 def whole(values: Floats, unit: int) -> list[int]:

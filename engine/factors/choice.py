@@ -46,7 +46,7 @@ def conditional(branches: Sequence[Factors]) -> Factors:
         )
         pieces.append((bound, list(range(selector + 1))))
     merged = Factors.merge(sizes, pieces)
-    return replace(merged, visible=selector, interchangeable=False)
+    return replace(merged, visible=selector, interchangeable=False, functional=False)
 
 
 def parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import LARGEST, Floats, Ints, Scale, decimal
+from engine.decimals import LARGEST, Floats, Ints, Scale, added, added_floats, decimal
 from engine.factors.factors import Factors
 from engine.factors.families import Table
 
@@ -104,8 +104,8 @@ class Explicit:
         if self._pool is not None:
             pool = self._pool
             at = pool.base + (places[pool.site] * pool.stride).sum(-1)
-            for read, mine in ((Fraction, pool.computed), (decimal, ~pool.computed)):
-                total += sum(map(read, pool.written[at[mine]].tolist()), Fraction(0))
+            total += added_floats(pool.written[at[pool.computed]])
+            total += added(pool.written[at[~pool.computed]])
         for table, lookup in self._lookups:
             total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
         return total

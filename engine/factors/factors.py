@@ -49,6 +49,8 @@ class Factors:
     interchangeable: bool = False  # any permutation of the values, at all sites alike, changes
     # nothing: colours
     others: tuple[Derived, ...] = ()  # families beyond these, one object each
+    functional: bool = False  # the visible sites determine the hidden ones wherever nothing is
+    # forbidden, so that sums over states may run over these, too
 
     def families(self) -> Iterator[Family]:
         """All of it, family by family."""
@@ -216,6 +218,7 @@ class Factors:
             batched([table for m in moved for table in m.tables], np.concatenate(every)),
             all(piece.interchangeable for piece, _ in pieces) and bool(pieces),
             _joined([family for m in moved for family in m.others]),
+            all(piece.functional for piece, _ in pieces if len(piece.sizes) > piece.visible),
         )
 
     def lowered(self) -> "Factors":
@@ -227,7 +230,12 @@ class Factors:
         pieces = [replace(self, others=(), visible=len(self.sizes), interchangeable=False)]
         pieces += [family.lowered(self.sizes).lowered() for family in self.others]
         merged = Factors.merge(self.sizes, [(piece, every) for piece in pieces])
-        return replace(merged, visible=self.visible, interchangeable=self.interchangeable)
+        return replace(
+            merged,
+            visible=self.visible,
+            interchangeable=self.interchangeable,
+            functional=merged.functional and (self.functional or len(self.sizes) == self.visible),
+        )
 
     def expanded(self) -> "Factors":
         """The same in counts, clauses, sums and tables alone."""
@@ -277,7 +285,8 @@ class Factors:
         parts, count = np.unique(np.concatenate(every), return_counts=True)
         alone = (count == 1).all() and not rigid.counted.count and not rigid.clauses.count
         if alone and not any(t.lists(self.sizes) for t in tables):
-            return replace(whole, tables=tuple(failing_table(t, weight) for t in tables))
+            failing = tuple(failing_table(t, weight) for t in tables)
+            return replace(whole, tables=failing, functional=False)
         loose, first = rigid._loosened(parts), len(rigid.sizes)
         own = [t.under(first + np.searchsorted(parts, t.part), 0) for t in tables]
         return replace(loose, tables=tuple(own))._with_price(weight, parts)
@@ -294,7 +303,9 @@ class Factors:
             [],
         )
         return replace(
-            loose, sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64)
+            loose,
+            sizes=np.concatenate([self.sizes, np.full(len(parts), 2)]).astype(np.int64),
+            functional=False,
         )
 
     def _with_price(self, weight: float, parts: Ints) -> "Factors":

@@ -14,16 +14,21 @@ from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.search.elimination import Plan
+from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
+NARROW = 1 << 26  # table entries that elimination adds up, up to which it is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -47,7 +52,9 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Rules and small soft problems: complete search, beside annealing where something is soft.
+    """Soft problems of small width: elimination alone, where its order says that it is quick. Other
+    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
+    something is soft.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
     variables only: descent, beside an augmented Lagrangian where required terms have residuals;
     anything else: gradient-informed sampling, beside complete search over the explicit part where
@@ -68,12 +75,14 @@ class Portfolio(Minimizer[PortfolioState]):
     patience: visits that complete search still gets on a soft problem after the others ended;
     None: it goes on until it has decided. On rules alone it always does.
     endless: the others go on too, until the budget ends.
+    narrow: table entries that elimination may add up for a row, to be alone.
     """
 
     unique: bool = False
     alternatives: int = 0
     patience: int | None = 200
     endless: bool = False
+    narrow: int = NARROW
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
         patience = None if unique else self.patience
@@ -113,10 +122,14 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        if rest is None and self._narrow(problem):
+            return (self._elimination,)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing,) if fits else (gibbs,)
-            return (complete, annealing) if fits and _beside(factors) else (complete,)
+                return (annealing, *_bounds(problem)) if fits else (gibbs,)
+            if not fits or not _beside(factors):
+                return (complete,)
+            return (complete, annealing, *_bounds(problem))
         if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
@@ -137,6 +150,18 @@ class Portfolio(Minimizer[PortfolioState]):
     def _complete(self) -> BranchAndBound:
         return BranchAndBound(unique=self.unique, alternatives=self.alternatives)
 
+    def _narrow(self, problem: Problem) -> bool:
+        """Something is soft, other than single sites beside an exact cover, and elimination is
+        quick whatever is given."""
+        if not self.narrow or not problem.form.factors.soft or _covers(problem):
+            return False
+        plan = shared_plan(problem)
+        return isinstance(plan, Plan) and plan.work <= self.narrow
+
+    @property
+    def _elimination(self) -> LeastByElimination:
+        return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
+
     def prepare(self, problem: Problem) -> Iterator[None]:
         key = f"prepared {self}"
         if key not in problem.memo:
@@ -148,10 +173,14 @@ class Portfolio(Minimizer[PortfolioState]):
         factors, rest = problem.factored()
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
+        if rest is None and self._narrow(problem):
+            return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
+        for bounds in _bounds(problem) if fits and (large or _beside(factors)) else ():
+            yield from bounds.prepare(problem)
         if fits and (large or (_beside(factors) and not _covers(problem))):
             yield from Annealing().prepare(problem)
 
@@ -171,9 +200,9 @@ class Portfolio(Minimizer[PortfolioState]):
             s.members[k].step(problem, state, rng.fork(k)) for k, state in enumerate(s.states) if k
         ]
         waits, late = s.waits, s.late
-        if others:
+        if others and isinstance(s.members[0], BranchAndBound):
             waits = waits + (due & s.members[1].report(problem, others[0]).done)
-        elif len(s.members) > 1:
+        elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -241,6 +270,12 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
+    """Who tells bounds beside those who search for what is soft."""
+    alone = not problem.form.factors.soft or _covers(problem)
+    return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
 
 
 def _covers(problem: Problem) -> bool:

@@ -100,6 +100,7 @@ def _row(
         plain = problem.plain(problem.state(exact.places))
         ahead(problem, plain)
         made = _judged(problem, plain, True, exact.method)
+        made = replace(made, log_partition=exact.log_partition)
     return replace(made, seconds=time.perf_counter() - began)
 
 

@@ -6,6 +6,7 @@ the rules, are listed where they are few.
 Source: Dechter, "Bucket elimination", Artificial Intelligence 1999.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,20 +16,16 @@ import torch
 from engine.compare import verdicts
 from engine.domain import Finite
 from engine.energy import Sum
+from engine.errors import BadQuery, Mistake
 from engine.kernels import clauses as learning
+from engine.minimizer import never
 from engine.problem import Problem
 from engine.random import Stream
-from engine.sampling.elimination import (
-    DRAW,
-    draw_backwards,
-    eliminate,
-    potentials,
-    states_left,
-    values_left,
-)
+from engine.sampling.elimination import DRAW, Summed, sum_up
 from engine.search.boolean import NotEncodable
 from engine.search.prepared import prepared_rows
 
+STATES = 1 << 15  # listed one by one
 JUDGED = 4_096  # of them at once
 SOLUTIONS = 2_048  # of the rules, listed by search
 CONFLICTS = 20_000  # that the search may spend
@@ -40,6 +37,7 @@ class Drawn:
 
     places: np.ndarray | None  # (N, n) of values at the visible sites
     method: str
+    log_partition: float | None  # ln Z of all states; None where there are none
 
 
 def draw_exactly(
@@ -50,11 +48,9 @@ def draw_exactly(
         isinstance(domain, Finite) for domain in (problem.domains[v.name] for v in problem.open)
     ):
         return None
-    made = potentials(problem, beta)
-    if made is not None:
-        buckets = eliminate(made, values_left(problem))
-        if buckets is not None:
-            return Drawn(draw_backwards(buckets, values_left(problem), count, rng), "elimination")
+    made = sum_up(problem, beta, stop)
+    if isinstance(made, Summed):
+        return Drawn(made.draw(count, rng), "elimination", made.log_partition)
     states = states_left(problem)
     if states is None:
         states = solutions(problem, stop)
@@ -62,11 +58,45 @@ def draw_exactly(
     if states is None or log is None:
         return None
     if not len(log) or log.max() == -np.inf:
-        return Drawn(None, "enumeration")
+        return Drawn(None, "enumeration", None)
     u = rng.at(0).fork(DRAW).uniform(count, 1, dtype=torch.float64)[:, 0].cpu().numpy()
     heap = np.exp(log - log.max()).cumsum()
     place = np.searchsorted(heap, u * heap[-1], side="right")
-    return Drawn(states[np.minimum(place, len(states) - 1)], "enumeration")
+    places = states[np.minimum(place, len(states) - 1)]
+    return Drawn(places, "enumeration", float(log.max() + np.log(heap[-1])))
+
+
+def log_partition(problem: Problem, temperature: float = 1.0) -> list[float]:
+    """ln Z of each row, Z = sum over states that keep the rules of exp(-E / temperature), exactly
+    but for float64; -inf where no state does. Raises BadQuery where elimination cannot tell."""
+    if not 0 < temperature < math.inf:
+        raise BadQuery(Mistake("temperature", f"{temperature!r}", "give a number above 0"))
+    out = []
+    for row in range(problem.rows):
+        if len(problem.finite) < len(problem.open):
+            raise BadQuery("ln Z is a sum over finite variables, and some are real")
+        made = sum_up(problem.select([row]), 1 / temperature, never)
+        if isinstance(made, str):
+            raise BadQuery(f"ln Z has no exact form here: {made}")
+        out.append(-math.inf if made.log_partition is None else made.log_partition)
+    return out
+
+
+def values_left(problem: Problem) -> list[np.ndarray]:
+    """The values that evidence leaves each visible site."""
+    sizes = [k for v in problem.finite for k in [v.domain.event[-1]] * v.domain.sites]
+    allowed = problem.allowed[0].astype(bool)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    return [np.flatnonzero(allowed[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+
+
+def states_left(problem: Problem) -> np.ndarray | None:
+    """All states that evidence leaves, where they are few. -> (M, n)"""
+    options = values_left(problem)
+    if math.prod(len(o) for o in options) > STATES:
+        return None
+    grids = np.meshgrid(*options, indexing="ij")
+    return np.stack([g.reshape(-1) for g in grids], 1) if grids else np.zeros((1, 0), int)
 
 
 def solutions(problem: Problem, stop: Callable[[], bool]) -> np.ndarray | None:

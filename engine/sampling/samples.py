@@ -44,6 +44,8 @@ class Samples:
     flags: tuple[Flag, ...] = ()
     steps: int = 0
     seconds: float = 0.0
+    log_partition: float | None = None  # ln sum of exp(-E / temperature) over all states that keep
+    # the rules, where the draws are exact; None: not known, or there are none
 
     @property
     def mixed(self) -> bool:

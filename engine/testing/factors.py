@@ -11,6 +11,7 @@ from engine.decimals import Ints
 from engine.factors import Factors, Table
 
 ENUMERATED = 512  # states up to which a rule is judged at all of them
+TRIED = 1_024  # combinations of hidden sites that are counted
 HIDDEN = 200_000  # combinations of hidden sites that the oracle looks at
 
 
@@ -35,6 +36,19 @@ def evaluate_factors(factors: Factors, places: Sequence[int] | Ints, row: int = 
     fixed = sum(f.cost(full) for f in every if not f.sites & hidden)
     loose = [f for f in every if f.sites & hidden]
     return float(fixed + _best(loose, hidden, full, factors.sizes, [HIDDEN]))
+
+
+def count_completions(factors: Factors, places: Sequence[int] | Ints) -> int:
+    """How many values of the hidden sites go with the places of the visible ones, nothing of it
+    forbidden; a count that is not above 1 where there are too many to try."""
+    hidden = factors.sizes[factors.visible :].tolist()
+    if math.prod(hidden) > TRIED:
+        return 0
+    every, found = list(_every_factor(factors, 0)), 0
+    for choice in np.ndindex(*hidden):
+        full = np.array([*places, *choice])
+        found += all(f.cost(full) < math.inf for f in every)
+    return found
 
 
 def _best(

@@ -22,7 +22,7 @@ from engine.solve import Budget, solve
 from engine.testing.acceptance import check_acceptance
 from engine.testing.changes import check_fewest_changes
 from engine.testing.elsewhere import Mixed, elsewhere
-from engine.testing.factors import evaluate_factors
+from engine.testing.factors import count_completions, evaluate_factors
 from engine.testing.inputs import check_rows_beside, rows_beside
 from engine.testing.marginals import check_marginals
 from engine.testing.numbers import NEAR, all_near, first_of, near
@@ -480,6 +480,10 @@ def _compare(
     for row in rows:
         values = draws.plain(states, row)
         told = evaluate_factors(factors, places[row])
+        assert not factors.functional or count_completions(factors, places[row]) <= 1, (
+            f"{term.label}: several values of the hidden sites go with {values}, so they are not "
+            "`functional`"
+        )
         wanted = energies[row]
         if term.required_by_default:
             wanted = 0.0 if term.holds(*values) else math.inf

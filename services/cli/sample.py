@@ -69,6 +69,8 @@ class _Writer:
         head = Text(asked.instances[row], "bold")
         head.append(f"  {samples.status.value}{''.join(f' {f.value}' for f in samples.flags)}")
         head.append(f"  {samples.method}, {'exact' if samples.exact else 'approximate'}", "dim")
+        if samples.log_partition is not None:
+            head.append(f", ln Z = {samples.log_partition:.12g}", "dim")
         self.console.print(head, highlight=False, soft_wrap=True)
         for k, one in enumerate(samples.samples, 1):
             broken = "" if one.holds is not False else ", breaks a rule"
@@ -92,6 +94,7 @@ def _record(asked: Asked, row: int, samples: Samples, wanted: Sampling) -> dict[
         "exact": samples.exact,
         "method": samples.method,
         "mixed": samples.mixed,
+        "log_partition": samples.log_partition,
         "samples": [
             {"solution": asked.written(row, s.values), "energy": s.energy, "holds": s.holds}
             for s in samples.samples

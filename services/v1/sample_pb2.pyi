@@ -148,6 +148,7 @@ class Samples(_message.Message):
     FLAGS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    LOG_PARTITION_FIELD_NUMBER: _builtins.int
     status: _answer_pb2.Status.ValueType
     """INFEASIBLE: proved that nothing keeps the rules; else the worst of the draws."""
     exact: _builtins.bool
@@ -158,6 +159,10 @@ class Samples(_message.Message):
     """Steps that the chains took."""
     seconds: _builtins.float
     """Seconds of the clock that the draws took."""
+    log_partition: _builtins.float
+    """ln of the sum of exp(-energy / temperature) over all states that keep the rules; left out: the
+    draws are not exact, or there are no such states.
+    """
     @_builtins.property
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sample]:
         """As many as were asked for, or none when infeasible."""
@@ -181,12 +186,15 @@ class Samples(_message.Message):
         flags: _abc.Iterable[_answer_pb2.Flag.ValueType] | None = ...,
         steps: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        log_partition: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_partition", b"_log_partition", "log_partition", b"log_partition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "flags", b"flags", "method", b"method", "mixing", b"mixing", "samples", b"samples", "seconds", b"seconds", "status", b"status", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_partition", b"_log_partition", "exact", b"exact", "flags", b"flags", "log_partition", b"log_partition", "method", b"method", "mixing", b"mixing", "samples", b"samples", "seconds", b"seconds", "status", b"status", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__log_partition: _TypeAlias = _typing.Literal["log_partition"]  # noqa: Y015
+    _WhichOneofArgType__log_partition: _TypeAlias = _typing.Literal["_log_partition", b"_log_partition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_partition) -> _WhichOneofReturnType__log_partition | None: ...
 
 Global___Samples: _TypeAlias = Samples  # noqa: Y015
 

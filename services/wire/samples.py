@@ -37,6 +37,7 @@ def samples_to_proto(samples: Samples) -> sample_pb2.Samples:
         steps=samples.steps,
         seconds=samples.seconds,
     )
+    put_present(message, log_partition=samples.log_partition)
     for sample in samples.samples:
         made = message.samples.add(values=to_assignment(sample.values))
         put_present(made, energy=sample.energy, holds=sample.holds)
@@ -64,4 +65,5 @@ def samples_from_proto(message: sample_pb2.Samples, limits: Limits = DEFAULT) ->
         flags=flags_from_proto(message.flags),
         steps=message.steps,
         seconds=message.seconds,
+        log_partition=optional(message, "log_partition"),
     )

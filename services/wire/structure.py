@@ -40,7 +40,7 @@ _NAMES = {
     *(f"tables.{name}" for name in (*_TABLES, *_BOUND)),
     *(f"{name}.{f.name}" for name, kind in _FAMILIES.items() for f in fields(kind)),
 }
-_COUNTS = {"visible", "interchangeable"}
+_COUNTS = {"visible", "interchangeable", "functional"}
 
 
 def factors_to_proto(factors: Factors, raw: MutableSequence[bytes]) -> pb.Factors:
@@ -48,6 +48,8 @@ def factors_to_proto(factors: Factors, raw: MutableSequence[bytes]) -> pb.Factor
     message = pb.Factors(
         sizes={"visible": factors.visible, "interchangeable": int(factors.interchangeable)}
     )
+    if factors.functional:
+        message.sizes["functional"] = 1
     for name, column in _columns(factors).items():
         put(torch.from_numpy(column), message.tensors.add(), raw, name)
     return message
@@ -79,6 +81,7 @@ def factors_from_proto(
         **{name: _family(name, kind, columns) for name, kind in _FAMILIES.items()},
         tables=tuple(_tables(columns)),
         interchangeable=bool(message.sizes.get("interchangeable", 0)),
+        functional=bool(message.sizes.get("functional", 0)),
     )
     check_factors(factors, limits)
     return factors
@@ -120,7 +123,7 @@ def with_costs(skeleton: Factors, costs: Column) -> Factors:
 def digest_of(factors: Factors) -> str:
     """What tells two structures apart, as a short text."""
     made = hashlib.blake2b(digest_size=16)
-    made.update(f"{factors.visible} {factors.interchangeable:d}".encode())
+    made.update(f"{factors.visible} {factors.interchangeable:d}{factors.functional:d}".encode())
     for name, column in _columns(factors).items():
         made.update(f" {name} {column.dtype.str} {column.size} ".encode())
         made.update(np.ascontiguousarray(column).data)

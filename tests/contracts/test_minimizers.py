@@ -21,9 +21,11 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -65,9 +67,11 @@ CASES = {
     "descent-mixed": (Descent(every=3), mixed_problem),
     "branch_and_bound": (BranchAndBound(conflicts=3), soft_problem),
     "cp_sat": (CpSat(), soft_problem),
+    "elimination": (LeastByElimination(visit=30, alternatives=1), soft_problem),
     "cadical": (Cadical(unique=True), rigid_problem),
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
+    "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "portfolio": (Portfolio(), soft_problem),
     "enumeration": (Enumeration(alternatives=2), opaque_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),

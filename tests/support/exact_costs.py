@@ -6,12 +6,14 @@ over subsets, along the chain, or over the totals of the rule.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from engine import Budget, Finite, Problem, Variable, answers
+from engine.answer import Answer
 from engine.energy import Energy, named
+from engine.minimizers.portfolio import Portfolio
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.linear import Linear
 from modules.discrete.table import Table
@@ -155,8 +157,15 @@ def _unary(exact: list[list[Fraction]]) -> list[tuple[tuple[int, ...], dict]]:
 
 
 def complaints(case: Case, steps: int = 400) -> list[str]:
-    """What is wrong with the answer to a case: nothing, as a rule."""
-    answer = answers(Problem(case.energy), budget=Budget(steps=steps))[0]
+    """What is wrong with the answers to a case, by elimination where that is chosen, and by those
+    that search: nothing, as a rule."""
+    chosen, budget = Portfolio(), Budget(steps=steps)
+    every = (chosen, replace(chosen, narrow=0))
+    told = (answers(Problem(case.energy), minimizer, budget=budget)[0] for minimizer in every)
+    return [wrong for answer in told for wrong in _complaints(case, answer)]
+
+
+def _complaints(case: Case, answer: Answer) -> list[str]:
     wrong = []
     if case.least is None:
         return [] if answer.status == "INFEASIBLE" else [f"{answer.status}, but infeasible"]
