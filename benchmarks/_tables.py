@@ -22,6 +22,7 @@ from benchmarks.common import Row, at_least, at_most, clock, kept, missing
 from engine.energy.lesson import Lesson
 from engine.learning.examples import Stored
 from engine.learning.objective import Nets, Objective, Update
+from engine.learning.optimizers import AdamW
 from engine.learning.recipe import Recipe
 from engine.learning.train import train
 from engine.random import Stream
@@ -285,8 +286,8 @@ def _peer(model: TableModel, split: Split, target: int, seed: int) -> Classifier
     own = slice(net.starts[target], net.starts[target + 1])
     peer = Classifier(net.width, net.sizes[target], own, seed)
     recipe = Recipe(
-        steps=STEPS, batch=256, rate=1e-3, warm=STEPS // 10, weight_decay=1e-4, average=0.995,
-        every=STEPS, seed=seed,
+        steps=STEPS, batch=256, optimizers={"energy": AdamW(1e-3, weight_decay=1e-4)},
+        warm=STEPS // 10, average=0.995, every=STEPS, seed=seed,
     )  # fmt: skip
     train(
         CrossEntropy(lambda codes: literals(net, codes), target),

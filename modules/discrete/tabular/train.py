@@ -13,6 +13,7 @@ from engine.domain import Finite
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objectives.erasure import Erasure
+from engine.learning.optimizers import AdamW
 from modules.discrete.tabular.judging import (
     Judge,
     begin_at_marginals,
@@ -116,8 +117,7 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
     recipe = Recipe(
         steps=steps,
         batch=min(options.batch, len(split.rows)),
-        rate=options.rate,
-        weight_decay=1e-4,
+        optimizers={"energy": AdamW(options.rate, weight_decay=1e-4)},
         warm=max(1, steps // 10),
         every=every,
         patience=max(1, WAIT // every),
