@@ -34,7 +34,7 @@ from modules.discrete.tabular.schema import Column, Schema, Type
 from modules.discrete.tabular.split import Split
 from modules.discrete.tabular.train import Options, fitted, one_thread, prepared
 from modules.discrete.tabular.types import infer
-from services.formats.files import read_text
+from modules.shared.reading.texts import read_text
 
 STEPS = 3_000
 MADE, ROUNDS = 6_000, 25  # rows, Gibbs sweeps
@@ -151,7 +151,7 @@ def _fit(grid: Grid, target: str | None, seed: int, **options: object) -> TableM
 
 
 def _lesson(seed: int, steps: int = STEPS) -> Lesson:
-    return Lesson("", "", Path("unwritten"), steps=steps, seed=seed)
+    return Lesson(Path(), Path("unwritten"), steps=steps, seed=seed)
 
 
 def _independent(codes: np.ndarray, seed: int) -> Tensor:

@@ -31,6 +31,7 @@ from modules.discrete.tabular.split import Split, parted, shares
 from modules.discrete.tabular.term import identifier, identifiers
 from modules.discrete.tabular.types import Wanted, infer
 from modules.parameters import Number, Strict, validated
+from modules.shared.reading.examples import text_of
 from modules.shared.training import one_thread
 
 try:
@@ -160,7 +161,7 @@ def _band(net: TableNet, held: Tensor) -> float:
 def learn(lesson: Lesson) -> list[str]:
     """Learns from a CSV, writes the weights, and says what was learned."""
     options = Options(**validated(Options, lesson.params, "discrete.tabular"))
-    split = prepared(lesson.text, options, lesson.seed)
+    split = prepared(text_of(lesson.data), options, lesson.seed)
     with one_thread():
         made = fitted(split, options, lesson)
     made.model.save(lesson.out)
