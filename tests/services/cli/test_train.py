@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from modules.shared.weights import read_weights
-from tests.support.command import basin
+from services.cli import app
 
-BITS = (np.random.default_rng(0).random((12, 2, 3)) < [[0.9, 0.5, 0.1], [0.9, 0.1, 0.5]]).astype(
-    "u1"
-)
+CHANCES = [[0.9, 0.5, 0.1], [0.9, 0.1, 0.5]]
+BITS = (np.random.default_rng(0).random((12, 2, 3)) < CHANCES).astype("u1")
+
+
+def basin(*words: str):
+    return CliRunner().invoke(app, list(words))
 
 
 def train(data: Path, out: Path, *more: str):
