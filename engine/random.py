@@ -7,6 +7,7 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -146,8 +147,10 @@ class Stream:
     def feeding_torch(self) -> Iterator[None]:
         """Within, torch's own generators, which dropout asks, begin where the first row says; after
         it they go on from where they stood before."""
-        low, high = self.bits(1, 2)[0].tolist()
-        seed, device = high << 32 | low, self.keys.device
+        step = self.step if isinstance(self.step, int) else int(self.step[0])
+        where = f"{self.seed} {int(self.keys[0])} {step} {self.lane}".encode()
+        seed = int.from_bytes(hashlib.blake2b(where, digest_size=8).digest(), "little")
+        device = self.keys.device
         devices = [device.index or 0] if device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.default_generator.manual_seed(seed)

@@ -140,7 +140,8 @@ class _Run(pl.LightningModule):
     def on_train_start(self):
         optimizers = self.optimizers(use_pl_optimizer=False)
         every = optimizers if isinstance(optimizers, list) else [optimizers]
-        self._optimizers = dict(zip(self.nets, every, strict=True))
+        both = zip(map(self.recipe.optimizer, self.nets), every, strict=True)
+        self._optimizers = dict(zip(self.nets, both, strict=True))
         self._began = time.perf_counter() - self.seconds
         if self.done >= self.recipe.steps:
             self._stop("steps")
@@ -190,9 +191,9 @@ class _Run(pl.LightningModule):
             )
         share, epoch = self.recipe.share(step), self.examples.epoch(self.recipe.batch, step)
         optimizers = [self._optimizers[name] for name in update.names]
-        for name, optimizer in zip(update.names, optimizers, strict=True):
+        for settings, optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.optimizer(name).rate_at(epoch or 0) * share
+                group["lr"] = settings.rate_at(epoch or 0) * share
             optimizer.zero_grad(set_to_none=True)
         self.manual_backward(update.loss, inputs=every)
         for name in update.names:
@@ -200,7 +201,7 @@ class _Run(pl.LightningModule):
                 raise _still(name)
         if update.clip is not None:
             clip_grad_norm_(every, update.clip)
-        for optimizer in optimizers:
+        for _, optimizer in optimizers:
             optimizer.step()
 
     def _moved(self, update: Update) -> list[nn.Parameter]:
