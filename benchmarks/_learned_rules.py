@@ -49,7 +49,9 @@ def rows(folder: Path | None, work: Path, seed: int) -> list[Row]:
 
 def taught(text: str, out: Path, **params: Any) -> Rules:
     """Learn, couplings included, and read the file back."""
-    learn(Lesson("examples", text, out, params=params))
+    data = out.with_suffix(".txt")
+    data.write_text(text)
+    learn(Lesson(data, out, params=params))
     return load_learned(str(out)).rules
 
 

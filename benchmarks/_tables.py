@@ -22,6 +22,7 @@ from benchmarks.common import Row, at_least, at_most, clock, kept, missing
 from engine.energy.lesson import Lesson
 from engine.learning.examples import Stored
 from engine.learning.objective import Nets, Objective, Update
+from engine.learning.optimizers import AdamW
 from engine.learning.recipe import Recipe
 from engine.learning.train import train
 from engine.random import Stream
@@ -33,7 +34,7 @@ from modules.discrete.tabular.schema import Column, Schema, Type
 from modules.discrete.tabular.split import Split
 from modules.discrete.tabular.train import Options, fitted, one_thread, prepared
 from modules.discrete.tabular.types import infer
-from services.formats.files import read_text
+from modules.shared.reading.texts import read_text
 
 STEPS = 3_000
 MADE, ROUNDS = 6_000, 25  # rows, Gibbs sweeps
@@ -150,7 +151,7 @@ def _fit(grid: Grid, target: str | None, seed: int, **options: object) -> TableM
 
 
 def _lesson(seed: int, steps: int = STEPS) -> Lesson:
-    return Lesson("", "", Path("unwritten"), steps=steps, seed=seed)
+    return Lesson(Path(), Path("unwritten"), steps=steps, seed=seed)
 
 
 def _independent(codes: np.ndarray, seed: int) -> Tensor:
@@ -285,8 +286,8 @@ def _peer(model: TableModel, split: Split, target: int, seed: int) -> Classifier
     own = slice(net.starts[target], net.starts[target + 1])
     peer = Classifier(net.width, net.sizes[target], own, seed)
     recipe = Recipe(
-        steps=STEPS, batch=256, rate=1e-3, warm=STEPS // 10, weight_decay=1e-4, average=0.995,
-        every=STEPS, seed=seed,
+        steps=STEPS, batch=256, optimizers={"energy": AdamW(1e-3, weight_decay=1e-4)},
+        warm=STEPS // 10, average=0.995, every=STEPS, seed=seed,
     )  # fmt: skip
     train(
         CrossEntropy(lambda codes: literals(net, codes), target),

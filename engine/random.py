@@ -6,7 +6,9 @@ joined a batch at different times stand at different steps: a step is then a ten
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,6 +142,21 @@ class Stream:
         u = self.uniform(particles, 2 * sites, dtype=torch.float64)
         radius = torch.sqrt(-2.0 * torch.log(u[:, :sites]))
         return (radius * torch.cos(2 * torch.pi * u[:, sites:])).to(dtype).reshape(-1, *event)
+
+    @contextlib.contextmanager
+    def feeding_torch(self) -> Iterator[None]:
+        """Within, torch's own generators, which dropout asks, begin where the first row says; after
+        it they go on from where they stood before."""
+        step = self.step if isinstance(self.step, int) else int(self.step[0])
+        where = f"{self.seed} {int(self.keys[0])} {step} {self.lane}".encode()
+        seed = int.from_bytes(hashlib.blake2b(where, digest_size=8).digest(), "little")
+        device = self.keys.device
+        devices = [device.index or 0] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.default_generator.manual_seed(seed)
+            for k in devices:
+                torch.cuda.default_generators[k].manual_seed(seed)
+            yield
 
     def integers(self, particles: int, *event: int, high: int) -> Tensor:
         """Integers in [0, high). -> (R * particles, *event) int64"""

@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lesson:
-    """data: the file of examples, and its text. out: where the weights go. seconds, steps: limits;
-    None: what the kind thinks right. work: a folder to take up again; None: none is kept. params:
-    what the kind asks beside. command: what was typed, to be stored with the weights."""
+    """data: the file or folder of examples, which the kind reads. out: where the weights go.
+    seconds, steps: limits; None: what the kind thinks right. work: a folder to take up again; None:
+    none is kept. params: what the kind asks beside. command: what was typed, to be stored with the
+    weights."""
 
-    data: str
-    text: str
+    data: Path
     out: Path
     seconds: float | None = None
     steps: int | None = None

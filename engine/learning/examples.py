@@ -21,6 +21,11 @@ class Examples(ABC):
     def batch(self, size: int, step: int, rng: Stream) -> State:
         """The examples of one step, relaxed or decided. -> {variable: (size, ...)}"""
 
+    def epoch(self, size: int, step: int) -> int | None:
+        """The pass over all examples in which a batch begins; None: they never end."""
+        del size, step
+        return None
+
     @abstractmethod
     def mark(self) -> str:
         """Tells these examples from others, so that a run is never resumed on other data."""
@@ -53,6 +58,9 @@ class Stored(Examples):
             order = self._order(e, rng)
             index[epoch == e] = order[within[epoch == e]]
         return {name: t[index] for name, t in self.x.items()}
+
+    def epoch(self, size: int, step: int) -> int | None:
+        return step * size // self.count
 
     def mark(self) -> str:
         digest = hashlib.blake2b(digest_size=16)

@@ -28,12 +28,21 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """One step of one network: the loss it takes, and what the log shows."""
+    """One step of one network, or of several along one loss, and what the log shows.
 
-    trains: str  # the network whose parameters move
+    The loss has a gradient towards the parameters of these networks alone: what it says of others
+    is not asked for.
+    """
+
+    trains: str | tuple[str, ...]  # the networks whose parameters move
     loss: Tensor  # ()
-    clip: float | None = None  # largest norm of its gradient
+    clip: float | None = None  # largest norm of the gradient, of all of them together
     shown: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks that move."""
+        return (self.trains,) if isinstance(self.trains, str) else tuple(self.trains)
 
 
 class Objective(ABC, Generic[S]):

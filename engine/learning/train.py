@@ -2,10 +2,11 @@
 
     trained = train(PseudoLikelihood(), {"energy": term}, Stored({"x": x}), Recipe(steps=2000))
 
-All randomness is counter-based: step t draws from the stream of step t, so that a checkpoint needs
-only the seed, the count, the weights, the optimizers, the averages and the objective's state. A
-run that was killed goes on from its last checkpoint to the same weights, bit for bit, as a run
-that was not. This is the only file that knows Lightning (extra `train`).
+All randomness is counter-based: step t draws from the stream of step t, and so do torch's own
+generators within it (dropout), so that a checkpoint needs only the seed, the count, the weights and
+buffers, the optimizers, the averages and the objective's state. A run that was killed goes on from
+its last checkpoint to the same weights, bit for bit, as a run that was not. This is the only file
+that knows Lightning (extra `train`).
 """
 
 import contextlib
@@ -16,16 +17,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from engine.energy import home_of
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, known
+from engine.learning import averages
 from engine.learning.examples import Examples
+from engine.learning.naming import told, told_of_net
 from engine.learning.objective import Nets, Objective, Update, pack, unpack
 from engine.learning.recipe import Recipe, Trained
 from engine.random import Stream
@@ -38,7 +42,8 @@ except ImportError as error:  # the one optional import of the engine
     raise ImportError("training needs the extra `train`: pip install 'basin[train]'") from error
 
 
-DATA, OBJECTIVE, FIRST = 501, 502, 503  # lanes of the stream
+DATA, OBJECTIVE, FIRST, TORCH, LOOK = 501, 502, 503, 504, 505  # lanes of the stream
+FREE = ("seconds", "every", "patience")  # of the recipe: may differ where a run is taken up
 CHECKPOINT = "training.ckpt"
 
 
@@ -52,12 +57,12 @@ def train(
     held_out: Callable[[Nets], float] | None = None,
     progress: bool | None = None,
 ) -> Trained:
-    """Trains the networks in place; they end with their averaged weights.
+    """Trains the networks in place; they end with their averaged weights and buffers.
 
     work: a folder for checkpoints and logs (CSV and TensorBoard); the same folder again goes on
     where it stood, or raises BadQuery where it holds another run. held_out: a figure of the
-    averaged networks that should fall, such as an energy on held-out data. progress: a bar on
-    stderr; None: where that is a terminal.
+    averaged networks, not in training mode, that should fall, such as an energy on held-out data.
+    progress: a bar on stderr; None: where that is a terminal.
     """
     run = _Run(objective, nets, examples, recipe, held_out)
     saved = None
@@ -96,6 +101,7 @@ class _Run(pl.LightningModule):
 
     def __init__(self, objective, nets, examples, recipe, held_out):
         super().__init__()
+        _check(nets, examples, recipe)
         self.automatic_optimization = False
         self.nets = dict(nets)
         self.trained = nn.ModuleDict(self.nets)  # registers them with Lightning
@@ -106,12 +112,10 @@ class _Run(pl.LightningModule):
         self.best, self.waited = math.inf, 0
         self.kept, self.kept_step = dict[str, Tensor](), 0  # averaged weights of the best look
         self.history: list[dict[str, float]] = []
-        self.state = objective.start(self.nets, self.rng.fork(FIRST).to(self.home))
-        self.average = (
-            {n: p.detach().clone() for n, p in self.trained.named_parameters()}
-            if recipe.average is not None
-            else {}
-        )
+        first = self.rng.fork(FIRST).to(self.home)
+        with first.fork(TORCH).feeding_torch():
+            self.state = objective.start(self.nets, first)
+        self.average = {} if recipe.average is None else averages.copied(self.trained)
         self._began = time.perf_counter()
 
     @property
@@ -119,33 +123,25 @@ class _Run(pl.LightningModule):
         """Where the networks lie."""
         return home_of(self.trained)
 
+    @cached_property
     def key(self) -> dict[str, str]:
-        """What must be the same for a run to be resumed."""
-        free = {"seconds", "every", "patience"} | (set() if self.recipe.decay else {"steps"})
-        recipe = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe)}
-        return {
-            "objective": repr(self.objective),
-            "recipe": repr({n: v for n, v in recipe.items() if n not in free}),
-            "weights": repr({n: tuple(p.shape) for n, p in self.trained.named_parameters()}),
-            "examples": self.examples.mark(),
-        }
+        """What must be the same for a run to be resumed. Raises BadQuery where a part of the
+        objective cannot be told."""
+        key = told("objective", self.objective) | told("recipe", self.recipe)
+        for name in FREE if self.recipe.decay else (*FREE, "steps"):
+            del key[f"recipe.{name}"]
+        for name, net in self.nets.items():
+            key |= told_of_net(f"nets.{name}", net)
+        return {**key, "examples": self.examples.mark()}
 
     def configure_optimizers(self):
-        r = self.recipe
-        return [
-            torch.optim.AdamW(
-                net.parameters(),
-                lr=r.rates.get(name, r.rate),
-                betas=r.betas,
-                weight_decay=r.weight_decay,
-            )
-            for name, net in self.nets.items()
-        ]
+        return [self.recipe.optimizer(n).made(net.parameters()) for n, net in self.nets.items()]
 
     def on_train_start(self):
         optimizers = self.optimizers(use_pl_optimizer=False)
         every = optimizers if isinstance(optimizers, list) else [optimizers]
-        self._optimizers = dict(zip(self.nets, every, strict=True))
+        both = zip(map(self.recipe.optimizer, self.nets), every, strict=True)
+        self._optimizers = dict(zip(self.nets, both, strict=True))
         self._began = time.perf_counter() - self.seconds
         if self.done >= self.recipe.steps:
             self._stop("steps")
@@ -155,7 +151,12 @@ class _Run(pl.LightningModule):
             self._judged()
 
     def training_step(self, *_):
-        step, rng = self.done, self.rng.at(self.done).to(self.home)
+        rng = self.rng.at(self.done).to(self.home)
+        with rng.fork(TORCH).feeding_torch():
+            self._step(self.done, rng)
+
+    def _step(self, step: int, rng: Stream) -> None:
+        """One step of all networks, and what follows from it."""
         x = self.examples.batch(self.recipe.batch, step, self.rng.fork(DATA))
         x = {name: t.to(self.home) for name, t in x.items()}
         updates = self.objective.updates(self.nets, x, self.state, rng.fork(OBJECTIVE))
@@ -168,7 +169,7 @@ class _Run(pl.LightningModule):
                 break
             self._take(update, step)
             if (step + 1) % self.recipe.every == 0:
-                shown[f"{update.trains}.loss"] = float(update.loss.detach())
+                shown[f"{'+'.join(update.names)}.loss"] = float(update.loss.detach())
                 shown.update(update.shown)
         self._averaged(step)
         self.done = step + 1
@@ -181,32 +182,48 @@ class _Run(pl.LightningModule):
             self._stop("seconds")
 
     def _take(self, update: Update, step: int) -> None:
-        """One step of one network."""
-        if update.trains not in self._optimizers:
-            raise BadQuery(Mistake("update.trains", f"{update.trains!r} is no network"))
+        """One step of the networks that it names."""
+        every = self._moved(update)
         if not bool(update.loss.isfinite()):
             raise FloatingPointError(
-                f"the loss of {update.trains} is {float(update.loss):g} at step {step}; "
-                "lower `rate`, or give `clip`"
+                f"the loss of {' and '.join(update.names)} is {float(update.loss):g} at step "
+                f"{step}; lower the rate, or give `clip`"
             )
-        optimizer, net = self._optimizers[update.trains], self.nets[update.trains]
-        for group in optimizer.param_groups:
-            whole = self.recipe.rates.get(update.trains, self.recipe.rate)
-            group["lr"] = whole * self.recipe.share(step)
-        optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(update.loss)
+        share, epoch = self.recipe.share(step), self.examples.epoch(self.recipe.batch, step)
+        optimizers = [self._optimizers[name] for name in update.names]
+        for settings, optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate_at(epoch or 0) * share
+            optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(update.loss, inputs=every)
+        for name in update.names:
+            if all(p.grad is None for p in self.nets[name].parameters()):
+                raise _still(name)
         if update.clip is not None:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), update.clip)
-        optimizer.step()
+            clip_grad_norm_(every, update.clip)
+        for _, optimizer in optimizers:
+            optimizer.step()
 
-    @torch.no_grad()
+    def _moved(self, update: Update) -> list[nn.Parameter]:
+        """The parameters that an update moves. Raises BadQuery where it names what cannot move."""
+        names = update.names
+        for name in names:
+            if name not in self.nets:
+                problem = f"{name!r} is no network"
+                raise BadQuery(Mistake("update.trains", problem, known(name, self.nets)))
+        every = [p for name in names for p in self.nets[name].parameters() if p.requires_grad]
+        if len({id(p) for p in every}) < len(every):
+            problem = f"{names!r} share parameters, which would move twice"
+            raise BadQuery(Mistake("update.trains", problem, "name one of them"))
+        if not every or not update.loss.requires_grad:
+            raise _still(" or ".join(names))
+        return every
+
     def _averaged(self, step: int) -> None:
         """The running mean of the weights; its memory grows from short to `average`."""
-        if self.recipe.average is None:
-            return
-        memory = min(self.recipe.average, (1 + step) / (10 + step))
-        for name, p in self.trained.named_parameters():
-            self.average[name].lerp_(p, 1 - memory)
+        if self.recipe.average is not None:
+            memory = min(self.recipe.average, (1 + step) / (10 + step))
+            averages.move(self.average, self.trained, memory)
 
     def _look(self, shown: dict[str, float]) -> None:
         """A log line, and whether held-out data say that it is enough."""
@@ -223,52 +240,32 @@ class _Run(pl.LightningModule):
         """The figure on held-out data; the weights of the best one are kept."""
         if self.held_out is None:
             return math.nan
-        with self._as_averaged():
+        rng = self.rng.at(self.done).fork(LOOK).to(self.home)
+        with averages.standing(self.trained, self.average), rng.feeding_torch():
             figure = float(self.held_out(self.nets))
             if figure < self.best:
                 self.best, self.waited, self.kept_step = figure, 0, self.done
-                named = self.trained.named_parameters()
-                self.kept = {name: p.detach().clone() for name, p in named}
+                self.kept = averages.copied(self.trained)
             else:
                 self.waited += 1
         return figure
 
-    @torch.no_grad()
     def finish(self) -> int:
         """Puts the weights to end with into the networks: of the best look where training waits
         for one, else the averaged ones. -> their step"""
         if self.recipe.patience is None or not self.kept:
-            self.take_average()
+            averages.put(self.trained, self.average)
             return self.done
-        for name, p in self.trained.named_parameters():
-            p.copy_(self.kept[name])
+        averages.put(self.trained, self.kept)
         return self.kept_step
 
     def _stop(self, why: str) -> None:
         self.stopped = why
         self.trainer.should_stop = True
 
-    @torch.no_grad()
-    def take_average(self) -> None:
-        """Puts the averaged weights into the networks."""
-        for name, p in self.trained.named_parameters():
-            if name in self.average:
-                p.copy_(self.average[name])
-
-    @contextlib.contextmanager
-    def _as_averaged(self) -> Iterator[None]:
-        raw = {n: p.detach().clone() for n, p in self.trained.named_parameters()}
-        self.take_average()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, p in self.trained.named_parameters():
-                    p.copy_(raw[name])
-
     def on_save_checkpoint(self, checkpoint):
         checkpoint["basin"] = {
-            "key": self.key(),
+            "key": self.key,
             "done": self.done,
             "seconds": self.seconds,
             "best": self.best,
@@ -286,6 +283,28 @@ class _Run(pl.LightningModule):
         self.average = unpack(self.average, saved["average"])
         self.kept, self.kept_step = saved["kept"], saved["kept_step"]
         self.state = unpack(self.state, saved["state"])
+
+
+def _check(nets: Nets, examples: Examples, recipe: Recipe) -> None:
+    """Raises BadQuery for networks that cannot step, and optimizers of none."""
+    wrong = [
+        Mistake(f"nets.{name}", "has no parameters", "leave it out, and let the objective hold it")
+        for name, net in nets.items()
+        if not any(True for _ in net.parameters())
+    ]
+    for name, optimizer in recipe.optimizers.items():
+        if name not in nets:
+            wrong.append(Mistake(f"optimizers.{name}", "no such network", known(name, nets)))
+        elif optimizer.fall != 1 and examples.epoch(recipe.batch, 0) is None:
+            problem = f"{optimizer.fall!r}, and these examples never end: there are no passes"
+            wrong.append(Mistake(f"optimizers.{name}.fall", problem, "give 1, or stored examples"))
+    if wrong:
+        raise BadQuery(*wrong)
+
+
+def _still(names: str) -> BadQuery:
+    problem = f"the loss does not depend on a parameter of {names} that may move"
+    return BadQuery(Mistake("update.loss", problem, "detach less, or train another network"))
 
 
 class _Checkpoints(Callback):
@@ -308,17 +327,17 @@ def _save(trainer: pl.Trainer, path: Path) -> None:
 
 def _checkpoint(work: Path, run: _Run) -> dict[str, Any] | None:
     """What the last checkpoint says of the run; BadQuery where it is of another one."""
-    path = work / CHECKPOINT
+    path, now = work / CHECKPOINT, run.key
     if not path.exists():
         return None
     with _unbroken(path):
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["basin"]
-        key = {name: saved["key"][name] for name in run.key()}
-    for name, value in run.key().items():
-        if key[name] != value:
-            raise BadQuery(
-                Mistake("work", f"{path} is of a run with other {name}", "give another folder")
-            )
+        was = dict(saved["key"])
+    for name in now | was:  # ours first, as they stand
+        if now.get(name) != was.get(name):
+            both = f"{was.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
+            problem = f"{path} is of a run with other {name} ({both})"
+            raise BadQuery(Mistake("work", problem, "give another folder"))
     with _unbroken(path):
         run.on_load_checkpoint({"basin": saved})
     return saved
@@ -365,6 +384,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
             warnings.filterwarnings("ignore", message=".*directory .* exists and is not empty.*")
             yield
     finally:

@@ -136,7 +136,7 @@ class Lattice(OverSites):
             term = cls(spin, pairs=options.pairs)
         except BadQuery as error:
             raise error.under("params") from None
-        examples = read_bits(lesson.text, options.shape)
+        examples = read_bits(lesson.data, options.shape)
         return train_and_save(lesson, KIND, term, examples, PseudoLikelihood(), term.weights, 1e-2)
 
     @classmethod

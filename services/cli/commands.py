@@ -367,7 +367,11 @@ def check(
 def train(
     kind: Annotated[str, typer.Argument(help="A kind that learns, such as discrete.tabular.")],
     data: Annotated[
-        str, typer.Option(help="Examples; .gz, .bz2 and .xz are read too.", metavar="FILE")
+        str,
+        typer.Option(
+            help="Examples: a text (.gz, .bz2 and .xz too), .npy, .npz, IDX, or a folder of .png.",
+            metavar="FILE",
+        ),
     ],
     out: Annotated[str, typer.Option(help="Where the weights go.", metavar="W.safetensors")],
     seconds: Annotated[float | None, typer.Option(help="Time limit.")] = None,

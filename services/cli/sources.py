@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from engine.errors import BadQuery, Mistake, Mistakes, shown
-from services.formats.files import read_text
+from modules.shared.reading.texts import read_text
 from services.query.document import parse_document, parse_json
 from services.query.mistakes import from_pydantic
 from services.settings import HostSettings, ServerSettings, Settings

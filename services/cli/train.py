@@ -1,5 +1,6 @@
 """`basin train`: a kind learns from a file of examples, and its weights are written."""
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from engine.energy import Term
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, BasinError, Mistake, known
 from modules.catalogue import Catalogue, Kind
+from modules.shared.reading.examples import check_data
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
-from services.formats.files import check_utf8, read_text
 from services.query.document import parse_json
 
 
@@ -37,17 +38,21 @@ def train(
     try:
         said = learner.term.learn(lesson)
     except BadQuery as error:
-        ours = ("params", "work", "KIND")
         for mistake in error.mistakes:
-            tell("" if mistake.path.startswith(ours) else data, BadQuery(_flagged(mistake)))
+            tell("" if _ours(mistake) else data, BadQuery(_flagged(mistake)))
         return REFUSED
     for line in said:
         print(line, file=sys.stderr)
     return ANSWERED
 
 
+def _ours(mistake: Mistake) -> bool:
+    """Whether a mistake is one of the command, and not of the examples."""
+    return re.split(r"[.\[]", mistake.path)[0] in ("params", "work", "KIND")
+
+
 def _flagged(mistake: Mistake) -> Mistake:
-    ours = mistake.path.startswith(("params", "work"))
+    ours = _ours(mistake) and not mistake.path.startswith("KIND")
     path = f"--{mistake.path}" if ours else mistake.path
     return Mistake(path, mistake.problem, mistake.remedy)
 
@@ -87,17 +92,15 @@ def _lesson(
         wrong.append(Mistake("--out", f"there is no directory {place.parent}", "make it first"))
     elif place.is_dir() or place.suffix != ".safetensors":
         wrong.append(Mistake("--out", f"{out!r}", "name a file that ends in .safetensors"))
-    text = ""
     try:
-        text = read_text(data)
-        check_utf8(text)
+        check_data(Path(data))
     except BadQuery as error:
         wrong += [Mistake(_at(data, m.path), m.problem, m.remedy) for m in error.mistakes]
     if wrong:
         raise BadQuery(*wrong)
     command = f"basin {shlex.join(sys.argv[1:])}" if sys.argv[1:2] == ["train"] else ""
     folder = None if work is None else Path(work)
-    return kind, Lesson(data, text, place, seconds, steps, seed, folder, given, command)
+    return kind, Lesson(Path(data), place, seconds, steps, seed, folder, given, command)
 
 
 def learns(kind: Kind) -> bool:

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
+from modules.shared.reading.texts import bare_name, read_text
 from services.formats.base import Asked, Format
-from services.formats.files import bare_name, read_text
 
 
 @lru_cache

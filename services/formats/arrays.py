@@ -7,20 +7,25 @@ nothing in it is code.
 import csv
 import io
 import math
-import os
-import stat
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, known, shown
+from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, shown
 from modules.shared.files import Confine
+from modules.shared.reading.arrays import (
+    Numbers,
+    number_of,
+    opened,
+    read_npy,
+    read_npz,
+    read_png,
+    refuse,
+)
 from modules.shared.weights import confined
 from services.query import (
     ArrayFile,
@@ -34,9 +39,6 @@ from services.query import (
 from services.query.arrays import evidence_array
 from services.settings import DEFAULT, Limits
 
-Numbers = npt.NDArray[Any]
-
-HEADER = 10_000  # bytes of the header of an .npy
 CELL = 64  # bytes of a number as text, at most
 
 
@@ -52,6 +54,12 @@ class Wanted:
     @property
     def count(self) -> int:
         return math.prod(self.shape)
+
+    def check(self, shape: tuple[int, ...], size: int) -> None:
+        """Raises BadQuery for another shape, or one of too many bytes."""
+        if shape != self.shape:
+            _shaped(shape, self.shape)
+        self.check_bytes(size)
 
     def check_bytes(self, size: int) -> None:
         """Raises TooLarge for what would take so much memory."""
@@ -120,9 +128,13 @@ def read_array(
     if named.key is not None and suffix != ".npz":
         raise BadQuery(Mistake("key", f"{shown(named.key)} of a {suffix}", "leave it out"))
     try:
-        with _opened(confine(named.file), wanted) as file, warnings.catch_warnings():
+        file, size = opened(confine(named.file))
+        with file, warnings.catch_warnings():
+            wanted.check_bytes(size)
             warnings.simplefilter("ignore")  # of old formats: what they hold is checked
             array = evidence_array(READERS[suffix](file, wanted))
+        if array is None:
+            refuse("holds numbers beyond 64 bits with a sign", "save them as int64 or float64")
     except BadQuery as error:
         raise type(error)(
             *(Mistake(m.path or "file", m.problem, m.remedy) for m in error.mistakes)
@@ -131,8 +143,6 @@ def read_array(
         said = (isinstance(error, OSError) and error.strerror) or error
         problem = f"{shown(named.file)} cannot be read: {said}"
         raise BadQuery(Mistake("file", problem, "name a file that is whole")) from None
-    if array is None:
-        _refuse("holds numbers beyond 64 bits with a sign", "save them as int64 or float64")
     if array.shape != spec.shape:
         _shaped(array.shape, spec.shape)
     if wrong := array.mistakes():
@@ -140,98 +150,30 @@ def read_array(
     return array
 
 
-def _opened(path: str, wanted: Wanted) -> BinaryIO:
-    """An open file that is one, no larger than may be."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise BadQuery(Mistake("file", "no such file", "name one that is there")) from None
-    file = os.fdopen(descriptor, "rb")
-    try:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            _refuse("is no file to read from", "name a file")
-        wanted.check_bytes(about.st_size)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _npy(file: Any, wanted: Wanted) -> Numbers:
-    """An array of numpy: its header is read first, then so many bytes as it says."""
-    head = file.read(8)
-    width = 2 if head[6:7] == b"\x01" else 4
-    raw = file.read(width)
-    if head[:6] != b"\x93NUMPY" or head[6:] not in (b"\x01\x00", b"\x02\x00") or len(raw) < width:
-        _refuse("is no .npy of version 1 or 2", "save it by numpy.save")
-    size = int.from_bytes(raw, "little")
-    if size > HEADER:
-        _refuse(f"has a header of {size} bytes", "save it by numpy.save")
-    header = io.BytesIO(raw + file.read(size))
-    read = (
-        np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
-    )
-    shape, by_columns, dtype = read(header)
-    if dtype.hasobject or dtype.kind not in "biuf" or dtype.itemsize > 8:
-        _refuse(f"holds {dtype}, no numbers", "save numbers of at most 64 bits")
-    if shape != wanted.shape:
-        _shaped(shape, wanted.shape)
-    count = wanted.count * dtype.itemsize
-    wanted.check_bytes(count)
-    content = file.read(count)
-    if len(content) < count:
-        _refuse(f"ends after {len(content)} of {count} bytes", "copy the file again, whole")
-    flat: Numbers = np.frombuffer(content, dtype)
-    return flat.reshape(shape[::-1]).T if by_columns else flat.reshape(shape)
+def _npy(file: BinaryIO, wanted: Wanted) -> Numbers:
+    return read_npy(file, wanted.check)
 
 
 def _npz(file: BinaryIO, wanted: Wanted) -> Numbers:
-    """One array of a packed set of them; of a bomb no more is unpacked than is asked for."""
-    with zipfile.ZipFile(file) as pack:
-        names = [name.removesuffix(".npy") for name in pack.namelist()]
-        key = wanted.key if wanted.key is not None else next(iter(names), "")
-        if not names:
-            _refuse("holds no array", "save one by numpy.savez")
-        if key not in names:
-            raise BadQuery(Mistake("key", f"{shown(key)} is not in the file", known(key, names)))
-        with pack.open(pack.infolist()[names.index(key)]) as member:
-            return _npy(member, wanted)
+    return read_npz(file, wanted.key, wanted.check)
 
 
 def _png(file: BinaryIO, wanted: Wanted) -> Numbers:
     """A picture, grey (h, w) or in colour (h, w, 3): numbers from 0 to 1, or whole, to 255."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        _refuse("is a picture, which needs Pillow", "pip install 'basin[images]'")
-    try:
-        picture = Image.open(file, formats=["PNG"])
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        _refuse("is no PNG", "save it as PNG")
-    with picture:
-        size = (picture.height, picture.width)
-        if size != wanted.shape[:2] or len(wanted.shape) > 3 or wanted.shape[2:] not in ((), (3,)):
-            _shaped(size if picture.mode in ("1", "L", "I;16") else (*size, 3), wanted.shape)
-        if picture.mode.startswith("I") or _depth(file) > 8:
-            _refuse("has 16 bits a number", "save it with 8")
-        wanted.check_bytes(4 * math.prod(size))
-        pixels = np.asarray(picture.convert("RGBA"))
-    if (pixels[..., 3] < 255).any():
-        _refuse("is transparent in part", "save it without an alpha channel")
+
+    def check(size: tuple[int, int, int]) -> None:
+        if size[:2] != wanted.shape[:2] or wanted.shape[2:] not in ((), (3,)):
+            _shaped(size if size[2] == 3 else size[:2], wanted.shape)
+        wanted.check_bytes(4 * size[0] * size[1])
+
+    pixels = read_png(file, check)
     if len(wanted.shape) == 3:
-        found = pixels[..., :3]
+        found = pixels
     else:
         found = pixels[..., 0]
-        if (pixels[..., :3] != found[..., None]).any():
-            _refuse("is in colour", f"declare the shape {[*size, 3]}, or save it in grey")
+        if (pixels != found[..., None]).any():
+            refuse("is in colour", f"declare the shape {[*pixels.shape]}, or save it in grey")
     return found if wanted.whole else found / np.float32(255)
-
-
-def _depth(file: BinaryIO) -> int:
-    """Bits of one number of a PNG: byte 24 of its header."""
-    file.seek(24)
-    return int.from_bytes(file.read(1), "big")
 
 
 def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
@@ -242,11 +184,11 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
         raise TooLarge(Mistake("file", f"{count} numbers as text", limit))
     raw = file.read(CELL * (count + 9) + 1)
     if len(raw) > CELL * (count + 9):
-        _refuse(f"is longer than {count} numbers can be", f"give {[*wanted.shape]}")
+        refuse(f"is longer than {count} numbers can be", f"give {[*wanted.shape]}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        _refuse("is not UTF-8", "save it as UTF-8")
+        refuse("is not UTF-8", "save it as UTF-8")
     lines = [line for line in csv.reader(io.StringIO(text)) if line]
     widths = [len(line) for line in lines]
     tall = wanted.shape[:1] in ((), (len(lines),)) or len(lines) == 1
@@ -254,7 +196,7 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
         found = (len(lines), widths[0]) if len(set(widths)) == 1 else tuple(widths[:9])
         _shaped(found, wanted.shape)
     numbers = [
-        _number(cell, line, column)
+        number_of(cell, line, column)
         for line, cells in enumerate(lines, 1)
         for column, cell in enumerate(cells, 1)
     ]
@@ -264,26 +206,10 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
     return (masked if absent.any() else flat).reshape(wanted.shape)
 
 
-def _number(cell: str, line: int, column: int) -> float | int | None:
-    text = cell.strip()
-    if not text:
-        return None
-    try:
-        whole = int(text) if text.lstrip("+-").isdecimal() else None
-        return float(text) if whole is None or abs(whole) >= 2**63 else whole
-    except ValueError:
-        where = f"line {line}, column {column}"
-        _refuse(f"{where}: {shown(text)} is no number", "write numbers alone")
-
-
 READERS: Mapping[str, Callable[[BinaryIO, Wanted], Numbers]] = {
     ".npy": _npy, ".npz": _npz, ".png": _png, ".csv": _csv,
 }  # fmt: skip
 
 
 def _shaped(found: tuple[int, ...], wanted: tuple[int, ...]) -> NoReturn:
-    _refuse(f"holds an array of shape {[*found]}", f"give {[*wanted]}")
-
-
-def _refuse(problem: str, remedy: str) -> NoReturn:
-    raise BadQuery(Mistake("file", problem, remedy))
+    raise BadQuery(Mistake("file", f"holds an array of shape {[*found]}", f"give {[*wanted]}"))

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, shown
 from modules.shared.files import Confine
+from modules.shared.reading.texts import bare_name
 from services.formats.arrays import inside, with_files
 from services.formats.base import Asked, Format
-from services.formats.files import bare_name
 from services.query import EvidenceArray, Query, parse_query
 from services.query.document import parse_document
 

@@ -25,8 +25,8 @@ from modules.discrete.tabular.model import TableModel, load_model
 from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column
 from modules.discrete.tabular.term import identifiers
+from modules.shared.reading.texts import check_utf8
 from services.formats.base import Asked, Chances, Format, Values, inputs
-from services.formats.files import check_utf8
 from services.query import Query, query_of
 from services.query.wish import Wish
 

@@ -24,7 +24,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Sparse(Objective[S], Generic[S]):
-    """`inner` with the price of the parameters of the network that each update trains."""
+    """`inner` with the price of the parameters of the networks that each update trains."""
 
     inner: Objective[S]
     strength: float
@@ -43,7 +43,8 @@ class Sparse(Objective[S], Generic[S]):
                 update = next(updates)
             except StopIteration as end:
                 return end.value
-            sizes = [p.abs().sum() for p in nets[update.trains].parameters()]
+            moved = [p for name in update.names for p in nets[name].parameters()]
+            sizes = [p.abs().sum() for p in moved]
             price = self.strength * torch.stack(sizes).sum()
             shown = {**update.shown, "price": float(price.detach())}
             yield replace(update, loss=update.loss + price, shown=shown)

@@ -111,7 +111,7 @@ class BinaryImage(Term):
 
         options = Options(**validated(Options, lesson.params, KIND))
         shape, width = options.shape, options.channels
-        examples = read_bits(lesson.text, shape)
+        examples = read_bits(lesson.data, shape)
         image = Variable("image", Finite((0, 1), shape))
         term = cls.untrained(image, width, examples.float().mean(0), lesson.seed)
         objective = PseudoLikelihood(sites=8, clip=5.0)

@@ -15,6 +15,7 @@ from modules.discrete.learned_rules.pair_model import couplings_of, states
 from modules.discrete.learned_rules.relations import GEOMETRY, all_pairs, geometric
 from modules.discrete.learned_rules.rules_file import Learned
 from modules.discrete.learned_rules.search import Rules, find_rules
+from modules.shared.reading.examples import text_of
 from modules.shared.training import one_thread
 
 STEPS = 400
@@ -77,7 +78,7 @@ def learn(lesson: Lesson) -> list[str]:
     steps, seconds, seed, work: of the training of the couplings (engine/learning/train.py). Raises
     BadQuery where the text is wrong, or too short to be sure of any rule; nothing is written then.
     """
-    learned = learned_from(lesson.text, Options.of(lesson.params), lesson)
+    learned = learned_from(text_of(lesson.data), Options.of(lesson.params), lesson)
     learned.save(lesson.out)
     return report(learned.rules)
 

@@ -13,6 +13,7 @@ from engine.domain import Finite
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objectives.erasure import Erasure
+from engine.learning.optimizers import AdamW
 from modules.discrete.tabular.judging import (
     Judge,
     begin_at_marginals,
@@ -30,6 +31,7 @@ from modules.discrete.tabular.split import Split, parted, shares
 from modules.discrete.tabular.term import identifier, identifiers
 from modules.discrete.tabular.types import Wanted, infer
 from modules.parameters import Number, Strict, validated
+from modules.shared.reading.examples import text_of
 from modules.shared.training import one_thread
 
 try:
@@ -116,8 +118,7 @@ def fitted(split: Split, options: Options, lesson: Lesson) -> Fitted:
     recipe = Recipe(
         steps=steps,
         batch=min(options.batch, len(split.rows)),
-        rate=options.rate,
-        weight_decay=1e-4,
+        optimizers={"energy": AdamW(options.rate, weight_decay=1e-4)},
         warm=max(1, steps // 10),
         every=every,
         patience=max(1, WAIT // every),
@@ -160,7 +161,7 @@ def _band(net: TableNet, held: Tensor) -> float:
 def learn(lesson: Lesson) -> list[str]:
     """Learns from a CSV, writes the weights, and says what was learned."""
     options = Options(**validated(Options, lesson.params, "discrete.tabular"))
-    split = prepared(lesson.text, options, lesson.seed)
+    split = prepared(text_of(lesson.data), options, lesson.seed)
     with one_thread():
         made = fitted(split, options, lesson)
     made.model.save(lesson.out)

@@ -1,28 +1,33 @@
 """Training: resumption to the bit, learners that recover known parameters, planted failures."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from engine.errors import BadQuery
 from engine.learning.examples import Examples, Stored
+from engine.learning.naming import Named
+from engine.learning.objectives.erasure import Erasure
 from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood, conditionals
+from engine.learning.objectives.pseudo_spherical import PseudoSpherical
+from engine.learning.optimizers import AdamW
 from engine.learning.recipe import Recipe
 from engine.learning.train import train
 from tests.support.learners import blank, every_state, exact_samples, spins, stream
 
 # ---------------------------------------------------------------- the loop
 
+PLAIN = PseudoLikelihood()
 RECIPE = Recipe(steps=60, batch=16, rate=0.02, every=10, seed=3)
 
 
-def small_run(work=None, held_out=None, **changes):
+def small_run(work=None, held_out=None, objective=PLAIN, **changes):
     truth = spins(4, 1)
     term = blank(truth)
     examples = Stored({"x": exact_samples(truth, 4, 50, 2)})
     recipe = Recipe(**{**RECIPE.__dict__, **changes})
-    trained = train(
-        PseudoLikelihood(), {"energy": term}, examples, recipe, work=work, held_out=held_out
-    )
+    trained = train(objective, {"energy": term}, examples, recipe, work=work, held_out=held_out)
     return term.couplings.detach().clone(), trained
 
 
@@ -40,6 +45,40 @@ def test_another_run_is_never_resumed(tmp_path):
     small_run(tmp_path)
     with pytest.raises(BadQuery, match="other recipe"):
         small_run(tmp_path, rate=0.03)
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "said"),
+    [
+        (PseudoLikelihood(clip=1.0), {}, r"other objective\.clip \(None, now 1\.0\)"),
+        (PseudoLikelihood(sites=2), {}, r"other objective\.sites \(None, now 2\)"),
+        (Erasure(), {}, r"other objective \(.*PseudoLikelihood, now .*Erasure\)"),
+        (PseudoLikelihood(), {"seed": 4}, r"other recipe\.seed \(3, now 4\)"),
+        (PseudoLikelihood(), {"steps": 61}, r"other recipe\.steps"),
+        (PseudoLikelihood(), {"optimizers": {"energy": AdamW(0.02)}}, r"other recipe\.optimizers"),
+    ],
+)
+def test_what_differs_from_the_run_is_told(tmp_path, objective, changes, said):
+    small_run(tmp_path, seconds=1e-9)
+    with pytest.raises(BadQuery, match=said) as caught:
+        small_run(tmp_path, objective=objective, **changes)
+    assert caught.value.mistakes[0].path == "work" and caught.value.mistakes[0].remedy
+    small_run(tmp_path, every=20, seconds=None)  # how often it looks is no part of the run
+
+
+def test_a_function_without_a_name_is_told_before_training(tmp_path):
+    objective = PseudoSpherical(lambda: {"x": every_state(4)}, 0.5)
+    with pytest.raises(BadQuery, match=r"objective\.states: .*lambda.* give Named"):
+        small_run(tmp_path, objective=objective)
+    small_run(objective=objective, steps=2)  # nothing is kept, nothing needs a name
+    named = replace(objective, states=Named("all of 4 bits", objective.states))
+    whole, _ = small_run(objective=named)
+    small_run(tmp_path, objective=named, seconds=1e-9)
+    other = replace(named, states=Named("all of 4 bits", lambda: {"x": every_state(4)}))
+    resumed, _ = small_run(tmp_path, objective=other)
+    assert torch.equal(whole, resumed)
+    with pytest.raises(BadQuery, match=r"objective\.states\.name \('all of 4 bits', now 'some'\)"):
+        small_run(tmp_path, objective=replace(named, states=Named("some", objective.states)))
 
 
 @pytest.mark.parametrize("goal", [0.0, 0.3, 9.0])

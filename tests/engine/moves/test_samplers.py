@@ -12,6 +12,7 @@ from engine.domain import Finite, Real, Variable
 from engine.energy import Term, required
 from engine.errors import BadQuery
 from engine.minimizers.gibbs import Gibbs
+from engine.moves import langevin
 from engine.moves.gradient import Move, evaluate, frame_of
 from engine.moves.heat_bath import HeatBath
 from engine.moves.independent import colors_of
@@ -252,6 +253,80 @@ def test_adjusted_langevin_is_exact_in_a_box():
     counts = torch.histc(y, 5, 0, 1) / 8000
     mass = torch.exp(-2 * edges[:-1]) - torch.exp(-2 * edges[1:])
     assert ((counts - mass / mass.sum()).abs() < 0.025).all()
+
+
+class Uneven(Term):
+    """E of a Gaussian whose first variable has spread 1 and the second 1000, with correlation."""
+
+    dtype = torch.float64
+
+    def __init__(self, small: Variable, large: Variable):
+        super().__init__(small, large)
+        self.cov = torch.tensor([[1.0, 600.0], [600.0, 1e6]], dtype=torch.float64)
+        self.sharp = torch.linalg.inv(self.cov)
+
+    def energy(self, small: Tensor, large: Tensor) -> Tensor:  # (B, 1), (B, 1) -> (B,)
+        step = torch.cat([small - 2, large + 3000], 1)
+        return torch.einsum("bi,ij,bj->b", step, self.sharp, step) / 2
+
+
+def uneven(sampler: Langevin, moves: int = 120, count: int = 6000) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of what it draws, in units of the spreads."""
+    term = Uneven(Variable("small", Real((1,))), Variable("large", Real((1,))))
+    x = {n: torch.zeros(count, 1, dtype=torch.float64) for n in ("small", "large")}
+    y = sampler.walk(Problem(term), x, moves, stream(4))
+    both = torch.cat([(y["small"] - 2), (y["large"] + 3000) / 1000], 1).double()
+    return both.mean(0), torch.cov(both.T)
+
+
+def test_a_step_for_each_variable_is_exact_where_scales_differ():
+    """Means 0, variances 1, correlation 0.6; each by 5 standard errors. One step for both is stuck
+    at the small scale."""
+    expected = torch.tensor([[1.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
+    mean, cov = uneven(Langevin(0.4, steps={"large": 0.4e6}))
+    assert (mean.abs() < 5 / 6000**0.5).all()
+    assert ((cov - expected).abs() < 5 * (2 / 6000) ** 0.5).all()
+    stuck, _ = uneven(Langevin(0.4))
+    assert stuck[1] > 1
+    one, other = Langevin(0.4, steps={"large": 0.4}), Langevin(0.4)
+    assert all(torch.equal(a, b) for a, b in zip(uneven(one, 3), uneven(other, 3), strict=True))
+
+
+def test_langevin_draws_what_is_open_given_the_rest():
+    """The Gaussian of one variable under the other: mean 2 + 0.6, variance 1 - 0.36."""
+    term = Uneven(Variable("small", Real((1,))), Variable("large", Real((1,))))
+    problem = Problem(term).given(large=[-2000.0])
+    sampler = Langevin(0.4, steps={"large": 1e-9})
+    x = {"small": torch.zeros(6000, 1, dtype=torch.float64)}
+    y = sampler.walk(problem, x, 60, stream(5))["small"]
+    assert (y.mean() - 2.6).abs() < 5 * 0.8 / 6000**0.5
+    assert (y.var() - 0.64).abs() < 5 * 0.64 * (2 / 6000) ** 0.5
+    assert sampler.walk(problem.given(small=[1.0], large=[0.0]), {}, 3, stream(5)) == {}
+
+
+def test_a_planted_ratio_is_seen(monkeypatch):
+    """A correction that takes one step for all variables, or none, leaves the law."""
+    sampler, ratio = Langevin(0.7, steps={"large": 0.7e6}), langevin._ratio
+    expected = torch.tensor([[1.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
+
+    def off() -> Tensor:
+        return (uneven(sampler)[1] - expected).abs().max()
+
+    assert off() < 5 * (2 / 6000) ** 0.5
+    monkeypatch.setattr(langevin, "_ratio", lambda step, *x: ratio(0.7, *x))
+    assert off() > 0.2
+    monkeypatch.setattr(langevin, "_ratio", lambda step, x, *_: x.double().sum(1) * 0)
+    assert off() > 0.2
+
+
+@pytest.mark.parametrize("steps", [{"x": 0.0}, {"x": float("nan")}, {"x": -1.0}])
+def test_wrong_steps_of_variables_are_told(steps):
+    with pytest.raises(BadQuery, match=r"steps\.x: .*give a number above 0"):
+        Langevin(0.1, steps=steps)
+    with pytest.raises(BadQuery, match=r"steps\.y: no real variable; known: x"):
+        problem = Problem(Bowl(Variable("x", Real((2,)))))
+        Langevin(0.1, steps={"y": 0.2}).walk(problem, {"x": torch.zeros(1, 2)}, 1, stream())
+    assert hash(Langevin(0.1, steps={"x": 0.2})) == hash(Langevin(0.1, steps={"x": 0.2}))
 
 
 def test_langevin_refuses_problems_without_real_variables():

@@ -15,7 +15,8 @@ from engine.solve import Budget
 from engine.testing import check_term
 from modules.discrete.binary_image.term import BinaryImage
 from modules.discrete.lattice import Lattice
-from modules.shared.bits import read_bits
+from modules.shared.bits import bits_of
+from tests.support.lessons import lesson_of
 
 
 def bars(count: int, seed: int) -> str:
@@ -33,7 +34,7 @@ def bars(count: int, seed: int) -> str:
 
 
 def lesson(text: str, out: Path, **params) -> Lesson:
-    return Lesson("bars.txt", text, out, steps=params.pop("steps", 150), params=params, command="t")
+    return lesson_of(text, out, steps=params.pop("steps", 150), params=params, command="t")
 
 
 @pytest.mark.slow
@@ -71,7 +72,7 @@ def test_a_lattice_learns_from_a_file(tmp_path):
 )
 def test_wrong_examples_are_told_by_line(text, said):
     with pytest.raises(BadQuery, match=said):
-        read_bits(text, (2, 2))
+        bits_of(text, (2, 2))
 
 
 @pytest.mark.parametrize(

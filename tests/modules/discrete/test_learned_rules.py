@@ -308,7 +308,7 @@ def test_an_edge_rule_colours_other_graphs(tmp_path):
         text([colour]) + " edge=" + ",".join(f"{a}-{b}" for a, b in edges) for edges, colour in made
     ]
     learned = learned_from(
-        "\n".join(lines), Options(("edge",)), Lesson("", "", Path("w"), steps=40)
+        "\n".join(lines), Options(("edge",)), Lesson(Path(), Path("w"), steps=40)
     )
     assert report(learned.rules)[2] == "edge: all values differ"
     assert learned.couplings is not None and learned.couplings[0, 0] > 0.3
@@ -327,7 +327,7 @@ def test_an_edge_rule_colours_other_graphs(tmp_path):
 
 def test_couplings_tell_the_rules_apart(sudokus):
     pytest.importorskip("pytorch_lightning")
-    learned = learned_from("\n".join(sudokus), Options(), Lesson("", "", Path("w"), steps=150))
+    learned = learned_from("\n".join(sudokus), Options(), Lesson(Path(), Path("w"), steps=150))
     weights = learned.couplings[:, 0]
     rules = np.zeros(len(weights), dtype=bool)
     rules[learned.rules.different] = True
@@ -339,7 +339,7 @@ def test_a_lesson_cut_off_goes_on_from_its_folder(tmp_path):
     rng = random.Random(0)
     _, space, _ = planted(rng, 5, 3, 6)
     solved = text(space[[rng.randrange(len(space)) for _ in range(1000)]])
-    lesson = Lesson("", "", Path("w"), steps=20)
+    lesson = Lesson(Path(), Path("w"), steps=20)
     whole = learned_from(solved, Options(), lesson)
     kept = replace(lesson, work=tmp_path)
     cut = learned_from(solved, Options(), replace(kept, seconds=1e-9))
@@ -351,7 +351,7 @@ def test_a_file_keeps_what_was_learned(tmp_path):
     rng = random.Random(0)
     _, space, _ = planted(rng, 5, 3, 6)
     examples = space[[rng.randrange(len(space)) for _ in range(1000)]]
-    learned = learned_from(text(examples), Options(), Lesson("", "", Path("w"), steps=20))
+    learned = learned_from(text(examples), Options(), Lesson(Path(), Path("w"), steps=20))
     learned.save(tmp_path / "w.safetensors")
     again = load_learned(str(tmp_path / "w.safetensors"))
     assert report(again.rules) == report(learned.rules)

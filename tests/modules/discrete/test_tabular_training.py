@@ -25,6 +25,7 @@ from modules.discrete.tabular.schema import Type
 from modules.discrete.tabular.split import Split
 from modules.discrete.tabular.term import Tabular
 from modules.discrete.tabular.types import infer
+from tests.support.lessons import lesson_of
 from tests.support.paths import ROOT
 from tests.support.tables import LOANS, every_row, random_net
 
@@ -34,9 +35,9 @@ from tests.support.tables import LOANS, every_row, random_net
 def in_process(tmp_path, name, seconds=None):
     """A short training into a folder of its own; -> its weights."""
     out = tmp_path / f"{name}.safetensors"
-    lesson = Lesson(
-        "loans.csv", table_of(loans(1, 200)), out, seconds, 40, 4, tmp_path / name,
-        {"hidden": 4, "bins": 6},
+    lesson = lesson_of(
+        table_of(loans(1, 200)), out, seconds=seconds, steps=40, seed=4, work=tmp_path / name,
+        params={"hidden": 4, "bins": 6},
     )  # fmt: skip
     said = Tabular.learn(lesson)
     return load_model(str(out)).net.state_dict(), said[-2]
@@ -56,7 +57,7 @@ def learned(tmp_path_factory) -> TableModel:
     out = tmp_path_factory.mktemp("learned") / "w.safetensors"
     text = table_of(loans(3, 2000))
     params = {"target": "repaid", "bins": 12, "hidden": 16}
-    said = Tabular.learn(Lesson("loans.csv", text, out, steps=1000, params=params))
+    said = Tabular.learn(lesson_of(text, out, steps=1000, params=params))
     assert any(line.startswith("job: nominal, 5 values, with missing cells") for line in said)
     return load_model(str(out))
 
@@ -81,7 +82,7 @@ def learned_label(tmp_path, text: str, target: str | None = "label") -> tuple[Ta
     """A table of x, typ and label, learned as it is by default; and what was said of its loss."""
     out = tmp_path / "w.safetensors"
     params = {"hidden": 32} if target is None else {"hidden": 32, "target": target}
-    said = Tabular.learn(Lesson("t.csv", text, out, params=params))
+    said = Tabular.learn(lesson_of(text, out, params=params))
     return load_model(str(out)), said[-2]
 
 
@@ -128,7 +129,7 @@ def test_a_fair_coin_is_known_as_one(tmp_path, seed):
 @pytest.mark.parametrize("rows", [40, 300])
 def test_few_rows_are_never_learned_worse_than_their_frequencies(tmp_path, rows, target):
     options = train.Options(target=target, hidden=32)
-    lesson = Lesson("", "", tmp_path / "w.safetensors")
+    lesson = Lesson(tmp_path, tmp_path / "w.safetensors")
     split = train.prepared(table_of(loans(rows, rows)), options, 0)
     made = train.fitted(split, options, lesson)
     model, trained = made.model, made.trained
@@ -219,7 +220,7 @@ def test_held_out_rows_hold_each_label_in_its_share(tmp_path):
 )
 def test_a_label_that_teaches_nothing_is_a_mistake(tmp_path, label, said):
     text = "x,y,label\n" + "".join(f"{k % 9},{'ab'[k % 2]},{label(k)}\n" for k in range(200))
-    lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", params={"target": "label"})
+    lesson = lesson_of(text, tmp_path / "w.safetensors", params={"target": "label"})
     with pytest.raises(BadQuery, match=said) as caught:
         train.learn(lesson)
     assert caught.value.mistakes[0].path == "column label" and caught.value.mistakes[0].remedy
@@ -230,7 +231,7 @@ def test_a_label_that_is_mostly_missing_is_judged_by_its_present_cells(tmp_path)
         f"{k % 9},{'ab'[k % 2]},{('yes', 'no')[k % 2] if k < 30 else ''}\n" for k in range(400)
     )
     params = {"target": "label", "hidden": 4}
-    lesson = Lesson("t.csv", text, tmp_path / "w.safetensors", steps=40, params=params)
+    lesson = lesson_of(text, tmp_path / "w.safetensors", steps=40, params=params)
     said = train.learn(lesson)[-2]
     assert "nan" not in said and "on 30 held-out" not in said
 
@@ -289,7 +290,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path):
 def test_seconds_end_a_training(tmp_path):
     out = tmp_path / "w.safetensors"
     text = table_of(loans(3, 300))
-    said = Tabular.learn(Lesson("x.csv", text, out, seconds=1e-9, params={"hidden": 4}))
+    said = Tabular.learn(lesson_of(text, out, seconds=1e-9, params={"hidden": 4}))
     assert "1 steps" in said[-2] and "ended by seconds" in said[-2] and out.exists()
 
 
@@ -305,7 +306,7 @@ def test_seconds_end_a_training(tmp_path):
     ],
 )
 def test_wrong_parameters_of_a_training_say_where(tmp_path, params, path):
-    lesson = Lesson("x.csv", table_of(loans(3, 40)), tmp_path / "w.safetensors", params=params)
+    lesson = lesson_of(table_of(loans(3, 40)), tmp_path / "w.safetensors", params=params)
     with pytest.raises(BadQuery) as caught:
         train.learn(lesson)
     assert [m.path for m in caught.value.mistakes] == [path]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from engine.errors import BadQuery, TooLarge
 from modules.shared.lines import lines_of, whole_of
+from modules.shared.reading import texts
 from services import formats
-from services.formats import files, format_of, read
+from services.formats import format_of, read
 from services.formats.query import laid_over
 from tests.support.puzzles import grid, puzzle, solutions, written
 
@@ -406,7 +407,7 @@ def test_broken_packings_are_told(suffix, put):
 
 @pytest.mark.parametrize("suffix", PACKED)
 def test_bombs_are_refused(suffix, put, monkeypatch):
-    monkeypatch.setattr(files, "MOST", 1 << 20)
+    monkeypatch.setattr(texts, "MOST", 1 << 20)
     bomb = PACKED[suffix](b"0" * (1 << 19))
     with pytest.raises(TooLarge):
         read(put("a.packed", bomb * 16))

@@ -1,6 +1,7 @@
 """Opens what a user names: a file, a packed one, or `-`; bounded, with plain words for trouble."""
 
 import bz2
+import contextlib
 import difflib
 import lzma
 import os
@@ -44,11 +45,32 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x1b")) + b"\x7f"
 
 def read_text(source: str) -> str:
     """The text of a file; bytes that are not UTF-8 are kept as surrogates, for comments' sake."""
+    return as_text(read_bytes(source))
+
+
+def read_bytes(source: str) -> bytes:
+    """What a file holds, unpacked."""
     raw = _bytes(source)
     for packing in PACKINGS:
         if raw.startswith(packing.magic):
-            raw = _unpacked(raw, packing)
-            break
+            return _unpacked(raw, packing)
+    return raw
+
+
+def head_of(source: str, most: int = 8) -> bytes:
+    """The first bytes of what a file holds, unpacked; none where it cannot be read."""
+    with contextlib.suppress(*_BROKEN), open(source, "rb") as file:
+        raw = file.read(1 << 16)
+        for packing in PACKINGS:
+            if raw.startswith(packing.magic):
+                raw = packing.opened().decompress(raw, most)
+                break
+        return raw[:most]
+    return b""
+
+
+def as_text(raw: bytes) -> str:
+    """Bytes as a text, as `read_text` gives it."""
     body = raw.rstrip(_DOS_END + b" \t\r\n")
     if _DOS_END in raw[len(body) :]:
         raw = body
@@ -64,6 +86,12 @@ def read_text(source: str) -> str:
             "give a text file, or one packed by gzip, bzip2 or xz",
         )
     return raw.decode("utf-8-sig", "surrogateescape")
+
+
+def check_there(source: str) -> None:
+    """Refuses what is no file, folder or pipe; what is in it is not looked at."""
+    if source != "-" and not os.path.exists(source):
+        _refuse("", "no such file", _beside(Path(source)))
 
 
 def bare_name(source: str) -> str:

@@ -1,0 +1,205 @@
+"""The door of a lesson: examples as a kind reads them, a text or numbers, whatever file holds them.
+
+    text_of(Path("loans.csv"))                              a text, .gz, .bz2 and .xz too
+    read_numbers(Path("digits.npz"), (28, 28), "pictures")  numbers, (N, 28, 28)
+
+Numbers stand in an .npy, an .npz, an IDX file (as MNIST has them, packed or not), a CSV of one
+example a line, or a folder of PNGs of one size. Which it is, the contents tell, not the name.
+"""
+
+import csv
+import io
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import BadQuery, Mistake, Mistakes, TooLarge
+from modules.shared.reading.arrays import (
+    Numbers,
+    number_of,
+    opened,
+    read_idx,
+    read_npy,
+    read_npz,
+    read_png,
+    refuse,
+)
+from modules.shared.reading.texts import (
+    as_text,
+    check_there,
+    check_utf8,
+    head_of,
+    read_bytes,
+    read_text,
+)
+from modules.shared.weights import confined
+
+MOST = 4 << 30  # bytes of all examples
+MISTAKES = 20  # told at once
+NPY, ZIP, PNG, IDX = b"\x93NUMPY", b"PK", b"\x89PNG", b"\0\0"  # what files begin with
+
+
+def text_of(path: Path) -> str:
+    """A text, all of which counts. Raises BadQuery for bytes that are no UTF-8."""
+    text = read_text(str(path))
+    check_utf8(text)
+    return text
+
+
+def check_data(path: Path) -> None:
+    """Refuses what no kind reads: nothing, or a text that is none. What a pipe brings is seen once,
+    and so not here."""
+    check_there(str(path))
+    if path.is_file() and is_text(path):
+        text_of(path)
+
+
+def is_text(path: Path) -> bool:
+    """Whether examples stand in a text; a CSV is one."""
+    if not path.is_file():  # a pipe is read once, as a text
+        return not path.is_dir()
+    return not head_of(str(path)).startswith((NPY, ZIP, PNG, IDX))
+
+
+def read_numbers(path: Path, shape: Sequence[int] | None = None, key: str | None = None) -> Numbers:
+    """Examples of a shape; None: of that of the first. -> (N, *shape), of the file's own type
+
+    key: of an array in an .npz; None: the first. Pictures have whole numbers, 0 to 255, (h, w)
+    where all of them are grey, else (h, w, 3). Raises BadQuery, and TooLarge, with every mistake.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats: what they hold is checked
+            found = _folder(path) if path.is_dir() else _file(path, key)
+    except (BadQuery, MemoryError):
+        raise
+    except Exception as error:  # what readers of broken files may raise is not told anywhere
+        said = (isinstance(error, OSError) and error.strerror) or error
+        refuse(f"cannot be read: {said}", "name a file that is whole")
+    return _checked(found, shape)
+
+
+def _file(path: Path, key: str | None) -> Numbers:
+    file, size = opened(str(path))
+    with file:
+        _fits((), size)
+        head = file.read(8)
+        file.seek(0)
+        if key is not None and not head.startswith(ZIP):
+            raise BadQuery(Mistake("key", f"{key!r} of a file that has no names", "leave it out"))
+        if head.startswith(NPY):
+            return read_npy(file, _fits)
+        if head.startswith(ZIP):
+            return read_npz(file, key, _fits)
+        if head.startswith(PNG):
+            refuse("is one picture", "name a folder of them")
+    raw = read_bytes(str(path))
+    if raw.startswith(IDX):
+        return read_idx(io.BytesIO(raw), _fits)
+    text = as_text(raw)
+    check_utf8(text)
+    return _csv(text)
+
+
+def _fits(shape: tuple[int, ...], size: int) -> None:
+    """Any shape may come, and TooLarge is raised for what would take too much memory."""
+    del shape
+    if size > MOST:
+        raise TooLarge(Mistake("", f"{size} bytes of numbers", f"the limit is {MOST}: give fewer"))
+
+
+def _csv(text: str) -> Numbers:
+    """A line for each example; a first line without a number is a header."""
+    lines = [line for line in csv.reader(io.StringIO(text)) if line]
+    first = 1
+    if lines and not any(_is_number(cell) for cell in lines[0]):
+        lines, first = lines[1:], 2
+    wrong, width = Mistakes(MISTAKES), len(lines[0]) if lines else 0
+    rows = []
+    for line, cells in enumerate(lines, first):
+        if len(cells) != width:
+            wrong.add(
+                f"line {line}", f"has {len(cells)} numbers, the first {width}", "give as many"
+            )
+            continue
+        try:
+            row = [number_of(cell, line, column) for column, cell in enumerate(cells, 1)]
+        except BadQuery as error:
+            wrong.take(*error.mistakes)
+            continue
+        if None in row:
+            wrong.add(
+                f"line {line}", f"column {row.index(None) + 1} is empty", "leave the line out"
+            )
+        rows.append(row)
+    wrong.check()
+    return np.array(rows).reshape(len(rows), width)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return number_of(cell, 1, 1) is not None
+    except BadQuery:
+        return False
+
+
+def _folder(path: Path) -> Numbers:
+    """Pictures by name, all of one size. Nothing else may lie there, and no link may lead out."""
+    wrong, pictures = Mistakes(MISTAKES), list[Numbers]()
+    names = sorted(entry.name for entry in os.scandir(path) if not entry.name.startswith("."))
+    if not names:
+        refuse("is an empty folder", "put PNGs of one size into it")
+    grey, total = True, 0
+    for name in names:
+        try:
+            picture, flat = _picture(path, name)
+            if pictures and picture.shape != pictures[0].shape:
+                size, first = (f"{t.shape[0]} x {t.shape[1]}" for t in (picture, pictures[0]))
+                refuse(f"is {size}, the first {first}", "give pictures of one size")
+            total += picture.nbytes
+            _fits((), total)
+            grey = grey and flat
+            pictures.append(picture)
+        except TooLarge:
+            raise
+        except BadQuery as error:
+            wrong.take(*error.under(f"picture {name}").mistakes)
+    wrong.check()
+    every: Numbers = np.stack(pictures)
+    return every[..., 0] if grey else every
+
+
+def _picture(folder: Path, name: str) -> tuple[Numbers, bool]:
+    """-> (h, w, 3) uint8, and whether it is grey"""
+    if not name.lower().endswith(".png"):
+        refuse("is no .png", "leave pictures alone in the folder")
+    file, size = opened(confined(name, folder, folder))
+    try:
+        with file:
+            pixels = read_png(file, lambda size: _fits(size, 4 * size[0] * size[1]))
+    except (BadQuery, MemoryError):
+        raise
+    except Exception as error:  # a broken file: each reader says it in its own way
+        refuse(f"cannot be read: {error}", "copy it again, whole")
+    return pixels, bool((pixels == pixels[..., :1]).all())
+
+
+def _checked(found: Numbers, shape: Sequence[int] | None) -> Numbers:
+    """As many examples of one shape, all of finite numbers."""
+    if not found.ndim or not len(found):
+        refuse("holds no example", "give at least one, along the first axis")
+    if shape is not None and found.shape[1:] != tuple(shape):
+        if found.ndim != 2 or found.shape[1] != math.prod(shape):
+            refuse(f"holds examples of shape {[*found.shape[1:]]}", f"give {[*shape]}")
+        found = found.reshape(len(found), *shape)
+    if found.dtype.kind == "f":
+        wild = ~np.isfinite(found.reshape(len(found), -1)).all(1)
+        wrong = Mistakes(MISTAKES)
+        for place in np.flatnonzero(wild)[:MISTAKES]:
+            wrong.add(f"example {place}", "has a number that is nan or inf", "leave it out")
+        wrong.check()
+    return found
