@@ -171,6 +171,8 @@ def abstained(
         sites = [(name, int(k)) for name, places in places_of(term) for k in places]
         for row, site in (~inside).nonzero().tolist():
             outside[row].add(sites[site])
+    if not any(outside):
+        return [()] * problem.rows
     domains = {v.name: v.domain for v in problem.variables}
     order = {name: k for k, name in enumerate(domains)}
     return [

@@ -242,8 +242,7 @@ class Factors:
         own = self.lowered()
         if not own.different.count:
             return own
-        counted = own.different.lowered(own.sizes).counted
-        counted = Counted.joined([own.counted, counted])
+        counted = Counted.joined([own.counted, own.different.groups(own.sizes)])
         return replace(own, counted=counted, different=Different())
 
     def distinct(self) -> "Factors":

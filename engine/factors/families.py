@@ -171,10 +171,13 @@ class Different(Lists, Derived):
         return forbidden(np.array([len(set(line)) < len(line) for line in at], dtype=bool))
 
     def lowered(self, sizes: Ints) -> "Factors":
-        """Each value at most once a line, exactly once where the line is as long as there are
-        values."""
         from engine.factors.factors import Factors  # made of families
 
+        return Factors(sizes, len(sizes), counted=self.groups(sizes))
+
+    def groups(self, sizes: Ints) -> Counted:
+        """Each value at most once a line, exactly once where the line is as long as there are
+        values."""
         lengths, owner = self.lengths(), self.owner()
         widths = sizes[self.site]  # values of the site of each entry
         most = np.zeros(self.count, dtype=np.int64)
@@ -190,7 +193,7 @@ class Different(Lists, Derived):
         line = np.repeat(np.arange(self.count), most)
         first = np.cumsum(most) - most
         group = first[owner[entry]] + value
-        groups = Counted(
+        return Counted(
             starts(np.bincount(group, minlength=len(line))),
             self.site[entry],
             value,
@@ -199,7 +202,6 @@ class Different(Lists, Derived):
             tight[line].astype(np.int64),
             np.ones(len(line), dtype=np.int64),
         )
-        return Factors(sizes, len(sizes), counted=groups)
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ from tests.support.fuzz.loop import Loop
 pytest_plugins = ["tests.support.fixtures"]
 
 FILE = Path(__file__).parents[1] / "support" / "told.py"
-NAMES = ("Guess", "Told", "Toward", "Sums")
+NAMES = ("Guess", "Sure", "Told", "Toward", "Sums")
 MATRIX = [[1.0, -0.5, 0.25], [0.0, 2.0, -1.0]]
 N, D, K = 3, 2, 3
 
@@ -192,8 +192,8 @@ def test_a_classifier_names_the_labels_that_it_does_not_stand_by(doors, door):
     features = [[[2.0, 2.0], [0.1, 0.0], [2.0, -2.0]], [[2.0, 2.0], None, [0.0, 0.1]], None]
     evidence = [{} if one is None else {"f": one} for one in features]
     evidence.append({"f": features[0], "y": [0, None, None]})
-    banded = {**GUESS, "params": {**GUESS["params"], "band": 0.7}}
-    answers = doors[door](query(banded, DIFFERENT, evidence=evidence))
+    sure = {**GUESS, "kind": "told.Sure"}
+    answers = doors[door](query(sure, DIFFERENT, evidence=evidence))
     for answer, row in zip(answers, evidence, strict=True):
         told, outside = row.get("f") or [None] * N, []
         for k, (one, label) in enumerate(zip(told, answer.values["y"], strict=True)):

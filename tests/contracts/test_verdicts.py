@@ -344,7 +344,8 @@ def test_v18() -> None:
 
 def test_v19() -> None:
     """V19 `ABSTAIN`: a module does not stand by the values, as they lie outside its acceptance
-    band; the status stands."""
+    band; the status stands. `abstained` names the sites, with their values; inside `|` those of
+    the branch that counts."""
 
     class Shy(Opaque):
         def energy(self, x):
@@ -356,6 +357,9 @@ def test_v19() -> None:
     answer = answers(Problem(1.0 * Shy(bits(1))))[0]
     assert answer.flags == (Flag.ABSTAIN,) and answer.status == "OPTIMAL"
     assert answer.abstained == (Place("x", (0,), 0),)
+    x = bits(2)
+    either = answers(Problem(1.0 * (1.0 * Shy(x[:1]) | 1.0 * Shy(x[1:]))).given(x=[1, 0]))[0]
+    assert either.abstained == (Place("x", (1,), 0),)
 
 
 def test_a_rule_with_hard_tables_is_paid_at_a_weight() -> None:

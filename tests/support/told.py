@@ -8,23 +8,15 @@ from engine.factors import Factors
 
 
 class Guess(Term):
-    """-ln p(label | features) of a linear classifier: vectors (n, d), labels (n,). It stands by
-    labels that cost at most `band`."""
+    """-ln p(label | features) of a linear classifier: vectors (n, d), labels (n,)."""
 
     calibrated = True
     partial = True
     fixed_structure = True
     dtype = torch.float64
 
-    def __init__(
-        self,
-        features: Input | View,
-        labels: Variable | View,
-        matrix: list[list[float]],
-        band: float = 1e9,
-    ):
+    def __init__(self, features: Input | View, labels: Variable | View, matrix: list[list[float]]):
         super().__init__(features, labels)
-        self.band = band
         self.register_buffer("matrix", torch.tensor(matrix, dtype=torch.float64))  # (d, k)
 
     def costs(self, values, present):
@@ -39,13 +31,17 @@ class Guess(Term):
     def floor(self):
         return 0.0
 
-    def accepts(self, domains, tensors):
-        (values, present), labels = tensors
-        return (self.costs(values, present) * labels).sum(-1) <= self.band
-
     def factors(self, features, labels):
         told = self.costs(features.tensor.double(), features.present)
         return Factors.unary(told.numpy())
+
+
+class Sure(Guess):
+    """The same, which stands by labels that cost at most 0.7."""
+
+    def accepts(self, domains, tensors):
+        (values, present), labels = tensors
+        return (self.costs(values, present) * labels).sum(-1) <= 0.7
 
 
 class Told(Term):
