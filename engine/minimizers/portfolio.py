@@ -28,7 +28,7 @@ from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
-NARROW = 1 << 26  # table entries that elimination adds up, up to which it is alone
+NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 

@@ -28,7 +28,7 @@ from engine.problem import Problem
 from engine.search.network import CELLS, Network
 from engine.search.semiring import Semiring
 
-ROOM = 1 << 24  # cells of all buckets
+ROOM = 1 << 23  # cells of all buckets
 FILLED = 4_096  # sites up to which both orders are tried
 
 
