@@ -153,8 +153,11 @@ class Portfolio(Minimizer[PortfolioState]):
     def _narrow(self, problem: Problem) -> bool:
         """Something is soft, other than single sites beside an exact cover, and elimination is
         quick whatever is given."""
-        if not self.narrow or not problem.form.factors.soft or _covers(problem):
+        factors = problem.form.factors
+        if not self.narrow or not factors.soft or _covers(problem):
             return False
+        if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
+            return False  # each entry of a scope is added up at least once
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= self.narrow
 
