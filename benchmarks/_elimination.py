@@ -102,7 +102,7 @@ def _chains(rng: np.random.Generator) -> list[Row]:
                 "s", peer=oracle, peer_value=min(peer),
                 note=f"CPU, least of {TIMES} problems; proved {proved}, off the oracle {off}"),
         at_most(f"{title}: ln Z", min(sums), 0.2, "s", peer=oracle, peer_value=min(peer),
-                note=f"CPU, least of {TIMES} problems"),
+                note=f"CPU, least of {TIMES} problems, prepared before"),
         at_most(f"{title}: ln Z from the oracle's, relative", far, 1e-12, ""),
     ]  # fmt: skip
 

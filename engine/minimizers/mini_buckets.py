@@ -20,7 +20,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.search.elimination import Elimination
-from engine.search.minibuckets import bound_of, split_plan
+from engine.search.minibuckets import bound_of, split_in_pieces, split_plan
 from engine.search.plans import network_of
 from engine.search.semiring import Least
 
@@ -66,8 +66,7 @@ class MiniBuckets(Minimizer[MiniBucketsState]):
         if self.refuses(problem) is not None:
             return
         for cells in SIZES:
-            yield
-            _ = split_plan(problem, cells)
+            yield from split_in_pieces(problem, cells)
 
     def init(self, problem: Problem, x: State, rng: Stream) -> MiniBucketsState:
         del rng

@@ -28,7 +28,7 @@ from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
-NARROW = 1 << 26  # table entries that elimination adds up, up to which it is alone
+NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -153,8 +153,11 @@ class Portfolio(Minimizer[PortfolioState]):
     def _narrow(self, problem: Problem) -> bool:
         """Something is soft, other than single sites beside an exact cover, and elimination is
         quick whatever is given."""
-        if not self.narrow or not problem.form.factors.soft or _covers(problem):
+        factors = problem.form.factors
+        if not self.narrow or not factors.soft or _covers(problem):
             return False
+        if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
+            return False  # each entry of a scope is added up at least once
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= self.narrow
 

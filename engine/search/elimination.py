@@ -28,7 +28,7 @@ from engine.problem import Problem
 from engine.search.network import CELLS, Network
 from engine.search.semiring import Semiring
 
-ROOM = 1 << 24  # cells of all buckets
+ROOM = 1 << 23  # cells of all buckets
 FILLED = 4_096  # sites up to which both orders are tried
 
 
@@ -64,7 +64,8 @@ class Plan:
             if best is not None and best[0] <= 64 * len(counts):
                 break  # nothing to gain
         if best is None:
-            return f"a table of {wide:.3g} cells on the way"
+            many = f"more than {ROOM} cells in all"
+            return f"a table of {wide:.3g} cells on the way" if wide > CELLS else many
         _, order, start, axis = best
         parts = fill_buckets(scopes.start, scopes.site, size, order, start, axis)
         return Plan(network, Buckets(order, start, axis, *parts), counts)

@@ -6,7 +6,7 @@ Source: Dechter and Rish, "Mini-buckets: a general scheme for bounded inference"
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from engine.search.plans import network_of
 from engine.search.semiring import Least
 
 FEW = 1 << 12  # cells of a mini-bucket
+PIECE = 128  # sites between two looks at the clock
 WORK = 4_000_000  # table entries added up in one go
 
 Part = tuple[tuple[int, ...], int]  # the sites it reaches over, its number
@@ -52,15 +53,27 @@ def bound_of(problem: Problem, row: int, made: Elimination) -> float:
 
 def split_plan(problem: Problem, cells: int) -> Plan | None:
     """The plan of a structure, made once."""
-    key = f"minibuckets {cells}"
-    if key not in problem.memo:
-        network = network_of(problem)
-        made = None if isinstance(network, str) else Plan(network, *_planned(network, cells))
-        problem.memo[key] = made
-    return problem.memo[key]
+    for _ in split_in_pieces(problem, cells):
+        pass
+    return problem.memo[_key(cells)]
 
 
-def _planned(network: Network, cells: int) -> tuple[Buckets, Ints]:
+def split_in_pieces(problem: Problem, cells: int) -> Iterator[None]:
+    """Makes `split_plan` in pieces of a few milliseconds."""
+    if _key(cells) in problem.memo:
+        return
+    network, made = network_of(problem), None
+    yield
+    if not isinstance(network, str):
+        made = Plan(network, *(yield from _planned(network, cells)))
+    problem.memo[_key(cells)] = made
+
+
+def _key(cells: int) -> str:
+    return f"minibuckets {cells}"
+
+
+def _planned(network: Network, cells: int) -> Generator[None, None, tuple[Buckets, Ints]]:
     scopes, sizes = network.scopes, network.sizes
     order = _order(network, cells)
     place = np.empty(len(order), dtype=np.int64)
@@ -72,6 +85,8 @@ def _planned(network: Network, cells: int) -> tuple[Buckets, Ints]:
     number, count = len(sites), sizes.tolist()
     made: list[tuple[tuple[int, ...], list[Part]]] = []
     for step, site in enumerate(order.tolist()):
+        if step % PIECE == PIECE - 1:
+            yield
         for held, others in _minis(homes[step], site, count, cells):
             made.append(((*others, site), held))
             home = min((int(place[s]) for s in others), default=len(order))
