@@ -1,9 +1,11 @@
 """The one place that says what zero, better, refuted and proved mean.
 
 Zero: the violation of a required term at or below its tolerance is 0 before it is compared
-(`engine.energy`). Better: less violated, then cheaper. Refuted: only by `holds` being False on
-plain values, or by explicit structure. Proved: nothing lies below an energy by more than explicit
-costs can resolve; what is not explicit may add GAP of its own size.
+(`engine.energy`). A minimizer that can meet rules more closely calls 0 only what is off by no more
+than rounding (`strictly`), as a state that makes use of tolerances is cheaper than the optimum.
+Better: less violated, then cheaper. Refuted: only by `holds` being False on plain values, or by
+explicit structure. Proved: nothing lies below an energy by more than explicit costs can resolve;
+what is not explicit may add GAP of its own size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +16,12 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.energy import Energy, Summand, plain_scope
+from engine.energy.parts import Constraints
 from engine.problem import Problem
 
 GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
+SLIGHT = 1e-8  # of the size of a number that must lie somewhere: off by this is not off at all
+ROUNDED = 4  # or by so many of the last digits that it is computed with
 LEVEL = 1e-9  # violations, or opaque energies relative to max(1, |energy|), nearer than this are
 # level
 
@@ -42,6 +47,22 @@ def best_of(energy: Tensor, violation: Tensor) -> Tensor:
     level = (broken == least) | ((broken <= least + LEVEL) & (least > 0))
     most = torch.finfo(energy.dtype).max
     return energy.nan_to_num(most, most, most).masked_fill(~level, torch.inf).argmin(1)
+
+
+def off_by(got: Constraints) -> Tensor:
+    """How far each number lies from where it must, with a sign. -> (B, n)"""
+    return got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+
+
+def strictly(got: Constraints) -> Tensor:
+    """What is violated, half the squares of what is off by more than rounding, where tolerances
+    spare it too; 0 just where all tolerances are kept and nothing is off by more. -> (B,)"""
+    off = off_by(got)
+    edge = torch.where(off < 0, got.low, got.high)
+    size = torch.maximum(got.values.abs(), edge.abs().nan_to_num(0.0, 0.0, 0.0)).clamp(min=1.0)
+    more = off.abs() > size * (ROUNDED * got.eps).clamp(min=SLIGHT)
+    least = 0.5 * torch.where(more, off, 0.0).square().sum(1)
+    return torch.where(got.violation > 0, got.violation, least)
 
 
 def opaque_slack(energy: Tensor) -> Tensor:

@@ -20,9 +20,11 @@ class Constraints(NamedTuple):
 
     energy: Tensor  # (B,) float64 of the weighted terms
     violation: Tensor  # (B,) float64 of the required ones
-    values: Tensor  # (B, n) float64, entries of residuals; parts of the terms that have none
+    values: Tensor  # (B, n) float64, entries of residuals; parts of the terms that have none. No
+    # tolerance spares any
     low: Tensor  # (B, n) where these must lie: 0 and 0 for such
     high: Tensor  # (B, n)
+    eps: Tensor  # (n,) of the numbers that each is computed in
 
 
 def spared(parts: Tensor, tolerance: float) -> Tensor:

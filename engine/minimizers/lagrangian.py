@@ -10,9 +10,10 @@ until little is to be gained; then each m grows by mu (c - z), of either sign, a
 the largest |c - z| has fallen to a quarter. The inner search is limited-memory BFGS: the two-loop
 recursion over sites that are not held at an edge, steps projected into the box and shortened until
 Armijo's condition holds. A particle stands still once nothing is off by more than rounding and
-little is to be gained, or after so many rounds. What is off by more, but within the tolerance of
-its term, is reported as violated by that: a state that makes use of tolerances is cheaper than the
-optimum, and gives way to it.
+little is to be gained, or after so many rounds. Rounding is that of each number's own term. What is
+off by more, but within the tolerance of its term, is reported as violated by that
+(`compare.strictly`): a state that makes use of tolerances is cheaper than the optimum, and gives
+way to it.
 Sources: Hestenes, JOTA 4 (1969), and Powell (1969); Bertsekas, "Constrained Optimization and
 Lagrange Multiplier Methods", 1982; Nocedal and Wright, "Numerical Optimization", 2006, ch. 7
 (two-loop recursion) and 17 (bounds: 17.4); Bertsekas, SIAM J. Control Optim. 20 (1982) (projected
@@ -27,9 +28,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.compare import proved
+from engine.compare import off_by, proved, strictly
 from engine.domain import Finite, State
-from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Best, Minimizer, score, sound
 from engine.moves.gradient import Frame, box_edges, frame_of, round_real
@@ -55,6 +55,7 @@ class LagrangianState(NamedTuple):
     slope: Tensor  # (R * P, D) of L there
     value: Tensor  # (R * P,) L there
     off: Tensor  # (R * P, n) c - z there
+    clean: Tensor  # (R * P,) bool: nothing is violated there
     way: Tensor  # (R * P, D) direction of the next trial
     length: Tensor  # (R * P,) of it
     tries: Tensor  # (R * P,) lengths tried
@@ -132,9 +133,8 @@ class Lagrangian(Minimizer[LagrangianState]):
             best = best.joined({}, *score(problem, own), every)
         with torch.no_grad():
             got = problem.constraints(frame.state(at[:, :0], at) if flat else own)
-        off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+        off, violation = off_by(got), strictly(got)
         size = 0.5 * off.square().sum(1)
-        violation = _violation(problem, got)
         mu = 10 * got.energy.abs().clamp(min=1.0) / size.clamp(min=1.0)
         one, count = torch.ones_like(mu), torch.zeros_like(mu, dtype=torch.int64)
         return LagrangianState(
@@ -143,6 +143,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             slope=torch.zeros_like(at),
             value=math.inf * one,
             off=off,
+            clean=violation == 0,
             way=torch.zeros_like(at),
             length=one,
             tries=count,
@@ -183,7 +184,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         calm = turned & told & (gain <= s.sharp * s.value.abs().clamp(min=1.0))
         over = (calm | worn | (turned & (s.moves >= self.inner))) & ~s.still
         if over.any():
-            s = self._priced(problem, s, over, calm | worn)
+            s = self._priced(s, over, calm | worn)
         return self._finished(problem, s)
 
     def report(self, problem: Problem, s: LagrangianState) -> Report:
@@ -208,7 +209,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             if value.requires_grad:
                 (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
         slope = torch.zeros_like(leaf) if slope is None else slope.nan_to_num(0.0, 0.0, 0.0)
-        violation = _violation(problem, got).detach()
+        violation = strictly(got).detach()
         return Seen(
             sound(value.detach()), slope.detach(), got.energy.detach(), violation, off.detach()
         )
@@ -237,6 +238,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             slope=torch.where(lead, seen.slope, s.slope),
             value=torch.where(taken, seen.value, s.value),
             off=torch.where(lead, seen.off, s.off),
+            clean=torch.where(taken, seen.violation == 0, s.clean),
             length=s.length * share,
             tries=torch.where(worn, 0, tries),
             pairs=torch.where(again, 0, s.pairs),
@@ -260,14 +262,11 @@ class Lagrangian(Minimizer[LagrangianState]):
             pairs=s.pairs.index_add(0, rows, torch.ones_like(rows)),
         )
 
-    def _priced(
-        self, problem: Problem, s: LagrangianState, over: Tensor, settled: Tensor
-    ) -> LagrangianState:
+    def _priced(self, s: LagrangianState, over: Tensor, settled: Tensor) -> LagrangianState:
         """The next round of some particles, or none."""
         gap = s.off.abs().amax(1) if s.off.shape[1] else torch.zeros_like(s.mu)
-        clean = 0.5 * s.off.square().sum(1) <= _noise(problem)
         sharp = s.sharp <= self.smallest
-        ended = over & ((clean & settled & sharp) | (s.rounds + 1 >= self.rounds))
+        ended = over & ((s.clean & settled & sharp) | (s.rounds + 1 >= self.rounds))
         on = over & ~ended
         steeper = on & (gap > 0.25 * s.gap) & (s.mu < STEEPEST)
         signed = (s.signed + s.mu[:, None] * s.off).clamp(-STEEPEST, STEEPEST)
@@ -308,14 +307,6 @@ def _noise(problem: Problem) -> float:
     """How much of a sum of energies may be rounding."""
     narrow = any(s.term.dtype != torch.float64 for s in problem.summands)
     return 4 * torch.finfo(torch.float32 if narrow else torch.float64).eps
-
-
-def _violation(problem: Problem, got: Constraints) -> Tensor:
-    """What is violated, rounding aside: where tolerances spare it, by how much all the same."""
-    off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
-    least = 0.5 * off.square().sum(1)
-    spared = torch.where(least <= _noise(problem), 0.0, least)
-    return torch.where(got.violation > 0, got.violation, spared)
 
 
 def _downhill(s: LagrangianState, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

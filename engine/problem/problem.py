@@ -274,8 +274,12 @@ class Problem:
         state = self.whole(x)
         own = self.energy.constraints(state)
         violation = own.violation + self.completion.outside(state)
-        every = zip((own.values, own.low, own.high), *self.completion.between(state), strict=True)
-        return Constraints(own.energy, violation, *(torch.cat(parts, 1) for parts in every))
+        made = self.completion.between(state)
+        every = zip((own.values, own.low, own.high), *made, strict=True)
+        values, low, high = (torch.cat(parts, 1) for parts in every)
+        coarse = max((torch.finfo(d.term.dtype).eps for d in self.completion.computed), default=0.0)
+        eps = torch.cat([own.eps, own.eps.new_full((values.shape[1] - len(own.eps),), coarse)])
+        return Constraints(own.energy, violation, values, low, high, eps)
 
     @torch.no_grad()
     def count_parts(self, x: State) -> int:
