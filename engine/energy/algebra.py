@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.domain import Given, State, Variable
-from engine.energy.parts import ByPart, Constraints, side_by_side, within
+from engine.energy.parts import ByPart, Constraints, fineness, side_by_side, within
 from engine.errors import BadQuery, Mistake
 
 if TYPE_CHECKING:
@@ -83,17 +83,18 @@ class Energy(nn.Module, ABC):
         energy, every = self._weighted(state), self._required_terms()
         waits = [t.parts_started(state) for t in every if not t.squared]
         total, parts = total_of(state, energy()), iter(waits)
-        violation, values, eps = torch.zeros_like(total), [total[:, None][:, :0]], [total[:0]]
+        violation, values, fine = torch.zeros_like(total), [total[:, None][:, :0]], [total[:0]]
         for term in every:
             r = term.residual_at(state)
             own = next(parts)().double() if r is None else r
             amount = own.sum(1) if r is None else 0.5 * r.square().sum(1)
             violation = violation + within(amount, term.tolerance)
             values.append(own)
-            eps.append(total.new_full((own.shape[1],), torch.finfo(term.dtype).eps))
+            allowed = term.tolerance if r is None else math.sqrt(2 * term.tolerance)
+            fine.append(total.new_full((own.shape[1],), fineness(term.dtype, allowed)))
         side = torch.cat(values, 1)
         zero = torch.zeros_like(side)
-        return Constraints(total, violation, side, zero, zero, torch.cat(eps))
+        return Constraints(total, violation, side, zero, zero, torch.cat(fine))
 
     def _required_terms(self) -> list["Term"]:
         return [p.term for p in self.summands() if p.weight is None]

@@ -22,7 +22,7 @@ Finds local minima; `restarts` looks further.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -50,7 +50,8 @@ WORK = 1_000_000  # numbers remembered by all rows of one step
 class LagrangianState(NamedTuple):
     """All particles, and the best decided state of each row."""
 
-    frame: Frame
+    frame: Frame  # of the real sites
+    fixed: dict[str, Tensor]  # (R * P, *shape) places at finite sites, which evidence decides
     at: Tensor  # (R * P, D) where they stand
     slope: Tensor  # (R * P, D) of L there
     value: Tensor  # (R * P,) L there
@@ -108,16 +109,16 @@ class Lagrangian(Minimizer[LagrangianState]):
             )
 
     def refuses(self, problem: Problem) -> str | None:
-        finite = [v.name for v in problem.open if isinstance(problem.domains[v.name], Finite)]
-        if not finite:
+        left = [v.name for v in problem.open if bool(undecided(problem, v.name).any())]
+        if not left:
             return None
-        return f"lagrangian moves real variables alone, not {', '.join(finite)}; use gibbs"
+        return f"lagrangian moves real variables alone, not {', '.join(left)}; use gibbs"
 
     def init(self, problem: Problem, x: State, rng: Stream) -> LagrangianState:
         why = self.refuses(problem)
         if why is not None:
             raise BadQuery(why)
-        rows, frame = problem.rows, frame_of(problem)
+        rows, frame = problem.rows, replace(frame_of(problem), finite=())
         particles = particles_of(problem, x)
         flat = [x[name].reshape(rows * particles, -1).double() for name, _ in frame.real]
         at = (
@@ -126,19 +127,25 @@ class Lagrangian(Minimizer[LagrangianState]):
             else torch.zeros(rows, 0, dtype=torch.float64, device=problem.device)
         )
         at = _inside(at, *_edges(problem, frame, len(at)))
+        fixed = {
+            v.name: x[v.name]
+            for v in problem.open
+            if v.name in problem.used and isinstance(problem.domains[v.name], Finite)
+        }
         own = {v.name: x[v.name][::particles].clone() for v in problem.open}
         infinite = at.new_full((rows,), math.inf)
         best, every = Best(own, infinite, infinite.clone()), torch.ones_like(infinite).bool()
         if not flat:  # nothing moves
             best = best.joined({}, *score(problem, own), every)
         with torch.no_grad():
-            got = problem.constraints(frame.state(at[:, :0], at) if flat else own)
+            got = problem.constraints({**fixed, **_state(frame, at)} if flat else own)
         off, violation = off_by(got), strictly(got)
         size = 0.5 * off.square().sum(1)
         mu = 10 * got.energy.abs().clamp(min=1.0) / size.clamp(min=1.0)
         one, count = torch.ones_like(mu), torch.zeros_like(mu, dtype=torch.int64)
         return LagrangianState(
             frame=frame,
+            fixed=fixed,
             at=at,
             slope=torch.zeros_like(at),
             value=math.inf * one,
@@ -158,7 +165,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             rounds=count.clone(),
             fresh=torch.ones_like(count, dtype=torch.bool),
             still=torch.full_like(count, not flat, dtype=torch.bool),
-            best=best.joined(frame.state(at[:, :0], at), got.energy, violation, every),
+            best=best.joined(_state(frame, at), got.energy, violation, every),
             done=torch.full_like(every, not flat),
         )
 
@@ -170,9 +177,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         there = torch.where((s.fresh | s.still)[:, None], s.at, there)
         seen = self._seen(problem, s, there)
         s = s._replace(
-            best=s.best.joined(
-                s.frame.state(there[:, :0], there), seen.energy, seen.violation, ~s.done
-            )
+            best=s.best.joined(_state(s.frame, there), seen.energy, seen.violation, ~s.done)
         )
         s, turned, worn = self._tried(problem, s, there, seen)
         way, gain = _downhill(s, low, high)
@@ -201,7 +206,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         """L and its slope at some states."""
         leaf = there.detach().requires_grad_()
         with torch.enable_grad():
-            got = problem.constraints(s.frame.state(leaf[:, :0], leaf))
+            got = problem.constraints({**s.fixed, **_state(s.frame, leaf)})
             wanted = got.values.detach() + s.signed / s.mu[:, None]
             off = got.values - torch.minimum(torch.maximum(wanted, got.low), got.high)
             value = got.energy + (s.signed * off + s.mu[:, None] / 2 * off.square()).sum(1)
@@ -289,6 +294,26 @@ class Lagrangian(Minimizer[LagrangianState]):
         done = s.done | still | proved(problem, best.x, best.energy, best.violation, bound)
         asleep = done.repeat_interleave(len(s.at) // problem.rows)
         return s._replace(done=done, still=s.still | asleep)
+
+
+def undecided(problem: Problem, name: str) -> Tensor:
+    """Rows in which a variable has finite sites that evidence leaves open, or without a value.
+    -> (R,) bool"""
+    domain = problem.domain(name)
+    if not isinstance(domain, Finite):
+        return torch.zeros(problem.rows, dtype=torch.bool, device=problem.device)
+    return (domain.allowed.reshape(problem.rows, domain.sites, -1).sum(-1) != 1).any(1)
+
+
+def numbers_alone(problem: Problem) -> Tensor:
+    """Rows in which real sites alone are left to decide. -> (R,) bool"""
+    none = torch.zeros(problem.rows, dtype=torch.bool, device=problem.device)
+    return ~sum((undecided(problem, v.name) for v in problem.open), none)
+
+
+def _state(frame: Frame, at: Tensor) -> dict[str, Tensor]:
+    """What moves, by variable. (B, D) -> {name: (B, *event)}"""
+    return frame.state(at[:, :0], at)
 
 
 def _edges(problem: Problem, frame: Frame, batch: int) -> tuple[Tensor, Tensor]:

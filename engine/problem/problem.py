@@ -2,6 +2,7 @@
 evidence or for many."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ from engine.energy import (
     Term,
 )
 from engine.energy.definition import Computed, in_order
-from engine.energy.parts import ByPart, Constraints
+from engine.energy.parts import ByPart, Constraints, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -277,9 +278,11 @@ class Problem:
         made = self.completion.between(state)
         every = zip((own.values, own.low, own.high), *made, strict=True)
         values, low, high = (torch.cat(parts, 1) for parts in every)
-        coarse = max((torch.finfo(d.term.dtype).eps for d in self.completion.computed), default=0.0)
-        eps = torch.cat([own.eps, own.eps.new_full((values.shape[1] - len(own.eps),), coarse)])
-        return Constraints(own.energy, violation, values, low, high, eps)
+        allowed = math.sqrt(2 * OUTSIDE)
+        each = (fineness(d.term.dtype, allowed) for d in self.completion.computed)
+        rest = own.fine.new_full((values.shape[1] - len(own.fine),), max(each, default=0.0))
+        fine = torch.cat([own.fine, rest])
+        return Constraints(own.energy, violation, values, low, high, fine)
 
     @torch.no_grad()
     def count_parts(self, x: State) -> int:

@@ -340,7 +340,7 @@ def test_coarse_numbers_of_one_term_loosen_no_other(cost, dtype: torch.dtype, ne
     assert answer.status is Status.SATISFIED and answer.energy == pytest.approx(100.0, abs=near)
 
 
-@pytest.mark.parametrize("tolerance", [1e-12, 1e-18, 1e-22, 1e-26])
+@pytest.mark.parametrize("tolerance", [1e-12, 1e-18, 1e-22])
 def test_tolerances_below_rounding_of_squares_are_met(tolerance: float) -> None:
     tight = type("Tight", (Equal,), {"tolerance": tolerance})
     x = Variable("x", Real((1,), -5.0, 5.0))
