@@ -1,22 +1,27 @@
 """The one place that says what zero, better, refuted and proved mean.
 
 Zero: the violation of a required term at or below its tolerance is 0 before it is compared
-(`engine.energy`). Better: less violated, then cheaper. Refuted: only by `holds` being False on
-plain values, or by explicit structure. Proved: nothing lies below an energy by more than explicit
-costs can resolve; what is not explicit may add GAP of its own size.
+(`engine.energy`). A minimizer that can meet rules more closely calls 0 only what is off by no more
+than rounding (`strictly`), as a state that makes use of tolerances is cheaper than the optimum.
+Better: less violated, then cheaper. Refuted: only by `holds` being False on plain values, or by
+explicit structure. Proved: nothing lies below an energy by more than explicit costs can resolve;
+what is not explicit may add GAP of its own size.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.domain import State
+from engine.domain import Real, State
 from engine.energy import Energy, Summand, plain_scope
+from engine.energy.parts import Constraints
 from engine.problem import Problem
 
 GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
+SURE = 2.0  # times what meeting rules more closely costs to first order
 LEVEL = 1e-9  # violations, or opaque energies relative to max(1, |energy|), nearer than this are
 # level
 
@@ -42,6 +47,47 @@ def best_of(energy: Tensor, violation: Tensor) -> Tensor:
     level = (broken == least) | ((broken <= least + LEVEL) & (least > 0))
     most = torch.finfo(energy.dtype).max
     return energy.nan_to_num(most, most, most).masked_fill(~level, torch.inf).argmin(1)
+
+
+def off_by(got: Constraints) -> Tensor:
+    """How far each number lies from where it must, with a sign. -> (B, n)"""
+    return got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+
+
+def strictly(got: Constraints) -> Tensor:
+    """What is violated; where tolerances spare all of it, half the squares of what is off by more
+    than rounding. So 0 just where all tolerances are kept and nothing is off by more. -> (B,)"""
+    off = off_by(got)
+    edge = torch.where(off < 0, got.low, got.high)
+    size = torch.maximum(got.values.abs(), edge.abs().nan_to_num(0.0, 0.0, 0.0)).clamp(min=1.0)
+    more = off.abs() > size * got.fine
+    least = 0.5 * torch.where(more, off, 0.0).square().sum(1)
+    return torch.where(got.violation > 0, got.violation, least)
+
+
+def dearer(problem: Problem, x: State) -> tuple[Tensor, Tensor]:
+    """What states of a row each are violated by `strictly`, and how much dearer they may become by
+    meeting that: the slope of the energy times the distance, both to first order. -> (R,), (R,)"""
+    moved = {
+        n: t.detach().clone().requires_grad_()
+        for n, t in x.items()
+        if isinstance(problem.domains[n], Real)
+    }
+    with torch.enable_grad():
+        got = problem.constraints({**x, **moved})
+        least = 0.5 * off_by(got).square().sum(1)
+    sizes = []
+    for value in (got.energy, least):
+        slope = torch.zeros_like(least)
+        if value.requires_grad:
+            every = torch.autograd.grad(
+                value.sum(), list(moved.values()), allow_unused=True, retain_graph=True
+            )
+            for g in every:
+                slope = slope if g is None else slope + g.double().flatten(1).square().sum(1)
+        sizes.append(slope.sqrt())
+    price = SURE * 2 * least.detach() * sizes[0] / sizes[1]
+    return strictly(got).detach(), price.nan_to_num(0.0, math.inf, math.inf)
 
 
 def opaque_slack(energy: Tensor) -> Tensor:

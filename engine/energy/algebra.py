@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.domain import Given, State, Variable
-from engine.energy.parts import ByPart, Constraints, side_by_side, within
+from engine.energy.parts import ByPart, Constraints, fineness, side_by_side, within
 from engine.errors import BadQuery, Mistake
 
 if TYPE_CHECKING:
@@ -81,17 +81,20 @@ class Energy(nn.Module, ABC):
     def constraints(self, state: State) -> Constraints:
         """`by_part`, but with the sign of each entry where a required term has a residual."""
         energy, every = self._weighted(state), self._required_terms()
-        entries = {id(t): t.residual_at(state) for t in every}
-        others = begin_parts([t for t in every if entries[id(t)] is None], state)
-        total, violation, parts = others(total_of(state, energy()))
-        values = [parts]
+        waits = [t.parts_started(state) for t in every if not t.squared]
+        total, parts = total_of(state, energy()), iter(waits)
+        violation, values, fine = torch.zeros_like(total), [total[:, None][:, :0]], [total[:0]]
         for term in every:
-            r = entries[id(term)]
-            if r is not None:
-                violation = violation + within(0.5 * r.square().sum(1), term.tolerance)
-                values.append(r)
+            r = term.residual_at(state)
+            own = next(parts)().double() if r is None else r
+            amount = own.sum(1) if r is None else 0.5 * r.square().sum(1)
+            violation = violation + within(amount, term.tolerance)
+            values.append(own)
+            allowed = term.tolerance if r is None else math.sqrt(2 * term.tolerance)
+            fine.append(total.new_full((own.shape[1],), fineness(term.dtype, allowed)))
         side = torch.cat(values, 1)
-        return Constraints(total, violation, side, torch.zeros_like(side), torch.zeros_like(side))
+        zero = torch.zeros_like(side)
+        return Constraints(total, violation, side, zero, zero, torch.cat(fine))
 
     def _required_terms(self) -> list["Term"]:
         return [p.term for p in self.summands() if p.weight is None]

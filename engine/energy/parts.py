@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+SLIGHT, SHARE, ROUNDED = 1e-8, 1e-2, 4  # see `fineness`
+
 
 class ByPart(NamedTuple):
     """What states come to, the required terms part by part."""
@@ -20,9 +22,17 @@ class Constraints(NamedTuple):
 
     energy: Tensor  # (B,) float64 of the weighted terms
     violation: Tensor  # (B,) float64 of the required ones
-    values: Tensor  # (B, n) float64, entries of residuals; parts of the terms that have none
+    values: Tensor  # (B, n) float64, entries of residuals; parts of the terms that have none. No
+    # tolerance spares any
     low: Tensor  # (B, n) where these must lie: 0 and 0 for such
     high: Tensor  # (B, n)
+    fine: Tensor  # (n,) what is off by no more, of numbers up to 1, is off by rounding: `fineness`
+
+
+def fineness(dtype: torch.dtype, allowed: float) -> float:
+    """How closely a number can be met: to SLIGHT, or to SHARE of what a tolerance allows if that is
+    less, but to no fewer than the last ROUNDED units that it is computed in."""
+    return max(min(SLIGHT, SHARE * allowed), ROUNDED * torch.finfo(dtype).eps)
 
 
 def spared(parts: Tensor, tolerance: float) -> Tensor:

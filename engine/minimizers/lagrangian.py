@@ -10,9 +10,10 @@ until little is to be gained; then each m grows by mu (c - z), of either sign, a
 the largest |c - z| has fallen to a quarter. The inner search is limited-memory BFGS: the two-loop
 recursion over sites that are not held at an edge, steps projected into the box and shortened until
 Armijo's condition holds. A particle stands still once nothing is off by more than rounding and
-little is to be gained, or after so many rounds. What is off by more, but within the tolerance of
-its term, is reported as violated by that: a state that makes use of tolerances is cheaper than the
-optimum, and gives way to it.
+little is to be gained, or after so many rounds. Rounding is that of each number's own term. What is
+off by more, but within the tolerance of its term, is reported as violated by that
+(`compare.strictly`): a state that makes use of tolerances is cheaper than the optimum, and gives
+way to it.
 Sources: Hestenes, JOTA 4 (1969), and Powell (1969); Bertsekas, "Constrained Optimization and
 Lagrange Multiplier Methods", 1982; Nocedal and Wright, "Numerical Optimization", 2006, ch. 7
 (two-loop recursion) and 17 (bounds: 17.4); Bertsekas, SIAM J. Control Optim. 20 (1982) (projected
@@ -21,15 +22,14 @@ Finds local minima; `restarts` looks further.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from engine.compare import proved
+from engine.compare import off_by, proved, strictly
 from engine.domain import Finite, State
-from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Best, Minimizer, score, sound
 from engine.moves.gradient import Frame, box_edges, frame_of, round_real
@@ -50,11 +50,13 @@ WORK = 1_000_000  # numbers remembered by all rows of one step
 class LagrangianState(NamedTuple):
     """All particles, and the best decided state of each row."""
 
-    frame: Frame
+    frame: Frame  # of the real sites
+    fixed: dict[str, Tensor]  # (R * P, *shape) places at finite sites, which evidence decides
     at: Tensor  # (R * P, D) where they stand
     slope: Tensor  # (R * P, D) of L there
     value: Tensor  # (R * P,) L there
     off: Tensor  # (R * P, n) c - z there
+    clean: Tensor  # (R * P,) bool: nothing is violated there
     way: Tensor  # (R * P, D) direction of the next trial
     length: Tensor  # (R * P,) of it
     tries: Tensor  # (R * P,) lengths tried
@@ -107,16 +109,16 @@ class Lagrangian(Minimizer[LagrangianState]):
             )
 
     def refuses(self, problem: Problem) -> str | None:
-        finite = [v.name for v in problem.open if isinstance(problem.domains[v.name], Finite)]
-        if not finite:
+        left = [v.name for v in problem.open if bool(undecided(problem, v.name).any())]
+        if not left:
             return None
-        return f"lagrangian moves real variables alone, not {', '.join(finite)}; use gibbs"
+        return f"lagrangian moves real variables alone, not {', '.join(left)}; use gibbs"
 
     def init(self, problem: Problem, x: State, rng: Stream) -> LagrangianState:
         why = self.refuses(problem)
         if why is not None:
             raise BadQuery(why)
-        rows, frame = problem.rows, frame_of(problem)
+        rows, frame = problem.rows, replace(frame_of(problem), finite=())
         particles = particles_of(problem, x)
         flat = [x[name].reshape(rows * particles, -1).double() for name, _ in frame.real]
         at = (
@@ -125,24 +127,30 @@ class Lagrangian(Minimizer[LagrangianState]):
             else torch.zeros(rows, 0, dtype=torch.float64, device=problem.device)
         )
         at = _inside(at, *_edges(problem, frame, len(at)))
+        fixed = {
+            v.name: x[v.name]
+            for v in problem.open
+            if v.name in problem.used and isinstance(problem.domains[v.name], Finite)
+        }
         own = {v.name: x[v.name][::particles].clone() for v in problem.open}
         infinite = at.new_full((rows,), math.inf)
         best, every = Best(own, infinite, infinite.clone()), torch.ones_like(infinite).bool()
         if not flat:  # nothing moves
             best = best.joined({}, *score(problem, own), every)
         with torch.no_grad():
-            got = problem.constraints(frame.state(at[:, :0], at) if flat else own)
-        off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
+            got = problem.constraints({**fixed, **_state(frame, at)} if flat else own)
+        off, violation = off_by(got), strictly(got)
         size = 0.5 * off.square().sum(1)
-        violation = _violation(problem, got)
         mu = 10 * got.energy.abs().clamp(min=1.0) / size.clamp(min=1.0)
         one, count = torch.ones_like(mu), torch.zeros_like(mu, dtype=torch.int64)
         return LagrangianState(
             frame=frame,
+            fixed=fixed,
             at=at,
             slope=torch.zeros_like(at),
             value=math.inf * one,
             off=off,
+            clean=violation == 0,
             way=torch.zeros_like(at),
             length=one,
             tries=count,
@@ -157,7 +165,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             rounds=count.clone(),
             fresh=torch.ones_like(count, dtype=torch.bool),
             still=torch.full_like(count, not flat, dtype=torch.bool),
-            best=best.joined(frame.state(at[:, :0], at), got.energy, violation, every),
+            best=best.joined(_state(frame, at), got.energy, violation, every),
             done=torch.full_like(every, not flat),
         )
 
@@ -169,9 +177,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         there = torch.where((s.fresh | s.still)[:, None], s.at, there)
         seen = self._seen(problem, s, there)
         s = s._replace(
-            best=s.best.joined(
-                s.frame.state(there[:, :0], there), seen.energy, seen.violation, ~s.done
-            )
+            best=s.best.joined(_state(s.frame, there), seen.energy, seen.violation, ~s.done)
         )
         s, turned, worn = self._tried(problem, s, there, seen)
         way, gain = _downhill(s, low, high)
@@ -183,7 +189,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         calm = turned & told & (gain <= s.sharp * s.value.abs().clamp(min=1.0))
         over = (calm | worn | (turned & (s.moves >= self.inner))) & ~s.still
         if over.any():
-            s = self._priced(problem, s, over, calm | worn)
+            s = self._priced(s, over, calm | worn)
         return self._finished(problem, s)
 
     def report(self, problem: Problem, s: LagrangianState) -> Report:
@@ -200,7 +206,7 @@ class Lagrangian(Minimizer[LagrangianState]):
         """L and its slope at some states."""
         leaf = there.detach().requires_grad_()
         with torch.enable_grad():
-            got = problem.constraints(s.frame.state(leaf[:, :0], leaf))
+            got = problem.constraints({**s.fixed, **_state(s.frame, leaf)})
             wanted = got.values.detach() + s.signed / s.mu[:, None]
             off = got.values - torch.minimum(torch.maximum(wanted, got.low), got.high)
             value = got.energy + (s.signed * off + s.mu[:, None] / 2 * off.square()).sum(1)
@@ -208,7 +214,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             if value.requires_grad:
                 (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
         slope = torch.zeros_like(leaf) if slope is None else slope.nan_to_num(0.0, 0.0, 0.0)
-        violation = _violation(problem, got).detach()
+        violation = strictly(got).detach()
         return Seen(
             sound(value.detach()), slope.detach(), got.energy.detach(), violation, off.detach()
         )
@@ -237,6 +243,7 @@ class Lagrangian(Minimizer[LagrangianState]):
             slope=torch.where(lead, seen.slope, s.slope),
             value=torch.where(taken, seen.value, s.value),
             off=torch.where(lead, seen.off, s.off),
+            clean=torch.where(taken, seen.violation == 0, s.clean),
             length=s.length * share,
             tries=torch.where(worn, 0, tries),
             pairs=torch.where(again, 0, s.pairs),
@@ -260,14 +267,11 @@ class Lagrangian(Minimizer[LagrangianState]):
             pairs=s.pairs.index_add(0, rows, torch.ones_like(rows)),
         )
 
-    def _priced(
-        self, problem: Problem, s: LagrangianState, over: Tensor, settled: Tensor
-    ) -> LagrangianState:
+    def _priced(self, s: LagrangianState, over: Tensor, settled: Tensor) -> LagrangianState:
         """The next round of some particles, or none."""
         gap = s.off.abs().amax(1) if s.off.shape[1] else torch.zeros_like(s.mu)
-        clean = 0.5 * s.off.square().sum(1) <= _noise(problem)
         sharp = s.sharp <= self.smallest
-        ended = over & ((clean & settled & sharp) | (s.rounds + 1 >= self.rounds))
+        ended = over & ((s.clean & settled & sharp) | (s.rounds + 1 >= self.rounds))
         on = over & ~ended
         steeper = on & (gap > 0.25 * s.gap) & (s.mu < STEEPEST)
         signed = (s.signed + s.mu[:, None] * s.off).clamp(-STEEPEST, STEEPEST)
@@ -292,6 +296,26 @@ class Lagrangian(Minimizer[LagrangianState]):
         return s._replace(done=done, still=s.still | asleep)
 
 
+def undecided(problem: Problem, name: str) -> Tensor:
+    """Rows in which a variable has finite sites that evidence leaves open, or without a value.
+    -> (R,) bool"""
+    domain = problem.domain(name)
+    if not isinstance(domain, Finite):
+        return torch.zeros(problem.rows, dtype=torch.bool, device=problem.device)
+    return (domain.allowed.reshape(problem.rows, domain.sites, -1).sum(-1) != 1).any(1)
+
+
+def numbers_alone(problem: Problem) -> Tensor:
+    """Rows in which real sites alone are left to decide. -> (R,) bool"""
+    none = torch.zeros(problem.rows, dtype=torch.bool, device=problem.device)
+    return ~sum((undecided(problem, v.name) for v in problem.open), none)
+
+
+def _state(frame: Frame, at: Tensor) -> dict[str, Tensor]:
+    """What moves, by variable. (B, D) -> {name: (B, *event)}"""
+    return frame.state(at[:, :0], at)
+
+
 def _edges(problem: Problem, frame: Frame, batch: int) -> tuple[Tensor, Tensor]:
     """Low and high of each site. -> (B, D) each"""
     low, high = box_edges(problem, frame)
@@ -308,14 +332,6 @@ def _noise(problem: Problem) -> float:
     """How much of a sum of energies may be rounding."""
     narrow = any(s.term.dtype != torch.float64 for s in problem.summands)
     return 4 * torch.finfo(torch.float32 if narrow else torch.float64).eps
-
-
-def _violation(problem: Problem, got: Constraints) -> Tensor:
-    """What is violated, rounding aside: where tolerances spare it, by how much all the same."""
-    off = got.values - torch.minimum(torch.maximum(got.values, got.low), got.high)
-    least = 0.5 * off.square().sum(1)
-    spared = torch.where(least <= _noise(problem), 0.0, least)
-    return torch.where(got.violation > 0, got.violation, spared)
 
 
 def _downhill(s: LagrangianState, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from engine.compare import proved
-from engine.domain import Finite, State
+from engine.compare import dearer, opaque_slack, proved
+from engine.domain import Real, State
 from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
@@ -17,7 +17,7 @@ from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
-from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
@@ -56,9 +56,9 @@ class Portfolio(Minimizer[PortfolioState]):
     soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
     something is soft.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
-    variables only: descent, beside an augmented Lagrangian where required terms have residuals;
-    anything else: gradient-informed sampling, beside complete search over the explicit part where
-    all variables are finite.
+    sites alone: descent, behind an augmented Lagrangian where required terms see some; anything
+    else: gradient-informed sampling, beside complete search over the explicit part where all
+    variables are finite.
 
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
@@ -90,7 +90,9 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         opaque = problem.factored()[1] is not None
-        members = self._members(problem, opaque and bool(enumerable(problem).all()))
+        members = self._members(
+            problem, opaque and bool(enumerable(problem).all()), bool(numbers_alone(problem).all())
+        )
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
         late = searches and _covers(problem)
@@ -104,19 +106,19 @@ class Portfolio(Minimizer[PortfolioState]):
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
         if problem.factored()[1] is None:
-            return (self._members(problem, False),) * problem.rows
-        few, many = (self._members(problem, one) for one in (True, False))
-        return [few if one else many for one in enumerable(problem).tolist()]
+            return (self._members(problem, False, False),) * problem.rows
+        each = zip(enumerable(problem).tolist(), numbers_alone(problem).tolist(), strict=True)
+        return [self._members(problem, few, numbers) for few, numbers in each]
 
-    def _members(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
-        """Who searches rows of few combinations, or others; told once for a structure."""
-        key = f"members {self} {few}"
+    def _members(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
+        """Who searches rows of few combinations, or of numbers alone, or others; told once for a
+        structure."""
+        key = f"members {self} {few} {numbers}"
         if key not in problem.memo:
-            problem.memo[key] = self._chosen(problem, few)
+            problem.memo[key] = self._chosen(problem, few, numbers)
         return problem.memo[key]
 
-    def _chosen(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
-        finite = [isinstance(problem.domains[v.name], Finite) for v in problem.open]
+    def _chosen(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
         factors, rest = problem.factored()
         complete, annealing, gibbs = self._complete, Annealing(), Gibbs()
         if self.endless:
@@ -132,12 +134,12 @@ class Portfolio(Minimizer[PortfolioState]):
             return (complete, annealing, *_bounds(problem))
         if few:
             return (Enumeration(self.alternatives),)
-        if not any(finite):
+        if numbers:
             starts = None if self.endless else Restarts.starts
             descent = Restarts(Descent(), starts=starts)
-            if not any(s.required and s.term.squared for s in problem.unreduced.summands):
-                return (descent,)
-            return (Restarts(Lagrangian(), starts=starts), descent)
+            return (
+                (Restarts(Lagrangian(), starts=starts), descent) if _held(problem) else (descent,)
+            )
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
@@ -232,11 +234,15 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def report(self, problem: Problem, s: PortfolioState) -> Report:
         """The best of all members. Done: the first member is, or the bound of one meets the
-        solution of another, or the others ended long ago."""
+        solution of another, or the others ended long ago. What only restarts decides nothing: it
+        ends a row with all others, or alone where its own state is the best and breaks nothing."""
         reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
         if len(reports) == 1 and not begun:
             return reports[0]
+        bounded = len(reports) > 1 and isinstance(s.members[0], Restarts)
+        if bounded:
+            reports[1] = _strict(problem, *reports)
         whole = reports[0]
         for report in reports[1:]:
             whole = whole.joined(report)
@@ -246,8 +252,12 @@ class Portfolio(Minimizer[PortfolioState]):
             )
             mine = select_rows(whole, [*begun], problem.rows)
             whole = put_rows(whole, mine.joined(late), [*begun], problem.rows)
-        met = proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
-        done = reports[0].done | met
+        done = reports[0].done
+        if bounded:
+            least = reports[0].energy
+            own = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
+            done = done & (reports[1].done | own)
+        done = done | proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         if self.patience is not None:
             done = done | (s.waits >= self.patience)
         return replace(whole, done=done)
@@ -279,6 +289,23 @@ def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
     """Who tells bounds beside those who search for what is soft."""
     alone = not problem.form.factors.soft or _covers(problem)
     return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
+
+
+def _held(problem: Problem) -> bool:
+    """Something that must hold sees real numbers; what defines some is that too."""
+    views = (view for s in problem.unreduced.summands if s.required for view in s.term.scope)
+    return any(isinstance(view.variable.domain, Real) for view in views)
+
+
+def _strict(problem: Problem, first: Report, other: Report) -> Report:
+    """The other report beside one whose states make no use of tolerances: where its own are cheaper
+    by what such use explains, they are violated by that."""
+    over = (first.violation == 0) & (other.violation == 0) & (other.energy < first.energy)
+    if not bool(over.any()):
+        return other
+    strictly, price = dearer(problem, other.x)
+    told = over & (other.energy + price >= first.energy)
+    return replace(other, violation=torch.where(told, strictly, other.violation))
 
 
 def _covers(problem: Problem) -> bool:

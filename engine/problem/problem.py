@@ -2,6 +2,7 @@
 evidence or for many."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ from engine.energy import (
     Term,
 )
 from engine.energy.definition import Computed, in_order
-from engine.energy.parts import ByPart, Constraints
+from engine.energy.parts import ByPart, Constraints, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -279,8 +280,14 @@ class Problem:
         state = self.whole(x)
         own = self.energy.constraints(state)
         violation = own.violation + self.completion.outside(state)
-        every = zip((own.values, own.low, own.high), *self.completion.between(state), strict=True)
-        return Constraints(own.energy, violation, *(torch.cat(parts, 1) for parts in every))
+        made = self.completion.between(state)
+        every = zip((own.values, own.low, own.high), *made, strict=True)
+        values, low, high = (torch.cat(parts, 1) for parts in every)
+        allowed = math.sqrt(2 * OUTSIDE)
+        each = (fineness(d.term.dtype, allowed) for d in self.completion.computed)
+        rest = own.fine.new_full((values.shape[1] - len(own.fine),), max(each, default=0.0))
+        fine = torch.cat([own.fine, rest])
+        return Constraints(own.energy, violation, values, low, high, fine)
 
     @torch.no_grad()
     def count_parts(self, x: State) -> int:

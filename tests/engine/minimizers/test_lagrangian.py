@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import BadQuery, Budget, Finite, Input, Problem, Real, Status, Term, Variable, answers
+from engine.compare import strictly
 from engine.energy import required
 from engine.energy.definition import Definition
 from engine.minimizers.lagrangian import Lagrangian
@@ -38,6 +39,10 @@ class Cost(Exact):
 
     def energy(self, x: Any) -> torch.Tensor:
         return self.function(*x.unbind(1))
+
+
+class Rough(Cost):
+    dtype = torch.float32
 
 
 class Equal(Exact):
@@ -292,10 +297,6 @@ def test_what_is_no_number_is_stepped_back_from() -> None:
 
 def test_single_numbers_are_enough() -> None:
     x = Variable("x", Real((2,), -3.0, 3.0))
-
-    class Rough(Cost):
-        dtype = torch.float32
-
     problem = Problem(1.0 * Rough(x, lambda a, b: (a - 1 / 3) ** 2 + 100 * (b - a * a) ** 2))
     s, steps = run(problem, Lagrangian(), particles=4)
     assert s.best.x["x"][0].tolist() == pytest.approx([1 / 3, 1 / 9], abs=1e-2) and steps < 1000
@@ -322,3 +323,40 @@ def test_nothing_to_move_is_scored() -> None:
 def test_settings_that_make_no_sense(wrong: Any) -> None:
     with pytest.raises(BadQuery, match="give"):
         Lagrangian(**wrong)
+
+
+def at_one(cost: type[Cost], dtype: torch.dtype, tolerance: float) -> Problem:
+    """The least of 100 x where x = 1; beside a rule in numbers of its own."""
+    kind = type("Own", (Equal,), {"dtype": dtype, "tolerance": tolerance})
+    x = Variable("x", Real((1,), -5.0, 5.0))
+    return Problem(1.0 * cost(x, lambda a: 100 * a) + required(kind(x, lambda a: [a - 1])))
+
+
+@pytest.mark.parametrize("cost", [Cost, Rough])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 2e-6), (torch.float32, 1e-4)])
+def test_coarse_numbers_of_one_term_loosen_no_other(cost, dtype: torch.dtype, near: float) -> None:
+    problem = at_one(cost, dtype, 1e-6)
+    (answer,) = answers(problem, Lagrangian(), particles=8, budget=Budget(steps=1000))
+    assert answer.status is Status.SATISFIED and answer.energy == pytest.approx(100.0, abs=near)
+
+
+@pytest.mark.parametrize("tolerance", [1e-12, 1e-18, 1e-22])
+def test_tolerances_below_rounding_of_squares_are_met(tolerance: float) -> None:
+    tight = type("Tight", (Equal,), {"tolerance": tolerance})
+    x = Variable("x", Real((1,), -5.0, 5.0))
+    problem = Problem(1.0 * Cost(x, lambda a: a * a) + required(tight(x, lambda a: [a**3 - 0.3])))
+    (answer,) = answers(problem, Lagrangian(), particles=8, budget=Budget(steps=1000))
+    assert answer.status is Status.SATISFIED
+    assert answer.energy == pytest.approx(0.3 ** (2 / 3), rel=1e-7)
+
+
+def test_what_is_off_is_measured_in_the_numbers_of_its_own_term() -> None:
+    problem = at_one(Cost, torch.float32, 1e-6)
+    for off, none in ((1e-9, True), (2e-7, True), (1e-5, False), (1e-2, False)):
+        got = problem.constraints({"x": torch.tensor([[1 + off]], dtype=torch.float64)})
+        assert bool(strictly(got) == 0) is none, off
+    wide = at_one(Rough, torch.float64, 1e-6)
+    for off, none in ((5e-9, True), (2e-8, False), (1e-5, False)):
+        got = wide.constraints({"x": torch.tensor([[1 + off]], dtype=torch.float64)})
+        assert bool(strictly(got) == 0) is none, off
+        assert strictly(got).item() == pytest.approx(0.0 if none else off * off / 2, rel=1e-6)
