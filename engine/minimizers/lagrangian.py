@@ -7,17 +7,20 @@ domains). With z the point of [l, h] nearest to c + m / mu, each particle minimi
     L(x) = E(x) + sum over c of m (c - z) + mu / 2 (c - z)^2
 
 until little is to be gained; then each m grows by mu (c - z), of either sign, and mu tenfold unless
-the largest |c - z| has fallen to a quarter. The inner search is limited-memory BFGS: the two-loop
-recursion over sites that are not held at an edge, steps projected into the box and shortened until
-Armijo's condition holds. A particle stands still once nothing is off by more than rounding and
-little is to be gained, or after so many rounds. Rounding is that of each number's own term. What is
-off by more, but within the tolerance of its term, is reported as violated by that
-(`compare.strictly`): a state that makes use of tolerances is cheaper than the optimum, and gives
-way to it.
+the largest |c - z| has fallen to a quarter. Where something must hold, E and each c are brought
+first to slopes between a thousandth and a thousand at the start of the particle, so that their
+units change little. The
+inner search is limited-memory BFGS: the two-loop recursion over sites that are not held at an edge,
+steps projected into the box and shortened until Armijo's condition holds. A particle stands still
+once nothing is off by more than rounding and little is to be gained, or after so many rounds.
+Rounding is that of each number's own term. What is off by more, but within the tolerance of its
+term, is reported as violated by that (`compare.strictly`): a state that makes use of tolerances is
+cheaper than the optimum, and gives way to it.
 Sources: Hestenes, JOTA 4 (1969), and Powell (1969); Bertsekas, "Constrained Optimization and
 Lagrange Multiplier Methods", 1982; Nocedal and Wright, "Numerical Optimization", 2006, ch. 7
 (two-loop recursion) and 17 (bounds: 17.4); Bertsekas, SIAM J. Control Optim. 20 (1982) (projected
-steps over free sites); Birgin and Martinez, "Practical Augmented Lagrangian Methods", 2014 (mu).
+steps over free sites); Birgin and Martinez, "Practical Augmented Lagrangian Methods", 2014
+(mu, units).
 Finds local minima; `restarts` looks further.
 """
 
@@ -30,6 +33,7 @@ from torch import Tensor
 
 from engine.compare import off_by, proved, strictly
 from engine.domain import Finite, State
+from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Best, Minimizer, score, sound
 from engine.moves.gradient import Frame, box_edges, frame_of, round_real
@@ -43,7 +47,10 @@ FIRST = 0.1  # of the width of a box: the first step of a search that has seen n
 FLAT = 1e-10  # of its largest value: curvature that says nothing
 ROUGH = 1e-3  # what may still be gained after the first round, as `smallest`
 SHARPER = 0.1  # of that, after each further round
-STEEPEST = 1e9  # beyond which no multiplier grows, nor mu
+STEEPEST = 1e9  # beyond which no multiplier grows, nor mu, of E and c so divided
+PROBES, NEAR = 4, 1e-4  # differences that tell how steep each c is, and their length, of a box
+TINY = 1e-20  # slopes that say nothing
+USUAL = 1e3  # slopes up to which, and down to its inverse, units are left as they are
 WORK = 1_000_000  # numbers remembered by all rows of one step
 
 
@@ -55,6 +62,8 @@ class LagrangianState(NamedTuple):
     at: Tensor  # (R * P, D) where they stand
     slope: Tensor  # (R * P, D) of L there
     value: Tensor  # (R * P,) L there
+    unit: Tensor  # (R * P,) what E is multiplied by
+    units: Tensor  # (R * P, n) and each c
     off: Tensor  # (R * P, n) c - z there
     clean: Tensor  # (R * P,) bool: nothing is violated there
     way: Tensor  # (R * P, D) direction of the next trial
@@ -140,8 +149,10 @@ class Lagrangian(Minimizer[LagrangianState]):
         with torch.no_grad():
             got = problem.constraints({**fixed, **_state(frame, at)} if flat else own)
         off, violation = off_by(got), strictly(got)
+        unit, units = self._units(problem, fixed, frame, at, got, rng)
+        off = units * off
         size = 0.5 * off.square().sum(1)
-        mu = 10 * got.energy.abs().clamp(min=1.0) / size.clamp(min=1.0)
+        mu = 10 * (unit * got.energy).abs().clamp(min=1.0) / size.clamp(min=1.0)
         one, count = torch.ones_like(mu), torch.zeros_like(mu, dtype=torch.int64)
         return LagrangianState(
             frame=frame,
@@ -149,6 +160,8 @@ class Lagrangian(Minimizer[LagrangianState]):
             at=at,
             slope=torch.zeros_like(at),
             value=math.inf * one,
+            unit=unit,
+            units=units,
             off=off,
             clean=violation == 0,
             way=torch.zeros_like(at),
@@ -186,7 +199,8 @@ class Lagrangian(Minimizer[LagrangianState]):
             length=torch.where(turned, 1.0, s.length),
         )
         told = (s.pairs > 0) | (gain == 0)  # a first step knows no scale
-        calm = turned & told & (gain <= s.sharp * s.value.abs().clamp(min=1.0))
+        size = torch.maximum(s.value.abs(), s.unit.clamp(max=1.0))
+        calm = turned & told & (gain <= s.sharp * size)
         over = (calm | worn | (turned & (s.moves >= self.inner))) & ~s.still
         if over.any():
             s = self._priced(s, over, calm | worn)
@@ -207,9 +221,10 @@ class Lagrangian(Minimizer[LagrangianState]):
         leaf = there.detach().requires_grad_()
         with torch.enable_grad():
             got = problem.constraints({**s.fixed, **_state(s.frame, leaf)})
-            wanted = got.values.detach() + s.signed / s.mu[:, None]
-            off = got.values - torch.minimum(torch.maximum(wanted, got.low), got.high)
-            value = got.energy + (s.signed * off + s.mu[:, None] / 2 * off.square()).sum(1)
+            values, low, high = (s.units * x for x in (got.values, got.low, got.high))
+            wanted = values.detach() + s.signed / s.mu[:, None]
+            off = values - torch.minimum(torch.maximum(wanted, low), high)
+            value = s.unit * got.energy + (s.signed * off + s.mu[:, None] / 2 * off.square()).sum(1)
             slope: Tensor | None = None
             if value.requires_grad:
                 (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
@@ -218,6 +233,38 @@ class Lagrangian(Minimizer[LagrangianState]):
         return Seen(
             sound(value.detach()), slope.detach(), got.energy.detach(), violation, off.detach()
         )
+
+    def _units(
+        self,
+        problem: Problem,
+        fixed: dict[str, Tensor],
+        frame: Frame,
+        at: Tensor,
+        got: Constraints,
+        rng: Stream,
+    ) -> tuple[Tensor, Tensor]:
+        """Factors that give E and each c a usual slope where a search begins: that of E as it is,
+        those of c by a few differences. -> (B,), (B, n)"""
+        unit = torch.ones_like(got.energy)
+        if not got.values.shape[1] or not at.shape[1]:
+            return unit, torch.ones_like(got.values)
+        leaf = at.detach().requires_grad_()
+        with torch.enable_grad():
+            energy = problem.constraints({**fixed, **_state(frame, leaf)}).energy
+        if energy.requires_grad:
+            (slope,) = torch.autograd.grad(energy.sum(), leaf, allow_unused=True)
+            unit = unit if slope is None else _usual(slope.square().sum(1).sqrt())
+        low, high = _edges(problem, frame, len(at))
+        sizes = torch.where((high - low).isfinite(), high - low, at.abs().clamp(min=1.0))
+        length = NEAR * torch.where(low == high, math.inf, sizes).amin(1, keepdim=True)
+        rises = []
+        for k in range(PROBES):
+            way = rng.fork(k).normal(len(at) // problem.rows, at.shape[1], dtype=torch.float64)
+            way = torch.where(low == high, 0.0, length * way)
+            with torch.no_grad():
+                there = problem.constraints({**fixed, **_state(frame, at + way)})
+            rises.append(((there.values - got.values) / length).square())
+        return unit, _usual(torch.stack(rises).mean(0).sqrt())
 
     def _tried(
         self, problem: Problem, s: LagrangianState, there: Tensor, seen: Seen
@@ -309,6 +356,13 @@ def numbers_alone(problem: Problem) -> Tensor:
     """Rows in which real sites alone are left to decide. -> (R,) bool"""
     none = torch.zeros(problem.rows, dtype=torch.bool, device=problem.device)
     return ~sum((undecided(problem, v.name) for v in problem.open), none)
+
+
+def _usual(slope: Tensor) -> Tensor:
+    """What brings slopes between 1 / USUAL and USUAL; 1 where there is none."""
+    good = slope.isfinite() & (slope > TINY) & (slope < 1 / TINY)
+    slope = slope.masked_fill(~good, 1.0)
+    return slope.clamp(1 / USUAL, USUAL) / slope
 
 
 def _state(frame: Frame, at: Tensor) -> dict[str, Tensor]:

@@ -240,8 +240,8 @@ class Portfolio(Minimizer[PortfolioState]):
         begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
         if len(reports) == 1 and not begun:
             return reports[0]
-        bounded = len(reports) > 1 and isinstance(s.members[0], Restarts)
-        if bounded:
+        restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
+        if restarted:
             reports[1] = _strict(problem, *reports)
         whole = reports[0]
         for report in reports[1:]:
@@ -253,7 +253,7 @@ class Portfolio(Minimizer[PortfolioState]):
             mine = select_rows(whole, [*begun], problem.rows)
             whole = put_rows(whole, mine.joined(late), [*begun], problem.rows)
         done = reports[0].done
-        if bounded:
+        if restarted:
             least = reports[0].energy
             own = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
             done = done & (reports[1].done | own)

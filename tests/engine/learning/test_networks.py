@@ -155,7 +155,7 @@ def test_a_frozen_parameter_stays():
         (Adam(0.03, (0.0, 0.9), 0.1), lambda p: torch.optim.Adam(p, 0.03, (0.0, 0.9), 1e-8, 0.1)),
         (AdamW(0.03, (0.5, 0.9), 0.2), lambda p: torch.optim.AdamW(p, 0.03, (0.5, 0.9), 1e-8, 0.2)),
     ],
-    ids=repr,
+    ids=["Adam", "AdamW"],
 )
 def test_each_network_steps_by_its_own_optimizer(optimizer: Optimizer, plain):
     nets = stepped(Chained(("a", "b", "c")), three(), 4, optimizers={"b": optimizer})

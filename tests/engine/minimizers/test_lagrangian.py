@@ -133,7 +133,7 @@ def test_equalities_meet_the_solved_system_multipliers_and_all(n, share, seed):
     assert s.best.energy[0].item() == pytest.approx(least, rel=1e-5, abs=1e-5)
     worst = torch.linalg.svdvals(system).min().item()
     assert torch.allclose(at, wanted[:n], atol=1e-3 / min(1.0, worst))
-    signed = s.signed + s.mu[:, None] * s.off
+    signed = s.units * (s.signed + s.mu[:, None] * s.off) / s.unit[:, None]
     assert torch.allclose(signed[0], wanted[n:], rtol=1e-2, atol=1e-2 / min(1.0, worst))
 
 
@@ -360,3 +360,42 @@ def test_what_is_off_is_measured_in_the_numbers_of_its_own_term() -> None:
         got = wide.constraints({"x": torch.tensor([[1 + off]], dtype=torch.float64)})
         assert bool(strictly(got) == 0) is none, off
         assert strictly(got).item() == pytest.approx(0.0 if none else off * off / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dear", "steep"),
+    [
+        *((10.0**k, 1.0) for k in (-12, -6, 0, 6, 10, 12)),
+        *((1.0, 10.0**k) for k in (-5, -3, 6, 12)),
+    ],
+)
+def test_units_of_costs_and_of_rules_change_nothing(dear: float, steep: float) -> None:
+    """s (a^2 + b^2) where k (a + b - 1) = 0: s / 2, with a tolerance in the unit of the rule."""
+    kind = type("Own", (Equal,), {"tolerance": 1e-12 * steep**2})
+    x = Variable("x", Real((2,)))
+    rule = kind(x, lambda a, b: [steep * (a + b - 1)])
+    problem = Problem(1.0 * Cost(x, lambda a, b: dear * (a * a + b * b)) + rule)
+    (answer,) = answers(problem, Lagrangian(), particles=8, budget=Budget(steps=500))
+    assert answer.status is Status.SATISFIED
+    assert answer.energy == pytest.approx(dear / 2, rel=1e-7)
+    assert answer.values["x"] == pytest.approx([0.5, 0.5], abs=1e-4)
+
+
+def test_units_bring_slopes_at_the_start_to_usual_ones() -> None:
+    x = Variable("x", Real((2,), -5.0, 5.0))
+    problem = Problem(
+        1.0 * Cost(x, lambda a, b: 3e6 * a - 4e6 * b)
+        + Equal(x, lambda a, b: [1e-4 * (a + b), 1e7 * (a - 2 * b), 0 * a])
+    )
+    s = Lagrangian().init(
+        problem, {"x": torch.zeros(64, 2).double()}, Stream(0, problem.keys).at(0)
+    )
+    assert torch.allclose(s.unit, torch.full_like(s.unit, 1e3 / 5e6))
+    wanted = torch.tensor([1e1 / 2**0.5, 1e-4 / 5**0.5, 1.0], dtype=torch.float64)
+    share = s.units / wanted
+    assert torch.equal(share[:, 2], torch.ones(64, dtype=torch.float64))
+    assert share.median(0).values.min() > 0.7 and share.median(0).values.max() < 1.5
+    assert share.min() > 0.2 and share.max() < 20
+    free = Problem(1.0 * Cost(x, lambda a, b: 3e6 * a - 4e6 * b))
+    s = Lagrangian().init(free, {"x": torch.zeros(4, 2).double()}, Stream(0, free.keys).at(0))
+    assert torch.equal(s.unit, torch.ones(4, dtype=torch.float64))
