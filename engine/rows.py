@@ -74,7 +74,7 @@ class Report:
 
 def particles_of(problem: Problem, x: State) -> int:
     """P, from the first variable of the start that is looked at; 1 where nothing is searched."""
-    opened = problem.finite or problem.open
+    opened = [v for v in problem.finite if v.name not in problem.constants] or problem.open
     return len(x[opened[0].name]) // problem.rows if opened else 1
 
 

@@ -12,14 +12,17 @@ from engine.domain import Finite, State
 from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
+from engine.problem.apart import groups_of, parts_of
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.search.prepared import LARGE, prepared_of, selectors
@@ -48,10 +51,11 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules and small soft problems: complete search, beside annealing where something is soft.
+    Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
-    variables only: descent, beside an augmented Lagrangian where required terms have residuals;
-    anything else: gradient-informed sampling, beside complete search over the explicit part where
-    all variables are finite.
+    variables only: descent beside an augmented Lagrangian; both kinds: complete search with the
+    numbers minimized at each leaf, beside gradient-informed sampling unless the leaves are few;
+    anything else: such sampling, beside complete search over the explicit part.
 
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
@@ -81,7 +85,7 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         opaque = problem.factored()[1] is not None
-        members = self._members(problem, opaque and bool(enumerable(problem).all()))
+        members = self._members(problem, opaque and bool(_few(problem).all()))
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
         late = searches and _covers(problem)
@@ -96,8 +100,10 @@ class Portfolio(Minimizer[PortfolioState]):
         """The members that search a row."""
         if problem.factored()[1] is None:
             return (self._members(problem, False),) * problem.rows
+        if len(groups_of(problem)) > 1:
+            return Apart(self).kin(problem)
         few, many = (self._members(problem, one) for one in (True, False))
-        return [few if one else many for one in enumerable(problem).tolist()]
+        return [few if one else many for one in _few(problem).tolist()]
 
     def _members(self, problem: Problem, few: bool) -> tuple[Minimizer, ...]:
         """Who searches rows of few combinations, or others; told once for a structure."""
@@ -117,14 +123,20 @@ class Portfolio(Minimizer[PortfolioState]):
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing,) if fits else (gibbs,)
             return (complete, annealing) if fits and _beside(factors) else (complete,)
+        if len(groups_of(problem)) > 1:
+            return (Apart(self),)
+        leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
+        if leaves.refuses(problem) is None:
+            return (leaves,) if few else (leaves, gibbs)
         if few:
             return (Enumeration(self.alternatives),)
         if not any(finite):
             starts = None if self.endless else Restarts.starts
             descent = Restarts(Descent(), starts=starts)
+            lagrangian = Restarts(Lagrangian(), starts=starts)
             if not any(s.required and s.term.squared for s in problem.unreduced.summands):
-                return (descent,)
-            return (Restarts(Lagrangian(), starts=starts), descent)
+                return (descent, lagrangian)
+            return (lagrangian, descent)
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
@@ -146,6 +158,10 @@ class Portfolio(Minimizer[PortfolioState]):
     def _prepared(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
         factors, rest = problem.factored()
+        if len(groups_of(problem)) > 1:
+            for part in parts_of(problem):
+                yield from self.prepare(part)
+            return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
         fits = rest is None and Annealing().refuses(problem) is None
@@ -241,6 +257,13 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _few(problem: Problem) -> Tensor:
+    """Rows whose combinations are all looked at; where there are numbers, those that what is opaque
+    sees. -> (R,) bool"""
+    takes = Leaves().refuses(problem) is None
+    return few_leaves(problem) if takes else enumerable(problem)
 
 
 def _covers(problem: Problem) -> bool:

@@ -17,6 +17,7 @@ from engine.errors import BadQuery
 from engine.factors import Different, Factors, Table, floats, ints
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.cp_sat import CpSat
@@ -24,6 +25,7 @@ from engine.minimizers.descent import Descent
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.leaves import Leaves
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -48,6 +50,7 @@ from tests.support.terms import (
     mixed_problem,
     opaque_problem,
     pairwise,
+    parted_problem,
     real_problem,
     rigid_problem,
     sites,
@@ -68,7 +71,12 @@ CASES = {
     "cadical": (Cadical(unique=True), rigid_problem),
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
+    "leaves": (Leaves(), mixed_problem),
+    "leaves-descent": (Leaves(Descent(), beside=3, moves=40), mixed_problem),
     "portfolio": (Portfolio(), soft_problem),
+    "portfolio-mixed": (Portfolio(), mixed_problem),
+    "portfolio-apart": (Portfolio(), parted_problem),
+    "apart": (Apart(Portfolio()), parted_problem),
     "enumeration": (Enumeration(alternatives=2), opaque_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),
     "portfolio-wide": (Portfolio(), wide_problem),
@@ -90,7 +98,7 @@ def test_every_minimizer_has_a_case() -> None:
 
 def parts_of(minimizer: Minimizer) -> tuple[Minimizer, ...]:
     """What a wrapper wraps."""
-    return (minimizer.inner,) if isinstance(minimizer, Restarts) else ()
+    return (minimizer.inner,) if isinstance(minimizer, (Apart, Restarts)) else ()
 
 
 @pytest.mark.parametrize("case", CASES)
