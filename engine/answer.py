@@ -140,6 +140,8 @@ class Answer:
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
     ended: Ended | None = None  # why the search ended; None: there was none
+    converged: bool | None = None  # no step along the slope makes the numbers cheaper; None: there
+    # is no need to ask, as the answer is proved or has no open number, or rules see the numbers
 
     @property
     def holds(self) -> bool | None:

@@ -43,7 +43,8 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         proof=answer.proof,
         ended=ended_to_proto(answer.ended),
     )
-    put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
+    put_present(message, energy=answer.energy, bound=answer.bound)
+    put_present(message, unique=answer.unique, converged=answer.converged)
     if answer.values is not None:
         message.values.CopyFrom(to_assignment(answer.values))
     for finding in answer.findings:
@@ -81,6 +82,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         runner_up=_runner_up(message.runner_up, limits) if message.HasField("runner_up") else None,
         proof=optional(message, "proof"),
         ended=ended_from_proto(message.ended),
+        converged=optional(message, "converged"),
     )
 
 

@@ -1,5 +1,5 @@
-"""Finite sites beside numbers: enumeration times the exact minimum of a quadratic, what is proved of
-it, and what a search of numbers in vain may never say."""
+"""Finite sites beside numbers: enumeration times the exact minimum of a quadratic, what is proved,
+and what a search of numbers in vain may never say."""
 
 import itertools
 import math
