@@ -89,6 +89,18 @@ class Apart(Minimizer[ApartState]):
         others = _Others(reports)
         return Report(x, energy, violation, bound, done, unique, others)
 
+    def told(self, problem: Problem, s: ApartState, report: Report) -> ApartState:
+        """Each part is told its share of the states; what is proved is of the whole alone."""
+        known, told = report.energy.isfinite(), []
+        if not bool(known.any()):
+            return s
+        for part, state in zip(parts_of(problem), s.parts, strict=True):
+            x = {v.name: report.x[v.name] for v in part.open}
+            energy, violation = score(part, part.decide(x))
+            own = replace(Report.blank(part, x), energy=energy, violation=violation).only(known)
+            told.append(self.inner.told(part, state, own))
+        return ApartState(told)
+
     def width(self, s: ApartState) -> int:
         return min(self.inner.width(state) for state in s.parts)
 

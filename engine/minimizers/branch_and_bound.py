@@ -29,7 +29,7 @@ from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
-from engine.minimizer import Minimizer, score
+from engine.minimizer import Best, Minimizer, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
@@ -179,6 +179,40 @@ class BranchAndBound(Minimizer[BranchState]):
             PlacedOthers(problem, s.others, s.fixed),
         ).to(problem.device)
 
+    def told(self, problem: Problem, s: BranchState, report: Report) -> BranchState:
+        """Takes better solutions of soft rows, whose price the next must beat and whose values are
+        tried first, and bounds."""
+        if not problem.form.factors.soft and s.plans[0].rest is None:
+            return s
+        own = self.report(problem, s)
+        best, bound, _ = heard(problem, report, Best(dict(own.x), own.energy, own.violation))
+        ahead = (best.energy < own.energy) & (best.violation == 0) & ~own.done
+        rows = ahead.nonzero().reshape(-1).tolist()
+        if rows:
+            s = self._with_solutions(problem, s, rows, problem.places(best.x))
+        bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), s.energy)
+        return s._replace(bound=torch.where(s.done, s.bound, torch.maximum(bound, s.bound)))
+
+    def _with_solutions(
+        self, problem: Problem, s: BranchState, rows: list[int], places: np.ndarray
+    ) -> BranchState:
+        """The rows of these places hold them as their best."""
+        learners = list(s.learners)
+        out = {name: getattr(s, name).clone() for name in ("places", "energy", "ties")}
+        for r in rows:
+            visit = _Visit(self, problem, s, r) if learners[r] else None
+            cost = _accepted(problem, s, r, places[r])
+            if cost is None:
+                continue
+            out["places"][r], out["energy"][r], out["ties"][r] = (
+                torch.from_numpy(places[r]),
+                float(cost),
+                0,
+            )
+            if visit is not None:
+                learners[r] = visit.told(places[r], cost)
+        return s._replace(learners=tuple(learners), **out)
+
     def _cover(self, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
         plan = s.plans[0]
@@ -322,17 +356,48 @@ class _Visit:
         self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
         self.scale = self.plan.factors.scale
         self.others = s.others[r]
-        paid = int(s.base[r]) + _paid(s, r) if s.price.shape[1] else 0
         self.learners = tuple(one.copy() for one in s.learners[r])
-        first = self.learners[0] if self.learners else self._fresh(paid)
+        first = self.learners[0] if self.learners else self._fresh(self._paid(s))
         if not self.learners:
             above = int(s.base[r]) + int(s.above[r]) if s.price.shape[1] else -learning.NEVER
             self.learners = (self._deepened(first, above - first.constant),)
         elif first.beyond is not None and int(s.visits[r]) >= DEEP:
-            self.learners = (self._fresh(paid),)
+            self.learners = (self._fresh(self._paid(s)),)
         self.constant = first.constant
         upper = first.upper if first.beyond is None else first.beyond
         self.paid = upper + self.constant  # of the best solution, in units
+
+    def _paid(self, s: BranchState) -> int:
+        """What the best solution paid, in units, where the other search found it, or it was told
+        before the first visit."""
+        if s.price.shape[1]:
+            return int(s.base[self.row]) + _paid(s, self.row)
+        if self.energy == math.inf or not self.plan.soft:
+            return 0
+        if self.plan.rest is None:
+            return self.scale.from_on(self.problem.exactly(self.places, self.row))
+        floor = self.plan.rest_floor
+        return self.scale.from_on(self.energy - floor) if math.isfinite(floor) else learning.NEVER
+
+    def told(self, places: np.ndarray, cost: Fraction) -> Learners:
+        """The search, from now on for what costs less than a solution found elsewhere."""
+        rest = self.plan.rest_floor if self.plan.rest is not None else 0.0
+        if not math.isfinite(rest):
+            return self.learners
+        units = _capped(self.scale.from_on(cost - Fraction(rest)) - self.constant)
+        literals = self.plan.boolean.model_literals(places)
+        out = []
+        for one in self.learners:
+            if one.beyond is not None and units > one.upper:
+                one = one._replace(beyond=min(units, one.beyond))
+            elif units < one.upper:
+                one = one._replace(upper=units, beyond=None)
+            own = one.small.literals(literals ^ 1) ^ 1 if one.small else literals
+            phase = np.zeros(one.formula.variables, np.uint8)
+            phase[own >> 1] = 1 - (own & 1)
+            learning.set_phase(one.state, phase)
+            out.append(one)
+        return tuple(out)
 
     def _fresh(self, paid: int) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what the other search
@@ -529,6 +594,27 @@ def _step(formula: learning.Formula) -> int:
 def _capped(cost: int) -> int:
     """A number of units that the learning search can count."""
     return max(-learning.NEVER, min(cost, learning.NEVER))
+
+
+def _accepted(problem: Problem, s: BranchState, r: int, places: np.ndarray) -> Fraction | None:
+    """What a solution found elsewhere costs, as exactly as this search tells costs apart; None
+    where it is none, as far as can be said, or is not the better one."""
+    plan, scale = s.plans[r], s.plans[r].factors.scale
+    offset = np.concatenate([[0], np.cumsum(plan.factors.sizes)])[: plan.factors.visible]
+    if not s.allowed[r].numpy()[offset + places].all():
+        return None
+    if plan.rest is None:
+        if scale.error and not plan.factors.resolves:
+            return None
+        cost = problem.exactly(places, r)
+        return cost if float(cost) < float(s.energy[r]) else None
+    fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+    placed, owner = Placed(problem, places[None], fixed), torch.tensor([r])
+    rules = [part for part in plan.rest.summands() if part.required]
+    (holds,) = verdicts(rules, problem.asked(problem.whole(placed, owner)))
+    energy = float(score(problem, placed, owner).energy[0])
+    fine = holds is True and math.isfinite(energy) and energy < float(s.energy[r])
+    return Fraction(energy) if fine else None
 
 
 def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:

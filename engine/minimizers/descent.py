@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score, sound
+from engine.minimizer import Best, Minimizer, heard, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -123,6 +123,10 @@ class Descent(Minimizer[DescentState]):
         blank = Report.blank(problem, s.x)
         bound = torch.full_like(s.energy, problem.floor)
         return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+
+    def told(self, problem: Problem, s: DescentState, report: Report) -> DescentState:
+        best, _, done = heard(problem, report, Best(s.x, s.energy, s.violation))
+        return s._replace(**best._asdict(), done=s.done | done)
 
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
         leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}

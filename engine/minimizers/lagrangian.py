@@ -31,7 +31,7 @@ from engine.compare import proved
 from engine.domain import Finite, State
 from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score, sound
+from engine.minimizer import Best, Minimizer, heard, score, sound
 from engine.moves.gradient import Frame, box_edges, frame_of, round_real
 from engine.problem import Problem
 from engine.random import Stream
@@ -192,6 +192,10 @@ class Lagrangian(Minimizer[LagrangianState]):
         return Report(
             s.best.x, s.best.energy, s.best.violation, bound, s.done, blank.unique, blank.others
         )
+
+    def told(self, problem: Problem, s: LagrangianState, report: Report) -> LagrangianState:
+        best, _, done = heard(problem, report, s.best)
+        return s._replace(best=best, done=s.done | done)
 
     def width(self, s: LagrangianState) -> int:
         return max(1, WORK * len(s.done) // max(1, s.steps.numel()))

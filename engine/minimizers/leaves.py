@@ -24,7 +24,7 @@ from engine.compare import better, proved, verdicts
 from engine.domain import Finite, Real, State
 from engine.energy import Summand
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score
+from engine.minimizer import Best, Minimizer, heard, score
 from engine.minimizers.lagrangian import Lagrangian
 from engine.problem import Problem
 from engine.problem.held import held_at
@@ -151,6 +151,10 @@ class Leaves(Minimizer[LeavesState]):
         unique = torch.full_like(s.done, UNKNOWN, dtype=torch.int8)
         x, energy, violation = s.best
         return Report(x, energy, violation, s.bound, s.done, unique, ((),) * problem.rows)
+
+    def told(self, problem: Problem, s: LeavesState, report: Report) -> LeavesState:
+        best, bound, done = heard(problem, report, s.best)
+        return s._replace(best=best, bound=torch.maximum(s.bound, bound), done=s.done | done)
 
     def width(self, s: LeavesState) -> int:
         under = sum(row.count for row in s.rows)

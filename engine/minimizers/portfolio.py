@@ -27,6 +27,7 @@ from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.search.prepared import LARGE, prepared_of, selectors
 
+TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -194,7 +195,50 @@ class Portfolio(Minimizer[PortfolioState]):
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
-        return s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+        s = s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+        talks = s.turn % TALK == 0
+        return self._talked(problem, s, talks) if bool(talks.any()) else s
+
+    def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
+        every = zip(s.members, s.states, strict=False)
+        states = [m.told(problem, state, report) for m, state in every]
+        late = tuple(
+            one._replace(
+                state=s.members[1].told(
+                    one.problem, one.state, select_rows(report, [r], problem.rows)
+                )
+            )
+            if isinstance(one, _Begun)
+            else one
+            for r, one in enumerate(s.late)
+        )
+        return s._replace(states=states, late=late)
+
+    def _talked(self, problem: Problem, s: PortfolioState, rows: Tensor) -> PortfolioState:
+        """Members of some rows, each told what the others found and proved."""
+        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        late = self._reported_late(problem, s, reports[0])
+        if late is not None:
+            reports.append(late)
+        if len(reports) == 1:
+            return s
+        states = []
+        for k, (m, state) in enumerate(zip(s.members, s.states, strict=False)):
+            beside = [r for j, r in enumerate(reports) if j != k]
+            states.append(m.told(problem, state, _joined(beside).only(rows)))
+        if late is None:
+            return s._replace(states=states)
+        told = self.told(problem, s._replace(states=[]), reports[0].only(rows))
+        return told._replace(states=states)
+
+    def _reported_late(self, problem: Problem, s: PortfolioState, first: Report) -> Report | None:
+        """What the member says that begins rows late; None where it has begun none."""
+        begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
+        if not begun:
+            return None
+        late = stack_rows([s.members[1].report(*one) for one in begun.values()], [1] * len(begun))
+        blank = replace(Report.blank(problem, dict(first.x)), done=torch.zeros_like(first.done))
+        return put_rows(blank, late, [*begun], problem.rows)
 
     def _late(
         self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream
@@ -218,18 +262,10 @@ class Portfolio(Minimizer[PortfolioState]):
         """The best of all members. Done: the first member is, or the bound of one meets the
         solution of another, or the others ended long ago."""
         reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
-        begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
-        if len(reports) == 1 and not begun:
+        late = self._reported_late(problem, s, reports[0])
+        if len(reports) == 1 and late is None:
             return reports[0]
-        whole = reports[0]
-        for report in reports[1:]:
-            whole = whole.joined(report)
-        if begun:
-            late = stack_rows(
-                [s.members[1].report(*one) for one in begun.values()], [1] * len(begun)
-            )
-            mine = select_rows(whole, [*begun], problem.rows)
-            whole = put_rows(whole, mine.joined(late), [*begun], problem.rows)
+        whole = _joined(reports if late is None else [*reports, late])
         met = proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         done = reports[0].done | met
         if self.patience is not None:
@@ -257,6 +293,14 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _joined(reports: Sequence[Report]) -> Report:
+    """The best of all, and everything that one of them proved."""
+    whole = reports[0]
+    for report in reports[1:]:
+        whole = whole.joined(report)
+    return whole
 
 
 def _few(problem: Problem) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer
+from engine.minimizer import Best, Minimizer, heard
 from engine.moves.start import Start
 from engine.problem import Problem
 from engine.random import Stream
@@ -82,6 +82,13 @@ class Restarts(Minimizer[RestartsState]):
 
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
+
+    def told(self, problem: Problem, s: RestartsState, report: Report) -> RestartsState:
+        kept = s.kept
+        best, bound, done = heard(problem, report, Best(dict(kept.x), kept.energy, kept.violation))
+        bound = torch.maximum(kept.bound, bound)
+        kept = replace(kept, **best._asdict(), bound=bound, done=kept.done | done)
+        return s._replace(inner=self.inner.told(problem, s.inner, report), kept=kept)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         return self.inner.kin(problem)

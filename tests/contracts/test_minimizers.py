@@ -72,7 +72,10 @@ CASES = {
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "leaves": (Leaves(), mixed_problem),
-    "leaves-descent": (Leaves(Descent(), beside=3, moves=40), mixed_problem),
+    "leaves-descent": (
+        Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),
+        mixed_problem,
+    ),
     "portfolio": (Portfolio(), soft_problem),
     "portfolio-mixed": (Portfolio(), mixed_problem),
     "portfolio-apart": (Portfolio(), parted_problem),
@@ -116,6 +119,25 @@ def test_a_row_that_looks_at_its_company_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="alone|others join"):
         check_minimizer(Crowd(steps=30), real_problem(), particles=3, steps=25)
+
+
+def test_who_believes_what_it_is_told_is_caught() -> None:
+    class Believer(Gibbs):
+        """Takes energies as they are said."""
+
+        def told(self, problem, s, report):
+            lower = report.energy < s.energy
+            return s._replace(energy=torch.where(lower, report.energy, s.energy))
+
+    class Forgetful(Gibbs):
+        """Forgets its own best."""
+
+        def told(self, problem, s, report):
+            return s._replace(energy=s.energy + 1.0, violation=s.violation + 1.0)
+
+    for kind in (Believer, Forgetful):
+        with pytest.raises(AssertionError, match="told"):
+            check_minimizer(kind(steps=30), real_problem(), particles=3, steps=25)
 
 
 @pytest.mark.parametrize("case", CASES)
