@@ -66,6 +66,14 @@ class Minimizer(ABC, Generic[S]):
         del problem, report
         return s
 
+    def renewed(self, problem: Problem, s: S) -> S | None:
+        """The same search under moved evidence: what it learned of the energy stays (multipliers,
+        momenta, curvature), what it found and proved under other evidence does not. None where
+        nothing of it can stay, such as where other variables are open than before; then a search
+        begins anew. The default keeps nothing."""
+        del problem, s
+        return None
+
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """What decides how each row is searched, apart from the structure: only rows of equal kin
         are begun and stepped together. The default searches all rows alike. -> R entries"""

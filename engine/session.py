@@ -31,7 +31,14 @@ from engine.rows import NOT_UNIQUE, UNKNOWN
 from engine.search.incremental import IncrementalSearch
 from engine.search.placed import Placed
 from engine.settle import last
-from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
+from engine.solve import (
+    Budget,
+    Solution,
+    budget_of,
+    check_minimizer_given,
+    minimizer_of,
+    solve,
+)
 
 
 class _Known(NamedTuple):
@@ -75,6 +82,8 @@ class Session:
         self._switches: dict[str, int] = {}  # of rules added to it; all others are built in
         self._live = IncrementalSearch.opened(problem)
         self._formless = self._live is None
+        self._search: Any = None  # the state of the last full solve, and who made it
+        self._searcher: Minimizer | None = None
 
     @property
     def problem(self) -> Problem:
@@ -130,6 +139,7 @@ class Session:
         if answer is not None:
             return replace(answer, seconds=time.perf_counter() - began)
         found = self._searched(budget)
+        self._search = found.search
         answer = verify(self._problem, found)[0]
         report = found.report
         self._learn(answer, report.x, float(report.bound[0]), int(report.unique[0]))
@@ -237,13 +247,17 @@ class Session:
         return seen[0]
 
     def _solve(self, budget: Budget | None) -> Iterator[Solution]:
+        minimizer = minimizer_of(self.minimizer, budget_of(budget))
+        search = self._search if minimizer == self._searcher else None
+        self._searcher = minimizer
         return solve(
             self._problem,
-            self.minimizer,
+            minimizer,
             particles=self.particles,
             budget=budget,
             seed=self.seed,
             start=self._start(),
+            search=search,
         )
 
     def _start(self) -> State | None:
@@ -262,6 +276,7 @@ class Session:
     def _rebuild(self, summands: tuple[Summand, ...]) -> None:
         """The same variables and evidence under another energy."""
         domains, told = self._problem.domains, self._problem.told
+        self._search = None  # it was one of another energy
         self._base = self._base.with_summands(summands)
         self._problem = replace(self._base, domains=domains, told=told, root=self._base)
 

@@ -101,6 +101,13 @@ class Apart(Minimizer[ApartState]):
             told.append(self.inner.told(part, state, own))
         return ApartState(told)
 
+    def renewed(self, problem: Problem, s: ApartState) -> ApartState | None:
+        parts = parts_of(problem)
+        if len(parts) != len(s.parts):
+            return None
+        every = [self.inner.renewed(p, one) for p, one in zip(parts, s.parts, strict=True)]
+        return None if any(one is None for one in every) else ApartState(every)
+
     def width(self, s: ApartState) -> int:
         return min(self.inner.width(state) for state in s.parts)
 

@@ -214,6 +214,21 @@ class Portfolio(Minimizer[PortfolioState]):
         )
         return s._replace(states=states, late=late)
 
+    def renewed(self, problem: Problem, s: PortfolioState) -> PortfolioState | None:
+        """Where the same members search it, and each can go on."""
+        opaque = problem.factored()[1] is not None
+        members = self._members(problem, opaque and bool(_few(problem).all()))
+        if members != s.members or len(s.states) < len(members):
+            return None
+        states = []
+        for m, state in zip(members, s.states, strict=True):
+            renewed = m.renewed(problem, state)
+            if renewed is None:
+                return None
+            states.append(renewed)
+        zero = torch.zeros_like(s.turn)
+        return s._replace(states=states, turn=zero, waits=zero)
+
     def _talked(self, problem: Problem, s: PortfolioState, rows: Tensor) -> PortfolioState:
         """Members of some rows, each told what the others found and proved."""
         reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]

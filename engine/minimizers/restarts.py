@@ -90,6 +90,16 @@ class Restarts(Minimizer[RestartsState]):
         kept = replace(kept, **best._asdict(), bound=bound, done=kept.done | done)
         return s._replace(inner=self.inner.told(problem, s.inner, report), kept=kept)
 
+    def renewed(self, problem: Problem, s: RestartsState) -> RestartsState | None:
+        """The last start goes on, and one more may follow it."""
+        inner = self.inner.renewed(problem, s.inner)
+        if inner is None:
+            return None
+        report = self.inner.report(problem, inner)
+        kept = self._seen(problem, report, torch.zeros_like(s.kept.done))
+        starts = torch.clamp(s.starts - 1, min=1)
+        return RestartsState(inner, kept, torch.zeros_like(s.age), starts, s.particles)
+
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         return self.inner.kin(problem)
 
