@@ -10,7 +10,7 @@ Whatever has no such form is answered by a new solve that starts from the last a
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from engine.energy import Energy, Summand, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
 from engine.judgement import Said, ended_of, judge_answer, said_of, verify
 from engine.minimizer import Minimizer
-from engine.moves.start import Start
+from engine.moves.start import Proposer, Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNKNOWN
@@ -68,6 +68,7 @@ class Session:
         minimizer: Minimizer | None = None,
         particles: int = 64,
         seed: int = 0,
+        starts: Sequence[Proposer] = (),
     ) -> None:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
@@ -75,6 +76,7 @@ class Session:
             raise BadQuery(Mistake("problem", "is reduced", "give the one it was reduced from"))
         check_minimizer_given(minimizer)
         self.minimizer, self.particles, self.seed = minimizer, particles, seed
+        self.starts = tuple(starts)
         self._known = NOTHING
         self._base = problem.root or problem
         self._problem = problem
@@ -257,6 +259,7 @@ class Session:
             budget=budget,
             seed=self.seed,
             start=self._start(),
+            starts=self.starts,
             search=search,
         )
 
@@ -265,7 +268,9 @@ class Session:
         if not self._known.x:
             return None
         rng = Stream(self.seed, self._problem.keys).at(0)
-        states = {n: x.clone() for n, x in Start(self._problem, self.particles, rng, {}).items()}
+        starts, known = self.starts, self._known.x
+        drawn = Start(self._problem, self.particles, rng, {}, starts, known)
+        states = {n: x.clone() for n, x in drawn.items()}
         for name, x in states.items():
             x[0] = self._known.x[name][0]
         return states

@@ -137,6 +137,7 @@ class _Some(Mapping[str, Tensor]):
 
     def __init__(self, part: Problem, x: State):
         self.x, self.names = x, [v.name for v in part.open]
+        self.starts = ()  # those know the whole problem
 
     def __getitem__(self, name: str) -> Tensor:
         return self.x[name]

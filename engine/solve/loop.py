@@ -6,7 +6,7 @@ depend on counts; seconds only end the loop.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from engine.domain import State
 from engine.energy import judge, plain_scope
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Minimizer, score
-from engine.moves.start import Start
+from engine.moves.start import Proposer, Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -35,16 +35,18 @@ def solve(
     budget: Budget | None = None,
     seed: int = 0,
     start: State | None = None,
+    starts: Sequence[Proposer] = (),
     search: Any = None,
 ) -> Iterator[Solution]:
     """Yields a solution whenever some row got better, and a last one with `final` set.
 
     `start` may hold states of any of the variables, relaxed or decided; they are moved into the
-    narrowed domains first. `search` is that of an earlier solution of one row, by the same
-    minimizer under other evidence: it goes on where the minimizer can renew it. Without a time
-    limit the result is a function of (problem, seed), and of these two. The default minimizer goes
-    on until its limit of time, if there is one, or until it has proved its answer; a limit that is
-    over before the search begins leaves a start as it was drawn.
+    narrowed domains first. Where they hold none, `starts` and the terms are asked, one share of the
+    particles each, and the last share is random. `search` is that of an earlier solution of one
+    row, by the same minimizer under other evidence: it goes on where the minimizer can renew it.
+    Without a time limit the result is a function of (problem, seed), and of all these. The default
+    minimizer goes on until its limit of time, if there is one, or until it has proved its answer; a
+    limit that is over before the search begins leaves a start as it was drawn.
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
@@ -53,7 +55,7 @@ def solve(
     reserve = checking(problem) if budget.seconds is not None else 0.0
     minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
     rng = Stream(seed, problem.keys)
-    x = Start(problem, particles, rng.at(0), start or {})
+    x = Start(problem, particles, rng.at(0), start or {}, starts)
     batch: Batch[None] = Batch(minimizer)
     tickets = [(None, row) for row in range(problem.rows)]
     prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
