@@ -274,8 +274,9 @@ class Term(Energy):
 
         known: where the last answer stood, a decided state of each entry, (R, *shape), None for an
         input; None: there is none. `rng` has one key for each of the R rows of the domains; batch
-        index b belongs to row b // particles. Finite entries may be relaxed or decided; what lies outside the domains is
-        moved into them. -> (R * particles, *event), or (R * particles, *shape), each
+        index b belongs to row b // particles. Finite entries may be relaxed or decided; what lies
+        outside the domains is moved into them. -> (R * particles, *event), or (R * particles,
+        *shape), each
         """
         del particles, rng, known, domains
         return None

@@ -37,9 +37,9 @@ def check_minimizer(
     A step is pure; the same seed gives the same answer; states stay inside the narrowed domains;
     no report is worse than the start or than an earlier one; proofs hold for the state reported;
     a row alone does what it does in a batch; who is told of a state that was found ends no worse,
-    and believes neither its energy nor a bound above it; a problem on another device is searched
-    there, with the same reports. To try that moves the terms and brings them back, their parameters
-    as new objects.
+    and believes neither its energy nor a bound above it; under moved evidence nothing stays that
+    was found or proved under the last; a problem on another device is searched there, with the same
+    reports. To try that moves the terms and brings them back, their parameters as new objects.
     """
     name = type(minimizer).__name__
     start = _start(problem, particles, seed)
@@ -67,6 +67,7 @@ def check_minimizer(
     if problem.rows > 1:
         _check_joining(minimizer, problem, start, trial, steps, seed)
     _check_told(minimizer, problem, start, trial, steps, seed)
+    _check_renewed(minimizer, problem, trial, steps, seed)
     _check_elsewhere(minimizer, problem, start, trial, seed)
 
 
@@ -98,6 +99,23 @@ def _check_told(
         _assert_same(
             f"{name}: row {row} told alone", _row(whole.reports[-1], row), alone.reports[-1]
         )
+
+
+def _check_renewed(
+    minimizer: Minimizer, problem: Problem, trial: _Trial, steps: int, seed: int
+) -> None:
+    """The last state, renewed for the same rows in another order: its reports are of these."""
+    moved = problem.select([*range(1, problem.rows), 0])
+    state = minimizer.renewed(moved, trial.states[-1])
+    rng, reports = _stream(moved, seed), list[Report]()
+    while state is not None and len(reports) <= steps:
+        reports.append(minimizer.report(moved, state))
+        if bool(reports[-1].done.all()):
+            break
+        state = minimizer.step(moved, state, rng.at(len(reports)))
+    _check_reports(f"{type(minimizer).__name__}, renewed,", moved, reports)
+    report = minimizer.report(problem, trial.states[-1])
+    _assert_same(f"{type(minimizer).__name__}: renewed, the old state", report, trial.reports[-1])
 
 
 def _check_elsewhere(

@@ -140,6 +140,15 @@ def test_who_believes_what_it_is_told_is_caught() -> None:
             check_minimizer(kind(steps=30), real_problem(), particles=3, steps=25)
 
 
+def test_who_keeps_what_it_found_under_other_evidence_is_caught() -> None:
+    class Stubborn(Gibbs):
+        def renewed(self, problem, s):
+            return s
+
+    with pytest.raises(AssertionError, match="renewed"):
+        check_minimizer(Stubborn(steps=30), real_problem(), particles=3, steps=25)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_seven_rows_answer_as_each_alone(case: str) -> None:
     minimizer, problem = CASES[case][0], CASES[case][1]()

@@ -24,6 +24,7 @@ from modules.discrete.table import Table
 class Coupled(Term):
     """E = |A x - sum over sites of B[f]|^2 / 2."""
 
+    affine = False
     dtype = torch.float64
 
     def __init__(self, f: Variable, x: Variable, a: Tensor, b: Tensor):
