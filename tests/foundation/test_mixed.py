@@ -1,4 +1,4 @@
-"""A torch net over numbers and names, beside hard rules: held against a grid of all numbers for each
+"""A torch net over numbers and names, beside hard rules: held against a grid of numbers for each
 pair of names, polished."""
 
 import itertools
