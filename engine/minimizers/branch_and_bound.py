@@ -36,7 +36,8 @@ from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
 from engine.search.prepared import Prepared, oversize, prepared_of, prepared_rows, refusal
-from engine.search.prices import budget_step
+from engine.search.prices import budget_step, formula_step
+from engine.search.solutions import At, accepted_cost, capped, costs_of, recoloured
 from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
@@ -201,7 +202,9 @@ class BranchAndBound(Minimizer[BranchState]):
         out = {name: getattr(s, name).clone() for name in ("places", "energy", "ties")}
         for r in rows:
             visit = _Visit(self, problem, s, r) if learners[r] else None
-            cost = _accepted(problem, s, r, places[r])
+            fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+            seen = At(problem, r, s.plans[r], s.allowed[r].numpy(), fixed)
+            cost = accepted_cost(seen, places[r], float(s.energy[r]))
             if cost is None:
                 continue
             out["places"][r], out["energy"][r], out["ties"][r] = (
@@ -237,7 +240,7 @@ class BranchAndBound(Minimizer[BranchState]):
             at["energy"][r] = at["bound"][r] = 0.0
             more = list(visible[1 : found[k]])
             if not more and symmetric and not result.counted[k]:
-                more = _recoloured(visible[0], plan.factors, allowed[r])
+                more = recoloured(visible[0], plan.factors, allowed[r])
             others[r] = tuple(more)
             if more:
                 at["unique"][r] = NOT_UNIQUE
@@ -297,7 +300,7 @@ class BranchAndBound(Minimizer[BranchState]):
             exhausted, listed = result.status[k] == covering.EXHAUSTED, bool(result.listed[k])
             if result.found[k]:
                 found = result.solutions[k, : result.found[k], : factors.visible].astype(np.int64)
-                costs = _costs(problem, r, factors, found, base[r] + result.paid[k])
+                costs = costs_of(problem, r, factors, found, base[r] + result.paid[k])
                 best = min(costs)
                 if float(best) <= at["energy"][r]:
                     at["places"][r], at["energy"][r] = found[costs.index(best)], float(best)
@@ -384,7 +387,7 @@ class _Visit:
         rest = self.plan.rest_floor if self.plan.rest is not None else 0.0
         if not math.isfinite(rest):
             return self.learners
-        units = _capped(self.scale.from_on(cost - Fraction(rest)) - self.constant)
+        units = capped(self.scale.from_on(cost - Fraction(rest)) - self.constant)
         literals = self.plan.boolean.model_literals(places)
         out = []
         for one in self.learners:
@@ -411,7 +414,7 @@ class _Visit:
             return learner
         if self._resolves:
             paid = self.scale.from_on(self.problem.exactly(self.places, self.row))
-        return learner._replace(upper=_capped(paid - learner.constant))
+        return learner._replace(upper=capped(paid - learner.constant))
 
     def _deepened(self, learner: Learner, above: int) -> Learner:
         """A fresh search, under the next budget where something costs: for what exceeds the least
@@ -419,7 +422,7 @@ class _Visit:
         status, _ = learning.search(learner.state, (), 0)
         if not len(learner.formula.cost) or self.plan.rest is not None or status != learning.LIMIT:
             return learner
-        least, step = learning.lower_bound(learner.state), _step(learner.formula)
+        least, step = learning.lower_bound(learner.state), formula_step(learner.formula)
         for k in range(1, DOUBLED + 1):
             upper = least + step * (2**k - 1)
             if above < upper < learner.upper:
@@ -517,7 +520,7 @@ class _Visit:
 
     def _beat(self, cost: int) -> None:
         """Solutions must cost less from now on, in units."""
-        cost = _capped(cost)
+        cost = capped(cost)
         self.paid = cost + self.constant
         if any(one.beyond is not None and cost > one.upper for one in self.learners):
             self.learners = (self._fresh(self.paid),)
@@ -584,75 +587,11 @@ class _Visit:
         self.learners = tuple(one.without(clause) for one in self.learners)
 
 
-def _step(formula: learning.Formula) -> int:
-    """The unit of the budgets of a search: of its own costs, above the cheapest of each choice."""
-    least = np.minimum.reduceat(formula.cost, formula.cost_ptr[:-1])
-    above = formula.cost - np.repeat(least, np.diff(formula.cost_ptr))
-    return int(budget_step(above[None])[0])
-
-
-def _capped(cost: int) -> int:
-    """A number of units that the learning search can count."""
-    return max(-learning.NEVER, min(cost, learning.NEVER))
-
-
-def _accepted(problem: Problem, s: BranchState, r: int, places: np.ndarray) -> Fraction | None:
-    """What a solution found elsewhere costs, as exactly as this search tells costs apart; None
-    where it is none, as far as can be said, or is not the better one."""
-    plan, scale = s.plans[r], s.plans[r].factors.scale
-    offset = np.concatenate([[0], np.cumsum(plan.factors.sizes)])[: plan.factors.visible]
-    if not s.allowed[r].numpy()[offset + places].all():
-        return None
-    if plan.rest is None:
-        if scale.error and not plan.factors.resolves:
-            return None
-        cost = problem.exactly(places, r)
-        return cost if float(cost) < float(s.energy[r]) else None
-    fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
-    placed, owner = Placed(problem, places[None], fixed), torch.tensor([r])
-    rules = [part for part in plan.rest.summands() if part.required]
-    (holds,) = verdicts(rules, problem.asked(problem.whole(placed, owner)))
-    energy = float(score(problem, placed, owner).energy[0])
-    fine = holds is True and math.isfinite(energy) and energy < float(s.energy[r])
-    return Fraction(energy) if fine else None
-
-
-def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:
-    """The same solution with two interchangeable values exchanged, where evidence allows it."""
-    n, k = factors.visible, int(factors.sizes[0])
-    mask = allowed[: n * k].reshape(n, k)
-    for a in range(k):
-        for b in range(a + 1, k):
-            if (mask[:, a] == mask[:, b]).all() and ((places == a) | (places == b)).any():
-                swapped = places.copy()
-                swapped[places == a], swapped[places == b] = b, a
-                return [swapped]
-    return []
-
-
 def _paid(s: BranchState, r: int) -> int:
     """The price of the best solution of a row beside a cover."""
     cover = s.plans[r].cover
     assert cover is not None
     return int(s.price[r].numpy()[cover.offset[:-1] + s.places[r].numpy()].sum())
-
-
-def _costs(
-    problem: Problem, row: int, factors: Factors, found: np.ndarray, units: np.ndarray
-) -> list[Fraction]:
-    """What solutions of a row cost, told apart as far as can be: found (m, n), units (m or
-    more,)."""
-    if not factors.resolves:
-        return [Fraction(own) / factors.scale.unit for own in units[: len(found)].tolist()]
-    sites = np.unique(np.concatenate([t.scopes[:, 0] for t in factors.tables]))
-    alike: dict[bytes, Fraction] = {}  # by the values of all sites that cost
-    out = []
-    for places in found:
-        key = places[sites].tobytes()
-        if key not in alike:
-            alike[key] = problem.exactly(places, row)
-        out.append(alike[key])
-    return out
 
 
 def _particles(x: State, variable, rows: int) -> int:
