@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine import Budget, Finite, Problem, Real, Status, Term, Variable, answers, required
+from engine import Budget, Finite, Input, Problem, Real, Status, Term, Variable, answers, required
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.portfolio import Portfolio
@@ -112,6 +112,32 @@ def test_it_is_enumeration_times_the_exact_minimum(seed, rows, rule, n, k, d) ->
             alone = answers(mixed.problem.select([row]), minimizer, particles=4)[0]
             assert (alone.status, alone.bound) == (answer.status, answer.bound)
             assert alone.energy == pytest.approx(answer.energy, abs=1e-9)
+
+
+class Told(Coupled):
+    """The same, from what an input tells on."""
+
+    def __init__(self, f: Variable, x: Variable, p: Input, a: Tensor, b: Tensor):
+        Term.__init__(self, f, x, p)
+        self.register_buffer("a", a)
+        self.register_buffer("b", b)
+
+    def residual(self, *tensors: Any) -> Tensor:
+        return super().residual(*tensors[:2]) - tensors[2]
+
+
+def test_rows_that_are_told_other_inputs_have_leaves_of_their_own() -> None:
+    f, x = Variable("f", Finite((0, 1, 2), (2,))), Variable("x", Real((1,), -9.0, 9.0))
+    p, b = Input("p", Real((2,))), torch.tensor(np.random.default_rng(1).normal(size=(2, 3, 2)))
+    told = Told(f, x, p, torch.ones(2, 1).double(), b)
+    problem = Problem(1.0 * told + AllDifferent(f, lines=[[0, 1]]), (f, x, p))
+    rows: list[dict[str, Any]] = [{"p": [0.5, -1.0]}, {"p": [2.0, 1.0]}, {}]
+    for row, answer in zip(rows, answers(problem.given_rows(rows)), strict=True):
+        least = 0.0 if not row else math.inf  # a row without it costs nothing
+        for i, j in itertools.permutations(range(3), 2) if row else ():
+            wanted = b[0, i].numpy() + b[1, j].numpy() + np.array(row["p"])
+            least = min(least, np.square(wanted - wanted.mean()).sum() / 2)
+        assert answer.energy == pytest.approx(least, abs=1e-9)
 
 
 class Near(Term):
