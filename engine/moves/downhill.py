@@ -23,12 +23,14 @@ SHORTER = 0.25  # from one length to the next
 
 
 def settled(problem: Problem, x: State) -> list[bool | None]:
-    """Whether the numbers of decided states, one a row, have settled; None where none is open, or
-    where a required term sees them, so that the slope of the cost alone says nothing."""
+    """Whether the numbers of decided states, one a row, have settled; None where none is open,
+    where a required term sees them, so that the slope of the cost alone says nothing, or where
+    other processes would have to be asked."""
     numbers = {v.name for v in problem.open if isinstance(problem.domains[v.name], Real)}
     if not numbers or any(_sees(s, numbers) for s in problem.summands if s.required):
         return [None] * problem.rows
-    if not any(_sees(s, numbers) for s in problem.summands):
+    seen = any(_sees(s, numbers) for s in problem.summands)
+    if not seen or not all(s.term.reusable for s in problem.summands):
         return [None] * problem.rows
     frame, own = frame_of(problem), {v.name: x[v.name] for v in problem.open}
     rows = problem.rows
