@@ -141,6 +141,8 @@ class Answer:
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
     ended: Ended | None = None  # why the search ended; None: there was none
     abstained: tuple[Place, ...] = ()  # where a module does not stand by the values (ABSTAIN)
+    converged: bool | None = None  # no step along the slope makes the numbers cheaper; None: there
+    # is no need to ask, as the answer is proved or has no open number, or rules see the numbers
 
     @property
     def holds(self) -> bool | None:

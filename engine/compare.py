@@ -84,7 +84,9 @@ def dearer(problem: Problem, x: State) -> tuple[Tensor, Tensor]:
                 value.sum(), list(moved.values()), allow_unused=True, retain_graph=True
             )
             for g in every:
-                slope = slope if g is None else slope + g.double().flatten(1).square().sum(1)
+                slope = (
+                    slope if g is None else slope + g.double().square().reshape(len(g), -1).sum(1)
+                )
         sizes.append(slope.sqrt())
     price = SURE * 2 * least.detach() * sizes[0] / sizes[1]
     return strictly(got).detach(), price.nan_to_num(0.0, math.inf, math.inf)

@@ -27,6 +27,7 @@ from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plai
 from engine.energy import judge as judge_term
 from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
+from engine.moves.downhill import settled
 from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
 
@@ -89,7 +90,20 @@ def verify(
         spent["ended"] = ended_of(answer.status, solution.ended(row))
         more = {"flags": flags, "alternatives": judge.alternatives(others, row), **spent}
         answers.append(replace(answer, **more))
-    return answers
+    return _converged(problem, report.x, answers) if solution.prepared else answers
+
+
+def _converged(problem: Problem, x: State, answers: list[Answer]) -> list[Answer]:
+    """With what is known of numbers whose answer is not proved."""
+    if not any(answer.status in (Status.SATISFIED, Status.SCORED) for answer in answers):
+        return answers
+    told = settled(problem, x)
+    return [
+        replace(
+            answer, converged=own if answer.status in (Status.SATISFIED, Status.SCORED) else None
+        )
+        for answer, own in zip(answers, told, strict=True)
+    ]
 
 
 def ended_of(status: Status, otherwise: Ended) -> Ended:

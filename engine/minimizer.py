@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from engine.compare import best_of, better
+from engine.compare import best_of, better, opaque_slack, proved
 from engine.domain import State
 from engine.energy import begin_shares, begin_violations, total_of
 from engine.problem import Problem
@@ -53,6 +53,26 @@ class Minimizer(ABC, Generic[S]):
     @abstractmethod
     def report(self, problem: Problem, s: S) -> Report:
         """The best decided states so far, and what is proved."""
+
+    def told(self, problem: Problem, s: S, report: Report) -> S:
+        """The same search, told what others found and proved of its rows.
+
+        It may hold better states and higher bounds from then on, and end where they meet; nothing
+        else changes. A state is believed as far as it is scored here again, a bound as it is said
+        unless a state contradicts it: hand on those alone that were proved of this very problem
+        (`Report.unproved` leaves them out). It comes at fixed counts of steps, never by the clock.
+        The default listens to nothing.
+        """
+        del problem, report
+        return s
+
+    def renewed(self, problem: Problem, s: S) -> S | None:
+        """The same search under moved evidence: what it learned of the energy stays (multipliers,
+        momenta, curvature), what it found and proved under other evidence does not. None where
+        nothing of it can stay, such as where other variables are open than before; then a search
+        begins anew. The default keeps nothing."""
+        del problem, s
+        return None
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """What decides how each row is searched, apart from the structure: only rows of equal kin
@@ -119,6 +139,28 @@ class Best(NamedTuple):
             self.energy.index_copy(0, at, e[at]),
             self.violation.index_copy(0, at, v[at]),
         )
+
+
+class Heard(NamedTuple):
+    """What is believed of a report."""
+
+    best: Best  # the better of two states of each row
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool: these meet
+
+
+def heard(problem: Problem, report: Report, best: Best) -> Heard:
+    """What is believed of a report about the rows of a problem, beside the best known states: its
+    states where they are said to be better, moved into the domains and scored; its bounds where no
+    state lies below them."""
+    said = better(report.energy, report.violation, best.energy, best.violation)
+    if bool(said.any()):
+        x = problem.decide({v.name: report.x[v.name] for v in problem.open})
+        best = best.joined(x, *score(problem, x), said)
+    energy, clean = best.energy, (best.violation == 0) & best.energy.isfinite()
+    over = report.bound - energy > opaque_slack(energy) + problem.slacks
+    bound = torch.where(clean & over, -math.inf, report.bound)
+    return Heard(best, bound, proved(problem, best.x, energy, best.violation, bound))
 
 
 class Scored(NamedTuple):

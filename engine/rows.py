@@ -48,6 +48,22 @@ class Report:
         """The numbers of each row on another device; the states stay where they lie."""
         return replace(self, **{name: getattr(self, name).to(device) for name in NUMBERS})
 
+    def unproved(self) -> "Report":
+        """The states alone, without anything that was proved."""
+        unknown = torch.full_like(self.unique, UNKNOWN)
+        return replace(self, bound=torch.full_like(self.bound, -torch.inf), unique=unknown)
+
+    def only(self, rows: Tensor) -> "Report":
+        """What is said of some rows, nothing of the others. (R,) bool"""
+        infinite = torch.inf
+        return replace(
+            self,
+            energy=torch.where(rows, self.energy, infinite),
+            violation=torch.where(rows, self.violation, infinite),
+            bound=torch.where(rows, self.bound, -infinite),
+            unique=torch.where(rows, self.unique, UNKNOWN),
+        )
+
     def better(self, other: "Report") -> Tensor:
         """Rows in which this report has the better state: violation first, then energy. -> (R,)"""
         return better(self.energy, self.violation, other.energy, other.violation)
@@ -74,7 +90,7 @@ class Report:
 
 def particles_of(problem: Problem, x: State) -> int:
     """P, from the first variable of the start that is looked at; 1 where nothing is searched."""
-    opened = problem.finite or problem.open
+    opened = [v for v in problem.finite if v.name not in problem.constants] or problem.open
     return len(x[opened[0].name]) // problem.rows if opened else 1
 
 

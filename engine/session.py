@@ -10,7 +10,7 @@ Whatever has no such form is answered by a new solve that starts from the last a
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,14 +24,21 @@ from engine.energy import Energy, Summand, judge, named
 from engine.errors import BadQuery, Cancelled, Mistake, known
 from engine.judgement import Said, ended_of, judge_answer, said_of, verify
 from engine.minimizer import Minimizer
-from engine.moves.start import Start
+from engine.moves.start import Proposer, Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNKNOWN
 from engine.search.incremental import IncrementalSearch
 from engine.search.placed import Placed
 from engine.settle import last
-from engine.solve import Budget, Solution, budget_of, check_minimizer_given, solve
+from engine.solve import (
+    Budget,
+    Solution,
+    budget_of,
+    check_minimizer_given,
+    minimizer_of,
+    solve,
+)
 
 
 class _Known(NamedTuple):
@@ -61,6 +68,7 @@ class Session:
         minimizer: Minimizer | None = None,
         particles: int = 64,
         seed: int = 0,
+        starts: Sequence[Proposer] = (),
     ) -> None:
         if problem.rows != 1:
             raise BadQuery(Mistake("evidence", f"{problem.rows} rows", "a session takes one"))
@@ -68,6 +76,7 @@ class Session:
             raise BadQuery(Mistake("problem", "is reduced", "give the one it was reduced from"))
         check_minimizer_given(minimizer)
         self.minimizer, self.particles, self.seed = minimizer, particles, seed
+        self.starts = tuple(starts)
         self._known = NOTHING
         self._base = problem.root or problem
         self._problem = problem
@@ -75,6 +84,8 @@ class Session:
         self._switches: dict[str, int] = {}  # of rules added to it; all others are built in
         self._live = IncrementalSearch.opened(problem)
         self._formless = self._live is None
+        self._search: Any = None  # the state of the last full solve, and who made it
+        self._searcher: Minimizer | None = None
 
     @property
     def problem(self) -> Problem:
@@ -130,6 +141,7 @@ class Session:
         if answer is not None:
             return replace(answer, seconds=time.perf_counter() - began)
         found = self._searched(budget)
+        self._search = found.search
         answer = verify(self._problem, found)[0]
         report = found.report
         self._learn(answer, report.x, float(report.bound[0]), int(report.unique[0]))
@@ -237,13 +249,18 @@ class Session:
         return seen[0]
 
     def _solve(self, budget: Budget | None) -> Iterator[Solution]:
+        minimizer = minimizer_of(self.minimizer, budget_of(budget))
+        search = self._search if minimizer == self._searcher else None
+        self._searcher = minimizer
         return solve(
             self._problem,
-            self.minimizer,
+            minimizer,
             particles=self.particles,
             budget=budget,
             seed=self.seed,
             start=self._start(),
+            starts=self.starts,
+            search=search,
         )
 
     def _start(self) -> State | None:
@@ -251,7 +268,9 @@ class Session:
         if not self._known.x:
             return None
         rng = Stream(self.seed, self._problem.keys).at(0)
-        states = {n: x.clone() for n, x in Start(self._problem, self.particles, rng, {}).items()}
+        starts, known = self.starts, self._known.x
+        drawn = Start(self._problem, self.particles, rng, {}, starts, known)
+        states = {n: x.clone() for n, x in drawn.items()}
         for name, x in states.items():
             x[0] = self._known.x[name][0]
         return states
@@ -262,6 +281,7 @@ class Session:
     def _rebuild(self, summands: tuple[Summand, ...]) -> None:
         """The same variables and evidence under another energy."""
         domains, told = self._problem.domains, self._problem.told
+        self._search = None  # it was one of another energy
         self._base = self._base.with_summands(summands)
         self._problem = replace(self._base, domains=domains, told=told, root=self._base)
 

@@ -16,7 +16,15 @@ from engine.domain.told import batch_of
 from engine.energy.acceptance import accepted_sites, of_branches, places_of
 from engine.energy.algebra import Energy, Sum, begin_shares, total_of
 from engine.energy.tables import enumerate_table, structure_of
-from engine.energy.term import Term, judge, plain_scope, required, scope_domains
+from engine.energy.term import (
+    Known,
+    Term,
+    judge,
+    plain_scope,
+    required,
+    scope_domains,
+    seen_of,
+)
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, conditional
 from engine.random import Stream
@@ -100,15 +108,19 @@ class Choice(Term):
         with torch.no_grad():
             return of_branches(self._energies(state)().cpu(), inside, ALIKE)
 
-    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+    def propose(
+        self, particles: int, rng: Stream, known: Known, *domains: Domain
+    ) -> tuple[Tensor, ...] | None:
         """The proposals of the terms in turn, particle by particle; a variable that one says
         nothing of is drawn."""
         by_name = self._named(domains)
+        stood = None if known is None else self._named(known)
         states: list[dict[str, Tensor]] = []
         for place, summand in enumerate(p for b in self.alternatives for p in b.summands()):
             own = rng.fork(place)
             scope = scope_domains(summand.term, by_name)
-            proposed = summand.term.propose(particles, own.fork(0), *scope)
+            seen = None if stood is None else seen_of(summand.term, stood)
+            proposed = summand.term.propose(particles, own.fork(0), seen, *scope)
             if proposed is None:
                 continue
             state = {

@@ -21,6 +21,8 @@ from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.random import Stream
 
+Known = tuple[Any, ...] | None  # a decided state for each entry of a scope, None for an input
+
 
 class Term(Energy):
     """One energy function over a scope of variables; subclass it and write `energy`.
@@ -266,14 +268,18 @@ class Term(Energy):
             ]
         return tuple(xs)
 
-    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+    def propose(
+        self, particles: int, rng: Stream, known: Known, *domains: Domain
+    ) -> tuple[Tensor, ...] | None:
         """States worth starting from, one tensor for each entry of the scope; None: has none.
 
-        `rng` has one key for each of the R rows of the domains; batch index b belongs to row
-        b // particles. Finite entries may be relaxed or decided; what lies outside the domains is
-        moved into them. -> (R * particles, *event), or (R * particles, *shape), each
+        known: where the last answer stood, a decided state of each entry, (R, *shape), None for an
+        input; None: there is none. `rng` has one key for each of the R rows of the domains; batch
+        index b belongs to row b // particles. Finite entries may be relaxed or decided; what lies
+        outside the domains is moved into them. -> (R * particles, *event), or (R * particles,
+        *shape), each
         """
-        del particles, rng, domains
+        del particles, rng, known, domains
         return None
 
     def define(self, *inputs: Any) -> Tensor | tuple[Tensor, ...]:
@@ -447,6 +453,15 @@ def verdict(term: Term, values: Sequence[Any]) -> bool | None:
     """What a term says of the plain values of its scope; truth values of arrays are Python's."""
     said = term.holds(*values)
     return None if said is None else bool(said)
+
+
+def seen_of(term: Term, state: Mapping[str, Tensor]) -> Known:
+    """What the scope of a term sees of decided states; None where some variable has none."""
+    if any(view.variable.name not in state for view in term.scope if not view.told):
+        return None
+    return tuple(
+        None if view.told else view.tensor(state[view.variable.name]) for view in term.scope
+    )
 
 
 def scope_domains(term: Term, domains: Mapping[str, Domain]) -> list[Domain]:

@@ -52,7 +52,8 @@ class Explicit:
             terms, owner = np.unique(table.term, return_inverse=True)
             every, most = np.ones(len(terms), dtype=bool), np.zeros(len(terms))
             np.logical_and.at(every, owner, seen)
-            np.add.at(most, owner, table.most)
+            with np.errstate(over="ignore"):  # `scale` tells it
+                np.add.at(most, owner, table.most)
             for term, own, cost in zip(terms.tolist(), every.tolist(), most.tolist(), strict=True):
                 if own or weighed is None or term in weighed:
                     (direct if own else hidden).add(term)

@@ -20,7 +20,7 @@ from engine.compare import best_of, better, proved
 from engine.decimals import Scale, surely_below
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, Scored, score
+from engine.minimizer import Best, Minimizer, Scored, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, particles_of
@@ -240,6 +240,10 @@ class Annealing(Minimizer[AnnealingState]):
         if self.cold is not None:
             beta[:, 1] = self.cold
         return scale[:, None].repeat(1, plan.layout.rules), beta, scale
+
+    def told(self, problem: Problem, s: AnnealingState, report: Report) -> AnnealingState:
+        best, bound, done = heard(problem, report, Best(s.x, s.energy, s.violation))
+        return s._replace(**best._asdict(), bound=torch.maximum(s.bound, bound), done=s.done | done)
 
     def _leads(self, s: AnnealingState, rows: Sequence[int]) -> list[tuple[float, float]]:
         """Violation and cost of the best particle of some rows."""

@@ -29,14 +29,15 @@ from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
-from engine.minimizer import Minimizer, score
+from engine.minimizer import Best, Minimizer, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
 from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
 from engine.search.prepared import Prepared, oversize, prepared_of, prepared_rows, refusal
-from engine.search.prices import budget_step
+from engine.search.prices import budget_step, formula_step
+from engine.search.solutions import At, accepted_cost, capped, costs_of, recoloured
 from engine.search.subtrees import Learner, Learners, drop_refuted, exchange_clauses, search_slices
 
 COVER_ROUNDS = ((2_000, 64), (20_000, 2))  # nodes of the first steps of a row, rows of a step
@@ -179,6 +180,42 @@ class BranchAndBound(Minimizer[BranchState]):
             PlacedOthers(problem, s.others, s.fixed),
         ).to(problem.device)
 
+    def told(self, problem: Problem, s: BranchState, report: Report) -> BranchState:
+        """Takes better solutions of soft rows, whose price the next must beat and whose values are
+        tried first, and bounds."""
+        if not problem.form.factors.soft and s.plans[0].rest is None:
+            return s
+        own = self.report(problem, s)
+        best, bound, _ = heard(problem, report, Best(dict(own.x), own.energy, own.violation))
+        ahead = (best.energy < own.energy) & (best.violation == 0) & ~own.done
+        rows = ahead.nonzero().reshape(-1).tolist()
+        if rows:
+            s = self._with_solutions(problem, s, rows, problem.places(best.x))
+        bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), s.energy)
+        return s._replace(bound=torch.where(s.done, s.bound, torch.maximum(bound, s.bound)))
+
+    def _with_solutions(
+        self, problem: Problem, s: BranchState, rows: list[int], places: np.ndarray
+    ) -> BranchState:
+        """The rows of these places hold them as their best."""
+        learners = list(s.learners)
+        out = {name: getattr(s, name).clone() for name in ("places", "energy", "ties")}
+        for r in rows:
+            visit = _Visit(self, problem, s, r) if learners[r] else None
+            fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+            seen = At(problem, r, s.plans[r], s.allowed[r].numpy(), fixed)
+            cost = accepted_cost(seen, places[r], float(s.energy[r]))
+            if cost is None:
+                continue
+            out["places"][r], out["energy"][r], out["ties"][r] = (
+                torch.from_numpy(places[r]),
+                float(cost),
+                0,
+            )
+            if visit is not None:
+                learners[r] = visit.told(places[r], cost)
+        return s._replace(learners=tuple(learners), **out)
+
     def _cover(self, s: BranchState, rows: list[int], nodes: int) -> BranchState:
         """A visit by the depth-first search, with at most `nodes` nodes a row."""
         plan = s.plans[0]
@@ -203,7 +240,7 @@ class BranchAndBound(Minimizer[BranchState]):
             at["energy"][r] = at["bound"][r] = 0.0
             more = list(visible[1 : found[k]])
             if not more and symmetric and not result.counted[k]:
-                more = _recoloured(visible[0], plan.factors, allowed[r])
+                more = recoloured(visible[0], plan.factors, allowed[r])
             others[r] = tuple(more)
             if more:
                 at["unique"][r] = NOT_UNIQUE
@@ -263,7 +300,7 @@ class BranchAndBound(Minimizer[BranchState]):
             exhausted, listed = result.status[k] == covering.EXHAUSTED, bool(result.listed[k])
             if result.found[k]:
                 found = result.solutions[k, : result.found[k], : factors.visible].astype(np.int64)
-                costs = _costs(problem, r, factors, found, base[r] + result.paid[k])
+                costs = costs_of(problem, r, factors, found, base[r] + result.paid[k])
                 best = min(costs)
                 if float(best) <= at["energy"][r]:
                     at["places"][r], at["energy"][r] = found[costs.index(best)], float(best)
@@ -322,17 +359,48 @@ class _Visit:
         self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
         self.scale = self.plan.factors.scale
         self.others = s.others[r]
-        paid = int(s.base[r]) + _paid(s, r) if s.price.shape[1] else 0
         self.learners = tuple(one.copy() for one in s.learners[r])
-        first = self.learners[0] if self.learners else self._fresh(paid)
+        first = self.learners[0] if self.learners else self._fresh(self._paid(s))
         if not self.learners:
             above = int(s.base[r]) + int(s.above[r]) if s.price.shape[1] else -learning.NEVER
             self.learners = (self._deepened(first, above - first.constant),)
         elif first.beyond is not None and int(s.visits[r]) >= DEEP:
-            self.learners = (self._fresh(paid),)
+            self.learners = (self._fresh(self._paid(s)),)
         self.constant = first.constant
         upper = first.upper if first.beyond is None else first.beyond
         self.paid = upper + self.constant  # of the best solution, in units
+
+    def _paid(self, s: BranchState) -> int:
+        """What the best solution paid, in units, where the other search found it, or it was told
+        before the first visit."""
+        if s.price.shape[1]:
+            return int(s.base[self.row]) + _paid(s, self.row)
+        if self.energy == math.inf or not self.plan.soft:
+            return 0
+        if self.plan.rest is None:
+            return self.scale.from_on(self.problem.exactly(self.places, self.row))
+        floor = self.plan.rest_floor
+        return self.scale.from_on(self.energy - floor) if math.isfinite(floor) else learning.NEVER
+
+    def told(self, places: np.ndarray, cost: Fraction) -> Learners:
+        """The search, from now on for what costs less than a solution found elsewhere."""
+        rest = self.plan.rest_floor if self.plan.rest is not None else 0.0
+        if not math.isfinite(rest):
+            return self.learners
+        units = capped(self.scale.from_on(cost - Fraction(rest)) - self.constant)
+        literals = self.plan.boolean.model_literals(places)
+        out = []
+        for one in self.learners:
+            if one.beyond is not None and units > one.upper:
+                one = one._replace(beyond=min(units, one.beyond))
+            elif units < one.upper:
+                one = one._replace(upper=units, beyond=None)
+            own = one.small.literals(literals ^ 1) ^ 1 if one.small else literals
+            phase = np.zeros(one.formula.variables, np.uint8)
+            phase[own >> 1] = 1 - (own & 1)
+            learning.set_phase(one.state, phase)
+            out.append(one)
+        return tuple(out)
 
     def _fresh(self, paid: int) -> Learner:
         """The shared formula, narrowed to the evidence of the row, without what the other search
@@ -346,7 +414,7 @@ class _Visit:
             return learner
         if self._resolves:
             paid = self.scale.from_on(self.problem.exactly(self.places, self.row))
-        return learner._replace(upper=_capped(paid - learner.constant))
+        return learner._replace(upper=capped(paid - learner.constant))
 
     def _deepened(self, learner: Learner, above: int) -> Learner:
         """A fresh search, under the next budget where something costs: for what exceeds the least
@@ -354,7 +422,7 @@ class _Visit:
         status, _ = learning.search(learner.state, (), 0)
         if not len(learner.formula.cost) or self.plan.rest is not None or status != learning.LIMIT:
             return learner
-        least, step = learning.lower_bound(learner.state), _step(learner.formula)
+        least, step = learning.lower_bound(learner.state), formula_step(learner.formula)
         for k in range(1, DOUBLED + 1):
             upper = least + step * (2**k - 1)
             if above < upper < learner.upper:
@@ -452,7 +520,7 @@ class _Visit:
 
     def _beat(self, cost: int) -> None:
         """Solutions must cost less from now on, in units."""
-        cost = _capped(cost)
+        cost = capped(cost)
         self.paid = cost + self.constant
         if any(one.beyond is not None and cost > one.upper for one in self.learners):
             self.learners = (self._fresh(self.paid),)
@@ -519,54 +587,11 @@ class _Visit:
         self.learners = tuple(one.without(clause) for one in self.learners)
 
 
-def _step(formula: learning.Formula) -> int:
-    """The unit of the budgets of a search: of its own costs, above the cheapest of each choice."""
-    least = np.minimum.reduceat(formula.cost, formula.cost_ptr[:-1])
-    above = formula.cost - np.repeat(least, np.diff(formula.cost_ptr))
-    return int(budget_step(above[None])[0])
-
-
-def _capped(cost: int) -> int:
-    """A number of units that the learning search can count."""
-    return max(-learning.NEVER, min(cost, learning.NEVER))
-
-
-def _recoloured(places: np.ndarray, factors: Factors, allowed: np.ndarray) -> list[np.ndarray]:
-    """The same solution with two interchangeable values exchanged, where evidence allows it."""
-    n, k = factors.visible, int(factors.sizes[0])
-    mask = allowed[: n * k].reshape(n, k)
-    for a in range(k):
-        for b in range(a + 1, k):
-            if (mask[:, a] == mask[:, b]).all() and ((places == a) | (places == b)).any():
-                swapped = places.copy()
-                swapped[places == a], swapped[places == b] = b, a
-                return [swapped]
-    return []
-
-
 def _paid(s: BranchState, r: int) -> int:
     """The price of the best solution of a row beside a cover."""
     cover = s.plans[r].cover
     assert cover is not None
     return int(s.price[r].numpy()[cover.offset[:-1] + s.places[r].numpy()].sum())
-
-
-def _costs(
-    problem: Problem, row: int, factors: Factors, found: np.ndarray, units: np.ndarray
-) -> list[Fraction]:
-    """What solutions of a row cost, told apart as far as can be: found (m, n), units (m or
-    more,)."""
-    if not factors.resolves:
-        return [Fraction(own) / factors.scale.unit for own in units[: len(found)].tolist()]
-    sites = np.unique(np.concatenate([t.scopes[:, 0] for t in factors.tables]))
-    alike: dict[bytes, Fraction] = {}  # by the values of all sites that cost
-    out = []
-    for places in found:
-        key = places[sites].tobytes()
-        if key not in alike:
-            alike[key] = problem.exactly(places, row)
-        out.append(alike[key])
-    return out
 
 
 def _particles(x: State, variable, rows: int) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score, sound
+from engine.minimizer import Best, Minimizer, heard, score, sound
 from engine.moves.gradient import power
 from engine.problem import Problem
 from engine.random import Stream
@@ -27,6 +27,7 @@ from engine.rows import Report
 
 FAST, SLOW, TINY = 0.9, 0.99, 1e-12  # Adam's two memories and its smallest slope
 STEEPEST = 1e6  # multiplier at which a part is given up
+RENEWED = 8  # by which steps are smaller at first under moved evidence
 LEAST, MOST = 1.12, 1.25  # growth of a multiplier: of a part that fails by little, of the worst
 
 
@@ -124,6 +125,32 @@ class Descent(Minimizer[DescentState]):
         blank = Report.blank(problem, s.x)
         bound = torch.full_like(s.energy, problem.floor)
         return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+
+    def told(self, problem: Problem, s: DescentState, report: Report) -> DescentState:
+        best, _, done = heard(problem, report, Best(s.x, s.energy, s.violation))
+        return s._replace(**best._asdict(), done=s.done | done)
+
+    def renewed(self, problem: Problem, s: DescentState) -> DescentState | None:
+        """Every particle from where it stood, with its momenta and multipliers, at small steps."""
+        names = {v.name for v in problem.open}
+        if names != s.x.keys() or {n for n in names if n in problem.used} != s.free.keys():
+            return None
+        free = {n: problem.domain(n).project(t) for n, t in s.free.items()}
+        x = {n: problem.domain(n).decide(t) for n, t in s.x.items()}
+        fresh = self.init(problem, x, Stream(0, problem.keys))
+        if fresh.multiplier.shape[1:] != s.multiplier.shape[1:]:
+            return None
+        s = fresh._replace(
+            free=free,
+            mean=s.mean,
+            square=s.square,
+            age=s.age,
+            rate=torch.full_like(s.rate, self.rate / RENEWED),
+            lowest=torch.full_like(s.lowest, math.inf),
+            waited=torch.zeros_like(s.waited),
+            multiplier=s.multiplier,
+        )
+        return self._decided(problem, s, torch.ones_like(s.done))
 
     def _slopes(self, problem: Problem, s: DescentState) -> Slopes:
         leaves = {n: t.detach().requires_grad_() for n, t in s.free.items()}

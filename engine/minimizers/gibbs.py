@@ -24,7 +24,7 @@ from torch import Tensor
 from engine.compare import LEVEL, best_of, better, proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, sound
+from engine.minimizer import Best, Minimizer, heard, sound
 from engine.moves.gradient import (
     ELEMENTS,
     WORD,
@@ -161,6 +161,10 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         blank = Report.blank(problem, s.x)
         bound = torch.full_like(s.energy, problem.floor)
         return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+
+    def told(self, problem: Problem, s: GibbsState, report: Report) -> GibbsState:
+        best, _, done = heard(problem, report, Best(s.x, s.energy, s.violation))
+        return s._replace(**best._asdict(), done=s.done | done)
 
     def length(self, frame: Frame) -> int:
         """Steps of one anneal."""

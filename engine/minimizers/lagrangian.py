@@ -35,7 +35,7 @@ from engine.compare import off_by, proved, strictly
 from engine.domain import Finite, State
 from engine.energy.parts import Constraints
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score, sound
+from engine.minimizer import Best, Minimizer, heard, score, sound
 from engine.moves.gradient import Frame, box_edges, frame_of, round_real
 from engine.problem import Problem
 from engine.random import Stream
@@ -46,6 +46,8 @@ TRIES = 16  # lengths of a step before its direction is given up
 FIRST = 0.1  # of the width of a box: the first step of a search that has seen no curvature
 FLAT = 1e-10  # of its largest value: curvature that says nothing
 ROUGH = 1e-3  # what may still be gained after the first round, as `smallest`
+WARM = 1e-6  # the same where multipliers are known from before; mu begins higher then
+STEEPER = 10  # by so much
 SHARPER = 0.1  # of that, after each further round
 STEEPEST = 1e9  # beyond which no multiplier grows, nor mu, of E and c so divided
 PROBES, NEAR = 4, 1e-4  # differences that tell how steep each c is, and their length, of a box
@@ -212,6 +214,26 @@ class Lagrangian(Minimizer[LagrangianState]):
         return Report(
             s.best.x, s.best.energy, s.best.violation, bound, s.done, blank.unique, blank.others
         )
+
+    def told(self, problem: Problem, s: LagrangianState, report: Report) -> LagrangianState:
+        best, _, done = heard(problem, report, s.best)
+        return s._replace(best=best, done=s.done | done)
+
+    def renewed(self, problem: Problem, s: LagrangianState) -> LagrangianState | None:
+        """Every particle from where it stood, with its multipliers. Curvature is told anew: that
+        of another mu, or of elsewhere, misleads."""
+        frame = frame_of(problem)
+        if frame.real != s.frame.real or {v.name for v in problem.open} != s.best.x.keys():
+            return None
+        x = problem.decide(frame.state(s.at[:, :0], s.at))
+        others = {n: problem.domain(n).decide(t) for n, t in s.best.x.items() if n not in x}
+        particles = len(s.at) // problem.rows
+        others = {n: t.repeat_interleave(particles, 0) for n, t in others.items()}
+        fresh = self.init(problem, {**others, **x}, Stream(0, problem.keys))
+        if fresh.off.shape != s.off.shape or fresh.at.shape != s.at.shape:
+            return None
+        sharp = torch.full_like(s.sharp, max(WARM if s.off.shape[1] else 0.0, self.smallest))
+        return fresh._replace(signed=s.signed, mu=STEEPER * fresh.mu, sharp=sharp)
 
     def width(self, s: LagrangianState) -> int:
         return max(1, WORK * len(s.done) // max(1, s.steps.numel()))

@@ -12,16 +12,19 @@ from engine.domain import Real, State
 from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
+from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
+from engine.problem.apart import groups_of, parts_of
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.search.elimination import Plan
@@ -29,6 +32,7 @@ from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -55,10 +59,12 @@ class Portfolio(Minimizer[PortfolioState]):
     """Soft problems of small width: elimination alone, where its order says that it is quick. Other
     soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
     something is soft.
+    Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
-    sites alone: descent, behind an augmented Lagrangian where required terms see some; anything
-    else: gradient-informed sampling, beside complete search over the explicit part where all
-    variables are finite.
+    sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
+    kinds: complete search with the numbers minimized at each leaf, beside gradient-informed
+    sampling unless the leaves are few; anything else: such sampling, beside complete search over
+    the explicit part.
 
     A step moves every member, but for complete search over solutions that have to be evaluated one
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
@@ -90,9 +96,7 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> PortfolioState:
         opaque = problem.factored()[1] is not None
-        members = self._members(
-            problem, opaque and bool(enumerable(problem).all()), bool(numbers_alone(problem).all())
-        )
+        members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
         late = searches and _covers(problem)
@@ -107,8 +111,17 @@ class Portfolio(Minimizer[PortfolioState]):
         """The members that search a row."""
         if problem.factored()[1] is None:
             return (self._members(problem, False, False),) * problem.rows
-        each = zip(enumerable(problem).tolist(), numbers_alone(problem).tolist(), strict=True)
+        if len(groups_of(problem)) > 1:
+            return Apart(self).kin(problem)
+        each = zip(_few(problem).tolist(), numbers_alone(problem).tolist(), strict=True)
         return [self._members(problem, few, numbers) for few, numbers in each]
+
+    def _of(self, problem: Problem) -> tuple[Minimizer, ...]:
+        """Who searches rows of one kin."""
+        if problem.factored()[1] is None:
+            return self._members(problem, False, False)
+        few, numbers = _few(problem), numbers_alone(problem)
+        return self._members(problem, bool(few.all()), bool(numbers.all()))
 
     def _members(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
         """Who searches rows of few combinations, or of numbers alone, or others; told once for a
@@ -132,14 +145,18 @@ class Portfolio(Minimizer[PortfolioState]):
             if not fits or not _beside(factors):
                 return (complete,)
             return (complete, annealing, *_bounds(problem))
-        if few:
-            return (Enumeration(self.alternatives),)
+        if len(groups_of(problem)) > 1:
+            return (Apart(self),)
         if numbers:
             starts = None if self.endless else Restarts.starts
             descent = Restarts(Descent(), starts=starts)
-            return (
-                (Restarts(Lagrangian(), starts=starts), descent) if _held(problem) else (descent,)
-            )
+            lagrangian = Restarts(Lagrangian(), starts=starts)
+            return (lagrangian, descent) if _held(problem) else (descent, lagrangian)
+        leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
+        if leaves.refuses(problem) is None:
+            return (leaves,) if few else (leaves, gibbs)
+        if few:
+            return (Enumeration(self.alternatives),)
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
@@ -176,6 +193,10 @@ class Portfolio(Minimizer[PortfolioState]):
     def _prepared(self, problem: Problem) -> Iterator[None]:
         yield from problem.prepare()
         factors, rest = problem.factored()
+        if len(groups_of(problem)) > 1:
+            for part in parts_of(problem):
+                yield from self.prepare(part)
+            return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
         if rest is None and self._narrow(problem):
@@ -205,14 +226,74 @@ class Portfolio(Minimizer[PortfolioState]):
             s.members[k].step(problem, state, rng.fork(k)) for k, state in enumerate(s.states) if k
         ]
         waits, late = s.waits, s.late
-        if others and isinstance(s.members[0], BranchAndBound):
+        if others and isinstance(s.members[0], (BranchAndBound, Leaves)):
             waits = waits + (due & s.members[1].report(problem, others[0]).done)
         elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
-        return s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+        s = s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+        talks = s.turn % TALK == 0
+        return self._talked(problem, s, talks) if bool(talks.any()) else s
+
+    def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
+        every = zip(s.members, s.states, strict=False)
+        states = [m.told(problem, state, report) for m, state in every]
+        late = tuple(
+            one._replace(
+                state=s.members[1].told(
+                    one.problem, one.state, select_rows(report, [r], problem.rows)
+                )
+            )
+            if isinstance(one, _Begun)
+            else one
+            for r, one in enumerate(s.late)
+        )
+        return s._replace(states=states, late=late)
+
+    def renewed(self, problem: Problem, s: PortfolioState) -> PortfolioState | None:
+        """Where the same members search it, and each can go on."""
+        members = self._of(problem)
+        if members != s.members or len(s.states) < len(members):
+            return None
+        states = []
+        for m, state in zip(members, s.states, strict=True):
+            renewed = m.renewed(problem, state)
+            if renewed is None:
+                return None
+            states.append(renewed)
+        zero = torch.zeros_like(s.turn)
+        return s._replace(states=states, turn=zero, waits=zero)
+
+    def _talked(self, problem: Problem, s: PortfolioState, rows: Tensor) -> PortfolioState:
+        """Members of some rows, each told what the others found and proved; but for numbers under
+        rules, where what one finds may make use of tolerances that the other leaves alone."""
+        if isinstance(s.members[0], Restarts) and _held(problem):
+            return s
+        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        late = self._reported_late(problem, s, reports[0])
+        if late is not None:
+            reports.append(late)
+        if len(reports) == 1:
+            return s
+        states = []
+        for k, (m, state) in enumerate(zip(s.members, s.states, strict=False)):
+            beside = [r for j, r in enumerate(reports) if j != k]
+            states.append(m.told(problem, state, _joined(beside).only(rows)))
+        if late is None:
+            return s._replace(states=states)
+        told = self.told(problem, s._replace(states=[]), reports[0].only(rows))
+        return told._replace(states=states)
+
+    def _reported_late(self, problem: Problem, s: PortfolioState, first: Report) -> Report | None:
+        """What the member says that begins rows late; None where it has begun none."""
+        begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
+        if not begun:
+            return None
+        late = stack_rows([s.members[1].report(*one) for one in begun.values()], [1] * len(begun))
+        blank = replace(Report.blank(problem, dict(first.x)), done=torch.zeros_like(first.done))
+        return put_rows(blank, late, [*begun], problem.rows)
 
     def _late(
         self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream
@@ -237,21 +318,13 @@ class Portfolio(Minimizer[PortfolioState]):
         solution of another, or the others ended long ago. What only restarts decides nothing: it
         ends a row with all others, or alone where its own state is the best and breaks nothing."""
         reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
-        begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
-        if len(reports) == 1 and not begun:
+        late = self._reported_late(problem, s, reports[0])
+        if len(reports) == 1 and late is None:
             return reports[0]
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted:
             reports[1] = _strict(problem, *reports)
-        whole = reports[0]
-        for report in reports[1:]:
-            whole = whole.joined(report)
-        if begun:
-            late = stack_rows(
-                [s.members[1].report(*one) for one in begun.values()], [1] * len(begun)
-            )
-            mine = select_rows(whole, [*begun], problem.rows)
-            whole = put_rows(whole, mine.joined(late), [*begun], problem.rows)
+        whole = _joined(reports if late is None else [*reports, late])
         done = reports[0].done
         if restarted:
             least = reports[0].energy
@@ -306,6 +379,21 @@ def _strict(problem: Problem, first: Report, other: Report) -> Report:
     strictly, price = dearer(problem, other.x)
     told = over & (other.energy + price >= first.energy)
     return replace(other, violation=torch.where(told, strictly, other.violation))
+
+
+def _joined(reports: Sequence[Report]) -> Report:
+    """The best of all, and everything that one of them proved."""
+    whole = reports[0]
+    for report in reports[1:]:
+        whole = whole.joined(report)
+    return whole
+
+
+def _few(problem: Problem) -> Tensor:
+    """Rows whose combinations are all looked at; where there are numbers, those that what is opaque
+    sees. -> (R,) bool"""
+    takes = Leaves().refuses(problem) is None
+    return few_leaves(problem) if takes else enumerable(problem)
 
 
 def _covers(problem: Problem) -> bool:

@@ -15,8 +15,8 @@ from torch import Tensor
 from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer
-from engine.moves.start import Start
+from engine.minimizer import Best, Minimizer, heard
+from engine.moves.start import Proposer, Start, starts_of
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, particles_of, put_rows, select_rows, stack_rows
@@ -32,6 +32,7 @@ class RestartsState(NamedTuple):
     age: Tensor  # (R,) steps since the last start
     starts: Tensor  # (R,) starts begun
     particles: int
+    proposers: list[Proposer]  # who is asked for starts, beside the terms
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Restarts(Minimizer[RestartsState]):
             torch.zeros(rows, dtype=torch.int64, device=problem.device),
             torch.ones(rows, dtype=torch.int64, device=problem.device),
             particles_of(problem, x),
+            list(starts_of(x)),
         )
 
     def step(self, problem: Problem, s: RestartsState, rng: Stream) -> RestartsState:
@@ -78,10 +80,27 @@ class Restarts(Minimizer[RestartsState]):
             rows = again.nonzero().reshape(-1).tolist()
             inner = self._afresh(problem, s, inner, rows, rng)
         age = torch.where(again, 0, age)
-        return RestartsState(inner, kept, age, s.starts + again, s.particles)
+        return s._replace(inner=inner, kept=kept, age=age, starts=s.starts + again)
 
     def report(self, problem: Problem, s: RestartsState) -> Report:
         return s.kept
+
+    def told(self, problem: Problem, s: RestartsState, report: Report) -> RestartsState:
+        kept = s.kept
+        best, bound, done = heard(problem, report, Best(dict(kept.x), kept.energy, kept.violation))
+        bound = torch.maximum(kept.bound, bound)
+        kept = replace(kept, **best._asdict(), bound=bound, done=kept.done | done)
+        return s._replace(inner=self.inner.told(problem, s.inner, report), kept=kept)
+
+    def renewed(self, problem: Problem, s: RestartsState) -> RestartsState | None:
+        """The last start goes on, and one more may follow it."""
+        inner = self.inner.renewed(problem, s.inner)
+        if inner is None:
+            return None
+        report = self.inner.report(problem, inner)
+        kept = self._seen(problem, report, torch.zeros_like(s.kept.done))
+        starts = torch.clamp(s.starts - 1, min=1)
+        return s._replace(inner=inner, kept=kept, age=torch.zeros_like(s.age), starts=starts)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         return self.inner.kin(problem)
@@ -106,9 +125,8 @@ class Restarts(Minimizer[RestartsState]):
     def _afresh(
         self, problem: Problem, s: RestartsState, inner: Any, rows: list[int], rng: Stream
     ) -> Any:
-        start = rng.fork(START)
-        fresh = self.inner.init(
-            problem, Start(problem, s.particles, start, {}), rng.fork(START).fork(INNER)
-        )
+        start, best = rng.fork(START), problem.filled(s.kept.x)
+        x = Start(problem, s.particles, start, {}, s.proposers, best)
+        fresh = self.inner.init(problem, x, start.fork(INNER))
         total = problem.rows
         return put_rows(inner, self.inner.select(fresh, rows, total), rows, total)

@@ -33,7 +33,7 @@ class Completion:
     every: the domains of variables and inputs, R rows each. definitions: the required summands
     that define views, each after what it needs. reduced: what they define is computed; otherwise
     it is searched, but where it follows from constants alone. known: constants that were computed
-    before, (R, *event).
+    before, (R, *event). held: finite variables all of whose sites are decided are constants, too.
     """
 
     variables: tuple[Variable, ...]
@@ -42,6 +42,7 @@ class Completion:
     definitions: tuple[Summand, ...]
     reduced: bool
     known: Mapping[str, Tensor] = field(default_factory=dict)
+    held: bool = False
 
     @cached_property
     def told(self) -> Mapping[str, Told]:
@@ -71,10 +72,11 @@ class Completion:
     @cached_property
     def pinned(self) -> list[frozenset[str]]:
         """For each row, the variables of real numbers all of whose sites evidence decides. A
-        finite variable stays in the structure, whose rows differ in what is left of it."""
+        finite variable stays in the structure, whose rows differ in what is left of it, unless
+        such variables are held."""
         out: list[set[str]] = [set() for _ in range(self.rows)]
         for v in self.variables:
-            if isinstance(self.every[v.name], Real):
+            if self.held or isinstance(self.every[v.name], Real):
                 for row in self.every[v.name].decided.nonzero().reshape(-1).tolist():
                     out[row].add(v.name)
         return [frozenset(names) for names in out]
@@ -168,6 +170,9 @@ class Completion:
             if isinstance(domain, Real):
                 low, high = (e.expand(self.rows, *domain.shape) for e in (domain.low, domain.high))
                 state[name] = torch.where(low == high, low, 0.0)
+            elif isinstance(domain, Finite):  # held
+                places = domain.allowed.int().argmax(-1).to(domain.dtype)
+                state[name] = places.expand(self.rows, *domain.shape)
         state |= {name: x for name, x in self.known.items() if name in state}
         left = [s for s, names in self._settled if not names <= self.known.keys()]
         with torch.no_grad():

@@ -56,6 +56,7 @@ class Problem:
     inputs: tuple[Input, ...] = ()
     told: Mapping[str, Told] = None  # type: ignore[assignment]  # of the inputs; none if left out
     lifted: Energy | None = None  # of a reduced problem: that of the problem it was reduced from
+    held: bool = False  # finite variables that evidence decides in every row are constants, too
 
     def __post_init__(self):
         if self.root is not None and self.root.energy is not self.energy:
@@ -224,7 +225,9 @@ class Problem:
         """What is not searched, and how states are completed by it."""
         every = {name: self.domain(name) for name in self.every}
         reduced = self.lifted is not None
-        return Completion(self.variables, every, self.rows, self.definitions, reduced)
+        return Completion(
+            self.variables, every, self.rows, self.definitions, reduced, held=self.held
+        )
 
     @property
     def constants(self) -> frozenset[str]:

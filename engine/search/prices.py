@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.factors import Factors, Table
+from engine.kernels.clauses import Formula
 from engine.kernels.cover import FAR
 
 SHARE = 8  # budgets grow by such a part of the median price
@@ -59,3 +60,10 @@ def _spread(table: Table, sizes: Ints, offset: Ints) -> tuple[Ints, Floats]:
     listed = np.isin(every, literal)  # a scope that stands twice pays its default twice
     rest = every[~listed]
     return np.append(literal, rest), np.append(cost, np.full(len(rest), table.default))
+
+
+def formula_step(formula: Formula) -> int:
+    """The unit of the budgets of a search: of its own costs, above the cheapest of each choice."""
+    least = np.minimum.reduceat(formula.cost, formula.cost_ptr[:-1])
+    above = formula.cost - np.repeat(least, np.diff(formula.cost_ptr))
+    return int(budget_step(above[None])[0])

@@ -8,7 +8,14 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from engine.solve.budget import ENDLESS, Budget, Solution, budget_of, check_minimizer_given
+from engine.solve.budget import (
+    ENDLESS,
+    Budget,
+    Solution,
+    budget_of,
+    check_minimizer_given,
+    minimizer_of,
+)
 from engine.solve.loop import checking, report_start, solve
 from engine.solve.tally import Tally
 
@@ -20,6 +27,7 @@ __all__ = [
     "budget_of",
     "check_minimizer_given",
     "checking",
+    "minimizer_of",
     "solve",
     "report_start",
 ]

@@ -94,6 +94,31 @@ class Batch(Generic[K]):
         at = {row: (report, k) for _, report, rows in begun for k, row in enumerate(rows)}
         return gather_rows([at[row] for row in range(problem.rows)])
 
+    def resume(
+        self, problem: Problem, state: Any, rng: Stream, tickets: Sequence[tuple[K, int]]
+    ) -> Report:
+        """Go on with a problem of one row from a state of it. -> how it stands"""
+        report = filled_report(problem, self.minimizer.report(problem, state))
+        stands = (report.energy, report.violation, report.bound)
+        (kin,), owners = self.minimizer.kin(problem), tuple(tickets)
+        chunk = _Chunk(
+            problem,
+            state,
+            rng.at(0),
+            owners,
+            *stands,
+            (kin, problem.form),
+            problem.structures.particular,
+        )
+        self._fresh.append(chunk)
+        return report
+
+    def state_of(self, ticket: tuple[K, int]) -> Any:
+        """The state of a row that was stepped alone, also when it has just left; None where there
+        is none."""
+        every = (*self._chunks, *self._fresh)
+        return next((one.state for one in every if one.tickets == (ticket,)), None)
+
     def _groups(self, problem: Problem) -> Iterator[tuple[Hashable, list[int], bool]]:
         """Rows that may be stepped together, and whether they never are put beside others: of equal
         kin, with the same constants, and of one structure."""

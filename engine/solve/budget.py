@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,6 +75,14 @@ def check_minimizer_given(given: Minimizer | None) -> None:
         )
 
 
+def minimizer_of(given: Minimizer | None, budget: Budget) -> Minimizer:
+    """Who searches within a budget. Raises TypeError for what is no minimizer."""
+    check_minimizer_given(given)
+    if given is not None:
+        return given
+    return Portfolio() if budget.seconds is None else ENDLESS
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A stage of a solve: the best states so far and what is proved of them."""
@@ -86,6 +95,7 @@ class Solution:
     cancelled: bool = False
     final: bool = False
     prepared: bool = True  # False: time was over before the structure was made
+    search: Any = None  # the state of the minimizer, in the final solution of one row
 
     def select(self, rows: Sequence[int]) -> "Solution":
         """Some of the rows."""

@@ -6,19 +6,20 @@ depend on counts; seconds only end the loop.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from engine.domain import State
 from engine.energy import judge, plain_scope
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer
-from engine.minimizers.portfolio import Portfolio
-from engine.moves.start import Start
+from engine.minimizer import Minimizer, score
+from engine.moves.start import Proposer, Start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.solve.batch import Batch, Failed
-from engine.solve.budget import ENDLESS, SLACK, Budget, Solution, budget_of, check_minimizer_given
+from engine.solve.budget import SLACK, Budget, Solution, budget_of, minimizer_of
 from engine.solve.tally import Decided, Tally
 
 PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
@@ -34,30 +35,40 @@ def solve(
     budget: Budget | None = None,
     seed: int = 0,
     start: State | None = None,
+    starts: Sequence[Proposer] = (),
+    search: Any = None,
 ) -> Iterator[Solution]:
     """Yields a solution whenever some row got better, and a last one with `final` set.
 
     `start` may hold states of any of the variables, relaxed or decided; they are moved into the
-    narrowed domains first. Without a time limit the result is a function of (problem, seed). The
-    default minimizer goes on until its limit of time, if there is one, or until it has proved its
-    answer; a limit that is over before the search begins leaves a start as it was drawn.
+    narrowed domains first. Where they hold none, `starts` and the terms are asked, one share of the
+    particles each, and the last share is random. `search` is that of an earlier solution of one
+    row, by the same minimizer under other evidence: it goes on where the minimizer can renew it.
+    Without a time limit the result is a function of (problem, seed), and of all these. The default
+    minimizer goes on until its limit of time, if there is one, or until it has proved its answer; a
+    limit that is over before the search begins leaves a start as it was drawn.
     """
     if particles < 1:
         raise BadQuery(Mistake("particles", f"{particles!r}", "give at least 1"))
     budget = budget_of(budget).begun()
-    check_minimizer_given(minimizer)
-    if minimizer is None:
-        minimizer = Portfolio() if budget.seconds is None else ENDLESS
+    minimizer = minimizer_of(minimizer, budget)
     reserve = checking(problem) if budget.seconds is not None else 0.0
     minimizer = minimizer.until(lambda: not budget.lasts(problem.rows, reserve))
     rng = Stream(seed, problem.keys)
-    x = Start(problem, particles, rng.at(0), start or {})
+    x = Start(problem, particles, rng.at(0), start or {}, starts)
     batch: Batch[None] = Batch(minimizer)
     tickets = [(None, row) for row in range(problem.rows)]
     prepared = all(budget.lasts(problem.rows, reserve) for _ in minimizer.prepare(problem))
-    first = (
-        batch.join(problem, x, rng, tickets) if prepared else report_start(problem, rng, x.given)
-    )
+    renewed = None if search is None or not prepared else minimizer.renewed(problem, search)
+    if renewed is not None:
+        found = report_start(problem, rng, x.given)  # no answer is worse than this
+        energy, violation = score(problem, {v.name: found.x[v.name] for v in problem.open})
+        found = replace(found, energy=energy, violation=violation)
+        first = batch.resume(problem, minimizer.told(problem, renewed, found), rng, tickets)
+    elif prepared:
+        first = batch.join(problem, x, rng, tickets)
+    else:
+        first = report_start(problem, rng, x.given)
     tally = Tally([(first, row) for _, row in tickets], budget, reserve, prepared)
     batch.leave(ticket for ticket in tickets if ticket[1] not in tally.running)
     looked = tally.clocked(budget.since or 0.0)
@@ -77,7 +88,8 @@ def solve(
         if any(stepped.better):
             yield tally.solution()
             looked = time.monotonic()  # what the caller does meanwhile is not the search's time
-    yield tally.solution(True, cancelled)
+    solution = tally.solution(True, cancelled)
+    yield replace(solution, search=batch.state_of(tickets[0]) if problem.rows == 1 else None)
 
 
 def report_start(problem: Problem, rng: Stream, given: State) -> Report:

@@ -36,9 +36,10 @@ def check_minimizer(
 
     A step is pure; the same seed gives the same answer; states stay inside the narrowed domains;
     no report is worse than the start or than an earlier one; proofs hold for the state reported;
-    a row alone does what it does in a batch; a problem on another device is searched there, with
-    the same reports. To try that moves the terms and brings them back, their parameters as new
-    objects.
+    a row alone does what it does in a batch; who is told of a state that was found ends no worse,
+    and believes neither its energy nor a bound above it; under moved evidence nothing stays that
+    was found or proved under the last; a problem on another device is searched there, with the same
+    reports. To try that moves the terms and brings them back, their parameters as new objects.
     """
     name = type(minimizer).__name__
     start = _start(problem, particles, seed)
@@ -65,7 +66,56 @@ def check_minimizer(
         _assert_same(f"{name}: row {row} alone", _row(trial.reports[-1], row), alone.reports[-1])
     if problem.rows > 1:
         _check_joining(minimizer, problem, start, trial, steps, seed)
+    _check_told(minimizer, problem, start, trial, steps, seed)
+    _check_renewed(minimizer, problem, trial, steps, seed)
     _check_elsewhere(minimizer, problem, start, trial, seed)
+
+
+def _check_told(
+    minimizer: Minimizer, problem: Problem, start: State, trial: _Trial, steps: int, seed: int
+) -> None:
+    """The last states of a trial, told after its first step: alone, with a lower energy than they
+    have, and with a bound above it; and nothing told."""
+    name, last = type(minimizer).__name__, trial.reports[-1]
+    true = last.unproved()
+    clean = (last.violation == 0) & last.energy.isfinite()
+    fine = last.energy.isfinite() & (last.bound < torch.inf)
+    lie = replace(true, energy=torch.where(fine, last.energy - 1e3, last.energy))
+    wrong = replace(true, bound=torch.where(clean, last.energy + 1e3, -torch.inf))
+    nothing = true.only(torch.zeros_like(last.done))
+    for what, report in (("a state", true), ("a lie", lie), ("a wrong bound", wrong)):
+        told = _run(minimizer, problem, start, steps, seed, report)
+        _check_reports(f"{name}, told {what},", problem, told.reports)
+        worse = last.better(told.reports[-1]) & (told.reports[-1].bound < torch.inf)
+        assert not worse.any(), f"{name}: ends worse where it is told {what}"
+    same = _run(minimizer, problem, start, steps, seed, nothing)
+    _assert_same(f"{name}: told nothing", same.reports[-1], last)
+    if problem.rows == 1:
+        return
+    whole = _run(minimizer, problem, start, steps, seed, true)
+    for row in range(problem.rows):
+        own = {n: x.unflatten(0, (problem.rows, -1))[row] for n, x in start.items()}
+        alone = _run(minimizer, problem.select([row]), own, steps, seed, _row(true, row))
+        _assert_same(
+            f"{name}: row {row} told alone", _row(whole.reports[-1], row), alone.reports[-1]
+        )
+
+
+def _check_renewed(
+    minimizer: Minimizer, problem: Problem, trial: _Trial, steps: int, seed: int
+) -> None:
+    """The last state, renewed for the same rows in another order: its reports are of these."""
+    moved = problem.select([*range(1, problem.rows), 0])
+    state = minimizer.renewed(moved, trial.states[-1])
+    rng, reports = _stream(moved, seed), list[Report]()
+    while state is not None and len(reports) <= steps:
+        reports.append(minimizer.report(moved, state))
+        if bool(reports[-1].done.all()):
+            break
+        state = minimizer.step(moved, state, rng.at(len(reports)))
+    _check_reports(f"{type(minimizer).__name__}, renewed,", moved, reports)
+    report = minimizer.report(problem, trial.states[-1])
+    _assert_same(f"{type(minimizer).__name__}: renewed, the old state", report, trial.reports[-1])
 
 
 def _check_elsewhere(
@@ -141,7 +191,15 @@ def _start(problem: Problem, particles: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-def _run(minimizer: Minimizer, problem: Problem, x: State, steps: int, seed: int) -> _Trial:
+def _run(
+    minimizer: Minimizer,
+    problem: Problem,
+    x: State,
+    steps: int,
+    seed: int,
+    told: Report | None = None,
+) -> _Trial:
+    """A trial; told: of the same rows, after the first step."""
     rng = _stream(problem, seed)
     before = {n: t.clone() for n, t in x.items()}
     state = minimizer.init(problem, x, rng.at(0))
@@ -150,6 +208,8 @@ def _run(minimizer: Minimizer, problem: Problem, x: State, steps: int, seed: int
         if bool(reports[-1].done.all()):
             break
         state = minimizer.step(problem, state, rng.at(k))
+        if k == 1 and told is not None:
+            state = minimizer.told(problem, state, told)
         states.append(state)
         reports.append(minimizer.report(problem, state))
     for n, t in x.items():

@@ -375,8 +375,8 @@ def _check_proposals(term: Term, seed: int) -> None:
     keys, particles = torch.tensor([seed, seed + 1]), 3
     wide = [v.of(v.variable.domain) for v in term.scope]
     rows = [domain.select([0, 0]) for domain in wide]
-    both = term.propose(particles, Stream(seed, keys), *rows)
-    alone = term.propose(particles, Stream(seed, keys[1:]), *wide)
+    both = term.propose(particles, Stream(seed, keys), None, *rows)
+    alone = term.propose(particles, Stream(seed, keys[1:]), None, *wide)
     assert (both is None) == (alone is None), f"{term.label}: propose depends on the batch"
     if both is None or alone is None:
         return

@@ -60,6 +60,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "seconds": answer.seconds,
         "steps": answer.steps,
         "ended": None if answer.ended is None else answer.ended.value,
+        "converged": answer.converged,
         "unique": answer.unique,
         "alternatives": [asked.written(row, other.values) for other in answer.alternatives],
         "terms": [{"term": share.term, "energy": share.energy} for share in answer.terms],
@@ -132,6 +133,8 @@ def _facts(answer: Answer) -> Iterator[str]:
         yield f"bound {answer.bound:.12g}"
     if answer.ended in _ENDS:
         yield _ENDS[answer.ended]
+    if answer.converged is False:
+        yield "numbers not converged"
     yield f"{answer.seconds:.3g} s"
 
 

@@ -159,7 +159,7 @@ class BoundTerm:
         is no input; None when it has none."""
         with self.lock:
             proposed = guard_faults(
-                self.kind, "propose", lambda: self.term.propose(particles, rng, *self.domains)
+                self.kind, "propose", lambda: self.term.propose(particles, rng, None, *self.domains)
             )
         if proposed is None:
             return None

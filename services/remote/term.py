@@ -117,9 +117,12 @@ class Remote(HostedTerm):
         with self._lock:
             return states, self._rows.rows([tensors[k] for k in self._told])
 
-    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+    def propose(
+        self, particles: int, rng: Stream, known: Any, *domains: Domain
+    ) -> tuple[Tensor, ...] | None:
         """What the host proposes; the random stream goes with the call, so it is what the term
-        would propose in this process."""
+        would propose in this process where nothing is known of a last answer."""
+        del known
         if not self.home.module().proposes:
             return None
         return self.home.propose(self.bound(domains), particles, rng)

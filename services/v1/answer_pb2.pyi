@@ -376,6 +376,7 @@ class Answer(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     ABSTAINED_FIELD_NUMBER: _builtins.int
+    CONVERGED_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     """How much is known."""
     energy: _builtins.float
@@ -392,6 +393,10 @@ class Answer(_message.Message):
     """That the row is infeasible, in the DRAT format; left out: not asked for."""
     ended: Global___Ended.ValueType
     """Why the search ended."""
+    converged: _builtins.bool
+    """Whether no step along the slope of the energy makes the numbers cheaper; left out: the answer is
+    proved, no number is open, or a required term sees the numbers.
+    """
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
         """The best values found, by variable; left out when infeasible."""
@@ -443,13 +448,16 @@ class Answer(_message.Message):
         proof: _builtins.str | None = ...,
         ended: Global___Ended.ValueType = ...,
         abstained: _abc.Iterable[Global___Place] | None = ...,
+        converged: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
+    _WhichOneofReturnType__converged: _TypeAlias = _typing.Literal["converged"]  # noqa: Y015
+    _WhichOneofArgType__converged: _TypeAlias = _typing.Literal["_converged", b"_converged"]  # noqa: Y015
     _WhichOneofReturnType__energy: _TypeAlias = _typing.Literal["energy"]  # noqa: Y015
     _WhichOneofArgType__energy: _TypeAlias = _typing.Literal["_energy", b"_energy"]  # noqa: Y015
     _WhichOneofReturnType__proof: _TypeAlias = _typing.Literal["proof"]  # noqa: Y015
@@ -458,6 +466,8 @@ class Answer(_message.Message):
     _WhichOneofArgType__unique: _TypeAlias = _typing.Literal["_unique", b"_unique"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__converged) -> _WhichOneofReturnType__converged | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__energy) -> _WhichOneofReturnType__energy | None: ...
     @_typing.overload

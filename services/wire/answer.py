@@ -44,7 +44,8 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         ended=ended_to_proto(answer.ended),
         abstained=places_to_proto(answer.abstained),
     )
-    put_present(message, energy=answer.energy, bound=answer.bound, unique=answer.unique)
+    put_present(message, energy=answer.energy, bound=answer.bound)
+    put_present(message, unique=answer.unique, converged=answer.converged)
     if answer.values is not None:
         message.values.CopyFrom(to_assignment(answer.values))
     for finding in answer.findings:
@@ -83,6 +84,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         proof=optional(message, "proof"),
         ended=ended_from_proto(message.ended),
         abstained=places_from_proto(message.abstained, limits),
+        converged=optional(message, "converged"),
     )
 
 

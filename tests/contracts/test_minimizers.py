@@ -17,6 +17,7 @@ from engine.errors import BadQuery
 from engine.factors import Different, Factors, Table, floats, ints
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.cp_sat import CpSat
@@ -25,6 +26,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
+from engine.minimizers.leaves import Leaves
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
@@ -50,6 +52,7 @@ from tests.support.terms import (
     mixed_problem,
     opaque_problem,
     pairwise,
+    parted_problem,
     real_problem,
     rigid_problem,
     sites,
@@ -72,7 +75,15 @@ CASES = {
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
+    "leaves": (Leaves(), mixed_problem),
+    "leaves-descent": (
+        Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),
+        mixed_problem,
+    ),
     "portfolio": (Portfolio(), soft_problem),
+    "portfolio-mixed": (Portfolio(), mixed_problem),
+    "portfolio-apart": (Portfolio(), parted_problem),
+    "apart": (Apart(Portfolio()), parted_problem),
     "enumeration": (Enumeration(alternatives=2), opaque_problem),
     "portfolio-opaque": (Portfolio(), opaque_problem),
     "portfolio-wide": (Portfolio(), wide_problem),
@@ -94,7 +105,7 @@ def test_every_minimizer_has_a_case() -> None:
 
 def parts_of(minimizer: Minimizer) -> tuple[Minimizer, ...]:
     """What a wrapper wraps."""
-    return (minimizer.inner,) if isinstance(minimizer, Restarts) else ()
+    return (minimizer.inner,) if isinstance(minimizer, (Apart, Restarts)) else ()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -112,6 +123,34 @@ def test_a_row_that_looks_at_its_company_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="alone|others join"):
         check_minimizer(Crowd(steps=30), real_problem(), particles=3, steps=25)
+
+
+def test_who_believes_what_it_is_told_is_caught() -> None:
+    class Believer(Gibbs):
+        """Takes energies as they are said."""
+
+        def told(self, problem, s, report):
+            lower = report.energy < s.energy
+            return s._replace(energy=torch.where(lower, report.energy, s.energy))
+
+    class Forgetful(Gibbs):
+        """Forgets its own best."""
+
+        def told(self, problem, s, report):
+            return s._replace(energy=s.energy + 1.0, violation=s.violation + 1.0)
+
+    for kind in (Believer, Forgetful):
+        with pytest.raises(AssertionError, match="told"):
+            check_minimizer(kind(steps=30), real_problem(), particles=3, steps=25)
+
+
+def test_who_keeps_what_it_found_under_other_evidence_is_caught() -> None:
+    class Stubborn(Gibbs):
+        def renewed(self, problem, s):
+            return s
+
+    with pytest.raises(AssertionError, match="renewed"):
+        check_minimizer(Stubborn(steps=30), real_problem(), particles=3, steps=25)
 
 
 @pytest.mark.parametrize("case", CASES)

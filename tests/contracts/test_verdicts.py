@@ -362,6 +362,34 @@ def test_v19() -> None:
     assert either.abstained == (Place("x", (1,), 0),)
 
 
+def test_v20() -> None:
+    """V20 `converged: true` says that no step along the slope of the energy makes the numbers of an
+    unproved answer cheaper by more than V4 tells apart, `false` that one does; null where nothing
+    is said, as where a required term sees the numbers. It proves nothing."""
+    y = Variable("y", Real((2,), -1.0, 1.0))
+
+    class Wave(Opaque):
+        def energy(self, y):
+            return (3 * y).sin().sum(1) + y.square().sum(1)
+
+    class Low(Opaque):
+        def energy(self, y):
+            return y.clamp(min=0).sum(1)
+
+        def holds(self, y):
+            return max(y) <= 1e-3
+
+    free = Problem(1.0 * Wave(y))
+    (settled,) = answers(free)
+    assert settled.status == "SCORED" and settled.converged is True
+    (begun,) = answers(free, budget=Budget(steps=0))
+    assert begun.converged is False and begun.status == "SCORED"
+    (ruled,) = answers(Problem(1.0 * Wave(y) + required(Low(y))))
+    assert ruled.converged is None
+    (proved,) = answers(free.given(y=[0.5, 0.5]))
+    assert proved.converged is None
+
+
 def test_a_rule_with_hard_tables_is_paid_at_a_weight() -> None:
     """Dictionaries and automata: one failing part, in one table or in several, one price."""
 

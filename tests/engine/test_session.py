@@ -1,6 +1,7 @@
 """A session says what a fresh solve says, after any sequence of changes."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +9,8 @@ from engine import BadQuery, Budget, Finite, Flag, Problem, Real, Status, Term, 
 from engine.energy import named
 from engine.errors import Cancelled
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.descent import Descent
+from engine.minimizers.restarts import Restarts
 from engine.search.incremental import SWITCHES
 from engine.session import Session
 from modules.discrete.all_different import AllDifferent
@@ -266,3 +269,32 @@ def test_a_module_that_is_late_does_not_cost_the_last_answer() -> None:
     assert len(stops) == 20 and best is not None and Flag.CANCELLED in best.flags
     assert best.energy is not None and best.energy <= settled.energy
     assert Session(Problem(Late(x, 0.3))).best() is None
+
+
+class Valley(Term):
+    """E = |x - 0.5|^4 summed, and the square of what they add up to: slow to descend."""
+
+    dtype = torch.float64
+
+    def energy(self, *tensors):
+        (x,) = tensors
+        return (x - 0.5).pow(4).sum(1) + x.sum(1).square()
+
+
+def test_a_search_of_numbers_goes_on_under_moved_evidence() -> None:
+    x = Variable("x", Real((4,), -1.0, 1.0))
+    asked = Problem(1.0 * Valley(x))
+    session = Session(asked, minimizer=Restarts(Descent(), starts=4), particles=2)
+    session.answer()
+    for number in (0.1, 0.15, -0.3):
+        evidence = {"x": [number, None, None, None]}
+        session.given(evidence)
+        found = session.answer()
+        (fresh,) = answers(asked.given(**evidence), Restarts(Descent(), starts=4), particles=2)
+        assert found.values["x"][0] == number and found.status is fresh.status
+        assert found.energy == pytest.approx(fresh.energy, abs=1e-6)
+        assert found.steps <= 0.7 * fresh.steps
+    session.add("more", named("more", 1.0 * Valley(x)))
+    assert session.answer().energy == pytest.approx(2 * fresh.energy, rel=1e-4)
+    session.given({"x": [0.1, 0.1, 0.1, 0.1]})  # no number is left to move
+    assert session.answer().values["x"] == [0.1, 0.1, 0.1, 0.1]

@@ -31,7 +31,7 @@ class Hinted(Term):
     def energy(self, x):
         return ((x - 0.3) ** 2).flatten(1).sum(-1)
 
-    def propose(self, particles, rng, domain):
+    def propose(self, particles, rng, known, domain):
         if self.how == "raise":
             raise ValueError("secret text")
         x = 0.3 + 1e-3 * rng.normal(particles, *domain.event)

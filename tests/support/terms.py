@@ -240,6 +240,20 @@ def real_problem() -> Problem:
     return Problem(energy).given_rows([{"x": [k / 10, None, None]} for k in range(7)])
 
 
+def parted_problem() -> Problem:
+    """Explicit sites, an opaque one, numbers: nothing connects them."""
+    x, z, y = (
+        sites(3, 3),
+        Variable("z", Finite((0, 1, 2), (2,))),
+        Variable("y", Real((3,), 0.0, 2.0)),
+    )
+    energy = 1.0 * pairwise(x, 6) + required(Distinct(x)) + 0.3 * pairwise(z, 7, explicit=False)
+    energy = energy + 1.0 * Bowl(y, torch.eye(3), torch.tensor([0.5, 0.1, -3.0]))
+    return Problem(energy).given_rows(
+        [{"x": [k % 3, None, None], "y": [None, k / 7, None]} for k in range(7)]
+    )
+
+
 def mixed_problem() -> Problem:
     x, y = sites(3, 3), Variable("y", Real((3,), 0.0, 2.0))
     energy = 1.0 * Tied(x, y) + 0.3 * pairwise(x, 6, explicit=False)

@@ -75,7 +75,7 @@ class Toward(Term):
         assert aim.dtype == torch.float32
         return ((x - aim) ** 2).reshape(len(x), -1).sum(-1)
 
-    def propose(self, particles, rng, aim, x):
+    def propose(self, particles, rng, known, aim, x):
         told = aim.tensor.float().repeat_interleave(particles, 0)
         return aim.tensor, told + 1e-3 * rng.normal(particles, *x.event)
 

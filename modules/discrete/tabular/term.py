@@ -1,7 +1,7 @@
 """Rows of a table: an energy learned from a CSV, in nats, over one variable a column."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -139,7 +139,9 @@ class Tabular(Term):
         """No explicit structure: hidden units couple all columns. Small rows are enumerated."""
         return
 
-    def propose(self, particles: int, rng: Stream, *domains: Domain) -> tuple[Tensor, ...] | None:
+    def propose(
+        self, particles: int, rng: Stream, known: Any, *domains: Domain
+    ) -> tuple[Tensor, ...] | None:
         """States near the distribution: Gibbs sweeps over the open cells from random ones."""
         if not all(isinstance(d, Finite) for d in domains):
             return None

@@ -73,7 +73,7 @@ class Hinted(Costs):
         super().__init__(x)
         self.value, self.decided = value, decided
 
-    def propose(self, particles: int, rng: Stream, *domains):
+    def propose(self, particles: int, rng: Stream, known, *domains):
         (domain,) = domains
         places = torch.full((len(rng.keys) * particles, *domain.shape), self.value)
         return (places if self.decided else domain.hot(places),)
@@ -83,6 +83,6 @@ class Hinted(Costs):
 def test_a_choice_hands_on_proposals_of_both_kinds(decided: bool) -> None:
     either = Hinted(X[0, :], 1, decided) | Hinted(X, 2, decided)
     (domain,) = [X.domain.narrow([[[0, None], [None, None]]])]
-    (states,) = either.propose(4, Stream(0, torch.tensor([5])), domain)
+    (states,) = either.propose(4, Stream(0, torch.tensor([5])), None, domain)
     assert states.dtype == torch.uint8 and (states[:, 0, 0] == 0).all()
     assert (states[::2, 0, 1] == 1).all() and (states[1::2].flatten(1)[:, 1:] == 2).all()

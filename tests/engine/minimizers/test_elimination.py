@@ -251,7 +251,7 @@ def test_what_is_too_wide_is_refused_and_evidence_may_narrow_it() -> None:
 
 
 def chosen(problem: Problem) -> list[str]:
-    return [type(one).__name__ for one in Portfolio()._members(problem, False)]
+    return [type(one).__name__ for one in Portfolio()._of(problem)]
 
 
 def test_the_default_portfolio_eliminates_where_the_width_is_small() -> None:

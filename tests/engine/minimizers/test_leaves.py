@@ -134,7 +134,7 @@ class Near(Term):
     def energy(self, y):
         return ((y - self.place).abs() > 1e-3).float().sum(-1)
 
-    def propose(self, particles, rng, domain):
+    def propose(self, particles, rng, known, domain):
         shape = (len(rng.keys) * particles, *domain.event)
         noise = rng.normal(particles, *domain.event)
         return (torch.full(shape, self.place) + 1e-5 * noise,)

@@ -260,9 +260,9 @@ def test_hosted_proposals_are_those_of_this_process(running: Running) -> None:
     given = Problem(here).given_rows([{}, {"x": [0.5, None, None]}])
     steps = torch.tensor([3, 8])
     for rng in (Draws(2**63 - 1, given.keys), Draws(5, given.keys, steps).fork(9)):
-        proposed = [t.propose(4, rng, given.domain("x")) for t in (here, there)]
+        proposed = [t.propose(4, rng, None, given.domain("x")) for t in (here, there)]
         assert torch.equal(*(p[0] for p in proposed if p is not None))
-    assert pull(kinds).propose(4, Draws(1, given.keys[:1]), x.domain) is None
+    assert pull(kinds).propose(4, Draws(1, given.keys[:1]), None, x.domain) is None
     query = query_of(
         {
             "variables": {"x": {"low": -1.0, "high": 1.0, "shape": [3]}},
@@ -284,13 +284,13 @@ def test_wrong_proposals_are_faults_and_bad_requests_are_told(running: Running) 
     for how in ("shape", "nan", "raise"):
         term = kinds.kind("kinds.Hinted").build([x], {"how": how})
         with pytest.raises(ModuleFault, match="propose") as caught:
-            term.propose(2, Draws(1, torch.tensor([1])), x.domain)
+            term.propose(2, Draws(1, torch.tensor([1])), None, x.domain)
         assert caught.value.module == "kinds.Hinted"
     term = kinds.kind("kinds.Hinted").build([x], {})
     with pytest.raises(ModuleFault, match="particles"):
-        _told(lambda: term.propose(10**6, Draws(1, torch.tensor([1])), x.domain))
+        _told(lambda: term.propose(10**6, Draws(1, torch.tensor([1])), None, x.domain))
     with pytest.raises(ModuleFault, match="keys"):
-        _told(lambda: term.propose(2, Draws(1, torch.tensor([1, 2])), x.domain))
+        _told(lambda: term.propose(2, Draws(1, torch.tensor([1, 2])), None, x.domain))
     kinds.close()
 
 
