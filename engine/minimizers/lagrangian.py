@@ -223,9 +223,12 @@ class Lagrangian(Minimizer[LagrangianState]):
         """Every particle from where it stood, with its multipliers. Curvature is told anew: that
         of another mu, or of elsewhere, misleads."""
         frame = frame_of(problem)
-        if frame.real != s.frame.real or {v.name for v in problem.open} != s.best.x.keys():
+        if not frame.real or frame.real != s.frame.real:
             return None
-        x = problem.decide(frame.state(s.at[:, :0], s.at))
+        if {v.name for v in problem.open} != s.best.x.keys():
+            return None
+        moved = _state(frame, s.at)
+        x = problem.decide({name: moved[name] for name, _ in frame.real})
         others = {n: problem.domain(n).decide(t) for n, t in s.best.x.items() if n not in x}
         particles = len(s.at) // problem.rows
         others = {n: t.repeat_interleave(particles, 0) for n, t in others.items()}
@@ -233,7 +236,8 @@ class Lagrangian(Minimizer[LagrangianState]):
         if fresh.off.shape != s.off.shape or fresh.at.shape != s.at.shape:
             return None
         sharp = torch.full_like(s.sharp, max(WARM if s.off.shape[1] else 0.0, self.smallest))
-        return fresh._replace(signed=s.signed, mu=STEEPER * fresh.mu, sharp=sharp)
+        scale = (s.units / s.unit[:, None]) * (fresh.unit[:, None] / fresh.units)
+        return fresh._replace(signed=scale * s.signed, mu=STEEPER * fresh.mu, sharp=sharp)
 
     def width(self, s: LagrangianState) -> int:
         return max(1, WORK * len(s.done) // max(1, s.steps.numel()))

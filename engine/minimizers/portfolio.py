@@ -147,16 +147,16 @@ class Portfolio(Minimizer[PortfolioState]):
             return (complete, annealing, *_bounds(problem))
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
-        if numbers:
-            starts = None if self.endless else Restarts.starts
-            descent = Restarts(Descent(), starts=starts)
-            lagrangian = Restarts(Lagrangian(), starts=starts)
-            return (lagrangian, descent) if _held(problem) else (descent, lagrangian)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
         if leaves.refuses(problem) is None:
             return (leaves,) if few else (leaves, gibbs)
         if few:
             return (Enumeration(self.alternatives),)
+        if numbers:
+            starts = None if self.endless else Restarts.starts
+            descent = Restarts(Descent(), starts=starts)
+            lagrangian = Restarts(Lagrangian(), starts=starts)
+            return (lagrangian, descent) if _held(problem) else (descent, lagrangian)
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)

@@ -271,7 +271,7 @@ def test_a_module_that_is_late_does_not_cost_the_last_answer() -> None:
     assert Session(Problem(Late(x, 0.3))).best() is None
 
 
-class Valley(Term):
+class Flat(Term):
     """E = |x - 0.5|^4 summed, and the square of what they add up to: slow to descend."""
 
     dtype = torch.float64
@@ -283,7 +283,7 @@ class Valley(Term):
 
 def test_a_search_of_numbers_goes_on_under_moved_evidence() -> None:
     x = Variable("x", Real((4,), -1.0, 1.0))
-    asked = Problem(1.0 * Valley(x))
+    asked = Problem(1.0 * Flat(x))
     session = Session(asked, minimizer=Restarts(Descent(), starts=4), particles=2)
     session.answer()
     for number in (0.1, 0.15, -0.3):
@@ -294,7 +294,7 @@ def test_a_search_of_numbers_goes_on_under_moved_evidence() -> None:
         assert found.values["x"][0] == number and found.status is fresh.status
         assert found.energy == pytest.approx(fresh.energy, abs=1e-6)
         assert found.steps <= 0.7 * fresh.steps
-    session.add("more", named("more", 1.0 * Valley(x)))
+    session.add("more", named("more", 1.0 * Flat(x)))
     assert session.answer().energy == pytest.approx(2 * fresh.energy, rel=1e-4)
     session.given({"x": [0.1, 0.1, 0.1, 0.1]})  # no number is left to move
     assert session.answer().values["x"] == [0.1, 0.1, 0.1, 0.1]

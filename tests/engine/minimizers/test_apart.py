@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine import Finite, Problem, Real, Status, Term, Variable, answers, required
 from engine.minimizers.apart import Apart
-from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.portfolio import Portfolio
 from engine.problem.apart import MOST, Group, groups_of, parts_of
 from modules.discrete.all_different import AllDifferent
@@ -81,7 +81,7 @@ def test_each_part_has_what_suits_it() -> None:
     assert [[v.name for v in g.variables] for g in groups_of(problem)] == [["x"], ["y"], ["z"]]
     (member,) = Portfolio().kin(problem.select([0])) and Portfolio()._of(problem)
     assert isinstance(member, Apart)
-    assert type(Portfolio()._of(parts_of(problem)[0])[0]) is BranchAndBound
+    assert type(Portfolio()._of(parts_of(problem)[0])[0]) is LeastByElimination
 
 
 def test_rows_that_are_selected_and_stacked_have_parts_of_one_energy() -> None:
