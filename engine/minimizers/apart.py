@@ -140,7 +140,12 @@ class _Some(Mapping[str, Tensor]):
         self.starts = ()  # those know the whole problem
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
         return self.x[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

@@ -181,7 +181,7 @@ class LeastByElimination(Minimizer[EliminationState]):
         scale, level = explicit.scale, _level(problem, row)
         states = now.states
         places = [place for place, _ in states][: 1 + self.alternatives]
-        complete = now.exhausted or now.more[-1] > level
+        complete = now.lists(level)
         if explicit.resolves:
             return self._compared(problem, row, now, complete)
         energy = scale.value(total)

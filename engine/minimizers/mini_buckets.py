@@ -74,7 +74,7 @@ class MiniBuckets(Minimizer[MiniBucketsState]):
         if why is not None:
             raise BadQuery(why)
         rows, device = problem.rows, problem.device
-        energy, violation = score(problem, x)
+        energy, violation = score(problem, {v.name: x[v.name] for v in problem.open})
         pick = best_of(energy.view(rows, -1), violation.view(rows, -1))
         pick = pick + torch.arange(rows, device=device) * (len(energy) // rows)
         return MiniBucketsState(

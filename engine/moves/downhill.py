@@ -24,8 +24,8 @@ SHORTER = 0.25  # from one length to the next
 
 def settled(problem: Problem, x: State) -> list[bool | None]:
     """Whether the numbers of decided states, one a row, have settled; None where none is open,
-    where a required term sees them, so that the slope of the cost alone says nothing, or where
-    other processes would have to be asked."""
+    where a required term sees them, so that the slope of the cost alone says nothing, where there
+    is no slope or it is no number, or where other processes would have to be asked."""
     numbers = {v.name for v in problem.open if isinstance(problem.domains[v.name], Real)}
     if not numbers or any(_sees(s, numbers) for s in problem.summands if s.required):
         return [None] * problem.rows
@@ -39,9 +39,10 @@ def settled(problem: Problem, x: State) -> list[bool | None]:
     with torch.enable_grad():
         energy = problem.totals({**own, **_numbers(frame, leaf)}).energy
         if not energy.requires_grad:
-            return [True] * rows
+            return [None] * rows
         (slope,) = torch.autograd.grad(energy.sum(), leaf)
     width = box_widths(problem, frame, 1)
+    told = slope.isfinite().all(1) & energy.isfinite()  # (R,)
     way = -(width**2) * slope.nan_to_num(0.0, 0.0, 0.0)
     reach = (way.abs() / width.clamp(min=1e-300)).amax(1, keepdim=True)
     longest = 1 / reach.clamp(min=1e-300)
@@ -55,7 +56,8 @@ def settled(problem: Problem, x: State) -> list[bool | None]:
         found = problem.totals({**beside, **_numbers(frame, there)}).energy
     least = sound(found).view(rows, LENGTHS).amin(1)
     energy = energy.detach()
-    return (energy - least <= opaque_slack(energy)).tolist()
+    near = (energy - least <= opaque_slack(energy)).tolist()
+    return [one if sure else None for one, sure in zip(near, told.tolist(), strict=True)]
 
 
 def _numbers(frame: Frame, real: Tensor) -> State:

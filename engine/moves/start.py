@@ -70,6 +70,8 @@ class Start(Mapping[str, Tensor]):
                     Mistake(f"start.{name}", f"shape {tuple(given.shape)}", f"give {wanted}")
                 )
             return domain.decide(given)
+        if name not in self.problem.domains:
+            raise KeyError(name)
         lane = list(self.problem.domains).index(name)
         x = self.problem.sample(name, self.particles, self.rng.fork(lane))
         proposed = list(self._proposals(name, x))
@@ -114,6 +116,9 @@ class Start(Mapping[str, Tensor]):
                     whole = view.placed(whole, view.of(domain).decide(state))
             yield whole
 
+    def __contains__(self, name: object) -> bool:
+        return any(v.name == name for v in self.problem.open)
+
     def __iter__(self) -> Iterator[str]:
         return (v.name for v in self.problem.open)
 
@@ -149,6 +154,9 @@ class StartRows(Mapping[str, Tensor]):
             self._own = self._own or self.x.select(self.rows)
             return self._own[name]
         return select_rows(self.x[name], self.rows, self.total)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.x
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.x)

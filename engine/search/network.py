@@ -307,8 +307,8 @@ class _Reader:
         before, totals = None, np.zeros(1)  # inf: whatever follows, the rule holds
         for k, (site, own) in enumerate(zip(sites, each, strict=True)):
             after = np.add.outer(totals, own)  # (T, k)
-            sure = (after + least[k + 1] >= low) & (after + most[k + 1] <= high)
-            dead = (after + most[k + 1] < low) | (after + least[k + 1] > high)
+            sure = (after + least[k + 1] >= low) & (after + most[k + 1] <= high) | np.isinf(after)
+            dead = ~sure & ((after + most[k + 1] < low) | (after + least[k + 1] > high))
             after = np.where(sure, np.inf, np.where(dead, np.nan, after))
             alive = np.unique(after[~dead])
             if not len(alive):

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.search.elimination import Elimination, Picked
 
+TWINS = 16  # states found for one that is asked for, where hidden sites may tell them apart
 Deviation = tuple[int, int, int, int, int]  # what it costs more, state, bucket, place, tie-break
 
 
@@ -31,16 +32,31 @@ class Ranked:
     more: tuple[int, ...] = ()  # what each costs more than the least
     states: tuple[tuple[np.ndarray, int], ...] = ()  # values of visible sites, what they cost more
     heap: tuple[Deviation, ...] = ()
+    cut: int | None = (
+        None  # what the cheapest costs more that was left out, as too many are cheaper
+    )
+
+    @property
+    def room(self) -> int:
+        """How many states are found at most, those included that differ at hidden sites alone."""
+        return TWINS * self.most if self.of.plan.network.minimized.any() else self.most
 
     @property
     def done(self) -> bool:
         """Nothing further, or as many as were asked for."""
-        return len(self.found) >= self.most or (bool(self.found) and not self.heap)
+        if len(self.states) >= self.most or len(self.found) >= self.room:
+            return True
+        return bool(self.found) and not self.heap
 
     @property
     def exhausted(self) -> bool:
         """There are no other states, as cheap as asked for."""
-        return bool(self.found) and not self.heap
+        return bool(self.found) and not self.heap and self.cut is None
+
+    def lists(self, level: int) -> bool:
+        """All states are found that cost at most so much more than the least."""
+        beyond = bool(self.found) and self.more[-1] > level
+        return self.exhausted or (beyond and (self.cut is None or self.cut > level))
 
     def next(self) -> "Ranked":
         """With the next state."""
@@ -64,9 +80,11 @@ class Ranked:
         able = (place[owner] < below) & (option != picked.at[owner])
         room = min(float(self.above - more), float(self.of.semiring.limit - 1))
         able = np.flatnonzero(able & (picked.regret <= room))
-        wanted = self.most - len(self.found) - 1
+        wanted, cut = self.room - len(self.found) - 1, self.cut
         if len(able) > wanted:  # the others are dearer than as many as are asked for
-            able = able[np.argsort(picked.regret[able], kind="stable")[:wanted]]
+            able = able[np.argsort(picked.regret[able], kind="stable")]
+            least = more + int(picked.regret[able[max(0, wanted)]])
+            able, cut = able[: max(0, wanted)], least if cut is None else min(cut, least)
         number = len(self.found)
         fresh = [
             (more + int(picked.regret[k]), number, int(place[owner[k]]), int(option[k]), int(k))
@@ -78,4 +96,4 @@ class Ranked:
         if not any(np.array_equal(values, known) for known, _ in states):
             states = (*states, (values, more))
         found, costs = (*self.found, picked), (*self.more, more)
-        return replace(self, found=found, more=costs, states=states, heap=tuple(every))
+        return replace(self, found=found, more=costs, states=states, heap=tuple(every), cut=cut)

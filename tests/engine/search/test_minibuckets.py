@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Finite, Problem, Variable
+from engine import Budget, Factors, Finite, Input, Problem, Real, Term, Variable, answers
 from engine.search.minibuckets import minibucket_bounds
 from modules.discrete.table import Table
 from tests.support.networks import case, grid
@@ -36,3 +36,28 @@ def test_more_cells_bring_better_bounds() -> None:
     bounds = [minibucket_bounds(problem, 4**k) for k in (1, 3, 6, 9)]
     told = [float(bound) for bound in bounds if bound is not None]
     assert told == sorted(told) and told[0] < told[-1]
+
+
+class Told(Term):
+    """What is told of each site is paid where it is 1."""
+
+    partial = True
+    fixed_structure = True
+
+    def energy(self, *tensors):
+        given, x = tensors
+        return (given.values * given.present * x[..., 1]).sum(1)
+
+    def factors(self, *domains):
+        told = (domains[0].tensor.double() * domains[0].present).numpy()
+        return Factors.unary(np.stack([0 * told, told], -1))
+
+
+def test_wide_soft_problems_beside_what_is_told() -> None:
+    rng, n = np.random.default_rng(0), 40
+    x, z = Variable("x", Finite((0, 1), (n,))), Input("z", Real((n,)))
+    pairs = [[i, j] for i in range(n) for j in range(i) if rng.random() < 0.5]
+    wide = Table(x, sites=pairs, costs=[[0, 1], [1, 0.5]])
+    problem = Problem(1.0 * wide + 1.0 * Told(z, x), (x, z)).given(z=[0.5] * n)
+    (answer,) = answers(problem, budget=Budget(steps=3))
+    assert answer.energy is not None and answer.bound <= answer.energy
