@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, State, Variable, is_decided
 from engine.energy import Term, plain_scope
+from engine.energy.blame import OTHER_NUMBERS, said
 from engine.judgement import score_plain
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
@@ -132,7 +133,13 @@ def _cost(term: Term, placed: Sequence[Tensor]) -> Tensor:
 
 
 def _check_shape(term: Term, tensors: Sequence[Tensor]) -> None:
-    energy, batch = _energy(term, tensors), tensors[0].shape[0]
+    batch = tensors[0].shape[0]
+    try:
+        energy = _energy(term, tensors)
+    except RuntimeError as error:
+        told = said(error)
+        assert OTHER_NUMBERS not in told, f"{term.label}: energy raised {told}"
+        raise
     assert isinstance(energy, Tensor), f"{term.label}: energy gives {type(energy)}, not a tensor"
     assert tuple(energy.shape) == (batch,), (
         f"{term.label}: energy of {batch} states has shape {tuple(energy.shape)}, not ({batch},)"
