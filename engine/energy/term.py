@@ -415,9 +415,13 @@ class Term(Energy):
 
     def speaks(self, values: Mapping[str, Any]) -> bool:
         """Whether plain values hold every input that this term sees."""
+        return not self.lacks(values)
+
+    def lacks(self, values: Mapping[str, Any]) -> list[str]:
+        """The names of inputs that this term needs, and that plain values do not hold."""
         told = [view for view in self.scope if view.told and self.needs_inputs]
-        given = (view.plain(values[view.variable.name]) for view in told)
-        return all(bool(one.present.any()) for one in given)
+        seen = ((view.variable.name, view.plain(values[view.variable.name])) for view in told)
+        return list(dict.fromkeys(name for name, one in seen if not one.present.any()))
 
     @property
     def label(self) -> str:

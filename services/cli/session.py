@@ -23,6 +23,14 @@ from services.reasoner.diagnose import diagnosis
 from services.reasoner.faults import faults_told
 from services.reasoner.session import QuerySession
 
+SAMPLES = {
+    "add": '{"add": [{"kind": "discrete.not_equal", "scope": ["x"], "params": {"pairs": [[0, 1]]}, '
+    '"name": "apart"}]}',
+    "drop": '{"drop": ["apart"]}',
+    "evidence": '{"evidence": {"x": [1, null, 3]}}',
+    "options": '{"options": {"explain": true}}',
+}  # a line for each field that holds more than a number
+
 Turn = Callable[[Change, Resolve], Answer]
 
 
@@ -104,8 +112,14 @@ def _read(line: str) -> tuple[Change, Resolve]:
     ]
     change, resolve = _part(Change, data, wrong), _part(Resolve, data, wrong)
     if wrong or change is None or resolve is None:
-        raise BadQuery(*wrong)
+        raise BadQuery(*map(_with_sample, wrong))
     return change, resolve
+
+
+def _with_sample(mistake: Mistake) -> Mistake:
+    """A field that is of another kind as a whole is answered by a line that is right."""
+    sample = SAMPLES.get(mistake.path)
+    return mistake if sample is None else Mistake(mistake.path, mistake.problem, f"write {sample}")
 
 
 def _part(spec: type[S], data: dict[str, Any], wrong: list[Mistake]) -> S | None:
