@@ -1,6 +1,7 @@
 """What the parameter models of kinds share: nothing but the declared fields, and never changed."""
 
 import inspect
+import json
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -81,7 +82,11 @@ def validated(
     except ValidationError as error:
         details = error.errors(include_url=False)[:MISTAKES]
         raise BadQuery(
-            *mistakes, *(mistake_of(detail, path_of(detail["loc"], "params")) for detail in details)
+            *mistakes,
+            *(
+                mistake_of(detail, path_of(detail["loc"], "params"), missing=_how_to_give(model))
+                for detail in details
+            ),
         ) from None
     if mistakes:
         raise BadQuery(*mistakes)
@@ -187,6 +192,17 @@ def concrete_terms(module: ModuleType) -> list[type[Term]]:
         and member.__module__ == module.__name__
         and not inspect.isabstract(member)
     ]
+
+
+def _how_to_give(model: type[BaseModel]) -> dict[str, str]:
+    """What to write where a field of a model is missing, by its name."""
+    said = {}
+    for name, field in model.model_fields.items():
+        if field.examples:
+            said[name] = f"give it, such as {json.dumps({name: field.examples[0]})}"
+        elif field.description:
+            said[name] = f"give it: {field.description}"
+    return said
 
 
 def _names(model: type[BaseModel]) -> set[str]:

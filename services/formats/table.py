@@ -12,6 +12,7 @@ The solution is the whole row, `{column: text}`, with all that was given to the 
 empty (terms of the user's own do not enter it); null where time ended before it was there.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +34,7 @@ from services.query.wish import Wish
 INPUTS = ("weights", "confidence", "terms", "flip", "keep")
 KIND, FLIP = "discrete.tabular", "discrete.tabular_label"
 BATCH = 512  # rows of one query
+BOARDS = "; where boards stand in a column, say --format sudoku"
 REMEDY = """name the weights, such as --given '{"weights": "W.safetensors"}'"""
 
 
@@ -70,7 +72,10 @@ class Table(Format):
             given = _checked(inputs(given, INPUTS))
             model = load_model(given["weights"])
         except BadQuery as error:
-            wrong += [Mistake(_given(m.path), m.problem, m.remedy) for m in error.mistakes]
+            boards = BOARDS if _holds_boards(text) else ""
+            wrong += [
+                Mistake(_given(m.path), m.problem, f"{m.remedy}{boards}") for m in error.mistakes
+            ]
         try:
             check_utf8(text)
             grid = read_grid(text)
@@ -87,6 +92,11 @@ class Table(Format):
             every = [_asked(sheet, source, given, numbers) for numbers in _bunches(sheet.codes)]
         notices = (*grid.notes, *model.schema.taken(grid))
         return [replace(every[0], notices=notices), *every[1:]]
+
+
+def _holds_boards(text: str) -> bool:
+    """Whether a column of a table is named as those of boards are."""
+    return re.search(r"\b(puzzles?|quiz(zes)?|sudokus?)\b", text.split("\n", 1)[0].lower()) is not None
 
 
 def _given(path: str) -> str:
