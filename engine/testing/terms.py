@@ -157,7 +157,7 @@ def _check_purity(term: Term, tensors: Sequence[Tensor]) -> None:
     first, second = _energy(term, tensors), _energy(term, tensors)
     assert torch.equal(first, second), f"{term.label}: energy of the same states differs"
     for k, (x, y) in enumerate(zip(tensors, before, strict=True)):
-        assert torch.equal(x, y), f"{term.label}: energy changes its input {k}"
+        assert torch.equal(x, y), f"{term.label}: energy changes the tensor of scope entry {k}"
 
 
 def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
@@ -171,7 +171,7 @@ def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
 
 
 def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
-    """The cost of places is the energy of one-hot states, row by row, and changes no input."""
+    """The cost of places is the energy of one-hot states, row by row, and changes no tensor."""
     placed = draws.placed(decided)
     before = [x.clone() for x in placed]
     told, wanted = _cost(term, placed), _energy(term, draws.tensors(decided))
@@ -186,7 +186,7 @@ def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
     last = _cost(term, [x[-1:] for x in placed])
     assert all_near(last, told[-1:]), f"{term.label}: cost of a state differs in a batch"
     for k, (x, y) in enumerate(zip(placed, before, strict=True)):
-        assert torch.equal(x, y), f"{term.label}: cost changes its input {k}"
+        assert torch.equal(x, y), f"{term.label}: cost changes the tensor of scope entry {k}"
 
 
 def _check_elsewhere(term: Term, draws: _Draws, relaxed: State, decided: State) -> None:

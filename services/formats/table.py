@@ -1,6 +1,6 @@
 """CSV tables with a header under a trained energy: an empty cell is asked, the others are given.
 
-Inputs by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
+Values by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
 an asked cell below which an answer is flagged ABSTAIN; `terms`: terms of the user's own over the
 columns, as in a query file; `flip`: `{column: value}`, for the smallest change of each row that
 makes the energy prefer that value; `keep`: columns that such a change must leave as they are; the
@@ -27,11 +27,11 @@ from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column
 from modules.discrete.tabular.term import identifiers
 from modules.shared.reading.texts import check_utf8
-from services.formats.base import Asked, Chances, Format, Values, inputs
+from services.formats.base import Asked, Chances, Format, Values, given_values
 from services.query import Query, query_of
 from services.query.wish import Wish
 
-INPUTS = ("weights", "confidence", "terms", "flip", "keep")
+GIVEN = ("weights", "confidence", "terms", "flip", "keep")
 KIND, FLIP = "discrete.tabular", "discrete.tabular_label"
 BATCH = 512  # rows of one query
 BOARDS = "; where boards stand in a column, say --format sudoku"
@@ -69,7 +69,7 @@ class Table(Format):
         wrong: list[Mistake] = []
         sheet: Sheet | None = None
         try:
-            given = _checked(inputs(given, INPUTS))
+            given = _checked(given_values(given, GIVEN))
             model = load_model(given["weights"])
         except BadQuery as error:
             boards = BOARDS if _holds_boards(text) else ""
@@ -96,7 +96,8 @@ class Table(Format):
 
 def _holds_boards(text: str) -> bool:
     """Whether a column of a table is named as those of boards are."""
-    return re.search(r"\b(puzzles?|quiz(zes)?|sudokus?)\b", text.split("\n", 1)[0].lower()) is not None
+    header = text.split("\n", 1)[0].lower()
+    return re.search(r"\b(puzzles?|quiz(zes)?|sudokus?)\b", header) is not None
 
 
 def _given(path: str) -> str:
@@ -104,7 +105,7 @@ def _given(path: str) -> str:
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """The inputs, each of its type."""
+    """What `--given` holds, each of its type."""
     types: dict[str, tuple[tuple[type, ...], str]] = {
         "weights": ((str,), REMEDY),
         "confidence": ((int, float), "give a chance, 0 to 1"),

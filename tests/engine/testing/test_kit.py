@@ -300,7 +300,7 @@ PLANTED = [
     (Summed(X), "shape"),
     (Mixing(X), "alone"),
     (Drifting(X), "differs"),
-    (Writing(X), "changes its input"),
+    (Writing(X), "changes the tensor of scope entry"),
     (Detached(X), "gradient"),
     (Squared(X), "affine"),
     (Dear(X), "cost of places"),

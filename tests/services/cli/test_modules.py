@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import command as started
 from tests.support.command import write
 
 MINE = '''"""Mine."""
@@ -131,3 +132,23 @@ def test_check_names_method_and_line(basin):
     done = basin("check", "mine.py")
     assert done.code == 2 and "energy raised RuntimeError" in done.err
     assert "(mine.py, line 14)" in done.err
+
+
+def test_what_basin_new_writes_is_asked(basin):
+    done = basin("new", "my_term")
+    assert done.code == 0 and "basin ask FILE --module my_term.py" in done.out
+    query = {**ASKED, "terms": [{"kind": "my_term", "scope": ["x"]}]}
+    (answer,) = basin("ask", write("q.json", query), "--module", "my_term.py", "--json").answers
+    assert answer["solution"] == {"x": [1, 1, 1]}
+
+
+def test_a_host_says_under_which_names_it_hosts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE.format(about="A.", energy="x[..., 0].sum(1)", init="pass"))
+    process = started("host", "mine.py", "discrete.table", "--listen", "127.0.0.1:0")
+    try:
+        assert process.stdout.readline().startswith("listening on ")
+        assert process.stderr.readline() == "hosts mine, discrete.table\n"
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
