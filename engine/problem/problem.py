@@ -23,9 +23,10 @@ from engine.energy import (
 )
 from engine.energy.definition import Computed, in_order
 from engine.energy.parts import ByPart, Constraints, fineness
-from engine.errors import BadQuery, Mistake, known, shown
+from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
+from engine.problem.arguments import check_energy, check_rows
 from engine.problem.completion import OUTSIDE, Completion, check_presence
 from engine.problem.form import Form
 from engine.problem.structures import Structures
@@ -62,9 +63,7 @@ class Problem:
             object.__setattr__(self, "root", None)
         if self.root is not None and self.domains is not None:
             return  # its variables were checked with the root
-        if not isinstance(self.energy, Energy):
-            said = f"{shown(self.energy)} is no energy"
-            raise BadQuery(Mistake("energy", said, "give a term, or a sum such as a + 2 * b"))
+        check_energy(self.energy)
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
             object.__setattr__(self, "energy", Sum(*self.energy.summands()))
         used = (*self.variables, *self.inputs, *self.energy.variables())
@@ -134,12 +133,7 @@ class Problem:
 
     def given_rows(self, evidences: Sequence[Mapping[str, Any]]) -> "Problem":
         """The problem under several evidences side by side, narrowed from the base domains."""
-        if isinstance(evidences, (Mapping, str)):
-            said = f"{shown(evidences)} is no list of rows"
-            remedy = "write given_rows([{...}, {...}]), or given(name=...) for one row"
-            raise BadQuery(Mistake("evidence", said, remedy))
-        if not evidences:
-            raise BadQuery(Mistake("evidence", "has no row", "give at least one"))
+        check_rows(evidences)
         base = {v.name: v.domain for v in (*self.variables, *self.inputs)}
         for row, evidence in enumerate(evidences):
             for name in evidence:
