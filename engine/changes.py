@@ -15,6 +15,7 @@ from engine.domain import State
 from engine.domain.told import put_back, states_at
 from engine.energy import Summand, Term
 from engine.energy.changes import Together, evaluated_changes, settled
+from engine.energy.returned import changes_of
 from engine.problem import Problem
 
 Sites = np.ndarray  # (m,) int64, all different
@@ -124,7 +125,7 @@ def _changes_of(problem: Problem, term: Term, sites: Sites, x: State):
     alone = np.bincount(bunch)[bunch] == 1
     if alone.any():
         own = np.stack([entry[alone], site[alone]], 1)
-        change = term.changes(torch.from_numpy(own).to(device), *decided)
+        change = changes_of(term, torch.from_numpy(own).to(device), decided)
         yield bunch[alone], of_all(change)
     if not alone.all():
         found, again = np.unique(bunch[~alone], return_inverse=True)

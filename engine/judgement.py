@@ -380,8 +380,9 @@ class _Judge:
         if summand in self.said:
             finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
-        if not summand.term.speaks(plain):
-            return Finding(name, None, False, "not asked: the row lacks an input")
+        if lacking := summand.term.lacks(plain):
+            absent = " and ".join(lacking) + (" are" if lacking[1:] else " is")
+            return Finding(name, None, False, f"not asked: {absent} absent")
         verdict = judge_term(summand.term, plain)
         if verdict is not False:
             if (name, verdict) not in self.fine:

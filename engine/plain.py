@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 
+FILES = (".npy", ".npz", ".png", ".csv")  # ends of names of files that hold arrays
 OWN = {int, float, bool, str, type(None)}  # types that are plain already
 
 
@@ -62,7 +63,7 @@ def _rectangle(value: Any, shape: tuple[int, ...]) -> list[Any] | None:
 
 def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
     if not isinstance(value, (list, tuple)):
-        raise BadQuery(Mistake(path, f"{value!r} is no list", f"give {shape[0]} entries"))
+        raise BadQuery(Mistake(path, f"{shown(value)} is no list", _entries(shape[0], value)))
     if len(value) != shape[0]:
         raise BadQuery(Mistake(path, f"has {len(value)} entries", f"the shape asks for {shape[0]}"))
     if len(shape) == 1:
@@ -73,6 +74,14 @@ def _walk(value: Any, shape: tuple[int, ...], path: str) -> Iterator[Any]:
         return
     for k, entry in enumerate(value):
         yield from _walk(entry, shape[1:], f"{path}[{k}]")
+
+
+def _entries(count: int, value: Any) -> str:
+    """What to give in place of what is no list; who names a file is told where that is read."""
+    named = value.get("file") if isinstance(value, Mapping) else value
+    if isinstance(named, str) and named.lower().endswith(FILES):
+        return f"give {count} entries; query files alone name files, as {{file: {named}}}"
+    return f"give {count} entries"
 
 
 def nest(flat: Sequence[Any], shape: tuple[int, ...]) -> Any:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import torch
@@ -90,7 +91,11 @@ class Stream:
 
     @property
     def _seed_word(self) -> int:
-        return self.seed * 0x9E3779B97F4A7C15 % 2**63
+        try:
+            return index(self.seed) * 0x9E3779B97F4A7C15 % 2**63
+        except TypeError:
+            said = f"seed: {self.seed!r} is no whole number; give one, such as 0"
+            raise TypeError(said) from None
 
     @property
     def words(self) -> Tensor:

@@ -13,7 +13,7 @@ leading `_` is a kind, and defines exactly one concrete Term. It is a file, or a
     `FILE.py`, or `FILE.py:Class`                       the stem of the file, or stem.Class
 
 Entry points stand in the group `basin.modules`. The last two are named by the user who starts a
-process (`basin check`, `basin host`), never by a query.
+process (`basin check FILE.py`, `basin ask --module FILE.py`), never by a query.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ import pkgutil
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,10 +37,10 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from engine.domain import Variable, View
+from engine.domain import Input, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake, ModuleFault, UnknownKind, join, known, shown
-from modules.parameters import concrete_terms, parameters, signature, validated
+from modules.parameters import Entry, Signature, concrete_terms, parameters, signature, validated
 from modules.shared.files import Confine, names_files
 from modules.shared.weights import confined
 
@@ -142,7 +143,7 @@ class Kind:
         Raises BadQuery with every mistake; paths begin with `params` or `scope`.
         """
         fields = self.validated(params)
-        self._check_scope(len(scope))
+        self._check_scope(scope)
         try:
             return self.term(*scope, **fields)
         except BadQuery as error:
@@ -184,17 +185,28 @@ class Kind:
         return lambda name: confined(name, folder, beside)
 
     @cached_property
-    def _scope(self) -> tuple[list[str], bool]:
-        """Names of the scope entries, and whether there may be more of them."""
-        entries, many, _ = signature(self.term)
-        return entries, many
+    def _signature(self) -> Signature:
+        """What its term takes."""
+        return signature(self.term)
 
-    def _check_scope(self, count: int) -> None:
-        """The number of scope entries that the term takes."""
-        entries, many = self._scope
-        if count < len(entries) or (count > len(entries) and not many):
-            asked = ", ".join(entries) or "nothing"
-            raise BadQuery(Mistake("scope", f"has {count} entries", f"name {asked}, in order"))
+    def _check_scope(self, scope: Sequence[Variable | View]) -> None:
+        """As many scope entries as the term takes, inputs where it asks for inputs."""
+        entries, more, _ = self._signature
+        asked = ", ".join(_described(entry) for entry in entries) or "nothing"
+        if len(scope) < len(entries) or (len(scope) > len(entries) and more is None):
+            raise BadQuery(Mistake("scope", f"has {len(scope)} entries", f"name {asked}, in order"))
+        wrong = []
+        for place, view in enumerate(scope):
+            entry = entries[place] if place < len(entries) else more
+            variable = view.variable if isinstance(view, View) else view
+            told = isinstance(variable, Input)
+            if entry is not None and entry.takes is not None and told != (entry.takes is Input):
+                has, wants = ("an input", "a variable") if told else ("a variable", "an input")
+                said = f"{variable.name!r} is {has}, and {entry.name} asks for {wants}"
+                remedy = f"name {asked}, in order" if entries else f"name {wants}"
+                wrong.append(Mistake(f"scope[{place}]", said, remedy))
+        if wrong:
+            raise BadQuery(*wrong)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +216,8 @@ class Catalogue:
     packages: names of packages with one folder a field; a folder `shared` holds none. entry_points:
     also what installed distributions offer. also: `module:Class`, `FILE.py` or `FILE.py:Class`.
     groups: only kinds of these fields (None: all). weights: the folder that
-    files named by parameters must lie in, for callers elsewhere (None: any folder).
+    files named by parameters must lie in, for callers elsewhere (None: any folder). hint: how
+    whoever asks for an unknown kind may bring one.
 
     A kind is imported when it is asked for. What cannot be loaded stands in `failures`, by name,
     and leaves the others alone.
@@ -215,6 +228,7 @@ class Catalogue:
     also: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     weights: Path | None = None
+    hint: str = ""
     failures: dict[str, str] = field(default_factory=dict, init=False)  # why, by name
     _kinds: dict[str, Kind | None] = field(default_factory=dict, init=False, repr=False)
     _loading: Any = field(default_factory=threading.RLock, init=False, repr=False)
@@ -240,7 +254,17 @@ class Catalogue:
         for failed, why in self.failures.items():
             if str(name).startswith(f"{failed}."):
                 raise ModuleFault(failed, why)
-        raise UnknownKind(Mistake("kind", f"{shown(name)} is unknown", known(name, self.names())))
+        remedy = "; ".join(filter(None, (known(name, self.names()), self.hint)))
+        raise UnknownKind(Mistake("kind", f"{shown(name)} is unknown", remedy))
+
+    def spoken(self, spec: str) -> Kind:
+        """The kind that one of `also` names. Raises BadQuery where it cannot be loaded."""
+        name = kind_name(spec)
+        kind = self._load(name, self._sources[name])
+        if kind is None:
+            why = f"could not be loaded: {self.failures[name]}"
+            raise BadQuery(Mistake(spec, why, "mend it, or the name"))
+        return kind
 
     def kinds(self) -> list[Kind]:
         """Every kind that can be loaded, by name; all of them are imported."""
@@ -280,7 +304,7 @@ class Catalogue:
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:  # SystemExit too
-                    self.failures[name] = f"{type(error).__name__}: {error}"
+                    self.failures[name] = f"{type(error).__name__}: {error}{_line_of(error)}"
             return self._kinds[name]
 
     def _package(self, package: str) -> list[tuple[str, Callable[[], type[Term]]]]:
@@ -330,6 +354,19 @@ class Catalogue:
             for info in pkgutil.iter_modules(folders)
             if not info.name.startswith("_")
         ]
+
+
+def _line_of(error: BaseException) -> str:
+    """Where an exception began, in brackets; a mistake of syntax says so itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename == __file__:
+        return ""
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _described(entry: Entry) -> str:
+    """A scope entry, with what it must be where that is an input."""
+    return f"{entry.name} (an input)" if entry.takes is Input else entry.name
 
 
 def _texts(value: Any) -> Iterator[str]:

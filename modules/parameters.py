@@ -1,10 +1,11 @@
 """What the parameter models of kinds share: nothing but the declared fields, and never changed."""
 
 import inspect
+import json
 import sys
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import (
     BaseModel,
@@ -81,7 +82,11 @@ def validated(
     except ValidationError as error:
         details = error.errors(include_url=False)[:MISTAKES]
         raise BadQuery(
-            *mistakes, *(mistake_of(detail, path_of(detail["loc"], "params")) for detail in details)
+            *mistakes,
+            *(
+                mistake_of(detail, path_of(detail["loc"], "params"), missing=_how_to_give(model))
+                for detail in details
+            ),
         ) from None
     if mistakes:
         raise BadQuery(*mistakes)
@@ -111,7 +116,7 @@ def _model(term: type[Term]) -> type[BaseModel]:
         and concrete_terms(module) == [term]
     ):
         return written
-    _, _, rest = signature(term)
+    rest = signature(term).rest
     fields: dict[str, Any] = {
         p.name: (
             Any if p.annotation is p.empty else p.annotation,
@@ -123,17 +128,34 @@ def _model(term: type[Term]) -> type[BaseModel]:
     return create_model("Parameters", __config__=config, **fields)
 
 
-def signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter]]:
-    """Names of the scope entries, whether there may be more of them, and all other parameters."""
-    entries, many, rest = [], False, []
+class Entry(NamedTuple):
+    """A scope entry that a term takes."""
+
+    name: str
+    takes: type[Variable] | None  # Input: only an input; Variable: only what is asked; None: both
+
+
+class Signature(NamedTuple):
+    """What the `__init__` of a term takes."""
+
+    entries: tuple[Entry, ...]
+    more: Entry | None  # what any number of further entries is, where there may be some
+    rest: tuple[inspect.Parameter, ...]  # all other parameters
+
+
+def signature(term: type[Term]) -> Signature:
+    """What a term takes. Raises TypeError where that cannot be told."""
+    entries: list[Entry] = []
+    rest: list[inspect.Parameter] = []
+    more = None
     # the class itself would do, but torch's metaclass hides what `__init__` takes
     for p in list(inspect.signature(term.__init__, eval_str=True).parameters.values())[1:]:
         if p.kind is p.VAR_POSITIONAL:
-            many = True
+            more = Entry(p.name, _takes(p.annotation))
         elif p.kind is p.VAR_KEYWORD:
             raise TypeError(f"{term.__name__}.__init__ takes **{p.name}: name every parameter")
         elif _of_scope(p.annotation):
-            entries.append(p.name)
+            entries.append(Entry(p.name, _takes(p.annotation)))
         elif p.annotation is p.empty and p.default is p.empty:
             raise TypeError(
                 f"{term.__name__}.__init__ takes {p.name} without a type: annotate {p.name} as "
@@ -141,13 +163,23 @@ def signature(term: type[Term]) -> tuple[list[str], bool, list[inspect.Parameter
             )
         else:
             rest.append(p)
-    return entries, many, rest
+    return Signature(tuple(entries), more, tuple(rest))
 
 
 def _of_scope(annotation: Any) -> bool:
     """Whether a parameter is annotated as an entry of the scope."""
     kinds = get_args(annotation) or (annotation,)
     return all(kind in (Variable, Input, View) for kind in kinds)
+
+
+def _takes(annotation: Any) -> type[Variable] | None:
+    """What an entry of the scope must be: `Input` and `Input | View` ask for an input, `Variable`
+    and `Variable | View` for what is searched; both, or neither, for whatever comes."""
+    kinds = get_args(annotation) or (annotation,)
+    told, asked = Input in kinds, Variable in kinds
+    if told == asked:
+        return None
+    return Input if told else Variable
 
 
 def concrete_terms(module: ModuleType) -> list[type[Term]]:
@@ -160,6 +192,17 @@ def concrete_terms(module: ModuleType) -> list[type[Term]]:
         and member.__module__ == module.__name__
         and not inspect.isabstract(member)
     ]
+
+
+def _how_to_give(model: type[BaseModel]) -> dict[str, str]:
+    """What to write where a field of a model is missing, by its name."""
+    said = {}
+    for name, field in model.model_fields.items():
+        if field.examples:
+            said[name] = f"give it, such as {json.dumps({name: field.examples[0]})}"
+        elif field.description:
+            said[name] = f"give it: {field.description}"
+    return said
 
 
 def _names(model: type[BaseModel]) -> set[str]:

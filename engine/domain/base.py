@@ -143,8 +143,8 @@ def read_shape(shape: Any) -> tuple[int, ...]:
     except TypeError:
         remedy = f"write ({shape},)" if isinstance(shape, int) else "write it as (9, 9)"
         raise BadQuery(Mistake("shape", f"{shape!r} is no list of whole numbers", remedy)) from None
-    if any(size < 0 for size in sizes):
-        raise BadQuery(Mistake("shape", f"{shape!r} has a size below 0", "give sizes of 0 or more"))
+    if any(size < 1 for size in sizes):
+        raise BadQuery(Mistake("shape", f"{[*sizes]} has no sites", "give sizes of at least 1"))
     return sizes
 
 

@@ -12,7 +12,7 @@ from engine.domain.base import Domain
 from engine.domain.finite import Finite
 from engine.domain.real import Real
 from engine.domain.told import Given, Told
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 from engine.plain import nest
 
 
@@ -22,6 +22,9 @@ class Variable:
 
     name: str
     domain: Domain
+
+    def __post_init__(self):
+        _check_variable(self)
 
     def __getitem__(self, index: Any) -> "View":
         return self.view[index]
@@ -33,6 +36,28 @@ class Variable:
         return View(self, np.arange(self.domain.sites).reshape(shape))
 
 
+def _check_variable(variable: Variable) -> None:
+    """Raises BadQuery where a name is no text, or what stands for a domain is none."""
+    kind = type(variable).__name__
+    if not isinstance(variable.name, str):
+        said = f"{shown(variable.name)} is no name"
+        raise BadQuery(Mistake(f"{kind}.name", said, f'write {kind}("x", domain)'))
+    if not isinstance(variable.domain, Domain):
+        said = f"{shown(variable.domain)} is no domain"
+        remedy = "give Finite(values, shape) or Real(shape, low, high)"
+        raise BadQuery(Mistake(variable.name, said, remedy))
+
+
+def _even(domain: Domain) -> bool:
+    """Whether a domain says the same of all its sites."""
+    if isinstance(domain, Finite):
+        return bool(domain.allowed.all())
+    if isinstance(domain, Real):
+        edges = (domain.low, domain.high)
+        return all(bool((edge == edge.reshape(-1)[0]).all()) for edge in edges)
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Input(Variable):
     """A named array that a query is told and never asks for: a picture, a text, node features.
@@ -42,7 +67,17 @@ class Input(Variable):
     """
 
     def __post_init__(self):
+        _check_variable(self)
         domain = self.domain
+        if domain.rows > 1 or not _even(domain):
+            raise BadQuery(
+                Mistake(
+                    self.name,
+                    "has edges or values that differ by site, and those of an input are the same "
+                    "at every site and in every row",
+                    "give one low and one high, or all values; or make it two inputs",
+                )
+            )
         if isinstance(domain, Finite):
             told = Told(domain.shape, values=domain.values)
         elif isinstance(domain, Real):
@@ -78,13 +113,17 @@ class View:
 
     def __getitem__(self, index: Any) -> "View":
         try:
-            return View(self.variable, np.array(self.places[index], order="C"))
+            view = View(self.variable, np.array(self.places[index], order="C"))
         except IndexError as error:
             raise BadQuery(
                 Mistake(
                     self.variable.name, f"view out of range: {error}", f"the shape is {self.shape}"
                 )
             ) from None
+        if not view.places.size:
+            said = f"the view {index!r} has no sites"
+            raise BadQuery(Mistake(self.variable.name, said, f"the shape is {self.shape}"))
+        return view
 
     def of(self, domain: Domain) -> Domain:
         """The domain of these sites only, with the rows of `domain`."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.domain import Finite, Given, one_hot
 from engine.domain.told import batch_of, part_of, width_of
+from engine.energy.returned import cost_of, energy_of
 
 if TYPE_CHECKING:
     from engine.energy.term import Term
@@ -89,7 +90,7 @@ def evaluated_changes(term: "Term", at: Together, decided: Sequence[Any]) -> Ten
 
 def _costs(term: "Term", decided: Sequence[Any]) -> Tensor:
     """What decided states cost, infinite where that is no number. -> (B,) float64"""
-    cost = term.cost(*decided).double()
+    cost = cost_of(term, decided).double()
     return torch.where(cost.isfinite(), cost, torch.inf)
 
 
@@ -148,7 +149,7 @@ def _slopes(
     train = torch.is_grad_enabled() and any(x.requires_grad for x in (*term.parameters(), *decided))
     slopes: Sequence[Tensor | None] = [None] * len(used)
     with torch.enable_grad():
-        energy = term.energy(*term.hot([leaves.get(e, x) for e, x in enumerate(decided)]))
+        energy = energy_of(term, term.hot([leaves.get(e, x) for e, x in enumerate(decided)]))
         if energy.requires_grad:
             every = list(leaves.values())
             slopes = torch.autograd.grad(energy.sum(), every, create_graph=train, allow_unused=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, Real, Told
 from engine.domain.told import spread
+from engine.energy.returned import cost_of
 from engine.factors import Factors
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _choices(finite: Sequence[Finite], given: bool) -> list[list[int]]:
 @torch.no_grad()
 def _plain_energies(term: "Term", tensors: Sequence[Tensor]) -> Tensor:
     """(T, *shape) each -> (T,) float64"""
-    return term.cost(*tensors).double()
+    return cost_of(term, tensors).double()
 
 
 def _energies(
@@ -207,7 +208,7 @@ def _constant(domain: Domain) -> Tensor:
 @torch.no_grad()
 def _each(term: "Term", entries: Sequence[Any], count: int) -> Tensor:
     """-> (rows, count) float64"""
-    return term.cost(*entries).double().view(-1, count)
+    return cost_of(term, entries).double().view(-1, count)
 
 
 def _verdicts(

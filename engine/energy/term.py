@@ -16,8 +16,9 @@ from engine.domain.told import batch_of, pieces_of, put_back, states_at, width_o
 from engine.energy.algebra import Energy, Sum, Summand
 from engine.energy.changes import ELEMENTS, single_changes
 from engine.energy.lesson import Lesson
+from engine.energy.returned import cost_of, energy_of, violation_of
 from engine.energy.tables import enumerate_table
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Mistake, shown
 from engine.factors import Factors
 from engine.random import Stream
 
@@ -54,9 +55,23 @@ class Term(Energy):
 
     def __init__(self, *scope: Variable | View):
         super().__init__()
+        self._check_scope(scope)
         self.scope: tuple[View, ...] = tuple(
             entry.view if isinstance(entry, Variable) else entry for entry in scope
         )
+
+    def _check_scope(self, scope: Sequence[Any]) -> None:
+        """Raises BadQuery where an entry is neither a variable nor a view of one."""
+        name, remedy = type(self).__name__, "give a Variable, an Input, or a view such as x[0]"
+        wrong = [
+            Mistake(f"{name}.scope[{k}]", f"{shown(entry)} is no variable", remedy)
+            for k, entry in enumerate(scope)
+            if not isinstance(entry, (Variable, View))
+        ]
+        if not scope:
+            wrong.append(Mistake(f"{name}.scope", "is empty: a term is about something", remedy))
+        if wrong:
+            raise BadQuery(*wrong)
 
     @abstractmethod
     def energy(self, *tensors: Tensor) -> Tensor:
@@ -69,9 +84,11 @@ class Term(Energy):
         The default hands `energy` one-hot states, in pieces of bounded memory. A kind that writes
         its own keeps the gradients towards numbers and parameters.
         """
-        return self._in_pieces(self.energy, tensors)
+        return self._in_pieces(energy_of, tensors)
 
-    def _in_pieces(self, call: Callable[..., Tensor], tensors: Sequence[Any]) -> Tensor:
+    def _in_pieces(
+        self, call: Callable[["Term", Sequence[Any]], Tensor], tensors: Sequence[Any]
+    ) -> Tensor:
         """What a call says of decided states, one-hot in pieces of bounded memory."""
         width = sum(
             width_of(x) * (len(d.values) if isinstance(d, Finite) else 1)
@@ -79,8 +96,8 @@ class Term(Energy):
         )
         each = max(1, ELEMENTS // max(1, width))
         if batch_of(tensors) <= each:
-            return call(*self.hot(tensors))
-        return torch.cat([call(*self.hot(some)) for some in pieces_of(tensors, each)])
+            return call(self, self.hot(tensors))
+        return torch.cat([call(self, self.hot(some)) for some in pieces_of(tensors, each)])
 
     def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
         """The energy of decided states after one site is set to each value, less what it is now.
@@ -103,8 +120,8 @@ class Term(Energy):
     def _by_kind(self, *tensors: Tensor) -> Tensor:
         """`cost` or `energy`, by what the tensors are. -> (batch,)"""
         if self._all_decided(tensors):
-            return self.cost(*self.placed(tensors))
-        return self.energy(*self.hot(tensors))
+            return cost_of(self, self.placed(tensors))
+        return energy_of(self, self.hot(tensors))
 
     def _all_decided(self, tensors: Sequence[Any]) -> bool:
         """There are finite entries, and all of them hold places."""
@@ -120,7 +137,7 @@ class Term(Energy):
         `residual`; without one, the energy as the only part. -> (batch, m)
         """
         r = self.residual(*tensors)
-        return self.energy(*tensors)[:, None] if r is None else 0.5 * r.square().flatten(1)
+        return energy_of(self, tensors)[:, None] if r is None else 0.5 * r.square().flatten(1)
 
     @property
     def squared(self) -> bool:
@@ -260,7 +277,7 @@ class Term(Energy):
         rate = step / (1.0 + step)
         for _ in range(20):
             xs = [x.requires_grad_() for x in xs]
-            energy = self.energy(*xs).sum()
+            energy = energy_of(self, xs).sum()
             slopes = torch.autograd.grad(energy, xs, allow_unused=True)
             xs = [
                 (x - rate * ((0 if g is None else g) + (x - a) / step)).detach()
@@ -326,8 +343,8 @@ class Term(Energy):
     def _parts(self, *tensors: Any) -> Tensor:
         """The violation of decided or relaxed states by part. -> (B, m)"""
         if self._all_decided(tensors):
-            return self._in_pieces(self.violation, tensors)
-        return self.violation(*self.hot(tensors))
+            return self._in_pieces(violation_of, tensors)
+        return violation_of(self, self.hot(tensors))
 
     def residual_at(self, state: State) -> Tensor | None:
         """The residual of a state, 0 in a row that lacks an input; None where there is none.
@@ -404,9 +421,13 @@ class Term(Energy):
 
     def speaks(self, values: Mapping[str, Any]) -> bool:
         """Whether plain values hold every input that this term sees."""
+        return not self.lacks(values)
+
+    def lacks(self, values: Mapping[str, Any]) -> list[str]:
+        """The names of inputs that this term needs, and that plain values do not hold."""
         told = [view for view in self.scope if view.told and self.needs_inputs]
-        given = (view.plain(values[view.variable.name]) for view in told)
-        return all(bool(one.present.any()) for one in given)
+        seen = ((view.variable.name, view.plain(values[view.variable.name])) for view in told)
+        return list(dict.fromkeys(name for name, one in seen if not one.present.any()))
 
     @property
     def label(self) -> str:

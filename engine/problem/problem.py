@@ -26,6 +26,7 @@ from engine.energy.parts import ByPart, Constraints, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
+from engine.problem.arguments import check_energy, check_rows
 from engine.problem.completion import OUTSIDE, Completion, check_presence
 from engine.problem.form import Form
 from engine.problem.structures import Structures
@@ -63,6 +64,7 @@ class Problem:
             object.__setattr__(self, "root", None)
         if self.root is not None and self.domains is not None:
             return  # its variables were checked with the root
+        check_energy(self.energy)
         if isinstance(self.energy, Term):  # a term alone may be required: then it costs nothing
             object.__setattr__(self, "energy", Sum(*self.energy.summands()))
         used = (*self.variables, *self.inputs, *self.energy.variables())
@@ -132,8 +134,7 @@ class Problem:
 
     def given_rows(self, evidences: Sequence[Mapping[str, Any]]) -> "Problem":
         """The problem under several evidences side by side, narrowed from the base domains."""
-        if not evidences:
-            raise BadQuery(Mistake("evidence", "has no row", "give at least one"))
+        check_rows(evidences)
         base = {v.name: v.domain for v in (*self.variables, *self.inputs)}
         for row, evidence in enumerate(evidences):
             for name in evidence:

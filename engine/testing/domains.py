@@ -4,8 +4,12 @@ import torch
 from torch import Tensor
 
 from engine.domain import Domain, Finite
+from engine.errors import BadQuery
 from engine.random import Stream
 from engine.testing.elsewhere import elsewhere
+
+OUTSIDE = 1e-3  # how far `project` moves what surely lies outside
+TRIED = 8  # such points that are given as evidence
 
 
 def check_domain(domain: Domain, *, samples: int = 16, seed: int = 0) -> None:
@@ -32,6 +36,8 @@ def check_domain(domain: Domain, *, samples: int = 16, seed: int = 0) -> None:
         assert torch.equal(domain.decide(y), y), f"{name}: decide is not settled"
     if isinstance(domain, Finite):
         _check_finite(domain, samples, x)
+    else:
+        _check_outside(domain, wild, inside)
     _check_elsewhere(domain, x, wild, keys, seed)
     for row in range(domain.rows):
         _check_row(domain, row, x[row * samples])
@@ -85,6 +91,22 @@ def _check_finite(domain: Finite, samples: int, x: Tensor) -> None:
         wanted = torch.where(allowed[..., place], place, first).to(x.dtype)
         assert torch.equal(domain.decide(wild), wanted), f"{name}: decide moves place {place} wrong"
         assert torch.equal(domain.allows(wild), allowed[..., place]), f"{name}: allows is wrong"
+
+
+def _check_outside(domain: Domain, wild: Tensor, inside: Tensor) -> None:
+    """What `project` would move is no evidence: `narrow` refuses it."""
+    per = len(wild) // domain.rows
+    moved = (wild - inside).reshape(len(wild), -1).norm(dim=-1) > OUTSIDE
+    for place in moved.nonzero()[:TRIED, 0].tolist():
+        (value,) = domain.decode(wild[place : place + 1])
+        try:
+            domain.select([place // per]).narrow([value])
+        except BadQuery:
+            continue
+        raise AssertionError(
+            f"{type(domain).__name__}: narrow takes {value!r}, which project moves; "
+            "raise BadQuery there"
+        )
 
 
 def _check_row(domain: Domain, row: int, state: Tensor) -> None:

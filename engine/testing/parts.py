@@ -22,7 +22,7 @@ def check_parts(term: Term, tensors: Sequence[Tensor]) -> None:
     )
     assert torch.equal(parts, again), f"{term.label}: violation of the same states differs"
     for k, (x, y) in enumerate(zip(tensors, before, strict=True)):
-        assert torch.equal(x, y), f"{term.label}: violation changes its input {k}"
+        assert torch.equal(x, y), f"{term.label}: violation changes the tensor of scope entry {k}"
     assert alone.shape == parts[-1:].shape and all_near(alone, parts[-1:]), (
         f"{term.label}: violation of a state is {alone.tolist()}, in a batch {parts[-1:].tolist()}"
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, State, Variable, is_decided
 from engine.energy import Term, plain_scope
+from engine.energy.blame import OTHER_NUMBERS, said
 from engine.judgement import score_plain
 from engine.minimizers.descent import Descent
 from engine.minimizers.gibbs import Gibbs
@@ -132,7 +133,13 @@ def _cost(term: Term, placed: Sequence[Tensor]) -> Tensor:
 
 
 def _check_shape(term: Term, tensors: Sequence[Tensor]) -> None:
-    energy, batch = _energy(term, tensors), tensors[0].shape[0]
+    batch = tensors[0].shape[0]
+    try:
+        energy = _energy(term, tensors)
+    except RuntimeError as error:
+        told = said(error)
+        assert OTHER_NUMBERS not in told, f"{term.label}: energy raised {told}"
+        raise
     assert isinstance(energy, Tensor), f"{term.label}: energy gives {type(energy)}, not a tensor"
     assert tuple(energy.shape) == (batch,), (
         f"{term.label}: energy of {batch} states has shape {tuple(energy.shape)}, not ({batch},)"
@@ -150,7 +157,7 @@ def _check_purity(term: Term, tensors: Sequence[Tensor]) -> None:
     first, second = _energy(term, tensors), _energy(term, tensors)
     assert torch.equal(first, second), f"{term.label}: energy of the same states differs"
     for k, (x, y) in enumerate(zip(tensors, before, strict=True)):
-        assert torch.equal(x, y), f"{term.label}: energy changes its input {k}"
+        assert torch.equal(x, y), f"{term.label}: energy changes the tensor of scope entry {k}"
 
 
 def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
@@ -164,7 +171,7 @@ def _check_rows(term: Term, tensors: Sequence[Tensor]) -> None:
 
 
 def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
-    """The cost of places is the energy of one-hot states, row by row, and changes no input."""
+    """The cost of places is the energy of one-hot states, row by row, and changes no tensor."""
     placed = draws.placed(decided)
     before = [x.clone() for x in placed]
     told, wanted = _cost(term, placed), _energy(term, draws.tensors(decided))
@@ -179,7 +186,7 @@ def _check_cost(term: Term, draws: _Draws, decided: State) -> None:
     last = _cost(term, [x[-1:] for x in placed])
     assert all_near(last, told[-1:]), f"{term.label}: cost of a state differs in a batch"
     for k, (x, y) in enumerate(zip(placed, before, strict=True)):
-        assert torch.equal(x, y), f"{term.label}: cost changes its input {k}"
+        assert torch.equal(x, y), f"{term.label}: cost changes the tensor of scope entry {k}"
 
 
 def _check_elsewhere(term: Term, draws: _Draws, relaxed: State, decided: State) -> None:

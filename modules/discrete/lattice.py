@@ -49,7 +49,7 @@ class Parameters(Strict):
 class Options(Strict):
     """What may be given as `params` of `basin train`."""
 
-    shape: list[Annotated[int, Field(ge=1)]]
+    shape: list[Annotated[int, Field(ge=1)]] = Field(examples=[[5, 5]])
     pairs: Literal["neighbours", "torus", "all"] | list[tuple[Site, Site]] = "neighbours"
 
 
@@ -59,8 +59,8 @@ class Lattice(OverSites):
     s = -1 at the first of the two values of a site, +1 at the second. Affine in each site; in nats
     where learned: exp(-E) / Z is the chance of a state. All structure is explicit, so that search
     proves what it finds where the graph allows. Parameters `couplings` (m,) and `fields` (n,) are
-    trained by any objective (`engine.objectives`). BadQuery: a site with other than two values, a
-    wrong number of couplings or fields, weights of another size.
+    trained by any objective (`engine.learning.objectives`). BadQuery: a site with other than two
+    values, a wrong number of couplings or fields, weights of another size.
     """
 
     calibrated = True

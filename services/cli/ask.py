@@ -26,6 +26,7 @@ from modules.catalogue import Catalogue
 from services import formats
 from services.cli import output
 from services.cli.console import ANSWERED, BROKEN_PIPE, FAILED, INTERRUPTED, REFUSED, tell
+from services.cli.modules import catalogue_of
 from services.formats import Asked
 from services.query import Options, Query, options_of, query_of
 from services.query.document import parse_json
@@ -79,6 +80,7 @@ class AskArguments:
     differ: Sequence[str] = ()
     minimizer: str | None = None
     proof: str | None = None  # the file to write it to
+    modules: Sequence[str] = ()  # files of kinds of one's own
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Settings:
     budget: dict[str, Any]  # laid over that of a query file
     options: Options
     proof: Path | None
+    kinds: Catalogue | None  # what files are checked against; None: the service does it
 
 
 def ask(wishes: AskArguments) -> int:
@@ -100,13 +103,13 @@ def ask(wishes: AskArguments) -> int:
         tell("", error)
         return REFUSED
     writer = _Lines() if wishes.json else _Screen(len(wishes.files))
-    return run(wishes, settings, _solvers(wishes), writer)
+    return run(wishes, settings, _solvers(wishes, settings.kinds), writer)
 
 
 def run(wishes: AskArguments, settings: Settings, solvers: Solvers, writer: "Writer") -> int:
     """Every file read, asked and written, and the exit code."""
     with _interrupts(gentle=wishes.server is None) as stopped:
-        session = _Run(settings, solvers, _kinds(wishes.server), writer, stopped)
+        session = _Run(settings, solvers, writer, stopped)
         try:
             session.run(wishes.files)
             sys.stdout.flush()
@@ -125,11 +128,10 @@ class _Run:
         self,
         settings: Settings,
         solvers: Solvers,
-        kinds: Catalogue | None,  # what files are checked against; None: the service does it
         writer: "Writer",
         stopped: Callable[[], bool],
     ):
-        self.settings, self.solvers, self.kinds = settings, solvers, kinds
+        self.settings, self.solvers = settings, solvers
         self.writer, self.stopped = writer, stopped
         self.code = ANSWERED
 
@@ -154,7 +156,7 @@ class _Run:
 
     def _read(self, source: str) -> list[Asked]:
         settings = self.settings
-        return formats.read(source, settings.format, settings.given, diagnosis(self.kinds))
+        return formats.read(source, settings.format, settings.given, diagnosis(settings.kinds))
 
     def _answer(self, every: list[Asked]) -> None:
         """The queries of one file; its answers are written as soon as their turn comes."""
@@ -232,7 +234,7 @@ def settings_of(wishes: AskArguments) -> Settings:
     wished = ("prove", "alternatives", "explain", "score", "distance", "minimizer")
     asked = {n: getattr(wishes, n) for n in wished}
     asked |= {"differ": tuple(wishes.differ), "proof": wishes.proof is not None}
-    given, options = None, Options()
+    given, options, kinds = None, Options(), None
     try:
         query_of({"variables": {"x": {"values": [0]}}, "terms": [], "budget": budget})
     except BadQuery as error:
@@ -253,29 +255,30 @@ def settings_of(wishes: AskArguments) -> Settings:
         formats.format_of("", "", wishes.format or "query")
     except BadQuery as error:
         mistakes += error.mistakes
+    try:
+        kinds = catalogue_of(wishes.modules, wishes.server)
+    except BadQuery as error:
+        mistakes += error.mistakes
     if mistakes:
         raise BadQuery(*mistakes)
+    kinds = kinds if wishes.server is None else None  # a service may know other kinds
     proof = None if wishes.proof is None else Path(wishes.proof)
-    return Settings(wishes.format, given, budget, options, proof)
+    return Settings(wishes.format, given, budget, options, proof, kinds)
 
 
 def _flag(mistake: Mistake, prefix: str) -> Mistake:
     return Mistake(f"--{mistake.path.removeprefix(prefix)}", mistake.problem, mistake.remedy)
 
 
-def _kinds(server: str | None) -> Catalogue | None:
-    return Catalogue() if server is None else None  # a service may know other kinds
-
-
-def reasoner_of(files: Sequence[str]) -> Reasoner:
+def reasoner_of(files: Sequence[str], kinds: Catalogue) -> Reasoner:
     """What answers some files in this process: after a single one nothing comes back to what it
     would keep."""
-    return Reasoner(Catalogue(), kept=KEPT if len(files) > 1 else 0)
+    return Reasoner(kinds, kept=KEPT if len(files) > 1 else 0)
 
 
-def _solvers(wishes: AskArguments) -> Solvers:
-    if wishes.server is None:
-        reasoner = reasoner_of(wishes.files)
+def _solvers(wishes: AskArguments, kinds: Catalogue | None) -> Solvers:
+    if kinds is not None:
+        reasoner = reasoner_of(wishes.files, kinds)
         return Solvers(
             reasoner.reason,
             reasoner.marginals,
@@ -283,6 +286,7 @@ def _solvers(wishes: AskArguments) -> Solvers:
         )
     from services.client import Client  # gRPC is loaded only where a service is asked
 
+    assert wishes.server is not None
     client = Client(wishes.server)
     return Solvers(
         lambda query, options, *_: client.solve(query, options),

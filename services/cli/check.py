@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine.energy import Term
+from engine.energy.blame import blamed, said
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.testing import check_term
 from modules.catalogue import Catalogue, Kind
@@ -38,7 +39,7 @@ def laws(kind: Kind) -> list[str]:
     """What `check_term` has tried, in words."""
     every = [
         "energy: one finite or infinite number a state, the same alone and in a batch",
-        "pure: the same states cost the same, and no input changes",
+        "pure: the same states cost the same, and no tensor it is handed changes",
         "gradient: agrees with differences",
         "floor: no state costs less",
         "explain: says why, exactly where holds is False",
@@ -55,13 +56,8 @@ def laws(kind: Kind) -> list[str]:
 def _kind(name: str) -> Kind:
     """The kind of a name of the catalogue, of a file, or of `module:Class`."""
     if not re.search(r"\.py(:\w+)?$|:", name):
-        return Catalogue().kind(name)
-    catalogue = Catalogue(packages=(), entry_points=False, also=(name,))
-    found = catalogue.kinds()
-    if not found:
-        why = "; ".join(catalogue.failures.values())
-        raise BadQuery(Mistake(name, f"could not be loaded: {why}", "mend it, or the name"))
-    return found[0]
+        return Catalogue(hint="of your own: basin check FILE.py").kind(name)
+    return Catalogue(packages=(), entry_points=False, also=(name,)).spoken(name)
 
 
 def _example(kind: Kind) -> Term:
@@ -70,9 +66,9 @@ def _example(kind: Kind) -> Term:
     except BasinError:
         raise
     except Exception as error:  # a user's code may raise anything
-        raise ModuleFault(
-            kind.name, f"its example raised {type(error).__name__}: {error}"
-        ) from error
+        blame = blamed(error)
+        told = f"raised {said(error)}" if blame is None else str(blame).removeprefix("example ")
+        raise ModuleFault(kind.name, f"its example {told}") from error
     if isinstance(made, Term):
         return made
     wrote = "has no example" if made is None else f"has {made!r} for an example"
@@ -97,5 +93,8 @@ def _broken(kind: Kind, example: Term) -> str:
     except BasinError:
         raise
     except Exception as error:  # a user's code may raise anything
-        raise ModuleFault(kind.name, f"raised {type(error).__name__}: {error}") from error
+        blame = blamed(error)
+        raise ModuleFault(
+            kind.name, f"raised {said(error)}" if blame is None else str(blame)
+        ) from error
     return ""

@@ -25,7 +25,15 @@ Format = Annotated[
 Given = Annotated[
     str | None,
     typer.Option(
-        help="JSON: evidence of a query, or the inputs a format leaves open.", metavar="JSON"
+        help="JSON: evidence of a query, or the values a format leaves open.", metavar="JSON"
+    ),
+]
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module",
+        help="A kind of your own, called as its file; may be repeated.",
+        metavar="FILE.py",
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute.")]
@@ -105,6 +113,7 @@ def ask(
     seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
     device: Device = "cpu",
     server: Server = None,
+    module: Modules = None,
     prove: Annotated[
         bool, typer.Option("--prove", help="Go on until proved least, and unique or not.")
     ] = False,
@@ -164,6 +173,7 @@ def ask(
         differ or (),
         minimizer,
         proof,
+        module or (),
     )
     raise typer.Exit(answered(wishes))
 
@@ -175,13 +185,23 @@ def score(
     given: Given = None,
     device: Device = "cpu",
     server: Server = None,
+    module: Modules = None,
     json: Json = False,
 ) -> None:
     """Judge given values, without any search: the same as `ask --score`."""
     from services.cli.ask import AskArguments
     from services.cli.ask import ask as answered
 
-    wishes = AskArguments(files, format, given, device=device, server=server, score=True, json=json)
+    wishes = AskArguments(
+        files,
+        format,
+        given,
+        device=device,
+        server=server,
+        score=True,
+        json=json,
+        modules=module or (),
+    )
     raise typer.Exit(answered(wishes))
 
 
@@ -197,13 +217,25 @@ def sample(
     seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
     device: Device = "cpu",
     server: Server = None,
+    module: Modules = None,
     json: Json = False,
 ) -> None:
     """Draw values in proportion to exp(-energy / temperature), among those that keep the rules."""
     from services.cli.ask import AskArguments
     from services.cli.sample import sample as drawn
 
-    wishes = AskArguments(files, format, given, seconds, particles, seed, device, server, json=json)
+    wishes = AskArguments(
+        files,
+        format,
+        given,
+        seconds,
+        particles,
+        seed,
+        device,
+        server,
+        json=json,
+        modules=module or (),
+    )
     raise typer.Exit(drawn(wishes, count, temperature))
 
 
@@ -211,11 +243,12 @@ def sample(
 def session(
     file: Annotated[str, typer.Argument(help="The query it begins with.", metavar="FILE")],
     server: Server = None,
+    module: Modules = None,
 ) -> None:
     """Answer a query that changes: one JSON object a line on stdin, one a line on stdout."""
     from services.cli.session import session as talked
 
-    raise typer.Exit(talked(file, server))
+    raise typer.Exit(talked(file, server, module or ()))
 
 
 @app.command()
@@ -332,6 +365,7 @@ def kinds(
             help="The kinds of this reasoner instead of this process.", metavar="HOST:PORT"
         ),
     ] = None,
+    module: Modules = None,
     json: Annotated[
         bool,
         typer.Option("--json", help="A JSON list with all that is known of each, and no more."),
@@ -340,7 +374,7 @@ def kinds(
     """List the kinds of terms and what each is about; of one kind, what it asks for."""
     from services.cli.kinds import kinds as listed
 
-    raise typer.Exit(listed(kind, json, server))
+    raise typer.Exit(listed(kind, json, server, module or ()))
 
 
 @app.command()
@@ -384,11 +418,12 @@ def train(
     params: Annotated[
         str | None, typer.Option(help="JSON: what the kind asks beside.", metavar="JSON")
     ] = None,
+    module: Modules = None,
 ) -> None:
     """Let a kind learn from examples, and write its weights."""
     from services.cli.train import train as trained
 
-    raise typer.Exit(trained(kind, data, out, seconds, steps, seed, work, params))
+    raise typer.Exit(trained(kind, data, out, seconds, steps, seed, work, params, module or ()))
 
 
 @app.command()

@@ -3,8 +3,9 @@
 import inspect
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,13 +14,21 @@ from rich.text import Text
 from engine.errors import BadQuery, BasinError
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
 from services.cli.listing import recall
+from services.cli.modules import catalogue_of
 from services.query.kind import KindDescription, describe
 
+if TYPE_CHECKING:
+    from modules.catalogue import Catalogue
 
-def kinds(name: str | None, as_json: bool, server: str | None = None) -> int:
-    """List all kinds, or describe one; the exit code. server: whose, None: of this process."""
+
+def kinds(
+    name: str | None, as_json: bool, server: str | None = None, modules: Sequence[str] = ()
+) -> int:
+    """List all kinds, or describe one; the exit code. server: whose, None: of this process.
+    modules: files of kinds of one's own."""
     try:
-        chosen, said = _here(name) if server is None else _there(name, server)
+        own = catalogue_of(modules, server) if modules else None
+        chosen, said = _here(name, own) if server is None else _there(name, server)
     except BadQuery as error:
         tell("", error)
         return REFUSED
@@ -35,24 +44,22 @@ def kinds(name: str | None, as_json: bool, server: str | None = None) -> int:
     return ANSWERED
 
 
-def _here(name: str | None) -> tuple[list[KindDescription], str]:
-    """The kinds of this process, and of one all that its class says of itself."""
+def _here(name: str | None, own: "Catalogue | None") -> tuple[list[KindDescription], str]:
+    """The kinds of this process, and of one all that its class says of itself. own: where they are
+    found, with files beside them; None: as installed."""
     if name is None:
-        every, failures = recall(_every, (field.name for field in fields(KindDescription)))
+        names = (field.name for field in fields(KindDescription))
+        every, failures = recall(_every, names) if own is None else _every(own)
         for failed, why in failures.items():
             print(f"{failed}: could not be loaded: {why}", file=sys.stderr)
         return [KindDescription(**kind) for kind in every], ""
-    from modules.catalogue import Catalogue  # loads torch, which a listing kept does without
-
-    kind = Catalogue().kind(name)
+    kind = (own or catalogue_of()).kind(name)
     return [describe(kind)], inspect.cleandoc(kind.term.__doc__ or "")
 
 
-def _every() -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _every(own: "Catalogue | None" = None) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """All kinds described, and why others could not be loaded."""
-    from modules.catalogue import Catalogue
-
-    catalogue = Catalogue()
+    catalogue = own or catalogue_of()  # loads torch, which a listing kept does without
     return [asdict(describe(kind)) for kind in catalogue.kinds()], catalogue.failures
 
 

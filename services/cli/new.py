@@ -54,6 +54,7 @@ def new(name: str) -> int:
     for path in paths:
         print(f"wrote {path}")
     print(f"next: write `energy` in {paths[0]}, then run: basin check {paths[0]}")
+    print(f"then name it in a question, kind: {name}: basin ask FILE --module {paths[0]}")
     return ANSWERED
 
 

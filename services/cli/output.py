@@ -135,6 +135,9 @@ def _facts(answer: Answer) -> Iterator[str]:
         yield _ENDS[answer.ended]
     if answer.converged is False:
         yield "numbers not converged"
+    unasked = sum(f.holds is None and bool(f.text) for f in answer.findings)
+    if unasked:
+        yield f"{unasked} terms were not asked" if unasked > 1 else "1 term was not asked"
     yield f"{answer.seconds:.3g} s"
 
 
@@ -153,6 +156,8 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         if finding.holds is False:
             rule = "rule broken" if finding.required else "preference not met"
             yield Text(f"  {rule}: {finding.term}: {finding.text}", "red")
+        elif finding.holds is None and finding.text:
+            yield Text(f"  {finding.term}: {finding.text}", "yellow")
     if answer.abstained:
         yield Text(f"  not stood by: {_places(answer.abstained)}", "magenta")
     if answer.conflict.text:

@@ -8,12 +8,14 @@ from rich.text import Text
 
 from engine.errors import BadQuery, Mistake
 from engine.sampling.samples import Samples
+from modules.catalogue import Catalogue
 from services.cli import output
 from services.cli.ask import AskArguments, Solver, Solvers, reasoner_of, run, settings_of
 from services.cli.console import REFUSED, tell
 from services.formats import Asked
 from services.query import Options, Query
 from services.query.sampling import Sampling, sampling_of
+from services.reasoner.faults import faults_told
 from services.reasoner.reason import StopSignal, Watch
 from services.reasoner.sample import sample_query
 
@@ -34,13 +36,19 @@ def sample(wishes: AskArguments, count: int, temperature: float) -> int:
     if wanted is None or settings is None:
         tell("", BadQuery(*mistakes))
         return REFUSED
-    return run(wishes, settings, Solvers(_solver(wishes, wanted)), _Writer(wishes.json, wanted))
+    return run(
+        wishes,
+        settings,
+        Solvers(_solver(wishes, wanted, settings.kinds)),
+        _Writer(wishes.json, wanted),
+    )
 
 
-def _solver(wishes: AskArguments, wanted: Sampling) -> Solver:
-    if wishes.server is None:
-        reasoner = reasoner_of(wishes.files)
+def _solver(wishes: AskArguments, wanted: Sampling, kinds: Catalogue | None) -> Solver:
+    if kinds is not None:
+        reasoner = reasoner_of(wishes.files, kinds)
 
+        @faults_told()
         def here(query: Query, options: Options, watch: Watch, stop: StopSignal) -> list[Samples]:
             del options, watch
             problem = reasoner.compiler.problem(query)
@@ -49,6 +57,7 @@ def _solver(wishes: AskArguments, wanted: Sampling) -> Solver:
         return here
     from services.client import Client  # gRPC is loaded only where a service is asked
 
+    assert wishes.server is not None
     client = Client(wishes.server)
     return lambda query, *_: client.sample(query, wanted.count, wanted.temperature)
 

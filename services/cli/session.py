@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,33 @@ from modules.shared.files import Confine
 from services import formats
 from services.cli import output
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
+from services.cli.modules import catalogue_of
 from services.formats.arrays import inside
 from services.query import Query, S, spec_of
 from services.query.change import Change, Resolve
 from services.query.document import parse_json
 from services.reasoner.compile import Compiler
 from services.reasoner.diagnose import diagnosis
+from services.reasoner.faults import faults_told
 from services.reasoner.session import QuerySession
+
+SAMPLES = {
+    "add": '{"add": [{"kind": "discrete.not_equal", "scope": ["x"], "params": {"pairs": [[0, 1]]}, '
+    '"name": "apart"}]}',
+    "drop": '{"drop": ["apart"]}',
+    "evidence": '{"evidence": {"x": [1, null, 3]}}',
+    "options": '{"options": {"explain": true}}',
+}  # a line for each field that holds more than a number
 
 Turn = Callable[[Change, Resolve], Answer]
 
 
-def session(file: str, server: str | None) -> int:
+def session(file: str, server: str | None, modules: Sequence[str] = ()) -> int:
     """Answers each line of standard input until it ends; the exit code."""
     try:
-        asked = _one(file, None if server else Catalogue())
-        with _opened(asked.query, server, inside(Path(file).parent)) as turn:
+        kinds = catalogue_of(modules, server)
+        asked = _one(file, None if server else kinds)
+        with _opened(asked.query, kinds, server, inside(Path(file).parent)) as turn:
             return _talked(asked, turn)
     except BasinError as error:
         tell(file, error)
@@ -49,11 +60,13 @@ def _one(file: str, kinds: Catalogue | None) -> formats.Asked:
 
 
 @contextlib.contextmanager
-def _opened(query: Query, server: str | None, confine: Confine) -> Iterator[Turn]:
+def _opened(query: Query, kinds: Catalogue, server: str | None, confine: Confine) -> Iterator[Turn]:
     """One turn of a session in this process, or in a service, which reads files of its own."""
     if server is None:
-        talk = QuerySession(query, Compiler(Catalogue(), kept=0, confine=confine))
+        with faults_told():
+            talk = QuerySession(query, Compiler(kinds, kept=0, confine=confine))
 
+        @faults_told()
         def here(change: Change, resolve: Resolve) -> Answer:
             talk.change(change)
             return talk.answer(resolve)
@@ -99,8 +112,14 @@ def _read(line: str) -> tuple[Change, Resolve]:
     ]
     change, resolve = _part(Change, data, wrong), _part(Resolve, data, wrong)
     if wrong or change is None or resolve is None:
-        raise BadQuery(*wrong)
+        raise BadQuery(*map(_with_sample, wrong))
     return change, resolve
+
+
+def _with_sample(mistake: Mistake) -> Mistake:
+    """A field that is of another kind as a whole is answered by a line that is right."""
+    sample = SAMPLES.get(mistake.path)
+    return mistake if sample is None else Mistake(mistake.path, mistake.problem, f"write {sample}")
 
 
 def _part(spec: type[S], data: dict[str, Any], wrong: list[Mistake]) -> S | None:

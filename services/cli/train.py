@@ -3,17 +3,19 @@
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.energy import Term
 from engine.energy.lesson import Lesson
-from engine.errors import BadQuery, BasinError, Mistake, known
+from engine.errors import BadQuery, BasinError, Mistake, ModuleFault, known
 from modules.catalogue import Catalogue, Kind
 from modules.shared.reading.examples import check_data
 from services.cli.console import ANSWERED, FAILED, REFUSED, tell
+from services.cli.modules import catalogue_of
 from services.query.document import parse_json
+from services.reasoner.faults import faults_told
 
 
 def train(
@@ -25,10 +27,12 @@ def train(
     seed: int,
     work: str | None,
     params: str | None,
+    modules: Sequence[str] = (),
 ) -> int:
     """Have a kind learn; the exit code."""
     try:
-        learner, lesson = _lesson(kind, data, out, seconds, steps, seed, work, params)
+        catalogue = catalogue_of(modules)
+        learner, lesson = _lesson(catalogue, kind, data, out, seconds, steps, seed, work, params)
     except BadQuery as error:
         tell("", error)
         return REFUSED
@@ -36,7 +40,11 @@ def train(
         tell("", error)
         return FAILED
     try:
-        said = learner.term.learn(lesson)
+        with faults_told():
+            said = learner.term.learn(lesson)
+    except ModuleFault as error:
+        tell("", error)
+        return FAILED
     except BadQuery as error:
         for mistake in error.mistakes:
             tell("" if _ours(mistake) else data, BadQuery(_flagged(mistake)))
@@ -58,6 +66,7 @@ def _flagged(mistake: Mistake) -> Mistake:
 
 
 def _lesson(
+    catalogue: Catalogue,
     name: str,
     data: str,
     out: str,
@@ -68,7 +77,6 @@ def _lesson(
     params: str | None,
 ) -> tuple[Kind, Lesson]:
     """Everything the command line says, checked before anything long begins."""
-    catalogue = Catalogue()
     kind = catalogue.kind(name)
     wrong: list[Mistake] = []
     if not learns(kind):

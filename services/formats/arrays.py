@@ -31,6 +31,7 @@ from services.query import (
     ArrayFile,
     EvidenceArray,
     InputSpec,
+    NamedInputSpec,
     NumberInputSpec,
     Query,
     RealSpec,
@@ -39,6 +40,7 @@ from services.query import (
 from services.query.arrays import evidence_array
 from services.settings import DEFAULT, Limits
 
+NAMED = 80  # characters of the name of a file that are told
 CELL = 64  # bytes of a number as text, at most
 
 
@@ -135,19 +137,37 @@ def read_array(
             array = evidence_array(READERS[suffix](file, wanted))
         if array is None:
             refuse("holds numbers beyond 64 bits with a sign", "save them as int64 or float64")
+        if array.shape != spec.shape:
+            _shaped(array.shape, spec.shape)
+        _check_numbers(array, spec)
     except BadQuery as error:
-        raise type(error)(
-            *(Mistake(m.path or "file", m.problem, m.remedy) for m in error.mistakes)
-        ) from None
+        raise type(error)(*(_of_file(named.file, m) for m in error.mistakes)) from None
     except Exception as error:  # what readers of broken files may raise is not told anywhere
         said = (isinstance(error, OSError) and error.strerror) or error
         problem = f"{shown(named.file)} cannot be read: {said}"
         raise BadQuery(Mistake("file", problem, "name a file that is whole")) from None
-    if array.shape != spec.shape:
-        _shaped(array.shape, spec.shape)
-    if wrong := array.mistakes():
-        raise BadQuery(*wrong)
     return array
+
+
+def _check_numbers(array: EvidenceArray, spec: VariableSpec | InputSpec) -> None:
+    """Raises BadQuery where a number is not finite, and where an entry of an input is there in
+    part."""
+    wrong = array.mistakes()
+    if isinstance(spec, (NumberInputSpec, NamedInputSpec)) and array.present is not None:
+        missing = array.missing.reshape(len(array.missing) if spec.shape else 1, -1)
+        for entry in np.flatnonzero(missing.any(1) & ~missing.all(1))[:1].tolist():
+            what = "some of its cells are empty, and an entry of an input is absent as a whole"
+            wrong.append(Mistake(f"[{entry}]", what, "leave all of them empty, or fill them"))
+    if wrong:
+        raise BadQuery(*wrong)
+
+
+def _of_file(name: str, mistake: Mistake) -> Mistake:
+    """A mistake in a file, under its name."""
+    short = name if len(name) <= NAMED else f"{name[:NAMED]}..."
+    told = name in mistake.problem or short in mistake.problem
+    problem = mistake.problem if told else f"{short}: {mistake.problem}"
+    return Mistake(mistake.path or "file", problem, mistake.remedy)
 
 
 def _npy(file: BinaryIO, wanted: Wanted) -> Numbers:
@@ -177,7 +197,8 @@ def _png(file: BinaryIO, wanted: Wanted) -> Numbers:
 
 
 def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
-    """Numbers: a line for each entry of the first axis, or one line; an empty cell is absent."""
+    """Numbers: a line for each entry of the first axis, or one line; an empty cell is absent, and
+    so are all cells of an empty line, but for those at the end."""
     count, limits = wanted.count, wanted.limits
     if count > limits.nodes:
         limit = f"{limits.told('nodes')}: use .npy"
@@ -189,7 +210,11 @@ def _csv(file: BinaryIO, wanted: Wanted) -> Numbers:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         refuse("is not UTF-8", "save it as UTF-8")
-    lines = [line for line in csv.reader(io.StringIO(text)) if line]
+    lines = list(csv.reader(io.StringIO(text)))
+    while lines and not lines[-1]:
+        del lines[-1]
+    width = max(map(len, lines), default=0)
+    lines = [line or [""] * width for line in lines]
     widths = [len(line) for line in lines]
     tall = wanted.shape[:1] in ((), (len(lines),)) or len(lines) == 1
     if sum(widths) != count or len(set(widths)) > 1 or not tall:

@@ -94,8 +94,8 @@ class Format(ABC):
         del text
 
 
-def inputs(given: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What `--given` holds for a format that asks for some inputs by name."""
+def given_values(given: Any, names: Sequence[str]) -> dict[str, Any]:
+    """What `--given` holds for a format that asks for some values by name."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -104,8 +104,11 @@ def inputs(given: Any, names: Sequence[str]) -> dict[str, Any]:
         )
     wrong = [name for name in given if name not in names]
     if wrong:
-        remedy = known(wrong[0], names) if names else "this format asks for no input: leave it out"
+        remedy = known(wrong[0], names) if names else "this format asks for no values: leave it out"
         raise BadQuery(
-            *(Mistake(f"--given.{name}", f"{shown(name)} is no input", remedy) for name in wrong)
+            *(
+                Mistake(f"--given.{name}", f"{shown(name)} is none of its values", remedy)
+                for name in wrong
+            )
         )
     return dict(given)

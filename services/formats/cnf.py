@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from engine.errors import Mistakes, shown
 from modules.shared.lines import whole_of
-from services.formats.base import Asked, Format, Values, inputs
+from services.formats.base import Asked, Format, Values, given_values
 from services.formats.dimacs import Header, begins, header_of, lines_of_words
 from services.query import query_of
 
@@ -25,7 +25,7 @@ class Cnf(Format):
         return begins(text, KINDS)
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
-        inputs(given, ())
+        given_values(given, ())
         variables, clauses = parse(text)
         values = [False, True] if variables else [False]  # made up: nothing is left to choose
         query = query_of(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from engine.errors import BadQuery, Mistake, Mistakes, shown
 from modules.shared.lines import whole_of
-from services.formats.base import Asked, Format, inputs
+from services.formats.base import Asked, Format, given_values
 from services.formats.dimacs import Header, begins, header_of, lines_of_words
 from services.query import query_of
 
@@ -53,7 +53,7 @@ class Col(Format):
 
 def _colors(given: Any) -> int:
     remedy = """say how many, such as --given '{"colors": 3}'"""
-    given = inputs(given, ("colors",))
+    given = given_values(given, ("colors",))
     if "colors" not in given:
         raise BadQuery(Mistake("--given.colors", "the number of colours is missing", remedy))
     colors = given["colors"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from engine.errors import Mistakes
 from modules.shared.lines import lines_of
-from services.formats.base import Asked, Format, Values, inputs
+from services.formats.base import Asked, Format, Values, given_values
 from services.formats.boards import read_boards
 from services.formats.signs import SYMBOLS
 from services.query import Query, query_of
@@ -58,7 +58,7 @@ class Sudoku(Format):
         return bool(read_boards(text, wrong)) and not wrong.found
 
     def read(self, text: str, source: str, given: Any) -> list[Asked]:
-        inputs(given, ())
+        given_values(given, ())
         wrong = Mistakes()
         batches: dict[tuple[int, int], list[tuple[int, str]]] = {}  # (number, cells)
         for number, (_, n, first, cells) in enumerate(read_boards(text, wrong), 1):

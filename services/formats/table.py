@@ -1,6 +1,6 @@
 """CSV tables with a header under a trained energy: an empty cell is asked, the others are given.
 
-Inputs by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
+Values by `--given`: `weights`, of `basin train discrete.tabular`; `confidence`: the least chance of
 an asked cell below which an answer is flagged ABSTAIN; `terms`: terms of the user's own over the
 columns, as in a query file; `flip`: `{column: value}`, for the smallest change of each row that
 makes the energy prefer that value; `keep`: columns that such a change must leave as they are; the
@@ -12,6 +12,7 @@ The solution is the whole row, `{column: text}`, with all that was given to the 
 empty (terms of the user's own do not enter it); null where time ended before it was there.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,13 +27,14 @@ from modules.discrete.tabular.reading import Grid, read_grid
 from modules.discrete.tabular.schema import Column
 from modules.discrete.tabular.term import identifiers
 from modules.shared.reading.texts import check_utf8
-from services.formats.base import Asked, Chances, Format, Values, inputs
+from services.formats.base import Asked, Chances, Format, Values, given_values
 from services.query import Query, query_of
 from services.query.wish import Wish
 
-INPUTS = ("weights", "confidence", "terms", "flip", "keep")
+GIVEN = ("weights", "confidence", "terms", "flip", "keep")
 KIND, FLIP = "discrete.tabular", "discrete.tabular_label"
 BATCH = 512  # rows of one query
+BOARDS = "; where boards stand in a column, say --format sudoku"
 REMEDY = """name the weights, such as --given '{"weights": "W.safetensors"}'"""
 
 
@@ -67,10 +69,13 @@ class Table(Format):
         wrong: list[Mistake] = []
         sheet: Sheet | None = None
         try:
-            given = _checked(inputs(given, INPUTS))
+            given = _checked(given_values(given, GIVEN))
             model = load_model(given["weights"])
         except BadQuery as error:
-            wrong += [Mistake(_given(m.path), m.problem, m.remedy) for m in error.mistakes]
+            boards = BOARDS if _holds_boards(text) else ""
+            wrong += [
+                Mistake(_given(m.path), m.problem, f"{m.remedy}{boards}") for m in error.mistakes
+            ]
         try:
             check_utf8(text)
             grid = read_grid(text)
@@ -89,12 +94,18 @@ class Table(Format):
         return [replace(every[0], notices=notices), *every[1:]]
 
 
+def _holds_boards(text: str) -> bool:
+    """Whether a column of a table is named as those of boards are."""
+    header = text.split("\n", 1)[0].lower()
+    return re.search(r"\b(puzzles?|quiz(zes)?|sudokus?)\b", header) is not None
+
+
 def _given(path: str) -> str:
     return path if path.startswith("--given") else join("--given", path)
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """The inputs, each of its type."""
+    """What `--given` holds, each of its type."""
     types: dict[str, tuple[tuple[type, ...], str]] = {
         "weights": ((str,), REMEDY),
         "confidence": ((int, float), "give a chance, 0 to 1"),

@@ -1,6 +1,7 @@
 """A process that hosts kinds."""
 
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -78,11 +79,17 @@ def run(kinds: Sequence[str], settings: HostSettings) -> int:
     """Host kinds until SIGTERM, and return the exit code.
 
     A kind may also be `module:Class` of an importable Term, or a FILE.py. Says
-    `listening on HOST:PORT` on stdout.
+    `listening on HOST:PORT` on stdout, and the names of the kinds on stderr. Raises
+    BadQuery where a file cannot be loaded.
     """
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # several streams compute at once
     spoken = tuple(kind for kind in kinds if ":" in kind or kind.endswith(".py"))
-    catalogue = Catalogue(also=spoken, weights=settings.weights_folder)
+    hint = "a kind of your own: basin host FILE.py"
+    catalogue = Catalogue(also=spoken, weights=settings.weights_folder, hint=hint)
+    for spec in spoken:
+        catalogue.spoken(spec)
+    hosted = [catalogue.kind(kind_name(kind)).name for kind in kinds]
+    print(f"hosts {', '.join(hosted)}", file=sys.stderr)
     return serve(
         lambda: create_host(
             catalogue,

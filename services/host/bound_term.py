@@ -13,6 +13,8 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, Real, Told
 from engine.energy import Term, sites_of
+from engine.energy.blame import blamed
+from engine.energy.returned import why_no_energies
 from engine.energy.term import verdict
 from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from engine.factors import Factors
@@ -253,12 +255,8 @@ class BoundTerm:
                 raise BadQuery(Mistake(f"states[{k}]", "is no finite float", "send finite floats"))
 
     def _check_energy(self, energy: Any, batch: int) -> None:
-        why = ""
-        if not isinstance(energy, Tensor):
-            why = f"gave {type(energy).__name__}, not a tensor"
-        elif tuple(energy.shape) != (batch,):
-            why = f"gave shape {[*energy.shape]}, not [{batch}]"
-        elif not _finite(energy):
+        why = why_no_energies(energy, batch)
+        if not why and not _finite(energy):
             if energy.isnan().any():
                 why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
             elif (energy == -math.inf).any():
@@ -280,8 +278,10 @@ def guard_faults(kind: str, method: str, work: Callable[[], R]) -> R:
         raise
     except BaseException as error:  # a user's code may raise anything, also what ends a process
         log.exception("%s: %s failed", kind, method)
+        blame = blamed(error)  # a default of `factors` calls `energy`
+        where = method if blame is None else blame.method
         raise ModuleFault(
-            kind, f"{method} raised {type(error).__name__}; the log of its host tells more"
+            kind, f"{where} raised {type(error).__name__}; the log of its host tells more"
         ) from None
 
 

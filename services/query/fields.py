@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, ValidationInfo
@@ -170,8 +171,10 @@ def _file(given: Mapping[Any, Any]) -> ArrayFile:
     """A mapping that stands for what a file holds. Raises BadQuery."""
     fields = ("file", "key")
     if "file" not in given:
+        near = [name for name in given if get_close_matches(str(name), fields)]
         remedy = "nest lists as the shape, null where a site is open, or write {file: PATH}"
-        raise BadQuery(Mistake("", "is a mapping", remedy))
+        remedy = f"did you mean {{file: PATH}}? {remedy}" if near else remedy
+        raise BadQuery(Mistake("", f"{shown(dict(given))} is a mapping", remedy))
     wrong_names = [name for name in given if name not in fields]
     if wrong_names:
         raise BadQuery(

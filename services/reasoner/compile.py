@@ -208,7 +208,6 @@ def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
 
 
 def _domain(spec: VariableSpec) -> Domain:
-    _check_sites(spec)
     if isinstance(spec, FiniteSpec):
         return Finite(spec.values, spec.shape)
     low = -math.inf if spec.low is None else spec.low
@@ -217,19 +216,11 @@ def _domain(spec: VariableSpec) -> Domain:
 
 
 def _told(spec: InputSpec) -> Told:
-    _check_sites(spec)
     if isinstance(spec, NamedInputSpec):
         return Told(spec.shape, values=spec.values)
     low = -math.inf if spec.low is None else spec.low
     high = math.inf if spec.high is None else spec.high
     return Told(spec.shape, low, high, spec.integer)
-
-
-def _check_sites(spec: VariableSpec | InputSpec) -> None:
-    if 0 in spec.shape:
-        raise BadQuery(
-            Mistake("shape", f"{[*spec.shape]} has no sites", "give sizes of at least 1")
-        )
 
 
 def _energy(spec: TermSpec, variables: Mapping[str, Variable], catalogue: Kinds) -> Energy:

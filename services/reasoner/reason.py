@@ -32,6 +32,7 @@ from services.query.wish import Wish, check_searched
 from services.reasoner.change import smallest_changes
 from services.reasoner.compile import KEPT, Compiler
 from services.reasoner.evidence import given_row
+from services.reasoner.faults import faults_told
 from services.reasoner.marginals import marginals_query
 from services.reasoner.minimizers import minimizer_named
 from services.remote.agreement import check_answers, judge_ahead, score_ahead
@@ -62,6 +63,7 @@ class Reasoner:
         self.catalogue, self.limits = catalogue, limits
         self.compiler = Compiler(catalogue, limits, kept, confine)
 
+    @faults_told()
     def reason(
         self,
         query: Query,
@@ -76,6 +78,7 @@ class Reasoner:
         problem = self.compiler.problem(query)
         return solve_query(problem, query, options or Options(), watch, stop, since=since)
 
+    @faults_told()
     def smallest_change(
         self,
         query: Query,
@@ -99,6 +102,7 @@ class Reasoner:
         wish = Wish(wanted, keep)
         return smallest_changes(problem.root or problem, query, wish, ask, self.limits, stop)
 
+    @faults_told()
     def marginals(self, query: Query, stop: StopSignal = never) -> list[Marginals]:
         """For each row what each term that offers chances says of the open sites, by itself.
         Raises BadQuery with every mistake, or TooLarge."""

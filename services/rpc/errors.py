@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from engine.errors import BadQuery, BasinError, Mistake
+from engine.errors import BadQuery, BasinError, Mistake, ModuleFault
 from services.rpc.status import REQUEST_KEY, bug, code_of, metadata_of, to_status
 from services.settings import DEFAULT, Limits
 
@@ -99,7 +99,14 @@ async def _leave(error: Exception, context: Any, method: str, number: str, limit
         raise error  # the handler has ended the call itself
     if isinstance(error, NotImplementedError) and context.code() == _UNIMPLEMENTED:
         await context.abort(_UNIMPLEMENTED, f"{method} is not offered here")
-    if isinstance(error, BasinError) and type(error) is not BasinError:
+    from engine.energy.blame import blamed  # torch is here where terms are
+
+    blame = None if isinstance(error, BasinError) else blamed(error)
+    if blame is not None:
+        log.error("%s %s: %s: %s", number, method, blame.term, blame, exc_info=error)
+        what = f"{blame.method} raised {type(error).__name__}; the log of the service tells more"
+        status = to_status(ModuleFault(blame.term, what), number, limits)
+    elif isinstance(error, BasinError) and type(error) is not BasinError:
         log.info("%s %s: %s %s", number, method, error.reason, error)
         status = to_status(error, number, limits)
     else:

@@ -86,7 +86,11 @@ def test_a_kind_gives_its_own_random_examples(kind):
     if kind.schema["properties"].get("weights") and "weights" in kind.schema.get("required", ()):
         pytest.skip("its parameters are a file of weights")
     every = kind.term.examples(random.Random(0))
-    several = [next(every) for _ in range(20)]
+    several = [next(every, None) for _ in range(20)]
+    assert None not in several, (
+        f"{kind.name}: examples(rng) ends after {several.index(None)}; it must go on, at random "
+        "parameters, as long as it is asked"
+    )
     assert len({type(term) for term in several}) == 1
     assert len({repr(problem_of(term)) for term in several}) > 5
 

@@ -133,3 +133,9 @@ def test_integers_cover_the_range() -> None:
     k = stream().integers(1000, 10, high=7)
     assert k.min() == 0 and k.max() == 6
     assert (torch.bincount(k.flatten(), minlength=7) / k.numel() - 1 / 7).abs().max() < 0.005
+
+
+def test_what_is_no_seed_is_told() -> None:
+    for seed in ("a", 1.5, None):
+        with pytest.raises(TypeError, match="is no whole number; give one, such as 0"):
+            Stream(seed, torch.tensor([1])).bits(1, 1)

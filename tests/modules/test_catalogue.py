@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import modules.discrete
-from engine.domain import Finite, Variable
+from engine.domain import Finite, Input, Real, Variable
 from engine.errors import BadQuery, ModuleFault, UnknownKind
 from engine.testing import check_term
 from modules.catalogue import Catalogue
@@ -246,6 +246,42 @@ def test_parameters_follow_from_the_constructor(folder):
         kind.build([line], {"cost": "much"})
     with pytest.raises(BadQuery, match=r"scope: has 2 entries; name line"):
         kind.build([line, line[0]], {})
+
+
+TOLD = """
+from engine import Input, Term, Variable, View
+
+
+class Told(Term):
+    def __init__(self, picture: Input, label: Variable | View, *more: {more}):
+        super().__init__(picture, label, *more)
+
+    def energy(self, picture, label, *more):
+        return label.flatten(1).sum(1)
+"""
+
+
+def told_kind(folder, more: str):
+    (folder / "told_mod.py").write_text(TOLD.format(more=more))
+    return Catalogue(entry_points=False, also=(str(folder / "told_mod.py"),)).kind("told_mod")
+
+
+def test_an_input_stands_where_an_input_is_asked_for(folder):
+    picture, label = Input("pictures", Real((3,))), Variable("labels", Finite((0, 1), (3,)))
+    kind = told_kind(folder, "Input | View")
+    assert kind.build([picture.view, label.view, picture[0]], {}).scope[2].told
+    assert kind.build([picture, label[0]], {}).scope[0].told
+    with pytest.raises(BadQuery) as swapped:
+        kind.build([label.view, picture.view], {})
+    names = "name picture (an input), label, in order"
+    assert [str(m) for m in swapped.value.mistakes] == [
+        f"scope[0]: 'labels' is a variable, and picture asks for an input; {names}",
+        f"scope[1]: 'pictures' is an input, and label asks for a variable; {names}",
+    ]
+    with pytest.raises(BadQuery, match=r"scope\[2\]: 'labels' is a variable, and more asks for"):
+        kind.build([picture, label, label[0]], {})
+    either = told_kind(folder, "Input | Variable | View")
+    assert len(either.build([picture, label, label[0], picture], {}).scope) == 4
 
 
 def test_a_model_in_the_file_wins_over_the_constructor(folder):

@@ -40,6 +40,8 @@ def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
         if kind in ("yaml", "") and name:
             Path(name[1]).write_text(text)
         elif kind == "python":
+            if name:
+                Path(name[1]).write_text(text)
             done = subprocess.run(
                 [sys.executable, "-c", text], capture_output=True, text=True, timeout=100
             )

@@ -32,7 +32,9 @@ class Parameters(Strict):
 class Options(Strict):
     """What may be given as `params` of `basin train`."""
 
-    shape: tuple[Annotated[int, Field(ge=4, le=256)], Annotated[int, Field(ge=4, le=256)]]
+    shape: tuple[Annotated[int, Field(ge=4, le=256)], Annotated[int, Field(ge=4, le=256)]] = Field(
+        examples=[[14, 14]]
+    )
     channels: int = Field(8, ge=1, le=256)
 
 

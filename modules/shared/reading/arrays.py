@@ -20,6 +20,7 @@ from engine.errors import BadQuery, Mistake, known, shown
 Numbers = npt.NDArray[Any]
 Fits = Callable[[tuple[int, ...], int], None]  # of a shape and its bytes; raises BadQuery
 
+LISTED = 30  # names that a mistake tells
 HEADER = 10_000  # bytes of the header of an .npy
 _IDX = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -59,13 +60,16 @@ def read_npy(file: Any, fits: Fits) -> Numbers:
 
 
 def read_npz(file: BinaryIO, key: str | None, fits: Fits) -> Numbers:
-    """One array of a packed set of them, the first where no name is asked for; of a bomb no more is
+    """One array of a packed set of them, by its name where there are several; of a bomb no more is
     unpacked than fits."""
     with zipfile.ZipFile(file) as pack:
         names = [name.removesuffix(".npy") for name in pack.namelist()]
-        key = key if key is not None else next(iter(names), "")
         if not names:
             refuse("holds no array", "save one by numpy.savez")
+        if key is None and len(names) > 1:
+            listed = ", ".join(shown(name) for name in sorted(names)[:LISTED])
+            refuse(f"holds {len(names)} arrays, {listed}", "name one by its key, or save it alone")
+        key = names[0] if key is None else key
         if key not in names:
             raise BadQuery(Mistake("key", f"{shown(key)} is not in the file", known(key, names)))
         with pack.open(pack.infolist()[names.index(key)]) as member:

@@ -68,7 +68,7 @@ def is_text(path: Path) -> bool:
 def read_numbers(path: Path, shape: Sequence[int] | None = None, key: str | None = None) -> Numbers:
     """Examples of a shape; None: of that of the first. -> (N, *shape), of the file's own type
 
-    key: of an array in an .npz; None: the first. Pictures have whole numbers, 0 to 255, (h, w)
+    key: of an array in an .npz; None: the only one. Pictures have whole numbers, 0 to 255, (h, w)
     where all of them are grey, else (h, w, 3). Raises BadQuery, and TooLarge, with every mistake.
     """
     try:

@@ -48,8 +48,8 @@ def test_domains_keep_their_contract(domain, seed):
 
 
 @dataclass(frozen=True, eq=False)
-class Below(Real):
-    """Sites whose sum is at most `most`; what is given stays."""
+class Loose(Real):
+    """Sites whose sum is at most `most`, but what is given is not held against it."""
 
     most: float = 1.0
 
@@ -59,6 +59,23 @@ class Below(Real):
         over = (inside.sum(-1, keepdim=True) - self.most).clamp(min=0)
         share = over / free.sum(-1, keepdim=True).clamp(min=1)
         return torch.where(over > 1e-9, inside - share * free, inside)
+
+
+@dataclass(frozen=True, eq=False)
+class Below(Loose):
+    """Sites whose sum is at most `most`; what is given stays."""
+
+    def narrow(self, values):
+        told = super().narrow(values)
+        given = torch.where(told.low == told.high, told.low, 0.0).sum(-1)
+        if ((told.low == told.high).all(-1) & (given > self.most)).any():
+            raise BadQuery("the sum is too large")
+        return told
+
+
+def test_evidence_outside_a_domain_is_refused():
+    with pytest.raises(AssertionError, match="Loose: narrow takes .*, which project moves"):
+        check_domain(Loose((3,), most=2.0))
 
 
 class Sum(Term):

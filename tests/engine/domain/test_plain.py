@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import BadQuery, Finite, Problem, Real, Variable, answers
+from engine import BadQuery, Finite, Input, Problem, Real, Variable, answers
 from engine.errors import known
 from engine.plain import plain
 from modules.discrete.all_different import AllDifferent
@@ -150,7 +150,9 @@ def test_a_shape_that_is_no_list_is_told(domain):
     assert refused(domain, 4) == "shape: 4 is no list of whole numbers; write (4,)"
     for shape in ((2.5,), ("a",), None, 2.0, ((1,),)):
         assert "is no list of whole numbers" in refused(domain, shape)
-    assert "below 0" in refused(domain, (-1,))
+    for shape in ((-1,), (0,), (2, 0)):
+        told = f"shape: {[*shape]} has no sites; give sizes of at least 1"
+        assert refused(domain, shape) == told
     assert domain(np.array([2, 3])).shape == (2, 3) == domain(range(2, 4)).shape
 
 
@@ -206,3 +208,18 @@ def test_masked_entries_are_open() -> None:
     """numpy's masked arrays say what is not known; their hidden numbers are no evidence."""
     masked = np.ma.array([0, 2, 2], mask=[0, 1, 0])
     assert plain(masked) == [0, None, 2]
+
+
+def test_what_a_variable_is_made_of_is_told():
+    for made in (Variable, Input):
+        with pytest.raises(BadQuery, match=r"x: \(2,\) is no domain; give Finite\(values, shape\)"):
+            made("x", (2,))
+        with pytest.raises(
+            BadQuery, match=rf"{made.__name__}.name: 3 is no name; write {made.__name__}"
+        ):
+            made(3, Finite((0, 1)))
+
+
+def test_a_view_has_sites():
+    with pytest.raises(BadQuery, match="x: the view .* has no sites; the shape is"):
+        Variable("x", Finite((0, 1), (2,)))[2:]

@@ -104,3 +104,25 @@ def test_whole_numbers_are_asked_for():
         Told((2,), integer=True).narrow([[1, 2.5]])
     with pytest.raises(BadQuery, match="masked in part"):
         Told((2, 2)).narrow([np.ma.masked_equal(np.arange(4).reshape(2, 2), 3)])
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        Real((2,), torch.tensor([0.0, 5.0]), torch.tensor([9.0, 9.0])),
+        Real((2,), 0.0, torch.tensor([1.0, 9.0])),
+        Real((2,), torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [9.0, 9.0]])),
+        Finite((0, 1, 2), (2,)).narrow([[0, None]]),
+        Finite((0, 1, 2), (2,)).select([0, 0]),
+    ],
+)
+def test_edges_of_an_input_are_the_same_everywhere(domain):
+    with pytest.raises(BadQuery, match="e: has edges or values that differ by site.*one low"):
+        Input("e", domain)
+
+
+def test_edges_of_an_input_are_kept():
+    even = Input("e", Real((2,), torch.tensor([1.0, 1.0]), 9.0)).domain
+    assert (even.low, even.high) == (1.0, 9.0)
+    assert Input("e", Real((2,))).domain.high == math.inf
+    assert Input("f", Finite((0, 1), (2,))).domain.values == (0, 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.domain import Finite, Variable
-from engine.energy import AnyOf, SoftMin, Sum, named, required, soft_min
+from engine.energy import AnyOf, SoftMin, Sum, Term, named, required, soft_min
 from engine.errors import BadQuery
 from engine.problem import Problem
 from engine.testing import evaluate_factors
@@ -224,3 +224,19 @@ def test_problems_stack_and_select_rows():
     assert both.rows == 3 and both.keys.tolist() == [*a.keys.tolist(), *b.keys.tolist()]
     assert torch.equal(both.select([2, 0]).keys, both.keys[[2, 0]])
     assert len(set(both.keys.tolist())) == 3
+
+
+def test_what_is_no_scope_and_no_energy_is_told() -> None:
+    class Sums(Term):
+        def energy(self, *xs):
+            return xs[0].flatten(1).sum(1)
+
+    x = Variable("x", Finite((0, 1), (2,)))
+    with pytest.raises(BadQuery, match=r"Sums.scope\[1\]: 'y' is no variable; give a Variable"):
+        Sums(x, "y")
+    with pytest.raises(BadQuery, match="Sums.scope: is empty"):
+        Sums()
+    with pytest.raises(BadQuery, match=r"energy: \[Sums\(\)\] is no energy; give a term"):
+        Problem([Sums(x)])
+    with pytest.raises(BadQuery, match=r"evidence: .* is no list of rows; write given_rows\(\["):
+        Problem(1.0 * Sums(x)).given_rows({"x": [0, 1]})

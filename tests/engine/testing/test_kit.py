@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.domain import Finite, Variable
 from engine.energy import Term, soft_min
 from engine.factors import Factors
 from engine.minimizer import Minimizer, score
@@ -299,7 +300,7 @@ PLANTED = [
     (Summed(X), "shape"),
     (Mixing(X), "alone"),
     (Drifting(X), "differs"),
-    (Writing(X), "changes its input"),
+    (Writing(X), "changes the tensor of scope entry"),
     (Detached(X), "gradient"),
     (Squared(X), "affine"),
     (Dear(X), "cost of places"),
@@ -421,3 +422,16 @@ def test_a_plain_minimizer_keeps_the_contract():
 def test_the_kit_catches_faults_of_minimizers(fault):
     with pytest.raises(AssertionError, match="Sampling"):
         check_minimizer(Sampling(fault), sampled_problem())
+
+
+def test_weights_of_another_width_come_with_a_hint() -> None:
+    class Weighed(Term):
+        def __init__(self, x):
+            super().__init__(x)
+            self.weights = torch.ones(3, 3, dtype=torch.float64)
+
+        def energy(self, x):
+            return (x @ self.weights).flatten(1).sum(1)
+
+    with pytest.raises(AssertionError, match="Weighed: energy raised .*register_buffer.*`dtype`"):
+        check_term(Weighed(Variable("x", Finite((0, 1, 2), (2,)))))

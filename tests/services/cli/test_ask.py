@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from modules.catalogue import Catalogue
 from services.cli import ask
 from tests.support.command import (
     CNF,
@@ -455,7 +456,7 @@ def test_a_failing_service_is_exit_3(basin):
 def test_interrupt_writes_what_was_found(basin, monkeypatch):
     write("a.cnf", CNF)
     write("b.cnf", CNF)
-    real = ask._solvers(ask.AskArguments(["a.cnf", "b.cnf"]))
+    real = ask._solvers(ask.AskArguments(["a.cnf", "b.cnf"]), Catalogue())
 
     def pressed(query, options, watch, stop):
         answers = real.solve(query, options, watch, stop)
@@ -463,7 +464,7 @@ def test_interrupt_writes_what_was_found(basin, monkeypatch):
         assert stop()
         return answers
 
-    monkeypatch.setattr(ask, "_solvers", lambda wishes: ask.Solvers(pressed))
+    monkeypatch.setattr(ask, "_solvers", lambda wishes, kinds: ask.Solvers(pressed))
     done = basin("ask", "a.cnf", "b.cnf", "--json")
     assert done.code == 130
     assert [a["instance"] for a in done.answers] == ["a.cnf#1"]

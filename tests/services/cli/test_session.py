@@ -12,6 +12,7 @@ import pytest
 from modules.catalogue import Catalogue
 from services.query import query_of
 from services.reasoner.reason import Reasoner
+from tests.support.command import QUERY, write
 from tests.support.paths import ROOT
 from tests.support.serving import GRID, Process, sudoku
 
@@ -86,3 +87,19 @@ def test_unknown_fields_of_a_line_are_told_with_all_that_are_known(tmp_path: Pat
     known = "did you mean drop? known: add, drop, evidence, options, seconds, steps"
     assert code == 2 and (told["path"], told["remedy"]) == ("drp", known)
     assert {m["path"] for m in second["mistakes"]} == {"secons", "steps", "drop"}
+
+
+def test_a_field_of_another_kind_is_answered_by_a_line_that_is_right(basin):
+    """Each sample is a line that is read."""
+    write("q.json", QUERY)
+    wrong = [{"add": {"kind": "discrete.table"}}, {"drop": "taste"}, {"evidence": [1]}]
+    wrong.append({"options": 3})
+    done = basin("session", "q.json", input="".join(f"{json.dumps(line)}\n" for line in wrong))
+    remedies = [answer["mistakes"][0]["remedy"] for answer in done.answers]
+    assert all(said.startswith("write {") for said in remedies)
+    good = [said.removeprefix("write ") for said in remedies]
+    for line, field in zip(good, ("add", "drop", "evidence", "options"), strict=True):
+        assert field in json.loads(line)
+    order = [good[0], good[1], good[2], good[3]]
+    done = basin("session", "q.json", input="\n".join(order) + "\n")
+    assert [answer["status"] for answer in done.answers] == ["OPTIMAL"] * 4

@@ -86,3 +86,17 @@ def test_a_kind_of_texts_refuses_a_folder(tmp_path):
     out = tmp_path / "w.safetensors"
     done = basin("train", "discrete.tabular", "--data", str(tmp_path), "--out", str(out))
     assert done.exit_code == 2 and f"{tmp_path}: is a directory" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["discrete.lattice", "discrete.binary_image"])
+def test_what_is_missing_comes_with_its_form(tmp_path, kind):
+    """The form is one that is read."""
+    data = tmp_path / "bits.txt"
+    data.write_text("\n".join(["01" * 98, "10" * 98]))
+    words = ("train", kind, "--data", str(data), "--out", str(tmp_path / "w.safetensors"))
+    done = basin(*words)
+    assert done.exit_code == 2
+    said, form = done.stderr.strip().split("; give it, such as ")
+    assert said == "--params.shape: is missing"
+    done = basin(*words, "--params", form, "--steps", "1")
+    assert "params" not in done.stderr and ("14" in form) == (done.exit_code == 0)

@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine import Finite, Input, Problem, Real, Variable
 from engine.errors import BadQuery, TooLarge
+from modules.discrete.table import Table
 from services import formats
 from services.formats.arrays import inside, nowhere, read_array, with_files
 from services.query import ArrayFile, FiniteSpec, NumberInputSpec, RealSpec, query_of
 from services.settings import DEFAULT, Limits
+from tests.support.command import write
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3) / 8
 SPEC = NumberInputSpec(shape=(2, 3))
@@ -52,7 +55,10 @@ def test_an_npy_comes_back_to_the_bit(tmp_path, dtype, order):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_an_npz_has_arrays_by_name(tmp_path, save):
     save(tmp_path / "x.npz", first=X, second=X + 1)
-    assert read(tmp_path, "x.npz") == X.tolist()
+    assert "x.npz: holds 2 arrays, 'first', 'second'; name one" in refused(tmp_path, "x.npz")
+    assert read(tmp_path, "x.npz", key="first") == X.tolist()
+    save(tmp_path / "y.npz", first=X)
+    assert read(tmp_path, "y.npz") == X.tolist()
     assert read(tmp_path, "x.npz", key="second") == (X + 1).tolist()
     assert "did you mean second?" in refused(tmp_path, "x.npz", key="secnd")
 
@@ -102,18 +108,25 @@ def test_pictures_that_would_be_misread_are_refused(tmp_path):
     ("text", "shape", "values"),
     [
         ("1,2,3\n4,5,6\n", (2, 3), [[1, 2, 3], [4, 5, 6]]),
-        ("\ufeff1, 2.5 ,1e-3\r\n-4,,6\r\n\r\n", (2, 3), [[1, 2.5, 1e-3], [-4, None, 6]]),
+        ("\ufeff1, 2.5 ,1e-3\r\n-4,5,6\r\n\r\n", (2, 3), [[1, 2.5, 1e-3], [-4, 5, 6]]),
         ("1\n2\n3", (3,), [1, 2, 3]),
         ("1,2,3", (3,), [1, 2, 3]),
         ("1,2,3,4", (2, 2), [[1, 2], [3, 4]]),
         ("1,2,3,4\n5,6,7,8", (2, 2, 2), [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
         (",,\n4,5,6", (2, 3), [None, [4, 5, 6]]),
+        ("\n4,5,6\n\n", (2, 3), [None, [4, 5, 6]]),
+        ("1\n\n3\n", (3,), [1, None, 3]),
         ("9007199254740993,0,0\n0,0,0", (2, 3), [[2**53 + 1, 0, 0], [0, 0, 0]]),
     ],
 )
 def test_a_csv_is_numbers(tmp_path, text, shape, values):
     (tmp_path / "x.csv").write_bytes(text.encode())
     assert read(tmp_path, "x.csv", NumberInputSpec(shape=shape)) == values
+
+
+def test_an_empty_cell_of_a_variable_is_open(tmp_path):
+    (tmp_path / "x.csv").write_text("1,,3\n\n")
+    assert read(tmp_path, "x.csv", RealSpec(shape=(1, 3))) == [[1, None, 3]]
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -155,6 +168,8 @@ WRONG = [
     ("x.csv", b"1,2,a\n4,5,6", "line 1, column 3: 'a' is no number"),
     ("x.csv", b"1,2\n4,5", "shape [2, 2]"),
     ("x.csv", b"1,2,3\n4,5", "give [2, 3]"),
+    ("x.csv", b"1,2,3\n\n4,5,6", "shape [3, 3]"),
+    ("x.csv", b"1,,3\n4,5,6", "[0]: x.csv: some of its cells are empty"),
     ("x.csv", b"1,2,nan\n4,5,6", "nan is not finite"),
     ("x.csv", b"1,2\n3,4\n5,6", "shape [3, 2]"),
     ("x.csv", b"\xff\xfe1", "UTF-8"),
@@ -166,7 +181,8 @@ WRONG = [
 def test_what_holds_no_such_array_is_refused(tmp_path, name, content, said):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert said in refused(tmp_path, name)
+    told = refused(tmp_path, name)
+    assert said in told and name in told
 
 
 def test_objects_are_never_loaded(tmp_path):
@@ -247,6 +263,18 @@ def test_without_a_folder_no_file_is_read(home):
         read_array(ArrayFile(str(home / "in.npy")), SPEC, nowhere)
 
 
+LIGHT = """
+from engine import Input, Term, Variable
+
+
+class Light(Term):
+    def __init__(self, light: Input, y: Variable):
+        super().__init__(light, y)
+
+    def energy(self, light, y):
+        return light.sum(1) * y[:, 0]
+"""
+
 # --- in queries -------------------------------------------------------------------------------
 
 QUERY = {
@@ -287,3 +315,47 @@ def test_a_query_file_names_files_of_its_folder(home, tmp_path):
     (home / "q.yaml").write_text(text + "evidence: {x: {file: out.npy}}\n")
     with pytest.raises(BadQuery, match="outside the folder"):
         formats.read(str(home / "q.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "cells.npy",
+            "'cells.npy' is no list; give 2 entries; query files alone name files, as {file: ",
+        ),
+        ({"fil": "cells.npy"}, "{'fil': 'cells.npy'} is a mapping; did you mean {file: PATH}?"),
+        ({"rows": 3}, "{'rows': 3} is a mapping; nest lists as the shape"),
+    ],
+)
+def test_what_stands_for_a_file_and_names_none(basin, given, said):
+    write("q.json", {**QUERY, "evidence": {"x": given}})
+    done = basin("ask", "q.json")
+    assert done.code == 2 and f"evidence.x: {said}" in done.err
+
+
+def test_a_file_is_named_in_query_files_alone():
+    x = Variable("x", Finite((0, 1), (2,)))
+    problem = Problem(Table(x, sites=[0], costs=[1, 0]), (x, Input("f", Real((2,)))))
+    for name in ("x", "f"):
+        with pytest.raises(BadQuery, match=rf"evidence.{name}: .* query files alone name files"):
+            problem.given(**{name: {"file": "a.npy"}})
+
+
+def test_an_input_that_is_forgotten_is_told(basin):
+    write("light.py", LIGHT)
+    query = {
+        "variables": {"y": {"values": [0, 1]}},
+        "inputs": {"light": {"shape": [2]}},
+        "terms": [{"kind": "light", "scope": ["light", "y"]}],
+        "evidence": [{"light": [1, 1]}, {}],
+    }
+    write("q.json", query)
+    done = basin("ask", "q.json", "--module", "light.py")
+    assert done.out.count("light: not asked: light is absent") == 1
+    assert done.out.count("1 term was not asked") == 1
+    told, left = basin("ask", "q.json", "--module", "light.py", "--json").answers
+    assert told["findings"][0]["text"] == ""
+    assert left["findings"][0] == {
+        "term": "light", "holds": None, "required": False, "text": "not asked: light is absent",
+    }  # fmt: skip

@@ -309,7 +309,11 @@ def test_a_header_may_count_edges_both_ways(put):
         (COL, {"colors": 0}, "--given.colors: 0 is no number of colours"),
         (COL, {"colors": True}, "--given.colors: True is no number of colours"),
         (COL, {"colors": "3"}, "--given.colors: '3' is no number of colours"),
-        (COL, {"colours": 3}, "--given.colours: 'colours' is no input; did you mean colors?"),
+        (
+            COL,
+            {"colours": 3},
+            "--given.colours: 'colours' is none of its values; did you mean colors?",
+        ),
         (COL, [3], "--given: [3] is no mapping"),
         ("e 1 2\n", {"colors": 3}, "line 1: edges before the header"),
         ("c empty\n", {"colors": 3}, "line 1: the header is missing"),

@@ -10,11 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from engine.errors import BadQuery
 from examples.generators.loans import loans, open_table, table_of
 from modules.discrete.tabular.counterfactual import smallest_change
 from modules.discrete.tabular.model import load_model
 from modules.discrete.tabular.network import TableNet
 from modules.discrete.tabular.reading import read_grid
+from services import formats
 from services.cli import app
 
 WEIGHTS = {"weights": "loans.safetensors"}
@@ -156,7 +158,11 @@ def test_scores_tell_odd_rows(tmp_path):
         (None, None, "--given.weights: the weights are missing"),
         ({"weights": "no.safetensors"}, None, "--given.weights"),
         ({"weights": 3}, None, "--given.weights: 3 does not fit"),
-        ({"weight": "x"}, None, "--given.weight: 'weight' is no input; did you mean weights"),
+        (
+            {"weight": "x"},
+            None,
+            "--given.weight: 'weight' is none of its values; did you mean weights",
+        ),
         ({**WEIGHTS, "flip": {"repaid": "perhaps"}}, None, "--given.flip.repaid: 'perhaps'"),
         ({**WEIGHTS, "flip": {"repayed": "no"}}, None, "--given.flip.repayed"),
         ({**WEIGHTS, "keep": ["age"]}, None, "--given.keep"),
@@ -397,3 +403,10 @@ def test_a_broken_checkpoint_is_told(tmp_path, size):
     assert done.exit_code == 2 and done.stderr.strip() == f"--work: {checkpoint} {remedy}"
     done = train(data, out, *(str(data) if arg == str(work) else arg for arg in more))
     assert done.exit_code == 2 and f"--work: {data} is no folder" in done.stderr
+
+
+def test_a_table_of_boards_says_how_boards_are_asked():
+    for header, boards in (("puzzle,solution", True), ("id;Quizzes", True), ("a,puzzled", False)):
+        with pytest.raises(BadQuery) as told:
+            formats.format_of("t.csv", "").read(f"{header}\n1,2\n", "t.csv", None)
+        assert ("--format sudoku" in str(told.value)) == boards

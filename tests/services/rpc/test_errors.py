@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import Finite, Term, Variable
 from engine.errors import (
     BadQuery,
     BasinError,
@@ -77,6 +78,11 @@ def test_a_status_of_a_stranger_is_judged_by_its_code():
 # --- the door ---------------------------------------------------------------------------------
 
 
+class Broken(Term):
+    def energy(self, x):
+        raise RuntimeError("secret /etc/path")
+
+
 class Rude(ReasonerServiceServicer):
     """Fails in the way that the name of a kind asks for."""
 
@@ -87,6 +93,8 @@ class Rude(ReasonerServiceServicer):
             await asyncio.sleep(60)
         if request.kind == "unknown":
             raise UnknownKind(Mistake("terms[0].kind", "'x' is unknown", "known: y"))
+        if request.kind == "term":
+            Broken(Variable("x", Finite((0, 1)))).energy(None)
         if request.kind == "bug":
             raise RuntimeError("secret /etc/path")
         return reasoner_pb2.DescribeKindResponse()
@@ -125,6 +133,10 @@ def test_the_door_tells_mistakes_and_hides_bugs(caplog):
         back = error_of_call(error)
         assert type(back) is UnknownKind
         assert back.mistakes == (Mistake("terms[0].kind", "'x' is unknown", "known: y"),)
+
+        back = error_of_call(await _failure(stub.DescribeKind(ask(kind="term"))))
+        assert type(back) is ModuleFault and back.module == "Broken"
+        assert back.why == "energy raised RuntimeError; the log of the service tells more"
 
         call = stub.DescribeKind(ask(kind="bug"), metadata=[(REQUEST_KEY, "number-7")])
         error = await _failure(call)

@@ -94,7 +94,9 @@ def test_idx_holds_any_type_and_shape(tmp_path_factory, code, shape):
 
 def test_an_npz_has_arrays_by_name(tmp_path):
     path = file(tmp_path / "x.npz", npz(first=X, second=X[:, :1]))
-    assert np.array_equal(read_numbers(path), X)
+    assert "holds 2 arrays, 'first', 'second'" in refused(path)
+    assert np.array_equal(read_numbers(path, key="first"), X)
+    assert np.array_equal(read_numbers(file(tmp_path / "y.npz", npz(only=X))), X)
     assert np.array_equal(read_numbers(path, key="second"), X[:, :1])
     assert "did you mean second" in refused(path, key="secnd")
 
