@@ -9,6 +9,13 @@ from torch import Tensor
 SLIGHT, SHARE, ROUNDED = 1e-8, 1e-2, 4  # see `fineness`
 
 
+class Totals(NamedTuple):
+    """What states come to."""
+
+    energy: Tensor  # (B,) float64 of the weighted terms
+    violation: Tensor  # (B,) float64 of the required ones
+
+
 class ByPart(NamedTuple):
     """What states come to, the required terms part by part."""
 

@@ -31,6 +31,7 @@ from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 
+PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
@@ -322,7 +323,7 @@ class Portfolio(Minimizer[PortfolioState]):
         if len(reports) == 1 and late is None:
             return reports[0]
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
-        if restarted:
+        if restarted and _held(problem):
             reports[1] = _strict(problem, *reports)
         whole = _joined(reports if late is None else [*reports, late])
         done = reports[0].done
@@ -359,8 +360,11 @@ class Portfolio(Minimizer[PortfolioState]):
 
 
 def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
-    """Who tells bounds beside those who search for what is soft."""
-    alone = not problem.form.factors.soft or _covers(problem)
+    """Who tells bounds beside those who search for what is soft: not where to plan them would keep
+    the search waiting."""
+    factors = problem.form.factors
+    large = sum(len(t.scopes) for t in factors.tables) > PLANNED
+    alone = large or not factors.soft or _covers(problem)
     return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from engine.energy import (
     Term,
 )
 from engine.energy.definition import Computed, in_order
-from engine.energy.parts import ByPart, Constraints, fineness
+from engine.energy.parts import ByPart, Constraints, Totals, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
@@ -33,13 +33,6 @@ from engine.problem.structures import Structures
 from engine.random import Stream
 
 SHARED = ("explicits", "possible", "allowed")  # with the same problem elsewhere
-
-
-class Totals(NamedTuple):
-    """What states come to."""
-
-    energy: Tensor  # (B,) float64 of the weighted terms
-    violation: Tensor  # (B,) float64 of the required ones
 
 
 @dataclass(frozen=True, eq=False)

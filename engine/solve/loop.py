@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.domain import State
 from engine.energy import judge, plain_scope
-from engine.errors import BadQuery, Mistake
+from engine.errors import BadQuery, Cancelled, Mistake
 from engine.minimizer import Minimizer, score
 from engine.moves.start import Proposer, Start
 from engine.problem import Problem
@@ -79,6 +79,8 @@ def solve(
             break
         stepped = batch.step()
         if isinstance(stepped, Failed):
+            if isinstance(stepped.error, Cancelled):
+                yield tally.solution()  # what is known until then
             raise stepped.error
         assert stepped is not None
         for place, (_, row) in enumerate(stepped.tickets):

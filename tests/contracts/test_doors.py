@@ -195,7 +195,7 @@ def test_a_liar_is_a_fault_on_the_command_line(
     file.write_text(json.dumps(lying("kinds.Liar")))
     server = None if local else f"127.0.0.1:{service.port}"
     for module in ("ask", "session"):
-        monkeypatch.setattr(f"services.cli.{module}.Catalogue", lambda: remote)
+        monkeypatch.setattr(f"services.cli.{module}.catalogue_of", lambda *_: remote)
     monkeypatch.setattr("sys.stdin", ["{}\n"])
     for way in (
         lambda: ask(AskArguments([str(file)], server=server)),
