@@ -119,6 +119,8 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
     computed ones are no decimals but floats. Of costs (count, n) it pays one of each list.
     """
     entries = [entry for entry in costs if entry[1].size]
+    if not entries:
+        return Scale(Fraction(1), 0, 0)
     flat = [values.reshape(-1) for _, values, _, _ in entries]
     every = np.abs(np.concatenate([np.zeros(0), *flat]))
     first = np.cumsum([0, *map(len, flat)])[:-1]

@@ -46,7 +46,8 @@ class Report:
 
     def to(self, device: torch.device | str) -> "Report":
         """The numbers of each row on another device; the states stay where they lie."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in NUMBERS})
+        moved = {name: getattr(self, name).to(device) for name in NUMBERS}
+        return self if moved["energy"] is self.energy else replace(self, **moved)
 
     def unproved(self) -> "Report":
         """The states alone, without anything that was proved."""

@@ -127,7 +127,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _members(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
         """Who searches rows of few combinations, or of numbers alone, or others; told once for a
         structure."""
-        key = f"members {self} {few} {numbers}"
+        key = ("members", self, few, numbers)
         if key not in problem.memo:
             problem.memo[key] = self._chosen(problem, few, numbers)
         return problem.memo[key]
@@ -186,7 +186,7 @@ class Portfolio(Minimizer[PortfolioState]):
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
 
     def prepare(self, problem: Problem) -> Iterator[None]:
-        key = f"prepared {self}"
+        key = ("prepared", self)
         if key not in problem.memo:
             yield from self._prepared(problem)
             problem.memo[key] = True
@@ -235,6 +235,8 @@ class Portfolio(Minimizer[PortfolioState]):
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
         s = s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
+        if len(s.members) == 1:
+            return s
         talks = s.turn % TALK == 0
         return self._talked(problem, s, talks) if bool(talks.any()) else s
 

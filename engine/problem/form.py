@@ -1,6 +1,6 @@
 """What the summands of a problem say explicitly, prepared once for all rows that say the same."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ class Form:
     factors: Factors
     rest: Energy | None
     weighed: frozenset[int]  # places of the summands that have a weight
-    memo: dict[str, Any] = field(default_factory=dict)
+    memo: dict[Hashable, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(

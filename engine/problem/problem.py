@@ -3,7 +3,7 @@ evidence or for many."""
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -84,7 +84,7 @@ class Problem:
         """The domains of variables and inputs, by name."""
         return {**self.domains, **self.told} if self.told else self.domains
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where its domains lie, and with them every state; what is explicit is on the host."""
         return device_of(self.every.values())
@@ -358,7 +358,7 @@ class Problem:
         return self.structures.form
 
     @property
-    def memo(self) -> dict[str, Any]:
+    def memo(self) -> dict[Hashable, Any]:
         """What was prepared from the structure, shared by all problems of the same structure."""
         return self.form.memo
 
