@@ -33,8 +33,8 @@ class Optimizer(ABC):
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
-    """weight_decay: added to the gradient, and so scaled as it is (L2)."""
+class Adaptive(Optimizer):
+    """Abstract: steps by running means of the gradient and of its square."""
 
     rate: float
     betas: tuple[float, float] = (0.9, 0.999)
@@ -43,22 +43,19 @@ class Adam(Optimizer):
 
     def __post_init__(self):
         _check(self.rate, self.betas, self.weight_decay, self.fall)
+
+
+@dataclass(frozen=True)
+class Adam(Adaptive):
+    """weight_decay: added to the gradient, and so scaled as it is (L2)."""
 
     def made(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.rate, self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Adaptive):
     """weight_decay: of the weights themselves, rate * weight_decay of each at every step."""
-
-    rate: float
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    fall: float = 1.0
-
-    def __post_init__(self):
-        _check(self.rate, self.betas, self.weight_decay, self.fall)
 
     def made(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(parameters, self.rate, self.betas, weight_decay=self.weight_decay)
