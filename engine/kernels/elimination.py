@@ -103,6 +103,27 @@ def _missing(near, count, edges, n):
     return out
 
 
+@fused(inline="always")
+def _linked(a, b, size, edges, head, after, to, weight, count):
+    """With an edge between two sites, a < b, unless it is there: the arrays that may have grown,
+    and how many ends of edges there are."""
+    key = a * len(size) + b
+    at = _slot_of(edges, key)
+    if edges[at] >= 0:
+        return edges, after, to, count
+    edges[at] = key
+    if count + 2 > len(to):
+        after = np.concatenate((after, np.empty_like(after)))
+        to = np.concatenate((to, np.empty_like(to)))
+    to[count], after[count], head[a] = b, head[a], count
+    to[count + 1], after[count + 1], head[b] = a, head[b], count + 1
+    weight[a] += size[b]
+    weight[b] += size[a]
+    if 2 * (count + 2) > len(edges):
+        edges = _grown(edges)
+    return edges, after, to, count + 2
+
+
 @fused()
 def order_sites(start, site, size, later, widest, most, filling):
     """Which site is eliminated when, and the axes of its bucket.
@@ -131,20 +152,7 @@ def order_sites(start, site, size, later, widest, most, filling):
                 a, b = min(site[i], site[j]), max(site[i], site[j])
                 if a == b or size[a] == 0.0 or size[b] == 0.0:
                     continue
-                at = _slot_of(edges, a * n + b)
-                if edges[at] >= 0:
-                    continue
-                edges[at] = a * n + b
-                if count + 2 > len(to):
-                    after = np.concatenate((after, np.empty_like(after)))
-                    to = np.concatenate((to, np.empty_like(to)))
-                to[count], after[count], head[a] = b, head[a], count
-                to[count + 1], after[count + 1], head[b] = a, head[b], count + 1
-                count += 2
-                weight[a] += size[b]
-                weight[b] += size[a]
-                if 2 * count > len(edges):
-                    edges = _grown(edges)
+                edges, after, to, count = _linked(a, b, size, edges, head, after, to, weight, count)
     heap = [(0.0, 0.0, np.int64(0)) for _ in range(0)]
     for u in range(n):
         score = 0.0
@@ -184,20 +192,7 @@ def order_sites(start, site, size, later, widest, most, filling):
         for i in range(held):
             for j in range(i):
                 a, b = min(near[i], near[j]), max(near[i], near[j])
-                at = _slot_of(edges, a * n + b)
-                if edges[at] >= 0:
-                    continue
-                edges[at] = a * n + b
-                if count + 2 > len(to):
-                    after = np.concatenate((after, np.empty_like(after)))
-                    to = np.concatenate((to, np.empty_like(to)))
-                to[count], after[count], head[a] = b, head[a], count
-                to[count + 1], after[count + 1], head[b] = a, head[b], count + 1
-                count += 2
-                weight[a] += size[b]
-                weight[b] += size[a]
-                if 2 * count > len(edges):
-                    edges = _grown(edges)
+                edges, after, to, count = _linked(a, b, size, edges, head, after, to, weight, count)
         for i in range(held):
             a = near[i]
             score = 1e15 * later[a]
