@@ -21,6 +21,7 @@ from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
@@ -141,11 +142,14 @@ class Portfolio(Minimizer[PortfolioState]):
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if rest is None:
+            relaxed = self._relaxed(problem)
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing, *_bounds(problem)) if fits else (gibbs,)
+                return (annealing, *_bounds(problem), *relaxed) if fits else (gibbs,)
+            if _covers(problem) and relaxed:
+                return (complete, *relaxed)
             if not fits or not _beside(factors):
-                return (complete,)
-            return (complete, annealing, *_bounds(problem))
+                return (complete, *relaxed)
+            return (complete, annealing, *_bounds(problem), *relaxed)
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
@@ -161,6 +165,13 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
+
+    def _relaxed(self, problem: Problem) -> tuple[LinearRelaxation, ...]:
+        """Who proves by linear programs, where something is soft and they are not too large."""
+        relaxation = LinearRelaxation()
+        if self.endless:
+            relaxation = LinearRelaxation(patience=None)
+        return () if relaxation.refuses(problem) is not None else (relaxation,)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -228,7 +239,10 @@ class Portfolio(Minimizer[PortfolioState]):
         ]
         waits, late = s.waits, s.late
         if others and isinstance(s.members[0], (BranchAndBound, Leaves)):
-            waits = waits + (due & s.members[1].report(problem, others[0]).done)
+            ended = due
+            for m, other in zip(s.members[1:], others, strict=True):
+                ended = ended & m.report(problem, other).done
+            waits = waits + ended
         elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)

@@ -28,6 +28,7 @@ from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
@@ -75,6 +76,7 @@ CASES = {
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
+    "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
     "leaves": (Leaves(), mixed_problem),
     "leaves-descent": (
         Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),
