@@ -14,6 +14,7 @@ from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
@@ -31,6 +32,7 @@ from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
+from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
@@ -142,14 +144,14 @@ class Portfolio(Minimizer[PortfolioState]):
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if rest is None:
-            relaxed = self._relaxed(problem)
+            proving = self._proving(problem)
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing, *_bounds(problem), *relaxed) if fits else (gibbs,)
-            if _covers(problem) and relaxed:
-                return (complete, *relaxed)
+                return (annealing, *_bounds(problem), *proving) if fits else (gibbs,)
+            if _covers(problem) and proving:
+                return (complete, proving[0])
             if not fits or not _beside(factors):
-                return (complete, *relaxed)
-            return (complete, annealing, *_bounds(problem), *relaxed)
+                return (complete, *proving)
+            return (complete, annealing, *_bounds(problem), *proving)
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
@@ -166,12 +168,12 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
-    def _relaxed(self, problem: Problem) -> tuple[LinearRelaxation, ...]:
-        """Who proves by linear programs, where something is soft and they are not too large."""
-        relaxation = LinearRelaxation()
+    def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
+        """Who proves by linear programs and by cores, where something is soft."""
+        every: tuple[Rowwise, ...] = (LinearRelaxation(), CoreGuided())
         if self.endless:
-            relaxation = LinearRelaxation(patience=None)
-        return () if relaxation.refuses(problem) is not None else (relaxation,)
+            every = (LinearRelaxation(patience=None), CoreGuided(patience=None))
+        return tuple(one for one in every if one.refuses(problem) is None)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -239,10 +241,9 @@ class Portfolio(Minimizer[PortfolioState]):
         ]
         waits, late = s.waits, s.late
         if others and isinstance(s.members[0], (BranchAndBound, Leaves)):
-            ended = due
             for m, other in zip(s.members[1:], others, strict=True):
-                ended = ended & m.report(problem, other).done
-            waits = waits + ended
+                due = due & m.report(problem, other).done
+            waits = waits + due
         elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)

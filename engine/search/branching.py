@@ -19,6 +19,7 @@ from engine.decimals import Floats, Ints
 from engine.search.cuts import covers
 from engine.search.program import Program
 from engine.search.relaxation import EMPTY, STOPPED, Point, Relaxation
+from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
 
 WHOLE = 1e-6  # so near to a whole number a value counts as one
@@ -44,14 +45,15 @@ class Solution(NamedTuple):
 
 
 @dataclass
-class Tree:
-    """The search of one program; `copy` before advancing keeps what it was."""
+class Tree(RowSearch):
+    """The search of one program."""
 
     program: Program
     relaxation: Relaxation
     lo: Ints
     hi: Ints
-    upper: int  # solutions must cost less
+    upper: int
+    work: int  # steps of the simplex method of one advance, about
     best: Solution | None = None
     heap: list[Node] = field(default_factory=list)
     current: Node | None = None
@@ -63,11 +65,10 @@ class Tree:
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
     @staticmethod
-    def of(program: Program, upper: int) -> "Tree":
+    def of(program: Program, upper: int, work: int) -> "Tree":
         n = program.columns
-        tree = Tree(
-            program, Relaxation(program), np.zeros(n, np.int64), np.ones(n, np.int64), upper
-        )
+        box = np.zeros(n, np.int64), np.ones(n, np.int64)
+        tree = Tree(program, Relaxation(program), *box, upper, work)
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
         none = np.zeros(n, np.int64)
         least = safe_bound(program, np.zeros(program.rows.count), none, none + 1).units
@@ -82,23 +83,24 @@ class Tree:
 
     @property
     def done(self) -> bool:
-        """Nothing that costs less than `upper` is left."""
         return self.current is None and not self.heap
 
     @property
     def bound(self) -> int:
-        """No solution costs less than this, or than `upper`."""
         left = [node.bound for node in (*self.heap[:1], *([self.current] if self.current else []))]
         return min([*left, self.upper])
 
-    def told(self, upper: int) -> None:
-        """Solutions must cost less from now on."""
-        self.upper = min(self.upper, upper)
+    @property
+    def model(self) -> np.ndarray | None:
+        return None if self.best is None else self.best.x.astype(np.uint8)
 
-    def advance(self, work: int) -> None:
-        """Nodes for about so many steps of the simplex method."""
+    def told(self, upper: int) -> None:
+        if upper < self.upper:
+            self.upper, self.best = upper, None
+
+    def advance(self) -> None:
         self.relaxation.resume(self.program, self.basis)
-        self._advance(work)
+        self._advance(self.work)
         self.basis = self.relaxation.basis
 
     def _advance(self, work: int) -> None:
@@ -230,14 +232,10 @@ class Tree:
     def _score(self, columns: Ints, at: Floats) -> Floats:
         """How much the bound should gain on both sides, by what was seen before."""
         tried = self.tries > 0
-        mean = np.where(
-            tried, self.gains / np.maximum(self.tries, 1), 0.0
-        )
+        mean = np.where(tried, self.gains / np.maximum(self.tries, 1), 0.0)
         usual = [
             float(mean[side][tried[side]].mean()) if tried[side].any() else 1.0 for side in (0, 1)
         ]
-        own = [
-            np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)
-        ]
+        own = [np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)]
         gain_up, gain_down = own[0] * (1 - at), own[1] * at
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)

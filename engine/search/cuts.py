@@ -58,7 +58,7 @@ def _knapsacks(rows: Rows) -> Ints:
 
 
 def _cover(col: Ints, coef: Ints, high: int, at: Floats) -> tuple[float, Ints, Ints, int] | None:
-    """A lifted cover of coef @ x[col] <= high: how far it is broken, columns, coefficients, edge."""
+    """A lifted cover of coef @ x[col] <= high: how far it is broken, and the row."""
     turned = coef < 0
     a = np.abs(coef)
     b = high + int(a[turned].sum())

@@ -2,7 +2,8 @@
 
 For any y, with d = cost - A^T y, every x within its box and rows has
 
-    cost @ x  =  y @ A x + d @ x  >=  sum_i min(y_i low_i, y_i high_i) + sum_j min(d_j lo_j, d_j hi_j)
+    cost @ x = y @ A x + d @ x
+             >= sum_i min(y_i low_i, y_i high_i) + sum_j min(d_j lo_j, d_j hi_j)
 
 so whatever y is, the right side is a bound: no number of the other solver is believed, only used.
 y is rounded to multiples of 2^-k, and all is counted in integers; a y on an edge that is none is 0.
