@@ -18,7 +18,7 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.search.cuts import covers
 from engine.search.program import Program
-from engine.search.relaxation import EMPTY, STOPPED, Point, Relaxation
+from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
 
@@ -150,6 +150,9 @@ class Tree(RowSearch):
             return
         node = self._fixed(node, lo, hi, bound)
         open_ = self._open(lo, hi)
+        if point.state == LOST:
+            self._branch(node, open_, None)
+            return
         off = np.abs(point.x[open_] - np.rint(point.x[open_]))
         loose = open_[off > WHOLE]
         if not len(loose):

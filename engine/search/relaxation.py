@@ -20,13 +20,13 @@ INFINITE = 1e30  # from here on HiGHS takes an edge for none
 class Point(NamedTuple):
     """What one call of the linear solver came to."""
 
-    state: int  # SOLVED, EMPTY or STOPPED
+    state: int  # SOLVED, EMPTY, STOPPED by the limit, or LOST: the solver came to nothing
     x: Floats  # (n,)
     duals: Floats  # (m,) of the rows, or a direction that says that no x meets them
     iterations: int
 
 
-SOLVED, EMPTY, STOPPED = range(3)
+SOLVED, EMPTY, STOPPED, LOST = range(4)
 
 
 class Relaxation:
@@ -96,11 +96,12 @@ class Relaxation:
             return Point(EMPTY, np.zeros(0), self._ray(), spent)
         found = solver.getSolution()
         x, duals = np.array(found.col_value), np.array(found.row_dual) * self.unit
-        if status in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kObjectiveBound):
+        if status in _solved():
             return Point(SOLVED, x, duals, spent)
         if len(duals) != self.program.rows.count:
             duals = np.zeros(self.program.rows.count)
-        return Point(STOPPED, x, duals, spent)
+        limit = status == highspy.HighsModelStatus.kIterationLimit
+        return Point(STOPPED if limit else LOST, x, duals, spent)
 
     def _ray(self) -> Floats:
         """A direction of the duals along which the bound grows without end; zeros: none is told."""
@@ -109,6 +110,13 @@ class Relaxation:
             return np.zeros(self.program.rows.count)
         _, _, ray = self.solver.getDualRay()
         return np.array(ray)
+
+
+def _solved() -> tuple[Any, ...]:
+    import highspy
+
+    told = highspy.HighsModelStatus
+    return told.kOptimal, told.kObjectiveBound, told.kModelEmpty
 
 
 def available() -> bool:

@@ -149,7 +149,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
 
     def _first(self, s: RowwiseState, r: int, new: dict[str, Tensor]) -> Row | None:
         """The search of a row under its evidence; None, and the row is done, where nothing is
-        possible at the root, or the formula is too large."""
+        possible at the root, the formula is too large, or its costs are rounded."""
         plan, energy = s.plans[r], float(s.energy[r])
         learner = plan.learner(s.allowed[r].numpy())
         if int(learner.state.ints[learning.FALSE]):
@@ -161,7 +161,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if energy < math.inf:
             upper = capped(plan.factors.scale.from_on(energy) - constant)
         search = self.begun(last.formula, upper)
-        if search is None:
+        if search is None or plan.factors.scale.error:  # costs that no unit makes whole
             new["done"][r] = True
             return None
         small = (last, learner.small) if learner.small else (last,)
@@ -201,7 +201,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         scale, energy = plan.factors.scale, float(new["energy"][r])
         if row.search.done:
             new["done"][r] = True
-            if energy == math.inf or not scale.error:
+            refuted = energy == math.inf and row.search.upper == learning.NEVER
+            if refuted or energy < math.inf:
                 new["bound"][r] = energy
                 return
         below = scale.below(row.search.bound + row.constant)
