@@ -9,6 +9,7 @@ from examples.generators import VARIANTS
 from examples.generators.documents import written
 from examples.generators.loans import loan_query, loans, open_table, table_of
 from examples.generators.sudoku import line_of, sudoku
+from examples.generators.weighted import knapsack, roster
 from examples.generators.zebra import einstein
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -60,6 +61,14 @@ FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "map_coloring": (
         partial(VARIANTS["map colouring"], SEED),
         "A map of 24 countries in four colours: neighbours differ.",
+    ),
+    "knapsack": (
+        partial(knapsack, 40, SEED),
+        "What to take of forty things when half their weight may be carried.",
+    ),
+    "roster": (
+        partial(roster, 8, 14, SEED),
+        "Fourteen days of eight nurses: shifts, rest, and the wishes that are cheapest to leave.",
     ),
     "loans": (
         loan_query,

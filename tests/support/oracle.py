@@ -36,8 +36,7 @@ class Judge:
             for n in spec.get("shape", ()):
                 count *= n
             for site in range(count):
-                choices = [self.model.new_bool_var(f"{name} {site} {v}") for v in self.values[name]]
-                self.model.add_exactly_one(choices)
+                choices = self._choices(f"{name} {site}", self.values[name])
                 self.literal[name, site] = choices
         self.costs: list[Any] = []
         for term in query["terms"]:
@@ -53,6 +52,15 @@ class Judge:
             self.model.maximize(sum(self.kept))
         elif self.costs:
             self.model.minimize(sum(self.costs))
+
+    def _choices(self, name: str, values: Sequence[Any]) -> list[Any]:
+        """A literal for each value; of two values, one is the negation of the other."""
+        if len(values) == 2:
+            second = self.model.new_bool_var(f"{name} {values[1]}")
+            return [~second, second]
+        choices = [self.model.new_bool_var(f"{name} {value}") for value in values]
+        self.model.add_exactly_one(choices)
+        return choices
 
     def at(self, site: tuple[str, int], value: Any) -> Any:
         """The literal that a site has a value."""

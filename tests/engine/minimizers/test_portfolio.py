@@ -1,13 +1,17 @@
-"""Annealing begins a row beside complete search only where a first step has not decided it."""
+"""A linear relaxation begins a row beside an exact cover only where a first step has not decided
+it, and has the first step of a row elsewhere."""
 
 import pytest
 
 from engine import Finite, Problem, Variable, answers, required
-from engine.minimizers import branch_and_bound
+from engine.minimizers import branch_and_bound, relaxation
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.portfolio import Portfolio
+from engine.minimizers.relaxation import LinearRelaxation
 from engine.testing import check_minimizer
 from modules.discrete.all_different import AllDifferent
+from modules.discrete.linear import Linear
 from modules.discrete.table import Table
 
 
@@ -24,24 +28,24 @@ def assignment() -> Problem:
 
 @pytest.fixture
 def begun(monkeypatch) -> list[int]:
-    """How many rows annealing has begun, call by call."""
-    real, calls = Annealing.init, []
+    """How many rows the relaxation has begun, call by call."""
+    real, calls = LinearRelaxation.init, []
 
     def init(self, problem, x, rng):
         calls.append(problem.rows)
         return real(self, problem, x, rng)
 
-    monkeypatch.setattr(Annealing, "init", init)
+    monkeypatch.setattr(LinearRelaxation, "init", init)
     return calls
 
 
-def test_a_row_that_is_decided_at_once_is_not_annealed(begun) -> None:
+def test_a_row_that_is_decided_at_once_is_not_relaxed(begun) -> None:
     told = answers(assignment())
     assert [answer.status for answer in told] == ["OPTIMAL", "OPTIMAL", "INFEASIBLE"]
     assert begun == []
 
 
-def test_a_row_that_is_not_is_annealed_from_its_own_start(begun, monkeypatch) -> None:
+def test_a_row_that_is_not_is_relaxed_from_its_own_start(begun, monkeypatch) -> None:
     sure = answers(assignment())
     monkeypatch.setattr(branch_and_bound, "COVER_ROUNDS", ((0, 64), (0, 2)))
     told = answers(assignment())
@@ -51,6 +55,43 @@ def test_a_row_that_is_not_is_annealed_from_its_own_start(begun, monkeypatch) ->
 
 
 @pytest.mark.parametrize("nodes", [2_000, 1, 0])
-def test_its_laws_hold_while_some_rows_are_annealed(monkeypatch, nodes: int) -> None:
+def test_its_laws_hold_while_some_rows_are_relaxed(monkeypatch, nodes: int) -> None:
     monkeypatch.setattr(branch_and_bound, "COVER_ROUNDS", ((nodes, 64), (nodes, 2)))
     check_minimizer(Portfolio(), assignment())
+
+
+def knapsack(n: int) -> Problem:
+    """Items of which half the weight may be taken, worth about what they weigh."""
+    x = Variable("x", Finite((0, 1), (n,)))
+    weights = [10 + (37 * k) % 50 for k in range(n)]
+    terms = [[k, 1, w] for k, w in enumerate(weights)]
+    energy = required(Linear(x, terms=terms, compare="<=", constant=sum(weights) // 2))
+    for k, w in enumerate(weights):
+        energy = energy + 1.0 * Table(x, sites=[k], costs=[0.0, -float(w + (13 * k) % 7)])
+    return Problem(energy)
+
+
+def test_a_knapsack_is_proved_by_its_relaxation_alone(monkeypatch) -> None:
+    def never(self, problem, x, rng):
+        raise AssertionError("began")
+
+    monkeypatch.setattr(Annealing, "init", never)
+    (answer,) = answers(knapsack(12), Portfolio(narrow=0))
+    (exact,) = answers(knapsack(12), Enumeration())
+    assert (answer.status, answer.energy) == ("OPTIMAL", exact.energy)
+
+
+def test_others_go_on_where_the_relaxation_is_too_large(monkeypatch) -> None:
+    monkeypatch.setattr(relaxation, "MOST", 1)
+    (answer,) = answers(knapsack(12), Portfolio(narrow=0))
+    (exact,) = answers(knapsack(12), Enumeration())
+    assert (answer.status, answer.energy) == ("OPTIMAL", exact.energy)
+
+
+def test_others_go_on_where_the_relaxation_gives_up(monkeypatch) -> None:
+    monkeypatch.setattr(
+        Portfolio, "_relaxation", property(lambda self: LinearRelaxation(work=1, patience=1))
+    )
+    (answer,) = answers(knapsack(12), Portfolio(narrow=0))
+    (exact,) = answers(knapsack(12), Enumeration())
+    assert (answer.status, answer.energy) == ("OPTIMAL", exact.energy)

@@ -1,0 +1,188 @@
+"""Branch and bound on a linear relaxation, and cores: held against all models of small formulas."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from engine.kernels import clauses as learning
+from engine.kernels.clauses import Formula, formula, objective, reference_models
+from engine.search.branching import Tree
+from engine.search.cores import Cores
+from engine.search.cuts import covers
+from engine.search.program import OPEN, Rows, program_of
+from engine.search.relaxation import Relaxation
+from engine.search.rowwise import RowSearch
+from engine.search.safe import refuted, safe_bound
+
+Begin = Callable[[Formula, int, int], RowSearch]
+
+
+def drawn(rng: np.random.Generator, magnitude: int = 1) -> Formula:
+    """A small formula of every family, whose costs lie up to 10^magnitude apart."""
+    n = int(rng.integers(3, 10))
+
+    def literals(most: int) -> list[int]:
+        chosen = rng.permutation(n)[: min(most, n)]
+        return (2 * chosen + rng.integers(0, 2, len(chosen))).tolist()
+
+    sums = []
+    for _ in range(rng.integers(0, 3)):
+        own = literals(5)
+        sums.append((own, rng.integers(1, 10, len(own)).tolist(), int(rng.integers(0, 20))))
+    costs = [
+        (
+            [2 * k, 2 * k + 1],
+            (rng.integers(-10, 10, 2) * 10 ** rng.integers(0, magnitude, 2)).tolist(),
+        )
+        for k in range(n)
+    ]
+    return formula(
+        n,
+        [literals(3) for _ in range(rng.integers(0, 8))],
+        [literals(3) for _ in range(rng.integers(0, 3))],
+        sums,
+        costs,
+    )
+
+
+def least(f: Formula) -> int | None:
+    return min([objective(f, model) for model in reference_models(f)], default=None)
+
+
+def tree(f: Formula, upper: int, work: int) -> Tree:
+    return Tree.of(program_of(f), upper, work)
+
+
+BEGINS = {"relaxation": tree, "cores": Cores.of}
+
+
+@pytest.mark.parametrize("magnitude", [1, 5, 12])
+@pytest.mark.parametrize("name", list(BEGINS))
+def test_it_finds_and_proves_what_enumeration_finds(name: str, magnitude: int) -> None:
+    begin: Begin = BEGINS[name]
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        f = drawn(rng, magnitude)
+        true = least(f)
+        search = begin(f, learning.NEVER, int(rng.integers(1, 40)))
+        for _ in range(2000):
+            if search.done:
+                break
+            assert true is None or search.bound <= true
+            search = search.copy()
+            search.advance()
+        assert search.done
+        found = search.model
+        assert (None if found is None else objective(f, found)) == true
+        assert true is None or search.bound == true == search.upper
+
+
+@pytest.mark.parametrize("name", list(BEGINS))
+def test_it_finds_only_what_costs_less_than_it_was_told(name: str) -> None:
+    begin: Begin = BEGINS[name]
+    rng = np.random.default_rng(11)
+    for _ in range(60):
+        f = drawn(rng)
+        true = least(f)
+        if true is None:
+            continue
+        told = true + int(rng.integers(0, 3))
+        search = begin(f, learning.NEVER, 20)
+        search.told(told)
+        for _ in range(2000):
+            if search.done:
+                break
+            search.advance()
+        assert search.done and search.bound == true
+        assert (search.model is None) == (told == true)
+
+
+@pytest.mark.parametrize("name", list(BEGINS))
+def test_a_copy_goes_on_by_itself(name: str) -> None:
+    begin: Begin = BEGINS[name]
+    rng = np.random.default_rng(13)
+    for _ in range(20):
+        f = drawn(rng)
+        first = begin(f, learning.NEVER, 3)
+        first.advance()
+        kept = first.copy()
+        before = (kept.bound, kept.upper, kept.done)
+        while not first.done:
+            first.advance()
+        assert (kept.bound, kept.upper, kept.done) == before
+        while not kept.done:
+            kept.advance()
+        assert (kept.bound, kept.upper) == (first.bound, first.upper)
+
+
+def test_a_program_says_what_its_formula_says() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        f = drawn(rng)
+        program = program_of(f)
+        models = {tuple(model) for model in reference_models(f).tolist()}
+        for k in range(1 << f.variables):
+            x = np.array([k >> j & 1 for j in range(f.variables)], dtype=np.int64)
+            assert program.rows.hold(x) == (tuple(x.tolist()) in models)
+            if tuple(x.tolist()) in models:
+                assert program.total(x) == objective(f, x.astype(np.uint8))
+
+
+def test_any_duals_give_a_bound() -> None:
+    """Whatever numbers the other solver gives: right ones, wrong ones, none."""
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        f = drawn(rng, int(rng.integers(1, 13)))
+        true, program = least(f), program_of(f)
+        lo, hi = np.zeros(f.variables, np.int64), np.ones(f.variables, np.int64)
+        for y in (
+            Relaxation(program).solve(lo, hi, 1000).duals,
+            rng.normal(size=program.rows.count) * 10.0 ** rng.integers(-3, 12),
+            np.full(program.rows.count, np.nan),
+        ):
+            if len(y) == program.rows.count and true is not None:
+                assert safe_bound(program, y, lo, hi).units <= true
+            if len(y) == program.rows.count and true is not None:
+                assert not refuted(program, y, lo, hi)
+
+
+def test_reduced_costs_fix_only_what_better_solutions_share() -> None:
+    rng = np.random.default_rng(17)
+    fixed = 0
+    for _ in range(60):
+        f = drawn(rng)
+        program = program_of(f)
+        lo, hi = np.zeros(f.variables, np.int64), np.ones(f.variables, np.int64)
+        point = Relaxation(program).solve(lo, hi, 1000)
+        true = least(f)
+        if true is None or len(point.duals) != program.rows.count:
+            continue
+        upper = true + 2
+        low, high = safe_bound(program, point.duals, lo, hi).fixes(upper, program.constant)
+        fixed += int(low.sum() + high.sum())
+        for model in reference_models(f):
+            if objective(f, model) < upper:
+                assert not model[low].any() and model[high].all()
+    assert fixed > 20
+
+
+def test_covers_cut_off_no_whole_solution() -> None:
+    rng = np.random.default_rng(19)
+    told = 0
+    for _ in range(200):
+        n = int(rng.integers(3, 9))
+        coef = rng.integers(-12, 13, n)
+        coef[coef == 0] = 1
+        high = int(rng.integers(0, max(1, int(coef[coef > 0].sum()))))
+        rows = Rows(
+            np.array([0, n]), np.arange(n), coef, np.array([-OPEN]), np.array([high])
+        )  # fmt: skip
+        cut = covers(rows, rng.random(n))
+        if cut is None:
+            continue
+        told += 1
+        for k in range(1 << n):
+            x = np.array([k >> j & 1 for j in range(n)], dtype=np.int64)
+            assert cut.hold(x) or not rows.hold(x)
+    assert told > 20
