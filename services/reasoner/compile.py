@@ -181,14 +181,13 @@ def _energies(
 
 
 def _warn_of_units(summands: list[Summand]) -> None:
-    """Soft terms in units of their own, added at weight 1, may outvote each other by accident."""
-    loose = [p.label for p in summands if p.weight == 1.0 and not p.term.calibrated]
-    rules = {p.label for p in summands if p.term.required_by_default}
-    if len([label for label in loose if label not in rules]) > 1:
-        log.warning(
-            "%s: uncalibrated terms at weight 1; give weights that compare them",
-            ", ".join(dict.fromkeys(loose)),
-        )
+    """A learned term in units of its own, added at weight 1 beside another or beside one in nats,
+    may outvote it by accident. Costs that people wrote are what they are."""
+    alone = [p for p in summands if p.weight == 1.0 and not p.term.required_by_default]
+    learned = [p for p in alone if next(p.term.parameters(), None) is not None]
+    loose = dict.fromkeys(p.label for p in learned if not p.term.calibrated)
+    if loose and len(loose) + any(p.term.calibrated for p in alone) > 1:
+        log.warning("%s: learned, uncalibrated, at weight 1; give weights", ", ".join(loose))
 
 
 def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:
