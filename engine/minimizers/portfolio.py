@@ -20,6 +20,7 @@ from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
+from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
@@ -58,8 +59,8 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Soft problems of small width: elimination alone, where its order says that it is quick. Other
-    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
-    something is soft.
+    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets, or
+    of messages where much is weighed in pairs, where something is soft.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
     sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
@@ -361,13 +362,15 @@ class Portfolio(Minimizer[PortfolioState]):
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
 
 
-def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
-    """Who tells bounds beside those who search for what is soft: not where to plan them would keep
-    the search waiting."""
+def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
+    """Who tells bounds beside those who search for what is soft: mini-buckets, or messages where to
+    plan those would keep the search waiting."""
     factors = problem.form.factors
+    if not factors.soft or _covers(problem):
+        return ()
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
-    alone = large or not factors.soft or _covers(problem)
-    return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
+    told: Minimizer = MessagePassing() if large else MiniBuckets()
+    return () if told.refuses(problem) is not None else (told,)
 
 
 def _held(problem: Problem) -> bool:

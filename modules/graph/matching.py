@@ -99,7 +99,9 @@ class Matching(Marked):
             own = [f"{k} {self.pairs[k]}" for k in sites if chosen[k]]
             if len(own) > 1:
                 more = f", {len(own) - NAMED} others" if len(own) > NAMED else ""
-                said.append(f"node {node}: {len(own)} edges are chosen ({', '.join(own[:NAMED])}{more})")
+                said.append(
+                    f"node {node}: {len(own)} edges are chosen ({', '.join(own[:NAMED])}{more})"
+                )
         loops = [k for k in self.loops.tolist() if chosen[k]]
         return said + [f"edge {k}: joins node {self.pairs[k][0]} to itself" for k in loops]
 

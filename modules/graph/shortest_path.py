@@ -36,8 +36,8 @@ class ShortestPath(Marked):
     chances along a walk from the start to it); decided: the number of nodes that do not fit, and of
     chosen edges that do not hang together with the start. Not affine; no unit. What the edges cost
     counts nothing: weigh their lengths beside this rule, and the path is a shortest one. Parts are
-    the nodes, ascending, then the edges. Where start and goal are one, no edge is chosen. `edges[i]`
-    is [node, node]; an edge from a node to itself is never chosen. BadQuery: not one edge a site,
+    the nodes, ascending, then the edges. Where start and goal are one, no edge is chosen.
+    `edges[i]` is [node, node]; an edge from a node to itself is never chosen. BadQuery: not one edge a site,
     values other than 0 and 1.
     """
 
@@ -61,7 +61,7 @@ class ShortestPath(Marked):
         degrees = []
         for node, edges in enumerate(links.incident):
             counts = _counts(p[:, edges])
-            degrees.append(1 - sum(counts[k] for k in self._wanted(node)))
+            degrees.append(1 - torch.stack([counts[k] for k in self._wanted(node)]).sum(0))
         reached = links.reached(p, self.start)
         a, b = (torch.from_numpy(x).to(p.device) for x in (links.a, links.b))
         near = torch.where(a == b, torch.zeros_like(p), torch.maximum(reached[:, a], reached[:, b]))

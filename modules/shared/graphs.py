@@ -115,7 +115,9 @@ def from_npz(path: str | Path) -> Graph:
     fits = len(shape) == 2 and shape[0] == shape[1] and len(start) == n + 1
     fits = fits and start[0] == 0 and bool((np.diff(start) >= 0).all()) and start[-1] == len(column)
     if not fits:
-        problem = f"{len(start)} row starts and {len(column)} columns for the shape {shape.tolist()}"
+        problem = (
+            f"{len(start)} row starts and {len(column)} columns for the shape {shape.tolist()}"
+        )
         raise BadQuery(Mistake(str(path), problem, "give a square matrix in compressed rows"))
     data = held.get("adj_data")
     plain = data is None or len(data) != len(column) or bool((data == 1).all())

@@ -102,11 +102,15 @@ class Oriented:
             if k + 1 >= self.levels or level < 1:
                 self._rows([(arc, one, 0 * one), (tail, k * one, 0 * one)])
             else:
-                self._rows([(arc, one, 0 * one), (tail, k * one, 0 * one), (head, (k + 1) * one, one)])
+                self._rows(
+                    [(arc, one, 0 * one), (tail, k * one, 0 * one), (head, (k + 1) * one, one)]
+                )
             if level < 2:  # nothing but the root leads to the first level
                 self._rows([(arc, one, 0 * one), (head, k * one, 0 * one)])
             else:
-                self._rows([(arc, one, 0 * one), (head, k * one, 0 * one), (tail, (k - 1) * one, one)])
+                self._rows(
+                    [(arc, one, 0 * one), (head, k * one, 0 * one), (tail, (k - 1) * one, one)]
+                )
 
     def _rows(self, literals: Sequence[tuple[Ints, Ints, Ints]]) -> None:
         """Clauses of one length, given column by column: sites, values, signs."""

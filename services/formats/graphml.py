@@ -35,8 +35,7 @@ class GraphML(Format):
 
 
 def parse(text: str) -> tuple[Graph, tuple[str, ...]]:
-    """The graph of a text, and what of it counts for nothing. Raises BadQuery with every mistake.
-    """
+    """The graph of a text, and what of it counts for nothing. Raises BadQuery with mistakes."""
     reader = _Reader()
     try:
         reader.parser.Parse(text.encode("utf-8", "surrogateescape"), True)
@@ -74,6 +73,7 @@ class _Reader:
         return self.parser.CurrentLineNumber
 
     def _refuse(self, *told: Any) -> int:
+        del told
         problem = "a document type or an entity, which may name files or grow without end"
         raise BadQuery(Mistake(f"line {self.line}", problem, "leave it out; GraphML needs none"))
 

@@ -172,8 +172,8 @@ def _priced(variable: str, weights: Sequence[float], sign: int) -> list[dict[str
             "kind": "discrete.table",
             "scope": [variable],
             "required": False,
-            "weight": 1,
-            "params": {"sites": own, "costs": [0, sign * weight]},
+            "weight": abs(weight),
+            "params": {"sites": own, "costs": [0, sign if weight > 0 else -sign]},
         }
         for weight, own in sites.items()
     ]
@@ -193,5 +193,3 @@ def _picked(variable: str, names: Sequence[str], values: Values) -> str:
     """The names of what is chosen."""
     chosen = [name for name, one in zip(names, values[variable], strict=True) if one]
     return f"{len(chosen)}: {' '.join(chosen)}"
-
-
