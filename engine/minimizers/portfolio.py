@@ -14,6 +14,7 @@ from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
@@ -22,6 +23,7 @@ from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
 from engine.problem import Problem
@@ -31,6 +33,7 @@ from engine.rows import Report, put_rows, select_rows, stack_rows
 from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
+from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
@@ -142,11 +145,14 @@ class Portfolio(Minimizer[PortfolioState]):
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if rest is None:
+            proving = self._proving(problem)
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing, *_bounds(problem)) if fits else (gibbs,)
+                return (annealing, *_bounds(problem), *proving) if fits else (gibbs,)
+            if _covers(problem) and proving:
+                return (complete, proving[0])
             if not fits or not _beside(factors):
-                return (complete,)
-            return (complete, annealing, *_bounds(problem))
+                return (complete, *proving)
+            return (complete, annealing, *_bounds(problem), *proving)
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
@@ -162,6 +168,13 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
+
+    def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
+        """Who proves by linear programs and by cores, where something is soft."""
+        every: tuple[Rowwise, ...] = (LinearRelaxation(), CoreGuided())
+        if self.endless:
+            every = (LinearRelaxation(patience=None), CoreGuided(patience=None))
+        return tuple(one for one in every if one.refuses(problem) is None)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -229,7 +242,9 @@ class Portfolio(Minimizer[PortfolioState]):
         ]
         waits, late = s.waits, s.late
         if others and isinstance(s.members[0], (BranchAndBound, Leaves)):
-            waits = waits + (due & s.members[1].report(problem, others[0]).done)
+            for m, other in zip(s.members[1:], others, strict=True):
+                due = due & m.report(problem, other).done
+            waits = waits + due
         elif len(s.members) > 1 and not others:
             left = ~s.members[0].report(problem, first).done & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)

@@ -20,6 +20,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
+from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
@@ -29,6 +30,7 @@ from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
+from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.problem import Problem
 from engine.random import Stream
@@ -75,6 +77,8 @@ CASES = {
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
+    "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
+    "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
     "leaves": (Leaves(), mixed_problem),
     "leaves-descent": (
         Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),

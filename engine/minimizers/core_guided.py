@@ -1,0 +1,33 @@
+"""Bounds from cores, beside those who search: sets of costs that cannot all be avoided."""
+
+from dataclasses import dataclass
+
+from engine.errors import BadQuery, Mistake
+from engine.kernels.clauses import Formula
+from engine.search.cores import Cores
+from engine.search.rowwise import Rowwise
+
+
+@dataclass(frozen=True)
+class CoreGuided(Rowwise):
+    """Proves least by clause learning where few of many costs must be paid: weighted clauses, soft
+    rules. Refuses what is not explicit, and rules without costs.
+
+    conflicts: of one step of a row; fewer where the formula is large.
+    work: literals times conflicts of a step; the default is roughly 20 ms.
+    patience: steps without a better solution or a higher bound after which a row is done; None:
+    only when it is decided.
+    """
+
+    conflicts: int = 400
+    work: int = 4_000_000
+    patience: int | None = 200
+
+    def __post_init__(self):
+        if self.work < 1:
+            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
+
+    def begun(self, formula: Formula, upper: int) -> Cores | None:
+        f = formula
+        size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
+        return Cores.of(formula, upper, min(self.conflicts, max(8, self.work // max(size, 1))))

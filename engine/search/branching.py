@@ -1,0 +1,244 @@
+"""Branch and bound on a linear relaxation: proves least by bounds that are whole numbers.
+
+A node fixes some columns. The linear solver tells where to look; `safe_bound` says what is proved
+there, fixes columns by their reduced costs, and ends a node where nothing below it costs less than
+the best solution. Nodes are taken by their bounds; from each the search goes down first, to the
+side that the relaxation leans to.
+
+Source: Land and Doig, Econometrica 1960; Achterberg, Koch, Martin, "Branching rules revisited",
+Operations Research Letters 2005 (pseudo-costs).
+"""
+
+import heapq
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.decimals import Floats, Ints
+from engine.search.cuts import covers
+from engine.search.program import Program
+from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
+from engine.search.rowwise import RowSearch
+from engine.search.safe import Bound, refuted, safe_bound
+
+WHOLE = 1e-6  # so near to a whole number a value counts as one
+ROUNDS = 20  # of cuts at the root
+NODE = 10  # steps of the simplex method that a node takes beside them
+
+
+class Node(NamedTuple):
+    """A part of the tree that is left to search."""
+
+    bound: int  # nothing in it costs less
+    serial: int
+    literals: Ints  # columns fixed beyond the root: 2 * column + 1 where to 0
+    branched: int = -1  # the last of them, for pseudo-costs; -1 at the root
+    moved: float = 0.0  # how far the relaxation stood from its value
+
+
+class Solution(NamedTuple):
+    """A whole solution of the rows."""
+
+    x: Ints  # (n,)
+    units: int
+
+
+@dataclass
+class Tree(RowSearch):
+    """The search of one program."""
+
+    program: Program
+    relaxation: Relaxation
+    lo: Ints
+    hi: Ints
+    upper: int
+    work: int  # steps of the simplex method of one advance, about
+    best: Solution | None = None
+    heap: list[Node] = field(default_factory=list)
+    current: Node | None = None
+    basis: Any = None  # of the linear solver
+    rounds: int = ROUNDS
+    serial: int = 0
+    nodes: int = 0
+    gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
+    tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
+
+    @staticmethod
+    def of(program: Program, upper: int, work: int) -> "Tree":
+        n = program.columns
+        box = np.zeros(n, np.int64), np.ones(n, np.int64)
+        tree = Tree(program, Relaxation(program), *box, upper, work)
+        tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
+        none = np.zeros(n, np.int64)
+        least = safe_bound(program, np.zeros(program.rows.count), none, none + 1).units
+        tree.current = Node(least, 0, np.zeros(0, np.int64))
+        return tree
+
+    def copy(self) -> "Tree":
+        own = replace(self, heap=list(self.heap))
+        own.lo, own.hi = self.lo.copy(), self.hi.copy()
+        own.gains, own.tries = self.gains.copy(), self.tries.copy()
+        return own
+
+    @property
+    def done(self) -> bool:
+        return self.current is None and not self.heap
+
+    @property
+    def bound(self) -> int:
+        left = [node.bound for node in (*self.heap[:1], *([self.current] if self.current else []))]
+        return min([*left, self.upper])
+
+    @property
+    def model(self) -> np.ndarray | None:
+        return None if self.best is None else self.best.x.astype(np.uint8)
+
+    def told(self, upper: int) -> None:
+        if upper < self.upper:
+            self.upper, self.best = upper, None
+
+    def advance(self) -> None:
+        self.relaxation.resume(self.program, self.basis)
+        self._advance(self.work)
+        self.basis = self.relaxation.basis
+
+    def _advance(self, work: int) -> None:
+        while work > 0 and not self.done:
+            node = self._next()
+            if node is None:
+                return
+            lo, hi = self._box(node)
+            if (lo > hi).any():
+                continue
+            self.nodes += 1
+            upper = float(self.upper - self.program.constant)
+            point = self.relaxation.solve(lo, hi, work, upper)
+            work -= point.iterations + NODE
+            self._treat(node, lo, hi, point)
+
+    def _next(self) -> Node | None:
+        """The node to look at; it is taken from the tree."""
+        node, self.current = self.current, None
+        while node is None or node.bound >= self.upper:
+            if not self.heap:
+                return None
+            node = heapq.heappop(self.heap)
+        return node
+
+    def _box(self, node: Node) -> tuple[Ints, Ints]:
+        lo, hi = self.lo.copy(), self.hi.copy()
+        off = (node.literals & 1).astype(bool)
+        hi[node.literals[off] >> 1] = 0
+        lo[node.literals[~off] >> 1] = 1
+        return lo, hi
+
+    def _treat(self, node: Node, lo: Ints, hi: Ints, point: Point) -> None:
+        if point.state == EMPTY:
+            if refuted(self.program, point.duals, lo, hi):
+                return
+            self._branch(node, self._open(lo, hi), None)
+            return
+        bound = safe_bound(self.program, point.duals, lo, hi)
+        if node.branched >= 0 and point.state != STOPPED:
+            self._learn(node, bound)
+        node = node._replace(bound=max(node.bound, bound.units))
+        if node.bound >= self.upper:
+            return
+        if point.state == STOPPED:
+            self.current = node
+            return
+        node = self._fixed(node, lo, hi, bound)
+        open_ = self._open(lo, hi)
+        if point.state == LOST:
+            self._branch(node, open_, None)
+            return
+        off = np.abs(point.x[open_] - np.rint(point.x[open_]))
+        loose = open_[off > WHOLE]
+        if not len(loose):
+            self._whole(point.x, lo, hi)
+            if node.bound < self.upper:
+                self._branch(node, open_, None)
+            return
+        if not len(node.literals) and self._cut(point.x, node):
+            return
+        self._branch(node, loose, point.x)
+
+    def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:
+        """Columns that reduced costs fix below this node; at the root, for good."""
+        down, up = bound.fixes(self.upper, self.program.constant)
+        open_ = lo < hi
+        down, up = down & open_, up & open_
+        hi[down], lo[up] = 0, 1
+        if not len(node.literals):
+            self.lo, self.hi = lo.copy(), hi.copy()
+            return node
+        new = np.concatenate([2 * np.flatnonzero(up), 2 * np.flatnonzero(down) + 1])
+        return node._replace(literals=np.concatenate([node.literals, new])) if len(new) else node
+
+    @staticmethod
+    def _open(lo: Ints, hi: Ints) -> Ints:
+        return np.flatnonzero(lo < hi)
+
+    def _whole(self, x: Floats, lo: Ints, hi: Ints) -> None:
+        """Takes in a point whose open columns are whole, where it meets all rows."""
+        own = np.clip(np.rint(x).astype(np.int64), lo, hi)
+        if self.program.rows.hold(own):
+            units = self.program.total(own)
+            if units < self.upper:
+                self.best, self.upper = Solution(own, units), units
+
+    def _cut(self, x: Floats, node: Node) -> bool:
+        """The root again, under rows that this point breaks."""
+        if self.rounds <= 0:
+            return False
+        self.rounds -= 1
+        rows = covers(self.program.rows, x)
+        if rows is None:
+            self.rounds = 0
+            return False
+        self.program = self.program.with_rows(rows)
+        self.relaxation.extend(self.program, rows)
+        self.current = node
+        return True
+
+    def _learn(self, node: Node, bound: Bound) -> None:
+        side = node.branched & 1
+        gain = max(0, min(bound.units, self.upper) - node.bound) / max(node.moved, WHOLE)
+        self.gains[side, node.branched >> 1] += gain
+        self.tries[side, node.branched >> 1] += 1
+
+    def _branch(self, node: Node, columns: Ints, x: Floats | None) -> None:
+        """Two nodes by one of these columns; none left: all is fixed and is judged."""
+        if not len(columns):
+            lo, hi = self._box(node)
+            self._whole(lo.astype(float), lo, hi)
+            return
+        at = np.full(len(columns), 0.5) if x is None else x[columns]
+        k = int(self._score(columns, at).argmax())
+        column, value = int(columns[k]), float(at[k])
+        up = value >= 0.5
+        for literal, moved in ((2 * column, 1 - value), (2 * column + 1, value)):
+            self.serial += 1
+            child = Node(
+                node.bound,
+                self.serial,
+                np.concatenate([node.literals, [literal]]),
+                literal,
+                moved,
+            )
+            if (literal & 1 == 0) == up:
+                self.current = child
+            else:
+                heapq.heappush(self.heap, child)
+
+    def _score(self, columns: Ints, at: Floats) -> Floats:
+        """How much the bound should gain on both sides, by what was seen before."""
+        tried = self.tries > 0
+        mean = np.where(tried, self.gains / np.maximum(self.tries, 1), 0.0)
+        usual = [
+            float(mean[side][tried[side]].mean()) if tried[side].any() else 1.0 for side in (0, 1)
+        ]
+        own = [np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)]
+        gain_up, gain_down = own[0] * (1 - at), own[1] * at
+        return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)

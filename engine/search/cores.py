@@ -1,0 +1,226 @@
+"""Bounds from cores: sets of costs that cannot all be avoided, found by clause learning.
+
+Every cost is a weight on a literal. The search assumes that none of the heaviest is paid. A core, a
+set of them that cannot all be avoided, raises the bound by its least weight w: each of its literals
+weighs w less from now on, and paying for a second of them, a third, ... weighs w too, said by new
+literals that count. A model of all that is left costs what the bound says.
+
+Source: Andres, Kaufmann, Matheis, Schaub, "Unsatisfiability-based optimization in clasp", ICLP 2012
+and Morgado, Dodaro, Marques-Silva, "Core-guided MaxSAT with soft cardinality constraints", CP 2014
+(OLL); Ansotegui, Bonet, Gabas, Levy, "Improving SAT-based weighted MaxSAT solvers", CP 2012 (strata
+by weight, hardening); Ignatiev, Morgado, Marques-Silva, "RC2", JSAT 2019.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from engine.kernels import clauses as learning
+from engine.search.rowwise import RowSearch
+from engine.search.totalizer import Made, Totalizer
+
+ROOM = 1  # new variables there is room for at first, for each one of the formula
+SHRUNK = 60  # literals of a core up to which single ones are tried to be left out
+TRIED = 100  # conflicts of each such try
+DIVERSE = 1.25  # weights by literal, from which on a stratum is wide enough
+
+
+@dataclass
+class Cores(RowSearch):
+    """The search of one formula."""
+
+    formula: learning.Formula  # with room for new variables
+    state: learning.State
+    weights: dict[int, int]  # of each literal, paid where it is true
+    counts: dict[int, tuple[int, int]]  # an output: which count, and its place there
+    totals: list[Totalizer]
+    made: int  # variables in use
+    lower: int  # proved, in units of the formula
+    upper: int
+    conflicts: int  # of one advance
+    stratum: int  # weights from this on are assumed away
+    visible: int  # variables of the formula that was given
+    best: np.ndarray | None = None  # the model that costs `upper`
+    added: list[list[int]] = field(default_factory=list)  # clauses beyond the formula
+    ended: bool = False
+
+    @staticmethod
+    def of(formula: learning.Formula, upper: int, conflicts: int) -> "Cores":
+        weights, constant = _weights(formula)
+        room = max(64, ROOM * formula.variables)
+        own = formula._replace(variables=formula.variables + room)
+        stratum = _next_stratum(weights, 1 << 62)
+        state = learning.load(own)
+        made = formula.variables
+        return Cores(own, state, weights, {}, [], made, constant, upper, conflicts, stratum, made)
+
+    def copy(self) -> "Cores":
+        return replace(
+            self,
+            state=learning.copy(self.state),
+            weights=dict(self.weights),
+            counts=dict(self.counts),
+            totals=[one.copy() for one in self.totals],
+            added=list(self.added),
+        )
+
+    @property
+    def bound(self) -> int:
+        return min(self.lower, self.upper)
+
+    @property
+    def done(self) -> bool:
+        return self.ended
+
+    @property
+    def model(self) -> np.ndarray | None:
+        return None if self.best is None else self.best[: self.visible]
+
+    def told(self, upper: int) -> None:
+        if upper < self.upper:
+            self.upper, self.best = upper, None
+
+    def advance(self) -> None:
+        end = learning.conflicts(self.state) + self.conflicts
+        while not self.ended:
+            if self.lower >= self.upper:
+                self.ended = True
+                return
+            left = end - learning.conflicts(self.state)
+            if left <= 0:
+                return
+            assumed = [x ^ 1 for x, w in self.weights.items() if w >= self.stratum]
+            status = self._search(assumed, left)
+            if status == learning.LIMIT:
+                return
+            if status == learning.SATISFIED:
+                self._model()
+            else:
+                end += self._core(learning.core(self.state).tolist())
+
+    def _search(self, assumed: list[int], conflicts: int) -> int:
+        status, self.state = learning.search(self.state, assumed, conflicts, self.upper)
+        return status
+
+    def _model(self) -> None:
+        """A solution; the next stratum, where one is left."""
+        model = learning.model(self.state)
+        cost = learning.objective(self.formula, model)
+        if cost < self.upper:
+            self.upper, self.best = cost, model
+        if self.lower >= self.upper:
+            self.ended = True
+            return
+        self.stratum = _next_stratum(self.weights, self.stratum)
+        self._harden()
+
+    def _harden(self) -> None:
+        """What weighs as much as is left between the bounds is not paid."""
+        room = self.upper - self.lower
+        heavy = [x for x, w in self.weights.items() if w >= room]
+        for literal in heavy:
+            del self.weights[literal]
+            self._add([[literal ^ 1]])
+
+    def _core(self, core: list[int]) -> int:
+        """Takes a core apart; how many conflicts that took."""
+        if not core:
+            self.ended, self.lower = True, self.upper
+            return 0
+        before = learning.conflicts(self.state)
+        core = self._shrunk(core)
+        spent = learning.conflicts(self.state) - before
+        if not core:
+            self.ended, self.lower = True, self.upper
+            return spent
+        paid = [x ^ 1 for x in core]  # literals of which one is true
+        weight = min(self.weights[x] for x in paid)
+        self.lower += weight
+        for literal in paid:
+            self.weights[literal] -= weight
+            if not self.weights[literal]:
+                del self.weights[literal]
+        made = Made(self.made)
+        made.clauses.append(paid)
+        for literal in paid:
+            if literal in self.counts:
+                self._count(*self.counts[literal], weight, made)
+        if len(paid) > 1:
+            self.totals.append(Totalizer.over(paid))
+            self._count(len(self.totals) - 1, 0, weight, made)
+        self.made = made.next
+        self._add(made.clauses)
+        return spent
+
+    def _count(self, which: int, place: int, weight: int, made: Made) -> None:
+        """The next output of a count weighs so much (more)."""
+        total, place = self.totals[which], place + 1
+        if place >= total.size:
+            return
+        total.extend(place + 1, made)
+        literal = total.outputs[place]
+        self.counts[literal] = (which, place)
+        self.weights[literal] = self.weights.get(literal, 0) + weight
+
+    def _shrunk(self, core: list[int]) -> list[int]:
+        """The same without what it does not need, as far as a few conflicts tell."""
+        for _ in range(3):
+            status = self._search(core, TRIED)
+            if status != learning.REFUTED:
+                break
+            smaller = learning.core(self.state).tolist()
+            if len(smaller) >= len(core):
+                break
+            core = smaller
+        if len(core) > SHRUNK:
+            return core
+        for literal in sorted(core, key=lambda x: self.weights[x ^ 1]):
+            if len(core) == 1:
+                break
+            rest = [x for x in core if x != literal]
+            if len(rest) < len(core) and self._search(rest, TRIED) == learning.REFUTED:
+                core = learning.core(self.state).tolist()
+        return core
+
+    def _add(self, clauses: list[list[int]]) -> None:
+        """More clauses, with more room for variables where they need it."""
+        self.added += clauses
+        if self.made > self.formula.variables:
+            self.formula = self.formula._replace(variables=2 * self.made)
+            self.state = learning.load(self.formula)
+            clauses = self.added
+        if clauses:
+            ptr = np.concatenate([[0], np.cumsum([len(c) for c in clauses])])
+            self.state = learning.add_clauses(self.state, ptr, np.concatenate(clauses))
+
+
+def _weights(formula: learning.Formula) -> tuple[dict[int, int], int]:
+    """What each literal pays beyond the least of its groups, and what is paid whatever is true."""
+    paid: dict[int, int] = {}
+    constant = 0
+    for a, b in zip(formula.cost_ptr[:-1], formula.cost_ptr[1:], strict=True):
+        costs = formula.cost[a:b]
+        least = int(costs.min())
+        constant += least
+        for literal, cost in zip(formula.cost_lit[a:b].tolist(), costs.tolist(), strict=True):
+            if cost > least:
+                paid[literal] = paid.get(literal, 0) + cost - least
+    for literal in [x for x in paid if not x & 1 and x ^ 1 in paid]:
+        both = min(paid[literal], paid[literal ^ 1])
+        constant += both
+        for x in (literal, literal ^ 1):
+            paid[x] -= both
+            if not paid[x]:
+                del paid[x]
+    return paid, constant
+
+
+def _next_stratum(weights: dict[int, int], stratum: int) -> int:
+    """The next weight from which on literals are assumed away: the first below `stratum` that
+    leaves the weights above it diverse; 1 at last."""
+    lighter = sorted({w for w in weights.values() if w < stratum}, reverse=True)
+    for weight in lighter:
+        mine = [w for w in weights.values() if w >= weight]
+        if len(mine) / len(set(mine)) >= DIVERSE:
+            return weight
+    return 1

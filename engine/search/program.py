@@ -1,0 +1,167 @@
+"""A Boolean formula as an integer program: rows of whole numbers over columns of 0 and 1.
+
+    least constant + cost @ x   where low <= A x <= high,  x in {0, 1}^n
+
+Everything is in whole numbers, so that what a row, a cut or a bound says holds exactly.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from engine.decimals import Ints
+from engine.kernels.clauses import Formula
+
+OPEN = 1 << 62  # an edge of a row that is none
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Linear rows in compressed form: row i is `coef[ptr[i]:ptr[i + 1]]` at `col` likewise."""
+
+    ptr: Ints  # (m + 1,)
+    col: Ints  # (N,)
+    coef: Ints  # (N,) none is 0
+    low: Ints  # (m,) -OPEN where there is no such edge
+    high: Ints  # (m,) OPEN likewise
+
+    @property
+    def count(self) -> int:
+        return len(self.low)
+
+    @cached_property
+    def owner(self) -> Ints:
+        """The row of each entry. -> (N,)"""
+        return np.repeat(np.arange(self.count), np.diff(self.ptr))
+
+    def values(self, x: Ints) -> Ints:
+        """A x, exactly. (n,) -> (m,)"""
+        out = np.zeros(self.count, dtype=np.int64)
+        np.add.at(out, self.owner, self.coef * x[self.col])
+        return out
+
+    def hold(self, x: Ints) -> bool:
+        """All rows hold. (n,)"""
+        values = self.values(x)
+        return bool(((values >= self.low) & (values <= self.high)).all())
+
+    def some(self, which: np.ndarray) -> "Rows":
+        """Some of the rows. which: (m,) bool"""
+        ptr = np.concatenate([[0], np.cumsum(np.diff(self.ptr)[which])]).astype(np.int64)
+        kept = which[self.owner]
+        return Rows(ptr, self.col[kept], self.coef[kept], self.low[which], self.high[which])
+
+    @staticmethod
+    def joined(every: "list[Rows]") -> "Rows":
+        """Several lists of rows as one, in order."""
+        lengths = np.concatenate([np.diff(rows.ptr) for rows in every])
+        return Rows(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            *(
+                np.concatenate([getattr(rows, name) for rows in every]).astype(np.int64)
+                for name in ("col", "coef", "low", "high")
+            ),
+        )
+
+    @staticmethod
+    def of_literals(ptr: Ints, lit: Ints, coef: Ints, low: Ints, high: Ints) -> "Rows":
+        """Rows over literals: 2 v is x_v, 2 v + 1 is 1 - x_v; a column that a row names twice
+        counts once, with the sum."""
+        owner = np.repeat(np.arange(len(low)), np.diff(ptr))
+        off = (lit & 1).astype(bool)
+        moved = np.zeros(len(low), dtype=np.int64)
+        np.add.at(moved, owner, np.where(off, coef, 0))
+        low = np.where(low == -OPEN, low, low - moved)
+        high = np.where(high == OPEN, high, high - moved)
+        col, coef = (lit >> 1).astype(np.int64), np.where(off, -coef, coef).astype(np.int64)
+        order = np.lexsort((col, owner))
+        owner, col, coef = owner[order], col[order], coef[order]
+        if len(col):
+            first = np.concatenate([[True], (np.diff(owner) != 0) | (np.diff(col) != 0)])
+            at = np.flatnonzero(first)
+            coef = np.add.reduceat(coef, at)
+            owner, col = owner[at], col[at]
+            kept = coef != 0
+            owner, col, coef = owner[kept], col[kept], coef[kept]
+        counts = np.bincount(owner, minlength=len(low))
+        return Rows(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), col, coef, low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What a formula says, over one column for each of its variables."""
+
+    rows: Rows
+    cost: Ints  # (n,)
+    constant: int
+
+    @property
+    def columns(self) -> int:
+        return len(self.cost)
+
+    def total(self, x: Ints) -> int:
+        """What a solution costs. (n,)"""
+        return self.constant + int(self.cost[x != 0].sum())
+
+    def with_rows(self, more: Rows) -> "Program":
+        return replace(self, rows=Rows.joined([self.rows, more]))
+
+    @cached_property
+    def turned(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """A by columns: first entry of each column that has some, these columns, rows and
+        coefficients."""
+        rows = self.rows
+        order = np.argsort(rows.col, kind="stable")
+        col = rows.col[order]
+        at = np.flatnonzero(np.concatenate([[True], np.diff(col) != 0])) if len(col) else col
+        return at, col[at], rows.owner[order], rows.coef[order]
+
+    def weighed(self, y: Ints) -> Ints:
+        """A^T y of whole numbers that stay within 2^63 in all. (m,) -> (n,)"""
+        out = np.zeros(self.columns, dtype=y.dtype)
+        at, col, owner, coef = self.turned
+        if len(at):
+            out[col] = np.add.reduceat(coef.astype(y.dtype) * y[owner], at)
+        return out
+
+
+def program_of(formula: Formula) -> Program:
+    """The integer program of a formula."""
+    f, unit = formula, lambda lit: np.ones(len(lit), dtype=np.int64)
+
+    def edges(count: int, value: int) -> Ints:
+        return np.full(count, value, dtype=np.int64)
+
+    clauses, groups, sums = len(f.clause_ptr) - 1, len(f.group_ptr) - 1, len(f.sum_bound)
+    alike = _alike(f)  # the group of each clause over the same literals, -1 where there is none
+    once = np.ones(groups, dtype=bool)
+    once[alike[alike >= 0]] = False
+    clause_high = np.where(alike >= 0, 1, OPEN)
+    parts = [
+        Rows.of_literals(
+            f.clause_ptr, f.clause_lit, unit(f.clause_lit), edges(clauses, 1), clause_high
+        ),
+        Rows.of_literals(
+            f.group_ptr, f.group_lit, unit(f.group_lit), edges(groups, -OPEN), edges(groups, 1)
+        ).some(once),
+        Rows.of_literals(f.sum_ptr, f.sum_lit, f.sum_coef, edges(sums, -OPEN), f.sum_bound),
+    ]
+    off = (f.cost_lit & 1).astype(bool)
+    cost = np.zeros(f.variables, dtype=np.int64)
+    np.add.at(cost, f.cost_lit >> 1, np.where(off, -f.cost, f.cost))
+    return Program(Rows.joined(parts), cost, int(f.cost[off].sum()))
+
+
+def _alike(f: Formula) -> Ints:
+    """Of each clause a group over the same literals, so that exactly one is true; -1: none."""
+    out = np.full(len(f.clause_ptr) - 1, -1, dtype=np.int64)
+    groups = {
+        np.sort(f.group_lit[a:b]).tobytes(): g
+        for g, (a, b) in enumerate(zip(f.group_ptr[:-1], f.group_ptr[1:], strict=True))
+    }
+    if groups:
+        for c, (a, b) in enumerate(zip(f.clause_ptr[:-1], f.clause_ptr[1:], strict=True)):
+            if b - a > 1:
+                out[c] = groups.get(np.sort(f.clause_lit[a:b]).tobytes(), -1)
+    return out

@@ -1,0 +1,258 @@
+"""Minimizers that search each row by itself, on its own Boolean formula, for ever better solutions
+and ever higher bounds: what is common to them.
+
+A search counts in whole units of cost. What it finds is judged as the solutions of any other.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.domain import State
+from engine.errors import BadQuery
+from engine.kernels import clauses as learning
+from engine.minimizer import Best, Minimizer, heard
+from engine.problem import Problem
+from engine.random import Stream
+from engine.rows import UNKNOWN, Report
+from engine.search.placed import Placed, PlacedOthers, first_places
+from engine.search.prepared import Prepared, prepared_rows, refusal
+from engine.search.simplify import Simplified, simplify
+from engine.search.solutions import At, accepted_cost, capped
+
+LAZY = 64  # steps after which a search whose bound hardly rises rests
+REST = 4  # steps of which it then works in one
+RISEN = 0.05  # of the distance to the best solution, that counts as a rise
+
+
+class RowSearch(ABC):
+    """Abstract: the search of one formula. Whoever advances a copy keeps what it was."""
+
+    upper: int  # solutions must cost less
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """A search that goes on by itself."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """One step of at most about 20 ms."""
+
+    @abstractmethod
+    def told(self, upper: int) -> None:
+        """Solutions must cost less from now on."""
+
+    @property
+    @abstractmethod
+    def bound(self) -> int:
+        """No solution costs less than this, or than `upper`."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Nothing that costs less than `upper` is left."""
+
+    @property
+    @abstractmethod
+    def model(self) -> np.ndarray | None:
+        """The best solution that it found itself and that costs `upper`. (V,) uint8"""
+
+
+class Row(NamedTuple):
+    """The search of one row."""
+
+    search: RowSearch
+    small: tuple[Simplified, ...]  # how its models read in the formula of all rows, the last first
+    constant: int  # explicit cost that its formula does not count, in units
+    first: int  # the first bound
+
+
+class RowwiseState(NamedTuple):
+    """Where every row stands."""
+
+    plans: tuple[Prepared, ...]
+    allowed: Tensor  # (R, C) uint8 which literals are possible
+    fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
+    places: Tensor  # (R, n) the best solution
+    energy: Tensor  # (R,) of it, infinite while there is none
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+    turn: Tensor  # (R,) int64 steps done
+    stale: Tensor  # (R,) int64 steps without a gain
+    rows: tuple[Row | None, ...]  # none before a row's first step
+
+
+class Rowwise(Minimizer[RowwiseState], ABC):
+    """Abstract: explicit structure of which something is soft, each row searched by itself."""
+
+    patience: int | None  # steps without a gain after which a row is done
+
+    @abstractmethod
+    def begun(self, formula: learning.Formula, upper: int) -> RowSearch | None:
+        """The search of a formula; None where it is too large."""
+
+    def refuses(self, problem: Problem) -> str | None:
+        factors, rest = problem.factored()
+        name = type(self).__name__
+        if rest is not None:
+            return f"{name} needs explicit structure; use branch_and_bound"
+        if not factors.soft:
+            return f"{name} needs something to pay for; use branch_and_bound"
+        why = refusal(problem)
+        return None if why is None else f"{name} has no form for {why}; use annealing or gibbs"
+
+    def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> RowwiseState:
+        del rng
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
+        rows, none = problem.rows, torch.full((problem.rows,), math.inf, dtype=torch.float64)
+        free = [v for v in problem.open if v not in problem.finite]
+        zero = torch.zeros(rows, dtype=torch.int64)
+        return RowwiseState(
+            prepared_rows(problem),
+            torch.from_numpy(problem.allowed),
+            {v.name: x[v.name][:: x[v.name].shape[0] // rows] for v in free},
+            first_places(problem),
+            none,
+            -none,
+            torch.zeros(rows, dtype=torch.bool),
+            zero,
+            zero,
+            (None,) * rows,
+        )
+
+    def step(self, problem: Problem, s: RowwiseState, rng: Stream) -> RowwiseState:
+        del rng
+        names = ("places", "energy", "bound", "done", "turn", "stale")
+        new = {name: getattr(s, name).clone() for name in names}
+        rows = list(s.rows)
+        for r in (~s.done).nonzero().reshape(-1).tolist():
+            new["turn"][r] += 1
+            row = rows[r]
+            if row is None:
+                row = self._first(s, r, new)
+            elif int(s.turn[r]) % REST and _rests(row, int(s.turn[r])):
+                continue
+            if row is not None:
+                rows[r] = row = row._replace(search=row.search.copy())
+                self._advance(problem, s, r, row, new)
+        return s._replace(rows=tuple(rows), **new)
+
+    def _first(self, s: RowwiseState, r: int, new: dict[str, Tensor]) -> Row | None:
+        """The search of a row under its evidence; None, and the row is done, where nothing is
+        possible at the root, the formula is too large, or its costs are rounded."""
+        plan, energy = s.plans[r], float(s.energy[r])
+        learner = plan.learner(s.allowed[r].numpy())
+        if int(learner.state.ints[learning.FALSE]):
+            new["done"][r], new["bound"][r] = True, energy
+            return None
+        last = simplify(learner.formula, learner.state.value)
+        constant = learner.constant + last.constant
+        upper = learning.NEVER
+        if energy < math.inf:
+            upper = capped(plan.factors.scale.from_on(energy) - constant)
+        search = self.begun(last.formula, upper)
+        if search is None or plan.factors.scale.error:  # costs that no unit makes whole
+            new["done"][r] = True
+            return None
+        small = (last, learner.small) if learner.small else (last,)
+        return Row(search, small, constant, search.bound)
+
+    def _advance(
+        self, problem: Problem, s: RowwiseState, r: int, row: Row, new: dict[str, Tensor]
+    ) -> None:
+        """A step of one row."""
+        before, known = float(new["bound"][r]), row.search.upper
+        row.search.advance()
+        gained = row.search.upper < known
+        if gained:
+            self._found(problem, s, r, row, new)
+        self._told_bound(s.plans[r], row, r, new)
+        gained = gained or float(new["bound"][r]) > before
+        new["stale"][r] = 0 if gained else new["stale"][r] + 1
+        if self.patience is not None and int(new["stale"][r]) >= self.patience:
+            new["done"][r] = True
+
+    def _found(
+        self, problem: Problem, s: RowwiseState, r: int, row: Row, new: dict[str, Tensor]
+    ) -> None:
+        """Takes in the best solution of a search, at its exact cost."""
+        model = row.search.model
+        assert model is not None
+        for small in row.small:
+            model = small.model(model)
+        places = s.plans[r].boolean.places(model)
+        cost = accepted_cost(_at(problem, s, r), places, float(new["energy"][r]))
+        if cost is not None:
+            new["places"][r] = torch.from_numpy(places)
+            new["energy"][r] = float(cost)
+
+    @staticmethod
+    def _told_bound(plan: Prepared, row: Row, r: int, new: dict[str, Tensor]) -> None:
+        scale, energy = plan.factors.scale, float(new["energy"][r])
+        if row.search.done:
+            new["done"][r] = True
+            refuted = energy == math.inf and row.search.upper == learning.NEVER
+            if refuted or energy < math.inf:
+                new["bound"][r] = energy
+                return
+        below = scale.below(row.search.bound + row.constant)
+        new["bound"][r] = max(float(new["bound"][r]), min(below, energy))
+
+    def report(self, problem: Problem, s: RowwiseState) -> Report:
+        found = s.energy < math.inf
+        return Report(
+            Placed(problem, s.places.numpy(), s.fixed),
+            s.energy,
+            torch.where(found, 0.0, math.inf).double(),
+            s.bound,
+            s.done,
+            torch.full_like(s.done, UNKNOWN, dtype=torch.int8),
+            PlacedOthers(problem, ((),) * problem.rows, s.fixed),
+        ).to(problem.device)
+
+    def told(self, problem: Problem, s: RowwiseState, report: Report) -> RowwiseState:
+        """Takes better solutions, whose price the next must beat, and bounds."""
+        own = self.report(problem, s)
+        best, bound, _ = heard(problem, report, Best(dict(own.x), own.energy, own.violation))
+        ahead = (best.energy < own.energy) & (best.violation == 0) & ~own.done
+        rows = list(s.rows)
+        out = {name: getattr(s, name).clone() for name in ("places", "energy")}
+        places = problem.places(best.x)
+        for r in ahead.nonzero().reshape(-1).tolist():
+            cost = accepted_cost(_at(problem, s, r), places[r], float(s.energy[r]))
+            if cost is None:
+                continue
+            out["places"][r], out["energy"][r] = torch.from_numpy(places[r]), float(cost)
+            row = rows[r]
+            if row is not None:
+                search = row.search.copy()
+                search.told(capped(s.plans[r].factors.scale.from_on(cost) - row.constant))
+                rows[r] = row._replace(search=search)
+        bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), out["energy"])
+        bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
+        return s._replace(rows=tuple(rows), bound=bound, **out)
+
+    def width(self, s: RowwiseState) -> int:
+        del s
+        return 1
+
+
+def _at(problem: Problem, s: RowwiseState, r: int) -> At:
+    fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+    return At(problem, r, s.plans[r], s.allowed[r].numpy(), fixed)
+
+
+def _rests(row: Row, turn: int) -> bool:
+    """Many steps have brought the bound hardly nearer to the best solution."""
+    search = row.search
+    return turn > LAZY and search.bound - row.first < RISEN * (search.upper - row.first)
