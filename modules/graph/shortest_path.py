@@ -37,8 +37,8 @@ class ShortestPath(Marked):
     chosen edges that do not hang together with the start. Not affine; no unit. What the edges cost
     counts nothing: weigh their lengths beside this rule, and the path is a shortest one. Parts are
     the nodes, ascending, then the edges. Where start and goal are one, no edge is chosen.
-    `edges[i]` is [node, node]; an edge from a node to itself is never chosen. BadQuery: not one edge a site,
-    values other than 0 and 1.
+    `edges[i]` is [node, node]; an edge from a node to itself is never chosen. BadQuery: not one
+    edge a site, values other than 0 and 1.
     """
 
     affine = False
