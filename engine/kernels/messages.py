@@ -103,3 +103,77 @@ def read_off(start, pair, side, ends, table, pool, cost, possible, message, swee
         if not moved:
             break
     return x
+
+
+@fused()
+def mend(start, pair, side, ends, table, pool, cost, possible, at, row, worth, low, high, x, moves):
+    """Single moves from a state, in place: while rows are missed, the move that costs least for
+    each unit that it mends; then the cheapest that breaks none. -> how much rows are missed by
+
+    at (n * k + 1,), row (L,), worth (L,): the rows of each literal, and what it counts there; low,
+    high (r,). Pairs are never forbidden by a move.
+    """
+    n, width = cost.shape
+    total = np.zeros(len(low))
+    more = np.zeros((n, width))  # what each site costs at each value, the others as they stand
+    for v in range(n):
+        for p in range(at[v * width + x[v]], at[v * width + x[v] + 1]):
+            total[row[p]] += worth[p]
+        for k in range(width):
+            more[v, k] = cost[v, k]
+            for p in range(start[v], start[v + 1]):
+                e, s = pair[p], side[p]
+                u, t = ends[e, 1 - s], table[e]
+                more[v, k] += pool[t, k, x[u]] if s == 0 else pool[t, x[u], k]
+    change = np.zeros(len(low))
+    for _ in range(moves):
+        missed = 0.0
+        for r in range(len(low)):
+            missed += max(total[r] - high[r], 0.0) + max(low[r] - total[r], 0.0)
+        site, value, best = -1, -1, 0.0 if missed == 0 else np.inf
+        for v in range(n):
+            for k in range(width):
+                if k == x[v] or possible[v, k] == 0 or more[v, k] == np.inf:
+                    continue
+                rise = more[v, k] - more[v, x[v]]
+                if missed == 0 and rise >= best:
+                    continue
+                for p in range(at[v * width + x[v]], at[v * width + x[v] + 1]):
+                    change[row[p]] -= worth[p]
+                for p in range(at[v * width + k], at[v * width + k + 1]):
+                    change[row[p]] += worth[p]
+                gain = 0.0
+                for side_ in range(2):
+                    literal = v * width + (x[v] if side_ == 0 else k)
+                    for p in range(at[literal], at[literal + 1]):
+                        r = row[p]
+                        if change[r] != 0:
+                            before = max(total[r] - high[r], 0.0) + max(low[r] - total[r], 0.0)
+                            now = total[r] + change[r]
+                            gain += before - max(now - high[r], 0.0) - max(low[r] - now, 0.0)
+                            change[r] = 0.0
+                if missed == 0:
+                    if gain == 0:
+                        site, value, best = v, k, rise
+                elif gain > 0 and rise / gain < best:
+                    site, value, best = v, k, rise / gain
+        if site < 0:
+            return missed
+        old = x[site]
+        for p in range(at[site * width + old], at[site * width + old + 1]):
+            total[row[p]] -= worth[p]
+        for p in range(at[site * width + value], at[site * width + value + 1]):
+            total[row[p]] += worth[p]
+        for p in range(start[site], start[site + 1]):
+            e, s = pair[p], side[p]
+            u, t = ends[e, 1 - s], table[e]
+            for k in range(width):
+                if s == 0:
+                    more[u, k] += pool[t, value, k] - pool[t, old, k]
+                else:
+                    more[u, k] += pool[t, k, value] - pool[t, k, old]
+        x[site] = value
+    missed = 0.0
+    for r in range(len(low)):
+        missed += max(total[r] - high[r], 0.0) + max(low[r] - total[r], 0.0)
+    return missed

@@ -37,6 +37,7 @@ from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -170,7 +171,10 @@ class Portfolio(Minimizer[PortfolioState]):
         return (complete, gibbs)
 
     def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
-        """Who proves by linear programs and by cores, where something is soft."""
+        """Who proves by linear programs and by cores, where something is soft, and their form is
+        not so large that they would keep the search waiting."""
+        if selectors(problem.form.factors) > HUGE:
+            return ()
         every: tuple[Rowwise, ...] = (LinearRelaxation(), CoreGuided())
         if self.endless:
             every = (LinearRelaxation(patience=None), CoreGuided(patience=None))
@@ -228,6 +232,8 @@ class Portfolio(Minimizer[PortfolioState]):
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
         place = rng.words[:, 0] % s.every if s.every > 1 else 0
         due = (s.turn + place) % s.every == 0  # (R,)
+        if len(s.states) < len(s.members):  # the other, which begins late, has a step alone
+            due = due & (s.turn != 1)
         rows = due.nonzero().reshape(-1)
         first = s.states[0]
         if len(rows) == problem.rows:

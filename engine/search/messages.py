@@ -24,6 +24,7 @@ WIDE = 128  # values of a site
 CELLS = 1 << 23  # of all tables of pairs
 BITS = 50  # of the largest total, in the unit of the messages
 NEVER = 1 << 62  # units of what is forbidden
+MOVES = 400  # that mend a state
 SWEEPS = 20  # of single moves after a state is read off
 
 
@@ -151,6 +152,28 @@ class Coupled:
         out[np.arange(len(x)), x] = 0.0
         return out / self.fine
 
+    def mended(self, x: Ints) -> Ints:
+        """A state after single moves towards keeping the rows, then towards less cost. (n,)"""
+        x = x.copy()
+        arrays = (*self.near, self.ends, self.table, self._walled, self.cost.astype(np.float64))
+        literals = (*self._literals, self.rows.low, self.rows.high)
+        kernel.mend(*arrays, self.possible, *literals, x, MOVES)
+        return x
+
+    @cached_property
+    def _walled(self) -> Floats:
+        """The costs of pairs, more than all else where forbidden, so that they add and take off."""
+        return np.where(self.pool == NEVER, float(1 << BITS), self.pool.astype(np.float64))
+
+    @cached_property
+    def _literals(self) -> tuple[Ints, Ints, Floats]:
+        """The rows of each literal: where they begin, the row, and what it counts there."""
+        r, width = self.rows, self.cost.shape[1]
+        literal = r.site * width + r.value
+        order = np.argsort(literal, kind="stable")
+        at = np.searchsorted(literal[order], np.arange(self.cost.size + 1))
+        return at, r.owner()[order], floats(r.coefficient[order])
+
     def _fixed(self, price: Ints) -> int:
         return self.constant - self.allowed_for(price)
 
@@ -247,6 +270,8 @@ class Passing(NamedTuple):
             best, idle = max(best, told), 0 if rose else idle + 1
             step = step if rose or idle % 5 else step / 2
             price = _moved(c, price, x, told, upper, step)
+        if x is not None and c.rows.count:
+            x = c.mended(x)
         now = self._replace(message=message, possible=possible, price=price, bound=best)
         return now._replace(passes=self.passes + count, idle=idle, step=step), x
 

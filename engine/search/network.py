@@ -302,8 +302,9 @@ class _Reader:
 
     def running(self, sites: list[int], each: list[Floats], low: float, high: float) -> None:
         """The same by running totals, of which those are one that nothing can change any more."""
-        least = [sum(float(x.min()) for x in each[k:]) for k in range(len(each) + 1)]
-        most = [sum(float(x.max()) for x in each[k:]) for k in range(len(each) + 1)]
+        # of whole numbers, so that the order in which they are added is nothing
+        least = np.append(np.cumsum([x.min() for x in each][::-1])[::-1], 0.0)
+        most = np.append(np.cumsum([x.max() for x in each][::-1])[::-1], 0.0)
         before, totals = None, np.zeros(1)  # inf: whatever follows, the rule holds
         for k, (site, own) in enumerate(zip(sites, each, strict=True)):
             after = np.add.outer(totals, own)  # (T, k)
