@@ -63,14 +63,11 @@ def _by_variable(
     high = c.flips(places)
     every = np.arange(len(places))
     high[every, places] = math.inf
-    low = np.full(high.shape, math.inf)
     bounds = c.bounds(now.message, now.price, now.possible)
-    for s, row in enumerate(bounds):
-        for k, told in enumerate(row):
-            if told is not None and k != places[s] and c.possible[s, k]:
-                low[s, k] = float(told - energy - 2 * scale.error)
-    if now.refuted or now.bound == -NEVER:
-        low[:] = -math.inf
+    low = np.full(high.shape, -math.inf)
+    if bounds is not None and not now.refuted:
+        low = np.where(bounds == NEVER, math.inf, bounds - float(energy + 2 * scale.error))
+    low[every, places] = math.inf
     unit = float(scale.unit)
     out = {}
     for v in problem.finite:

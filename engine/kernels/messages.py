@@ -70,6 +70,72 @@ def visit_sites(start, pair, side, ends, table, pool, cost, possible, message, f
 
 
 @fused()
+def bound_values(
+    start, pair, side, ends, table, pool, cost, possible, message, site, least, bound, never, out
+):
+    """One visit of every site in order, in whole numbers, which says of each value what the bound
+    is if the site has it: in `out` (n, k), `never` where it cannot. -> whether something is left
+
+    site (n,), least (m,): the least cost of each site and pair; `bound` is the sum of these, and of
+    what is paid beside. All but `cost` and `pool`, which is `never` where forbidden, is used up.
+    """
+    n, width = cost.shape
+    total = np.empty(width, np.int64)
+    for v in range(n):
+        ahead, behind, before = 0, 0, site[v]
+        for k in range(width):
+            total[k] = cost[v, k]
+        for p in range(start[v], start[v + 1]):
+            e, s = pair[p], side[p]
+            u, t = ends[e, 1 - s], table[e]
+            if u > v:
+                ahead += 1
+            else:
+                behind += 1
+            before += least[e]
+            for k in range(width):
+                if possible[v, k] == 0:
+                    continue
+                best = never
+                for j in range(width):
+                    c = pool[t, k, j] if s == 0 else pool[t, j, k]
+                    if possible[u, j] and c != never:
+                        best = min(best, c - message[e, 1 - s, j])
+                if best == never:
+                    possible[v, k] = 0
+                else:
+                    message[e, s, k] = best
+                    total[k] += best
+        now = never
+        for k in range(width):
+            if possible[v, k]:
+                now = min(now, total[k])
+        if now == never:
+            return False
+        bound += now - before
+        share = max(ahead, behind, 1)
+        site[v] = never
+        for k in range(width):
+            if possible[v, k]:
+                out[v, k] = bound - now + total[k]
+                site[v] = min(site[v], total[k] - ahead * (total[k] // share))
+            else:
+                out[v, k] = never
+        bound += site[v] - now
+        for p in range(start[v], start[v + 1]):
+            e, s = pair[p], side[p]
+            least[e] = 0
+            if ends[e, 1 - s] > v:
+                least[e] = never
+                for k in range(width):
+                    if possible[v, k]:
+                        message[e, s, k] -= total[k] // share
+                        least[e] = min(least[e], total[k] // share)
+                bound += least[e]
+    return True
+
+
+@fused()
 def read_off(start, pair, side, ends, table, pool, cost, possible, message, sweeps):
     """A state: each site in order takes its cheapest value beside those before it and what those
     after it say; then sites take cheaper values, one by one. -> (n,) int64"""

@@ -108,30 +108,19 @@ class Coupled:
             return None
         return self._units(self._fixed(price) + _total(site) + _total(pair))
 
-    def bounds(self, message: Floats, price: Ints, possible: np.ndarray) -> list[list[int | None]]:
-        """The same for each value of each site alone, if the site had it; None where it cannot, or
-        where nothing is left of a site or pair. -> n lists of k"""
+    def bounds(self, message: Floats, price: Ints, possible: np.ndarray) -> Ints | None:
+        """The same for each value of each site alone, if the site had it; NEVER where it cannot.
+        None where nothing is left of a site or pair. -> (n, k)"""
         own = self._moved(message, price)
         site, pair = self._least(own, possible)
-        n, width = self.cost.shape
         if (site == NEVER).any() or (pair == NEVER).any():
-            return [[None] * width] * n
-        every = self._fixed(price) + _total(site) + _total(pair)
-        toward = self._toward(own, possible)  # what the pairs say, each end without its own share
-        flat = self.ends.reshape(-1)
-        shut = np.zeros((n, width), dtype=bool)
-        np.logical_or.at(shut, flat, (toward == NEVER).reshape(-1, width))
-        told = self.priced(price).copy()
-        np.add.at(told, flat, np.where(toward == NEVER, 0, toward).reshape(-1, width))
-        less = site.copy()
-        np.add.at(less, flat, np.repeat(pair, 2))
-        shut |= possible == 0
-        return [
-            [None if s else self._units(every + t - out) for s, t in zip(*row, strict=True)]
-            for row, out in zip(
-                zip(shut.tolist(), told.tolist(), strict=True), less.tolist(), strict=True
-            )
-        ]
+            return None
+        total = self._fixed(price) + _total(site) + _total(pair)
+        out = np.full(self.cost.shape, NEVER, dtype=np.int64)
+        arrays = (*self.near, self.ends, self.table, self.pool, self.priced(price))
+        if not kernel.bound_values(*arrays, possible.copy(), own[1], site, pair, total, NEVER, out):
+            return None
+        return np.where(out == NEVER, NEVER, -((-out) // self.fine))
 
     def flips(self, x: Ints) -> Floats:
         """What a state costs more after one site takes a value, in units of the scale; infinite
@@ -189,17 +178,6 @@ class Coupled:
         np.add.at(site, self.ends.reshape(-1), moved.reshape(-1, moved.shape[2]))
         return site, moved
 
-    def _left(
-        self, own: slice, moved: Ints, open_: np.ndarray, sides: tuple[int, ...]
-    ) -> tuple[Ints, np.ndarray]:
-        """What some pairs cost, less the messages to some of their ends, and what is shut."""
-        pair = self.pool[self.table[own]]
-        a, b = self.ends[own, 0], self.ends[own, 1]
-        shut = (pair == NEVER) | ~open_[a][:, :, None] | ~open_[b][:, None, :]
-        for side in sides:
-            pair = pair - (moved[own, 0][:, :, None] if side == 0 else moved[own, 1][:, None, :])
-        return np.where(shut, NEVER, pair), shut
-
     def _pieces(self) -> list[slice]:
         each = max(1, (1 << 20) // self.cost.shape[1] ** 2)
         return [slice(k, k + each) for k in range(0, len(self.ends), each)]
@@ -208,20 +186,14 @@ class Coupled:
         """The least cost of each site and of each pair; NEVER where nothing is left."""
         site, moved = own
         open_ = possible > 0
-        pairs = [
-            self._left(part, moved, open_, (0, 1))[0].reshape(-1, self.cost.shape[1] ** 2).min(1)
-            for part in self._pieces()
-        ]
-        return np.where(open_, site, NEVER).min(1), np.concatenate([ints(), *pairs])
-
-    def _toward(self, own: tuple[Ints, Ints], possible: np.ndarray) -> Ints:
-        """What each pair costs at least for each value of one end. -> (m, 2, k)"""
-        _, moved = own
-        open_, out = possible > 0, np.zeros_like(moved)
+        pairs = []
         for part in self._pieces():
-            out[part, 0] = self._left(part, moved, open_, (1,))[0].min(2)
-            out[part, 1] = self._left(part, moved, open_, (0,))[0].min(1)
-        return out
+            pair = self.pool[self.table[part]]
+            a, b = self.ends[part, 0], self.ends[part, 1]
+            shut = (pair == NEVER) | ~open_[a][:, :, None] | ~open_[b][:, None, :]
+            pair = pair - moved[part, 0][:, :, None] - moved[part, 1][:, None, :]
+            pairs.append(np.where(shut, NEVER, pair).reshape(len(pair), -1).min(1))
+        return np.where(open_, site, NEVER).min(1), np.concatenate([ints(), *pairs])
 
 
 class Passing(NamedTuple):
