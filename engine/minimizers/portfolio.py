@@ -88,6 +88,8 @@ class Portfolio(Minimizer[PortfolioState]):
     None: it goes on until it has decided. On rules alone it always does.
     endless: the others go on too, until the budget ends.
     narrow: table entries that elimination may add up for a row, to be alone.
+    opening: where a linear relaxation takes it, that has the first step of a row, and the others
+    begin only where it has not decided the row.
     """
 
     unique: bool = False
@@ -95,6 +97,7 @@ class Portfolio(Minimizer[PortfolioState]):
     patience: int | None = 200
     endless: bool = False
     narrow: int = NARROW
+    opening: bool = True
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
         patience = None if unique else self.patience
@@ -105,7 +108,7 @@ class Portfolio(Minimizer[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        late = searches and _covers(problem)
+        late = (searches and _covers(problem)) or isinstance(members[0], LinearRelaxation)
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
@@ -145,6 +148,8 @@ class Portfolio(Minimizer[PortfolioState]):
         fits = rest is None and annealing.refuses(problem) is None
         if rest is None and self._narrow(problem):
             return (self._elimination,)
+        if self._opens(problem):
+            return (self._relaxation, replace(self, opening=False))
         if rest is None:
             proving = self._proving(problem)
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
@@ -170,15 +175,25 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
+    def _opens(self, problem: Problem) -> bool:
+        """A linear relaxation goes first: something is soft, and there is no exact cover."""
+        large = selectors(problem.form.factors) > HUGE
+        if not self.opening or large or _covers(problem):
+            return False
+        return self._relaxation.refuses(problem) is None
+
+    @property
+    def _relaxation(self) -> LinearRelaxation:
+        return LinearRelaxation(patience=None) if self.endless else LinearRelaxation()
+
     def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
-        """Who proves by linear programs and by cores, where something is soft, and their form is
-        not so large that they would keep the search waiting."""
+        """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
+        nobody where the form is so large that it would keep the search waiting."""
         if selectors(problem.form.factors) > HUGE:
             return ()
-        every: tuple[Rowwise, ...] = (LinearRelaxation(), CoreGuided())
-        if self.endless:
-            every = (LinearRelaxation(patience=None), CoreGuided(patience=None))
-        return tuple(one for one in every if one.refuses(problem) is None)
+        cores = CoreGuided(patience=None) if self.endless else CoreGuided()
+        one: Rowwise = self._relaxation if _covers(problem) else cores
+        return (one,) if one.refuses(problem) is None else ()
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -218,7 +233,7 @@ class Portfolio(Minimizer[PortfolioState]):
             return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
-        if rest is None and self._narrow(problem):
+        if rest is None and (self._narrow(problem) or self._opens(problem)):
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
@@ -232,8 +247,8 @@ class Portfolio(Minimizer[PortfolioState]):
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
         place = rng.words[:, 0] % s.every if s.every > 1 else 0
         due = (s.turn + place) % s.every == 0  # (R,)
-        if len(s.states) < len(s.members):  # the other, which begins late, has a step alone
-            due = due & (s.turn != 1)
+        if len(s.states) < len(s.members) and isinstance(s.members[0], BranchAndBound):
+            due = due & (s.turn != 1)  # the other, which begins late, has a step alone
         rows = due.nonzero().reshape(-1)
         first = s.states[0]
         if len(rows) == problem.rows:
@@ -252,7 +267,7 @@ class Portfolio(Minimizer[PortfolioState]):
                 due = due & m.report(problem, other).done
             waits = waits + due
         elif len(s.members) > 1 and not others:
-            left = ~s.members[0].report(problem, first).done & (s.turn > 0)
+            left = ~_ended(s.members[0], s.members[0].report(problem, first)) & (s.turn > 0)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
@@ -345,16 +360,21 @@ class Portfolio(Minimizer[PortfolioState]):
         reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
-            return reports[0]
+            return replace(reports[0], done=_ended(s.members[0], reports[0]))
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and _held(problem):
             reports[1] = _strict(problem, *reports)
         whole = _joined(reports if late is None else [*reports, late])
-        done = reports[0].done
+        done = _ended(s.members[0], reports[0])
+        if late is not None and isinstance(s.members[0], Rowwise):
+            done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
+        for m, own in zip(s.members[1:], reports[1:], strict=False):
+            if isinstance(s.members[0], Annealing) and isinstance(m, MessagePassing):
+                done = done & own.done  # its bound may still rise
         if restarted:
             least = reports[0].energy
-            own = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
-            done = done & (reports[1].done | own)
+            clean = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
+            done = done & (reports[1].done | clean)
         done = done | proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         if self.patience is not None:
             done = done | (s.waits >= self.patience)
@@ -381,6 +401,14 @@ class Portfolio(Minimizer[PortfolioState]):
             for name in ("late", "turn", "waits")
         )
         return first._replace(states=inner, late=late, turn=turn, waits=waits)
+
+
+def _ended(first: Minimizer, report: Report) -> Tensor:
+    """The rows that the first member decides by its end; a linear relaxation that is at its end
+    may have decided nothing. -> (R,) bool"""
+    if isinstance(first, Rowwise):
+        return report.done & (report.bound >= report.energy)
+    return report.done
 
 
 def _bounds(problem: Problem) -> tuple[Minimizer, ...]:

@@ -302,9 +302,7 @@ class _Reader:
 
     def running(self, sites: list[int], each: list[Floats], low: float, high: float) -> None:
         """The same by running totals, of which those are one that nothing can change any more."""
-        # of whole numbers, so that the order in which they are added is nothing
-        least = np.append(np.cumsum([x.min() for x in each][::-1])[::-1], 0.0)
-        most = np.append(np.cumsum([x.max() for x in each][::-1])[::-1], 0.0)
+        least, most = _left([float(x.min()) for x in each]), _left([float(x.max()) for x in each])
         before, totals = None, np.zeros(1)  # inf: whatever follows, the rule holds
         for k, (site, own) in enumerate(zip(sites, each, strict=True)):
             after = np.add.outer(totals, own)  # (T, k)
@@ -329,6 +327,11 @@ class _Reader:
                 wrong = wrong[0]
             self.forbidding(wrong, np.array([[*axes, site, hidden]]))
             before, totals = hidden, alive
+
+
+def _left(numbers: list[float]) -> Floats:
+    """The sum of all from each on, whole numbers as they are. (n,) -> (n + 1,)"""
+    return np.append(np.cumsum(numbers[::-1])[::-1], 0.0)
 
 
 def _strides(shape: Sequence[int]) -> Ints:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compare import best_of
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
-from engine.minimizer import Best, Minimizer, heard
+from engine.minimizer import Best, Minimizer, heard, score, sound
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import UNKNOWN, Report
@@ -115,14 +116,15 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if why is not None:
             raise BadQuery(why)
         rows, none = problem.rows, torch.full((problem.rows,), math.inf, dtype=torch.float64)
+        places, energy = _started(problem, x)
         free = [v for v in problem.open if v not in problem.finite]
         zero = torch.zeros(rows, dtype=torch.int64)
         return RowwiseState(
             prepared_rows(problem),
             torch.from_numpy(problem.allowed),
             {v.name: x[v.name][:: x[v.name].shape[0] // rows] for v in free},
-            first_places(problem),
-            none,
+            places,
+            energy,
             -none,
             torch.zeros(rows, dtype=torch.bool),
             zero,
@@ -149,7 +151,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
 
     def _first(self, s: RowwiseState, r: int, new: dict[str, Tensor]) -> Row | None:
         """The search of a row under its evidence; None, and the row is done, where nothing is
-        possible at the root, the formula is too large, or its costs are rounded."""
+        possible at the root, or the formula is too large."""
         plan, energy = s.plans[r], float(s.energy[r])
         learner = plan.learner(s.allowed[r].numpy())
         if int(learner.state.ints[learning.FALSE]):
@@ -161,7 +163,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if energy < math.inf:
             upper = capped(plan.factors.scale.from_on(energy) - constant)
         search = self.begun(last.formula, upper)
-        if search is None or plan.factors.scale.error:  # costs that no unit makes whole
+        if search is None:
             new["done"][r] = True
             return None
         small = (last, learner.small) if learner.small else (last,)
@@ -191,10 +193,9 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         for small in row.small:
             model = small.model(model)
         places = s.plans[r].boolean.places(model)
-        cost = accepted_cost(_at(problem, s, r), places, float(new["energy"][r]))
-        if cost is not None:
-            new["places"][r] = torch.from_numpy(places)
-            new["energy"][r] = float(cost)
+        least = _cost(problem, s, r, places)
+        if least < float(new["energy"][r]):
+            new["places"][r], new["energy"][r] = torch.from_numpy(places), least
 
     @staticmethod
     def _told_bound(plan: Prepared, row: Row, r: int, new: dict[str, Tensor]) -> None:
@@ -202,7 +203,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if row.search.done:
             new["done"][r] = True
             refuted = energy == math.inf and row.search.upper == learning.NEVER
-            if refuted or energy < math.inf:
+            if refuted or (energy < math.inf and not scale.error):
                 new["bound"][r] = energy
                 return
         below = scale.below(row.search.bound + row.constant)
@@ -247,9 +248,35 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         return 1
 
 
+def _started(problem: Problem, x: State) -> tuple[Tensor, Tensor]:
+    """The places of the best of the states that came, and its energy; infinite where none of a
+    row's keeps the rules. (R * P, *shape) -> (R, n), (R,)"""
+    open_ = {v.name: x[v.name] for v in problem.open}
+    energy, violation = score(problem, open_)
+    e, v = (sound(t).view(problem.rows, -1) for t in (energy, violation))
+    pick = best_of(e, v)
+    at = pick + torch.arange(problem.rows, device=pick.device) * e.shape[1]
+    kept = (v.reshape(-1)[at] == 0) & e.reshape(-1)[at].isfinite()
+    places = torch.from_numpy(problem.places({n: t[at] for n, t in open_.items()})).long()
+    least = torch.where(kept, e.reshape(-1)[at], math.inf).double().cpu()
+    return torch.where(kept.cpu()[:, None], places, first_places(problem)), least
+
+
 def _at(problem: Problem, s: RowwiseState, r: int) -> At:
     fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
     return At(problem, r, s.plans[r], s.allowed[r].numpy(), fixed)
+
+
+def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> float:
+    """What a solution of a row costs, as exactly as can be; infinite for none."""
+    cost = accepted_cost(_at(problem, s, r), places, math.inf)
+    factors = s.plans[r].factors
+    if cost is not None or not factors.scale.error or factors.resolves:
+        return math.inf if cost is None else float(cost)
+    fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+    placed, owner = Placed(problem, places[None], fixed), torch.tensor([r])
+    told = score(problem, placed, owner)
+    return float(told.energy[0]) if float(told.violation[0]) == 0 else math.inf
 
 
 def _rests(row: Row, turn: int) -> bool:

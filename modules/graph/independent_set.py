@@ -4,14 +4,12 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from engine.domain import Domain, Finite, Variable
-from engine.factors import Clauses, Counted, Factors
+from engine.domain import Finite, Variable
 from modules.parameters import Site, Strict
 from modules.shared.examples import graph
-from modules.shared.marked import SomeOf
+from modules.shared.marked import EachEdge
 
 
 class Parameters(Strict):
@@ -22,7 +20,7 @@ class Parameters(Strict):
     )
 
 
-class IndependentSet(SomeOf):
+class IndependentSet(EachEdge):
     """No edge joins two chosen nodes; nodes are sites of 0 and 1, and 1 is chosen.
 
     E = sum over edges of p_a p_b, the chances that its ends are chosen; decided: the number of
@@ -32,30 +30,6 @@ class IndependentSet(SomeOf):
     """
 
     wanted = 0
-
-    def _lists(self, edges: list[tuple[int, int]]) -> list[list[int]]:
-        return [list(dict.fromkeys(edge)) for edge in edges]
-
-    def factors(self, *domains: Domain) -> Factors:
-        """Of both ends of an edge at most one is chosen, so that cliques can be seen."""
-        pairs = np.array([k for k, e in enumerate(self.lists) if len(e) == 2], dtype=np.int64)
-        loops = np.array([k for k, e in enumerate(self.lists) if len(e) == 1], dtype=np.int64)
-        site = np.array([self.lists[k] for k in pairs.tolist()], dtype=np.int64).reshape(-1)
-        zero = np.zeros(len(pairs), dtype=np.int64)
-        start = np.arange(0, 2 * len(pairs) + 1, 2)
-        own = np.array([self.lists[k][0] for k in loops.tolist()], dtype=np.int64)
-        return self.made(
-            domains,
-            counted=Counted(start, site, self.on[site], zero, pairs, zero, zero + 1),
-            clauses=Clauses(
-                np.arange(len(loops) + 1),
-                own,
-                1 - self.on[own],
-                np.zeros(len(loops), dtype=np.int64),
-                loops,
-                np.ones(len(loops), dtype=bool),
-            ),
-        )
 
     def says(self, part: int) -> str:
         return f"edge {part}: not all of {self.some(self.lists[part])} are chosen"

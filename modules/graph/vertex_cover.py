@@ -9,7 +9,7 @@ from pydantic import Field
 from engine.domain import Finite, Variable
 from modules.parameters import Site, Strict
 from modules.shared.examples import graph
-from modules.shared.marked import SomeOf
+from modules.shared.marked import EachEdge
 
 
 class Parameters(Strict):
@@ -20,7 +20,7 @@ class Parameters(Strict):
     )
 
 
-class VertexCover(SomeOf):
+class VertexCover(EachEdge):
     """Each edge has a chosen end; nodes are sites of 0 and 1, and 1 is chosen.
 
     E = sum over edges of (1 - p_a)(1 - p_b), p the chances that its ends are chosen; decided: the
@@ -30,9 +30,6 @@ class VertexCover(SomeOf):
     """
 
     wanted = 1
-
-    def _lists(self, edges: list[tuple[int, int]]) -> list[list[int]]:
-        return [list(dict.fromkeys(edge)) for edge in edges]
 
     def says(self, part: int) -> str:
         return f"edge {part}: one of {self.some(self.lists[part])} is chosen"

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Variable, View
 from engine.errors import Mistakes
-from engine.factors import Clauses, Factors, ints
+from engine.factors import Clauses, Counted, Factors, ints
 from modules.shared.sites import (
     MISTAKES,
     NAMED,
@@ -52,6 +52,10 @@ class Marked(OverSites):
         """The chance that each site is chosen. (B, *shape, 2) of each entry -> (B, n)"""
         x = self.layout.columns(tensors)
         return x[:, self._column.to(x.device)]
+
+    def _at(self, site: Ints, value: int) -> Ints:
+        """The place of 1, or of 0, at some sites."""
+        return self.on[site] if value else 1 - self.on[site]
 
     def chosen(self, values: Sequence[Any]) -> list[bool]:
         """Which sites are chosen, of plain values."""
@@ -115,7 +119,7 @@ class SomeOf(Marked):
     def factors(self, *domains: Domain) -> Factors:
         lengths = ints(map(len, self.lists))
         site = ints([s for sites in self.lists for s in sites])
-        value = self.on[site] if self.wanted else 1 - self.on[site]
+        value = self._at(site, self.wanted)
         clauses = Clauses(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             site,
@@ -130,6 +134,36 @@ class SomeOf(Marked):
         """A few sites in words."""
         more = f", {len(sites) - NAMED} others" if len(sites) > NAMED else ""
         return ", ".join(self.layout.name(s) for s in sites[:NAMED]) + more
+
+
+class EachEdge(SomeOf):
+    """Abstract: of both ends of each edge at least one is `wanted`."""
+
+    def _lists(self, edges: list[tuple[int, int]]) -> list[list[int]]:
+        return [list(dict.fromkeys(edge)) for edge in edges]
+
+    def factors(self, *domains: Domain) -> Factors:
+        """Of two ends at most one is not as wanted: groups, in which searches see cliques."""
+        pairs = ints([k for k, e in enumerate(self.lists) if len(e) == 2])
+        loops = ints([k for k, e in enumerate(self.lists) if len(e) == 1])
+        site = ints([s for k in pairs.tolist() for s in self.lists[k]])
+        own = ints([self.lists[k][0] for k in loops.tolist()])
+        zero = np.zeros(len(pairs), dtype=np.int64)
+        start = np.arange(0, 2 * len(pairs) + 1, 2)
+        return self.made(
+            domains,
+            counted=Counted(
+                start, site, self._at(site, 1 - self.wanted), zero, pairs, zero, zero + 1
+            ),
+            clauses=Clauses(
+                np.arange(len(loops) + 1),
+                own,
+                self._at(own, self.wanted),
+                np.zeros(len(loops), dtype=np.int64),
+                loops,
+                np.ones(len(loops), dtype=bool),
+            ),
+        )
 
 
 def read_edges(layout: Layout, edges: Any) -> list[tuple[int, int]]:

@@ -1,0 +1,222 @@
+"""Everyday problems with costs: what to take, who does what, where to build, who works when.
+
+Each is a query by family, size and seed; what it costs is least where the textbook says so.
+"""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Query = dict[str, Any]
+
+
+def knapsack(n: int, seed: int, rows: int = 1) -> Query:
+    """n items of which half the weight may be taken, `rows` weights each; value near weight."""
+    rng = random.Random(f"knapsack {n} {rows} {seed}")
+    weights = [[rng.randint(10, 60) for _ in range(n)] for _ in range(rows)]
+    values = [sum(own) // rows + rng.randint(-8, 8) for own in zip(*weights, strict=True)]
+    terms = [
+        _linear("take", [[k, 1, w] for k, w in enumerate(own)], sum(own) // 2, f"room {r}")
+        for r, own in enumerate(weights)
+    ]
+    return _query({"take": _bits(n)}, [*terms, *_pays("take", [-v for v in values])])
+
+
+def assignment(n: int, seed: int) -> Query:
+    """n workers to n jobs, each at its own cost."""
+    rng = random.Random(f"assignment {n} {seed}")
+    costs = [[rng.randint(1, 99) for _ in range(n)] for _ in range(n)]
+    return _query(
+        {"job": {"values": list(range(n)), "shape": [n]}},
+        [
+            _rule("all_different", "job", lines=[list(range(n))]),
+            *(_cost("job", [k], own, f"worker {k}") for k, own in enumerate(costs)),
+        ],
+    )
+
+
+def set_cover(m: int, n: int, seed: int) -> Query:
+    """m things to cover by some of n sets of about 5 % of them."""
+    rng = random.Random(f"cover {m} {n} {seed}")
+    within = [[k for k in range(n) if rng.random() < 0.05] for _ in range(m)]
+    clauses = [[[k, 1, True] for k in sorted({*own, *rng.sample(range(n), 2)})] for own in within]
+    costs = [rng.randint(1, 99) for _ in range(n)]
+    rule = _rule("clause", "chosen", clauses=clauses)
+    return _query({"chosen": _bits(n)}, [rule, *_pays("chosen", costs)])
+
+
+def facility(m: int, n: int, seed: int) -> Query:
+    """m customers served by some of n places that cost when opened."""
+    rng = random.Random(f"facility {m} {n} {seed}")
+    where = [(rng.random(), rng.random()) for _ in range(m + n)]
+    far = [[round(100 * math.dist(where[i], where[m + j])) for j in range(n)] for i in range(m)]
+    clauses = [[[i, j, False], [m + j, 1, True]] for i in range(m) for j in range(n)]
+    rule = {**_rule("clause", "serves", clauses=clauses), "scope": ["serves", "open"]}
+    return _query(
+        {"serves": {"values": list(range(n)), "shape": [m]}, "open": _bits(n)},
+        [
+            rule,
+            *(_cost("serves", [i], own, f"customer {i}") for i, own in enumerate(far)),
+            *_pays("open", [rng.randint(60, 140) for _ in range(n)]),
+        ],
+    )
+
+
+def bin_packing(n: int, seed: int) -> Query:
+    """n things into as few boxes as will do; a box is used before the next."""
+    rng = random.Random(f"bins {n} {seed}")
+    sizes, room = [rng.randint(2, 9) for _ in range(n)], 13
+    boxes = sum(sizes) // room + 3
+    rooms = [
+        {
+            **_linear(
+                "bin",
+                [[k, b, s] for k, s in enumerate(sizes)] + [[n + b, 1, -room]],
+                0,
+                f"room {b}",
+            ),
+            "scope": ["bin", "used"],
+        }
+        for b in range(boxes)
+    ]
+    order = _rule(
+        "clause", "used", clauses=[[[b, 1, True], [b + 1, 1, False]] for b in range(boxes - 1)]
+    )
+    return _query(
+        {"bin": {"values": list(range(boxes)), "shape": [n]}, "used": _bits(boxes)},
+        [*rooms, order, *_pays("used", [1] * boxes)],
+    )
+
+
+def roster(nurses: int, days: int, seed: int) -> Query:
+    """Shifts off, early, late and night: enough nurses a shift, no early after a late or night, no
+    late after a night, at most five days in six worked, wishes, and days as even as can be."""
+    rng = random.Random(f"roster {nurses} {days} {seed}")
+    need = {1: nurses // 4, 2: nurses // 4, 3: max(1, nurses // 8)}
+    at = [[days * p + d for d in range(days)] for p in range(nurses)]
+    rules = [
+        _linear("shift", [[at[p][d], s, -1] for p in range(nurses)], -count, f"need {s} {d}")
+        for d in range(days)
+        for s, count in need.items()
+    ]
+    rests = [(2, 1), (3, 1), (3, 2)]
+    clauses = [
+        [[at[p][d], a, False], [at[p][d + 1], b, False]]
+        for p in range(nurses)
+        for d in range(days - 1)
+        for a, b in rests
+    ]
+    runs = [
+        [[at[p][d + k], 0, True] for k in range(6)] for p in range(nurses) for d in range(days - 5)
+    ]
+    most = math.ceil(days * sum(need.values()) / nurses)
+    fair = [
+        _linear("shift", [[at[p][d], s, 1] for d in range(days) for s in need], most, f"fair {p}")
+        for p in range(nurses)
+    ]
+    wishes = [
+        _cost("shift", [at[p][d]], costs, f"wish {p} {d}")
+        for p in range(nurses)
+        for d in rng.sample(range(days), days // 2)
+        for costs in [_wish(rng)]
+    ]
+    return _query(
+        {"shift": {"values": [0, 1, 2, 3], "shape": [nurses * days]}},
+        [*rules, *fair, _rule("clause", "shift", clauses=clauses + runs), *wishes],
+    )
+
+
+def _wish(rng: random.Random) -> list[int]:
+    """What the four shifts cost one who would rather be off, work, or not work at night."""
+    price = rng.randint(1, 9)
+    return rng.choice([[0, price, price, price], [price, 0, 0, 0], [0, 0, 0, price]])
+
+
+def tour(n: int, seed: int) -> Query:
+    """A round trip through n places: which place comes at which stop."""
+    rng = random.Random(f"tour {n} {seed}")
+    where = [(rng.random(), rng.random()) for _ in range(n)]
+    far = [[round(100 * math.dist(a, b)) for b in where] for a in where]
+    legs = [[k, (k + 1) % n] for k in range(n)]
+    stops = {"stop": {"values": list(range(n)), "shape": [n]}}
+    every = _rule("all_different", "stop", lines=[list(range(n))])
+    query = _query(stops, [every, _cost("stop", legs, far, "way")])
+    return {**query, "evidence": {"stop": [0, *[None] * (n - 1)]}}
+
+
+def weighted_clauses(n: int, seed: int, ratio: float = 5.0) -> Query:
+    """Random clauses of three literals, more than can all hold, each with a weight."""
+    rng = random.Random(f"clauses {n} {ratio} {seed}")
+    terms = []
+    for k in range(int(ratio * n)):
+        literals = [[s, 1, rng.random() < 0.5] for s in rng.sample(range(n), 3)]
+        term = _rule("clause", "x", clauses=[literals])
+        terms.append({**term, "name": f"c{k}", "required": False, "weight": rng.randint(1, 20)})
+    return _query({"x": _bits(n)}, terms)
+
+
+def selection(n: int, seed: int) -> Query:
+    """Projects within a budget, some worth more or less together."""
+    rng = random.Random(f"selection {n} {seed}")
+    prices = [rng.randint(5, 40) for _ in range(n)]
+    pairs = rng.sample(list(itertools.combinations(range(n), 2)), 2 * n)
+    return _query(
+        {"take": _bits(n)},
+        [
+            _linear("take", [[k, 1, p] for k, p in enumerate(prices)], sum(prices) // 3, "budget"),
+            *_pays("take", [-rng.randint(5, 40) for _ in range(n)]),
+            *(
+                _cost("take", [[a, b]], [[0, 0], [0, rng.randint(-15, 10)]], f"{a} with {b}")
+                for a, b in pairs
+            ),
+        ],
+    )
+
+
+FAMILIES: dict[str, Callable[[int], Query]] = {
+    "knapsack 50": lambda seed: knapsack(50, seed),
+    "knapsack 100": lambda seed: knapsack(100, seed),
+    "knapsack 200": lambda seed: knapsack(200, seed),
+    "knapsack 40, 5 weights": lambda seed: knapsack(40, seed, rows=5),
+    "assignment 40": lambda seed: assignment(40, seed),
+    "assignment 100": lambda seed: assignment(100, seed),
+    "set cover 50x200": lambda seed: set_cover(50, 200, seed),
+    "set cover 100x1000": lambda seed: set_cover(100, 1000, seed),
+    "facility 30x12": lambda seed: facility(30, 12, seed),
+    "roster 8x14": lambda seed: roster(8, 14, seed),
+    "roster 15x28": lambda seed: roster(15, 28, seed),
+    "selection 40": lambda seed: selection(40, seed),
+    "bin packing 16": lambda seed: bin_packing(16, seed),
+    "bin packing 40": lambda seed: bin_packing(40, seed),
+    "tour 10": lambda seed: tour(10, seed),
+    "weighted clauses 60": lambda seed: weighted_clauses(60, seed),
+    "weighted clauses 80": lambda seed: weighted_clauses(80, seed),
+}
+
+
+def _query(variables: dict[str, Any], terms: Sequence[Query]) -> Query:
+    return {"variables": variables, "terms": list(terms)}
+
+
+def _bits(n: int) -> dict[str, Any]:
+    return {"values": [0, 1], "shape": [n]}
+
+
+def _rule(kind: str, scope: str, **params: Any) -> Query:
+    return {"kind": f"discrete.{kind}", "scope": [scope], "params": params}
+
+
+def _linear(scope: str, terms: list[list[int]], most: int, name: str) -> Query:
+    rule = _rule("linear", scope, terms=terms, compare="<=", constant=most)
+    return {**rule, "name": name}
+
+
+def _cost(scope: str, sites: Any, costs: Any, name: str) -> Query:
+    return {**_rule("table", scope, sites=sites, costs=costs), "required": False, "name": name}
+
+
+def _pays(scope: str, costs: Sequence[int]) -> list[Query]:
+    """A cost of each site that is 1."""
+    return [_cost(scope, [k], [0, cost], f"{scope} {k}") for k, cost in enumerate(costs)]
