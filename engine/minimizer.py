@@ -141,6 +141,17 @@ class Best(NamedTuple):
         )
 
 
+def best_start(problem: Problem, x: State) -> Best:
+    """The best of the particles of each row that came. (R * P, *shape)"""
+    rows = problem.rows
+    energy, violation = score(problem, {v.name: x[v.name] for v in problem.open})
+    pick = best_of(energy.view(rows, -1), violation.view(rows, -1))
+    pick = pick + torch.arange(rows, device=problem.device) * (len(energy) // rows)
+    return Best(
+        {v.name: x[v.name][pick] for v in problem.open}, sound(energy[pick]), violation[pick]
+    )
+
+
 class Heard(NamedTuple):
     """What is believed of a report."""
 

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.compare import best_of
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import WIDE, Minimizer, score, sound
+from engine.minimizer import WIDE, Minimizer, best_start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -74,13 +73,8 @@ class MiniBuckets(Minimizer[MiniBucketsState]):
         if why is not None:
             raise BadQuery(why)
         rows, device = problem.rows, problem.device
-        energy, violation = score(problem, {v.name: x[v.name] for v in problem.open})
-        pick = best_of(energy.view(rows, -1), violation.view(rows, -1))
-        pick = pick + torch.arange(rows, device=device) * (len(energy) // rows)
         return MiniBucketsState(
-            {v.name: x[v.name][pick] for v in problem.open},
-            sound(energy[pick]),
-            violation[pick],
+            *best_start(problem, x),
             torch.full((rows,), -math.inf, dtype=torch.float64, device=device),
             torch.zeros(rows, dtype=torch.int64, device=device),
             (None,) * rows,

@@ -21,6 +21,7 @@ from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
+from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
@@ -36,6 +37,7 @@ from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -61,8 +63,8 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Soft problems of small width: elimination alone, where its order says that it is quick. Other
-    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
-    something is soft.
+    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets, or
+    of messages where much is weighed in pairs, where something is soft.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
     sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
@@ -175,7 +177,8 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and there is no exact cover."""
-        if not self.opening or _covers(problem):
+        large = selectors(problem.form.factors) > HUGE
+        if not self.opening or large or _covers(problem):
             return False
         return self._relaxation.refuses(problem) is None
 
@@ -184,7 +187,10 @@ class Portfolio(Minimizer[PortfolioState]):
         return LinearRelaxation(patience=None) if self.endless else LinearRelaxation()
 
     def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
-        """Who else proves what is least: beside an exact cover a linear relaxation, else cores."""
+        """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
+        nobody where the form is so large that it would keep the search waiting."""
+        if selectors(problem.form.factors) > HUGE:
+            return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         one: Rowwise = self._relaxation if _covers(problem) else cores
         return (one,) if one.refuses(problem) is None else ()
@@ -241,6 +247,8 @@ class Portfolio(Minimizer[PortfolioState]):
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
         place = rng.words[:, 0] % s.every if s.every > 1 else 0
         due = (s.turn + place) % s.every == 0  # (R,)
+        if len(s.states) < len(s.members) and isinstance(s.members[0], BranchAndBound):
+            due = due & (s.turn != 1)  # the other, which begins late, has a step alone
         rows = due.nonzero().reshape(-1)
         first = s.states[0]
         if len(rows) == problem.rows:
@@ -360,10 +368,13 @@ class Portfolio(Minimizer[PortfolioState]):
         done = _ended(s.members[0], reports[0])
         if late is not None and isinstance(s.members[0], Rowwise):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
+        for m, own in zip(s.members[1:], reports[1:], strict=False):
+            if isinstance(s.members[0], Annealing) and isinstance(m, MessagePassing):
+                done = done & own.done  # its bound may still rise
         if restarted:
             least = reports[0].energy
-            own = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
-            done = done & (reports[1].done | own)
+            clean = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
+            done = done & (reports[1].done | clean)
         done = done | proved(problem, whole.x, whole.energy, whole.violation, whole.bound)
         if self.patience is not None:
             done = done | (s.waits >= self.patience)
@@ -400,13 +411,15 @@ def _ended(first: Minimizer, report: Report) -> Tensor:
     return report.done
 
 
-def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
-    """Who tells bounds beside those who search for what is soft: not where to plan them would keep
-    the search waiting."""
+def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
+    """Who tells bounds beside those who search for what is soft: mini-buckets, or messages where to
+    plan those would keep the search waiting."""
     factors = problem.form.factors
+    if not factors.soft or _covers(problem):
+        return ()
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
-    alone = large or not factors.soft or _covers(problem)
-    return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
+    told: Minimizer = MessagePassing() if large else MiniBuckets()
+    return () if told.refuses(problem) is not None else (told,)
 
 
 def _held(problem: Problem) -> bool:

@@ -61,3 +61,25 @@ def groups(rng: random.Random, values: Sequence[tuple[Any, ...]]) -> list[list[t
         group = [literal(rng, values) for _ in range(rng.randint(1, 4))]
         made.append(list({(type(v), s, v): (s, v) for s, v in group}.values()))
     return made
+
+
+def graph(rng: random.Random) -> tuple[list[Variable], list[list[int]]]:
+    """One or two variables of 0 and 1, a site for each of at most five nodes, and edges between
+    nodes: none to six, an edge twice or from a node to itself as well."""
+    sizes = rng.choice([(1,), (3,), (4,), (5,), (2, 2), (1, 3)])
+    values = rng.choice([(0, 1), (1, 0), (False, True)])
+    variables = [Variable(f"v{k}", Finite(values, (n,))) for k, n in enumerate(sizes)]
+    return variables, _edges(rng, sum(sizes), rng.randint(0, 6))
+
+
+def links(rng: random.Random) -> tuple[Variable, list[list[int]], list[int]]:
+    """A variable of 0 and 1 with a site for each of one to six edges, the edges, and at most five
+    nodes that they may join; an edge twice or from a node to itself as well."""
+    count = rng.randint(1, 6)
+    names = sorted(rng.sample(range(9), rng.randint(2, 5)))
+    edges = [[names[x] for x in edge] for edge in _edges(rng, len(names), count)]
+    return Variable("taken", Finite(rng.choice([(0, 1), (1, 0)]), (count,))), edges, names
+
+
+def _edges(rng: random.Random, nodes: int, count: int) -> list[list[int]]:
+    return [[rng.randrange(nodes), rng.randrange(nodes)] for _ in range(count)]

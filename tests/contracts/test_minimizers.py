@@ -28,6 +28,7 @@ from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
+from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
@@ -76,6 +77,7 @@ CASES = {
     "cadical": (Cadical(unique=True), rigid_problem),
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
+    "message_passing": (MessagePassing(visit=30), soft_problem),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),

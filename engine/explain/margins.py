@@ -1,0 +1,79 @@
+"""By how much each site of an answer is ahead of its other values: between two proved numbers.
+
+The margin of a site is what the best state costs more in which it has another value, all others
+free. At most what the cheapest change of this site alone costs more; at least what messages prove
+of its other values, each beside the energy of the answer.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from engine.answer import Answer
+from engine.decimals import Floats
+from engine.domain import Finite
+from engine.problem import Problem
+from engine.search.messages import NEVER, Passing, coupled_of, refusal
+
+PASSES = 200  # of messages, there and back
+IDLE = 20  # passes without a better bound that end them
+
+
+class Margins(NamedTuple):
+    """Of one variable: below and above what each site is ahead, each of its shape; infinite where
+    no other value is possible. Negative below: a better state is not ruled out."""
+
+    low: Floats
+    high: Floats
+
+
+def margins(problem: Problem, answer: Answer, passes: int = PASSES) -> dict[str, Margins] | None:
+    """The margins of an answer of a one-row problem, by variable; None where its costs have no form
+    of sites and pairs, or where it has no values."""
+    if problem.rows != 1 or answer.values is None or answer.energy is None:
+        return None
+    if problem.form.rest is not None or refusal(problem.form.factors) is not None:
+        return None
+    if len(problem.form.factors.sizes) > problem.form.factors.visible:
+        return None  # hidden sites would have to move along
+    scale = problem.explicits[0].scale
+    made = coupled_of(problem.concrete(0), scale, problem.allowed[0])
+    now = Passing.begun(made)
+    energy = answer.energy * float(scale.unit)
+    while now.passes < passes and now.idle < IDLE and not now.refuted:
+        now, _ = now.passed(1, energy)
+    places = _places(problem, answer.values)
+    exact = int(scale.from_on(problem.exactly(places, 0))) - scale.error
+    return _by_variable(problem, places, now, exact)
+
+
+def _places(problem: Problem, values: Mapping) -> np.ndarray:
+    """The places of plain values at all finite sites. -> (n,)"""
+    state = {v.name: v.domain.encode(values[v.name])[None] for v in problem.finite}
+    return problem.places({n: torch.as_tensor(x) for n, x in state.items()})[0]
+
+
+def _by_variable(
+    problem: Problem, places: np.ndarray, now: Passing, energy: int
+) -> dict[str, Margins]:
+    c, scale = now.coupled, problem.explicits[0].scale
+    high = c.flips(places)
+    every = np.arange(len(places))
+    high[every, places] = math.inf
+    bounds = c.bounds(now.message, now.price, now.possible)
+    low = np.full(high.shape, -math.inf)
+    if bounds is not None and not now.refuted:
+        low = np.where(bounds == NEVER, math.inf, bounds - float(energy + 2 * scale.error))
+    low[every, places] = math.inf
+    unit = float(scale.unit)
+    out = {}
+    for v in problem.finite:
+        assert isinstance(v.domain, Finite)
+        first = problem.starts[v.name]
+        own = slice(first, first + v.domain.sites)
+        pair = (x[own].min(1).reshape(v.domain.shape) / unit for x in (low, high))
+        out[v.name] = Margins(*pair)
+    return out

@@ -1,0 +1,138 @@
+"""Bounds and states by messages between sites, where sites cost in pairs: dual ascent, as TRW-S.
+
+Rules that reach over more sites are priced by multipliers. What is left between the bound and the
+best state is what the local polytope leaves open.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.compare import proved
+from engine.decimals import surely_below
+from engine.domain import State
+from engine.errors import BadQuery, Mistake
+from engine.minimizer import Best, Minimizer, best_start, heard, score
+from engine.problem import Problem
+from engine.random import Stream
+from engine.rows import Report
+from engine.search.messages import NEVER, Passing, coupled_of, pieces, refusal
+
+
+class MessageState(NamedTuple):
+    """Where every row stands."""
+
+    best: Best
+    bound: Tensor  # (R,)
+    done: Tensor  # (R,) bool
+    begun: tuple[Passing | None, ...]
+
+
+@dataclass(frozen=True)
+class MessagePassing(Minimizer[MessageState]):
+    """Raises bounds by messages, and reads states off them. Refuses what has no costs of pairs.
+
+    visit: table entries of one step of a row, a whole pass at least; the default is roughly 10 ms.
+    patience: passes without a better bound after which a row is done.
+    """
+
+    visit: int = 8_000_000
+    patience: int = 60
+
+    def __post_init__(self):
+        for name in ("visit", "patience"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
+
+    def refuses(self, problem: Problem) -> str | None:
+        why = refusal(problem.form.factors)
+        return None if why is None else f"message_passing has no form for {why}"
+
+    def init(self, problem: Problem, x: State, rng: Stream) -> MessageState:
+        del rng
+        why = self.refuses(problem)
+        if why is not None:
+            raise BadQuery(why)
+        rows, device = problem.rows, problem.device
+        return MessageState(
+            best_start(problem, x),
+            torch.full((rows,), -math.inf, dtype=torch.float64, device=device),
+            torch.zeros(rows, dtype=torch.bool, device=device),
+            (None,) * rows,
+        )
+
+    def step(self, problem: Problem, s: MessageState, rng: Stream) -> MessageState:
+        del rng
+        begun, done, bound, best = list(s.begun), s.done.clone(), s.bound.clone(), s.best
+        for row in (~s.done).nonzero().reshape(-1).tolist():
+            now = begun[row]
+            if now is None:
+                scale = problem.explicits[row].scale
+                made = coupled_of(problem.concrete(row), scale, problem.allowed[row])
+                now = Passing.begun(made)
+            if not now.refuted:
+                now, x = now.passed(pieces(now, self.visit), self._upper(problem, best, row))
+                if x is not None:
+                    best = self._taken(problem, best, row, x)
+            begun[row] = now
+            if now.bound > -NEVER:
+                bound[row] = max(float(bound[row]), self._bound(problem, row, now.bound))
+            done[row] = now.refuted or now.idle >= self.patience
+        done |= proved(problem, best.x, best.energy, best.violation, bound)
+        return MessageState(best, bound, done, tuple(begun))
+
+    def _upper(self, problem: Problem, best: Best, row: int) -> float:
+        """The energy of the best state of a row in units, where it keeps the rules."""
+        if float(best.violation[row]) > 0 or not math.isfinite(float(best.energy[row])):
+            return math.inf
+        if problem.form.rest is not None:
+            return math.inf
+        return float(best.energy[row]) * float(problem.explicits[row].scale.unit)
+
+    def _bound(self, problem: Problem, row: int, units: int) -> float:
+        told = problem.explicits[row].scale.below(units)
+        rest = problem.form.rest
+        return told if rest is None else surely_below(told + rest.floor())
+
+    def _taken(self, problem: Problem, best: Best, row: int, x) -> Best:
+        """With a state of one row, where it is the better one."""
+        own = problem.select([row]) if problem.rows > 1 else problem
+        state = own.state(x[None, : own.form.factors.visible])
+        state = {n: state.get(n, t[row : row + 1]) for n, t in best.x.items()}
+        told = score(own, state)
+        mine = Best(
+            {n: t[row : row + 1] for n, t in best.x.items()},
+            best.energy[row : row + 1],
+            best.violation[row : row + 1],
+        )
+        mine = mine.joined(state, *told, torch.ones(1, dtype=torch.bool, device=problem.device))
+        at = torch.tensor([row], device=problem.device)
+        return Best(
+            {n: t.index_copy(0, at, mine.x[n]) for n, t in best.x.items()},
+            best.energy.index_copy(0, at, mine.energy),
+            best.violation.index_copy(0, at, mine.violation),
+        )
+
+    def told(self, problem: Problem, s: MessageState, report: Report) -> MessageState:
+        """Takes better states, towards whose energy multipliers move, and higher bounds."""
+        best, bound, ended = heard(problem, report, s.best)
+        return s._replace(best=best, bound=torch.maximum(s.bound, bound), done=s.done | ended)
+
+    def report(self, problem: Problem, s: MessageState) -> Report:
+        blank = Report.blank(problem, s.best.x)
+        return Report(
+            s.best.x,
+            s.best.energy,
+            s.best.violation,
+            s.bound,
+            s.done,
+            blank.unique,
+            blank.others,
+        )
+
+    def width(self, s: MessageState) -> int:
+        works = [one.work for one in s.begun if one is not None]
+        return max(1, int(self.visit / max([self.visit / 256, *works])))
