@@ -66,13 +66,14 @@ def chain_of(runs: Sequence[Runs], alphabet: Sequence[str], folded: bool) -> Cha
     following: list[Ints] = []
     below, beyond = np.full((1, k), 1.0 / k), np.zeros((1, k), np.int64)
     for n, (own, known) in enumerate(zip(runs, states, strict=True)):
+        shares = own.shares if n + 1 < len(runs) else own.alone
         row = np.searchsorted(known, own.keys // k)
-        rest = 1.0 - np.bincount(row, own.shares, len(known))
+        rest = 1.0 - np.bincount(row, shares, len(known))
         shorter = (
             np.zeros(len(known), np.int64) if n < 2 else _found(states[n - 1], known % k ** (n - 1))
         )
         chance = rest[:, None] * below[shorter]
-        chance[row, own.keys % k] += own.shares
+        chance[row, own.keys % k] += shares
         after = beyond[shorter].copy()
         if n + 1 < len(states):  # the state of the letters here and the next, where there is one
             letters = known[:, None] * k + np.arange(k)
@@ -104,14 +105,27 @@ def packed(runs: Sequence[Runs], settings: dict[str, object]) -> Weights:
     """Runs as a file holds them: the gaps between keys in 8 bits, those that are wide apart, and
     shares in 16 bits, rounded down."""
     tensors = {}
-    for n, (keys, shares) in enumerate(runs, 1):
+    for n, (keys, shares, alone) in enumerate(runs, 1):
         gaps = np.diff(keys, prepend=0)
         wide = gaps >= WIDE
         tensors[f"gaps{n}"] = torch.from_numpy(np.where(wide, WIDE, gaps).astype(np.uint8))
         tensors[f"wide{n}"] = torch.from_numpy(gaps[wide])
-        steps = np.ceil(-np.log(shares) * STEPS).clip(1, 2**16 - 1)
-        tensors[f"shares{n}"] = torch.from_numpy((steps - 2**15).astype(np.int16))
+        tensors[f"shares{n}"] = _steps(shares)
+        if n < len(runs):  # the longest are always alone
+            tensors[f"alone{n}"] = _steps(alone)
     return Weights(tensors, settings)
+
+
+def _steps(shares: Floats) -> torch.Tensor:
+    """Shares in 16 bits."""
+    steps = np.ceil(-np.log(shares) * STEPS).clip(1, 2**16 - 1)
+    return torch.from_numpy((steps - 2**15).astype(np.int16))
+
+
+def _shares(steps: torch.Tensor) -> Floats:
+    """The shares that stand in 16 bits."""
+    shares: Floats = np.exp((steps.numpy().astype(np.float64) + 2**15) / -STEPS)
+    return shares
 
 
 @lru_cache(maxsize=8)
@@ -132,9 +146,9 @@ def _unpacked(held: Weights) -> tuple[list[Runs], tuple[str, ...], bool]:
     for n in range(1, int(held.settings["order"]) + 1):
         gaps = held.tensors[f"gaps{n}"].numpy().astype(np.int64)
         gaps[gaps == WIDE] = held.tensors[f"wide{n}"].numpy()
-        keys = gaps.cumsum()
-        steps = held.tensors[f"shares{n}"].numpy().astype(np.float64) + 2**15
-        runs.append(Runs(keys, np.exp(-steps / STEPS)))
+        shares = _shares(held.tensors[f"shares{n}"])
+        alone = held.tensors.get(f"alone{n}")
+        runs.append(Runs(gaps.cumsum(), shares, shares if alone is None else _shares(alone)))
     return runs, tuple(held.settings["alphabet"]), bool(held.settings["folded"])
 
 

@@ -16,23 +16,26 @@ from engine.decimals import Floats, Ints
 
 class Runs(NamedTuple):
     """The runs of one length: w after h, as one number in base k, rising; and the share of chance
-    that is given to w after h itself."""
+    that is given to w after h itself, of one h less than 1 in sum."""
 
     keys: Ints  # (T,)
-    shares: Floats  # (T,) in (0, 1); of one h they sum to less than 1
+    shares: Floats  # (T,) where longer runs are looked at, too
+    alone: Floats  # (T,) where these are the longest
 
 
 def runs_of(letters: Ints, k: int, order: int, least: int = 1) -> list[Runs]:
     """Runs of 1 to `order` letters of a text, given as numbers below k; of the longest, those that
     were met at least so often."""
-    longest = [np.unique(_numbers(letters, n, k), return_counts=True) for n in range(1, order + 1)]
-    counts = [
-        np.unique(keys % k**n, return_counts=True) for n, (keys, _) in enumerate(longest[1:], 1)
-    ]
-    return [
-        _shared(*both, k, least if n == order else 1)
-        for n, both in enumerate([*counts, longest[-1]], 1)
-    ]
+    met = [np.unique(_numbers(letters, n, k), return_counts=True) for n in range(1, order + 1)]
+    out = []
+    for n, (keys, times) in enumerate(met[:-1], 1):
+        after = np.bincount(np.searchsorted(keys, met[n][0] % k**n), minlength=len(keys))
+        both = after > 0  # all but a run that stands at the very beginning alone
+        keys, times, after = keys[both], times[both], after[both]
+        out.append(Runs(keys, _shares(keys, after, k), _shares(keys, times, k)))
+    keys, times = met[-1]
+    shares, kept = _shares(keys, times, k), times >= least
+    return [*out, Runs(keys[kept], shares[kept], shares[kept])]
 
 
 def _numbers(letters: Ints, n: int, k: int) -> Ints:
@@ -44,13 +47,12 @@ def _numbers(letters: Ints, n: int, k: int) -> Ints:
     return number
 
 
-def _shared(keys: Ints, count: Ints, k: int, least: int) -> Runs:
-    """Runs of one length with the shares that their counts give them."""
+def _shares(keys: Ints, count: Ints, k: int) -> Floats:
+    """The shares that counts give to runs of one length."""
     _, first = np.unique(keys // k, return_index=True)
     total = np.repeat(np.add.reduceat(count, first), np.diff(np.append(first, len(keys))))
-    kept = count >= least
-    back = discounts(count)[np.minimum(count, 3)]
-    return Runs(keys[kept], ((count - back) / total)[kept])
+    shares: Floats = (count - discounts(count)[np.minimum(count, 3)]) / total
+    return shares
 
 
 def discounts(count: Ints) -> Floats:

@@ -30,7 +30,10 @@ def chain(order, least=1):
 def plain_chance(order, before, letter):
     """p(letter | before) by dictionaries, straight from the formula."""
     runs = runs_of(numbered(TEXT, LETTERS), len(LETTERS), order)
-    shares = [dict(zip(r.keys.tolist(), r.shares.tolist(), strict=True)) for r in runs]
+    each = [*(r.shares for r in runs[:-1]), runs[-1].alone]
+    shares = [
+        dict(zip(r.keys.tolist(), s.tolist(), strict=True)) for r, s in zip(runs, each, strict=True)
+    ]
     k, p = len(LETTERS), 1 / len(LETTERS)
     for n in range(min(order, len(before) + 1)):
         number = 0
