@@ -15,6 +15,7 @@ from engine.energy.changes import settled
 from engine.energy.lesson import Lesson
 from engine.errors import Mistakes, known
 from engine.factors import Factors, Table
+from modules.language._likeliest import straight
 from modules.language.ngram.chain import BESIDE as BESIDE
 from modules.language.ngram.chain import KIND as KIND
 from modules.language.ngram.chain import Chain, read_chain
@@ -102,20 +103,7 @@ class NGram(OverSites):
         return max(1, min(self.chain.order, self.layout.sites))
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
-        """From the likeliest text straight: exact where a text is decided."""
-        places = [x.argmax(-1) for x in tensors]
-        counts = self.layout.counts
-        sites = torch.cat(
-            [torch.stack([torch.full((n,), e), torch.arange(n)], 1) for e, n in enumerate(counts)]
-        ).to(tensors[0].device)
-        change = self.changes(sites, *places)  # (B, n, k)
-        change = torch.where(change.isfinite(), change, 0.0)
-        total, first = self.cost(*places), 0
-        for x, n in zip(tensors, counts, strict=True):
-            flat = x.reshape(len(x), n, x.shape[-1]).double()
-            total = total + (change[:, first : first + n, : x.shape[-1]] * flat).sum((1, 2))
-            first += n
-        return total.to(tensors[0].dtype)
+        return straight(self, *tensors)
 
     def _letters(self, tensors: Sequence[Tensor]) -> Tensor:
         """The letters of decided texts, by their place in the alphabet. -> (B, n)"""
