@@ -28,6 +28,7 @@ from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
+from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
@@ -52,6 +53,7 @@ from tests.support.terms import (
     costs_of,
     every,
     least,
+    listed_problem,
     mixed_problem,
     opaque_problem,
     pairwise,
@@ -82,6 +84,7 @@ CASES = {
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
     "leaves": (Leaves(), mixed_problem),
+    "listed": (Listed(visit=2), listed_problem),
     "leaves-descent": (
         Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),
         mixed_problem,
