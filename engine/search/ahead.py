@@ -1,0 +1,135 @@
+"""Energies that are read site by site, beside explicit structure: an order of all sites, and what
+is known of those to come.
+
+Sites are extended in the order of reading; a site that none of them reads follows the first site
+that stands in a factor with it. Elimination goes the other way round, so that its messages tell of
+every beginning what explicit structure still costs, and which beginnings no state goes on from.
+Readers may lend guesses of what they will say (`Reader.ahead`); these stand in the messages beside
+the structure, and are taken off again where a site has been read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from engine.decimals import Floats, Ints
+from engine.energy.reader import Reader
+from engine.problem import Problem
+from engine.search.elimination import Plan
+from engine.search.network import CELLS, Network
+from engine.search.plans import counts_of, network_of
+
+WIDTHS = (3, 2)  # of windows that readers are asked to guess by, the widest that is quick
+WORK = 3e8  # table entries added up with guesses
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A reader in a problem: what it says counts `weight`; `sites`: numbers among all sites."""
+
+    reader: Reader[Any]
+    weight: float
+    sites: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """What the last site of a window costs beside the others, by the readers' guess."""
+
+    sites: Ints  # (m, w)
+    costs: Floats  # (k, ..., k)
+
+    @cached_property
+    def ending(self) -> dict[int, Ints]:
+        """The window that ends at a site. -> (w,)"""
+        return {int(window[-1]): window for window in self.sites}
+
+
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """The order of all sites for one row, and the guesses in its network."""
+
+    plan: Plan
+    guesses: tuple[Guess, ...]
+
+    @staticmethod
+    def of(problem: Problem, row: int, every: Sequence[Read]) -> "Ahead | str":
+        """The widest guesses that are quick; or why there is no order at all."""
+        network = network_of(problem)
+        if isinstance(network, str):
+            return network
+        counts = counts_of(problem, row)
+        rank = ranks(network, every)
+        for width in WIDTHS:
+            guesses = guessed(every, width)
+            if guesses is None:
+                continue
+            wide = network
+            for guess in guesses:
+                wide = wide.with_guess(guess.sites, guess.costs)
+            plan = Plan.in_order(wide, counts, rank)
+            if isinstance(plan, Plan) and plan.work <= WORK:
+                return Ahead(plan, guesses)
+        plan = Plan.in_order(network, counts, rank)
+        return plan if isinstance(plan, str) else Ahead(plan, ())
+
+
+def readers_of(problem: Problem) -> tuple[Read, ...] | str:
+    """Everything that is not explicit as readers, or why it is not read."""
+    out = []
+    for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
+        if piece is not None:
+            continue
+        term = summand.term
+        if summand.weight is None:
+            return f"{summand.label} is required and not explicit"
+        if any(v.name not in problem.starts for v in term.variables()):
+            return f"{summand.label} sees numbers"
+        reader = term.reader(*problem.scope(term))
+        if reader is None:
+            return f"{summand.label} has no order of its sites"
+        flat = [problem.starts[v.variable.name] + v.places.reshape(-1) for v in term.scope]
+        sites = np.array([flat[e][s] for e, s in reader.sites.tolist()], dtype=np.int64)
+        if len(np.unique(sites)) < len(sites):
+            return f"{summand.label} reads a site twice"
+        out.append(Read(reader, float(summand.weight), sites))
+    if len(out) > 1 and any((np.diff(one.sites) < 0).any() for one in out):
+        return "several terms are read in orders that do not agree"
+    return tuple(out)
+
+
+def guessed(every: Sequence[Read], width: int) -> tuple[Guess, ...] | None:
+    """What readers guess by windows of one width; None: none of them does."""
+    out = []
+    for one in every:
+        windows = one.reader.ahead(width)
+        if windows is not None and windows.costs.size <= CELLS:
+            out.append(Guess(one.sites[windows.places], one.weight * windows.costs))
+    return tuple(out) or None
+
+
+def ranks(network: Network, every: Sequence[Read]) -> Ints:
+    """When each site is extended; those that no reader reads right behind the first site that
+    stands in a factor with them. -> (N,)"""
+    count = len(network.sizes)
+    far = 4 * count + 4
+    rank = np.full(count, far, dtype=np.int64)
+    order = every[0].sites if len(every) == 1 else np.unique(np.concatenate([e.sites for e in every]))
+    rank[order] = 2 * np.arange(len(order))
+    scopes = network.scopes
+    owner = np.repeat(np.arange(len(scopes.base)), np.diff(scopes.start))
+    fixed = rank < far
+    while len(owner):
+        least = np.full(len(scopes.base), far, dtype=np.int64)
+        np.minimum.at(least, owner, rank[scopes.site])
+        near = np.full(count, far, dtype=np.int64)
+        np.minimum.at(near, scopes.site, np.where(least[owner] < far, least[owner] | 1, far))
+        found = ~fixed & (near < far)
+        if not found.any():
+            break
+        rank[found] = near[found]
+        fixed |= found
+    return rank
