@@ -232,7 +232,7 @@ def _extended(own: _Row, width: int) -> tuple[_Row, int]:
     flat = parent, place
     more = _Row(
         own.ahead, own.every, elimination, own.round, own.bucket - 1,
-        at, tuple(known), said[flat], level[flat], guessed[flat],
+        at, tuple(known), said[flat], level[flat], np.broadcast_to(guessed, total.shape)[flat],
     )  # fmt: skip
     return more, max(1, total.size)
 
@@ -269,5 +269,3 @@ def _best(total: Floats, width: int) -> Ints:
     if len(able) > width:
         able = able[np.argpartition(flat[able], width - 1)[:width]]
     return np.sort(able)
-
-

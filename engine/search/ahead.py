@@ -117,7 +117,7 @@ def ranks(network: Network, every: Sequence[Read]) -> Ints:
     count = len(network.sizes)
     far = 4 * count + 4
     rank = np.full(count, far, dtype=np.int64)
-    order = every[0].sites if len(every) == 1 else np.unique(np.concatenate([e.sites for e in every]))
+    order = every[0].sites if len(every) == 1 else _sites(every)
     rank[order] = 2 * np.arange(len(order))
     scopes = network.scopes
     owner = np.repeat(np.arange(len(scopes.base)), np.diff(scopes.start))
@@ -133,3 +133,8 @@ def ranks(network: Network, every: Sequence[Read]) -> Ints:
         rank[found] = near[found]
         fixed |= found
     return rank
+
+
+def _sites(every: Sequence[Read]) -> Ints:
+    """All sites that are read, in order."""
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *(one.sites for one in every)]))

@@ -71,7 +71,6 @@ class Plan:
         parts = fill_buckets(scopes.start, scopes.site, size, order, start, axis)
         return Plan(network, Buckets(order, start, axis, *parts), counts)
 
-
     @staticmethod
     def in_order(network: Network, counts: Ints, rank: Ints) -> "Plan | str":
         """The plan that eliminates sites by falling rank, of equal rank the least first, or why

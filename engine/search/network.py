@@ -75,7 +75,6 @@ class Network:
             self.cached[semiring] = pool
         return pool
 
-
     @property
     def cells(self) -> int:
         """How many entries the tables have, rules and guesses among them."""

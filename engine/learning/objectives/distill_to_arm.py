@@ -72,9 +72,7 @@ class DistillToARM(Objective[tuple[()]]):
 def distilled(teacher: Tensor, student: Tensor, chance: Tensor, length: int) -> Distilled:
     """The divergence step by step, and both bounds. (..., k), (..., k), (...)"""
     allowed = teacher > -torch.inf
-    log_p, log_q = (
-        x.masked_fill(~allowed, -torch.inf).log_softmax(-1) for x in (teacher, student)
-    )
+    log_p, log_q = (x.masked_fill(~allowed, -torch.inf).log_softmax(-1) for x in (teacher, student))
     gap = torch.where(allowed, log_p - log_q, 0.0)
     divergence = (chance * (log_p.exp() * gap).sum(-1)).sum()
     eps = largest_gap(teacher, student, allowed, chance > 0).detach()

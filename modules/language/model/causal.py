@@ -7,7 +7,8 @@ beginning share the reading of it: rows are taken and repeated by `picked`.
 """
 
 from abc import abstractmethod
-from typing import NamedTuple
+from collections import Counter
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,6 @@ from engine.errors import BadQuery, Mistake
 from engine.errors import known as closest
 
 Known = tuple[Tensor, ...]  # (B, ...) each
-
-
-class Run(NamedTuple):
-    """What reading some tokens tells."""
-
-    logs: Tensor  # (B, T, V) ln p of every token at each place, before it is read
-    known: tuple[Known, ...]  # what is known before each place, and behind the last: T + 1
 
 
 class Causal(nn.Module):
@@ -56,10 +50,15 @@ class Causal(nn.Module):
     def places(self, known: Known, tokens: Tensor) -> tuple[Known, ...]:
         """What is known before each of these tokens, and behind the last. (B, T) -> T + 1"""
 
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The token that is written so, where there is only one."""
+        count = Counter(self.pieces)
+        return {piece: k for k, piece in enumerate(self.pieces) if piece and count[piece] == 1}
 
     def spelled(self, text: str) -> list[int]:
         """A text as tokens. Raises BadQuery where it has letters that the model does not know."""
-        place = {piece: k for k, piece in enumerate(self.pieces)}
+        place = self.place
         for k, letter in enumerate(text):
             if letter not in place:
                 problem = f"the model has no letter {letter!r}"
@@ -82,5 +81,5 @@ def after(model: Causal, tokens: list[int]) -> Known:
     known = model.begin()
     with torch.no_grad():
         if tokens:
-            known = model.places(known, torch.tensor([tokens]))[-1]
+            known = model.places(known, torch.tensor([tokens], device=known[0].device))[-1]
     return known

@@ -69,13 +69,13 @@ class LanguageModel(OverSites):
             raise BadQuery(Mistake("scope", told, f"this model reads {most}: give fewer"))
 
     def _tokens(self) -> Tensor:
-        place = self._place
+        place = self.model.place
         wrong: list[Mistake] = []
         own: list[list[int]] = []
         for k, domain in enumerate(self.layout.domains):
             odd = [v for v in domain.values if not isinstance(v, str) or v not in place]
             for value in odd:
-                remedy = known(value, self.model.pieces) if isinstance(value, str) else ""
+                remedy = known(value, place) if isinstance(value, str) else ""
                 remedy = remedy or "give texts of one letter, such as 'a'"
                 wrong.append(Mistake(f"scope[{k}]", f"the model has no letter {value!r}", remedy))
             own.append([place.get(v, 0) for v in domain.values])
@@ -85,19 +85,16 @@ class LanguageModel(OverSites):
         rows = [row + [-1] * (most - len(row)) for row in own]
         return torch.tensor(rows)[torch.from_numpy(self.layout.entry)]
 
-    @property
-    def _place(self) -> dict[str, int]:
-        return {piece: k for k, piece in enumerate(self.model.pieces)}
-
     @cached_property
     def _known(self) -> Known:
         """What the model knows once it has read the prompt."""
         return after(self.model, self.before)
 
-    def known(self, like: Tensor) -> Known:
-        """The same, where the states lie."""
-        if self._known[0].device != like.device:
-            del self._known  # of another device
+    def known(self) -> Known:
+        """The same, where the model lies now, and in its type."""
+        numbers, last = next(self.model.parameters()), self._known[0]
+        if (last.device, last.dtype) != (numbers.device, numbers.dtype):
+            del self._known
         return self._known
 
     def read(self, decided: Sequence[Tensor]) -> Tensor:
@@ -112,8 +109,8 @@ class LanguageModel(OverSites):
         first = torch.arange(self.layout.sites, device=x.device)[:, None] * count
         at = (first + self.tokens)[self.tokens >= 0]
         x = whole.index_add(1, at, x).reshape(batch, self.layout.sites, count)
-        own = x.to(self.known(x)[0].dtype)
-        logs = self.model.relaxed(repeated(self.known(x), batch), own)
+        own = x.to(self.known()[0].dtype)
+        logs = self.model.relaxed(repeated(self.known(), batch), own)
         return -(logs.clamp(min=-1e30).double() * x).sum((1, 2)).to(x.dtype)
 
     def cost(self, *decided: Tensor) -> Tensor:  # (B, *shape) each -> (B,) float64
@@ -124,7 +121,7 @@ class LanguageModel(OverSites):
 
     def _cost(self, tokens: Tensor) -> Tensor:
         """-ln p of texts; what all of them begin with is read once. (B, n) -> (B,)"""
-        known, batch = self.known(tokens), len(tokens)
+        known, batch = self.known(), len(tokens)
         alike = int((tokens == tokens[:1]).all(0).long().cumprod(0).sum())
         if batch == 1 or alike < 2:
             return self.model.losses(repeated(known, batch), tokens).double().sum(1)
@@ -139,8 +136,8 @@ class LanguageModel(OverSites):
             return super().changes(sites, *decided)
         tokens, at = self.read(decided), self.layout.numbers(sites)
         batch, count = tokens.shape
-        known = self.model.places(repeated(self.known(tokens), batch), tokens)
-        now = self.model.losses(repeated(self.known(tokens), batch), tokens).double()
+        known = self.model.places(repeated(self.known(), batch), tokens)
+        now = self.model.losses(repeated(self.known(), batch), tokens).double()
         size = self.layout.values_of(at)
         most = int(size.max())
         out = now.new_zeros(batch, len(at), most)
@@ -171,7 +168,7 @@ class LanguageModel(OverSites):
     def reader(self, *domains: Domain) -> TextReader:
         del domains
         sites = [(e, s) for e, n in enumerate(self.layout.counts) for s in range(n)]
-        return TextReader(self.model, self._known, torch.tensor(sites), self.tokens.cpu())
+        return TextReader(self.model, self.known(), torch.tensor(sites), self.tokens.cpu())
 
     def floor(self) -> float:
         return 0.0  # no chance is above 1
@@ -203,5 +200,3 @@ def _spelled(model: Causal, prompt: str) -> list[int]:
         return model.spelled(prompt)
     except BadQuery as error:
         raise error.under("prompt") from None
-
-

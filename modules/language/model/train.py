@@ -30,7 +30,7 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 KIND = "language.model"
-STEPS = 4_000
+STEPS = 3_000
 PIECES = 32  # of a stream, before it begins again elsewhere
 LEAST = 1_000  # characters of a text to learn from
 LETTERS = 4_096  # different characters at most

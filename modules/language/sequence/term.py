@@ -25,9 +25,7 @@ class Sequences(OverSites):
     affine = False
     calibrated = True
 
-    def __init__(
-        self, text: Variable | View, rewards: Sequence[Sequence[Sequence[float | None]]]
-    ):
+    def __init__(self, text: Variable | View, rewards: Sequence[Sequence[Sequence[float | None]]]):
         super().__init__(text)
         (domain,) = self.layout.domains
         self.tree = SequenceTree(len(domain.values), max(1, self.layout.sites), ends=False)

@@ -41,7 +41,12 @@ def gap(one: Levels, other: Levels) -> float:
     return worst
 
 
-TREES = [SequenceTree(8, 4), SequenceTree(3, 3), SequenceTree(8, 4, False), SequenceTree(4, 8, False)]
+TREES = [
+    SequenceTree(8, 4),
+    SequenceTree(3, 3),
+    SequenceTree(8, 4, False),
+    SequenceTree(4, 8, False),
+]
 
 
 @pytest.mark.parametrize("tree", TREES, ids=str)
@@ -67,7 +72,10 @@ def test_how_many_responses_there_are():
     assert SequenceTree(3, 3).responses == 13
     rows = SequenceTree(3, 3).sequences()
     assert len({tuple(row) for row in rows.tolist()}) == 13
-    sizes = [(SequenceTree(8, t, False).responses, SequenceTree(8, t, False).numbers) for t in range(1, 7)]
+    sizes = [
+        (SequenceTree(8, t, False).responses, SequenceTree(8, t, False).numbers)
+        for t in range(1, 7)
+    ]
     assert [n for n, _ in sizes] == [8, 64, 512, 4_096, 32_768, 262_144]
     assert [n for _, n in sizes] == [8, 72, 584, 4_680, 37_448, 299_592]
 
@@ -141,9 +149,7 @@ def test_bounds_of_distillation_hold(tree):
     worst = 0.0
     for seed in range(200):
         noise = 0.01 * 100 ** (seed % 5 / 4)
-        student = tuple(
-            q + n for q, n in zip(teacher, drawn(tree, 100 + seed, noise), strict=True)
-        )
+        student = tuple(q + n for q, n in zip(teacher, drawn(tree, 100 + seed, noise), strict=True))
         student = tree.masked(tuple(x.nan_to_num(0, 0, 0) for x in student))
         q = tree.log_chances(student)
         raw = max(
@@ -165,16 +171,16 @@ def test_bounds_of_distillation_hold(tree):
 
 def joined(tree: SequenceTree, teacher: Levels, student: Levels):
     reach = tree.prefix_log_chances(teacher)
-    return distilled(
-        torch.cat(teacher), torch.cat(student), torch.cat(reach).exp(), tree.length
-    )
+    return distilled(torch.cat(teacher), torch.cat(student), torch.cat(reach).exp(), tree.length)
 
 
 def test_rewards_beside_a_model_are_what_maximum_entropy_asks_for():
     tree = SequenceTree(3, 3)
     reference, r = drawn(tree, 6), drawn(tree, 7)
     log = centred(reference)
-    both = tree.masked(tuple((a + b).nan_to_num(0, 0, -torch.inf) for a, b in zip(r, log, strict=True)))
+    both = tree.masked(
+        tuple((a + b).nan_to_num(0, 0, -torch.inf) for a, b in zip(r, log, strict=True))
+    )
     wanted = (tree.scores(r) + tree.log_chances(reference)).log_softmax(0)
     found = tree.log_chances(tree.rewards_to_logits(both))
     assert float((wanted - found).abs().max()) < TIGHT
