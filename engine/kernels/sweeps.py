@@ -2,6 +2,8 @@
 
 E(x) = sum of table costs + sum_c weight_c violation_c(x), sampled at inverse temperature beta by
 Metropolis moves: one site to another allowed value, or two sites of a tight line exchange values.
+Sites of a line that is kept always differ: who moves to a value that another of them holds hands
+that one its own.
 A move of change d is taken with probability STIR min(1, exp(-beta d)); STIR < 1 keeps detailed
 balance and breaks the parity that a strictly sequential scan of free sites would conserve.
 Source: Metropolis et al., J. Chem. Phys. 1953; Kirkpatrick, Gelatt, Vecchi, Science 1983.
@@ -58,6 +60,9 @@ class Structure(NamedTuple):
     # tight lines, for exchanges
     line_start: np.ndarray  # (l + 1,) int32
     line_site: np.ndarray  # (Z,) int32
+    # lines whose sites always differ, each site in at most one
+    keeps: np.ndarray  # (n,) int32 where the holders of the values of its line begin; -1: in none
+    holders: np.ndarray  # (H,) int32 all -1
 
 
 class Pairs(NamedTuple):
@@ -183,7 +188,8 @@ def sweep(
     literal_coefficient = s.literal_coefficient
     pair_start, pair_sum, pair_first = s.pair_start, s.pair_sum, s.pair_first
     pair_coefficient, low, high = s.pair_coefficient, s.low, s.high
-    line_start, line_site = s.line_start, s.line_site
+    line_start, line_site, keeps = s.line_start, s.line_site, s.keeps
+    holder = s.holders.copy()  # of each value of each kept line, the site that has it
     particles, n = x.shape
     place = np.zeros(len(base), dtype=np.int64)
     total = np.zeros(len(low))
@@ -194,6 +200,11 @@ def sweep(
     after = np.zeros(3, dtype=np.int64)
     for p in range(particles):
         cost, broken = measure(s, row, field, x[p], place, total, nothing)
+        if len(holder):
+            holder[:] = -1
+            for i in range(n):
+                if keeps[i] >= 0:
+                    holder[keeps[i] + x[p, i]] = i
         for t in range(-1, len(betas)):
             line = 0
             if t >= 0:
@@ -209,6 +220,17 @@ def sweep(
                     after[0] = choices[offset[m] + np.int64(product >> HALF)]
                     if after[0] == before[0]:
                         after[0] = choices[offset[m] + others]
+                    if keeps[m] >= 0 and holder[keeps[m] + after[0]] >= 0:
+                        parts = 2
+                        j = np.int64(holder[keeps[m] + after[0]])
+                        site[1], before[1], after[1] = j, after[0], before[0]
+                        legal = 0
+                        for q in range(options[j]):
+                            if choices[offset[j] + q] == after[1]:
+                                legal = 1
+                                break
+                        if legal == 0:
+                            continue
                 else:  # two sites of a line exchange their values
                     parts = 2
                     e = m - n
@@ -306,6 +328,9 @@ def sweep(
                 if taken:
                     cost += cost_change
                     broken += broken_change
+                    if m < n and keeps[m] >= 0:
+                        holder[keeps[m] + before[0]] = site[1] if parts == 2 else -1
+                        holder[keeps[m] + after[0]] = m
             if broken < score[p, 3] - 1e-9 or (
                 broken <= score[p, 3] + 1e-9 and cost < score[p, 2] - 1e-9
             ):
@@ -313,6 +338,58 @@ def sweep(
                     best[p, i] = x[p, i]
                 score[p, 2], score[p, 3] = cost, broken
         score[p, 0], score[p, 1] = measure(s, row, field, x[p], place, total, blame)
+
+
+@fused()
+def seat(offset, choices, options, line_start, line_site, keeps, holders, x, lost):
+    """Gives the sites of kept lines allowed values that differ, and leaves those that do alone.
+
+    By augmenting paths. x (P, n) is changed in place; lost (P,) is 1 where a line has no such
+    values. Source: Kuhn, Naval Research Logistics Quarterly 1955.
+    """
+    holder = holders.copy()
+    source = np.zeros(len(holders), dtype=np.int64)  # the site from which a value was reached
+    queue = np.zeros(x.shape[1] + 1, dtype=np.int64)
+    for p in range(len(x)):
+        holder[:] = -1
+        for line in range(len(line_start) - 1):
+            a, b = line_start[line], line_start[line + 1]
+            for e in range(a, b):  # who stands well stays
+                i = line_site[e]
+                at = keeps[i] + x[p, i]
+                if holder[at] < 0:
+                    holder[at] = i
+            for e in range(a, b):
+                first = line_site[e]
+                if holder[keeps[first] + x[p, first]] == first:
+                    continue
+                source[:] = -1
+                queue[0], head, tail, found = first, 0, 1, -1
+                while head < tail and found < 0:
+                    i = queue[head]
+                    head += 1
+                    for q in range(options[i]):
+                        turn = (q + x[p, first] + p) % options[i]
+                        at = keeps[i] + choices[offset[i] + turn]
+                        if source[at] >= 0:
+                            continue
+                        source[at] = i
+                        if holder[at] < 0:
+                            found = at
+                            break
+                        queue[tail] = holder[at]
+                        tail += 1
+                if found < 0:
+                    lost[p] = 1
+                    continue
+                while True:  # everybody on the way moves on
+                    i = source[found]
+                    old = keeps[i] + x[p, i]
+                    holder[found] = i
+                    x[p, i] = found - keeps[i]
+                    if i == first:
+                        break
+                    found = old
 
 
 @fused()

@@ -8,12 +8,13 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.errors import BadQuery
-from engine.factors import Factors, Table, ints
+from engine.factors import Different, Factors, Table, ints
 from engine.factors.conditions import written_out
 from engine.kernels.sweeps import Couplings, Pairs, Structure
 from engine.sweeps.coupled import Block, couplings, pairs, starts
 
 DENSE = 1 << 21  # combinations up to which a table is kept dense; beyond, its keys are searched
+KEPT = 3  # sites of a line from which on it is kept by moves
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Layout:
     pair_field: Floats | None = None  # (1 or R, n)
     pair_constant: Floats | None = None  # (1 or R,)
     couplings: Couplings | None = None  # the form of any, where that and `field` say everything
+    kept: tuple[Ints, ...] = ()  # lines whose sites differ in every state that is visited
 
     @property
     def rules(self) -> int:
@@ -66,25 +68,32 @@ def refusal(factors: Factors) -> str | None:
     return None
 
 
-def lay_out(factors: Factors) -> Layout:
-    """The arrays of a structure. Raises BadQuery as `refusal` says."""
+def lay_out(factors: Factors, kept: Sequence[int] = ()) -> Layout:
+    """The arrays of a structure. Raises BadQuery as `refusal` says.
+
+    kept: lines of `factors.different`, no two of which share a site, that every state visited is
+    to keep; such states alone may then be handed to the kernels."""
     why = refusal(factors)
     if why is not None:
         raise BadQuery(why)
-    lines, factors = tight_lines(factors), factors.expanded()
+    always = tuple(factors.different.lines()[k] for k in kept)
+    lines, factors = tight_lines(factors), without_lines(factors, kept).expanded()
+    if kept:  # exchanges along other lines would break those that are kept
+        lines = lines[0][:1], lines[1][:0]
     sizes = factors.sizes.astype(np.int64)
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     several = (t for t in factors.tables if t.arity > 1 or t.when is not None)
     blocks = [block for t in several for block in _blocks(t, sizes)]
-    coupled = not factors.rules and all(block.couples for block in blocks)
+    coupled = not factors.rules and not kept and all(block.couples for block in blocks)
     structure = Structure(
         offset.astype(np.int32),
         **_sum_arrays(factors, sizes, offset, [] if coupled else blocks),
         line_start=lines[0].astype(np.int32),
         line_site=lines[1].astype(np.int32),
+        **_holders(always, sizes),
     )
     field, closed = _fields(factors, sizes, offset)
-    out = Layout(sizes, factors.visible, structure, field, closed, _floor(blocks))
+    out = Layout(sizes, factors.visible, structure, field, closed, _floor(blocks), kept=always)
     if not coupled:
         return out
     if (sizes == 2).all():
@@ -308,6 +317,41 @@ def _by_site(
         "pair_first": first[:-1][order],
         "pair_coefficient": dense,
     }
+
+
+def _holders(lines: Sequence[Ints], sizes: Ints) -> dict[str, np.ndarray]:
+    """Where the holders of the values of each kept line stand."""
+    keeps, first = np.full(len(sizes), -1, dtype=np.int32), 0
+    for line in lines:
+        keeps[line] = first
+        first += int(sizes[line[0]])
+    return {"keeps": keeps, "holders": np.full(first, -1, dtype=np.int32)}
+
+
+def without_lines(factors: Factors, left_out: Sequence[int]) -> Factors:
+    """The structure without some of its lines of sites that differ."""
+    if not left_out:
+        return factors
+    stay = np.setdiff1d(np.arange(factors.different.count), np.array(left_out, dtype=np.int64))
+    each = [factors.different.picked(slice(k, k + 1)) for k in stay.tolist()]
+    return replace(factors, different=Different.joined(each))
+
+
+def lines_to_keep(factors: Factors) -> list[int]:
+    """Lines that moves can keep: of at least `KEPT` sites with values alike, no two with a site in
+    common, the longest first."""
+    taken: set[int] = set()
+    out = []
+    every = factors.different.lines()
+    for k in sorted(range(len(every)), key=lambda k: -len(every[k])):
+        line = every[k]
+        alike = len(np.unique(factors.sizes[line])) == 1
+        if len(line) < KEPT or not alike or len(line) > factors.sizes[line[0]]:
+            continue
+        if taken.isdisjoint(line.tolist()):
+            taken.update(line.tolist())
+            out.append(k)
+    return sorted(out)
 
 
 def tight_lines(factors: Factors) -> tuple[Ints, Ints]:

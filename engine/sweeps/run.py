@@ -7,10 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from engine.decimals import Floats
-from engine.kernels.sweeps import sweep, sweep_couplings, sweep_pairs
+from engine.kernels.sweeps import seat, sweep, sweep_couplings, sweep_pairs
 from engine.problem import Problem
 from engine.random import Stream
-from engine.sweeps.layout import Layout, lay_out
+from engine.sweeps.layout import Layout, lay_out, lines_to_keep
 
 PIECE = 1 << 18  # numbers that drawing holds at once
 
@@ -45,11 +45,13 @@ class OpenValues(NamedTuple):
 
 
 def layout_of(problem: Problem) -> Layout:
-    """The arrays of a structure, kept for the next problem of it."""
+    """The arrays of a structure whose moves keep lines of sites that differ, made once."""
     if problem.form.factors.varying:
-        return lay_out(problem.gathered())
+        gathered = problem.gathered()
+        return lay_out(gathered, lines_to_keep(gathered))
     if "layout" not in problem.memo:
-        problem.memo["layout"] = lay_out(problem.form.factors)
+        factors = problem.form.factors
+        problem.memo["layout"] = lay_out(factors, lines_to_keep(factors))
     return problem.memo["layout"]
 
 
@@ -133,11 +135,12 @@ def open_values(problem: Problem, layout: Layout) -> OpenValues:
 
 
 def move_inside(plan: PreparedSweeps, left: OpenValues, places: Tensor, rng: Stream) -> None:
-    """Draws hidden sites, and moves visible ones that a table forbids to an allowed value."""
+    """Draws hidden sites, moves visible ones that a table forbids to an allowed value, and parts
+    the sites of kept lines that agree."""
     layout = plan.layout
     rows, n = left.options.shape
     offset = layout.structure.offset[:-1].astype(np.int64)
-    values = places.numpy().reshape(rows, -1, n)
+    values = places.numpy().reshape(rows, -1, n)  # the same memory
     opened = [left.open(r, layout) for r in range(rows)]
     width = 4 * max(1, PIECE // (4 * len(places)))  # words come in fours
     for start in range(0, n, width):
@@ -149,6 +152,19 @@ def move_inside(plan: PreparedSweeps, left: OpenValues, places: Tensor, rng: Str
             keep = opened[r][offset[at] + values[r, :, at]]
             keep[:, max(0, layout.visible - start) :] = False
             values[r, :, at] = np.where(keep, values[r, :, at], fresh)
+    seat_lines(layout, left, values)
+
+
+def seat_lines(layout: Layout, left: OpenValues, values: np.ndarray) -> None:
+    """Gives the sites of kept lines values that differ, where evidence leaves such. (R, P, n)"""
+    if not layout.kept:
+        return
+    start = np.cumsum([0, *map(len, layout.kept)])
+    sites, s = np.concatenate(layout.kept), layout.structure
+    for r, own in enumerate(values):
+        lost = np.zeros(len(own), dtype=np.uint8)
+        choices, options = left.choices[r], left.options[r]
+        seat(s.offset, choices, options, start, sites, s.keeps, s.holders, own, lost)
 
 
 def probed(out: Layout, row: int, choices, options, field, weight, x) -> Floats:

@@ -1,0 +1,1 @@
+"""Texts by counts of short runs of letters."""
