@@ -19,6 +19,7 @@ from engine.errors import BadQuery, Mistake
 from modules.language.model.causal import Causal, Known
 
 REMEDY = "name a folder with config.json, model.safetensors and the files of its tokenizer"
+KEPT = ("keys", "values")  # of the tokens read, in each layer
 
 
 class HuggingFace(Causal):
@@ -57,13 +58,17 @@ class HuggingFace(Causal):
         their embeddings (B, T, d) -> (B, T, V)"""
         from transformers import DynamicCache
 
-        kept = [] if known is None else list(known)
-        pairs = [(kept[k], kept[k + 1]) for k in range(0, len(kept), 2)]
+        old = () if known is None else known
+        pairs = [(old[k], old[k + 1]) for k in range(0, len(old), 2)]
         cache = DynamicCache(ddp_cache_data=pairs) if pairs else DynamicCache()
         asked = {"input_ids": tokens, "inputs_embeds": x, self.cache: cache}
         out = self.model(use_cache=True, **asked)
-        every = (t for layer in cache.layers for t in (layer.keys, layer.values))
-        return out.logits.log_softmax(-1), tuple(every)
+        every = [getattr(layer, name, None) for layer in cache.layers for name in KEPT]
+        kept = [t for t in every if isinstance(t, Tensor)]
+        if len(kept) < len(every):
+            told = f"{type(self.model).__name__} keeps other things than keys and values"
+            raise BadQuery(Mistake("weights", told, "name a model of full attention"))
+        return out.logits.log_softmax(-1), tuple(kept)
 
     def following(self, known: Known) -> Tensor:
         return known[0]

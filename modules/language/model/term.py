@@ -1,8 +1,10 @@
 """A text by a causal language model: E = -ln p(text), in nats."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,8 +16,10 @@ from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
 from modules.language.model.causal import Causal, Known, after, picked, repeated
 from modules.language.model.model_file import FOLDER, load_model
+from modules.language.model.mixed import Mixed
 from modules.language.model.reading import TextReader
-from modules.parameters import Strict
+from modules.language.ngram.chain import read_chain
+from modules.parameters import Number, Strict
 from modules.shared.files import File
 from modules.shared.sites import OverSites
 
@@ -32,6 +36,14 @@ class Parameters(Strict):
         "with Basin."
     )
     prompt: str = Field("", description="What stands before the text, read and not scored.")
+    runs: File | None = Field(
+        None,
+        description="A file of `basin train language.ngram`, of the same letters: the chance of "
+        "each letter is then a mean of both.",
+    )
+    share: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.2, description="How much of the mean is that of the runs."
+    )
 
 
 class LanguageModel(OverSites):
@@ -53,9 +65,18 @@ class LanguageModel(OverSites):
     fixed_structure = False
     shipped = FOLDER
 
-    def __init__(self, *scope: Variable | View, weights: str, prompt: str = ""):
+    def __init__(
+        self,
+        *scope: Variable | View,
+        weights: str,
+        prompt: str = "",
+        runs: str | None = None,
+        share: float = 0.2,
+    ):
         super().__init__(*scope)
         self.model: Causal = _model(weights)
+        if runs is not None:
+            self.model = _mixed(self.model, runs, share)
         self.prompt = prompt
         self.before = _spelled(self.model, prompt)
         self._check_length()
@@ -192,6 +213,15 @@ def _model(weights: str) -> Causal:
 
         return load_folder(weights)
     return load_model(weights)
+
+
+def _mixed(model: Causal, runs: str, share: float) -> Mixed:
+    """A model beside runs. Raises BadQuery under `runs`."""
+    try:
+        return Mixed(model, read_chain(runs), share)
+    except BadQuery as error:
+        ours = (replace(m, path="runs") if m.path == "weights" else m for m in error.mistakes)
+        raise BadQuery(*ours) from None
 
 
 def _spelled(model: Causal, prompt: str) -> list[int]:
