@@ -21,7 +21,7 @@ from torch import Tensor
 from engine.decimals import Floats, Ints
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, score
+from engine.minimizer import Best, Minimizer, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import UNKNOWN, Report, particles_of
@@ -111,6 +111,10 @@ class Beam(Minimizer[BeamState]):
         for row in (~s.done).nonzero().reshape(-1).tolist():
             s = self._moved(problem, s, row)
         return s
+
+    def told(self, problem: Problem, s: BeamState, report: Report) -> BeamState:
+        best, _, done = heard(problem, report, s.best)
+        return s._replace(best=best, done=s.done | done)
 
     def width(self, s: BeamState) -> int:
         return 4

@@ -175,3 +175,64 @@ def test_a_tokenizer_of_another_model_is_refused(folder, tmp_path):
     tokenizer.save_pretrained(other)
     with pytest.raises(BadQuery, match="its tokenizer has 39 tokens, the model 30"):
         over(str(other))
+
+
+def test_a_model_beside_runs_is_the_mean_of_both(tiny, tmp_path):
+    from engine.energy.lesson import Lesson
+    from modules.language.ngram.chain import read_chain
+    from modules.language.ngram.term import NGram
+
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat. " * 20 + "a quick brown fox jumps over lazy dogs.")
+    runs = str(tmp_path / "runs.safetensors")
+    letters = " .abcdefghijklmnopqrstuvwxyz"
+    NGram.learn(Lesson(text, Path(runs), params={"order": 3, "alphabet": letters + "A"}))
+    view = over(tiny, 6).scope[0]
+    both = LanguageModel(view, weights=tiny, runs=runs, share=0.3, prompt="the")
+    check_term(both)
+    every = torch.cartesian_prod(*[torch.arange(28)] * 2)
+    pair = Variable("pair", Finite(tuple(letters), (2,)))
+    alone = LanguageModel(pair, weights=tiny, runs=runs, share=0.3)
+    chances = (-alone.cost(every)).exp()
+    assert float(chances.sum()) <= 1 + 1e-5
+    model, chain = LanguageModel(pair, weights=tiny), read_chain(runs)
+    first = -chain.costs[0][chain.places(letters)]  # type: ignore[index]
+    wanted = 0.7 * model.model.following(model.known())[0].exp() + 0.3 * torch.tensor(first).exp()
+    assert torch.allclose(chances.reshape(28, 28).sum(1), wanted.double(), atol=2e-3)
+    with pytest.raises(BadQuery, match="capitals"):
+        LanguageModel(view, weights=tiny, runs="english.safetensors")
+
+
+def test_learning_goes_on_where_it_stood(tmp_path):
+    from engine.energy.lesson import Lesson
+    from modules.language.model.model_file import load_model
+
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat, and then it slept.\n" * 60)
+    small = {"hidden": 16, "embedded": 8, "rows": 4, "length": 16}
+
+    def learn(name: str, steps: int, work: Path | None, seconds: float | None = None) -> dict:
+        out = tmp_path / f"{name}.safetensors"
+        said = LanguageModel.learn(
+            Lesson(text, out, steps=steps, work=work, params=small, seconds=seconds)
+        )
+        assert "held out" not in said[0] and str(out) in said[-1]
+        return load_model(str(out)).state_dict()
+
+    whole = learn("whole", 12, None)
+    learn("part", 12, tmp_path / "work", seconds=1e-9)  # ends after one step
+    again = learn("again", 12, tmp_path / "work")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    better = learn("better", 60, None)
+    assert not all(torch.equal(whole[name], better[name]) for name in whole)
+
+
+def test_what_cannot_be_learned_from_is_said(tmp_path):
+    from engine.energy.lesson import Lesson
+
+    short = tmp_path / "short.txt"
+    short.write_text("too short")
+    with pytest.raises(BadQuery, match="give a text of at least"):
+        LanguageModel.learn(Lesson(short, tmp_path / "w.safetensors"))
+    with pytest.raises(BadQuery, match="hidden"):
+        LanguageModel.learn(Lesson(short, tmp_path / "w.safetensors", params={"hidden": 1}))
