@@ -15,8 +15,8 @@ from engine.energy.changes import settled
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, known
 from modules.language.model.causal import Causal, Known, after, picked, repeated
-from modules.language.model.model_file import FOLDER, load_model
 from modules.language.model.mixed import Mixed
+from modules.language.model.model_file import FOLDER, load_model
 from modules.language.model.reading import TextReader
 from modules.language.ngram.chain import read_chain
 from modules.parameters import Number, Strict
