@@ -12,6 +12,7 @@ from engine.learning.optimizers import Adam
 from engine.testing import check_term
 from modules.language.sequence.term import Sequences
 from modules.language.sequence.tree import Levels, SequenceTree, centred, soft_value
+from tests.support.twins import trained_twins
 
 TIGHT = 1e-10
 
@@ -216,3 +217,10 @@ def test_the_term_keeps_its_laws_and_says_what_is_wrong():
         SequenceTree(65, 30)
     with pytest.raises(BadQuery, match="levels"):
         SequenceTree(2, 2).masked((torch.zeros(1, 2),))
+
+
+def test_trained_networks_meet_after_the_map():
+    tree = SequenceTree(3, 3, False)
+    told = trained_twins(tree, zipf(tree.responses, 1.0), steps=700, width=32)
+    assert max(told.energy_gap, told.model_gap) <= 1e-2
+    assert told.after <= 0.1 * told.before
