@@ -94,7 +94,7 @@ def bits(work: Path, seed: int) -> Iterator[Row]:
     energies = term.cost(_places(net, rows))
     worst = max(abs(float(e) - _by_hand(net, row)) for e, row in zip(energies, rows, strict=True))
     name = "energy of 20 texts of 100 letters, largest difference from -ln p in float64"
-    yield at_most(name, worst, 1e-4, "nats", note=f"relative {worst / float(energies.max()):.1e}")
+    yield at_most(name, worst, 1e-5, "nats", note=f"relative {worst / float(energies.max()):.1e}")
 
 
 def _bits(model: Causal, known: str, held: str) -> float:

@@ -24,6 +24,7 @@ class Causal(nn.Module):
 
     pieces: tuple[str, ...]
     longest: int | None = None  # tokens that it can read, those before the text among them
+    steady: bool = False  # what is known has one shape, however much was read
 
     @abstractmethod
     def begin(self) -> Known:

@@ -25,6 +25,7 @@ class Mixed(Causal):
     def __init__(self, model: Causal, chain: Chain, share: float):
         super().__init__()
         self.model, self.pieces, self.longest = model, model.pieces, model.longest
+        self.steady = model.steady
         places = chain.places(model.pieces)
         lacks = [piece for piece, k in zip(model.pieces, places, strict=True) if k is None]
         if chain.folded or lacks:

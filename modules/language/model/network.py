@@ -35,6 +35,8 @@ class Dropped:
 class CharacterNet(Causal):
     """`coarse`: the type in which it is computed while it learns."""
 
+    steady = True
+
     def __init__(
         self,
         pieces: Sequence[str],
@@ -103,8 +105,9 @@ class CharacterNet(Causal):
         return torch.cat([h[:, None], self._passed(x[:, :-1], h)], 1)
 
     def losses(self, known: Known, tokens: Tensor) -> Tensor:
-        before = self._before(known, self.embedding[tokens])
-        return -self._logs(before).gather(-1, tokens[..., None])[..., 0]
+        before = self._before(known, self.embedding[tokens]).double()  # a sum of many is exact
+        logs = linear(before, self.outward.double(), self.shift_out.double()).log_softmax(-1)
+        return -logs.gather(-1, tokens[..., None])[..., 0]
 
     def relaxed(self, known: Known, x: Tensor) -> Tensor:
         return self._logs(self._before(known, x @ self.embedding[:-1]))

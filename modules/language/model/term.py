@@ -18,12 +18,13 @@ from modules.language.model.causal import Causal, Known, after, picked, repeated
 from modules.language.model.mixed import Mixed
 from modules.language.model.model_file import FOLDER, load_model
 from modules.language.model.reading import TextReader
+from modules.language.model.shorter import Shorter
 from modules.language.ngram.chain import read_chain
 from modules.parameters import Number, Strict
 from modules.shared.files import File
 from modules.shared.sites import OverSites
 
-NUMBERS = 1 << 22  # logarithms of chances held at once
+NUMBERS = 1 << 21  # logarithms of chances held at once
 MISTAKES = 8  # told at once
 
 
@@ -51,10 +52,11 @@ class LanguageModel(OverSites):
 
     E(x) = - sum over t of ln p(x_t | prompt, x_1 ... x_(t-1)); log Z = 0 over all texts of this
     length in the letters of the model. The sites of the scope are the text, entry by entry, each
-    row-major; every value is one letter (one token of the model). A relaxed site is read as the
-    mean of its letters. `shakespeare.safetensors` ships: 65 characters, trained on the first 95 %
-    of 90 % of tinyshakespeare (works of Shakespeare, public domain) by `basin train language.model
-    --data tinyshakespeare_train90.txt --out shakespeare.safetensors`. One or few open letters are
+    row-major; every value is one letter (one token of the model), or "" for none, which costs 0
+    (not of models in a folder). A relaxed site is read as the mean of its letters.
+    `shakespeare.safetensors` ships: 65 characters, trained on the first 95 % of 90 % of
+    tinyshakespeare (works of Shakespeare, public domain) by `basin train language.model --data
+    tinyshakespeare_train90.txt.gz --out shakespeare.safetensors`. One or few open letters are
     settled exactly, others searched from left to right, many texts at once, with a look ahead.
     Source: Blondel et al., "Autoregressive language models are secretly energy-based models",
     arXiv 2512.15605. BadQuery: no such model, a letter that it does not know, too long a text.
@@ -77,6 +79,8 @@ class LanguageModel(OverSites):
         self.model: Causal = _model(weights)
         if runs is not None:
             self.model = _mixed(self.model, runs, share)
+        if any("" in domain.values for domain in self.layout.domains) and self.model.steady:
+            self.model = Shorter(self.model)
         self.prompt = prompt
         self.before = _spelled(self.model, prompt)
         self._check_length()

@@ -13,7 +13,13 @@ from engine.minimizers.beam import Beam
 from engine.testing import check_term
 from modules.discrete.equal import Equal
 from modules.discrete.table import Table
+from modules.language.acrostic import Acrostic
+from modules.language.contains import Contains
+from modules.language.excludes import Excludes
+from modules.language.length import Length
+from modules.language.letter_counts import LetterCounts
 from modules.language.model.term import LanguageModel
+from modules.language.pattern import Pattern
 
 WORD = tuple("abc ")
 
@@ -236,3 +242,39 @@ def test_what_cannot_be_learned_from_is_said(tmp_path):
         LanguageModel.learn(Lesson(short, tmp_path / "w.safetensors"))
     with pytest.raises(BadQuery, match="hidden"):
         LanguageModel.learn(Lesson(short, tmp_path / "w.safetensors", params={"hidden": 1}))
+
+
+def test_a_text_may_be_shorter_than_its_sites(tiny):
+    letters = ("a", "b", "", " ")
+    term = over(tiny, 5, letters, prompt="b")
+    check_term(term)
+    plain = over(tiny, 3, letters, prompt="b")
+    wide = torch.tensor([[0, 2, 1, 3, 2], [2, 2, 0, 1, 3], [0, 1, 3, 2, 2]])
+    near = torch.tensor([[0, 1, 3], [0, 1, 3], [0, 1, 3]])
+    assert torch.allclose(term.cost(wide), plain.cost(near), atol=1e-5)
+    (answer,) = answers(Problem(1.0 * over(tiny, 8, letters)))
+    assert "".join(answer.values["text"]) == ""  # nothing is what costs least
+    text = Variable("text", Finite(letters, (9,)))
+    problem = Problem(1.0 * LanguageModel(text, weights=tiny) + Length(text, low=4, high=6))
+    (answer,) = answers(problem)
+    assert answer.status == "SATISFIED" and 4 <= len("".join(answer.values["text"])) <= 6
+
+
+def test_rules_over_text_beside_a_model(tiny):
+    text = Variable("text", Finite(WORD, (8,)))
+    term = LanguageModel(text, weights=tiny)
+    rules = [
+        Pattern(text, regex="a[abc]* [abc]+"),
+        Contains(text, words=["bb"]),
+        Excludes(text, words=["ca"]),
+        LetterCounts(text, counts={"c": 2}),
+        Acrostic(text, spells="ac"),
+    ]
+    (answer,) = answers(Problem(sum(rules, 1.0 * term)), Beam((32, 512)))
+    states = torch.cartesian_prod(*[torch.arange(4)] * 8)
+    good = [row for row in states if all(r.holds([WORD[k] for k in row]) for r in rules)]
+    assert all(r.holds(answer.values["text"]) for r in rules)
+    assert answer.energy == pytest.approx(float(term.cost(torch.stack(good)).min()), abs=1e-4)
+    never = Contains(text, words=["ca"])
+    (answer,) = answers(Problem(1.0 * term + rules[2] + never))
+    assert answer.status == "INFEASIBLE"
