@@ -327,6 +327,10 @@ def test_real_variables_are_refused(name):
     example = {
         "discrete.linear": {"terms": [[0, 1, 1]], "compare": "<=", "constant": 1},
         "discrete.table": {"sites": [0], "costs": [0]},
+        "language.acrostic": {"spells": "a"},
+        "language.length": {"low": 1},
+        "language.letter_counts": {"counts": {"a": 1}},
+        "language.pattern": {"regex": "a"},
     }
     field = next(iter(CATALOGUE.kind(name).Parameters.model_fields))
     with pytest.raises(BadQuery) as caught:
