@@ -57,13 +57,17 @@ class Causal(nn.Module):
         count = Counter(self.pieces)
         return {piece: k for k, piece in enumerate(self.pieces) if piece and count[piece] == 1}
 
+    def near(self, value: str) -> str:
+        """A remedy for what is no letter of the model."""
+        return closest(repr(value), [repr(piece) for piece in self.place])
+
     def spelled(self, text: str) -> list[int]:
         """A text as tokens. Raises BadQuery where it has letters that the model does not know."""
         place = self.place
         for k, letter in enumerate(text):
             if letter not in place:
                 problem = f"the model has no letter {letter!r}"
-                raise BadQuery(Mistake(f"[{k}]", problem, closest(letter, self.pieces)))
+                raise BadQuery(Mistake(f"[{k}]", problem, self.near(letter)))
         return [place[letter] for letter in text]
 
 

@@ -23,7 +23,7 @@ class Shorter(Causal):
         self.nothing = len(model.pieces)
 
     @property
-    def place(self) -> dict[str, int]:  # type: ignore[override]
+    def place(self) -> dict[str, int]:
         return {**self.model.place, "": self.nothing}
 
     def spelled(self, text: str) -> list[int]:

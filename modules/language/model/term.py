@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy.changes import settled
 from engine.energy.lesson import Lesson
-from engine.errors import BadQuery, Mistake, known
+from engine.errors import BadQuery, Mistake
 from modules.language.model.causal import Causal, Known, after, picked, repeated
 from modules.language.model.mixed import Mixed
 from modules.language.model.model_file import FOLDER, load_model
@@ -100,7 +100,7 @@ class LanguageModel(OverSites):
         for k, domain in enumerate(self.layout.domains):
             odd = [v for v in domain.values if not isinstance(v, str) or v not in place]
             for value in odd:
-                remedy = known(value, place) if isinstance(value, str) else ""
+                remedy = self.model.near(value) if isinstance(value, str) else ""
                 remedy = remedy or "give texts of one letter, such as 'a'"
                 wrong.append(Mistake(f"scope[{k}]", f"the model has no letter {value!r}", remedy))
             own.append([place.get(v, 0) for v in domain.values])
