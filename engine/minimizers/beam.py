@@ -25,29 +25,52 @@ from engine.minimizer import Best, Minimizer, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import UNKNOWN, Report, particles_of
-from engine.search.ahead import Ahead, Read, readers_of
+from engine.search.ahead import Lane, Read, lanes_of, readers_of
 from engine.search.elimination import Elimination
 from engine.search.semiring import Weight
 
 VISIT = 8_000_000  # table entries added up in one step
 EXTENDED = 4_096  # beginnings times values in one step, one site at least
 MARGIN = 30.0  # a beginning that promises to be worse than the best by so much is left
+LARGE, TINY = 1e300, 1e-300
 SCORED = 16  # states of a row that are scored at the end of a round
+
+
+class _Ahead(NamedTuple):
+    """What some explicit structure tells of the beginnings."""
+
+    lane: Lane
+    elimination: Elimination
+    bucket: int = -1  # the next to be extended; they count down
+    at: Ints = np.zeros((1, 0), dtype=np.int64)  # (W, N) places among the options left, of the
+    # sites extended so far
+
+    @property
+    def site(self) -> int:
+        """The site that is extended next; -1: none is left."""
+        return int(self.lane.plan.buckets.order[self.bucket]) if self.bucket >= 0 else -1
+
+    @property
+    def hides(self) -> bool:
+        """The next site is one that never shows."""
+        return self.site >= self.elimination.visible
 
 
 class _Row(NamedTuple):
     """Where one row stands in its round."""
 
-    ahead: Ahead
     every: tuple[Read, ...]
-    elimination: Elimination
-    round: int
-    bucket: int  # the next to be extended; they count down
-    at: Ints  # (W, N) places among the options left, of the sites extended so far
-    known: tuple[Any, ...]  # of each reader
-    said: Floats  # (W,) what readers said so far
-    level: Floats  # (W,) explicit costs and guesses, of the whole
-    guessed: Floats  # (W,) guesses of what was read
+    ahead: tuple[_Ahead, ...]
+    round: int = 0
+    known: tuple[Any, ...] = ()  # of each reader
+    said: Floats = np.zeros(0)  # (W,) what readers said so far
+    level: Floats = np.zeros(0)  # (W,) explicit costs and guesses, of the whole
+    guessed: Floats = np.zeros(0)  # (W,) guesses of what was read
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to extend, as before a round and behind it."""
+        return all(one.bucket < 0 for one in self.ahead)
 
 
 class BeamState(NamedTuple):
@@ -76,9 +99,9 @@ class Beam(Minimizer[BeamState]):
         if not every or len(problem.finite) < len(problem.open):
             return "beam needs an energy that is read, over finite sites alone"
         for row in range(problem.rows):
-            ahead = Ahead.of(problem, row, every)
-            if isinstance(ahead, str):
-                return f"beam needs explicit structure of a smaller width: {ahead}"
+            lanes = lanes_of(problem, row, every)
+            if isinstance(lanes, str):
+                return f"beam needs explicit structure of a smaller width: {lanes}"
         return None
 
     def init(self, problem: Problem, x: State, rng: Stream) -> BeamState:
@@ -92,14 +115,14 @@ class Beam(Minimizer[BeamState]):
         infinite = torch.full((rows,), math.inf, dtype=torch.float64, device=problem.device)
         begun = []
         for row in range(rows):
-            ahead = Ahead.of(problem, row, every)
-            if isinstance(ahead, str):
-                raise BadQuery(f"beam needs explicit structure of a smaller width: {ahead}")
-            elimination = Elimination.of(ahead.plan, problem, row, Weight())
-            none = np.zeros((1, 0))
-            begun.append(
-                _Row(ahead, every, elimination, 0, -1, none.astype(np.int64), (), *3 * (none[0],))
+            lanes = lanes_of(problem, row, every)
+            if isinstance(lanes, str):
+                raise BadQuery(f"beam needs explicit structure of a smaller width: {lanes}")
+            ahead = (
+                _Ahead(lane, Elimination.of(lane.plan, lane.problem, row, Weight()))
+                for lane in lanes
             )
+            begun.append(_Row(every, tuple(ahead)))
         every_row = torch.ones(rows, dtype=torch.bool, device=problem.device)
         best = Best(first, infinite, infinite.clone())
         if particles:
@@ -131,27 +154,29 @@ class Beam(Minimizer[BeamState]):
         """One step of one row."""
         own = s.rows[row]
         assert own is not None
-        if not own.elimination.done:
-            own = own._replace(elimination=own.elimination.advanced(VISIT))
-            return _put(s, row, own)
-        if own.bucket < 0:
-            if own.elimination.total is None:
+        for k, one in enumerate(own.ahead):
+            if not one.elimination.done:
+                one = one._replace(elimination=one.elimination.advanced(VISIT))
+                return _put(s, row, own._replace(ahead=(*own.ahead[:k], one, *own.ahead[k + 1 :])))
+        if own.over:
+            if any(one.elimination.total is None for one in own.ahead):
                 mine = torch.arange(len(s.done), device=s.done.device) == row
                 bound = torch.where(mine, math.inf, s.bound)
                 return _put(s._replace(bound=bound, done=s.done | mine), row, None)
             own = _begun(own, row)
         spent = 0
-        while own.bucket >= 0 and (spent < EXTENDED or not spent):
+        while not own.over and spent < EXTENDED:
             own, work = _extended(own, self.widths[own.round])
             spent += work
-        if own.bucket >= 0:
-            return _put(s, row, own)
-        return self._ended(problem, s, row, own)
+        return _put(s, row, own) if not own.over else self._ended(problem, s, row, own)
 
     def _ended(self, problem: Problem, s: BeamState, row: int, own: _Row) -> BeamState:
         """The best states of a round, scored; and the next round."""
         order = np.argsort(own.said + own.level - own.guessed, kind="stable")[:SCORED]
-        places = own.elimination.values(own.at[order])[:, : own.elimination.visible]
+        if not len(order):  # what rules forbid together was not foreseen
+            return self._next(s, row, own)
+        one = own.ahead[0]
+        places = one.elimination.values(one.at[order])[:, : one.elimination.visible]
         x = problem.state(places)
         rows = torch.full((len(places),), row, device=problem.device)
         energy, violation = score(problem, x, rows)
@@ -159,9 +184,13 @@ class Beam(Minimizer[BeamState]):
             {n: t for n, t in x.items() if n in s.best.x}, energy, violation, _true(problem)
         )
         s = s._replace(best=_with_row(s.best, one, row))
-        if own.round + 1 < len(self.widths) and len(own.at) > 0:
-            blank = own._replace(round=own.round + 1, bucket=-1)
-            return _put(s, row, blank)
+        return self._next(s, row, own)
+
+    def _next(self, s: BeamState, row: int, own: _Row) -> BeamState:
+        """The next round of a row, or its end."""
+        if own.round + 1 < len(self.widths):
+            ahead = tuple(one._replace(bucket=-1) for one in own.ahead)
+            return _put(s, row, own._replace(round=own.round + 1, ahead=ahead))
         mine = torch.arange(len(s.done), device=s.done.device) == row
         return _put(s._replace(done=s.done | mine), row, None)
 
@@ -195,69 +224,80 @@ def _put(s: BeamState, row: int, own: _Row | None) -> BeamState:
 
 def _begun(own: _Row, row: int) -> _Row:
     """A round at its beginning: one state of which nothing is known."""
-    plan, total = own.ahead.plan, own.elimination.total
-    assert total is not None
+    ahead = []
+    for one in own.ahead:
+        plan = one.lane.plan
+        at = np.zeros((1, len(plan.network.sizes)), dtype=np.int64)
+        ahead.append(one._replace(bucket=len(plan.buckets.order) - 1, at=at))
+    totals = [one.elimination.total or 0.0 for one in own.ahead]
     return own._replace(
-        bucket=len(plan.buckets.order) - 1,
-        at=np.zeros((1, len(plan.network.sizes)), dtype=np.int64),
+        ahead=tuple(ahead),
         known=tuple(one.reader.begin(row) for one in own.every),
         said=np.zeros(1),
-        level=np.full(1, float(total)),
+        level=np.full(1, float(sum(totals))),
         guessed=np.zeros(1),
     )
 
 
 def _extended(own: _Row, width: int) -> tuple[_Row, int]:
-    """All beginnings with one more site, the best `width` of them; and the work it took."""
-    elimination, site = own.elimination, int(own.ahead.plan.buckets.order[own.bucket])
-    options = elimination.left.options
+    """All beginnings with one more site, the best `width` of them; and the work it took. A site
+    that never shows is extended where it stands; any other in all that is looked ahead by."""
+    hidden = [k for k, one in enumerate(own.ahead) if one.hides]
+    moving = hidden[:1] or [k for k, one in enumerate(own.ahead) if one.site >= 0]
+    first = own.ahead[moving[0]]
+    site, options = first.site, first.elimination.left.options
+    assert all(own.ahead[k].site == site for k in moving)
     values = options.value[options.start[site] : options.start[site + 1]]
-    cost = elimination.extended(own.bucket, own.at)  # (W, k)
-    level = own.level[:, None] + cost - _reduced(cost, bool(elimination.soft[own.bucket]))[:, None]
+    level, guesses = own.level[:, None], np.zeros((1, 1))
+    for k in moving:
+        one = own.ahead[k]
+        cost = one.elimination.extended(one.bucket, one.at)  # (W, k)
+        soft = bool(one.elimination.soft[one.bucket])
+        level = level + cost - _reduced(cost, soft)[:, None]
+        guesses = guesses + (0.0 if hidden else _guessed(one, site, values))
     said = np.repeat(own.said[:, None], len(values), 1)
-    reads = [k for k, one in enumerate(own.every) if _next(one, site)]
+    reads = [k for k, one in enumerate(own.every) if not hidden and bool((one.sites == site).any())]
     for k in reads:
-        one = own.every[k]
-        told = one.reader.costs(own.known[k])[:, torch.from_numpy(values)]
-        said = said + one.weight * told.cpu().numpy()
-    guessed = own.guessed[:, None] + _guessed(own, site, values)
-    total = said + level - guessed
-    keep = _best(total, width)
-    parent, place = np.divmod(keep, len(values))
-    at = own.at[parent]
-    at[:, site] = place
+        told = own.every[k].reader.costs(own.known[k])[:, torch.from_numpy(values)]
+        said = said + own.every[k].weight * told.cpu().numpy()
+    guessed = np.broadcast_to(own.guessed[:, None] + guesses, said.shape)
+    parent, place = np.divmod(_best(said + level - guessed, width), len(values))
+    same = len(parent) == len(own.said) and bool((parent == np.arange(len(parent))).all())
+    ahead = []
+    for k, one in enumerate(own.ahead):
+        at = one.at[parent] if k in moving or not same else one.at
+        if k in moving:
+            at[:, site] = place
+        ahead.append(one._replace(at=at, bucket=one.bucket - (k in moving)))
     known = list(own.known)
-    same = len(parent) == len(own.at) and bool((parent == np.arange(len(parent))).all())
-    for k, one in enumerate(own.every):
+    for k, read in enumerate(own.every):
         if not same:
-            known[k] = one.reader.picked(known[k], torch.from_numpy(parent))
-        if k in reads:
-            known[k] = one.reader.read(known[k], torch.from_numpy(values[place]))
+            known[k] = read.reader.picked(known[k], torch.from_numpy(parent))
+        if k in reads and len(parent):
+            known[k] = read.reader.read(known[k], torch.from_numpy(values[place]))
     flat = parent, place
-    more = _Row(
-        own.ahead, own.every, elimination, own.round, own.bucket - 1,
-        at, tuple(known), said[flat], level[flat], np.broadcast_to(guessed, total.shape)[flat],
-    )  # fmt: skip
-    return more, max(1, total.size)
-
-
-def _next(one: Read, site: int) -> bool:
-    """Whether a reader reads this site."""
-    return bool((one.sites == site).any())
+    more = own._replace(
+        ahead=tuple(ahead) if len(parent) else tuple(one._replace(bucket=-1) for one in ahead),
+        known=tuple(known),
+        said=said[flat],
+        level=level[flat],
+        guessed=guessed[flat],
+    )
+    return more, max(1, said.size)
 
 
 def _reduced(cost: Floats, soft: bool) -> Floats:
     """What elimination made of the options of a site. (W, k) -> (W,)"""
-    least = cost.min(1)
+    least = np.minimum(cost.min(1), LARGE)  # nothing goes on from there
     if not soft:
         return least
-    return least - np.log(np.exp(least[:, None] - cost).sum(1))
+    return least - np.log(np.maximum(np.exp(least[:, None] - cost).sum(1), TINY))
 
 
-def _guessed(own: _Row, site: int, values: Ints) -> Floats:
+def _guessed(own: _Ahead, site: int, values: Ints) -> Floats:
     """What readers guessed of a site, beside the places before it. -> (W, k) or (1, 1)"""
     out = np.zeros((1, 1))
-    for guess in own.ahead.guesses:
+    for guess in own.lane.guesses:
         window = guess.ending.get(site)
         if window is not None:
             before = own.elimination.values(own.at)[:, window[:-1]]
@@ -268,7 +308,9 @@ def _guessed(own: _Row, site: int, values: Ints) -> Floats:
 def _best(total: Floats, width: int) -> Ints:
     """The least entries of a matrix, flat, in their order; those far above the least left out."""
     flat = total.reshape(-1)
-    least = flat.min()
+    least = flat.min(initial=math.inf)
+    if least == math.inf:
+        return np.zeros(0, dtype=np.int64)
     able = np.flatnonzero(flat <= least + MARGIN)
     if len(able) > width:
         able = able[np.argpartition(flat[able], width - 1)[:width]]

@@ -9,13 +9,14 @@ the structure, and are taken off again where a site has been read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from engine.decimals import Floats, Ints
+from engine.energy import Sum
 from engine.energy.reader import Reader
 from engine.problem import Problem
 from engine.search.elimination import Plan
@@ -49,32 +50,54 @@ class Guess:
 
 
 @dataclass(frozen=True, eq=False)
-class Ahead:
-    """The order of all sites for one row, and the guesses in its network."""
+class Lane:
+    """Explicit structure that is looked ahead by together: its problem, plan, and guesses."""
 
+    problem: Problem
     plan: Plan
-    guesses: tuple[Guess, ...]
+    guesses: tuple[Guess, ...] = ()
 
-    @staticmethod
-    def of(problem: Problem, row: int, every: Sequence[Read]) -> "Ahead | str":
-        """The widest guesses that are quick; or why there is no order at all."""
-        network = network_of(problem)
-        if isinstance(network, str):
-            return network
-        counts = counts_of(problem, row)
-        rank = ranks(network, every)
-        for width in WIDTHS:
-            guesses = guessed(every, width)
-            if guesses is None:
-                continue
-            wide = network
-            for guess in guesses:
-                wide = wide.with_guess(guess.sites, guess.costs)
-            plan = Plan.in_order(wide, counts, rank)
-            if isinstance(plan, Plan) and plan.work <= WORK:
-                return Ahead(plan, guesses)
-        plan = Plan.in_order(network, counts, rank)
-        return plan if isinstance(plan, str) else Ahead(plan, ())
+
+def lanes_of(problem: Problem, row: int, every: Sequence[Read]) -> tuple[Lane, ...] | str:
+    """How to look ahead in one row, or why there is no way: all structure together where that is
+    narrow enough, with the widest guesses that are quick; else each term by itself, which foretells
+    what each of them forbids and costs, and not what they do together."""
+    whole = _lane(problem, row, every, False)
+    if not isinstance(whole, str):
+        return (whole,)
+    pieces = zip(problem.summands, problem.form.pieces, strict=True)
+    told = [summand for summand, piece in pieces if piece is not None]
+    out: list[Lane] = []
+    for summand in told if len(told) > 1 else ():
+        alone = replace(problem, energy=Sum(summand))
+        lane = _lane(alone, row, every, True, any(one.guesses for one in out))
+        if isinstance(lane, str):
+            return lane
+        out.append(lane)
+    return tuple(out) or whole
+
+
+def _lane(
+    problem: Problem, row: int, every: Sequence[Read], apart: bool, plain: bool = False
+) -> Lane | str:
+    """The structure of a problem as one lane. apart: beside others. plain: without guesses."""
+    network = network_of(problem)
+    if isinstance(network, str):
+        return network
+    counts = counts_of(problem, row)
+    rank = ranks(network, every, problem.form.factors.visible if apart else 0)
+    for width in () if plain else WIDTHS:
+        guesses = guessed(every, width)
+        if guesses is None:
+            continue
+        wide = network
+        for guess in guesses:
+            wide = wide.with_guess(guess.sites, guess.costs)
+        plan = Plan.in_order(wide, counts, rank)
+        if isinstance(plan, Plan) and plan.work <= WORK:
+            return Lane(problem, plan, guesses)
+    plan = Plan.in_order(network, counts, rank)
+    return plan if isinstance(plan, str) else Lane(problem, plan)
 
 
 def readers_of(problem: Problem) -> tuple[Read, ...] | str:
@@ -111,14 +134,17 @@ def guessed(every: Sequence[Read], width: int) -> tuple[Guess, ...] | None:
     return tuple(out) or None
 
 
-def ranks(network: Network, every: Sequence[Read]) -> Ints:
+def ranks(network: Network, every: Sequence[Read], visible: int = 0) -> Ints:
     """When each site is extended; those that no reader reads right behind the first site that
-    stands in a factor with them. -> (N,)"""
+    stands in a factor with them, or behind all others if they are among the first `visible`, whose
+    order is then the same in every network. -> (N,)"""
     count = len(network.sizes)
     far = 4 * count + 4
     rank = np.full(count, far, dtype=np.int64)
     order = every[0].sites if len(every) == 1 else _sites(every)
     rank[order] = 2 * np.arange(len(order))
+    late = np.flatnonzero(rank[:visible] == far)
+    rank[late] = 2 * (len(order) + np.arange(len(late)))
     scopes = network.scopes
     owner = np.repeat(np.arange(len(scopes.base)), np.diff(scopes.start))
     fixed = rank < far

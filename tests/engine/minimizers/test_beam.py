@@ -11,7 +11,8 @@ from engine.errors import BadQuery
 from engine.minimizers.beam import Beam
 from engine.minimizers.portfolio import Portfolio
 from engine.problem import Problem
-from engine.search.ahead import Ahead, readers_of
+from engine.search import ahead
+from engine.search.ahead import lanes_of, readers_of
 from engine.settle import answers
 from engine.testing import check_term
 from modules.discrete.all_different import AllDifferent
@@ -57,6 +58,31 @@ def test_no_beginning_is_kept_that_no_state_goes_on_from():
     assert answer.status == "SATISFIED"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rules_too_wide_together_are_looked_ahead_one_by_one(seed, monkeypatch):
+    term = trail(8, 4, seed)
+    x = term.scope[0].variable
+    rules = [
+        Linear(x, terms=[[k, v, 1] for k in range(8)], compare="==", constant=2) for v in (1, 2, 3)
+    ]
+    ends = Table(x, sites=[0, 7], costs=[[1.0 * (a != b) for b in range(4)] for a in range(4)])
+    problem = Problem(1.0 * term + required(rules[0] + rules[1] + rules[2]) + 2.0 * ends)
+    one = ahead._lane
+
+    def narrow(lane, row, every, apart, *more):
+        return one(lane, row, every, apart, *more) if apart else "too wide"
+
+    monkeypatch.setattr(ahead, "_lane", narrow)
+    assert Beam().refuses(problem) is None
+    assert len(lanes_of(problem, 0, readers_of(problem))) == 4  # type: ignore[arg-type]
+    (answer,) = answers(problem, Beam((512,)))
+    states = every(8, 4)
+    cost = term.cost(states).double() + 2.0 * (states[:, 0] != states[:, 7])
+    ok = torch.stack([(states == v).sum(1) == 2 for v in (1, 2, 3)]).all(0)
+    assert answer.status == "SATISFIED"
+    assert answer.energy == pytest.approx(float(cost[ok].min()), abs=1e-5)
+
+
 def test_rules_that_leave_nothing_are_proved():
     term = trail(9, 3)
     x = term.scope[0].variable
@@ -90,8 +116,8 @@ def test_guesses_that_are_wrong_cost_nothing_but_time():
     good = trail(9, 3, 4)
     term = Misled(good.scope[0].variable, good.table)
     problem = Problem(1.0 * term)
-    ahead = Ahead.of(problem, 0, readers_of(problem))  # type: ignore[arg-type]
-    assert not isinstance(ahead, str) and ahead.guesses
+    lanes = lanes_of(problem, 0, readers_of(problem))  # type: ignore[arg-type]
+    assert not isinstance(lanes, str) and lanes[0].guesses
     (answer,) = answers(problem, Beam((4096,)))
     assert answer.energy == pytest.approx(float(good.cost(every(9, 3)).min()), abs=1e-4)
 
