@@ -16,6 +16,7 @@ from engine.domain.told import batch_of, pieces_of, put_back, states_at, width_o
 from engine.energy.algebra import Energy, Sum, Summand
 from engine.energy.changes import ELEMENTS, single_changes
 from engine.energy.lesson import Lesson
+from engine.energy.reader import Reader
 from engine.energy.returned import cost_of, energy_of, violation_of
 from engine.energy.tables import enumerate_table
 from engine.errors import BadQuery, Mistake, shown
@@ -297,6 +298,16 @@ class Term(Energy):
         *shape), each
         """
         del particles, rng, known, domains
+        return None
+
+    def reader(self, *domains: Domain) -> "Reader[Any] | None":
+        """How this energy is read along an order of its sites, all of them finite; None: it has no
+        such order, as have all terms that other processes compute.
+
+        domains: of the scope, R rows each. What it tells of a state sums up to `energy`, but for
+        rounding. A search then extends many states site by site (`minimizers/beam.py`).
+        """
+        del domains
         return None
 
     def define(self, *inputs: Any) -> Tensor | tuple[Tensor, ...]:

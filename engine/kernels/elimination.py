@@ -425,6 +425,14 @@ def pick_least(last, scopes, buckets, options, data, limit, forbidden, at, regre
 
 
 @fused()
+def extend_states(b, scopes, buckets, options, data, limit, forbidden, at, cost):
+    """What each option of the site of a bucket costs beside the places of several states.
+    at (D, N), cost (D, k)"""
+    for d in range(len(at)):
+        _bucket_costs(b, scopes, buckets, options, data, at[d], limit, forbidden, cost[d])
+
+
+@fused()
 def draw_places(scopes, buckets, options, data, limit, forbidden, soft, u, at):
     """Draws, each site given those eliminated later; where it was minimized over, the cheapest
     option. u (D, N) uniform numbers, at (D, N) places."""

@@ -13,6 +13,7 @@ from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
+from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
@@ -68,7 +69,8 @@ class Portfolio(Minimizer[PortfolioState]):
     soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets, or
     of messages where much is weighed in pairs, where something is soft.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
-    What is not explicit: enumeration where the open sites of every row have few combinations; real
+    What is not explicit: enumeration where the open sites of every row have few combinations; many
+    beginnings side by side where all of it is read along an order of its sites; real
     sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
     kinds: complete search with the numbers minimized at each leaf, beside gradient-informed
     sampling unless the leaves are few; anything else: such sampling, beside complete search over
@@ -170,6 +172,8 @@ class Portfolio(Minimizer[PortfolioState]):
             return (leaves,) if few else (leaves, gibbs)
         if few:
             return (Enumeration(self.alternatives),)
+        if Beam().refuses(problem) is None:
+            return (Beam(),)
         if numbers:
             starts = None if self.endless else Restarts.starts
             descent = Restarts(Descent(), starts=starts)

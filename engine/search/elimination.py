@@ -18,6 +18,7 @@ from engine.kernels.elimination import (
     Buckets,
     Options,
     draw_places,
+    extend_states,
     fill_buckets,
     lay_messages,
     order_sites,
@@ -67,6 +68,20 @@ class Plan:
             many = f"more than {ROOM} cells in all"
             return f"a table of {wide:.3g} cells on the way" if wide > CELLS else many
         _, order, start, axis = best
+        parts = fill_buckets(scopes.start, scopes.site, size, order, start, axis)
+        return Plan(network, Buckets(order, start, axis, *parts), counts)
+
+    @staticmethod
+    def in_order(network: Network, counts: Ints, rank: Ints) -> "Plan | str":
+        """The plan that eliminates sites by falling rank, of equal rank the least first, or why
+        there is none: states are then extended by rising rank."""
+        scopes, size = network.scopes, np.log2(np.maximum(counts, 1))
+        later = (rank.max(initial=0) - rank).astype(np.float64)
+        order, start, axis, _ = order_sites(
+            scopes.start, scopes.site, size, later, math.log2(CELLS), float(ROOM), False
+        )
+        if len(order) < len(counts):
+            return f"a table of more than {CELLS} cells on the way"
         parts = fill_buckets(scopes.start, scopes.site, size, order, start, axis)
         return Plan(network, Buckets(order, start, axis, *parts), counts)
 
@@ -169,6 +184,16 @@ class Elimination:
         last = len(self.plan.buckets.order) - decided
         pick_least(last, self.plan.network.scopes, *self._rest(), *self._edges(), at, regret)
         return Picked(at, regret)
+
+    def extended(self, bucket: int, at: np.ndarray) -> np.ndarray:
+        """What each option left to the site of a bucket costs, with all that follows at its best
+        (or summed), beside the places of the sites eliminated later. (D, N) -> (D, k)"""
+        site = self.plan.buckets.order[bucket]
+        start = self.left.options.start
+        cost: np.ndarray = np.empty((len(at), start[site + 1] - start[site]), self.semiring.dtype)
+        scopes = self.plan.network.scopes
+        extend_states(bucket, scopes, *self._rest(), *self._edges(), at, cost)
+        return cost
 
     def drawn(self, u: np.ndarray) -> np.ndarray:
         """Draws. u (D, N) uniform numbers -> (D, N) values"""

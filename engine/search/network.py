@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.decimals import Floats, Ints
+from engine.decimals import Floats, Ints, decimal
 from engine.factors import Factors, Table, whole_sum
 from engine.factors.conditions import written_out
 from engine.factors.distinct import distinct
@@ -42,6 +42,8 @@ class Network:
     shapes: tuple[tuple[int, ...], ...]  # of the tables
     rules: np.ndarray  # bool, what rules forbid, behind the tables
     minimized: np.ndarray  # (N,) bool: hidden sites that the visible ones do not determine
+    beside: Floats = field(default_factory=lambda: np.zeros(0))  # behind the rules: costs of tables
+    # that are not of the structure, guesses that a search looks ahead by
     cached: dict[Semiring, np.ndarray] = field(default_factory=dict)
 
     @staticmethod
@@ -67,10 +69,31 @@ class Network:
             for table, shape in zip(tables, self.shapes, strict=True)
         ]
         forbidden: np.ndarray = np.where(self.rules, semiring.forbidden, 0).astype(semiring.dtype)
-        pool = np.concatenate([*pieces, forbidden])
+        guesses = [semiring.read(self.beside, scale, decimal)] if len(self.beside) else []
+        pool = np.concatenate([*pieces, forbidden, *guesses])
         if not self.varying:
             self.cached[semiring] = pool
         return pool
+
+    @property
+    def cells(self) -> int:
+        """How many entries the tables have, rules and guesses among them."""
+        tables = zip(self.tables, self.shapes, strict=True)
+        costs = sum(math.prod(s) * (len(t.scopes) if t.apart else 1) for t, s in tables)
+        return costs + len(self.rules) + len(self.beside)
+
+    def with_guess(self, sites: Ints, costs: Floats) -> "Network":
+        """The same network with one more table over several scopes. (m, w), (k, ..., k)"""
+        m, w = sites.shape
+        old = self.scopes
+        more = Scopes(
+            np.concatenate([old.start, old.start[-1] + w * np.arange(1, m + 1)]),
+            np.concatenate([old.site, sites.reshape(-1)]),
+            np.concatenate([old.stride, np.tile(_strides(costs.shape), m)]),
+            np.concatenate([old.base, np.full(m, self.cells)]),
+        )
+        beside = np.concatenate([self.beside, costs.reshape(-1)])
+        return replace(self, scopes=more, beside=beside, cached={})
 
 
 def hidden_terms(problem: Problem) -> Iterator[tuple[int, str, bool]]:

@@ -18,6 +18,7 @@ from engine.factors import Different, Factors, Table, floats, ints
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
+from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.core_guided import CoreGuided
@@ -65,6 +66,7 @@ from tests.support.terms import (
     ternary,
     wide_problem,
 )
+from tests.support.trails import read_problem
 
 CASES = {
     "annealing": (Annealing(sweeps=20), soft_problem),
@@ -73,6 +75,7 @@ CASES = {
     "gibbs-real": (Gibbs(steps=30), real_problem),
     "descent": (Descent(), real_problem),
     "descent-mixed": (Descent(every=3), mixed_problem),
+    "beam": (Beam((2, 5)), read_problem),
     "branch_and_bound": (BranchAndBound(conflicts=3), soft_problem),
     "cp_sat": (CpSat(), soft_problem),
     "elimination": (LeastByElimination(visit=30, alternatives=1), soft_problem),

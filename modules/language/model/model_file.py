@@ -1,0 +1,64 @@
+"""A trained character model in one safetensors file: numbers in half precision, and settings.
+
+The energies are those of the numbers as they are stored.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modules.language.model.network import CharacterNet, Dropped
+from modules.shared.weights import loaded, parsed, save
+
+FOLDER = Path(__file__).parent  # of what ships with Basin
+FORMAT = "basin.characters.1"
+REMEDY = "make it with `basin train language.model --data FILE --out W.safetensors`"
+
+
+def write_model(path: Path, net: CharacterNet, made: str, notes: Sequence[str] = ()) -> None:
+    """Writes the file; it is whole, or the one before."""
+    about = {
+        "pieces": list(net.pieces),
+        "embedded": net.embedded,
+        "hidden": net.hidden,
+        "dropped": asdict(net.dropped),
+        "made": made,
+        "notes": list(notes),
+    }
+    numbers = {name: t.half() for name, t in net.state_dict().items()}
+    save(path, numbers, {"format": FORMAT, "about": json.dumps(about)})
+
+
+def load_model(path: str) -> CharacterNet:
+    """The model of a file; a bare name is also looked for beside the kinds that ship with Basin.
+
+    Raises BadQuery under `weights`.
+    """
+    return loaded(path, FOLDER, _model, "character model", REMEDY)
+
+
+@lru_cache(maxsize=4)
+def _model(raw: bytes) -> CharacterNet:
+    metadata, tensors = parsed(raw)
+    if metadata["format"] != FORMAT:
+        raise ValueError(metadata["format"])
+    about: dict[str, Any] = json.loads(metadata["about"])
+    net = CharacterNet(about["pieces"], int(about["embedded"]), int(about["hidden"]))
+    return settled(net, tensors)
+
+
+def settled(net: CharacterNet, tensors: dict[str, torch.Tensor]) -> CharacterNet:
+    """The network with these numbers, no longer to be trained."""
+    net.load_state_dict({name: t.float() for name, t in tensors.items()})
+    return net.eval().requires_grad_(False)
+
+
+def rounded(net: CharacterNet) -> CharacterNet:
+    """The same network with the numbers as a file will hold them."""
+    out = CharacterNet(net.pieces, net.embedded, net.hidden, Dropped())
+    return settled(out, {name: t.detach().half() for name, t in net.state_dict().items()})
