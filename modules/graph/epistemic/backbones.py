@@ -37,6 +37,25 @@ class _Product(torch.autograd.Function):
         return None, None, ctx.across @ slopes[0]
 
 
+class Last:
+    """What was made of the last tensor; a copy of it remembers nothing."""
+
+    def __init__(self) -> None:
+        self.held: tuple[Tensor, int, Tensor] | None = None
+
+    def made(self, of: Tensor, size: int, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made once for one tensor and size after the other."""
+        if self.held is None or self.held[0] is not of or self.held[1] != size:
+            self.held = (of, size, make())
+        return self.held[2]
+
+    def __deepcopy__(self, memo: Any) -> "Last":
+        return Last()
+
+    def __reduce__(self) -> tuple[type["Last"], tuple[()]]:
+        return Last, ()
+
+
 class Projection(nn.Module):
     """A linear map of features, dense or sparse rows. It remembers how the last ones look across."""
 
@@ -45,18 +64,14 @@ class Projection(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, features))
         nn.init.xavier_uniform_(self.weight)
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self.last = Last()
 
     def forward(self, x: Tensor) -> Tensor:  # (n, f) -> (n, width)
         if x.layout == torch.strided:
             return nn.functional.linear(x, self.weight, self.bias)
-        out = _Product.apply(x, self._across(x), self.weight.T)
+        across = self.last.made(x, len(x), lambda: transposed(x)) if self.training else x
+        out = _Product.apply(x, across, self.weight.T)
         return out if self.bias is None else out + self.bias
-
-    def _across(self, x: Tensor) -> Tensor:
-        if self._seen is None or self._seen[0] is not x:
-            self._seen = (x, transposed(x))
-        return self._seen[1]
 
 
 class Network(nn.Module):
@@ -65,14 +80,12 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: tuple[Tensor, int, Tensor] | None = None
+        self.last = Last()
 
     def forward(self, features: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """(n, f), (2, m) -> (n, d), (n, C)"""
         n = len(features)
-        if self._seen is None or self._seen[0] is not edges or self._seen[1] != n:
-            self._seen = (edges, n, self.prepared(edges, n))
-        along = self._seen[2]
+        along = self.last.made(edges, n, lambda: self.prepared(edges, n))
         h = self.embedded(features, along).relu()
         kept = nn.functional.dropout(h, DROPPED, self.training)
         return h, self.judged(kept, along)

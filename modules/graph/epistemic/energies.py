@@ -126,13 +126,19 @@ class FittedEnergy:
         self, h: Tensor, logits: Tensor, graph: Graph | None = None, *, gated: bool = False
     ) -> Tensor:
         """p_vy = (1 + beta_vy) / (C + sum_y beta_vy), beta = Diff(exp e): evidence of neighbours
-        outvotes a node that has none. gated: a node whose own energy lies beyond its limit, or as
-        far below ordinary ones, gives no evidence. -> (N, C)"""
+        outvotes a node that has none. gated: a node whose own energy lies above its limit gives no
+        evidence. -> (N, C)"""
+        return self.log_chances(h, logits, graph, gated=gated).exp()
+
+    def log_chances(
+        self, h: Tensor, logits: Tensor, graph: Graph | None = None, *, gated: bool = False
+    ) -> Tensor:
+        """ln p of `predict`, finite however small. -> (N, C)"""
         e = self.log_evidence(h, logits)
         _check_nodes(e, graph)
         if gated:
             e = torch.where((-e.logsumexp(1) <= self.limits[0])[:, None], e, -torch.inf)
-        return predicted(diffuse_logs(e, graph, *self._flow))
+        return dirichlet_logs(diffuse_logs(e, graph, *self._flow))
 
     @property
     def _flow(self) -> tuple[int, float]:
@@ -154,11 +160,10 @@ def fitted_of(tensors: Mapping[str, Tensor]) -> FittedEnergy:
     return FittedEnergy(settings, evidence, tensors["limits"])
 
 
-def predicted(logs: Tensor) -> Tensor:
-    """The mean of a Dirichlet whose evidence is exp(logs): uniform where there is none.
+def dirichlet_logs(logs: Tensor) -> Tensor:
+    """ln of the mean of a Dirichlet whose evidence is exp(logs): even where there is none.
     (N, C) -> (N, C)"""
-    top = torch.logaddexp(logs, torch.zeros_like(logs))
-    return (top - top.logsumexp(1, keepdim=True)).exp()
+    return torch.logaddexp(logs, torch.zeros_like(logs)).log_softmax(1)
 
 
 def _check_nodes(e: Tensor, graph: Graph | None) -> None:

@@ -1,5 +1,6 @@
 """A trained graph network and the energies fitted to it, in one safetensors file."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from modules.graph.epistemic.backbones import backbone, outputs
 from modules.graph.epistemic.data import as_features, unit_rows
 from modules.graph.epistemic.diffusion import Graph, graph_of
 from modules.graph.epistemic.energies import Energies, FittedEnergy, GraphEnergy, fitted_of
-from modules.shared.weights import Weights, read_weights
+from modules.shared.weights import Weights, loaded, parsed
 
 KIND = "graph.epistemic"
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -28,7 +29,7 @@ class Judged:
     energies: Energies
     inside: Tensor  # (n,) bool
     parts_inside: Tensor  # (n, 3) bool
-    chances: Tensor  # (n, C) float64
+    logs: Tensor  # (n, C) float64, ln of the chance of each class
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +59,16 @@ class GraphModel:
         """Energies, verdicts and chances of the nodes of a graph.
 
         The chances of a node that is stood by are the network's; those of any other are what the
-        evidence around it says, uniform where there is none.
+        evidence around it says, even where there is none.
         """
         x = self.prepared(features)
         free = outputs(self.network, x, None)
         _, logits = outputs(self.network, x, graph)
         found = self.fitted.score(*free, graph)
         inside = self.fitted.inside(found)
-        doubted = self.fitted.predict(*free, graph)
-        chances = torch.where(inside[:, None], logits.double().softmax(1), doubted)
-        return Judged(logits, found, inside, self.fitted.parts_inside(found), chances)
+        doubted = self.fitted.log_chances(*free, graph, gated=True)
+        logs = torch.where(inside[:, None], logits.double().log_softmax(1), doubted)
+        return Judged(logits, found, inside, self.fitted.parts_inside(found), logs)
 
 
 def model_of(
@@ -115,33 +116,16 @@ def load_model(path: str) -> GraphModel:
 
     Raises BadQuery under `weights`.
     """
-    held = read_weights(path, KIND, FOLDER)
-    try:
-        return _model(_Held(held))
-    except (KeyError, ValueError, TypeError, RuntimeError):
-        remedy = f"make it with `basin train {KIND} --data FILE.npz --out W.safetensors`"
-        raise BadQuery(Mistake("weights", f"{path} holds no trained graph", remedy)) from None
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A file's contents, known by the command and the numbers."""
-
-    weights: Weights
-
-    def __hash__(self) -> int:
-        return hash(str(sorted(self.weights.settings.items(), key=str)))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Held) or self.weights.settings != other.weights.settings:
-            return False
-        one, two = self.weights.tensors, other.weights.tensors
-        return one.keys() == two.keys() and all(torch.equal(t, two[n]) for n, t in one.items())
+    remedy = f"make it with `basin train {KIND} --data FILE.npz --out W.safetensors`"
+    return loaded(path, FOLDER, _model, "trained graph", remedy)
 
 
 @lru_cache(maxsize=8)
-def _model(held: _Held) -> GraphModel:
-    settings, tensors = held.weights.settings, held.weights.tensors
+def _model(raw: bytes) -> GraphModel:
+    about, tensors = parsed(raw)
+    if about["kind"] != KIND:
+        raise ValueError(about["kind"])
+    settings = json.loads(about["settings"])
 
     def under(start: str) -> dict[str, Tensor]:
         return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
@@ -151,5 +135,4 @@ def _model(held: _Held) -> GraphModel:
     network = backbone(settings["backbone"], width, len(classes), hidden)
     network.load_state_dict(under(NETWORK))
     network.requires_grad_(False).eval()
-    fitted = fitted_of(under(FITTED))
-    return GraphModel(network, fitted, width, bool(settings["unit"]), classes)
+    return GraphModel(network, fitted_of(under(FITTED)), width, bool(settings["unit"]), classes)
