@@ -6,7 +6,7 @@ tested, 20 nodes of each class are labelled, the others known to the early stop.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,17 +67,13 @@ def homophily(graph: Graph, labels: Tensor) -> Tensor:
 
 def page_rank(graph: Graph) -> Tensor:
     """Where a walk that starts anew with chance 0.2 stands after ten steps. -> (n,)"""
-    n = graph.nodes
-    across = graph.average.to_dense().T if n < 1000 else None
-    rank = torch.full((n,), 1 / n, dtype=torch.float64)
+    rank = torch.full((graph.nodes,), 1 / graph.nodes, dtype=torch.float64)
     starts, near = graph.rows
     degree = starts.diff()
-    at = torch.arange(n).repeat_interleave(degree)
     for _ in range(POWERS):
-        moved = across @ rank if across is not None else None
-        if moved is None:
-            moved = torch.zeros_like(rank).index_add_(0, near, (rank / degree)[at])
-        rank = TELEPORT / n + (1 - TELEPORT) * moved
+        moved = torch.zeros_like(rank)
+        moved.index_add_(0, near, (rank / degree).repeat_interleave(degree))
+        rank = TELEPORT / graph.nodes + (1 - TELEPORT) * moved
     return rank
 
 
@@ -133,13 +129,13 @@ def areas(made: Trained, features: Tensor) -> dict[str, float]:
     free = outputs(made.network, features, None)
     _, logits = outputs(made.network, features, graph)
     found = made.fitted.score(*free, graph)
-    plain = FittedEnergy(GraphEnergy(gamma=0.0), _without_distance(made.fitted))
+    near = replace(made.fitted, evidence=replace(made.fitted.evidence, gamma=0.0))
     figures: Mapping[str, Tensor] = {
         "GEBM": found.total,
         "independent": found.independent,
         "local": found.local,
         "group": found.group,
-        "gamma = 0": plain.score(*free, graph).total,
+        "gamma = 0": near.score(*free, graph).total,
         "logit energy": baselines.logit_energy(logits),
         "GNNSafe": baselines.gnn_safe(logits, graph),
         "entropy": baselines.entropy(logits),
@@ -150,11 +146,6 @@ def areas(made: Trained, features: Tensor) -> dict[str, float]:
 def area(figure: Tensor, shifted: Tensor, tested: Tensor) -> float:
     """The chance that a shifted tested node has the higher figure."""
     return auroc(figure[tested & shifted].tolist(), figure[tested & ~shifted].tolist())
-
-
-def _without_distance(fitted: FittedEnergy):
-    evidence = fitted.evidence
-    return type(evidence)(evidence.gaussians, evidence.distances, evidence.logits, 0.0)
 
 
 def accuracies(made: Trained, features: Tensor) -> dict[str, float]:

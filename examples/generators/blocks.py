@@ -1,4 +1,4 @@
-"""A graph of blocks: nodes of one block have words alike and are mostly joined, drawn from a known law."""
+"""A graph of blocks: nodes of one block have words alike and are mostly joined, by a known law."""
 
 from typing import Any
 
@@ -12,12 +12,14 @@ OPEN, WEIGHTS = "blocks_open.npz", "blocks.safetensors"
 STRANGE = 6  # nodes of the open graph that have each word with chance 0.5
 
 
-def blocks(seed: int, size: int) -> dict[str, np.ndarray]:
+def blocks(seed: int, size: int, within: float = WITHIN) -> dict[str, np.ndarray]:
     """A stochastic block model whose nodes have words. -> features (n, f), edges (m, 2), labels (n,)
 
-    Edges are drawn by their number, so that time and memory are linear in them.
+    within: mean number of neighbours in the own block; those of others grow with it. Edges are drawn
+    by their number, so that time and memory are linear in them.
     """
     rng = np.random.default_rng(seed)
+    between = BETWEEN / WITHIN * within
     labels = np.arange(size) % BLOCKS
     own = np.arange(WIDTH) % BLOCKS == labels[:, None]
     features = rng.random((size, WIDTH)) < np.where(own, OWN, OTHER)
@@ -25,7 +27,7 @@ def blocks(seed: int, size: int) -> dict[str, np.ndarray]:
     pairs = []
     for a in range(BLOCKS):
         for b in range(a, BLOCKS):
-            mean = WITHIN * len(members[a]) / 2 if a == b else BETWEEN * len(members[a])
+            mean = within * len(members[a]) / 2 if a == b else between * len(members[a])
             count = rng.poisson(mean)
             pairs.append(np.stack([rng.choice(members[k], count) for k in (a, b)], 1))
     edges = np.concatenate(pairs)

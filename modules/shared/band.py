@@ -1,6 +1,6 @@
-"""How far any classifier may be believed: its evidence with distance taken off, and the band of it.
+"""How far any classifier may be believed: its evidence less distance, and the band of that.
 
-    r_vy = (d2_vy - m_lo_y) / (m_hi_y - m_lo_y) * (l_hi_y - l_lo_y) + l_lo_y      distance, as a logit
+    r_vy = (d2_vy - m_lo_y) / (m_hi_y - m_lo_y) * (l_hi_y - l_lo_y) + l_lo_y    distance, as a logit
     e_vy = l_vy - gamma * r_vy              log-evidence of class y;  E_v = -ln sum_y exp(e_vy)
     d2_vy = sum_j (h_vj - mu_yj)^2 / var_yj  by one diagonal Gaussian a class, of embeddings h
 

@@ -1,1 +1,1 @@
-"""Knowing what is not known on a graph: energies of evidence, of each node, its place and region."""
+"""Knowing what is not known on a graph: energies of evidence of nodes, places and regions."""

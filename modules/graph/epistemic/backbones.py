@@ -57,7 +57,7 @@ class Last:
 
 
 class Projection(nn.Module):
-    """A linear map of features, dense or sparse rows. It remembers how the last ones look across."""
+    """A linear map of features, dense or sparse rows. It remembers the transpose of the last."""
 
     def __init__(self, features: int, width: int, bias: bool = False):
         super().__init__()
@@ -243,9 +243,7 @@ def transposed(x: Tensor) -> Tensor:
     return sparse_rows(across, rows[order], x.values()[order], (x.shape[1], x.shape[0]))
 
 
-def outputs(
-    network: nn.Module, features: Tensor, graph: Graph | None
-) -> tuple[Tensor, Tensor]:
+def outputs(network: nn.Module, features: Tensor, graph: Graph | None) -> tuple[Tensor, Tensor]:
     """Embeddings and logits of a network at rest; None: no node hears another.
 
     Raises BadQuery where it gives anything else.

@@ -1,7 +1,7 @@
 """Other figures of doubt, to hold the energies against; high: not known.
 
-Sources: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020 (logit energy); Wu et
-al., "Energy-based out-of-distribution detection for graph neural networks", ICLR 2023 (GNNSafe);
+Sources: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020 (logit energy); Wu
+et al., "Energy-based out-of-distribution detection for graph neural networks", ICLR 2023 (GNNSafe);
 Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep
 ensembles", NeurIPS 2017.
 """
@@ -38,7 +38,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def ensemble(logits: Sequence[Tensor]) -> Tensor:
-    """What members disagree on: the entropy of their mean less the mean of their entropies, in nats.
+    """What members disagree on: the entropy of their mean less the mean of theirs, in nats.
     M of (N, C) -> (N,)"""
     mean = torch.stack([own.double().softmax(1) for own in logits]).mean(0)
     return -torch.xlogy(mean, mean).sum(1) - torch.stack([*map(entropy, logits)]).mean(0)

@@ -92,8 +92,9 @@ def unit_rows(x: Tensor) -> Tensor:
 
 
 def read_nodes(path: Path) -> Nodes:
-    """A graph in an .npz of plain arrays: features, edges and labels, or compressed rows `attr_data`,
-    `attr_indices`, `attr_indptr`, `attr_shape` and `adj_*`, and labels. Nothing in it is code."""
+    """A graph in an .npz of plain arrays: features, edges and labels, or compressed rows
+    `attr_data`, `attr_indices`, `attr_indptr`, `attr_shape` and `adj_*`, and labels. Nothing in it
+    is code."""
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}

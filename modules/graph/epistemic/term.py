@@ -60,7 +60,9 @@ class Epistemic(Term):
         if strange:
             problem = f"{shown(strange[0])} is no class of the weights"
             raise BadQuery(
-                Mistake(f"scope[{len(inputs)}]", problem, known(str(strange[0]), [*map(str, classes)]))
+                Mistake(
+                    f"scope[{len(inputs)}]", problem, known(str(strange[0]), [*map(str, classes)])
+                )
             )
         self.order = torch.tensor([classes.index(value) for value in domain.values])
 

@@ -73,8 +73,8 @@ def learn(lesson: Lesson) -> list[str]:
     return [
         f"{nodes.graph.nodes} nodes, {edges} edges, {classes} classes; learned from "
         f"{int(labelled.sum())} labels",
-        f"{trained.steps} steps in {trained.seconds:.1f} s, ended by {trained.stopped}; the weights "
-        f"are those of step {trained.kept}",
+        f"{trained.steps} steps in {trained.seconds:.1f} s, ended by {trained.stopped}; the "
+        f"weights are those of step {trained.kept}",
         said,
         f"wrote {lesson.out}",
     ]
@@ -92,6 +92,6 @@ def _described(model: GraphModel, nodes: Nodes, labelled: torch.Tensor) -> str:
     sure = held & judged.inside
     inside = float(right[sure].double().mean()) if bool(sure.any()) else float("nan")
     return (
-        f"{share:.1%} of {int(held.sum())} held-out nodes are right, {inside:.1%} of those it stands "
-        f"by; the band ends at {limit:.3f}"
+        f"{share:.1%} of {int(held.sum())} held-out nodes are right, {inside:.1%} of those it "
+        f"stands by; the band ends at {limit:.3f}"
     )

@@ -11,7 +11,12 @@ from engine.learning.recipe import Trained
 from modules.graph.epistemic.data import Nodes
 
 RATE, DECAY = 1e-3, 1e-4  # the method's own
-STEPS, LOOK, WAIT, LEAST = 10_000, 10, 5, 1e-3  # at most; one look; looks in vain; a gain that counts
+STEPS, LOOK, WAIT, LEAST = (
+    10_000,
+    10,
+    5,
+    1e-3,
+)  # at most; one look; looks in vain; a gain that counts
 
 
 class OnGraph(nn.Module):
@@ -71,7 +76,7 @@ def train_network(
 
 
 def labelled_nodes(labels: Tensor, each: int, seed: int) -> Tensor:
-    """So many nodes of each class, drawn at random; all of a class that has no more. -> (n,) bool"""
+    """So many nodes of each class, at random; all of a class that has no more. -> (n,) bool"""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     out = torch.zeros(len(labels), dtype=torch.bool)
     for y in labels[labels >= 0].unique().tolist():
