@@ -13,10 +13,10 @@ STRANGE = 6  # nodes of the open graph that have each word with chance 0.5
 
 
 def blocks(seed: int, size: int, within: float = WITHIN) -> dict[str, np.ndarray]:
-    """A stochastic block model whose nodes have words. -> features (n, f), edges (m, 2), labels (n,)
+    """A stochastic block model whose nodes have words. -> features (n, f), edges (m, 2), labels
 
-    within: mean number of neighbours in the own block; those of others grow with it. Edges are drawn
-    by their number, so that time and memory are linear in them.
+    within: mean number of neighbours in the own block; those of others grow with it. Edges are
+    drawn by their number, so that time and memory are linear in them.
     """
     rng = np.random.default_rng(seed)
     between = BETWEEN / WITHIN * within

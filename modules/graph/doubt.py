@@ -29,9 +29,10 @@ class Doubt(Definition):
     """doubt[v] = the energies of node v, told features and edges: independent, local, group.
 
     Scope [features (n, f), edges (m, 2), doubt (n, 3)], or without edges; `doubt` is a variable of
-    real numbers that this term computes: high where the network of the weights does not know the node by its own
-    features, beside its neighbours, or as part of a region. Numbers that lie outside the band of
-    95 % of ordinary nodes are named under ABSTAIN, as [node, energy]. No unit but that of the
+    real numbers that this term computes: high where the network of the weights does not know the
+    node by its own features, beside its neighbours, or as part of a region. Numbers that lie
+    outside the band of 95 % of ordinary nodes are named under ABSTAIN, as [node, energy].
+    No unit but that of the
     network's logits. Source and formulas: `graph.epistemic`. BadQuery: as there."""
 
     partial = True

@@ -3,8 +3,8 @@
     loss = - mean over the batch of ln softmax(net(x))[y]
 
 The network named "network" maps what the batch calls "x" to logits, one row an example; "label"
-holds places of classes. Of a graph "x" are nodes, and the network holds features and edges: only labelled
-nodes are ever in a batch, while all of them send messages.
+holds places of classes. Of a graph "x" are nodes, and the network holds features and edges: only
+labelled nodes are ever in a batch, while all of them send messages.
 """
 
 from collections.abc import Generator

@@ -1,8 +1,8 @@
 """The three energies of a node, from the outputs of any network: of itself, its place, its region.
 
     E_independent(v) = -ln sum_y exp(e_vy)            what the node's own features speak for
-    E_local(v)       = -ln sum_y exp(Diff(e)_vy)      classes flow first: neighbours of other classes
-    E_group(v)       = Diff(E_independent)_v          energies flow: a region of unknown nodes
+    E_local(v)       = -ln sum_y exp(Diff(e)_vy)      classes flow: neighbours of other classes
+    E_group(v)       = Diff(E_independent)_v          energies flow: a region that is not known
     U(v)             = w_1 E_independent + w_2 E_local + w_3 E_group      high: not known
 
 e is the log-evidence of `modules.shared.band`, fitted on outputs with messages and asked of outputs
