@@ -34,11 +34,11 @@ class Epistemic(Term):
     Scope [features (n, f), edges (m, 2), labels (n)], or without edges: any classifier. p_v is the
     softmax of a graph network where the energy of what is not known (`energies.py` beside this
     file: of the node, its place, its region) lies within the band of 95 % of nodes it knows;
-    beyond, the mean of the evidence that flows to it. Such nodes are flagged ABSTAIN; `graph.doubt`
-    tells by which energy. In nats; explicit, a cost of each label. Edges count both ways, once; absent
-    nodes take their edges along. `blocks.safetensors` ships with Basin: `python -m
-    examples.generators` makes its data, and it names the command. Source: Fuchsgruber et al.,
-    NeurIPS 2024. BadQuery: weights that are none, another shape, an unknown class.
+    beyond, the mean of the evidence that flows to it. Such nodes are flagged ABSTAIN, and
+    `graph.doubt` tells by which energy. In nats; explicit, a cost of each label. Edges count both
+    ways, once; absent nodes take their edges along. `blocks.safetensors` ships with Basin:
+    `python -m examples.generators` makes its data, and it names the command. Source: Fuchsgruber
+    et al., NeurIPS 2024. BadQuery: weights that are none, another shape, an unknown class.
     """
 
     calibrated = True
