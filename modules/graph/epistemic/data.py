@@ -102,7 +102,7 @@ def read_nodes(path: Path) -> Nodes:
         raise BadQuery(Mistake("", f"is no graph: {error}", f"save an .npz: {FORM}")) from None
     try:
         features = held["features"] if "features" in held else _rows(held, "attr")
-        edges = held["edges"] if "edges" in held else _pairs(held)
+        edges = held["edges"] if "edges" in held else _pairs(held, "adj")
         labels = held.get("labels")
         return nodes_of(features, edges, labels)
     except KeyError as error:
@@ -112,22 +112,24 @@ def read_nodes(path: Path) -> Nodes:
 
 
 def _rows(held: dict[str, np.ndarray], name: str) -> Tensor:
-    starts, columns, x = (
-        torch.as_tensor(held[f"{name}_{part}"]) for part in ("indptr", "indices", "data")
-    )
-    rows, width = (int(n) for n in held[f"{name}_shape"])
+    """Compressed rows of a file, whose columns may stand in any order."""
+    rows, columns = _pairs(held, name).T
+    shape = [int(n) for n in held[f"{name}_shape"]]
+    x = torch.as_tensor(held[f"{name}_data"]).float()
+    at = torch.as_tensor(np.stack([rows, columns]))
+    made = torch.sparse_coo_tensor(at, x, shape, check_invariants=True).coalesce()
+    if len(x) > SPARSE * shape[0] * shape[1]:
+        return made.to_dense()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls them beta
-        made = torch.sparse_csr_tensor(
-            starts.long(), columns.long(), x.float(), (rows, width), check_invariants=True
-        )
-    return made if len(x) <= SPARSE * rows * width else made.to_dense()
+        return made.to_sparse_csr()
 
 
-def _pairs(held: dict[str, np.ndarray]) -> np.ndarray:
-    starts = held["adj_indptr"].astype(np.int64)
+def _pairs(held: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Row and column of each entry of compressed rows. -> (m, 2)"""
+    starts = held[f"{name}_indptr"].astype(np.int64)
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    return np.stack([rows, held["adj_indices"].astype(np.int64)], 1)
+    return np.stack([rows, held[f"{name}_indices"].astype(np.int64)], 1)
 
 
 def from_data(data: Any) -> Nodes:
