@@ -2,8 +2,9 @@
 
 What came out worse: under PageRank the energies of evidence lose to those of logits, as they take
 a node at the rim for an ordinary one, and so says the method's own note. Where only the structure is
-shifted (homophily, PageRank), evidence in place of the network's label loses accuracy; where
-features are N(0,1), gating it changes little. With gamma = 0 classes that were left out are found as
+shifted (homophily, PageRank), evidence in place of the network's label loses accuracy, gated or not.
+Where features are N(0,1) plain evidence fails, as some nodes lie where logits outgrow the distance;
+gated (no evidence of nodes outside the middle 95 %) it does not. With gamma = 0 classes that were left out are found as
 well or better: distance pays far from all that was seen. An ensemble is measured on the first split
 alone, as each member is a training of its own.
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from modules.graph.epistemic.diffusion import Graph, diffuse, diffuse_logs
-from modules.shared.band import ORDINARY, Evidence, evidence_of, fit_evidence, limit_of
+from modules.shared.band import ORDINARY, Evidence, evidence_of, fit_evidence, limit_of, middle
 
 ENERGIES = ("independent", "local", "group")
 
@@ -86,16 +86,19 @@ class GraphEnergy:
         found = bare.score(*(free or (h, logits)), graph)
         held = ~labelled if labelled is not None and not bool(labelled.all()) else slice(None)
         limits = [limit_of(energy[held], self.ordinary) for energy in found]
-        return FittedEnergy(self, evidence, torch.tensor(limits, dtype=torch.float64))
+        usual = middle(found.independent[held, None])[:, 0]
+        return FittedEnergy(self, evidence, torch.tensor(limits, dtype=torch.float64), usual)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedEnergy:
-    """The energies of nodes. limits: (4,), of the three and of their sum."""
+    """The energies of nodes. limits: (4,), of the three and of their sum. usual: (2,), the edges of
+    the middle 95 % of the independent one."""
 
     settings: GraphEnergy
     evidence: Evidence
     limits: Tensor = field(default_factory=lambda: torch.full((4,), torch.inf).double())
+    usual: Tensor = field(default_factory=lambda: torch.tensor([-torch.inf, torch.inf]).double())
 
     def log_evidence(self, h: Tensor, logits: Tensor) -> Tensor:
         """e of nodes, by their outputs without messages. (N, d), (N, C) -> (N, C)"""
@@ -115,19 +118,29 @@ class FittedEnergy:
         return Energies(*parts, torch.stack([w * part for w, part in every]).sum(0))
 
     def inside(self, found: Energies) -> Tensor:
-        """Which nodes are stood by, by their sum. -> (N,) bool"""
-        return found.total <= self.limits[3]
+        """Which nodes are stood by: by their sum, where their own energy is not far too low.
+        -> (N,) bool"""
+        return (found.total <= self.limits[3]) & (found.independent >= self.lowest)
 
     def parts_inside(self, found: Energies) -> Tensor:
         """The same by each of the three energies. -> (N, 3) bool"""
-        return found.parts <= self.limits[:3]
+        low = torch.stack([self.lowest, *[torch.full_like(self.lowest, -torch.inf)] * 2])
+        return (found.parts <= self.limits[:3]) & (found.parts >= low)
+
+    @property
+    def lowest(self) -> Tensor:
+        """A width of the middle below it. Where features lie so far off that logits outgrow the
+        distance of some class, energies are lower than those of any node that is known. -> ()"""
+        low, high = self.usual
+        return low - (high - low)
 
     def predict(
         self, h: Tensor, logits: Tensor, graph: Graph | None = None, *, gated: bool = False
     ) -> Tensor:
         """p_vy = (1 + beta_vy) / (C + sum_y beta_vy), beta = Diff(exp e): evidence of neighbours
-        outvotes a node that has none. gated: a node whose own energy lies above its limit gives no
-        evidence. -> (N, C)"""
+        outvotes a node that has none. gated: a node whose own energy is not a usual one gives no
+        evidence, be it too high, or too low: so may it be far off where logits happen to outgrow
+        the distance. -> (N, C)"""
         return self.log_chances(h, logits, graph, gated=gated).exp()
 
     def log_chances(
@@ -137,7 +150,9 @@ class FittedEnergy:
         e = self.log_evidence(h, logits)
         _check_nodes(e, graph)
         if gated:
-            e = torch.where((-e.logsumexp(1) <= self.limits[0])[:, None], e, -torch.inf)
+            own = -e.logsumexp(1, keepdim=True)
+            kept = (own >= self.usual[0]) & (own <= self.usual[1])
+            e = torch.where(kept, e, -torch.inf)
         return dirichlet_logs(diffuse_logs(e, graph, *self._flow))
 
     @property
@@ -148,7 +163,8 @@ class FittedEnergy:
         """As a file of weights keeps it; `fitted_of` reads it."""
         s = self.settings
         numbers = [float(s.steps), s.alpha, *s.weights, s.ordinary]
-        told = {"settings": torch.tensor(numbers, dtype=torch.float64), "limits": self.limits}
+        told = {"settings": torch.tensor(numbers, dtype=torch.float64)}
+        told |= {"limits": self.limits, "usual": self.usual}
         return {**self.evidence.tensors(), **told}
 
 
@@ -157,7 +173,7 @@ def fitted_of(tensors: Mapping[str, Tensor]) -> FittedEnergy:
     evidence = evidence_of(tensors)
     steps, alpha, a, b, c, ordinary = tensors["settings"].tolist()
     settings = GraphEnergy(evidence.gamma, int(steps), alpha, (a, b, c), ordinary)
-    return FittedEnergy(settings, evidence, tensors["limits"])
+    return FittedEnergy(settings, evidence, tensors["limits"], tensors["usual"])
 
 
 def dirichlet_logs(logs: Tensor) -> Tensor:

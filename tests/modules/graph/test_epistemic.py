@@ -151,11 +151,23 @@ def test_a_broken_node_gives_no_evidence_and_is_outvoted() -> None:
     assert fitted.predict(h, logits, graph, gated=True)[0].argmax() == 0
 
 
+def test_evidence_that_is_far_too_much_is_not_stood_by_either() -> None:
+    """Logits that outgrow the distance: an energy below all that is known."""
+    h, logits, labels = random_outputs(30)
+    fitted = GraphEnergy().fit(h, logits, labels)
+    assert fitted.inside(fitted.score(h, logits)).double().mean() >= 0.9
+    found = fitted.score(h, logits + 1000)
+    assert not fitted.inside(found).any() and not fitted.parts_inside(found)[:, 0].any()
+    gated = fitted.predict(h, logits + 1000, gated=True)
+    torch.testing.assert_close(gated, torch.full_like(gated, 1 / 3))  # nothing is known
+
+
 def test_a_file_keeps_the_fitted_energies() -> None:
     h, logits, labels = random_outputs(20)
     fitted = GraphEnergy(gamma=2.0, steps=4, alpha=0.25).fit(h, logits, labels, labels < 2)
     again = fitted_of(fitted.tensors())
     assert again.settings == fitted.settings and torch.equal(again.limits, fitted.limits)
+    assert torch.equal(again.usual, fitted.usual)
     assert torch.equal(again.score(h, logits).total, fitted.score(h, logits).total)
 
 
