@@ -95,11 +95,14 @@ def read_nodes(path: Path) -> Nodes:
     """A graph in an .npz of plain arrays: features, edges and labels, or compressed rows
     `attr_data`, `attr_indices`, `attr_indptr`, `attr_shape` and `adj_*`, and labels. Nothing in it
     is code."""
+    if not zipfile.is_zipfile(path):
+        raise BadQuery(Mistake("", "is no .npz", f"save one by numpy.savez: {FORM}"))
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise BadQuery(Mistake("", f"is no graph: {error}", f"save an .npz: {FORM}")) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        remedy = f"save numbers by numpy.savez: {FORM}"
+        raise BadQuery(Mistake("", "holds other things than numbers", remedy)) from None
     try:
         features = held["features"] if "features" in held else _rows(held, "attr")
         edges = held["edges"] if "edges" in held else _pairs(held, "adj")

@@ -17,6 +17,7 @@ from engine.domain import Told
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery
 from examples.generators.blocks import SEED, STRANGE, blocks, open_blocks
+from modules.discrete.equal import Equal
 from modules.graph.doubt import Doubt
 from modules.graph.epistemic import baselines
 from modules.graph.epistemic.backbones import BACKBONES, backbone, outputs
@@ -423,6 +424,37 @@ def test_the_three_energies_are_answered_and_those_beyond_their_band_named() -> 
     outside = (~model.fitted.parts_inside(found)).nonzero().tolist()
     assert [list(place.site) for place in answer.abstained] == outside
     assert {114, 115, 116, 117, 118, 119} <= {v for v, k in outside if k == 0}
+
+
+def test_labels_keep_rules_beside_them_in_one_search() -> None:
+    """Two nodes must have one label: the least sum of their costs, proved."""
+    made = open_blocks()
+    *told, labels = graph_scope(
+        120, len(made["edges"]), Variable("labels", Finite((0, 1, 2), (120,)))
+    )
+    term = Epistemic(*told, labels, weights=WEIGHTS)
+    problem = Problem(1.0 * term + Equal(labels, pairs=[[0, 1]]), (*told, labels))
+    given = {name: made[name] for name in ("features", "edges")}
+    (answer,) = answers(problem.given(**given))
+    costs = (
+        -load_model(WEIGHTS)
+        .judge(made["features"], graph_of(torch.as_tensor(made["edges"]), 120))
+        .logs
+    )
+    alone = costs.min(1).values
+    wanted = alone[2:].sum() + (costs[0] + costs[1]).min()
+    assert answer.status == "OPTIMAL" and answer.energy == pytest.approx(float(wanted), rel=1e-5)
+    assert answer.values["labels"][0] == answer.values["labels"][1]
+
+
+def test_doubt_is_computed_and_no_evidence_bends_it() -> None:
+    made = open_blocks()
+    given = {name: made[name] for name in ("features", "edges")}
+    far = {**given, "features": made["features"] * 1e6}
+    (answer,) = answers(doubt_problem(made).given(**far))
+    assert answer.status == "OPTIMAL" and len(answer.abstained) == 3 * 120
+    (answer,) = answers(doubt_problem(made).given(**given, doubt=np.zeros((120, 3))))
+    assert answer.status in ("INFEASIBLE", "UNSATISFIED")
 
 
 def test_rows_side_by_side_are_rows_alone() -> None:
