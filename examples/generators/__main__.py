@@ -5,7 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from examples.generators import VARIANTS
+from examples.generators.blocks import OPEN, blocks, labels_query, open_blocks, trust_query
 from examples.generators.documents import written
 from examples.generators.loans import loan_query, loans, open_table, table_of
 from examples.generators.sudoku import line_of, sudoku
@@ -70,6 +73,14 @@ FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         partial(roster, 8, 14, SEED),
         "Fourteen days of eight nurses: shifts, rest, and the wishes that are cheapest to leave.",
     ),
+    "blocks_trust": (
+        trust_query,
+        "Which nodes of a graph should I not trust, and by which of three energies?",
+    ),
+    "blocks_labels": (
+        labels_query,
+        "To which block of a graph does each node belong?",
+    ),
     "loans": (
         loan_query,
         "The likeliest loan that was not repaid, at 41.5 years, in May, with little debt.",
@@ -100,6 +111,8 @@ def main() -> None:
     for stem in FILES:
         (FOLDER / f"{stem}.yaml").write_text(query_file(stem))
     (FOLDER / "sudoku.txt").write_text(puzzle_file())
+    np.savez_compressed(FOLDER / "blocks.npz", **blocks(SEED, 300))
+    np.savez_compressed(FOLDER / OPEN, **open_blocks())
     (FOLDER / "loans.csv").write_text(table_of(loans(SEED, 3000)))
     (FOLDER / "loans_open.csv").write_text(open_table(SEED + 1))
 
