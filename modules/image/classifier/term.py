@@ -1,7 +1,8 @@
 """What pictures show: the calibrated energy of a label for each picture that is given."""
 
+import hashlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -20,6 +21,7 @@ from modules.shared.files import File
 KIND = "image.classifier"
 HANDWRITTEN = "handwritten.safetensors"
 BAND = 0.999
+REMEMBERED = 1024  # rows of pictures whose reading is kept: a search asks, then the check of it
 
 
 class Parameters(Strict):
@@ -39,6 +41,13 @@ class Parameters(Strict):
     band: Annotated[Number, Field(gt=0, le=1)] = Field(
         BAND, description="Abstain where a picture is stranger than this share of held-out ones."
     )
+
+
+class _Reading(NamedTuple):
+    """What the pictures of a row say."""
+
+    costs: Tensor  # (n, k) float64, 0 where there is no picture
+    away: Tensor  # (n,) float64, how unusual they are
 
 
 class Classifier(Term):
@@ -86,21 +95,33 @@ class Classifier(Term):
         self.reader.columns(self.labels)
         self.ink = ink
         self.usual = self.reader.band(band)
+        self._known: dict[bytes, _Reading] = {}  # by what is read
 
     def costs(self, pictures: Given) -> Tensor:  # (B, n, h, w), (B, n) -> (B, n, k) float64
-        return self._read(pictures)[0]
+        return torch.stack([one.costs for one in self._read(pictures)]).to(pictures.values.device)
+
+    def _read(self, pictures: Given) -> list[_Reading]:
+        """What each row of pictures says; each is looked at once. (B, n, h, w), (B, n) -> B"""
+        values, present = (x.detach().cpu() for x in pictures)
+        keys = [_key(*row) for row in zip(values, present, strict=True)]
+        known = dict(self._known)
+        first = {key: k for k, key in enumerate(keys) if key not in known}
+        if first:
+            rows = torch.tensor(list(first.values()))
+            every = self._looked(values[rows], present[rows])
+            known.update(zip(first, every, strict=True))
+            self._known = dict(list(known.items())[-REMEMBERED:])
+        return [known[key] for key in keys]
 
     @torch.no_grad()
-    def _read(self, pictures: Given) -> tuple[Tensor, Tensor]:
-        """Costs of labels, and how unusual pictures are; 0 where there is none. -> (B, n, k),
-        (B, n)"""
-        values, present = pictures
+    def _looked(self, values: Tensor, present: Tensor) -> list[_Reading]:
+        """The same by the network. (B, n, h, w), (B, n) -> B"""
         costs = torch.zeros(*present.shape, len(self.labels), dtype=torch.float64)
         away = torch.zeros(present.shape, dtype=torch.float64)
         if bool(present.any()):
-            logs, far = self.reader.read(values[present].cpu(), self.labels, self.ink)
-            costs[present.cpu()], away[present.cpu()] = -logs, far
-        return costs.to(values.device), away.to(values.device)
+            logs, far = self.reader.read(values[present], self.labels, self.ink)
+            costs[present], away[present] = -logs, far
+        return [_Reading(*row) for row in zip(costs, away, strict=True)]
 
     def energy(self, pictures: Given, shown: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         costs = self.costs(pictures).to(shown.dtype)
@@ -121,7 +142,8 @@ class Classifier(Term):
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Given | Tensor]) -> Tensor:
         pictures = tensors[0]
         assert isinstance(pictures, Given)
-        return self._read(pictures)[1] <= self.usual
+        away = torch.stack([one.away for one in self._read(pictures)])
+        return away <= self.usual
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
@@ -134,3 +156,10 @@ class Classifier(Term):
         pictures = Input("pictures", Real((4, 8, 8)))
         shown = Variable("shown", Finite((0, 1, 2, 3), (2, 2)))
         return cls(pictures, shown, weights="digits8.safetensors")
+
+
+def _key(values: Tensor, present: Tensor) -> bytes:
+    """Tells the pictures of a row from others. (n, h, w), (n,)"""
+    made = hashlib.blake2b(present.numpy().tobytes(), digest_size=16)
+    made.update(values.contiguous().numpy().data)
+    return made.digest()
