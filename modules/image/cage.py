@@ -15,9 +15,17 @@ from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors, Table, ints
-from modules.image._boards.reading import Read, Signs, text_prices
+from modules.image._boards.reading import (
+    WEIGHTS,
+    Read,
+    Signs,
+    check_signs,
+    check_strips,
+    reading_of,
+    text_of,
+    text_prices,
+)
 from modules.image._boards.strips import HIGH
-from modules.image.numeral import WEIGHTS, check_signs, check_strips, reading_of, text_of
 from modules.parameters import Site, Strict
 from modules.shared.files import File
 from modules.shared.sites import Layout, read_sites

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +13,20 @@ from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
-from modules.image._boards.reading import Reading, Signs, text_prices
+from modules.image._boards.reading import (
+    WEIGHTS,
+    Signs,
+    check_signs,
+    check_strips,
+    reading_of,
+    text_of,
+    text_prices,
+)
 from modules.image._boards.strips import HIGH
-from modules.image.classifier.reader import load_reader
 from modules.parameters import Strict, Value
 from modules.shared.files import File
 from modules.shared.sites import Layout
 
-WEIGHTS = "characters.safetensors"  # what ships with Basin
-LETTERS = "ABCDEFG"  # for 10 to 16
 Notation = Literal["decimal", "letters", "either"]
 
 
@@ -45,8 +49,8 @@ class Parameters(Strict):
 class Numeral(Term):
     """The price of reading numbers in strips of ink: -ln of the chances of their characters.
 
-    E = sum over present pictures of price(text of the number | picture); price(text) = min over ways
-    to part the ink into characters of what speaks against that way, plus the sum of -ln p(sign |
+    E = sum over present pictures of price(text of the number | picture); price(text) = min over
+    ways to part the ink into characters of what speaks against that way, plus the sum of -ln p(sign |
     picture of the character), p of `image.classifier`. Ink is parted where it is not connected, and
     wide pieces at columns that little ink crosses, as characters may touch. In nats, in steps of
     1/1024. Pictures: (n, 32, width), ink 1 on paper 0, in the order of the sites; an absent one costs
@@ -141,39 +145,3 @@ class Numeral(Term):
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
             yield cls(pictures, numbers, notation=rng.choice(["decimal", "letters", "either"]))
-
-
-def text_of(value: Any, way: str, path: str) -> str:
-    """How a number is written. Raises BadQuery for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BadQuery(Mistake(path, f"{value!r} is not written in digits", "give whole numbers"))
-    if way == "letters" and value >= 10:
-        if value >= 10 + len(LETTERS):
-            raise BadQuery(Mistake(path, f"{value} has no letter", "write it in decimal"))
-        return LETTERS[value - 10]
-    return str(value)
-
-
-def check_strips(pictures: View, count: int) -> None:
-    """Strips of the right height, one for each site or cage. Raises BadQuery."""
-    shape = pictures.shape
-    if len(shape) != 3 or shape[0] != count or shape[1] != HIGH:
-        said, asked = f"has the shape {list(shape)}", f"give [{count}, {HIGH}, width]"
-        raise BadQuery(Mistake("scope[0]", said, asked))
-
-
-def check_signs(signs: Signs) -> None:
-    """All of them are among the labels of the classifier. Raises BadQuery."""
-    if signs.missing:
-        said = f"was not trained on {', '.join(signs.missing)}"
-        raise BadQuery(Mistake("weights", said, "name weights whose labels are these signs"))
-
-
-@lru_cache(maxsize=4)
-def _reading(reader: Any) -> Reading:
-    return Reading(reader)
-
-
-def reading_of(weights: str) -> Reading:
-    """What reads strips with these weights; the same for the same file."""
-    return _reading(load_reader(weights))

@@ -7,18 +7,24 @@ price(text) = min over segmentations into as many characters of
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.decimals import Floats, Ints
-from modules.image._boards.strips import Segmentation, strip_read
+from engine.domain import View
+from engine.errors import BadQuery, Mistake
+from modules.image._boards.strips import HIGH, Segmentation, strip_read
+from modules.image.classifier.reader import load_reader
 
 UNIT = 1024  # prices are whole numbers of 1 / UNIT nats: sums are exact
 DOUBT = 1e-4  # the share of each chance that is spread over all signs: none is impossible
 SHUT = 64.0  # nats, for a text with as many characters as no segmentation has
+WEIGHTS = "characters.safetensors"  # what ships with Basin
+LETTERS = "ABCDEFG"  # for 10 to 16
 KEPT = 4096  # strips whose readings are kept
 NAMES = {"+": "plus", "-": "minus", "x": "times", "/": "over"}  # of folders of pictures
 
@@ -121,3 +127,39 @@ def text_prices(
                 best = np.minimum(best, segmentation.price + prices[rows, places].sum(1))
         out[at] = best
     return np.round(np.minimum(out, SHUT) * UNIT) / UNIT
+
+
+def text_of(value: Any, way: str, path: str) -> str:
+    """How a number is written. Raises BadQuery for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadQuery(Mistake(path, f"{value!r} is not written in digits", "give whole numbers"))
+    if way == "letters" and value >= 10:
+        if value >= 10 + len(LETTERS):
+            raise BadQuery(Mistake(path, f"{value} has no letter", "write it in decimal"))
+        return LETTERS[value - 10]
+    return str(value)
+
+
+def check_strips(pictures: View, count: int) -> None:
+    """Strips of the right height, one for each site or cage. Raises BadQuery."""
+    shape = pictures.shape
+    if len(shape) != 3 or shape[0] != count or shape[1] != HIGH:
+        said, asked = f"has the shape {list(shape)}", f"give [{count}, {HIGH}, width]"
+        raise BadQuery(Mistake("scope[0]", said, asked))
+
+
+def check_signs(signs: Signs) -> None:
+    """All of them are among the labels of the classifier. Raises BadQuery."""
+    if signs.missing:
+        said = f"was not trained on {', '.join(signs.missing)}"
+        raise BadQuery(Mistake("weights", said, "name weights whose labels are these signs"))
+
+
+@lru_cache(maxsize=4)
+def _reading(reader: Any) -> Reading:
+    return Reading(reader)
+
+
+def reading_of(weights: str) -> Reading:
+    """What reads strips with these weights; the same for the same file."""
+    return _reading(load_reader(weights))
