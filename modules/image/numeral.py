@@ -18,6 +18,7 @@ from modules.image._boards.reading import (
     Signs,
     check_signs,
     check_strips,
+    same_pictures,
     reading_of,
     text_of,
     text_prices,
@@ -97,26 +98,21 @@ class Numeral(Term):
     def costs(self, seen: Given) -> np.ndarray:  # (B, n, h, w) -> (B, n, k)
         values, present = (x.cpu().numpy() for x in seen)
         out = np.zeros((*values.shape[:2], self.count))
-        there = np.argwhere(present)
-        reads = self.reading.reads(values[present].astype(np.float32))
-        ways = [
-            np.array([text_prices(read, *way, self.count) for read in reads]).reshape(
-                -1, self.count
-            )
-            for way in self.ways
-        ]
         for row in range(len(values)):
-            own = there[:, 0] == row
-            kept = self.open_columns
-            least = [way[own][:, kept].min(1, initial=np.inf).sum() for way in ways]
-            chosen = ways[int(np.argmin(least))][own]
-            out[row, there[own, 1]] = chosen
+            if row and same_pictures(values, present, row):
+                out[row] = out[row - 1]
+                continue
+            reads = self.reading.reads(values[row, present[row]].astype(np.float32))
+            every = [[text_prices(read, *way, self.count) for read in reads] for way in self.ways]
+            prices = np.array(every).reshape(len(self.ways), len(reads), self.count)
+            least = prices[:, :, self.shown].min(2, initial=np.inf).sum(1)
+            out[row, present[row]] = prices[int(np.argmin(least))]
             if self.blank is not None:
-                out[row, there[own, 1], self.blank] = np.inf
+                out[row, present[row], self.blank] = np.inf
         return out
 
     @property
-    def open_columns(self) -> list[int]:
+    def shown(self) -> list[int]:
         """The values that a picture may show."""
         return [k for k in range(self.count) if k != self.blank]
 

@@ -163,3 +163,9 @@ def _reading(reader: Any) -> Reading:
 def reading_of(weights: str) -> Reading:
     """What reads strips with these weights; the same for the same file."""
     return _reading(load_reader(weights))
+
+
+def same_pictures(values: Floats, present: np.ndarray, row: int) -> bool:
+    """Whether a state was told what the state before it was. values (B, n, h, w), present (B, n)"""
+    same = bool((present[row] == present[row - 1]).all())
+    return same and bool(np.array_equal(values[row], values[row - 1]))
