@@ -150,6 +150,8 @@ class Portfolio(Minimizer[PortfolioState]):
             if not fits or not _beside(factors):
                 return (complete,)
             return (complete, annealing, *_bounds(problem))
+        if prepared_of(problem).judges and _covers(problem):
+            return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)

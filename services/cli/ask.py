@@ -185,11 +185,18 @@ class _Run:
                 answers: Sequence[Any] = [row.answer for row in asked.changes]
             else:
                 answers = self.solvers.solve(query, self.settings.options, watch, self.stopped)
+                if asked.pictured and not self.settings.options.score:
+                    answers = asked.pictured.settled(answers, self._again)
         if self.settings.proof:
             self._keep_proof(self.settings.proof, answers[0].proof)
         if self.solvers.chances and asked.chances:
             asked = replace(asked, marginals=self.solvers.chances(query, self.stopped))
         return answers, asked
+
+    def _again(self, query: Query) -> Sequence[Answer]:
+        """Another query of the same file, answered within the same budget."""
+        query = with_budget(query, self.settings.budget)
+        return self.solvers.solve(query, Options(), watch_nothing, self.stopped)
 
     def _change(self, query: Query, wish: Wish, watch: Watch) -> Sequence[SmallestChange]:
         if self.solvers.changes is None or self.settings.options.score:
