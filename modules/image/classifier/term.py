@@ -19,7 +19,7 @@ from modules.parameters import Number, Strict
 from modules.shared.files import File
 
 KIND = "image.classifier"
-HANDWRITTEN = "handwritten.safetensors"
+CHARACTERS = "characters.safetensors"
 BAND = 0.999
 REMEMBERED = 1024  # rows of pictures whose reading is kept: a search asks, then the check of it
 
@@ -28,7 +28,7 @@ class Parameters(Strict):
     """Where the weights lie, what the values mean, and which pictures are stood by."""
 
     weights: File = Field(
-        HANDWRITTEN,
+        CHARACTERS,
         description="A file of `basin train image.classifier`; a bare name is also looked for "
         "beside the kinds that ship with Basin.",
     )
@@ -56,7 +56,7 @@ class Classifier(Term):
     E = sum over present pictures of -ln p(label | picture, one of the variable's values), in nats;
     p: softmax of a convolutional network at one temperature fitted on held-out pictures. A picture
     that is given is one table over its site; an absent one contributes nothing. Pictures (n, h, w)
-    belong to the sites in order; any size, scale and ink. A site whose picture lies farther from
+    belong to the sites in order, or one (h, w) to one site; any size, scale and ink. A site whose picture lies farther from
     all labels than nearly all held-out ones is named, and the answer flagged ABSTAIN. Sources: Guo
     et al., ICML 2017; Lee, Lee, Lee, Shin, NeurIPS 2018. BadQuery: weights that are none, a value
     whose label was not learned, not as many pictures as sites, a variable of real numbers.
@@ -71,7 +71,7 @@ class Classifier(Term):
         self,
         pictures: Input | View,
         shown: Variable | View,
-        weights: str = HANDWRITTEN,
+        weights: str = CHARACTERS,
         labels: Sequence[str] | None = None,
         ink: Ink | None = None,
         band: float = BAND,
@@ -83,7 +83,8 @@ class Classifier(Term):
         if not isinstance(domain, Finite):
             remedy = "name a variable with a list of values"
             raise BadQuery(Mistake("scope[1]", f"{asked.variable.name} has real values", remedy))
-        if len(told.shape) != 3 or told.shape[0] != asked.places.size:
+        single = len(told.shape) == 2 and asked.places.size == 1
+        if not single and (len(told.shape) != 3 or told.shape[0] != asked.places.size):
             problem = f"{told.variable.name} has the shape {[*told.shape]}"
             remedy = f"give pictures of shape [{asked.places.size}, height, width], one a site"
             raise BadQuery(Mistake("scope[0]", problem, remedy))
@@ -103,6 +104,9 @@ class Classifier(Term):
     def _read(self, pictures: Given) -> list[_Reading]:
         """What each row of pictures says; each is looked at once. (B, n, h, w), (B, n) -> B"""
         values, present = (x.detach().cpu() for x in pictures)
+        if values.dim() == 3:  # one picture, of which every line has to be there
+            values, present = values[:, None], present.all(1, keepdim=True)
+            values = values * present[..., None, None]
         keys = [_key(*row) for row in zip(values, present, strict=True)]
         known = dict(self._known)
         first = {key: k for k, key in enumerate(keys) if key not in known}
