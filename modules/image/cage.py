@@ -22,8 +22,8 @@ from modules.image._boards.reading import (
     Signs,
     check_signs,
     check_strips,
-    same_pictures,
     reading_of,
+    same_pictures,
     text_of,
     text_prices,
 )
