@@ -31,7 +31,7 @@ from services.formats.visual_sudoku import (
     sudoku_of_pictures,
 )
 from services.query import Options, Query
-from services.reason import Reasoner
+from services.reasoner.reason import Reasoner
 
 BATCH = 10  # boards of a query
 
