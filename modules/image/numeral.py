@@ -36,7 +36,6 @@ class Parameters(Strict):
     """Which classifier reads characters, and how numbers are written."""
 
     weights: File = Field(
-        WEIGHTS,
         description="A file of `basin train image.classifier` whose labels are the signs; a bare "
         "name is also looked for beside the kinds that ship with Basin.",
     )
@@ -73,7 +72,7 @@ class Numeral(Term):
         self,
         pictures: Input | View,
         *numbers: Variable | View,
-        weights: str = WEIGHTS,
+        weights: str,
         notation: Notation = "decimal",
         blank: Any = None,
         within: float | None = None,
@@ -87,6 +86,7 @@ class Numeral(Term):
         values = [value for _, value in self.layout.union]
         self.blank = None if blank is None else self.layout.domains[0].place(blank, "blank")
         self.within = math.inf if within is None else within
+        self.affine = blank is None and within is None  # else some values are forbidden
         self.reading = reading_of(weights)
         ways: list[Notation] = ["decimal", "letters"] if notation == "either" else [notation]
         self.ways = [self._way(way, values) for way in ways]
@@ -128,7 +128,9 @@ class Numeral(Term):
     def energy(self, seen: Given, *numbers: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(numbers)
         told = torch.from_numpy(self.costs(seen)).to(x)
-        return torch.where(x > 0, told * x, torch.zeros_like(x)).sum((1, 2))
+        shut = told.isinf()
+        total = (told.masked_fill(shut, 0.0) * x).sum((1, 2))
+        return total.masked_fill((shut & (x > 0)).any(2).any(1), torch.inf)
 
     def factors(self, *domains: Domain) -> Factors:
         told: Any = domains[0]
@@ -140,7 +142,8 @@ class Numeral(Term):
     @classmethod
     def example(cls) -> "Numeral":
         pictures = Input("pictures", Real((2, HIGH, 32), 0.0, 1.0))
-        return cls(pictures, Variable("numbers", Finite((1, 2, 13), (2,))))
+        numbers = Variable("numbers", Finite((1, 2, 13), (2,)))
+        return cls(pictures, numbers, weights=WEIGHTS)
 
     @classmethod
     def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Numeral"]:
@@ -149,4 +152,5 @@ class Numeral(Term):
             pictures = Input("pictures", Real((n, HIGH, 32), 0.0, 1.0))
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
-            yield cls(pictures, numbers, notation=rng.choice(["decimal", "letters", "either"]))
+            way = rng.choice(["decimal", "letters", "either"])
+            yield cls(pictures, numbers, weights=WEIGHTS, notation=way)
