@@ -22,8 +22,8 @@ from modules.image._boards.reading import (
     Signs,
     check_signs,
     check_strips,
-    same_pictures,
     reading_of,
+    same_pictures,
     text_of,
     text_prices,
 )
@@ -41,7 +41,6 @@ class Parameters(Strict):
 
     cages: list[list[Site]] = Field(description="Sites of each cage, in the order of the pictures.")
     weights: File = Field(
-        WEIGHTS,
         description="A file of `basin train image.classifier` whose labels are the signs; a bare "
         "name is also looked for beside the kinds that ship with Basin.",
     )
@@ -86,7 +85,7 @@ class Cages(Term):
         pictures: Input | View,
         *cells: Variable | View,
         cages: Sequence[Sequence[int]],
-        weights: str = WEIGHTS,
+        weights: str,
         within: float | None = None,
         unlike: Sequence[str] | None = None,
     ):
@@ -151,10 +150,7 @@ class Cages(Term):
                 weight = weight * x[:, site, fillings[:, place]]
             weights.append(weight)
         return self._summed(
-            [
-                torch.where(w > 0, w * torch.from_numpy(c).to(x), torch.zeros_like(w)).sum(2)
-                for w, c in zip(weights, self.costs(seen), strict=True)
-            ]
+            [_expected(w, torch.from_numpy(c).to(x)) for w, c in zip(weights, self.costs(seen))]
         )
 
     def cost(self, seen: Given, *cells: Tensor) -> Tensor:  # (B, *shape) places -> (B,)
@@ -191,7 +187,6 @@ class Cages(Term):
                 kept = np.isfinite(paid).any(0)
                 fillings, paid, default = fillings[kept], paid[:, kept], np.inf
             part = ints([k])
-            paid = paid[0] if len(paid) == 1 else paid
             table = Table(ints(scope)[None], fillings, paid, default, 0 * part, part)
             tables.append(replace(table, computed=True))
         if not chosen:
@@ -209,7 +204,7 @@ class Cages(Term):
     def example(cls) -> "Cages":
         pictures = Input("pictures", Real((2, HIGH, 64), 0.0, 1.0))
         cells = Variable("cells", Finite((1, 2, 3), (3,)))
-        return cls(pictures, cells, cages=[[0, 1], [2]])
+        return cls(pictures, cells, cages=[[0, 1], [2]], weights=WEIGHTS)
 
     @classmethod
     def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Cages"]:
@@ -217,7 +212,15 @@ class Cages(Term):
             cells = Variable("cells", Finite((1, 2, 3), (4,)))
             cages = [rng.sample(range(4), rng.randint(1, 3)) for _ in range(rng.randint(1, 3))]
             pictures = Input("pictures", Real((len(cages), HIGH, 64), 0.0, 1.0))
-            yield cls(pictures, cells, cages=cages)
+            yield cls(pictures, cells, cages=cages, weights=WEIGHTS)
+
+
+def _expected(weight: Tensor, costs: Tensor) -> Tensor:
+    """Of fillings under their weights; infinite where one that is forbidden has any. (B, T),
+    (2, B, T) -> (2, B)"""
+    shut = costs.isinf()
+    total = (weight * costs.masked_fill(shut, 0.0)).sum(2)
+    return total.masked_fill((shut & (weight > 0)).any(2), torch.inf)
 
 
 def shape_of(values: Sequence[int], size: int) -> Shape:

@@ -1,8 +1,9 @@
 """Numbers read from strips of ink: what each value of a site costs, given its picture."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from modules.image._boards.reading import (
     Signs,
     check_signs,
     check_strips,
-    same_pictures,
     reading_of,
+    same_pictures,
     text_of,
     text_prices,
 )
 from modules.image._boards.strips import HIGH
-from modules.parameters import Strict, Value
+from modules.parameters import Number, Strict, Value
 from modules.shared.files import File
 from modules.shared.sites import Layout
 
@@ -35,7 +36,6 @@ class Parameters(Strict):
     """Which classifier reads characters, and how numbers are written."""
 
     weights: File = Field(
-        WEIGHTS,
         description="A file of `basin train image.classifier` whose labels are the signs; a bare "
         "name is also looked for beside the kinds that ship with Basin.",
     )
@@ -45,6 +45,10 @@ class Parameters(Strict):
         "10 to 16, or either, the same in all pictures of a row: that which costs less.",
     )
     blank: Value | None = Field(None, description="A value that no picture of ink shows.")
+    within: Annotated[Number, Field(ge=0)] | None = Field(
+        None,
+        description="Nats above the cheapest of a picture from which on a value is forbidden.",
+    )
 
 
 class Numeral(Term):
@@ -68,9 +72,10 @@ class Numeral(Term):
         self,
         pictures: Input | View,
         *numbers: Variable | View,
-        weights: str = WEIGHTS,
+        weights: str,
         notation: Notation = "decimal",
         blank: Any = None,
+        within: float | None = None,
     ):
         super().__init__(pictures, *numbers)
         self.layout = Layout(self.scope[1:])
@@ -80,6 +85,8 @@ class Numeral(Term):
             raise BadQuery(Mistake("scope", problem, remedy))
         values = [value for _, value in self.layout.union]
         self.blank = None if blank is None else self.layout.domains[0].place(blank, "blank")
+        self.within = math.inf if within is None else within
+        self.affine = blank is None and within is None  # else some values are forbidden
         self.reading = reading_of(weights)
         ways: list[Notation] = ["decimal", "letters"] if notation == "either" else [notation]
         self.ways = [self._way(way, values) for way in ways]
@@ -106,7 +113,9 @@ class Numeral(Term):
             every = [[text_prices(read, *way, self.count) for read in reads] for way in self.ways]
             prices = np.array(every).reshape(len(self.ways), len(reads), self.count)
             least = prices[:, :, self.shown].min(2, initial=np.inf).sum(1)
-            out[row, present[row]] = prices[int(np.argmin(least))]
+            chosen = prices[int(np.argmin(least))]  # (m, k)
+            dear = chosen - chosen[:, self.shown].min(1, initial=np.inf)[:, None] > self.within
+            out[row, present[row]] = np.where(dear, np.inf, chosen)
             if self.blank is not None:
                 out[row, present[row], self.blank] = np.inf
         return out
@@ -119,7 +128,9 @@ class Numeral(Term):
     def energy(self, seen: Given, *numbers: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(numbers)
         told = torch.from_numpy(self.costs(seen)).to(x)
-        return torch.where(x > 0, told * x, torch.zeros_like(x)).sum((1, 2))
+        shut = told.isinf()
+        total = (told.masked_fill(shut, 0.0) * x).sum((1, 2))
+        return total.masked_fill((shut & (x > 0)).any(2).any(1), torch.inf)
 
     def factors(self, *domains: Domain) -> Factors:
         told: Any = domains[0]
@@ -131,7 +142,8 @@ class Numeral(Term):
     @classmethod
     def example(cls) -> "Numeral":
         pictures = Input("pictures", Real((2, HIGH, 32), 0.0, 1.0))
-        return cls(pictures, Variable("numbers", Finite((1, 2, 13), (2,))))
+        numbers = Variable("numbers", Finite((1, 2, 13), (2,)))
+        return cls(pictures, numbers, weights=WEIGHTS)
 
     @classmethod
     def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Numeral"]:
@@ -140,4 +152,5 @@ class Numeral(Term):
             pictures = Input("pictures", Real((n, HIGH, 32), 0.0, 1.0))
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
-            yield cls(pictures, numbers, notation=rng.choice(["decimal", "letters", "either"]))
+            way = rng.choice(["decimal", "letters", "either"])
+            yield cls(pictures, numbers, weights=WEIGHTS, notation=way)

@@ -89,9 +89,9 @@ class Pictured(ABC):
         """What people are told of the reading of a row."""
 
     @abstractmethod
-    def settled(self, answers: Sequence[Answer], ask: Ask) -> list[Answer]:
-        """The answers to its query once rival readings were asked for: with the runner-up, and
-        ABSTAIN where it comes too near."""
+    def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
+        """The answers to its query once rival readings were asked for: with the runner-up where it
+        comes near, or wherever it is where it may be `far`; ABSTAIN where it comes too near."""
 
 
 class Format(ABC):

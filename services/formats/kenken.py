@@ -33,7 +33,16 @@ SIZES = tuple(range(3, 10))
 WIDTH = 128  # pixels of a strip
 LARGEST = 6  # cells of a cage
 GIVEN = {"weights": WEIGHTS, "margin": 1.0, "dear": 3.0}
-WITHIN = (1.0, 3.0, 6.0, 12.0, 24.0, 48.0)  # nats above the cheapest reading of each cage, in turn
+WITHIN = (
+    1.0,
+    3.0,
+    6.0,
+    10.0,
+    15.0,
+    21.0,
+    28.0,
+    64.0,
+)  # nats above the cheapest reading of each cage, in turn
 
 
 class KenKen(Format):
@@ -215,11 +224,11 @@ class KenKenRead(Pictured):
             for one in self.misread(answer.values)
         ]
 
-    def settled(self, answers: Sequence[Answer], ask: Ask) -> list[Answer]:
+    def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
         answer = self.deepened(answers[0], ask)
         if answer.values is None or answer.energy is None:
             return [answer]
-        other = self.rival(answer, ask)
+        other = self.rival(answer, ask, far)
         near = answer.energy >= self.asked["dear"] * len(self.cages)
         if other is not None and other.values is not None and other.energy is not None:
             answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
@@ -227,28 +236,43 @@ class KenKenRead(Pictured):
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return [replace(answer, flags=tuple(dict.fromkeys(flags)))]
 
-    def deepened(self, answer: Answer, ask: Ask, unlike: Sequence[str] | None = None) -> Answer:
+    def deepened(self, answer: Answer, ask: Ask) -> Answer:
         """The answer once no reading that was left out can be better: such a reading costs more by
         itself than the answer does above the least of all cages."""
-        for within in WITHIN[1:]:
-            proved = answer.status is Status.OPTIMAL and answer.energy is not None
-            if proved and (answer.energy or 0.0) <= self.least + self.before(within):
-                return answer
-            if answer.status not in (Status.OPTIMAL, Status.INFEASIBLE):
+        within, steps = WITHIN[0], iter(WITHIN[1:])
+        while True:
+            if answer.status is Status.OPTIMAL and answer.energy is not None:
+                above = answer.energy - self.least
+                if above <= within:
+                    return answer
+                within = above
+            elif answer.status is Status.INFEASIBLE:
+                following = next((step for step in steps if step > within), None)
+                if following is None:
+                    return answer
+                within = following
+            else:
                 return answer  # time ended
-            (answer,) = ask(self.query(within, unlike))
-        return answer
+            (answer,) = ask(self.query(within))
 
-    @staticmethod
-    def before(within: float) -> float:
-        """The step that came before."""
-        return WITHIN[WITHIN.index(within) - 1]
-
-    def rival(self, answer: Answer, ask: Ask) -> Answer | None:
-        """The best answer of another reading, where it costs little more; None: there is none."""
+    def rival(self, answer: Answer, ask: Ask, far: bool = False) -> Answer | None:
+        """The best answer of another reading, at most `margin` dearer unless it may be far; None:
+        no cage may be read otherwise at such a price."""
         assert answer.values is not None and answer.energy is not None
         reading = self.reading(answer.values)
         above = answer.energy - self.least + self.asked["margin"]
-        within = next((w for w in WITHIN if w >= above), WITHIN[-1])
-        (other,) = ask(self.query(within, reading))
-        return other if other.values is not None else None
+        for within in (above, *(w for w in WITHIN if far and w > above)):
+            if self._may_differ(reading, within):
+                (other,) = ask(self.query(within, reading))
+                if other.values is not None:
+                    return other
+        return None
+
+    def _may_differ(self, reading: Sequence[str], within: float) -> bool:
+        """Some cage has another text at such a price."""
+        for cage, prices, own in zip(self.cages, self.prices, reading, strict=True):
+            texts = self.shapes[len(cage)].texts
+            near = np.flatnonzero(prices <= prices.min() + within).tolist()
+            if any(texts[k] != own for k in near):
+                return True
+        return False

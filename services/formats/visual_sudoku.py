@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.answer import Alternative, Answer, Flag
+from engine.answer import Alternative, Answer, Flag, Status
 from engine.decimals import Floats
-from engine.domain import Input, Real
+from engine.domain import Finite, Given, Input, Real, Variable
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.grid import cages_of
 from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
-from engine.domain import Finite, Variable
 from services.formats.base import Ask, Asked, Format, Pictured, Values
 from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
+from services.query.model import TermSpec
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
@@ -134,8 +134,6 @@ class SudokuRead(Pictured):
         weights, notation = self.asked["weights"], self.asked["notation"]
         term = Numeral(pictures, clues, weights=weights, notation=notation, blank=0)
         domain = term.scope[0].variable.domain.narrow([cells.given() for cells in self.boards])
-        from engine.domain.told import Given
-
         return list(term.costs(Given(domain.tensor, domain.present)))
 
     def misread(self, row: int, values: Values) -> list[Said]:
@@ -181,21 +179,34 @@ class SudokuRead(Pictured):
             )
         return out
 
-    def settled(self, answers: Sequence[Answer], ask: Ask) -> list[Answer]:
-        return [self._settled(row, answer, ask) for row, answer in enumerate(answers)]
+    def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
+        return [self._settled(row, answer, ask, far) for row, answer in enumerate(answers)]
 
-    def _settled(self, row: int, answer: Answer, ask: Ask) -> Answer:
+    def _settled(self, row: int, answer: Answer, ask: Ask, far: bool) -> Answer:
         if answer.values is None or answer.energy is None:
             return answer
-        (other,) = ask(rival_query(self.query, row, answer.values))
         near = dear(self.boards[row], answer) >= self.asked["dear"]
-        if other.values is not None and other.energy is not None:
+        other = self.rival(row, answer, ask, None if far else self.asked["margin"])
+        if other is not None and other.values is not None and other.energy is not None:
             answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
             near = near or other.energy - answer.energy <= self.asked["margin"]
-        elif other.bound is not None:
-            near = near or other.bound - answer.energy <= self.asked["margin"]
+        elif other is not None and other.status is not Status.INFEASIBLE:
+            near = near or not far  # nothing rules one out
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
+
+    def rival(self, row: int, answer: Answer, ask: Ask, margin: float | None) -> Answer | None:
+        """The best other reading, at most `margin` dearer where that is given; None: no clue may be
+        read otherwise at such a price."""
+        assert answer.values is not None and answer.energy is not None
+        within = None
+        if margin is not None:
+            prices = self.prices[row][self.boards[row].inked]
+            above = prices - prices.min(1, keepdims=True)
+            within = float(answer.energy) - float(prices.min(1).sum()) + margin
+            if not (np.sort(above, 1)[:, 1] <= within).any():
+                return None
+        return ask(rival_query(self.query, row, answer.values, within))[0]
 
 
 def dear(cells: Cells, answer: Answer) -> float:
@@ -203,13 +214,17 @@ def dear(cells: Cells, answer: Answer) -> float:
     return (answer.energy or 0.0) / max(1, int(cells.inked.sum()))
 
 
-def rival_query(query: Query, row: int, values: Values) -> Query:
-    """The same board, read in another way."""
+def rival_query(query: Query, row: int, values: Values, within: float | None = None) -> Query:
+    """The same board, read in another way; within: of `image.numeral`."""
     flat = [v for line in values["clues"] for v in line]
     clause = [[site, v, False] for site, v in enumerate(flat) if v]
-    from services.query.model import TermSpec
-
     rule = TermSpec(kind="discrete.clause", scope=("clues",), params={"clauses": [clause]})
+    terms = [
+        term.model_copy(update={"params": {**term.params, "within": within}})
+        if term.kind == "image.numeral" and within is not None
+        else term
+        for term in query.terms
+    ]
     budget = query.budget.model_copy(update={"steps": STEPS})
-    update = {"terms": (*query.terms, rule), "evidence": (query.evidence[row],), "budget": budget}
+    update = {"terms": (*terms, rule), "evidence": (query.evidence[row],), "budget": budget}
     return query.model_copy(update=update)
