@@ -66,6 +66,7 @@ class Classifier(Term):
     partial = True
     fixed_structure = True
     shipped = FOLDER
+    data_sets = ("digits",)  # of scikit-learn
 
     def __init__(
         self,
