@@ -13,11 +13,11 @@ changes no answer.
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from engine.compare import verdicts
 from engine.domain import State
+from engine.energy import Summand
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.kernels import clauses as learning
@@ -68,6 +69,9 @@ class BranchState(NamedTuple):
     above: Tensor  # (R,) int64: no solution has a lower price
     learners: tuple[Learners, ...]  # none before a row's first visit
     others: tuple[tuple[np.ndarray, ...], ...]  # places of further solutions
+    refuted: tuple[
+        tuple[np.ndarray, ...], ...
+    ]  # clauses that shut out what is not explicit forbids
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class BranchAndBound(Minimizer[BranchState]):
             torch.from_numpy(price.copy()),
             torch.from_numpy(base.copy()),
             torch.zeros(rows, dtype=torch.int64),
+            ((),) * rows,
             ((),) * rows,
             ((),) * rows,
         )
@@ -289,6 +294,8 @@ class BranchAndBound(Minimizer[BranchState]):
             margin=margin,
             wanted=wanted,
         )
+        if s.plans[0].rest is not None:
+            return self._beside_rest(problem, s, rows, result)
         names = ("places", "energy", "bound", "done", "unique", "ties", "visits", "above")
         new = {name: getattr(s, name).clone() for name in names}
         at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
@@ -321,6 +328,37 @@ class BranchAndBound(Minimizer[BranchState]):
             at["bound"][r] = max(at["bound"][r], min(bound, at["energy"][r]))
         return s._replace(**new)
 
+    def _beside_rest(
+        self, problem: Problem, s: BranchState, rows: list[int], result: covering.Priced
+    ) -> BranchState:
+        """Takes in what the priced search found where part of the energy is not explicit: the least
+        of what is explicit is the answer where the rest allows it and costs no more than its floor;
+        else the learning search goes on above its price."""
+        names = ("places", "energy", "bound", "done", "visits", "above")
+        new = {name: getattr(s, name).clone() for name in names}
+        at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
+        at["visits"][rows] += 1
+        at["above"][rows] = result.bound
+        for k, r in enumerate(rows):
+            plan, exhausted = s.plans[r], result.status[k] == covering.EXHAUSTED
+            if not result.found[k]:
+                if exhausted:
+                    at["bound"][r], at["done"][r] = math.inf, True
+                continue
+            least = plan.factors.scale.below(int(s.base[r]) + int(result.bound[k]))
+            floor = least + plan.rest_floor
+            fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+            seen = At(problem, r, plan, s.allowed[r].numpy(), fixed)
+            places = result.solutions[k, 0, : plan.factors.visible].astype(np.int64)
+            cost = accepted_cost(seen, places, float(s.energy[r]))
+            if cost is not None:
+                at["places"][r], at["energy"][r] = places, float(cost)
+            at["bound"][r] = max(at["bound"][r], min(floor, at["energy"][r]))
+            at["done"][r] = exhausted and at["energy"][r] <= at["bound"][r]
+            if exhausted and not at["done"][r]:
+                at["visits"][r] = len(COVER_ROUNDS)  # a longer search finds the same
+        return s._replace(**new)
+
     def _learn(self, problem: Problem, s: BranchState, rows: list[int]) -> BranchState:
         """A visit of each row by the clause-learning search, in threads over rows and subtrees."""
         visited = [_Visit(self, problem, s, r) for r in rows]
@@ -331,19 +369,20 @@ class BranchAndBound(Minimizer[BranchState]):
         else:
             for row in visited:
                 row.run(threads)
-        learners, others = list(s.learners), list(s.others)
+        learners, others, refuted = list(s.learners), list(s.others), list(s.refuted)
         out = {
             name: getattr(s, name).clone()
             for name in ("places", "energy", "bound", "done", "unique", "doubt", "ties", "visits")
         }
         for r, row in zip(rows, visited, strict=True):
-            learners[r], others[r] = row.learners, row.others
+            learners[r], others[r], refuted[r] = row.learners, row.others, row.refuted
             out["places"][r] = torch.from_numpy(row.places)
             out["energy"][r], out["bound"][r] = row.energy, row.bound
             out["done"][r], out["unique"][r] = row.done, row.unique
             out["doubt"][r], out["ties"][r] = row.doubt, row.ties
             out["visits"][r] += 1
-        return s._replace(learners=tuple(learners), others=tuple(others), **out)
+        lists = {"learners": learners, "others": others, "refuted": refuted}
+        return s._replace(**{name: tuple(each) for name, each in lists.items()}, **out)
 
 
 class _Visit:
@@ -358,7 +397,7 @@ class _Visit:
         self.unique, self.done = int(s.unique[r]), False
         self.doubt, self.ties = float(s.doubt[r]), int(s.ties[r])
         self.scale = self.plan.factors.scale
-        self.others = s.others[r]
+        self.others, self.refuted = s.others[r], s.refuted[r]
         self.learners = tuple(one.copy() for one in s.learners[r])
         first = self.learners[0] if self.learners else self._fresh(self._paid(s))
         if not self.learners:
@@ -373,7 +412,7 @@ class _Visit:
     def _paid(self, s: BranchState) -> int:
         """What the best solution paid, in units, where the other search found it, or it was told
         before the first visit."""
-        if s.price.shape[1]:
+        if s.price.shape[1] and self.plan.rest is None:
             return int(s.base[self.row]) + _paid(s, self.row)
         if self.energy == math.inf or not self.plan.soft:
             return 0
@@ -406,6 +445,8 @@ class _Visit:
         """The shared formula, narrowed to the evidence of the row, without what the other search
         found; the best of that paid so many units."""
         learner = self.plan.learner(self.allowed)
+        for clause in self.refuted:
+            learner = learner.without(clause)
         if self.energy == math.inf:
             return learner
         for places in (self.places, *self.others):
@@ -420,7 +461,8 @@ class _Visit:
         """A fresh search, under the next budget where something costs: for what exceeds the least
         cost of each choice by little. Nothing costs less than `above`, in units of the formula."""
         status, _ = learning.search(learner.state, (), 0)
-        if not len(learner.formula.cost) or self.plan.rest is not None or status != learning.LIMIT:
+        opaque = self.plan.rest is not None and not self.plan.judges
+        if not len(learner.formula.cost) or opaque or status != learning.LIMIT:
             return learner
         least, step = learning.lower_bound(learner.state), formula_step(learner.formula)
         for k in range(1, DOUBLED + 1):
@@ -444,7 +486,9 @@ class _Visit:
             for k, status in enumerate(statuses):
                 if status == learning.SATISFIED:
                     found = self.plan.boolean.places(self.learners[k].model())
-                    if self.plan.rest is not None:
+                    if self.plan.judges:
+                        self._judge(found)
+                    elif self.plan.rest is not None:
                         leaves.append(found)
                         self._shut_out(found)
                     elif self._solution(found, self.learners[k]):
@@ -453,8 +497,11 @@ class _Visit:
                 before, limit = self.learners[0], max(limits)
                 self.learners = drop_refuted(self.learners, statuses)
                 if not self.learners and before.beyond is not None:
-                    below = self.scale.below(before.upper + self.constant)
-                    self.bound = max(self.bound, min(below, self.energy))
+                    below = self.scale.below(before.upper + self.constant) + self.plan.rest_floor
+                    self.bound = max(self.bound, min(below, self.energy, self.doubt))
+                    if self.energy <= self.bound:
+                        self._exhausted()
+                        return
                     self.learners = (self._deepened(self._fresh(self.paid), before.upper),)
                     limits = [limit - before.conflicts()]
                     continue
@@ -549,6 +596,8 @@ class _Visit:
                 continue
             (holds,) = verdicts(rules, [plain[k]])
             if holds is False:
+                if self.plan.judges:
+                    self._refute(rules, plain[k], leaves[k])
                 continue
             if holds is None or not math.isfinite(cost):
                 if self.energy == math.inf and self.doubt == math.inf:
@@ -561,6 +610,28 @@ class _Visit:
             if math.isfinite(self.plan.rest_floor):
                 least = self.scale.from_on(cost - self.plan.rest_floor)
                 self._beat(least - self.constant)
+
+    def _judge(self, found: np.ndarray) -> None:
+        """One solution before rules that are not explicit: where one fails, all that it sees alike
+        is shut out."""
+        energy, refuted = self.energy, len(self.refuted)
+        self._leaves([found])
+        if len(self.refuted) > refuted:
+            self.learners = tuple(one.without(self.refuted[-1]) for one in self.learners)
+        elif self.energy == energy:
+            self._shut_out(found)
+
+    def _refute(
+        self, rules: Sequence[Summand], plain: Mapping[str, Any], places: np.ndarray
+    ) -> None:
+        """Keeps the clause that shuts out what a failing rule sees, where that are finite sites."""
+        for rule in rules:
+            names = {view.variable.name for view in rule.term.scope if not view.told}
+            if verdicts([rule], [plain])[0] is not False or names & self.fixed.keys():
+                continue
+            seen = [np.full(v.domain.sites, v.name in names) for v in self.problem.finite]
+            self.refuted = (*self.refuted, self._block(places)[np.concatenate(seen)])
+            return
 
     def _exhausted(self) -> None:
         """Nothing better is left."""

@@ -19,11 +19,13 @@ from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
+from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
+from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
@@ -65,9 +67,11 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules that are long lists of allowed combinations and nothing else: the search of lists.
-    Soft problems of small width: elimination alone, where its order says that it is quick. Other
-    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets, or
-    of messages where much is weighed in pairs, where something is soft.
+    Soft problems of small width: elimination alone, where its order says that it is quick; those
+    of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
+    linear relaxation opens. What that has not decided, and rules: complete search, and where
+    something is soft, beside it annealing, cores, and bounds by mini-buckets, or by messages where
+    much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
     beginnings side by side where all of it is read along an order of its sites; real
@@ -80,8 +84,8 @@ class Portfolio(Minimizer[PortfolioState]):
     by one: that moves a row every RARE steps, other rows at other steps, as it gains nothing from
     the company of rows and sampling does.
 
-    Where complete search begins with one for an exact cover, annealing begins a row when that has
-    had its first step and has not decided the row: to prepare for annealing takes longer.
+    Where complete search begins with one for an exact cover, a linear relaxation begins a row when
+    that has had its first step and has not decided the row: to prepare for it takes longer.
 
     Complete search is left out where it refuses the structure, or where so much is weighed that
     its form would be large, unless uniqueness or a proof is asked for; annealing does without it.
@@ -154,17 +158,22 @@ class Portfolio(Minimizer[PortfolioState]):
             return (self._elimination,)
         if self._lists(problem):
             return (Listed(),)
+        if rest is None and self._cuts(problem):
+            return (MinCut(),)
         if self._opens(problem):
             return (self._relaxation, replace(self, opening=False))
         if rest is None:
-            proving = self._proving(problem)
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing, *_bounds(problem), *proving) if fits else (gibbs,)
+                return (annealing, *_bounds(problem), *_switches(problem)) if fits else (gibbs,)
+            proving = self._proving(problem)
             if _covers(problem) and proving:
                 return (complete, proving[0])
             if not fits or not _beside(factors):
                 return (complete, *proving)
-            return (complete, annealing, *_bounds(problem), *proving)
+            beside = (*_bounds(problem), *_switches(problem), *proving)
+            return (complete, annealing, *beside)
+        if prepared_of(problem).judges and _covers(problem):
+            return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
         leaves = Leaves(rounds=None if self.endless else Leaves.rounds)
@@ -226,6 +235,11 @@ class Portfolio(Minimizer[PortfolioState]):
         """All of it is lists of allowed combinations, some long, and one solution will do."""
         return not self.unique and not self.alternatives and Listed().refuses(problem) is None
 
+    def _cuts(self, problem: Problem) -> bool:
+        """Something is soft, and a minimum cut tells the least of all."""
+        more = self.unique or self.alternatives
+        return not more and problem.form.factors.soft and MinCut().refuses(problem) is None
+
     @property
     def _elimination(self) -> LeastByElimination:
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
@@ -245,10 +259,11 @@ class Portfolio(Minimizer[PortfolioState]):
             return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
-        if rest is None and (self._narrow(problem) or self._opens(problem)):
-            return
         if self._lists(problem):
             yield from Listed().prepare(problem)
+            return
+        alone = self._narrow(problem) or self._cuts(problem) or self._opens(problem)
+        if rest is None and alone:
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
@@ -435,6 +450,12 @@ def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
     told: Minimizer = MessagePassing() if large else MiniBuckets()
     return () if told.refuses(problem) is not None else (told,)
+
+
+def _switches(problem: Problem) -> tuple[Expansion, ...]:
+    """Who switches many sites to one label, beside those who search for what is soft."""
+    takes = problem.form.factors.soft and Expansion().refuses(problem) is None
+    return (Expansion(),) if takes else ()
 
 
 def _held(problem: Problem) -> bool:

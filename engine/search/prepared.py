@@ -60,8 +60,16 @@ class Prepared:
 
     @cached_property
     def cover(self) -> covering.Cover | None:
-        """The structure as groups, where it is nothing but these and costs of single sites."""
-        return cover_of(self.factors) if self.rest is None else None
+        """The structure as groups, where it is nothing but these and costs of single sites, beside
+        which rules may stand that are not explicit."""
+        if self.rest is not None and not (self.judges and self.factors.soft):
+            return None
+        return cover_of(self.factors)
+
+    @property
+    def judges(self) -> bool:
+        """What is not explicit are rules alone: solutions cost what is explicit, where these hold."""
+        return self.rest is not None and all(part.required for part in self.rest.summands())
 
     def of_row(self, factors: Factors) -> "Prepared":
         """The same for one row, whose structure has its own costs in place."""

@@ -35,6 +35,7 @@ from services.reasoner.compile import KEPT
 from services.reasoner.diagnose import diagnosis
 from services.reasoner.reason import Reasoner, StopSignal, Watch, minimizer_of, watch_nothing
 
+COMPLETE = "branch_and_bound"  # what settles which readings there are
 LEFT_OUT = f"values are left out of more than {output.PICTURED} instances; --json has them all"
 
 
@@ -184,12 +185,26 @@ class _Run:
                 asked = replace(asked, changes=self._change(query, asked.wish, watch))
                 answers: Sequence[Any] = [row.answer for row in asked.changes]
             else:
-                answers = self.solvers.solve(query, self.settings.options, watch, self.stopped)
+                options = self.settings.options
+                if asked.pictured:  # its runner-up is another reading
+                    plain = {"alternatives": 0, "explain": False}
+                    plain |= {} if options.minimizer else {"minimizer": COMPLETE}
+                    options = options.model_copy(update=plain)
+                answers = self.solvers.solve(query, options, watch, self.stopped)
+                if asked.pictured and not self.settings.options.score:
+                    far = self.settings.options.explain or self.settings.options.alternatives > 0
+                    answers = asked.pictured.settled(answers, self._again, far)
         if self.settings.proof:
             self._keep_proof(self.settings.proof, answers[0].proof)
         if self.solvers.chances and asked.chances:
             asked = replace(asked, marginals=self.solvers.chances(query, self.stopped))
         return answers, asked
+
+    def _again(self, query: Query) -> Sequence[Answer]:
+        """Another query of the same file, answered within the same budget, with proof."""
+        query = with_budget(query, self.settings.budget)
+        options = Options(minimizer=self.settings.options.minimizer or COMPLETE)
+        return self.solvers.solve(query, options, watch_nothing, self.stopped)
 
     def _change(self, query: Query, wish: Wish, watch: Watch) -> Sequence[SmallestChange]:
         if self.solvers.changes is None or self.settings.options.score:

@@ -73,7 +73,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "repair": [_place(place) for place in answer.conflict.repair],
         "explanation": answer.conflict.text,
         "runner_up": _runner_up(asked, row, answer.runner_up),
-        **asked.fields(row),
+        **asked.fields(row, answer),
     }
 
 
@@ -144,6 +144,8 @@ def _facts(answer: Answer) -> Iterator[str]:
 def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
     if answer.values is not None and answer.status is not Status.INFEASIBLE:
         yield indent_lines(picture_of(asked, row, answer.values, asked.beside))
+    for text in asked.pictured.said(row, answer) if asked.pictured else ():
+        yield Text(f"  {text}")
     weighed = [share for share in answer.terms if share.energy]
     if weighed and len(answer.terms) > 1:
         table = Table(box=None, padding=(0, 2), header_style="dim")

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
-from modules.shared.reading.texts import bare_name, read_text
+from modules.shared.reading.texts import as_text, bare_name, read_bytes
 from services.formats.base import Asked, Format
 
 
@@ -41,6 +41,15 @@ def format_of(source: str, text: str, asked: str | None = None) -> Format:
     return chosen
 
 
+def _format_of_raw(source: str, raw: bytes, asked: str | None) -> Format:
+    """The format of what a file holds: of pictures by what they show, else as `format_of`."""
+    if asked is None:
+        for format in formats():
+            if format.sniff_raw(raw):
+                return format
+    return format_of(source, "" if asked is not None else as_text(raw), asked)
+
+
 def read(
     source: str,
     asked: str | None = None,
@@ -53,12 +62,13 @@ def read(
     """
     if asked is not None:
         format_of(source, "", asked)  # a wrong name is told before anything is opened
-    text = read_text(source)
-    chosen = format_of(source, text, asked)
+    raw = read_bytes(source)
+    chosen = _format_of_raw(source, raw, asked)
     try:
-        return chosen.read(text, source, given)
+        return chosen.read_raw(raw, source, given)
     except BadQuery as error:
-        data = None if diagnose is None else chosen.plain(text)
+        text = None if diagnose is None else _text_of(raw)
+        data = None if text is None else chosen.plain(text)
         if diagnose is None or data is None:
             raise
         every = [*error.mistakes, *diagnose(data)]
@@ -66,6 +76,13 @@ def read(
         for mistake in every:
             told.setdefault((mistake.path, mistake.problem), mistake)
         raise type(error)(*told.values()) from None
+
+
+def _text_of(raw: bytes) -> str | None:
+    try:
+        return as_text(raw)
+    except BadQuery:
+        return None
 
 
 __all__ = ["Asked", "Format", "format_of", "formats", "read"]

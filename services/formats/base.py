@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from engine.answer import Answer
 from engine.errors import BadQuery, Mistake, known, shown
 from engine.explain.change import SmallestChange
 from engine.sampling.marginals import Marginals
+from modules.shared.reading.texts import as_text
 from services.query import Query
 from services.query.wish import Wish
 
@@ -32,15 +34,18 @@ class Asked:
     wish: Wish | None = None  # the smallest change for it is asked for, and answers are those
     changes: Sequence[SmallestChange] = ()  # of each row, where they were asked for
     notices: tuple[str, ...] = ()  # how the file was understood, where that may surprise
+    pictured: "Pictured | None" = None  # what its answers were read from; None: no picture
 
     def written(self, row: int, values: Values) -> Any:
         """The solution of a row, as the format writes it."""
         found = self.solution(values)
         return found if self.restored is None else self.restored(row, found)
 
-    def fields(self, row: int) -> dict[str, Any]:
+    def fields(self, row: int, answer: Answer | None = None) -> dict[str, Any]:
         """Further fields of the answer of a row."""
-        made = {"smallest": self.changes[row].smallest} if self.changes else {}
+        made: dict[str, Any] = {"smallest": self.changes[row].smallest} if self.changes else {}
+        if self.pictured and answer is not None:
+            made |= self.pictured.fields(row, answer)
         if self.chances and self.marginals:
             made |= self.chances.fields(self.marginals[row])
         return made
@@ -69,6 +74,26 @@ class Chances(ABC):
         """What people are shown beside entries of the solution of a row."""
 
 
+Ask = Callable[[Query], Sequence[Answer]]  # has a query answered as its file was
+
+
+class Pictured(ABC):
+    """What the answers of a file were read from: what a picture says, and what else it may say."""
+
+    @abstractmethod
+    def fields(self, row: int, answer: Answer) -> dict[str, Any]:
+        """Further fields of the answer of a row, in JSON's types."""
+
+    @abstractmethod
+    def said(self, row: int, answer: Answer) -> list[str]:
+        """What people are told of the reading of a row."""
+
+    @abstractmethod
+    def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
+        """The answers to its query once rival readings were asked for: with the runner-up where it
+        comes near, or wherever it is where it may be `far`; ABSTAIN where it comes too near."""
+
+
 class Format(ABC):
     """One way to write instances down. A file in this package that holds one is found."""
 
@@ -85,6 +110,15 @@ class Format(ABC):
 
         Raises BadQuery with every mistake; paths are lines or fields, without the file's name.
         """
+
+    def sniff_raw(self, raw: bytes) -> bool:
+        """Whether what a file holds looks like this format, where that is no text."""
+        del raw
+        return False
+
+    def read_raw(self, raw: bytes, source: str, given: Any) -> list[Asked]:
+        """The queries of what a file holds; as `read`, which reads its text."""
+        return self.read(as_text(raw), source, given)
 
     def plain(self, text: str) -> Any:
         """The query of a text that `read` refused, as plain data to be looked at part by part.

@@ -1,0 +1,237 @@
+"""Boards read from pictures and solved at once, beside reading first and solving then.
+
+python -m benchmarks._boards BOARDS WEIGHTS0 WEIGHTS1 [--count N]: BOARDS holds a
+folder for each set with its truth.json; WEIGHTS0 were trained without the boards of numbers
+divisible by 4, on which they are tested, WEIGHTS1 without the others. One JSON object a set.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks._characters import SETS, in_fold
+from engine.answer import Answer, Flag, Status
+from modules.catalogue import Catalogue
+from services.cli.ask import COMPLETE
+from services.formats.kenken import GIVEN as KENKEN
+from services.formats.kenken import WITHIN, KenKenRead, kenken_of
+from services.formats.pictured import cells_in
+from services.formats.sudoku import SIGNS, sudoku_query
+from services.formats.visual_sudoku import (
+    GIVEN,
+    SIZES,
+    WIDTH,
+    SudokuRead,
+    sudoku_of_pictures,
+)
+from services.query import Options, Query
+from services.reasoner.reason import Reasoner
+
+BATCH = 10  # boards of a query
+
+
+def complete() -> Callable[[Query], list[Answer]]:
+    """Answers with proof, as the command line asks for them."""
+    reasoner, options = Reasoner(Catalogue(entry_points=False)), Options(minimizer=COMPLETE)
+    return lambda query: reasoner.reason(query, options)
+
+
+class Outcome(NamedTuple):
+    """One board."""
+
+    name: str
+    right: bool
+    abstained: bool
+    argmax: bool  # reading first and solving then
+    plain: bool  # the joint minimum, without the rule that a reading leaves one solution
+    proved: bool
+    reads: float  # seconds of the processor
+    solves: float
+    gap: float | None  # to the runner-up
+    dear: float  # nats a clue
+    misread: int
+
+    @property
+    def wrong(self) -> bool:
+        return not self.right and not self.abstained
+
+
+def sudokus(
+    folder: Path, names: Sequence[str], truth: dict[str, Any], weights: str
+) -> Iterator[Outcome]:
+    """Boards of Sudoku, in batches."""
+    reason = complete()
+    asked = {**GIVEN, "weights": weights}
+    for k in range(0, len(names), BATCH):
+        own = names[k : k + BATCH]
+        since = time.process_time()
+        boards = [cells_in((folder / f"{n}.png").read_bytes(), SIZES, WIDTH) for n in own]
+        way = "either" if boards[0].n > 9 else "decimal"
+        query = sudoku_of_pictures(boards, weights, way)
+        told = SudokuRead(query, tuple(boards), {**asked, "notation": way})
+        _ = told.prices
+        reads = (time.process_time() - since) / len(own)
+        since = time.process_time()
+        answers = reason(query)
+        solves = (time.process_time() - since) / len(own)
+        joint = reason(sudoku_of_pictures(boards, weights, way, proper=False))
+        settled = told.settled(answers, reason, False)
+        for row, name in enumerate(own):
+            solution = truth[name]["solution"]
+            answer = settled[row]
+            yield Outcome(
+                name,
+                _grid(answer) == solution,
+                Flag.ABSTAIN in answer.flags,
+                _argmax(told, row, reason) == solution,
+                _grid(joint[row]) == solution,
+                answer.status is Status.OPTIMAL,
+                reads,
+                solves,
+                _gap(answer),
+                (answer.energy or 0.0) / int(boards[row].inked.sum()),
+                len(told.misread(row, answer.values)) if answer.values else 0,
+            )
+
+
+def _grid(answer: Answer) -> Any:
+    return None if answer.values is None else answer.values["grid"]
+
+
+def _gap(answer: Answer) -> float | None:
+    if not answer.alternatives or answer.energy is None:
+        return None
+    return answer.alternatives[0].energy - answer.energy
+
+
+def _argmax(told: SudokuRead, row: int, reason: Callable[[Query], list[Answer]]) -> Any:
+    """The likeliest value of each picture, and what then solves the board."""
+    cells = told.boards[row]
+    plain = told.prices[row].argmin(1) * cells.inked
+    puzzle = "".join(SIGNS[v] if v else "." for v in plain.tolist())
+    (answer,) = reason(sudoku_query(cells.n, [puzzle]))
+    return None if answer.status is not Status.OPTIMAL else _grid(answer)
+
+
+def kenkens(
+    folder: Path, names: Sequence[str], truth: dict[str, Any], weights: str
+) -> Iterator[Outcome]:
+    """Boards of KenKen, one by one: each has cages of its own."""
+    reason = complete()
+    for name in names:
+        since = time.process_time()
+        raw = (folder / f"{name}.png").read_bytes()
+        told = kenken_of(raw, {**KENKEN, "weights": weights})
+        _ = told.prices
+        reads = time.process_time() - since
+        since = time.process_time()
+        answer = told.deepened(reason(told.query(WITHIN[0]))[0], reason)
+        solves = time.process_time() - since
+        settled = told.settled([answer], reason, False)[0]
+        texts = [told.shapes[len(c)].texts for c in told.cages]
+        plain = [t[int(p.argmin())] for t, p in zip(texts, told.prices, strict=True)]
+        right = satisfied(truth[name], _grid(settled))
+        yield Outcome(
+            name,
+            right,
+            Flag.ABSTAIN in settled.flags,
+            plain == _true_texts(told, truth[name]),
+            right,
+            settled.status is Status.OPTIMAL,
+            reads,
+            solves,
+            _gap(settled),
+            (settled.energy or 0.0) / len(told.cages),
+            len(told.misread(settled.values)) if settled.values else 0,
+        )
+
+
+def _true_texts(told: KenKenRead, cages: Any) -> list[str]:
+    signs = {"": "", "add": "+", "sub": "-", "mul": "x", "div": "/"}
+    every = {min(map(tuple, c["cells"])): f"{int(c['target'])}{signs[c['op']]}" for c in cages}
+    return [every[divmod(cage[0], told.cells.n)] for cage in told.cages]
+
+
+def satisfied(cages: Any, grid: Any) -> bool:
+    """Whether a board fills the true cages, rows and columns."""
+    if grid is None:
+        return False
+    x, n = np.array(grid), len(grid)
+    lines = [*x, *x.T]
+    if any(len(set(line.tolist())) < n for line in lines):
+        return False
+    for cage in cages:
+        own = sorted((int(x[tuple(c)]) for c in cage["cells"]), reverse=True)
+        got = {
+            "": own[0],
+            "add": sum(own),
+            "mul": int(np.prod(own)),
+            "sub": own[0] - sum(own[1:]),
+            "div": own[0] / int(np.prod(own[1:])),
+        }[cage["op"]]
+        if got != cage["target"]:
+            return False
+    return True
+
+
+def measured(
+    folder: Path, kind: str, weights: Sequence[str], count: int | None = None
+) -> list[Outcome]:
+    """Both folds of a set."""
+    truth = json.loads((folder / kind / "truth.json").read_text())
+    measure = kenkens if kind.startswith("kenken") else sudokus
+    out: list[Outcome] = []
+    for fold, own in enumerate(weights):
+        names = [name for name in truth if in_fold(name, fold)][:count]
+        out += measure(folder / kind, names, truth, own)
+    return out
+
+
+def told(kind: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What a set came to."""
+    n = len(outcomes)
+
+    def share(values: Sequence[Any]) -> float:
+        return round(100 * float(np.mean(values)), 2)
+
+    return {
+        "set": kind,
+        "boards": n,
+        "right": sum(o.right for o in outcomes),
+        "argmax, then solved": sum(o.argmax for o in outcomes),
+        "plain joint minimum": sum(o.plain for o in outcomes),
+        "wrong without ABSTAIN %": share([o.wrong for o in outcomes]),
+        "abstained %": share([o.abstained for o in outcomes]),
+        "proved %": share([o.proved for o in outcomes]),
+        "read s": round(float(np.median([o.reads for o in outcomes])), 4),
+        "solve s": round(float(np.median([o.solves for o in outcomes])), 4),
+        "solve s, most": round(float(np.max([o.solves for o in outcomes])), 4),
+        "failed": [o.name for o in outcomes if not o.right],
+    }
+
+
+def main() -> int:
+    """Measure every set, one line of JSON each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("boards", type=Path)
+    parser.add_argument("weights", nargs=2)
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--sets", nargs="*", default=list(SETS))
+    parser.add_argument("--detail", action="store_true")
+    wishes = parser.parse_args()
+    for kind in wishes.sets:
+        outcomes = measured(wishes.boards, kind, wishes.weights, wishes.count)
+        print(json.dumps(told(kind, outcomes)), flush=True)
+        for outcome in outcomes if wishes.detail else ():
+            print(json.dumps(outcome._asdict()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Strips: what stands in a cell, cut to its ink, at one height; and how it may fall into characters.
+
+A strip is cut into *parts*: its pieces of ink, wide ones also at columns that little ink crosses, as
+characters may touch. A *segmentation* groups parts that stand side by side into characters; its
+price grows with what speaks against it: parts apart in one character, a cut through ink.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.decimals import Floats
+from modules.image._boards.ink import INK, Piece, framed, pieces_of, resized
+
+HIGH = 32  # pixels of a strip
+SPECK = 0.0004  # of a cell, below which a piece of ink is dirt
+DUST = 0.03  # of the largest piece
+EDGE = 0.3  # of the largest piece, below which what touches the edge of a cell belongs to a line
+MOST = 8  # parts of a strip; beyond, the smallest are left out
+JOINED = 4  # parts of a character
+WIDEST = 1.7  # times the height of the strip's ink, of a character of several parts
+WIDE = 0.75  # times that height, from which a piece may be several characters
+CUTS = 2  # of a piece
+APART = (1.0, 8.0)  # price of parts in one character that stand apart: at all, for each height
+WITHIN = 3.0  # price of a border between characters that overlap wholly
+CUT = (1.0, 8.0)  # price of a cut: at all, for the share of the height that it goes through ink
+
+
+class Part(NamedTuple):
+    """A piece of ink, or what lies between two cuts of one."""
+
+    piece: int
+    left: int
+    right: int
+    mask: np.ndarray  # (h, w) bool, of the whole strip
+
+
+class Segmentation(NamedTuple):
+    """Characters, each a run of parts, and what speaks against it."""
+
+    characters: tuple[int, ...]
+    price: float
+
+
+class Strip(NamedTuple):
+    """The characters that a strip may show, and how they may follow each other."""
+
+    pictures: Floats  # (m, 28, 28) of each character
+    segmentations: tuple[Segmentation, ...]
+
+
+def strip_of(cell: Floats, wide: int) -> Floats | None:
+    """What stands in a cell, cut to its ink and scaled to `HIGH` x `wide`, from the left; None
+    where nothing does. (h, w) -> (HIGH, wide) float32"""
+    pieces = _clean(pieces_of(cell > INK), cell.shape)
+    if not pieces:
+        return None
+    kept = np.zeros(cell.shape, bool)
+    for p in pieces:
+        kept[max(0, p.top - 1) : p.bottom + 1, max(0, p.left - 1) : p.right + 1] = True
+    top, bottom = min(p.top for p in pieces), max(p.bottom for p in pieces)
+    left, right = min(p.left for p in pieces), max(p.right for p in pieces)
+    ink = np.where(kept, cell, 0.0)[top:bottom, left:right]
+    share = min(HIGH / ink.shape[0], wide / ink.shape[1])
+    high, across = (max(1, min(m, round(share * n))) for n, m in zip(ink.shape, (HIGH, wide)))
+    out = np.zeros((HIGH, wide), np.float32)
+    out[:high, :across] = resized(ink, high, across)
+    return out
+
+
+def _clean(pieces: Sequence[Piece], shape: tuple[int, int]) -> list[Piece]:
+    """The pieces of a cell without dirt and remains of lines."""
+    largest = max((p.area for p in pieces), default=0)
+    high, wide = shape
+    out = []
+    for p in pieces:
+        touches = p.top == 0 or p.left == 0 or p.bottom == high or p.right == wide
+        least = max(SPECK * high * wide, (EDGE if touches else DUST) * largest)
+        if p.area >= least:
+            out.append(p)
+    return out
+
+
+def strip_read(strip: Floats) -> Strip:
+    """The characters of a strip. (HIGH, wide) -> Strip; without ink it has no segmentation"""
+    pieces = pieces_of(strip > INK)
+    largest = max((p.area for p in pieces), default=0)
+    pieces = [p for p in pieces if p.area >= DUST * largest]
+    if not pieces:
+        return Strip(np.zeros((0, 28, 28), np.float32), ())
+    high = max(p.bottom for p in pieces) - min(p.top for p in pieces)
+    parts, cuts = _parts(pieces, strip, high)
+    runs = {
+        (a, b): k
+        for k, (a, b) in enumerate(
+            (a, b)
+            for a in range(len(parts))
+            for b in range(a + 1, min(a + JOINED, len(parts)) + 1)
+            if b == a + 1 or _across(parts[a:b]) <= WIDEST * high
+        )
+    }
+    pictures = np.stack([_picture(strip, parts[a:b]) for a, b in runs])
+    return Strip(pictures, tuple(_segmentations(parts, cuts, runs, high)))
+
+
+def _across(parts: Sequence[Part]) -> int:
+    return max(p.right for p in parts) - min(p.left for p in parts)
+
+
+def _parts(
+    pieces: Sequence[Piece], strip: Floats, high: int
+) -> tuple[list[Part], dict[int, float]]:
+    """The parts from left to right, and the price of the cut before a part, where there is one."""
+    if len(pieces) > MOST:
+        least = sorted((p.area for p in pieces), reverse=True)[MOST - 1]
+        pieces = [p for p in pieces if p.area >= least][:MOST]
+    parts: list[Part] = []
+    cuts: dict[int, float] = {}
+    for k, p in enumerate(pieces):
+        whole = np.zeros(strip.shape, bool)
+        whole[p.top : p.bottom, p.left : p.right] = p.mask
+        edges = [p.left]
+        if len(pieces) + len(cuts) < MOST and p.right - p.left >= WIDE * high:
+            for column, share in _columns(p, high):
+                edges.append(p.left + column)
+                cuts[len(parts) + len(edges) - 1] = CUT[0] + CUT[1] * share
+        for left, right in zip(edges, [*edges[1:], p.right], strict=True):
+            mask = whole.copy()
+            mask[:, :left] = mask[:, right:] = False
+            parts.append(Part(k, left, right, mask))
+    return parts, cuts
+
+
+def _columns(piece: Piece, high: int) -> list[tuple[int, float]]:
+    """Where a wide piece may be cut: columns that little ink crosses, and the share of the height
+    that it does."""
+    crossed = piece.mask.sum(0).astype(float)
+    near = max(2, round(0.2 * high))
+    found = []
+    for column in range(near, len(crossed) - near + 1):
+        around = crossed[max(0, column - near // 2) : column + near // 2 + 1]
+        if crossed[column] == around.min():
+            found.append((float(crossed[column]) / high, column))
+    chosen: list[tuple[int, float]] = []
+    for share, column in sorted(found):
+        if share < 0.5 and all(abs(column - other) >= near for other, _ in chosen):
+            chosen.append((column, share))
+    return sorted(chosen[:CUTS])
+
+
+def _picture(strip: Floats, parts: Sequence[Part]) -> Floats:
+    """The ink of some parts as one character. -> (28, 28)"""
+    mask = np.logical_or.reduce([p.mask for p in parts])
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return framed(np.where(_grown(mask), strip, 0.0)[box])
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """A mask and the pixels beside it, where its soft edge lies."""
+    out = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
+
+
+def _segmentations(
+    parts: Sequence[Part], cuts: dict[int, float], runs: dict[tuple[int, int], int], high: int
+) -> list[Segmentation]:
+    """All ways to group the parts."""
+    inside = {run: _inside(parts[run[0] : run[1]], high) for run in runs}
+    between = [0.0] + [_between(parts, cuts, k) for k in range(1, len(parts))]
+    out: list[Segmentation] = []
+
+    def extended(start: int, characters: tuple[int, ...], price: float) -> None:
+        if start == len(parts):
+            out.append(Segmentation(characters, price))
+            return
+        for end in range(start + 1, min(start + JOINED, len(parts)) + 1):
+            if (start, end) in runs:
+                paid = price + inside[start, end] + between[start]
+                extended(end, (*characters, runs[start, end]), paid)
+
+    extended(0, (), 0.0)
+    return out
+
+
+def _inside(parts: Sequence[Part], high: int) -> float:
+    """What speaks against parts in one character: gaps between its pieces."""
+    price = 0.0
+    for a, b in zip(parts, parts[1:], strict=False):
+        gap = b.left - a.right
+        if a.piece != b.piece and gap >= 0:
+            price += APART[0] + APART[1] * gap / high
+    return price
+
+
+def _between(parts: Sequence[Part], cuts: dict[int, float], k: int) -> float:
+    """What speaks against a border before a part: a cut, or that both sides overlap."""
+    if k in cuts:
+        return cuts[k]
+    a, b = parts[k - 1], parts[k]
+    shared = min(a.right, b.right) - max(a.left, b.left)
+    least = min(a.right - a.left, b.right - b.left)
+    return WITHIN * max(0.0, shared / max(least, 1))

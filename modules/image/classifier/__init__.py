@@ -1,0 +1,1 @@
+"""Labels of pictures: a small convolutional network, calibrated, as an energy."""

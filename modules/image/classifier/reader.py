@@ -1,0 +1,145 @@
+"""A trained classifier: chances of labels for pictures, and whether pictures are usual ones."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import BadQuery, Mistake, known
+from modules.image.classifier.network import Network, folded, seen_by
+from modules.image.classifier.pictures import Ink, prepared
+from modules.shared.weights import loaded, parsed, save
+
+FOLDER = Path(__file__).parent  # of what ships with Basin
+FORMAT = "basin.image.classifier.1"
+REMEDY = "make it with `basin train image.classifier --data FOLDER --out W.safetensors`"
+QUANTILES = (0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """labels: what a picture may show, texts. side: of pictures as the network sees them.
+
+    temperature: divides the logits; fitted on held-out pictures (Guo, Pleiss, Sun, Weinberger, ICML
+    2017). means (k, c) and whitening (c, c): of the features of each label, to tell pictures of
+    another sort: `unusual` is the squared distance of Mahalanobis from the nearest mean (Lee, Lee,
+    Lee, Shin, NeurIPS 2018); quantiles: what it is for held-out pictures, at QUANTILES.
+    """
+
+    labels: tuple[str, ...]
+    side: int
+    net: Network
+    temperature: float
+    means: Tensor
+    whitening: Tensor
+    quantiles: tuple[float, ...]
+    made: str = ""
+
+    def columns(self, labels: Sequence[str]) -> list[int]:
+        """The places of labels. Raises BadQuery under `labels`."""
+        wrong = [
+            Mistake(f"labels[{k}]", f"{label!r} was not learned", known(label, self.labels))
+            for k, label in enumerate(labels)
+            if label not in self.labels
+        ]
+        if wrong:
+            raise BadQuery(*wrong)
+        return [self.labels.index(label) for label in labels]
+
+    def read(
+        self, pictures: Tensor, labels: Sequence[str] | None = None, ink: Ink | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """ln p(label | picture, it is one of `labels`), and how unusual each picture is.
+
+        labels: those that may be; None: all. ink: `prepared`. (n, h, w) -> (n, k), (n,) float64
+        """
+        features, logits = seen_by(self._fast, prepared(pictures, self.side, ink))
+        logits = logits.double() / self.temperature
+        if labels is not None:
+            logits = logits[:, self.columns(labels)]
+        white = features @ self.whitening
+        away = torch.cdist(white, self.means @ self.whitening).square()
+        return logits.log_softmax(-1), away.amin(1).double()
+
+    def log_chances(
+        self, pictures: Tensor, labels: Sequence[str] | None = None, ink: Ink | None = None
+    ) -> Tensor:
+        """ln p(label | picture, it is one of `labels`). (n, h, w) -> (n, k) float64"""
+        return self.read(pictures, labels, ink)[0]
+
+    def band(self, share: float) -> float:
+        """How unusual pictures may be so that `share` of held-out ones pass, between the nearest
+        shares that were kept."""
+        last = 0.0, 0.0
+        for at, value in zip(QUANTILES, self.quantiles, strict=True):
+            if share <= at:
+                part = (share - last[0]) / (at - last[0])
+                return last[1] + part * (value - last[1])
+            last = at, value
+        return math.inf
+
+    @cached_property
+    def _fast(self) -> Network:
+        return folded(self.net)
+
+    def told_by(self, made: str) -> "Reader":
+        """The same, with the command that made it."""
+        return replace(self, made=made)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file, numbers in 16 bits; it is whole, or the one before."""
+        about = {
+            "labels": self.labels,
+            "side": self.side,
+            "widths": self.net.widths,
+            "temperature": self.temperature,
+            "quantiles": self.quantiles,
+            "made": self.made,
+        }
+        tensors = {**self.net.state_dict(prefix="net."), "means": self.means}
+        tensors["whitening"] = self.whitening
+        half = {
+            name: t if name.endswith(("running_var", "whitening")) else t.half()
+            for name, t in tensors.items()
+            if not name.endswith("num_batches_tracked")
+        }
+        save(path, half, {"format": FORMAT, "about": json.dumps(about)})
+
+
+def load_reader(path: str) -> Reader:
+    """What a file holds; a bare name is also looked for beside the kinds that ship with Basin.
+
+    Raises BadQuery under `weights`.
+    """
+    return loaded(path, FOLDER, _reader, "trained classifier of pictures", REMEDY)
+
+
+@lru_cache(maxsize=8)
+def _reader(raw: bytes) -> Reader:
+    metadata, tensors = parsed(raw)
+    if metadata["format"] != FORMAT:
+        raise ValueError(metadata["format"])
+    about: dict[str, Any] = json.loads(metadata["about"])
+    labels = tuple(about["labels"])
+    net = Network(len(labels), tuple(about["widths"]))
+    own = {n.removeprefix("net."): t.float() for n, t in tensors.items() if n.startswith("net.")}
+    missing = net.load_state_dict(own, strict=False).missing_keys
+    if any(not name.endswith("num_batches_tracked") for name in missing):
+        raise KeyError(missing[0])
+    net.eval().requires_grad_(False)
+    return Reader(
+        labels,
+        int(about["side"]),
+        net,
+        float(about["temperature"]),
+        tensors["means"].float(),
+        tensors["whitening"].float(),
+        tuple(about["quantiles"]),
+        about["made"],
+    )

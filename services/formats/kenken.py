@@ -1,0 +1,278 @@
+"""KenKen in a picture: one PNG of a board of 3 x 3 to 9 x 9, its cages by thick borders.
+
+Target and operator stand in the top left corner of a cage: in its first cell, row by row. What they
+say stands in the energy, one table over the cells of each cage (`image.cage`), beside rows and
+columns of pairwise different numbers; readings dearer than `within` of a cage's cheapest are left
+out at first, and asked again where the answer does not rule them out.
+Values by `--given`: `weights`, of `basin train image.classifier`; `margin`: ABSTAIN where the
+runner-up reading costs so many nats more, or fewer; `dear`: ABSTAIN where a target costs so many
+nats on the average, or more.
+Further fields: `reading`, the target of each cage; `misread`, those that are not what their
+pictures look like most; `alternatives`, the runner-up reading. The solution is rows of numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from engine.answer import Alternative, Answer, Flag, Status
+from engine.decimals import Floats
+from engine.errors import BadQuery, Mistake
+from modules.image._boards.grid import cages_of
+from modules.image._boards.reading import Signs, reading_of
+from modules.image._boards.strips import HIGH
+from modules.image.cage import SIGNS, Shape, cage_prices, shape_of
+from services.formats.base import Ask, Asked, Format, Pictured, Values
+from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
+from services.query import Query, query_of
+
+SIZES = tuple(range(3, 10))
+WIDTH = 128  # pixels of a strip
+LARGEST = 6  # cells of a cage
+GIVEN = {"weights": WEIGHTS, "margin": 1.0, "dear": 3.0}
+WITHIN = (
+    1.0,
+    3.0,
+    6.0,
+    10.0,
+    15.0,
+    21.0,
+    28.0,
+    64.0,
+)  # nats above the cheapest reading of each cage, in turn
+
+
+class KenKen(Format):
+    name: ClassVar[str] = "kenken"
+
+    def sniff(self, text: str) -> bool:
+        del text
+        return False
+
+    def sniff_raw(self, raw: bytes) -> bool:
+        if not raw.startswith(PNG):
+            return False
+        try:
+            cells = cells_in(raw, SIZES, WIDTH)
+            cages = cages_of(cells.grid)
+        except BadQuery:
+            return False
+        n = cells.n
+        return not (len(cages) in (1, n) and all(len(c) in (n, n * n) for c in cages))
+
+    def read(self, text: str, source: str, given: Any) -> list[Asked]:
+        del text, source, given
+        raise BadQuery(Mistake("", "is no picture", "give a PNG of a board"))
+
+    def read_raw(self, raw: bytes, source: str, given: Any) -> list[Asked]:
+        asked = wishes(given, GIVEN)
+        told = kenken_of(raw, asked)
+        return [Asked(told.query(WITHIN[0]), source, (1,), _rows, _drawn, pictured=told)]
+
+
+def kenken_of(raw: bytes, asked: dict[str, Any]) -> "KenKenRead":
+    """The board of a picture, as it is asked. Raises BadQuery where cages and targets do not fit."""
+    cells = cells_in(raw, SIZES, WIDTH)
+    cages = cages_of(cells.grid)
+    firsts = [cage[0] for cage in cages]
+    wrong = []
+    for cage in cages:
+        at = f"cell {[*divmod(cage[0], cells.n)]}"
+        if len(cage) > LARGEST:
+            wrong.append(Mistake(at, f"a cage of {len(cage)} cells", f"give at most {LARGEST}"))
+        elif not cells.inked[cage[0]]:
+            wrong.append(
+                Mistake(at, "no target stands in the first cell of its cage", "turn the picture")
+            )
+    stray = [k for k in np.flatnonzero(cells.inked).tolist() if k not in firsts]
+    if stray:
+        said = "something stands in a cell that is not the first of its cage"
+        wrong.append(Mistake(f"cell {[*divmod(stray[0], cells.n)]}", said, "give an empty board"))
+    if wrong:
+        raise BadQuery(*wrong[:5])
+    return KenKenRead(cells, tuple(tuple(cage) for cage in cages), asked)
+
+
+def _rows(values: Values) -> list[list[int]]:
+    return [[*row] for row in values["grid"]]
+
+
+def _drawn(values: Values) -> str:
+    return "\n".join(" ".join(map(str, row)) for row in values["grid"])
+
+
+@dataclass(frozen=True, eq=False)
+class KenKenRead(Pictured):
+    """What a board was read as, and what else it may say."""
+
+    cells: Cells
+    cages: tuple[tuple[int, ...], ...]
+    asked: dict[str, Any]
+
+    def query(self, within: float, unlike: Sequence[str] | None = None) -> Query:
+        """The board with the readings that cost so much more than the cheapest of each cage, or
+        less; unlike: a reading, from which this must differ in some cage."""
+        n = self.cells.n
+        at = np.arange(n * n).reshape(n, n)
+        params: dict[str, Any] = {
+            "cages": [list(cage) for cage in self.cages],
+            "weights": self.asked["weights"],
+            "within": within,
+        }
+        if unlike is not None:
+            params["unlike"] = list(unlike)
+        return query_of(
+            {
+                "variables": {"grid": {"values": list(range(1, n + 1)), "shape": [n, n]}},
+                "inputs": {
+                    "pictures": {"shape": [len(self.cages), HIGH, WIDTH], "low": 0.0, "high": 1.0}
+                },
+                "terms": [
+                    {
+                        "kind": "discrete.all_different",
+                        "scope": ["grid"],
+                        "params": {"lines": [*at.tolist(), *at.T.tolist()]},
+                    },
+                    {
+                        "kind": "image.cage",
+                        "scope": ["pictures", "grid"],
+                        "required": False,
+                        "params": params,
+                    },
+                ],
+                "evidence": {"pictures": self.cells.given([cage[0] for cage in self.cages])},
+            }
+        )
+
+    @cached_property
+    def shapes(self) -> dict[int, Shape]:
+        values = list(range(1, self.cells.n + 1))
+        return {m: shape_of(values, m) for m in {len(cage) for cage in self.cages}}
+
+    @cached_property
+    def prices(self) -> list[Floats]:
+        """What each text costs in the picture of each cage."""
+        reading = reading_of(self.asked["weights"])
+        signs = Signs(reading.characters.labels, SIGNS)
+        reads = reading.reads(self.cells.strips[[cage[0] for cage in self.cages]])
+        return [
+            cage_prices(read, signs, self.shapes[len(cage)])
+            for read, cage in zip(reads, self.cages, strict=True)
+        ]
+
+    @property
+    def least(self) -> float:
+        """What the cheapest readings of all cages cost in all."""
+        return float(sum(prices.min() for prices in self.prices))
+
+    def reading(self, values: Values) -> list[str]:
+        """The target of each cage, as the filling has it."""
+        flat = np.array(values["grid"]).reshape(-1) - 1
+        out = []
+        for cage, prices in zip(self.cages, self.prices, strict=True):
+            shape = self.shapes[len(cage)]
+            filling = np.ravel_multi_index(tuple(flat[list(cage)]), (self.cells.n,) * len(cage))
+            each = shape.results[:, filling]
+            out.append(shape.texts[min((k for k in each if k >= 0), key=lambda k: prices[k])])
+        return out
+
+    def misread(self, values: Values) -> list[Said]:
+        out = []
+        for cage, prices, read in zip(self.cages, self.prices, self.reading(values), strict=True):
+            texts = self.shapes[len(cage)].texts
+            plain = int(prices.argmin())
+            if texts[plain] != read:
+                price = float(prices[texts.index(read)] - prices[plain])
+                site = [*divmod(cage[0], self.cells.n)]
+                out.append(Said("pictures", site, texts[plain], read, price))
+        return out
+
+    def fields(self, row: int, answer: Answer) -> dict[str, Any]:
+        del row
+        if answer.values is None:
+            return {"reading": None, "misread": []}
+        return {
+            "reading": self._named(self.reading(answer.values)),
+            "misread": [one.written() for one in self.misread(answer.values)],
+            "alternatives": [
+                {
+                    "solution": _rows(other.values),
+                    "reading": self._named(self.reading(other.values)),
+                    "energy": other.energy,
+                }
+                for other in answer.alternatives
+            ],
+        }
+
+    def _named(self, reading: Sequence[str]) -> list[dict[str, Any]]:
+        n = self.cells.n
+        return [
+            {"cells": [[*divmod(site, n)] for site in cage], "target": text}
+            for cage, text in zip(self.cages, reading, strict=True)
+        ]
+
+    def said(self, row: int, answer: Answer) -> list[str]:
+        del row
+        if answer.values is None:
+            return []
+        return [f"reading {' '.join(self.reading(answer.values))}"] + [
+            f"at {one.site} it looks like {one.plain} and is read as {one.read}, "
+            f"for {one.price:.3g} nats"
+            for one in self.misread(answer.values)
+        ]
+
+    def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
+        answer = self.deepened(answers[0], ask)
+        if answer.values is None or answer.energy is None:
+            return [answer]
+        other = self.rival(answer, ask, far)
+        near = answer.energy >= self.asked["dear"] * len(self.cages)
+        if other is not None and other.values is not None and other.energy is not None:
+            answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
+            near = near or other.energy - answer.energy <= self.asked["margin"]
+        flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
+        return [replace(answer, flags=tuple(dict.fromkeys(flags)))]
+
+    def deepened(self, answer: Answer, ask: Ask) -> Answer:
+        """The answer once no reading that was left out can be better: such a reading costs more by
+        itself than the answer does above the least of all cages."""
+        within, steps = WITHIN[0], iter(WITHIN[1:])
+        while True:
+            if answer.status is Status.OPTIMAL and answer.energy is not None:
+                above = answer.energy - self.least
+                if above <= within:
+                    return answer
+                within = above
+            elif answer.status is Status.INFEASIBLE:
+                following = next((step for step in steps if step > within), None)
+                if following is None:
+                    return answer
+                within = following
+            else:
+                return answer  # time ended
+            (answer,) = ask(self.query(within))
+
+    def rival(self, answer: Answer, ask: Ask, far: bool = False) -> Answer | None:
+        """The best answer of another reading, at most `margin` dearer unless it may be far; None:
+        no cage may be read otherwise at such a price."""
+        assert answer.values is not None and answer.energy is not None
+        reading = self.reading(answer.values)
+        above = answer.energy - self.least + self.asked["margin"]
+        for within in (above, *(w for w in WITHIN if far and w > above)):
+            if self._may_differ(reading, within):
+                (other,) = ask(self.query(within, reading))
+                if other.values is not None:
+                    return other
+        return None
+
+    def _may_differ(self, reading: Sequence[str], within: float) -> bool:
+        """Some cage has another text at such a price."""
+        for cage, prices, own in zip(self.cages, self.prices, reading, strict=True):
+            texts = self.shapes[len(cage)].texts
+            near = np.flatnonzero(prices <= prices.min() + within).tolist()
+            if any(texts[k] != own for k in near):
+                return True
+        return False

@@ -1,0 +1,81 @@
+"""Boards in pictures as queries: strips of ink for inputs, and what their answers say of a reading."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.decimals import Floats
+from engine.domain.told import Given
+from engine.errors import BadQuery, Mistake, shown
+from modules.image._boards.grid import Grid, cells_of, found_grid
+from modules.image._boards.ink import inked
+from modules.image._boards.pictures import grey_picture
+from modules.image._boards.reading import WEIGHTS
+from modules.image._boards.strips import HIGH, strip_of
+from services.formats.base import given_values
+
+PNG = b"\x89PNG\r\n\x1a\n"
+TOO_FAINT = Mistake(
+    "", "the picture is no text", "a board in a PNG is read by --format visual-sudoku or kenken"
+)
+
+
+class Said(NamedTuple):
+    """What one picture was read as."""
+
+    variable: str
+    site: list[int]
+    plain: str  # by itself
+    read: str  # in the answer
+    price: float  # what it costs more, in nats
+
+    def written(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The grid of a picture, and the strip of ink of each of its cells."""
+
+    grid: Grid
+    strips: Floats  # (n * n, HIGH, width); 0 where there is none
+    inked: np.ndarray  # (n * n,) bool
+
+    @property
+    def n(self) -> int:
+        return self.grid.n
+
+    def given(self, cells: list[int] | None = None) -> Given:
+        """The strips of some cells as evidence of an input; all, absent where nothing stands."""
+        at = np.arange(len(self.inked)) if cells is None else np.array(cells, dtype=int)
+        return Given(self.strips[at], self.inked[at])
+
+
+def cells_in(raw: bytes, sizes: tuple[int, ...], width: int) -> Cells:
+    """The board of a picture. Raises BadQuery where it shows none."""
+    grid = found_grid(inked(grey_picture(raw)), sizes)
+    strips = [strip_of(cell, width) for row in cells_of(grid) for cell in row]
+    found = np.array([strip is not None for strip in strips])
+    if not found.any():
+        raise BadQuery(Mistake("", "the board is empty", "give a board with clues"))
+    blank = np.zeros((HIGH, width), np.float32)
+    return Cells(grid, np.stack([blank if s is None else s for s in strips]), found)
+
+
+def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--given` asks of a picture: `known` by its defaults. Raises BadQuery."""
+    asked = {**known, **given_values(given, list(known))}
+    wrong = [
+        Mistake(f"--given.{name}", f"{shown(asked[name])} does not fit", f"such as {default!r}")
+        for name, default in known.items()
+        if type(asked[name]) is not type(default)
+        and not (isinstance(default, float) and type(asked[name]) is int)
+    ]
+    if wrong:
+        raise BadQuery(*wrong)
+    return asked
+
+
+__all__ = ["PNG", "WEIGHTS", "Cells", "Said", "cells_in", "wishes"]

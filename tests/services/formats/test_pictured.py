@@ -1,0 +1,143 @@
+"""Boards in pictures through the command line: read, solved, named; nothing right by luck."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from examples.boards import NINE, SMALL, pictures, png, sudoku_picture
+from services.cli import app
+from services.formats.pictured import cells_in
+from services.formats.visual_sudoku import SIZES, WIDTH, SudokuRead, sudoku_of_pictures
+from services.reasoner.reason import Reasoner
+from modules.catalogue import Catalogue
+from modules.image._boards.reading import WEIGHTS
+from modules.image.classifier.reader import FOLDER
+
+SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / WEIGHTS).exists(), reason="the weights of handwritten characters are not there"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("boards")
+    for name, raw in pictures().items():
+        (folder / name).write_bytes(raw)
+    return folder
+
+
+def asked(path, *more):
+    done = CliRunner().invoke(app, ["ask", str(path), "--json", *more])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [
+        ("sudoku_4.png", "1234341241232341"),
+        ("sudoku_4_dark.png", "1234341241232341"),
+        ("sudoku_9.png", SOLVED),
+    ],
+)
+def test_sudoku_is_read_and_solved(folder, name, wanted):
+    told = asked(folder / name)
+    assert told["status"] == "OPTIMAL" and told["solution"] == wanted
+    puzzle = "".join(str(v) if v else "." for row in (SMALL if "4" in name else NINE) for v in row)
+    assert told["reading"] == puzzle
+    for one in told["misread"]:
+        assert set(one) == {"variable", "site", "plain", "read", "price"} and one["price"] > 0
+
+
+@pytest.mark.parametrize("name", ["kenken_4.png", "kenken_6.png"])
+def test_kenken_is_read_and_solved(folder, name):
+    told = asked(folder / name)
+    grid, n = np.array(told["solution"]), int(name[7])
+    assert told["status"] == "OPTIMAL"
+    assert all(sorted(line) == list(range(1, n + 1)) for line in [*grid.tolist(), *grid.T.tolist()])
+    for cage in told["reading"]:
+        own = [grid[tuple(c)] for c in cage["cells"]]
+        sign, text = cage["target"][-1], cage["target"].rstrip("+-x/")
+        results = {
+            "+": sum(own),
+            "x": int(np.prod(own)),
+            "-": abs(own[0] - own[-1]),
+            "/": max(own) // min(own),
+        }
+        assert results.get(sign, own[0]) == int(text)
+
+
+def test_the_runner_up_is_another_reading(folder):
+    told = asked(folder / "sudoku_9.png", "--explain")
+    for other in told["alternatives"]:
+        assert other["reading"] != told["reading"] and other["energy"] >= told["energy"]
+
+
+def test_a_contradiction_is_read_otherwise():
+    """Two clues alike in a row: one of them is not what it looks like."""
+    puzzle = [list(row) for row in NINE]
+    puzzle[0][1] = 5
+    cells = cells_in(png(sudoku_picture(puzzle, np.random.default_rng(1))), SIZES, WIDTH)
+    query = sudoku_of_pictures([cells], WEIGHTS, "decimal", proper=False)
+    (answer,) = Reasoner(Catalogue(entry_points=False)).reason(query)
+    told = SudokuRead(query, (cells,), {"weights": WEIGHTS, "notation": "decimal"})
+    assert answer.status == "OPTIMAL" and told.misread(0, answer.values)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_board_is_not_stood_by(tmp_path, turns):
+    raw = png(np.rot90(sudoku_picture(NINE, np.random.default_rng(1)), turns))
+    (tmp_path / "turned.png").write_bytes(raw)
+    done = CliRunner().invoke(app, ["ask", str(tmp_path / "turned.png"), "--json"])
+    told = json.loads(done.stdout)
+    assert told["solution"] is None or "ABSTAIN" in told["flags"]
+
+
+@pytest.mark.parametrize("format", [None, "visual-sudoku", "kenken"])
+@pytest.mark.parametrize("what", ["noise", "cut", "paper", "text"])
+def test_what_is_no_board_is_a_mistake(tmp_path, what, format):
+    raw = png(sudoku_picture(NINE, np.random.default_rng(1)))
+    held = {
+        "noise": png(np.random.default_rng(0).random((300, 300))),
+        "cut": raw[: len(raw) // 2],
+        "paper": png(np.zeros((300, 300))),
+        "text": b"no picture",
+    }[what]
+    (tmp_path / "it.png").write_bytes(held)
+    more = [] if format is None else ["--format", format]
+    done = CliRunner().invoke(app, ["ask", str(tmp_path / "it.png"), *more])
+    assert done.exit_code == 2 and "Traceback" not in done.output
+
+
+def test_given_is_checked(folder):
+    for given in ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}'):
+        done = CliRunner().invoke(app, ["ask", str(folder / "sudoku_4.png"), "--given", given])
+        assert done.exit_code == 2 and "--given" in done.output
+
+
+def test_boards_of_one_size_are_rows_of_one_query():
+    every = [
+        cells_in(png(sudoku_picture(p, np.random.default_rng(k))), SIZES, WIDTH)
+        for k, p in enumerate([SMALL, SMALL, SMALL])
+    ]
+    reasoner = Reasoner(Catalogue(entry_points=False))
+    together = reasoner.reason(sudoku_of_pictures(every, WEIGHTS, "decimal"))
+    alone = [reasoner.reason(sudoku_of_pictures([one], WEIGHTS, "decimal"))[0] for one in every]
+    assert [a.energy for a in together] == [a.energy for a in alone]
+    assert [a.values for a in together] == [a.values for a in alone]
+
+
+def test_sixteen_bits_and_alpha_are_read_alike(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    raw = png(sudoku_picture(SMALL, np.random.default_rng(2)))
+    plain = image.open(io.BytesIO(raw))
+    deep = image.fromarray(np.asarray(plain).astype(np.uint16) * 257)
+    told = []
+    for k, other in enumerate((plain, plain.convert("RGBA"), plain.convert("P"), deep)):
+        other.save(tmp_path / f"{k}.png")
+        told.append(asked(tmp_path / f"{k}.png")["solution"])
+    assert told == ["1234341241232341"] * 4
