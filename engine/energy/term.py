@@ -46,6 +46,7 @@ class Term(Energy):
     reusable: ClassVar[bool] = True  # one object may serve many solves at once; False where each
     # solve opens something and closes it
     required_by_default: ClassVar[bool] = False  # follows from writing `holds`, unless set
+    data_sets: ClassVar[tuple[str, ...]] = ()  # examples that `learn` knows by a name, no file
     shipped: ClassVar[Path | None] = None  # the folder of weights that ship with it; None: its own
 
     def __init_subclass__(cls, **options: Any):

@@ -20,6 +20,7 @@ from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
+from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
@@ -57,9 +58,10 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Soft problems of small width: elimination alone, where its order says that it is quick. Other
-    soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
-    something is soft.
+    """Soft problems of small width: elimination alone, where its order says that it is quick; those
+    of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems,
+    and rules: complete search, beside annealing and the bounds of mini-buckets where something is
+    soft.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; real
     sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
@@ -140,6 +142,8 @@ class Portfolio(Minimizer[PortfolioState]):
         fits = rest is None and annealing.refuses(problem) is None
         if rest is None and self._narrow(problem):
             return (self._elimination,)
+        if rest is None and self._cuts(problem):
+            return (MinCut(),)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing, *_bounds(problem)) if fits else (gibbs,)
@@ -183,6 +187,11 @@ class Portfolio(Minimizer[PortfolioState]):
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= self.narrow
 
+    def _cuts(self, problem: Problem) -> bool:
+        """Something is soft, and a minimum cut tells the least of all."""
+        more = self.unique or self.alternatives
+        return not more and problem.form.factors.soft and MinCut().refuses(problem) is None
+
     @property
     def _elimination(self) -> LeastByElimination:
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
@@ -202,7 +211,7 @@ class Portfolio(Minimizer[PortfolioState]):
             return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
-        if rest is None and self._narrow(problem):
+        if rest is None and (self._narrow(problem) or self._cuts(problem)):
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)

@@ -16,7 +16,7 @@ from services.cli import app
 from tests.support.paths import ROOT
 from tests.support.serving import Process
 
-PAGES = ["rules.md", "engine.md"]
+PAGES = ["rules.md", "engine.md", "perception.md"]
 PROGRAMS = ["README.md", "docs/serving.md", "docs/learning.md"]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
