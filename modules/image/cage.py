@@ -15,7 +15,7 @@ from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
-from engine.factors import Clauses, Factors, Table, ints
+from engine.factors import Factors, Table, floats, ints
 from modules.image._boards.reading import (
     WEIGHTS,
     Read,
@@ -192,10 +192,10 @@ class Cages(Term):
         if not chosen:
             return Factors(sizes, n, tables=tuple(tables))
         hidden = np.arange(n, n + len(self.cages))
-        ones, zero = np.ones(len(hidden), dtype=np.int64), ints([0])
-        clause = Clauses(ints([0, len(hidden)]), hidden, ones, zero, zero, ones.astype(bool))
-        sizes = np.concatenate([sizes, 2 * ones])
-        return Factors(sizes, n, clauses=clause, tables=tuple(tables))
+        none, part = np.zeros((1, len(hidden)), dtype=np.int64), ints([len(hidden)])
+        tables.append(Table(hidden[None], none, floats([np.inf]), 0.0, 0 * part, part))
+        sizes = np.concatenate([sizes, np.full(len(hidden), 2)])
+        return Factors(sizes, n, tables=tuple(tables))
 
     def floor(self) -> float:
         return 0.0

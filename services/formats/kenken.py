@@ -230,9 +230,10 @@ class KenKenRead(Pictured):
         answer = self.deepened(answers[0], ask)
         if answer.values is None or answer.energy is None:
             return [answer]
-        other = self.rival(answer, ask, far)
+        proved = answer.status is Status.OPTIMAL
+        other = self.rival(answer, ask, far) if proved or far else None
         near = answer.energy >= self.asked["dear"] * len(self.cages)
-        near = near or answer.status is not Status.OPTIMAL
+        near = near or not proved
         if other is not None and other.values is not None and other.energy is not None:
             answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
             near = near or other.energy - answer.energy <= self.asked["margin"]
