@@ -71,7 +71,7 @@ class MinCut(Minimizer[MinCutState]):
         for row in range(problem.rows):
             if (counts_of(problem, row) > 2).any():
                 return "min_cut needs sites of at most two values"
-            if isinstance(_cut_of(problem, network, row), str):
+            if isinstance(_whole(problem, network, row), str):
                 return "min_cut needs pairs that would rather agree, and forbid nothing"
         return None
 
@@ -88,7 +88,7 @@ class MinCut(Minimizer[MinCutState]):
         rows, particles = problem.rows, particles_of(problem, x)
         first = {v.name: x[v.name][::particles] for v in problem.open}
         told = score(problem, first)
-        cuts = [_cut_of(problem, network, row) for row in range(rows)]
+        cuts = [_whole(problem, network, row) for row in range(rows)]
         return MinCutState(
             tuple(cut for cut in cuts if not isinstance(cut, str)),
             {v.name: first[v.name] for v in problem.open if v not in problem.finite},
@@ -109,7 +109,7 @@ class MinCut(Minimizer[MinCutState]):
             assert cut is not None
             level = reach(*cut.pipes, cut.room, len(cut.options), False)
             if level[len(cut.options) + 1] >= 0:
-                begun[row] = _filled(cut, level)
+                begun[row] = filled(cut, level)
                 continue
             scale = problem.explicits[row].scale
             side = (level[: len(cut.options)] < 0).astype(np.int64)
@@ -150,10 +150,10 @@ def _first_state(problem: Problem, first: State) -> Tensor:
     return places
 
 
-def _cut_of(problem: Problem, network: Network, row: int) -> Cut | str:
-    """A row as pipes, all of them empty; a word where pairs are of another sort."""
+def cut_of(problem: Problem, network: Network, row: int, options: np.ndarray) -> Cut | str:
+    """A row as pipes, all of them empty, each site with two values to take, (N, 2); a word where
+    pairs are of another sort."""
     pool, scopes = network.costs(problem, row, Least()), network.scopes
-    options = _options(problem, network, row)
     arity, first = np.diff(scopes.start), scopes.start[:-1]
     one, two = np.flatnonzero(arity == 1), np.flatnonzero(arity == 2)
     price = np.zeros(len(options), dtype=np.int64)  # of the second value over the first
@@ -189,6 +189,11 @@ def _cut_of(problem: Problem, network: Network, row: int) -> Cut | str:
     return Cut(options, constant, laid(n + 2, tail, head), room, 0)
 
 
+def _whole(problem: Problem, network: Network, row: int) -> Cut | str:
+    """The cut of a row whose sites have two values, or one."""
+    return cut_of(problem, network, row, _options(problem, network, row))
+
+
 def _options(problem: Problem, network: Network, row: int) -> np.ndarray:
     """The first and the last value that evidence leaves each site. -> (N, 2)"""
     sizes = network.sizes
@@ -205,7 +210,7 @@ def _options(problem: Problem, network: Network, row: int) -> np.ndarray:
     return np.stack([low, high], 1)
 
 
-def _filled(cut: Cut, level: np.ndarray) -> Cut:
+def filled(cut: Cut, level: np.ndarray) -> Cut:
     """After one phase more."""
     room = cut.room.copy()
     n = len(cut.options)

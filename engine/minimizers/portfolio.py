@@ -17,6 +17,7 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
+from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
@@ -146,10 +147,10 @@ class Portfolio(Minimizer[PortfolioState]):
             return (MinCut(),)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
-                return (annealing, *_bounds(problem)) if fits else (gibbs,)
+                return (annealing, *_bounds(problem), *_switches(problem)) if fits else (gibbs,)
             if not fits or not _beside(factors):
                 return (complete,)
-            return (complete, annealing, *_bounds(problem))
+            return (complete, annealing, *_bounds(problem), *_switches(problem))
         if prepared_of(problem).judges and _covers(problem):
             return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
@@ -379,6 +380,12 @@ def _bounds(problem: Problem) -> tuple[MiniBuckets, ...]:
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
     alone = large or not factors.soft or _covers(problem)
     return () if alone or MiniBuckets().refuses(problem) is not None else (MiniBuckets(),)
+
+
+def _switches(problem: Problem) -> tuple[Expansion, ...]:
+    """Who switches many sites to one label, beside those who search for what is soft."""
+    takes = problem.form.factors.soft and Expansion().refuses(problem) is None
+    return (Expansion(),) if takes else ()
 
 
 def _held(problem: Problem) -> bool:

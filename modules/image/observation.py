@@ -92,8 +92,9 @@ class Observation(Term):
         if colours is None:
             shown = numbers_of(domain, "scope[1]")[:, None].repeat(self.channels, 1)
         else:
-            shown = _rows(colours, self.channels)
-            if shown is None or len(shown) != count:
+            told = _rows(colours, self.channels)
+            shown = np.zeros((count, self.channels)) if told is None else told
+            if told is None or len(told) != count:
                 remedy = f"give {count}, one a label, each of {self.channels} channels"
                 wrong.append(Mistake("colours", "are not as many as labels", remedy))
         spread = np.atleast_1d(np.asarray(noise, dtype=np.float64))

@@ -130,7 +130,7 @@ def numbers_of(domain: Finite, path: str) -> np.ndarray:
     odd = [v for v in domain.values if isinstance(v, bool) or not isinstance(v, (int, float))]
     if odd:
         raise BadQuery(Mistake(path, f"the value {odd[0]!r} is no number", "give numbers"))
-    return np.array([float(v) for v in domain.values])  # type: ignore[arg-type]
+    return np.array([float(v) for v in domain.values])
 
 
 def _weight(offset: tuple[int, int]) -> float:

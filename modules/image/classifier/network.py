@@ -58,6 +58,7 @@ def folded(net: Network) -> Network:
     layers: list[nn.Module] = []
     for k in range(0, len(net.body), 3):
         convolution, norm = net.body[k], net.body[k + 1]
+        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
         layers += [nn.utils.fuse_conv_bn_eval(convolution.eval(), norm.eval()), nn.ReLU()]
     out.body = nn.Sequential(*layers)
     out.last.load_state_dict(net.last.state_dict())
