@@ -65,14 +65,15 @@ class Shape(NamedTuple):
 class Cages(Term):
     """The price of reading what the fillings of cages come to, in pictures of targets.
 
-    E = sum over present pictures of min over operators of price(result of the filling, operator |
-    picture), price as in `image.numeral`. A cage of one site shows its number; of two, a sum, a
-    product, a difference or a quotient of whole numbers (the larger by the smaller); of more, a sum
-    or a product. Pictures: (cages, 32, width), ink 1 on paper 0. One table over the sites of each
-    cage. `within` leaves out fillings that are much dearer than the cheapest of
-    their cage; `unlike` asks for the best other reading: E is then the least sum in which some cage
-    is read as another text than its own of these. BadQuery: pictures of another height or number, a cage without sites or with too many
-    fillings, values that are no whole numbers above 0, weights that lack a sign.
+    E = sum over present pictures of min over operators of price(result of the filling, operator
+    | picture), price as in `image.numeral`. A cage of one site shows its number; of two, a sum,
+    a product, a difference or a quotient of whole numbers (the larger by the smaller); of more,
+    a sum or a product. Pictures: (cages, 32, width), ink 1 on paper 0. One table over the sites
+    of each cage. `within` leaves out fillings that are much dearer than the cheapest of their
+    cage; `unlike` asks for the best other reading: E is then the least sum in which some cage
+    is read as another text than its own of these. BadQuery: pictures of another height or
+    number, a cage without sites or with too many fillings, values that are no whole numbers
+    above 0, weights that lack a sign.
     """
 
     affine = False

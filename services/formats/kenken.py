@@ -75,7 +75,7 @@ class KenKen(Format):
 
 
 def kenken_of(raw: bytes, asked: dict[str, Any]) -> "KenKenRead":
-    """The board of a picture, as it is asked. Raises BadQuery where cages and targets do not fit."""
+    """The board of a picture, as it is asked. Raises BadQuery where its cages lack targets."""
     cells = cells_in(raw, SIZES, WIDTH)
     cages = cages_of(cells.grid)
     firsts = [cage[0] for cage in cages]

@@ -1,4 +1,4 @@
-"""Ink on paper: pictures of any sort as arrays of ink, and the connected pieces that ink falls into."""
+"""Ink on paper: pictures as arrays of ink, and the connected pieces that ink falls into."""
 
 from typing import NamedTuple
 
