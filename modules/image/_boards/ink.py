@@ -114,7 +114,7 @@ def _shares(old: int, new: int) -> Floats:
     return np.clip(share, 0, None)
 
 
-def framed(ink: Floats, side: int = 28, box: int = 20) -> Floats:
+def framed(ink: Floats, side: int = 28, box: int = 20) -> np.ndarray:
     """A character as MNIST frames it: its longer side fits a box, its centre of mass the middle.
 
     ink (h, w), cut to what it shows -> (side, side) float32
