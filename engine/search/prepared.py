@@ -68,7 +68,7 @@ class Prepared:
 
     @property
     def judges(self) -> bool:
-        """What is not explicit are rules alone: solutions cost what is explicit, where these hold."""
+        """What is not explicit are rules alone: solutions cost what is explicit."""
         return self.rest is not None and all(part.required for part in self.rest.summands())
 
     def of_row(self, factors: Factors) -> "Prepared":

@@ -65,8 +65,9 @@ class Kept(OverSites):
     def explain(self, *values: Any) -> list[str]:
         layout, flat = self.layout, self.layout.flat(values)
         return [
-            f"{layout.at(site, flat[site])}, but {layout.at(self.sites + site, flat[self.sites + site])}"
+            f"{layout.at(site, flat[site])}, but {layout.at(other, flat[other])}"
             for site in self._broken(values)
+            for other in (self.sites + site,)
         ]
 
     def _broken(self, values: Sequence[Any]) -> list[int]:

@@ -15,7 +15,7 @@ from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
-from engine.factors import Clauses, Factors, Table, ints
+from engine.factors import Factors, Table, floats, ints
 from modules.image._boards.reading import (
     WEIGHTS,
     Read,
@@ -65,14 +65,15 @@ class Shape(NamedTuple):
 class Cages(Term):
     """The price of reading what the fillings of cages come to, in pictures of targets.
 
-    E = sum over present pictures of min over operators of price(result of the filling, operator |
-    picture), price as in `image.numeral`. A cage of one site shows its number; of two, a sum, a
-    product, a difference or a quotient of whole numbers (the larger by the smaller); of more, a sum
-    or a product. Pictures: (cages, 32, width), ink 1 on paper 0. One table over the sites of each
-    cage. `within` leaves out fillings that are much dearer than the cheapest of
-    their cage; `unlike` asks for the best other reading: E is then the least sum in which some cage
-    is read as another text than its own of these. BadQuery: pictures of another height or number, a cage without sites or with too many
-    fillings, values that are no whole numbers above 0, weights that lack a sign.
+    E = sum over present pictures of min over operators of price(result of the filling, operator
+    | picture), price as in `image.numeral`. A cage of one site shows its number; of two, a sum,
+    a product, a difference or a quotient of whole numbers (the larger by the smaller); of more,
+    a sum or a product. Pictures: (cages, 32, width), ink 1 on paper 0. One table over the sites
+    of each cage. `within` leaves out fillings that are much dearer than the cheapest of their
+    cage; `unlike` asks for the best other reading: E is then the least sum in which some cage
+    is read as another text than its own of these. BadQuery: pictures of another height or
+    number, a cage without sites or with too many fillings, values that are no whole numbers
+    above 0, weights that lack a sign.
     """
 
     affine = False
@@ -192,10 +193,10 @@ class Cages(Term):
         if not chosen:
             return Factors(sizes, n, tables=tuple(tables))
         hidden = np.arange(n, n + len(self.cages))
-        ones, zero = np.ones(len(hidden), dtype=np.int64), ints([0])
-        clause = Clauses(ints([0, len(hidden)]), hidden, ones, zero, zero, ones.astype(bool))
-        sizes = np.concatenate([sizes, 2 * ones])
-        return Factors(sizes, n, clauses=clause, tables=tuple(tables))
+        none, part = np.zeros((1, len(hidden)), dtype=np.int64), ints([len(hidden)])
+        tables.append(Table(hidden[None], none, floats([np.inf]), 0.0, 0 * part, part))
+        sizes = np.concatenate([sizes, np.full(len(hidden), 2)])
+        return Factors(sizes, n, tables=tuple(tables))
 
     def floor(self) -> float:
         return 0.0

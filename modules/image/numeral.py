@@ -55,12 +55,13 @@ class Numeral(Term):
     """The price of reading numbers in strips of ink: -ln of the chances of their characters.
 
     E = sum over present pictures of price(text of the number | picture); price(text) = min over
-    ways to part the ink into characters of what speaks against that way, plus the sum of -ln p(sign |
-    picture of the character), p of `image.classifier`. Ink is parted where it is not connected, and
-    wide pieces at columns that little ink crosses, as characters may touch. In nats, in steps of
-    1/1024. Pictures: (n, 32, width), ink 1 on paper 0, in the order of the sites; an absent one costs
-    nothing. Affine: one table over each site. BadQuery: pictures of another height or number, values
-    that are no numbers that can be written so, weights that lack a sign.
+    ways to part the ink into characters of what speaks against that way, plus the sum of -ln
+    p(sign | picture of the character), p of `image.classifier`. Ink is parted where it is not
+    connected, and wide pieces at columns that little ink crosses, as characters may touch. In
+    nats, in steps of 1/1024. Pictures: (n, 32, width), ink 1 on paper 0, in the order of the
+    sites; an absent one costs nothing. Affine: one table over each site. BadQuery: pictures of
+    another height or number, values that are no numbers that can be written so, weights that
+    lack a sign.
     """
 
     affine = True

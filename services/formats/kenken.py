@@ -33,6 +33,7 @@ SIZES = tuple(range(3, 10))
 WIDTH = 128  # pixels of a strip
 LARGEST = 6  # cells of a cage
 GIVEN = {"weights": WEIGHTS, "margin": 1.0, "dear": 3.0}
+STEPS = 100  # of the search under one price
 WITHIN = (
     1.0,
     3.0,
@@ -74,7 +75,7 @@ class KenKen(Format):
 
 
 def kenken_of(raw: bytes, asked: dict[str, Any]) -> "KenKenRead":
-    """The board of a picture, as it is asked. Raises BadQuery where cages and targets do not fit."""
+    """The board of a picture, as it is asked. Raises BadQuery where its cages lack targets."""
     cells = cells_in(raw, SIZES, WIDTH)
     cages = cages_of(cells.grid)
     firsts = [cage[0] for cage in cages]
@@ -143,6 +144,7 @@ class KenKenRead(Pictured):
                         "params": params,
                     },
                 ],
+                "budget": {"steps": STEPS},
                 "evidence": {"pictures": self.cells.given([cage[0] for cage in self.cages])},
             }
         )
@@ -228,8 +230,10 @@ class KenKenRead(Pictured):
         answer = self.deepened(answers[0], ask)
         if answer.values is None or answer.energy is None:
             return [answer]
-        other = self.rival(answer, ask, far)
+        proved = answer.status is Status.OPTIMAL
+        other = self.rival(answer, ask, far) if proved or far else None
         near = answer.energy >= self.asked["dear"] * len(self.cages)
+        near = near or not proved
         if other is not None and other.values is not None and other.energy is not None:
             answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
             near = near or other.energy - answer.energy <= self.asked["margin"]
@@ -238,22 +242,22 @@ class KenKenRead(Pictured):
 
     def deepened(self, answer: Answer, ask: Ask) -> Answer:
         """The answer once no reading that was left out can be better: such a reading costs more by
-        itself than the answer does above the least of all cages."""
-        within, steps = WITHIN[0], iter(WITHIN[1:])
-        while True:
-            if answer.status is Status.OPTIMAL and answer.energy is not None:
-                above = answer.energy - self.least
-                if above <= within:
-                    return answer
-                within = above
-            elif answer.status is Status.INFEASIBLE:
-                following = next((step for step in steps if step > within), None)
-                if following is None:
-                    return answer
-                within = following
-            else:
-                return answer  # time ended
+        itself than the answer does above the least of all cages. SATISFIED where the search for
+        better ones was given up."""
+        within, best = WITHIN[0], None
+        while answer.status in (Status.OPTIMAL, Status.INFEASIBLE):
+            above = WITHIN[-1]
+            if answer.energy is not None and answer.status is Status.OPTIMAL:
+                best, above = answer, answer.energy - self.least
+            if within >= above:
+                return best or answer
+            below = within
+            within = min(above, next(step for step in WITHIN if step > within))
             (answer,) = ask(self.query(within))
+        if best is None:
+            return answer
+        bound = self.least + below
+        return replace(best, status=Status.SATISFIED, bound=bound, ended=answer.ended)
 
     def rival(self, answer: Answer, ask: Ask, far: bool = False) -> Answer | None:
         """The best answer of another reading, at most `margin` dearer unless it may be far; None:

@@ -1,4 +1,4 @@
-"""Boards in pictures as queries: strips of ink for inputs, and what their answers say of a reading."""
+"""Boards in pictures as queries: strips of ink for inputs, and what was read of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Ink on paper: pictures of any sort as arrays of ink, and the connected pieces that ink falls into."""
+"""Ink on paper: pictures as arrays of ink, and the connected pieces that ink falls into."""
 
 from typing import NamedTuple
 
@@ -114,7 +114,7 @@ def _shares(old: int, new: int) -> Floats:
     return np.clip(share, 0, None)
 
 
-def framed(ink: Floats, side: int = 28, box: int = 20) -> Floats:
+def framed(ink: Floats, side: int = 28, box: int = 20) -> np.ndarray:
     """A character as MNIST frames it: its longer side fits a box, its centre of mass the middle.
 
     ink (h, w), cut to what it shows -> (side, side) float32

@@ -23,7 +23,7 @@ from modules.image.classifier.reader import load_reader
 UNIT = 1024  # prices are whole numbers of 1 / UNIT nats: sums are exact
 DOUBT = 1e-4  # the share of each chance that is spread over all signs: none is impossible
 SHUT = 64.0  # nats, for a text with as many characters as no segmentation has
-WEIGHTS = "handwritten.safetensors"  # what ships with Basin
+WEIGHTS = "characters.safetensors"  # what ships with Basin
 LETTERS = "ABCDEFG"  # for 10 to 16
 KEPT = 4096  # strips whose readings are kept
 NAMES = {"+": "plus", "-": "minus", "x": "times", "/": "over"}  # of folders of pictures

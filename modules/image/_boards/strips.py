@@ -1,7 +1,7 @@
-"""Strips: what stands in a cell, cut to its ink, at one height; and how it may fall into characters.
+"""Strips: what stands in a cell, cut to its ink, and how it may fall into characters.
 
-A strip is cut into *parts*: its pieces of ink, wide ones also at columns that little ink crosses, as
-characters may touch. A *segmentation* groups parts that stand side by side into characters; its
+A strip is cut into *parts*: its pieces of ink, wide ones also at columns that little ink crosses,
+as characters may touch. A *segmentation* groups parts that stand side by side into characters; its
 price grows with what speaks against it: parts apart in one character, a cut through ink.
 """
 

@@ -101,7 +101,7 @@ def test_every_depth_shows_the_same():
     ink = sudoku_picture(SMALL, RNG)
     plain = image.open(io.BytesIO(png(ink)))
     grey = grey_picture(png(ink))
-    deep = image.fromarray((np.asarray(plain).astype(np.uint16) * 257))
+    deep = image.fromarray(np.asarray(plain).astype(np.uint16) * 257)
     clear = image.new("RGBA", plain.size, (0, 0, 0, 0))
     clear.putalpha(image.fromarray(np.round(255 * ink).astype(np.uint8)))
     for other in (plain.convert("P"), plain.convert("RGB"), deep, clear):
@@ -148,7 +148,7 @@ def test_frames_hold_the_ink():
         rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
         cut = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         out = framed(cut)
-        assert out.shape == (28, 28) and 0 <= out.min() and out.max() == 1
+        assert out.shape == (28, 28) and out.min() >= 0 and out.max() == 1
         mass = out.sum()
         assert abs((out.sum(0) * (np.arange(28) + 0.5)).sum() / mass - 14) < 1.5
 

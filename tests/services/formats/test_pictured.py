@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from examples.boards import NINE, SMALL, pictures, png, sudoku_picture
+from modules.catalogue import Catalogue
+from modules.image._boards.reading import WEIGHTS
+from modules.image.classifier.reader import FOLDER
 from services.cli import app
 from services.formats.pictured import cells_in
 from services.formats.visual_sudoku import SIZES, WIDTH, SudokuRead, sudoku_of_pictures
 from services.reasoner.reason import Reasoner
-from modules.catalogue import Catalogue
-from modules.image._boards.reading import WEIGHTS
-from modules.image.classifier.reader import FOLDER
 
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
 pytestmark = pytest.mark.skipif(
