@@ -9,6 +9,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from engine.domain import Given
+from engine.domain.told import there_of
 from services.transport.rows import ToldArrays, ToldRows
 from services.wire.arrays import Array
 
@@ -52,27 +53,38 @@ class RowKeys:
 
     def _keys(self, inputs: Sequence[ToldArrays]) -> Array:
         """(n,) int64"""
-        every = [a for one in inputs for a in one if a is not None]
+        every = [a for one in inputs for a in reversed(one) if a is not None]  # presence first
         size = len(every[0])
-        turns = np.zeros(size, dtype=bool)  # where another row begins
-        turns[:1] = True
+        same = np.ones(max(0, size - 1), dtype=bool)  # as the state before
         for array in every:
             if array.strides[0]:  # else all states are of one row
-                other = array[1:] != array[:-1]
-                turns[1:] |= other.any(axis=tuple(range(1, other.ndim)))
-        starts = np.flatnonzero(turns)
-        own = np.array([self._key([a[at] for a in every]) for at in starts], dtype=np.int64)
-        return own[np.cumsum(turns) - 1]
+                at = np.flatnonzero(same)
+                same[at] = _equal(array, at)
+        turns = np.append(np.ones(min(size, 1), dtype=bool), ~same)  # where another row begins
+        own = [self._key(inputs, int(at)) for at in np.flatnonzero(turns)]
+        return np.array(own, dtype=np.int64)[np.cumsum(turns) - 1]
 
-    def _key(self, row: Sequence[Array]) -> int:
+    def _key(self, inputs: Sequence[ToldArrays], at: int) -> int:
         made = hashlib.blake2b(digest_size=16)
-        for array in row:
-            made.update(f"{array.dtype.str}{array.shape}".encode())
-            made.update(np.ascontiguousarray(array).data)
+        for values, present in inputs:
+            own = values[at]
+            if present is not None:
+                made.update(np.ascontiguousarray(present[at]).data)
+                own = there_of(own, present[at])
+            made.update(f"{own.dtype.str}{own.shape}".encode())
+            made.update(np.ascontiguousarray(own).data)
         digest = made.digest()
         if digest not in self._known:
             self._known[digest] = next(self._next)
         return self._known[digest]
+
+
+def _equal(array: Array, at: Array) -> Array:
+    """Whether the states that follow these have the same numbers. (n, ...), (m,) -> (m,) bool"""
+    following, own = (
+        (array[1:], array[:-1]) if len(at) == len(array) - 1 else (array[at + 1], array[at])
+    )
+    return np.asarray((following == own).all(axis=tuple(range(1, array.ndim))))
 
 
 def state_keys(states: Sequence[Tensor], rows: ToldRows) -> list[bytes]:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from cachetools import LRUCache
 from torch import Tensor
@@ -28,7 +29,7 @@ from services.remote.rows import RowKeys, state_keys
 from services.remote.structures import CostsOfRow, row_keys, together
 from services.transport.rows import ToldRows
 from services.v1 import module_pb2 as pb
-from services.wire.binding import Binding, BoundBinding, tensors_of
+from services.wire.binding import Binding, BoundBinding, bytes_of, tensors_of
 from services.wire.tensors import dtype_of, put
 from services.wire.values import to_value
 
@@ -183,11 +184,19 @@ class Remote(HostedTerm):
 
     def _spans(self, rows: list[int], domains: Sequence[Domain]) -> Iterator[list[int]]:
         """Rows, as many at once as one message holds."""
-        told = [domain for domain in domains if isinstance(domain, Told)]
-        size = sum(t[:1].nbytes for d in told for t in (d.tensor, d.present))
-        most = max(1, self.home.replicas.limits.message_bytes // 2 // max(1, size))
-        for at in range(0, len(rows), most):
-            yield rows[at : at + most]
+        room = self.home.replicas.limits.message_bytes // 2
+        sizes = sum((bytes_of(d) for d in domains if isinstance(d, Told)), np.zeros(1, np.int64))
+        part: list[int] = []
+        taken = 0
+        for row in rows:
+            size = int(sizes[row if len(sizes) > 1 else 0])
+            if part and taken + size > room:
+                yield part
+                part, taken = [], 0
+            part.append(row)
+            taken += size
+        if part:
+            yield part
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         """What the host says of the rows, in one call; what they were told stands in the
@@ -230,7 +239,7 @@ class Remote(HostedTerm):
     def judge(self, candidates: Sequence[Sequence[Any]]) -> list[pb.Verdict]:
         """What the host says of several candidates, in one call unless what they were told is too
         large; each asked once. A term that cannot decide is not asked."""
-        if not self.home.module().decides:
+        if not self.decides:
             return [pb.Verdict() for _ in candidates]
         raw: list[bytes] = []
         arguments = [self._arguments(values, raw) for values in candidates]
@@ -302,6 +311,8 @@ class Remote(HostedTerm):
 
 class RemoteRule(Remote):
     """A hosted term that decides, for plain values, whether it holds."""
+
+    decides = True
 
     def holds(self, *values: Any) -> bool | None:
         return self.verdicts([values])[0]
