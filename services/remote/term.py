@@ -160,17 +160,33 @@ class Remote(HostedTerm):
             said = self._costs(weight, domains, rows)
             known |= zip((keys[row] for row in rows), said, strict=True)
         self._by_row.update({(key, weight): known[key] for key in fresh})
+        self._learn(domains)
         try:
             return together([known[key] for key in keys])
         except BadQuery as error:
             raise ModuleFault(self.home.name, f"its structure: {error}") from None
+
+    def _learn(self, domains: Sequence[Domain]) -> None:
+        """The rows whose costs were asked for are those that answers are checked beside."""
+        rows = max(domain.rows for domain in domains)
+        told = [domain for domain in domains if isinstance(domain, Told)]
+        if told and all(domain.rows == rows for domain in told):
+            with self._lock:
+                self._rows.learn(told, [self._handed(domain.given(rows)) for domain in told])
+
+    def _handed(self, told: Given) -> Tensor | Given:
+        """What rows were told as the energy is handed it."""
+        values, present = told
+        values = values.to(self.dtype) if values.is_floating_point() else values
+        return Given(values, present) if self.partial else values
 
     def _costs(
         self, weight: float | None, domains: Sequence[Domain], rows: list[int]
     ) -> list[CostsOfRow | None]:
         """What the host says of some rows; of half of them at once where its answer is too
         large."""
-        some = tuple(d.select(rows) if d.rows > 1 else d for d in domains)
+        one_each = [*range(max(domain.rows for domain in domains))]
+        some = tuple(d if d.rows == 1 or rows == one_each else d.select(rows) for d in domains)
         bound = self.bound(some)
         try:
             factors = self.home.structure(bound, weight, self._name(bound))
