@@ -228,6 +228,11 @@ class Shares(NamedTuple):
     sound: bool  # the terms say what their structure says
 
 
+def _absent(names: Sequence[str]) -> str:
+    """That some inputs are absent, in words."""
+    return f"{' and '.join(names)} {'are' if names[1:] else 'is'} absent"
+
+
 WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
 
 
@@ -402,9 +407,11 @@ class _Judge:
             finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
         if lacking := summand.term.lacks(plain):
-            absent = " and ".join(lacking) + (" are" if lacking[1:] else " is")
-            return Finding(name, None, False, f"not asked: {absent} absent")
+            return Finding(name, None, False, f"not asked: {_absent(lacking)}")
         verdict = judge_term(summand.term, plain)
+        if verdict is not False and (lacking := summand.term.left_out(plain)):
+            free = f"what sees it costs nothing here: {_absent(lacking)}"
+            return Finding(name, verdict, summand.required, free)
         if verdict is not False:
             if (name, verdict) not in self.fine:
                 self.fine[name, verdict] = Finding(name, verdict, summand.required)
