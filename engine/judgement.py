@@ -22,7 +22,7 @@ from engine.answer import (
     TermEnergy,
 )
 from engine.compare import opaque_cost, opaque_gap
-from engine.domain import Real, State, flatten
+from engine.domain import Given, Real, State, Told, flatten
 from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plain_scope
 from engine.energy import judge as judge_term
 from engine.errors import BadQuery
@@ -228,6 +228,11 @@ class Shares(NamedTuple):
     sound: bool  # the terms say what their structure says
 
 
+def _absent(names: Sequence[str]) -> str:
+    """That some inputs are absent, in words."""
+    return f"{' and '.join(names)} {'are' if names[1:] else 'is'} absent"
+
+
 WHETHER = {UNKNOWN: None, NOT_UNIQUE: False, UNIQUE: True}
 
 
@@ -373,17 +378,40 @@ class _Judge:
     def findings(self, plain: dict[str, Any], row: int = 0) -> tuple[Finding, ...]:
         """What every term says of plain values, beside what the row was told."""
         if self.problem.inputs:
-            plain = plain | self.problem.told_plain(row)
+            plain = plain | self._told(row)
         return tuple(self._finding(summand, name, plain) for summand, name in self.named)
+
+    def _told(self, row: int) -> dict[str, Any]:
+        """What the inputs of a row were told, by name; where no rule looks at it, as it stands: all
+        that counts is what is there."""
+        if self._decided_beside:
+            return self.problem.told_plain(row)
+        every = ((name, self.problem.domain(name)) for name in self.problem.told)
+        return {
+            name: Given(d.tensor[row].numpy(force=True), d.present[row].numpy(force=True))
+            for name, d in every
+            if isinstance(d, Told)
+        }
+
+    @cached_property
+    def _decided_beside(self) -> bool:
+        """Some rule is asked about plain values beside what is told."""
+        terms = [summand.term for summand in self.problem.summands]
+        return any(
+            type(term).holds is not Term.holds and any(view.told for view in term.scope)
+            for term in terms
+        )
 
     def _finding(self, summand: Summand, name: str, plain: dict[str, Any]) -> Finding:
         if summand in self.said:
             finding = self.said[summand][0]
             return finding if finding.term == name else replace(finding, term=name)
         if lacking := summand.term.lacks(plain):
-            absent = " and ".join(lacking) + (" are" if lacking[1:] else " is")
-            return Finding(name, None, False, f"not asked: {absent} absent")
+            return Finding(name, None, False, f"not asked: {_absent(lacking)}")
         verdict = judge_term(summand.term, plain)
+        if verdict is not False and (lacking := summand.term.left_out(plain)):
+            free = f"what sees it costs nothing here: {_absent(lacking)}"
+            return Finding(name, verdict, summand.required, free)
         if verdict is not False:
             if (name, verdict) not in self.fine:
                 self.fine[name, verdict] = Finding(name, verdict, summand.required)

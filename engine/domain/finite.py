@@ -245,7 +245,10 @@ class Finite(Domain):
 
     def encode(self, value: Any) -> Tensor:
         flat = flatten(value, self.shape)
-        index = [self.place(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
+        try:
+            index = [self.lookup[typed(v)] for v in flat]
+        except (KeyError, TypeError):  # something is odd, and may be a mistake
+            index = [self.place(v, place_path(k, self.shape)) for k, v in enumerate(flat)]
         return torch.tensor(index, dtype=self.dtype).reshape(self.shape)
 
     def decode(self, x: Tensor) -> list[Any]:

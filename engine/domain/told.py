@@ -340,12 +340,32 @@ class Told(Domain):
 
     @cached_property
     def fingerprints(self) -> list[bytes]:
-        out = []
-        for x, present in zip(self.tensor.cpu().to(self._widest), self.present.cpu(), strict=True):
-            made = hashlib.blake2b(present.numpy().tobytes(), digest_size=16)
-            made.update(np.ascontiguousarray(x.numpy()).data)
-            out.append(made.digest())
-        return out
+        rows = zip(self.tensor.numpy(force=True), self.present.numpy(force=True), strict=True)
+        return [fingerprint_of(x, present) for x, present in rows]
+
+
+def fingerprint_of(values: np.ndarray, present: np.ndarray) -> bytes:
+    """What tells apart what rows were told. (*shape), (n,)"""
+    made = hashlib.blake2b(present.tobytes(), digest_size=16)
+    made.update(_narrowest(there_of(values, present)).data)
+    return made.digest()
+
+
+def there_of(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """What stands at the entries that are there; of one row, or of several, one row after the
+    other. (*shape), (n,) -> (m, *shape[1:]), or (R, *shape), (R, n) -> the same; without an axis
+    all of it."""
+    return values if values.ndim < present.ndim or present.all() else values[present]
+
+
+def _narrowest(x: np.ndarray) -> np.ndarray:
+    """The same numbers side by side, in float32 where it holds all of them: how numbers are kept
+    hangs on the rows beside them."""
+    if x.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            narrow = x.astype(np.float32)
+        x = narrow if (narrow == x).all() else x
+    return np.ascontiguousarray(x)
 
 
 def batch_of(tensors: Sequence[Any]) -> int:

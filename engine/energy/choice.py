@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -140,6 +140,10 @@ class Choice(Term):
             every = torch.stack([state[name] for state in states])  # (n, R * P, *shape)
             out.append(every[turn, every_one])
         return tuple(out)
+
+    def left_out(self, values: Mapping[str, Any]) -> list[str]:
+        lacking = (term.lacks(values) for term in leaves_of(self))
+        return list(dict.fromkeys(name for names in lacking for name in names))
 
     @abstractmethod
     def _least(self, energies: Tensor) -> Tensor:

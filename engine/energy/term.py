@@ -441,6 +441,12 @@ class Term(Energy):
         seen = ((view.variable.name, view.plain(values[view.variable.name])) for view in told)
         return list(dict.fromkeys(name for name, one in seen if not one.present.any()))
 
+    def left_out(self, values: Mapping[str, Any]) -> list[str]:
+        """The names of inputs that terms inside this one need, and that plain values do not hold:
+        what it says is said without those terms. A term with none inside leaves out nothing."""
+        del values
+        return []
+
     @property
     def label(self) -> str:
         """What answers call this term when the query gives it no name."""

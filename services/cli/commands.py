@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from services.cli.loading import loading
+
 app = typer.Typer(
     name="basin",
     no_args_is_help=True,
@@ -152,8 +154,9 @@ def ask(
     json: Json = False,
 ) -> None:
     """Answer queries and instances: the values of least energy, checked."""
-    from services.cli.ask import AskArguments
-    from services.cli.ask import ask as answered
+    with loading():
+        from services.cli.ask import AskArguments
+        from services.cli.ask import ask as answered
 
     wishes = AskArguments(
         files,
@@ -189,8 +192,9 @@ def score(
     json: Json = False,
 ) -> None:
     """Judge given values, without any search: the same as `ask --score`."""
-    from services.cli.ask import AskArguments
-    from services.cli.ask import ask as answered
+    with loading():
+        from services.cli.ask import AskArguments
+        from services.cli.ask import ask as answered
 
     wishes = AskArguments(
         files,
@@ -454,7 +458,11 @@ def main() -> None:
     """The entry point. A file that a command reads may lie in the current folder."""
     sys.path.append("")  # last: `basin host my_terms:MyTerm` finds what lies here
     gc.set_threshold(100_000, 20, 50)  # large batches are many small lists, none of them garbage
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # the process ends: what is still held is not taken apart, which takes as long
+        # as loading it
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         if finding.holds is False:
             rule = "rule broken" if finding.required else "preference not met"
             yield Text(f"  {rule}: {finding.term}: {finding.text}", "red")
-        elif finding.holds is None and finding.text:
+        elif finding.text:
             yield Text(f"  {finding.term}: {finding.text}", "yellow")
     if answer.abstained:
         yield Text(f"  not stood by: {_places(answer.abstained)}", "magenta")

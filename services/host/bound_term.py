@@ -21,7 +21,7 @@ from engine.factors import Factors
 from engine.random import Stream
 from modules.catalogue import Kind
 from services.settings import Limits
-from services.wire.binding import Binding, untold
+from services.wire.binding import Binding, all_finite, untold
 from services.wire.structure import check_factors, check_fit
 
 log = logging.getLogger(__name__)
@@ -251,23 +251,18 @@ class BoundTerm:
                 raise BadQuery(
                     Mistake(f"states[{k}]", f"shape {[*state.shape]}", f"give {[*wanted]}")
                 )
-            if not state.is_floating_point() or not _finite(state):
+            if not state.is_floating_point() or not all_finite(state):
                 raise BadQuery(Mistake(f"states[{k}]", "is no finite float", "send finite floats"))
 
     def _check_energy(self, energy: Any, batch: int) -> None:
         why = why_no_energies(energy, batch)
-        if not why and not _finite(energy):
+        if not why and not all_finite(energy):
             if energy.isnan().any():
                 why = f"is nan for {int(energy.isnan().sum())} of {batch} states"
             elif (energy == -math.inf).any():
                 why = "is -inf: it is not bounded below"
         if why:
             raise ModuleFault(self.kind, f"energy {why}")
-
-
-def _finite(x: Tensor) -> bool:
-    """Whether all are finite; one pass where the sum is, and it mostly is."""
-    return math.isfinite(x.detach().sum()) or bool(x.isfinite().all())
 
 
 def guard_faults(kind: str, method: str, work: Callable[[], R]) -> R:

@@ -1,9 +1,10 @@
 """What the rows of one stream were told, kept by their keys as long as batches may name them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine.domain import Given, Told
 from engine.errors import BadQuery, Mistake, TooLarge
@@ -18,13 +19,12 @@ class StreamRows:
 
     def __init__(self, told: Sequence[Told], limits: Limits):
         self.told, self.limits = told, limits
-        self._rows: dict[int, list[Given]] = {}
+        self._rows: dict[int, tuple[list[Given], int]] = {}  # rows bound together, and which it is
         self._last: tuple[bytes, list[Given]] | None = None  # keys of a batch, and what they mean
 
     def bind(self, message: pb.Rows, raw: Sequence[Content]) -> None:
         """Forget some rows, and keep others."""
-        for key in message.dropped:
-            self._rows.pop(key, None)
+        self._drop(message.dropped)
         if message.dropped or message.keys:
             self._last = None
         if not message.keys:
@@ -47,8 +47,17 @@ class StreamRows:
                 given = f"{columns[-1].rows} rows"
                 remedy = f"give {len(message.keys)}, one a key"
                 raise BadQuery(Mistake(f"rows.inputs[{k}]", given, remedy))
-        for k, key in enumerate(message.keys):
-            self._rows[key] = [Given(d.tensor[k].clone(), d.present[k].clone()) for d in columns]
+        block = [Given(d.tensor, d.present) for d in columns]
+        self._drop(message.keys)
+        self._rows |= {key: (block, k) for k, key in enumerate(message.keys)}
+
+    def _drop(self, keys: Iterable[int]) -> None:
+        """Forget some rows; those that were bound with them get memory of their own."""
+        broken = {id(self._rows.pop(key)[0]) for key in keys if key in self._rows}
+        for key, (block, k) in self._rows.items() if broken else ():
+            if id(block) in broken:
+                own = [Given(v[k : k + 1].clone(), p[k : k + 1].clone()) for v, p in block]
+                self._rows[key] = own, 0
 
     def of(self, keys: Array) -> list[Given]:
         """What the row of each state was told, one entry for each input: (n, *shape), (n, entries).
@@ -69,18 +78,21 @@ class StreamRows:
         if unknown:
             problem = f"no row has the key {unknown[0]}"
             raise BadQuery(Mistake("rows", problem, "bind it beside the batch"))
+        if not len(keys):
+            return [Given(d.tensor, d.present) for d in (one.select([]) for one in self.told)]
+        block = self._rows[int(keys[0])][0]
+        states = (self._rows[key] for key in keys.tolist())
+        if all(one is block and k == at for at, (one, k) in enumerate(states)):
+            return [Given(values[: len(keys)], present[: len(keys)]) for values, present in block]
         rows = [self._rows[key] for key in distinct.tolist()]
-        at = torch.from_numpy(np.ascontiguousarray(place))
-        gathered = []
-        for k, domain in enumerate(self.told):
-            if not rows:
-                empty = domain.select([])
-                gathered.append(Given(empty.tensor, empty.present))
-            elif len(rows) == 1:
-                one = rows[0][k]
-                values = one.values.expand(len(keys), *domain.shape)
-                gathered.append(Given(values, one.present.expand(len(keys), -1)))
-            else:
-                values = torch.stack([row[k].values for row in rows])[at]
-                gathered.append(Given(values, torch.stack([row[k].present for row in rows])[at]))
-        return gathered
+        return [
+            Given(*(_spread([block[k][part][at] for block, at in rows], place) for part in (0, 1)))
+            for k in range(len(self.told))
+        ]
+
+
+def _spread(rows: Sequence[Tensor], place: Array) -> Tensor:
+    """The row of each state; of a single one nothing is copied. (n,) -> (n, ...)"""
+    if len(rows) == 1:
+        return rows[0].expand(len(place), *rows[0].shape)
+    return torch.stack([*rows])[torch.from_numpy(np.ascontiguousarray(place))]

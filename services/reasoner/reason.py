@@ -188,8 +188,9 @@ class Rows:
         problem, part = self.problem, solution
         if len(rows) < problem.rows:
             problem, part = problem.select(rows), solution.select(rows)
-        if remotes_of(problem):
-            judge_ahead(problem, problem.asked(part.report.x))
+        if remotes := remotes_of(problem):
+            if any(term.decides for term in remotes):
+                judge_ahead(problem, problem.asked(part.report.x))
             score_ahead(problem, part.report.x)
         answers = verify(problem, part)
         check_answers(problem, answers)

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from engine.answer import Answer
-from engine.domain import Finite, Input, State, flatten
+from engine.decimals import Ints
+from engine.domain import Finite, Input, State
+from engine.domain.told import states_at
 from engine.energy import plain_scope
 from engine.errors import ModuleFault
 from engine.factors import Factors
@@ -29,9 +31,10 @@ SAME = 1e-6  # relative difference of energies that counts as none
 def judge_ahead(problem: Problem, plain: Sequence[Mapping[str, Any]]) -> None:
     """Have every host judge all these values in one call, before they are asked one by one. What
     inputs were told stands beside them (`Problem.asked`), unless the problem has a single row."""
-    told = problem.told_plain(0) if problem.inputs and problem.rows == 1 else {}
-    asked = [{**told, **values} for values in plain]
-    for term in remotes_of(problem):
+    terms = [term for term in remotes_of(problem) if term.decides]
+    told = problem.told_plain(0) if terms and problem.inputs and problem.rows == 1 else {}
+    asked = [{**told, **values} for values in plain] if terms else []
+    for term in terms:
         term.judge([plain_scope(term, values) for values in asked if term.speaks(values)])
 
 
@@ -67,55 +70,101 @@ def check_values(problem: Problem, found: Sequence[tuple[int, Mapping[str, Any]]
     One call and at most one exchange for each term. A structure with many hidden sites is not
     checked.
     """
+    terms = remotes_of(problem) if found else []
+    if not terms:
+        return
     weights = {summand.term: summand.weight for summand in problem.summands}
-    told = [problem.told_plain(row) for row in range(problem.rows)] if problem.inputs else None
-    asked = [(row, {**values, **told[row]} if told else values) for row, values in found]
-    for term in remotes_of(problem) if found else ():
+    rows, state = [row for row, _ in found], _whole(problem, terms, found)
+    for term in terms:
         weight = weights.get(term, None if term.required_by_default else 1.0)
         domains = problem.scope(term)
         if term.fixed_structure and all(isinstance(domain, Finite) for domain in domains):
             domains = [view.of(view.variable.domain) for view in term.scope]  # as it was kept
         factors = term.structured(weight, *domains)
-        if factors is not None:
-            heard = [(row, values) for row, values in asked if term.speaks(values)]
-            _Check(problem, term, weight, factors).run(heard)
+        if factors is None:
+            continue
+        there = term.there(state)
+        heard = [*range(len(found))] if there is None else there.nonzero().reshape(-1).tolist()
+        costs = _costs(term, factors, state, [(at, rows[at]) for at in heard])
+        _Check(problem, term, weight, state, found).run(dict(zip(heard, costs, strict=True)))
+
+
+def _whole(
+    problem: Problem, terms: Sequence[HostedTerm], found: Sequence[tuple[int, Mapping[str, Any]]]
+) -> State:
+    """Values as decided states, each beside what its row was told."""
+    scopes = (view.variable for term in terms for view in term.scope)
+    state = {
+        v.name: torch.stack([v.domain.encode(values[v.name]) for _, values in found])
+        for v in dict.fromkeys(v for v in scopes if not isinstance(v, Input))
+    }
+    rows = [row for row, _ in found]
+    in_order = rows == [*range(problem.rows)]  # then nothing that was told is copied
+    return problem.whole(state, None if in_order else torch.tensor(rows))
+
+
+def _costs(
+    term: HostedTerm, factors: Factors, state: State, states: Sequence[tuple[int, int]]
+) -> list[float | None]:
+    """What a structure says of some states, each with its row; see `cost_of`."""
+    columns = [
+        view.tensor(state[view.variable.name]).flatten(1)
+        for view in term.scope
+        if isinstance(view.variable.domain, Finite)
+    ]
+    places = torch.cat(columns, 1).numpy().astype(np.int64) if columns else None
+    factors, none = factors.lowered(), np.zeros(0, np.int64)
+    return [cost_of(factors, none if places is None else places[at], row) for at, row in states]
 
 
 @dataclass(frozen=True)
 class _Check:
-    """A hosted term, and the structure that it said to have."""
+    """A hosted term, and the complete values that its structure priced: as states, and as they are
+    with their rows."""
 
     problem: Problem
     term: HostedTerm
     weight: float | None
-    factors: Factors
+    state: State
+    found: Sequence[tuple[int, Mapping[str, Any]]]
 
-    def run(self, found: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
-        """Raises ModuleFault unless it agrees with what the term says of values beside rows."""
-        term, weight = self.term, self.weight
-        priced: list[tuple[float, int, Mapping[str, Any]]] = []  # where nothing decides
-        costs = [cost_of(self.factors, self._places(values), row) for row, values in found]
-        verdicts = term.judge([plain_scope(term, values) for _, values in found])
-        for (row, values), cost, verdict in zip(found, costs, verdicts, strict=True):
-            if cost is None:
-                continue
+    def run(self, costs: Mapping[int, float | None]) -> None:
+        """Raises ModuleFault unless costs of some of the values agree with what the term says."""
+        known = {at: cost for at, cost in costs.items() if cost is not None}
+        if not self.term.decides:
+            self._check_priced(known)
+            return
+        verdicts = self.term.judge([self._plain(at) for at in known])
+        priced: dict[int, float] = {}  # where nothing decides
+        for (at, cost), verdict in zip(known.items(), verdicts, strict=True):
             if not verdict.HasField("holds"):
-                priced.append((cost, row, values))
+                priced[at] = cost
                 continue
             # a rule at a price costs something where it fails; a cost may forbid, at any price
-            free = cost == 0 if weight is not None and term.required_by_default else cost < math.inf
+            rule = self.weight is not None and self.term.required_by_default
+            free = cost == 0 if rule else cost < math.inf
             if verdict.holds != free:
                 said, judged = ("fails", "holds") if verdict.holds else ("holds", "fails")
                 raise ModuleFault(
-                    term.label,
+                    self.term.label,
                     f"its structure says that an answer {said}, its judgement that it {judged}",
                 )
-        if priced:
-            self._check_priced(priced)
+        self._check_priced(priced)
 
-    def _check_priced(self, priced: Sequence[tuple[float, int, Mapping[str, Any]]]) -> None:
-        energies = self._energies([(row, values) for _, row, values in priced])
-        for (cost, *_), told in zip(priced, energies, strict=True):
+    def _plain(self, at: int) -> list[Any]:
+        row, values = self.found[at]
+        told = self.problem.told_plain(row) if self.problem.inputs else {}
+        return plain_scope(self.term, {**values, **told})
+
+    @torch.no_grad()
+    def _check_priced(self, priced: Mapping[int, float]) -> None:
+        if not priced:
+            return
+        some = self.state
+        if len(priced) < len(self.found):
+            at = torch.tensor([*priced])
+            some = dict(zip(some, states_at([*some.values()], at), strict=True))
+        for cost, told in zip(priced.values(), self.term(some).tolist(), strict=True):
             energy = (1.0 if self.weight is None else self.weight) * told
             if energy != cost and not abs(energy - cost) <= SAME * max(1.0, abs(energy)):
                 raise ModuleFault(
@@ -123,34 +172,8 @@ class _Check:
                     f"its structure costs an answer {cost:g}, its energy is {energy:g}",
                 )
 
-    @torch.no_grad()
-    def _energies(self, found: Sequence[tuple[int, Mapping[str, Any]]]) -> list[float]:
-        """What the term says that values cost, each beside its row, in one exchange."""
-        variables = {
-            view.variable.name: view.variable.domain
-            for view in self.term.scope
-            if not isinstance(view.variable, Input)
-        }
-        state = {
-            name: torch.stack([domain.encode(values[name]) for _, values in found])
-            for name, domain in variables.items()
-        }
-        whole = self.problem.whole(state, torch.tensor([row for row, _ in found]))
-        energies: list[float] = self.term(whole).tolist()
-        return energies
 
-    def _places(self, values: Mapping[str, Any]) -> list[int]:
-        """The place of the value of each finite site, through the whole scope."""
-        places: list[int] = []
-        for view in self.term.scope:
-            domain = view.variable.domain
-            if isinstance(domain, Finite):
-                value = view.plain(values[view.variable.name])
-                places += [domain.place(entry) for entry in flatten(value, view.shape)]
-        return places
-
-
-def cost_of(factors: Factors, places: Sequence[int], row: int = 0) -> float | None:
+def cost_of(factors: Factors, places: Sequence[int] | Ints, row: int = 0) -> float | None:
     """What a structure says of decided sites: infinite where a rule fails, the least over hidden
     sites; None where those are too many to look through."""
     factors = factors.lowered()

@@ -27,6 +27,8 @@ class Verdict(Protocol):
 class HostedTerm(Term):
     """Abstract: a term whose energy lives in another process."""
 
+    decides: bool = False  # it says of plain values whether it holds
+
     @abstractmethod
     def judge(self, candidates: Sequence[Sequence[Any]]) -> Sequence[Verdict]:
         """What the host says of several candidates, in one call."""

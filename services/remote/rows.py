@@ -8,7 +8,8 @@ import numpy as np
 from cachetools import LRUCache
 from torch import Tensor
 
-from engine.domain import Given
+from engine.domain import Given, Told
+from engine.domain.told import fingerprint_of
 from services.transport.rows import ToldArrays, ToldRows
 from services.wire.arrays import Array
 
@@ -19,22 +20,28 @@ class RowKeys:
     """A number for each row that was ever seen; rows that were told the same share one."""
 
     def __init__(self) -> None:
-        self._known: LRUCache[bytes, int] = LRUCache(KEPT)
+        self._known: LRUCache[tuple[str | bytes, ...], int] = LRUCache(KEPT)
         self._next = count()
         self._last: tuple[list[Tensor], list[int], ToldRows] | None = None
 
     def rows(self, told: Sequence[Tensor | Given]) -> ToldRows:
         """The rows of a batch of states: one entry for each input, (n, *shape)."""
-        given = [one if isinstance(one, Given) else Given(one, None) for one in told]
-        tensors = [x for one in given for x in one if x is not None]
-        versions = [0 if x.is_inference() else x._version for x in tensors]
+        tensors, versions = _memory(told)
         if self._last is not None and self._unchanged(tensors, versions):
             return self._last[2]
-        inputs = [
-            ToldArrays(_numbers(one.values), None if one.present is None else _numbers(one.present))
-            for one in given
-        ]
-        rows = ToldRows(self._keys(inputs), inputs)
+        inputs = [_arrays(one) for one in told]
+        return self._keep(tensors, versions, ToldRows(self._keys(inputs), inputs))
+
+    def learn(self, domains: Sequence[Told], told: Sequence[Tensor | Given]) -> None:
+        """What all rows of some domains were told, as a batch of one state a row would be handed
+        it: their fingerprints are known, and nothing is read."""
+        prints = zip(*(domain.fingerprints for domain in domains), strict=True)
+        inputs = [_arrays(one) for one in told]
+        kinds = [one.values.dtype.str for one in inputs]
+        keys = [self._number(kinds, own) for own in prints]
+        self._keep(*_memory(told), ToldRows(np.array(keys, dtype=np.int64), inputs))
+
+    def _keep(self, tensors: list[Tensor], versions: list[int], rows: ToldRows) -> ToldRows:
         fixed = not any(x.is_inference() for x in tensors)
         self._last = (tensors, versions, rows) if fixed else None
         return rows
@@ -52,27 +59,50 @@ class RowKeys:
 
     def _keys(self, inputs: Sequence[ToldArrays]) -> Array:
         """(n,) int64"""
-        every = [a for one in inputs for a in one if a is not None]
+        every = [a for one in inputs for a in reversed(one) if a is not None]  # presence first
         size = len(every[0])
-        turns = np.zeros(size, dtype=bool)  # where another row begins
-        turns[:1] = True
+        same = np.ones(max(0, size - 1), dtype=bool)  # as the state before
         for array in every:
             if array.strides[0]:  # else all states are of one row
-                other = array[1:] != array[:-1]
-                turns[1:] |= other.any(axis=tuple(range(1, other.ndim)))
-        starts = np.flatnonzero(turns)
-        own = np.array([self._key([a[at] for a in every]) for at in starts], dtype=np.int64)
-        return own[np.cumsum(turns) - 1]
+                at = np.flatnonzero(same)
+                same[at] = _equal(array, at)
+        turns = np.append(np.ones(min(size, 1), dtype=bool), ~same)  # where another row begins
+        own = [self._key(inputs, int(at)) for at in np.flatnonzero(turns)]
+        return np.array(own, dtype=np.int64)[np.cumsum(turns) - 1]
 
-    def _key(self, row: Sequence[Array]) -> int:
-        made = hashlib.blake2b(digest_size=16)
-        for array in row:
-            made.update(f"{array.dtype.str}{array.shape}".encode())
-            made.update(np.ascontiguousarray(array).data)
-        digest = made.digest()
-        if digest not in self._known:
-            self._known[digest] = next(self._next)
-        return self._known[digest]
+    def _key(self, inputs: Sequence[ToldArrays], at: int) -> int:
+        prints = []
+        for values, present in inputs:
+            own = values[at]
+            there = np.ones(own.shape[:1] or 1, bool) if present is None else present[at]
+            prints.append(fingerprint_of(own, there))
+        return self._number([one.values.dtype.str for one in inputs], prints)
+
+    def _number(self, kinds: Sequence[str], prints: Sequence[bytes]) -> int:
+        """The number of a row, by types and fingerprints of its inputs."""
+        name: tuple[str | bytes, ...] = (*kinds, *prints)
+        if name not in self._known:
+            self._known[name] = next(self._next)
+        return self._known[name]
+
+
+def _arrays(told: Tensor | Given) -> ToldArrays:
+    values, present = told if isinstance(told, Given) else (told, None)
+    return ToldArrays(_numbers(values), None if present is None else _numbers(present))
+
+
+def _memory(told: Sequence[Tensor | Given]) -> tuple[list[Tensor], list[int]]:
+    """The tensors of what was told, and how often each was written to."""
+    tensors = [x for one in told for x in (one if isinstance(one, Given) else (one,))]
+    return tensors, [0 if x.is_inference() else x._version for x in tensors]
+
+
+def _equal(array: Array, at: Array) -> Array:
+    """Whether the states that follow these have the same numbers. (n, ...), (m,) -> (m,) bool"""
+    following, own = (
+        (array[1:], array[:-1]) if len(at) == len(array) - 1 else (array[at + 1], array[at])
+    )
+    return np.asarray((following == own).all(axis=tuple(range(1, array.ndim))))
 
 
 def state_keys(states: Sequence[Tensor], rows: ToldRows) -> list[bytes]:

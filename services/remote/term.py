@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from cachetools import LRUCache
 from torch import Tensor
@@ -28,7 +29,7 @@ from services.remote.rows import RowKeys, state_keys
 from services.remote.structures import CostsOfRow, row_keys, together
 from services.transport.rows import ToldRows
 from services.v1 import module_pb2 as pb
-from services.wire.binding import Binding, BoundBinding, tensors_of
+from services.wire.binding import Binding, BoundBinding, bytes_of, tensors_of
 from services.wire.tensors import dtype_of, put
 from services.wire.values import to_value
 
@@ -159,17 +160,33 @@ class Remote(HostedTerm):
             said = self._costs(weight, domains, rows)
             known |= zip((keys[row] for row in rows), said, strict=True)
         self._by_row.update({(key, weight): known[key] for key in fresh})
+        self._learn(domains)
         try:
             return together([known[key] for key in keys])
         except BadQuery as error:
             raise ModuleFault(self.home.name, f"its structure: {error}") from None
+
+    def _learn(self, domains: Sequence[Domain]) -> None:
+        """The rows whose costs were asked for are those that answers are checked beside."""
+        rows = max(domain.rows for domain in domains)
+        told = [domain for domain in domains if isinstance(domain, Told)]
+        if told and all(domain.rows == rows for domain in told):
+            with self._lock:
+                self._rows.learn(told, [self._handed(domain.given(rows)) for domain in told])
+
+    def _handed(self, told: Given) -> Tensor | Given:
+        """What rows were told as the energy is handed it."""
+        values, present = told
+        values = values.to(self.dtype) if values.is_floating_point() else values
+        return Given(values, present) if self.partial else values
 
     def _costs(
         self, weight: float | None, domains: Sequence[Domain], rows: list[int]
     ) -> list[CostsOfRow | None]:
         """What the host says of some rows; of half of them at once where its answer is too
         large."""
-        some = tuple(d.select(rows) if d.rows > 1 else d for d in domains)
+        one_each = [*range(max(domain.rows for domain in domains))]
+        some = tuple(d if d.rows == 1 or rows == one_each else d.select(rows) for d in domains)
         bound = self.bound(some)
         try:
             factors = self.home.structure(bound, weight, self._name(bound))
@@ -183,11 +200,19 @@ class Remote(HostedTerm):
 
     def _spans(self, rows: list[int], domains: Sequence[Domain]) -> Iterator[list[int]]:
         """Rows, as many at once as one message holds."""
-        told = [domain for domain in domains if isinstance(domain, Told)]
-        size = sum(t[:1].nbytes for d in told for t in (d.tensor, d.present))
-        most = max(1, self.home.replicas.limits.message_bytes // 2 // max(1, size))
-        for at in range(0, len(rows), most):
-            yield rows[at : at + most]
+        room = self.home.replicas.limits.message_bytes // 2
+        sizes = sum((bytes_of(d) for d in domains if isinstance(d, Told)), np.zeros(1, np.int64))
+        part: list[int] = []
+        taken = 0
+        for row in rows:
+            size = int(sizes[row if len(sizes) > 1 else 0])
+            if part and taken + size > room:
+                yield part
+                part, taken = [], 0
+            part.append(row)
+            taken += size
+        if part:
+            yield part
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor | None:
         """What the host says of the rows, in one call; what they were told stands in the
@@ -230,7 +255,7 @@ class Remote(HostedTerm):
     def judge(self, candidates: Sequence[Sequence[Any]]) -> list[pb.Verdict]:
         """What the host says of several candidates, in one call unless what they were told is too
         large; each asked once. A term that cannot decide is not asked."""
-        if not self.home.module().decides:
+        if not self.decides:
             return [pb.Verdict() for _ in candidates]
         raw: list[bytes] = []
         arguments = [self._arguments(values, raw) for values in candidates]
@@ -302,6 +327,8 @@ class Remote(HostedTerm):
 
 class RemoteRule(Remote):
     """A hosted term that decides, for plain values, whether it holds."""
+
+    decides = True
 
     def holds(self, *values: Any) -> bool | None:
         return self.verdicts([values])[0]

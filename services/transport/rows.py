@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.domain.told import there_of
 from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array, Content, put_array
 
@@ -16,6 +17,12 @@ class ToldArrays(NamedTuple):
 
     values: Array  # (n, *shape)
     present: Array | None  # (n, entries) bool; None: all of it
+
+    def at(self, states: slice | list[int]) -> "ToldArrays":
+        """The same of some states."""
+        return ToldArrays(
+            self.values[states], None if self.present is None else self.present[states]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +45,8 @@ class ToldRows:
 
     def part(self, start: int, end: int) -> "ToldRows":
         """The same of some states."""
-        return ToldRows(
-            self.keys[start:end],
-            [
-                ToldArrays(
-                    one.values[start:end], None if one.present is None else one.present[start:end]
-                )
-                for one in self.inputs
-            ],
-        )
+        states = slice(start, end)
+        return ToldRows(self.keys[states], [one.at(states) for one in self.inputs])
 
     def pieces(self, states: int, rows: int) -> Iterator[tuple[int, int]]:
         """Where a batch is cut so that each piece has at most so many states, and rows."""
@@ -91,11 +91,15 @@ class BoundRows:
         self._numbers |= {key: rows.numbers for key, _ in fresh}
         message.keys.extend(key for key, _ in fresh)
         at = [place for _, place in fresh]
+        whole = at == [*range(len(rows.keys))]
         for one in rows.inputs:
             spec = message.inputs.add()
-            put_array(one.values[at], spec.values, raw)
-            if one.present is not None:
-                put_array(one.present[at], spec.present, raw)
+            values, present = one if whole else one.at(at)
+            if present is None:
+                put_array(values, spec.values, raw)
+            else:
+                put_array(there_of(values, present), spec.values, raw)
+                put_array(present, spec.present, raw)
 
     def forget(self, rows: ToldRows) -> None:
         """The stream may not know these rows after all."""

@@ -256,7 +256,8 @@ class ToldDomain(_message.Message):
     @_builtins.property
     def tensor(self) -> _tensor_pb2.TensorSpec:
         """What each row was told, 0 where absent: (rows, *shape) float32 or float64; int64 for whole
-        numbers, and for places of values. Left out, with `present`: one row that was told nothing.
+        numbers, and for places of values. Or only the entries of the first axis that are present, row
+        after row: (entries, *shape[1:]). Left out, with `present`: one row that was told nothing.
         """
 
     @_builtins.property
@@ -298,7 +299,9 @@ class InputValues(_message.Message):
     PRESENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _tensor_pb2.TensorSpec:
-        """(*shape) or (rows, *shape), of the types of ToldDomain.tensor."""
+        """(*shape) or (rows, *shape), of the types of ToldDomain.tensor; of several rows also as there,
+        only the entries that are present.
+        """
 
     @_builtins.property
     def present(self) -> _tensor_pb2.TensorSpec:

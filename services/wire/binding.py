@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Input, Real, Told, Variable
-from engine.errors import BadQuery, Mistake, shown
+from engine.domain.told import there_of
+from engine.errors import BadQuery, Mistake, TooLarge, shown
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
 from services.v1.tensor_pb2 import TensorSpec
 from services.v1.value_pb2 import Value
-from services.wire.arrays import Content
-from services.wire.tensors import put, take
+from services.wire.arrays import Content, put_array
+from services.wire.tensors import array_of, put, take
 from services.wire.values import from_assignment, from_value, to_assignment, to_value
 
 
@@ -161,8 +163,9 @@ def _told_to_proto(domain: Told, message: pb.ToldDomain, raw: MutableSequence[by
     if domain.values is not None:
         message.values.CopyFrom(to_value(domain.values))
     if domain.rows > 1 or bool(domain.present.any()):
-        put(domain.tensor, message.tensor, raw, "tensor")
-        put(domain.present, message.present, raw, "present")
+        present = array_of(domain.present)
+        put_array(there_of(array_of(domain.tensor), present), message.tensor, raw, "tensor")
+        put_array(present, message.present, raw, "present")
 
 
 def _domain(message: pb.Domain, raw: Sequence[Content], limits: Limits) -> Domain:
@@ -205,7 +208,30 @@ def _told(
     if not message.HasField("tensor"):
         return domain
     tensor, present = take(message.tensor, raw, limits), take(message.present, raw, limits)
-    return told_rows(domain, tensor, present)
+    return told_rows(domain, _filled(domain, tensor, present, limits), present)
+
+
+def bytes_of(domain: Told) -> Ints:
+    """Bytes that each row takes on its way: of what is there alone. -> (R,)"""
+    entry = domain.tensor[:1].nbytes // domain.entries
+    there: Ints = domain.present.sum(1).numpy(force=True)
+    return domain.entries + entry * there
+
+
+def _filled(domain: Told, tensor: Tensor, present: Tensor, limits: Limits) -> Tensor:
+    """Rows of which only the entries that are there travelled, with 0 for all others; others as
+    they are. (m, *shape[1:]), (rows, n) -> (rows, *shape)"""
+    count = int(present.sum())
+    packed = domain.shape and tuple(tensor.shape) == (count, *domain.shape[1:])
+    if not packed or present.dtype != torch.bool or present.shape[1:] != domain.shape[:1]:
+        return tensor
+    numbers = len(present) * domain.sites
+    if numbers > limits.input_numbers:
+        remedy = limits.told("input_numbers")
+        raise TooLarge(Mistake("tensor", f"{numbers} numbers of all rows", remedy))
+    rows = tensor.new_zeros(len(present), *domain.shape)
+    rows[present] = tensor
+    return rows
 
 
 def told_rows(domain: Told, tensor: Tensor, present: Tensor) -> Told:
@@ -225,9 +251,14 @@ def told_rows(domain: Told, tensor: Tensor, present: Tensor) -> Told:
     k = None if domain.values is None else len(domain.values)
     if k is not None and tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < k:
         raise BadQuery(Mistake("tensor", "a place out of range", f"places lie in 0 to {k - 1}"))
-    if not whole and not bool(tensor.isfinite().all()):
+    if not whole and not all_finite(tensor):
         raise BadQuery(Mistake("tensor", "a number is not finite", "send finite numbers"))
     return replace(domain, tensor=tensor, present=present)
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether all numbers are finite; one pass where the sum is, and it mostly is."""
+    return math.isfinite(x.detach().sum()) or bool(x.isfinite().all())
 
 
 def told_of(
@@ -247,7 +278,9 @@ def told_of(
     else:
         rows = len(tensor) if tensor.dim() else 0
         present = torch.ones(rows, domain.entries, dtype=torch.bool)
-    return told_rows(domain, tensor, present)
+    return told_rows(
+        domain, tensor if single else _filled(domain, tensor, present, limits), present
+    )
 
 
 def _rows(tensor: Tensor, dtype: torch.dtype, path: str) -> Tensor:

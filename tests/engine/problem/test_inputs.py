@@ -15,6 +15,7 @@ from engine.minimizers.gibbs import Gibbs
 from engine.rows import Report
 from engine.solve import Budget
 from modules.discrete.all_different import AllDifferent
+from modules.discrete.table import Table
 
 K = 4  # sites, values, and numbers of a picture
 
@@ -131,6 +132,17 @@ def test_a_rule_is_not_asked_about_a_row_that_lacks_its_input():
     assert found[1].findings[0].holds is None and found[1].findings[0].text.startswith(
         "not asked: "
     )
+
+
+def test_a_choice_says_which_of_its_terms_cost_nothing_in_a_row():
+    """A term inside `|` that lacks its input costs 0, so that its branch may be the cheapest."""
+    pictures, x = Input("pictures", Real((3, 2))), Variable("x", Finite((0, 1)))
+    either = 1.0 * Counted(pictures, x) | Table(x, sites=[0], costs=[0.5, 0.5])
+    problem = Problem(1.0 * either, (x, pictures))
+    there, without = answers(problem.given_rows([{"pictures": [[1, 2]] * 3, "x": 1}, {"x": 1}]))
+    assert (there.energy, there.findings[0].text) == (0.5, "")
+    assert without.energy == 0.0
+    assert without.findings[0].text == "what sees it costs nothing here: pictures is absent"
 
 
 def test_terms_that_take_absent_entries_see_which_are_there():

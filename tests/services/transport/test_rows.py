@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.domain import Told
 from services.transport.rows import BoundRows, ToldArrays, ToldRows
 from services.v1 import module_pb2 as pb
-from services.wire.tensors import take
+from services.wire.binding import told_of
 
 
 def rows_of(keys: list[int], size: int = 2) -> ToldRows:
@@ -32,8 +33,8 @@ def test_a_stream_knows_what_it_was_told(batches, most):
         for key in message.dropped:
             del host[key]
         if message.keys:
-            values = take(message.inputs[0].values, raw)
-            present = take(message.inputs[0].present, raw)
+            said = told_of(Told((2,)), message.inputs[0], raw)
+            values, present = said.tensor, said.present
             for k, key in enumerate(message.keys):
                 assert key not in host and key in keys
                 host[key] = values[k].tolist()
