@@ -123,7 +123,7 @@ def right(found: list[Answer], solved: np.ndarray) -> np.ndarray:
 
 def plain(problem: Problem, rows: list[Given], solved: np.ndarray) -> np.ndarray:
     """The same by reading each picture alone, and solving what was read. -> (B,) bool"""
-    reader = problem.summands[1].term.reader
+    reader = problem.summands[1].term.characters
     given = []
     for row in rows:
         logs = reader.log_chances(
@@ -146,7 +146,7 @@ def boards(seed: int, data: Path | None) -> Iterable[Row]:
     rows = [shown(told, s + 1, k, rng) for s, k in zip(solved, kept, strict=True)]
     problem = asked()
     answers(problem.given_rows([{"pictures": row} for row in rows[:2]]))
-    reader = problem.summands[1].term.reader
+    reader = problem.summands[1].term.characters
     with clock() as looking:
         reader.read(torch.from_numpy(np.concatenate([r.values[r.present] for r in rows])))
     given = problem.given_rows([{"pictures": row} for row in rows])

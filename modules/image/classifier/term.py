@@ -56,8 +56,9 @@ class Classifier(Term):
     E = sum over present pictures of -ln p(label | picture, one of the variable's values), in nats;
     p: softmax of a convolutional network at one temperature fitted on held-out pictures. A picture
     that is given is one table over its site; an absent one contributes nothing. Pictures (n, h, w)
-    belong to the sites in order, or one (h, w) to one site; any size, scale and ink. A site whose picture lies farther from
-    all labels than nearly all held-out ones is named, and the answer flagged ABSTAIN. Sources: Guo
+    belong to the sites in order, or one (h, w) to one site; any size, scale and ink. A site whose
+    picture lies farther from all labels than nearly all held-out ones is named, and the answer
+    flagged ABSTAIN. Sources: Guo
     et al., ICML 2017; Lee, Lee, Lee, Shin, NeurIPS 2018. BadQuery: weights that are none, a value
     whose label was not learned, not as many pictures as sites, a variable of real numbers.
     """
@@ -78,7 +79,7 @@ class Classifier(Term):
         band: float = BAND,
     ):
         super().__init__(pictures, shown)
-        self.reader = load_reader(weights)
+        self.characters = load_reader(weights)
         told, asked = self.scope
         domain = asked.variable.domain
         if not isinstance(domain, Finite):
@@ -94,9 +95,9 @@ class Classifier(Term):
         if len(self.labels) != len(values):
             problem = f"{len(self.labels)} labels for {len(values)} values"
             raise BadQuery(Mistake("labels", problem, "give one for each value"))
-        self.reader.columns(self.labels)
+        self.characters.columns(self.labels)
         self.ink = ink
-        self.usual = self.reader.band(band)
+        self.usual = self.characters.band(band)
         self._known: dict[bytes, _Reading] = {}  # by what is read
 
     def costs(self, pictures: Given) -> Tensor:  # (B, n, h, w), (B, n) -> (B, n, k) float64
@@ -124,7 +125,7 @@ class Classifier(Term):
         costs = torch.zeros(*present.shape, len(self.labels), dtype=torch.float64)
         away = torch.zeros(present.shape, dtype=torch.float64)
         if bool(present.any()):
-            logs, far = self.reader.read(values[present], self.labels, self.ink)
+            logs, far = self.characters.read(values[present], self.labels, self.ink)
             costs[present], away[present] = -logs, far
         return [_Reading(*row) for row in zip(costs, away, strict=True)]
 
