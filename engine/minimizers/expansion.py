@@ -109,6 +109,7 @@ class Expansion(Minimizer[ExpansionState]):
             torch.full_like(s.energy, -math.inf),
             s.idle >= int(network.sizes.max()),
             torch.full((len(s.idle),), UNKNOWN, dtype=torch.int8),
+            ((),) * len(s.idle),
         ).to(problem.device)
 
     def width(self, s: ExpansionState) -> int:

@@ -133,6 +133,7 @@ class MinCut(Minimizer[MinCutState]):
             s.bound,
             s.done,
             s.unique,
+            ((),) * len(s.done),
         ).to(problem.device)
 
     def width(self, s: MinCutState) -> int:

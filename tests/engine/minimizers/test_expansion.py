@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import Finite, Problem, Variable, answers
+from engine import Budget, Finite, Problem, Variable, answers
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.portfolio import Portfolio
 from engine.testing import check_minimizer
@@ -46,5 +46,8 @@ def test_pairs_that_would_rather_differ_are_refused():
 
 
 def test_wide_pictures_of_three_labels_have_it_beside():
-    members = Portfolio()._of(picture(1, 30, 30))
+    problem = picture(1, 16, 16)
+    members = Portfolio()._of(problem)
     assert any(isinstance(member, Expansion) for member in members)
+    (answer,), (alone,) = answers(problem, budget=Budget(steps=40)), answers(problem, Expansion())
+    assert answer.energy <= alone.energy + 1e-9 and answer.bound <= answer.energy
