@@ -17,7 +17,12 @@ from tests.support.paths import ROOT
 from tests.support.serving import Process
 
 PAGES = ["rules.md", "engine.md"]
-PROGRAMS = ["README.md", "docs/serving.md", "docs/learning.md", "docs/structures.md"]  # whose Python is one program
+PROGRAMS = [
+    "README.md",
+    "docs/serving.md",
+    "docs/learning.md",
+    "docs/structures.md",
+]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
