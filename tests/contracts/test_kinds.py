@@ -96,7 +96,7 @@ def test_a_kind_gives_its_own_random_examples(kind):
 
 
 def problem_of(term):
-    """The energies of an instance at every state of a few of its sites; beside inputs, its numbers."""
+    """The energies of an instance at states of a few of its sites; beside inputs, its numbers."""
     if any(view.told for view in term.scope):
         numbers = [
             x for x in vars(term).values() if isinstance(x, (float, np.ndarray, torch.Tensor))
