@@ -31,8 +31,10 @@ class Parameters(Strict):
 
 
 class Labels(Term):
-    """E = sum over nodes of -ln softmax(scores)[label] + smoothness * sum over edges of weight *
-    [the labels of its ends differ].
+    """Labels of nodes: each as its scores say, and neighbours alike.
+
+    E = sum over nodes of -ln softmax(scores)[label] + smoothness * sum over edges of weight * [the
+    labels of its ends differ].
 
     `scores` (nodes, classes) is what a classifier says of each node alone: logits, or logarithms of
     probabilities; a node whose scores are absent is told by its neighbours alone. `labels` has a

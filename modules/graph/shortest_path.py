@@ -28,9 +28,9 @@ class Parameters(Strict):
 
 
 class ShortestPath(Marked):
-    """The chosen edges are a path from `start` to `goal` that visits no node twice; edges are sites
-    of 0 and 1, and 1 is chosen.
+    """The chosen edges, sites of 0 and 1, are a path that visits no node twice.
 
+    It leads from `start` to `goal`; 1 is chosen.
     E = sum over nodes of P(the number of its chosen edges does not fit: 1 at both ends of the path,
     else 0 or 2), sites independent, plus sum over edges of p times 1 - (the largest product of
     chances along a walk from the start to it); decided: the number of nodes that do not fit, and of

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Variable, View
 from engine.errors import Mistakes
-from engine.factors import Clauses, Counted, Factors, ints
+from engine.factors import Clauses, Factors, ints
 from modules.shared.sites import (
     MISTAKES,
     NAMED,
@@ -141,29 +141,6 @@ class EachEdge(SomeOf):
 
     def _lists(self, edges: list[tuple[int, int]]) -> list[list[int]]:
         return [list(dict.fromkeys(edge)) for edge in edges]
-
-    def factors(self, *domains: Domain) -> Factors:
-        """Of two ends at most one is not as wanted: groups, in which searches see cliques."""
-        pairs = ints([k for k, e in enumerate(self.lists) if len(e) == 2])
-        loops = ints([k for k, e in enumerate(self.lists) if len(e) == 1])
-        site = ints([s for k in pairs.tolist() for s in self.lists[k]])
-        own = ints([self.lists[k][0] for k in loops.tolist()])
-        zero = np.zeros(len(pairs), dtype=np.int64)
-        start = np.arange(0, 2 * len(pairs) + 1, 2)
-        return self.made(
-            domains,
-            counted=Counted(
-                start, site, self._at(site, 1 - self.wanted), zero, pairs, zero, zero + 1
-            ),
-            clauses=Clauses(
-                np.arange(len(loops) + 1),
-                own,
-                self._at(own, self.wanted),
-                np.zeros(len(loops), dtype=np.int64),
-                loops,
-                np.ones(len(loops), dtype=bool),
-            ),
-        )
 
 
 def read_edges(layout: Layout, edges: Any) -> list[tuple[int, int]]:

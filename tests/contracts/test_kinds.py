@@ -96,7 +96,12 @@ def test_a_kind_gives_its_own_random_examples(kind):
 
 
 def problem_of(term):
-    """The energies of an instance at every state of a few of its sites."""
+    """The energies of an instance at states of a few of its sites; beside inputs, its numbers."""
+    if any(view.told for view in term.scope):
+        numbers = [
+            x for x in vars(term).values() if isinstance(x, (float, np.ndarray, torch.Tensor))
+        ]
+        return [(view.variable.name, view.shape) for view in term.scope], numbers
     problem = Problem(required(term) if term.required_by_default else 1.0 * term)
     every = problem.state(states(problem)[:64])
     return [(v.name, v.domain) for v in problem.finite], term(every).tolist()
