@@ -16,11 +16,7 @@ from services.cli import app
 from tests.support.paths import ROOT
 from tests.support.serving import Process
 
-<<<<<<< HEAD
-PAGES = ["rules.md", "engine.md", "language.md", "graphs.md", "perception.md"]
-=======
-PAGES = ["rules.md", "engine.md"]
->>>>>>> structures
+PAGES = ["rules.md", "engine.md", "language.md", "graphs.md", "perception.md", "texts.md"]
 PROGRAMS = [
     "README.md",
     "docs/serving.md",
