@@ -1,9 +1,11 @@
 """Sequences of a few tokens, each step of which has a reward: E = -R."""
 
-from collections.abc import Sequence
-from typing import Any
+import random
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Finite, Variable, View
@@ -25,7 +27,17 @@ class Sequences(OverSites):
     affine = False
     calibrated = True
 
-    def __init__(self, text: Variable | View, rewards: Sequence[Sequence[Sequence[float | None]]]):
+    def __init__(
+        self,
+        text: Variable | View,
+        rewards: Annotated[
+            list[list[list[float | None]]],
+            Field(
+                description="For each length of a prefix, prefix, and value, its reward.",
+                examples=[[[[0.5, -1.0]], [[0.25, 2.0], [1.0, None]]]],
+            ),
+        ],
+    ):
         super().__init__(text)
         (domain,) = self.layout.domains
         self.tree = SequenceTree(len(domain.values), max(1, self.layout.sites), ends=False)
@@ -60,6 +72,16 @@ class Sequences(OverSites):
         return RewardReader(self.levels, self.tree.values)
 
     @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Sequences"]:
+        while not scope:
+            values, length = rng.randint(2, 3), rng.randint(1, 3)
+            text = Variable("text", Finite(tuple("abc"[:values]), (length,)))
+            sizes = (values**t for t in range(length))
+            yield cls(
+                text, [[[rng.gauss(0, 1)] + _row(rng, values) for _ in range(n)] for n in sizes]
+            )
+
+    @classmethod
     def example(cls) -> "Sequences":
         rewards = [[[0.5, -1.0]], [[0.25, 2.0], [1.0, 0.0]]]
         return cls(Variable("text", Finite(("a", "b"), (2,))), rewards)
@@ -84,6 +106,11 @@ class RewardReader(Reader[tuple[Tensor, int]]):
 
     def picked(self, s: tuple[Tensor, int], index: Tensor) -> tuple[Tensor, int]:
         return s[0][index], s[1]
+
+
+def _row(rng: random.Random, values: int) -> list[float | None]:
+    """Rewards of all values but the first, some of which may not be."""
+    return [None if rng.random() < 0.2 else rng.gauss(0, 1) for _ in range(values - 1)]
 
 
 def _levels(rewards: Any, tree: SequenceTree) -> Levels:
