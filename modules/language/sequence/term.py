@@ -19,7 +19,7 @@ class Sequences(OverSites):
     """Minus the rewards along a sequence: E(y) = - sum_t r(y_1 ... y_(t-1), y_t), in nats.
 
     rewards[t][s][a] is the reward of value a behind prefix s, its t values as a number in base V,
-    the first one first; null: it may not stand there. exp(-E) / Z is the chance of a sequence; the
+    the first one first. exp(-E) / Z is the chance of a sequence; the
     autoregressive model of the same chances has the logits M(r) (`tree.py` beside this file).
     Source: Blondel et al., arXiv 2512.15605. BadQuery: rewards of another shape.
     """
@@ -31,10 +31,10 @@ class Sequences(OverSites):
         self,
         text: Variable | View,
         rewards: Annotated[
-            list[list[list[float | None]]],
+            list[list[list[float]]],
             Field(
                 description="For each length of a prefix, prefix, and value, its reward.",
-                examples=[[[[0.5, -1.0]], [[0.25, 2.0], [1.0, None]]]],
+                examples=[[[[0.5, -1.0]], [[0.25, 2.0], [1.0, 0.0]]]],
             ),
         ],
     ):
@@ -55,7 +55,7 @@ class Sequences(OverSites):
         for t, own in enumerate(self.levels):
             mass = (mass[:, :, None] * x[:, t, None]).flatten(1)  # of each prefix
             flat = own.to(x.dtype).reshape(-1)
-            total = total - torch.where(mass == 0, 0.0, mass * flat).sum(1)
+            total = total - mass @ flat
         return total
 
     def cost(self, *decided: Tensor) -> Tensor:  # (B, T) -> (B,) float64
@@ -77,9 +77,8 @@ class Sequences(OverSites):
             values, length = rng.randint(2, 3), rng.randint(1, 3)
             text = Variable("text", Finite(tuple("abc"[:values]), (length,)))
             sizes = (values**t for t in range(length))
-            yield cls(
-                text, [[[rng.gauss(0, 1)] + _row(rng, values) for _ in range(n)] for n in sizes]
-            )
+            rewards = [[[rng.gauss(0, 1) for _ in range(values)] for _ in range(n)] for n in sizes]
+            yield cls(text, rewards)
 
     @classmethod
     def example(cls) -> "Sequences":
@@ -108,11 +107,6 @@ class RewardReader(Reader[tuple[Tensor, int]]):
         return s[0][index], s[1]
 
 
-def _row(rng: random.Random, values: int) -> list[float | None]:
-    """Rewards of all values but the first, some of which may not be."""
-    return [None if rng.random() < 0.2 else rng.gauss(0, 1) for _ in range(values - 1)]
-
-
 def _levels(rewards: Any, tree: SequenceTree) -> Levels:
     """Rewards as tensors. Raises BadQuery where the shape is another."""
     shapes = [list(shape) for shape in tree.shapes]
@@ -120,7 +114,7 @@ def _levels(rewards: Any, tree: SequenceTree) -> Levels:
     try:
         out = [
             torch.tensor(
-                [[-torch.inf if a is None else float(a) for a in row] for row in level],
+                [[float(a) for a in row] for row in level],
                 dtype=torch.float64,
             )
             for level in rewards
@@ -130,6 +124,6 @@ def _levels(rewards: Any, tree: SequenceTree) -> Levels:
     found = [list(level.shape) for level in out]
     if found != shapes:
         raise BadQuery(Mistake("rewards", f"has the shapes {found}", remedy))
-    if any(bool(level.isnan().any() | (level == torch.inf).any()) for level in out):
-        raise BadQuery(Mistake("rewards", "holds nan or inf", "give finite numbers, or null"))
+    if any(not bool(level.isfinite().all()) for level in out):
+        raise BadQuery(Mistake("rewards", "holds nan or inf", "give finite numbers"))
     return tuple(out)
