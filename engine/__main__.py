@@ -6,11 +6,13 @@ import numpy as np
 from torch import Tensor
 
 from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
+from engine.domain import Domain
 from engine.factors import Different, ints
 from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.listed import Listed
 from engine.search.prepared import cover_of
 
 
@@ -22,6 +24,36 @@ class Alike(Term):
 
     def holds(self, x: list[int]) -> bool:
         return x[0] != x[1]
+
+
+class Apart(Term):
+    """Three sites that differ."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 3, k) -> (B,)
+        return (x.sum(1) - 1).clamp(min=0).sum(-1)
+
+    def holds(self, x: list[int]) -> bool:
+        return len(set(x)) == len(x)
+
+    def factors(self, *domains: Domain) -> Factors:
+        sites, none = ints(range(3)), ints([0])
+        lines = Different(ints([0, 3]), sites, none, none)
+        return Factors(Factors.sizes_of(domains), 3, different=lines)
+
+
+class Spread(Term):
+    """A list of allowed combinations that is long enough for a search of its own."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
+        return (x[:, 0] * x[:, 1]).sum(-1)
+
+    def holds(self, x: list[int]) -> bool:
+        return x[0] != x[1]
+
+    def factors(self, *domains: Domain) -> Factors:
+        sizes = Factors.sizes_of(domains)
+        pairs = [(a, b) for a in range(sizes[0]) for b in range(sizes[1]) if a != b]
+        return Factors.table(sizes, np.array(pairs), np.zeros(len(pairs)), np.inf)
 
 
 class Cost(Term):
@@ -41,6 +73,11 @@ def main() -> None:
     for energy in (rules, costs, rules + costs, 1.0 * Alike(y)):
         answers(Problem(energy), BranchAndBound(), budget=Budget(steps=2))
         answers(Problem(energy), Annealing(sweeps=2), budget=Budget(steps=2))
+    z = Variable("z", Finite(tuple(range(20)), (2,)))
+    answers(Problem(required(Spread(z))), Listed(), budget=Budget(steps=2))
+    keys = Variable("keys", Finite((0, 1, 2), (3,)))
+    kept = Problem(required(Apart(keys)) + 1.0 * Cost(keys))
+    answers(kept, Annealing(sweeps=2), budget=Budget(steps=2))
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )

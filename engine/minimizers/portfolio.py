@@ -21,6 +21,7 @@ from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
+from engine.minimizers.listed import Listed
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.restarts import Restarts
 from engine.moves.start import StartRows
@@ -58,7 +59,8 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Soft problems of small width: elimination alone, where its order says that it is quick. Other
+    """Rules that are long lists of allowed combinations and nothing else: the search of lists.
+    Soft problems of small width: elimination alone, where its order says that it is quick. Other
     soft problems, and rules: complete search, beside annealing and the bounds of mini-buckets where
     something is soft.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
@@ -142,6 +144,8 @@ class Portfolio(Minimizer[PortfolioState]):
         fits = rest is None and annealing.refuses(problem) is None
         if rest is None and self._narrow(problem):
             return (self._elimination,)
+        if self._lists(problem):
+            return (Listed(),)
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing, *_bounds(problem)) if fits else (gibbs,)
@@ -185,6 +189,10 @@ class Portfolio(Minimizer[PortfolioState]):
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= self.narrow
 
+    def _lists(self, problem: Problem) -> bool:
+        """All of it is lists of allowed combinations, some long, and one solution will do."""
+        return not self.unique and not self.alternatives and Listed().refuses(problem) is None
+
     @property
     def _elimination(self) -> LeastByElimination:
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
@@ -205,6 +213,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
         if rest is None and self._narrow(problem):
+            return
+        if self._lists(problem):
+            yield from Listed().prepare(problem)
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)

@@ -23,7 +23,7 @@ SECONDS = 10.0  # of a text, unless `--seconds` says otherwise
 
 class Text(Format):
     name: ClassVar[str] = "text"
-    suffixes: ClassVar[tuple[str, ...]] = (".txt",)
+    suffixes: ClassVar[tuple[str, ...]] = (".text",)
 
     def sniff(self, text: str) -> bool:
         del text  # any text is one: its name or --format says so
@@ -36,7 +36,7 @@ class Text(Format):
         text = text.removesuffix("\n")
         letters, places = sites_of(text, chain, blank)
         wrong = Mistakes()
-        if not letters:
+        if not any(letter != " " for letter in letters):
             told = f"has no letter of the alphabet, {shown(''.join(chain.alphabet))}"
             wrong.add(1, told, f"write a text, {blank} for a letter that is asked for")
         elif len(letters) > LONGEST:

@@ -28,6 +28,7 @@ from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
+from engine.minimizers.listed import Listed
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.restarts import Restarts
@@ -50,6 +51,7 @@ from tests.support.terms import (
     costs_of,
     every,
     least,
+    listed_problem,
     mixed_problem,
     opaque_problem,
     pairwise,
@@ -79,6 +81,7 @@ CASES = {
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "leaves": (Leaves(), mixed_problem),
+    "listed": (Listed(visit=2), listed_problem),
     "leaves-descent": (
         Leaves(Descent(patience=2, smallest=1e-2), beside=3, moves=20),
         mixed_problem,

@@ -10,6 +10,7 @@ from engine.domain import Finite, Real, Variable
 from engine.energy import Term, required
 from engine.factors import Different, Factors, Table, floats, ints
 from engine.problem import Problem
+from modules.discrete.table import Table as ListTable
 
 # ---------------------------------------------------------------- small energies
 
@@ -222,6 +223,15 @@ def soft_problem() -> Problem:
 def rigid_problem() -> Problem:
     x = sites(3, 3)
     return Problem(required(Distinct(x))).given_rows([{"x": [k % 3, None, None]} for k in range(7)])
+
+
+def listed_problem() -> Problem:
+    """Two long lists of allowed combinations that share a site."""
+    x, rng = sites(5, 8), np.random.default_rng(0)
+    tuples = [[*row, 0] for row in np.unique(rng.integers(0, 8, (700, 3)), axis=0).tolist()]
+    lists = ListTable(x, sites=[[0, 1, 2], [2, 3, 4]], tuples=tuples, default=None)
+    rows = [{"x": [k % 3, None, None, 7 - k, None]} for k in range(7)]
+    return Problem(required(lists)).given_rows(rows)
 
 
 def opaque_problem(count: int = 5) -> Problem:
