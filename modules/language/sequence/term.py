@@ -77,7 +77,9 @@ class Sequences(OverSites):
             values, length = rng.randint(2, 3), rng.randint(1, 3)
             text = Variable("text", Finite(tuple("abc"[:values]), (length,)))
             sizes = (values**t for t in range(length))
-            rewards = [[[rng.gauss(0, 1) for _ in range(values)] for _ in range(n)] for n in sizes]
+            rewards = [
+                [[rng.randint(-8, 8) / 4 for _ in range(values)] for _ in range(n)] for n in sizes
+            ]
             yield cls(text, rewards)
 
     @classmethod
