@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import _letters
+from benchmarks import _letters, _texts
 from benchmarks.common import ROOT, Row, at_most, one_core
 from engine.learning.objectives.distill_to_arm import distilled
 from modules.language.sequence.tree import Levels, SequenceTree
@@ -104,4 +104,5 @@ SECTIONS = {
     "filling": filling,
     "constrained": constrained,
     "spelling": spelling,
+    **_texts.SECTIONS,
 }

@@ -1,9 +1,11 @@
 """Sequences of a few tokens, each step of which has a reward: E = -R."""
 
-from collections.abc import Sequence
-from typing import Any
+import random
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Finite, Variable, View
@@ -17,7 +19,7 @@ class Sequences(OverSites):
     """Minus the rewards along a sequence: E(y) = - sum_t r(y_1 ... y_(t-1), y_t), in nats.
 
     rewards[t][s][a] is the reward of value a behind prefix s, its t values as a number in base V,
-    the first one first; null: it may not stand there. exp(-E) / Z is the chance of a sequence; the
+    the first one first. exp(-E) / Z is the chance of a sequence; the
     autoregressive model of the same chances has the logits M(r) (`tree.py` beside this file).
     Source: Blondel et al., arXiv 2512.15605. BadQuery: rewards of another shape.
     """
@@ -25,7 +27,17 @@ class Sequences(OverSites):
     affine = False
     calibrated = True
 
-    def __init__(self, text: Variable | View, rewards: Sequence[Sequence[Sequence[float | None]]]):
+    def __init__(
+        self,
+        text: Variable | View,
+        rewards: Annotated[
+            list[list[list[float]]],
+            Field(
+                description="For each length of a prefix, prefix, and value, its reward.",
+                examples=[[[[0.5, -1.0]], [[0.25, 2.0], [1.0, 0.0]]]],
+            ),
+        ],
+    ):
         super().__init__(text)
         (domain,) = self.layout.domains
         self.tree = SequenceTree(len(domain.values), max(1, self.layout.sites), ends=False)
@@ -43,7 +55,7 @@ class Sequences(OverSites):
         for t, own in enumerate(self.levels):
             mass = (mass[:, :, None] * x[:, t, None]).flatten(1)  # of each prefix
             flat = own.to(x.dtype).reshape(-1)
-            total = total - torch.where(mass == 0, 0.0, mass * flat).sum(1)
+            total = total - mass @ flat
         return total
 
     def cost(self, *decided: Tensor) -> Tensor:  # (B, T) -> (B,) float64
@@ -58,6 +70,17 @@ class Sequences(OverSites):
     def reader(self, *domains: Any) -> "RewardReader":
         del domains
         return RewardReader(self.levels, self.tree.values)
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Sequences"]:
+        while not scope:
+            values, length = rng.randint(2, 3), rng.randint(1, 3)
+            text = Variable("text", Finite(tuple("abc"[:values]), (length,)))
+            sizes = (values**t for t in range(length))
+            rewards = [
+                [[rng.randint(-8, 8) / 4 for _ in range(values)] for _ in range(n)] for n in sizes
+            ]
+            yield cls(text, rewards)
 
     @classmethod
     def example(cls) -> "Sequences":
@@ -93,7 +116,7 @@ def _levels(rewards: Any, tree: SequenceTree) -> Levels:
     try:
         out = [
             torch.tensor(
-                [[-torch.inf if a is None else float(a) for a in row] for row in level],
+                [[float(a) for a in row] for row in level],
                 dtype=torch.float64,
             )
             for level in rewards
@@ -103,6 +126,6 @@ def _levels(rewards: Any, tree: SequenceTree) -> Levels:
     found = [list(level.shape) for level in out]
     if found != shapes:
         raise BadQuery(Mistake("rewards", f"has the shapes {found}", remedy))
-    if any(bool(level.isnan().any() | (level == torch.inf).any()) for level in out):
-        raise BadQuery(Mistake("rewards", "holds nan or inf", "give finite numbers, or null"))
+    if any(not bool(level.isfinite().all()) for level in out):
+        raise BadQuery(Mistake("rewards", "holds nan or inf", "give finite numbers"))
     return tuple(out)
