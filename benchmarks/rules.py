@@ -1,4 +1,12 @@
-"""Rules at run time, short limits, conflicts and repairs, partial values, warm sessions."""
+"""Rules at run time, short limits, conflicts and repairs, partial values, warm sessions.
+
+A cold query of 2 ms costs more than before inputs, definitions and devices were known: asked in
+turns with a process of the commit before, least CPU time of 94 each, jigsaw 1.06, map colouring
+1.08 and n-queens 1.16 times (1.11, 1.19 and 1.23 without what follows). Three things were tried:
+problems under other evidence are checked once and not twice, domains under other evidence keep what
+was made of their values, and lines are looked through for pigeonholes only where one is longer than
+a site has values. The rest, 0.16 to 0.29 ms, has no one place: a tenth more calls of small functions.
+"""
 
 import itertools
 import random

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.plain import flatten, place_path, plain
 from engine.random import Stream
 
 PIECE = 1 << 18  # numbers that drawing holds at once
+OF_VALUES = ("lookup", "_ranked", "_values")  # what was made of the values alone
 
 
 def places_dtype(count: int) -> torch.dtype:
@@ -104,7 +105,7 @@ class Finite(Domain):
 
     def to(self, device: torch.device | str) -> "Finite":
         moved = self.allowed.to(device)
-        return self if moved is self.allowed else replace(self, allowed=moved)
+        return self if moved is self.allowed else self._under(moved)
 
     def narrow(self, values: Sequence[Any]) -> "Finite":
         count = len(values)
@@ -133,7 +134,7 @@ class Finite(Domain):
         allowed = base & (one_hot | (index < 0)[..., None])
         if not allowed.any(-1).all():
             self._complain(allowed, values)
-        return replace(self, allowed=allowed.reshape(count, *self.event))
+        return self._under(allowed.reshape(count, *self.event))
 
     def _array_places(self, value: Any) -> np.ndarray | None:
         """Places of an array of whole numbers, without a walk; None where it is something else."""
@@ -156,6 +157,14 @@ class Finite(Domain):
         order = np.argsort(every)
         return order, every[order]
 
+    def _under(self, allowed: Tensor) -> "Finite":
+        """The same values where others are allowed, which are not looked through again.
+        (R, *event)"""
+        other = object.__new__(Finite)
+        vars(other).update(values=self.values, shape=self.shape, allowed=allowed)
+        vars(other).update((name, vars(self)[name]) for name in OF_VALUES if name in vars(self))
+        return other
+
     def _complain(self, allowed: Tensor, values: Sequence[Any]) -> None:
         row, site = (~allowed.any(-1)).nonzero()[0].tolist()
         value = flatten(values[row], self.shape)[site]
@@ -168,10 +177,10 @@ class Finite(Domain):
         )
 
     def select(self, rows: Sequence[int]) -> "Finite":
-        return replace(self, allowed=self.allowed[torch.as_tensor(rows, dtype=torch.long)])
+        return self._under(self.allowed[torch.as_tensor(rows, dtype=torch.long)])
 
     def join(self, others: Sequence["Finite"]) -> "Finite":
-        return replace(self, allowed=torch.cat([self.allowed, *(o.allowed for o in others)]))
+        return self._under(torch.cat([self.allowed, *(o.allowed for o in others)]))
 
     def inside(self, other: "Finite") -> bool:
         return bool((self.allowed <= other.allowed).all())

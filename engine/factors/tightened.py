@@ -91,9 +91,12 @@ def _overfull(merged: Factors) -> list[tuple[int, Ints]]:
     d, found = merged.different, []
     if d.count == 0:
         return []
+    lengths, widths = np.diff(d.start), merged.sizes[d.site]
+    if lengths.max() <= widths.min(initial=np.iinfo(np.int64).max):
+        return []
     least = np.full(d.count, np.iinfo(np.int64).max)
-    np.minimum.at(least, np.repeat(np.arange(d.count), np.diff(d.start)), merged.sizes[d.site])
-    for k in np.flatnonzero(np.diff(d.start) > least).tolist():
+    np.minimum.at(least, np.repeat(np.arange(d.count), lengths), widths)
+    for k in np.flatnonzero(lengths > least).tolist():
         sites = np.unique(d.site[d.start[k] : d.start[k + 1]])
         sites = sites[np.argsort(merged.sizes[sites], kind="stable")]
         over = np.flatnonzero(merged.sizes[sites] <= np.arange(len(sites)))

@@ -1,7 +1,6 @@
 """A problem that falls apart: groups of variables that no summand, definition or rule connects."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from engine.domain import Variable
@@ -99,7 +98,7 @@ def _part(problem: Problem, group: Group) -> Problem:
         kept[group] = _base(base, group)
     root: Problem = kept[group]
     every = {name: problem.every[name] for name in root.every}
-    part = root if base is problem else replace(root._with(every), root=root)
+    part = root if base is problem else root._with(every, root)
     for k, place in enumerate(group.places):
         part.structures.pieces[k] = problem.structures.of(place)
     return part

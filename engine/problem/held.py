@@ -32,7 +32,7 @@ def held_at(problem: Problem, places: np.ndarray, owner: np.ndarray) -> Problem:
             hot = torch.nn.functional.one_hot(index, len(domain.values)).bool()
             domain = replace(domain, allowed=hot.reshape(len(rows), *domain.event))
         every[name] = domain
-    return _opaque(replace(base._with(every), root=base))
+    return _opaque(base._with(every, base))
 
 
 def _over(problem: Problem, rest: Energy) -> Problem:

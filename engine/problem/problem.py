@@ -106,7 +106,7 @@ class Problem:
         every = {name: domain.to(device) for name, domain in self.every.items()}
         if all(domain is self.every[name] for name, domain in every.items()):
             return self
-        moved = replace(self._with(every), root=self.root and self.root._moved(device))
+        moved = self._with(every, self.root and self.root._moved(device))
         root = None if moved.root is None else moved.root.structures
         shared = {name: vars(self)[name] for name in SHARED if name in vars(self)}
         structures = self.structures.moved(moved.completion.every, root)
@@ -140,15 +140,16 @@ class Problem:
                 every[name] = domain.narrow([e.get(name) for e in evidences]).to(self.device)
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
-        given = replace(self._with(every), root=self.root or self)
+        given = self._with(every, self.root or self)
         check_presence(given.summands, given.told)
         return given
 
-    def _with(self, every: Mapping[str, Domain]) -> "Problem":
-        """The same problem over other domains of its variables and inputs."""
+    def _with(self, every: Mapping[str, Domain], root: "Problem | None" = None) -> "Problem":
+        """The same problem over other domains of its variables and inputs; root: of which it is
+        the evidence, unless it is that of this one."""
         told: dict[str, Any] = {v.name: every[v.name] for v in self.inputs}
         domains = {v.name: every[v.name] for v in self.variables}
-        return replace(self, domains=domains, told=told)
+        return replace(self, domains=domains, told=told, root=root or self.root)
 
     def select(self, rows: Sequence[int]) -> "Problem":
         """Some of the rows."""
