@@ -29,12 +29,13 @@ from services.formats.base import Ask, Asked, Format, Pictured, Values
 from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
-from services.query.model import TermSpec
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
 GIVEN = {"weights": WEIGHTS, "notation": "either", "margin": 1.0, "dear": 2.0}
-STEPS = 400  # of the search for the runner-up
+MOST = 48  # of such clues and values; a board with more is not stood by
+STEPS = 40  # of the search for other readings
+FAR = 16  # clues and values that are tried for a runner-up that may be far
 
 
 class VisualSudoku(Format):
@@ -186,27 +187,38 @@ class SudokuRead(Pictured):
         if answer.values is None or answer.energy is None:
             return answer
         near = dear(self.boards[row], answer) >= self.asked["dear"]
-        other = self.rival(row, answer, ask, None if far else self.asked["margin"])
-        if other is not None and other.values is not None and other.energy is not None:
-            answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
-            near = near or other.energy - answer.energy <= self.asked["margin"]
-        elif other is not None and other.status is not Status.INFEASIBLE:
-            near = near or not far  # nothing rules one out
+        others, crowded = self.rivals(row, answer, ask, far) if far or not near else ((), False)
+        near = near or crowded
+        for other in others:
+            if other.values is not None and other.energy is not None:
+                known = [*answer.alternatives, Alternative(other.values, other.energy)]
+                best = min(known, key=lambda one: one.energy)
+                answer = replace(answer, alternatives=(best,))
+            least = other.energy if other.status is Status.OPTIMAL else other.bound
+            if other.status is not Status.INFEASIBLE:
+                near = near or least is None or least - answer.energy <= self.asked["margin"]
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
 
-    def rival(self, row: int, answer: Answer, ask: Ask, margin: float | None) -> Answer | None:
-        """The best other reading, at most `margin` dearer where that is given; None: no clue may be
-        read otherwise at such a price."""
+    def rivals(
+        self, row: int, answer: Answer, ask: Ask, far: bool
+    ) -> tuple[Sequence[Answer], bool]:
+        """The best answers with one clue read otherwise, for each clue and value that alone cost no
+        more than `margin` above the answer; where the runner-up may be far, also for the next ones;
+        and whether there are too many to try."""
         assert answer.values is not None and answer.energy is not None
-        within = None
-        if margin is not None:
-            prices = self.prices[row][self.boards[row].inked]
-            above = prices - prices.min(1, keepdims=True)
-            within = float(answer.energy) - float(prices.min(1).sum()) + margin
-            if not (np.sort(above, 1)[:, 1] <= within).any():
-                return None
-        return ask(rival_query(self.query, row, answer.values, within))[0]
+        prices = self.prices[row]
+        flat = np.array(answer.values["clues"]).reshape(-1)
+        cells = np.flatnonzero(self.boards[row].inked)
+        above = prices[cells] - prices[cells].min(1, keepdims=True)
+        above[np.arange(len(cells)), flat[cells]] = np.inf
+        within = answer.energy - float(prices[cells].min(1).sum()) + self.asked["margin"]
+        order = np.argsort(above, axis=None, kind="stable")
+        near = int((above <= within).sum())
+        chosen = order[: min(max(near, FAR), MOST) if far else min(near, MOST)]
+        forced = [(int(cells[k // above.shape[1]]), int(k % above.shape[1])) for k in chosen]
+        answers = ask(rival_query(self.query, row, forced)) if forced else ()
+        return answers, near > MOST
 
 
 def dear(cells: Cells, answer: Answer) -> float:
@@ -214,17 +226,14 @@ def dear(cells: Cells, answer: Answer) -> float:
     return (answer.energy or 0.0) / max(1, int(cells.inked.sum()))
 
 
-def rival_query(query: Query, row: int, values: Values, within: float | None = None) -> Query:
-    """The same board, read in another way; within: of `image.numeral`."""
-    flat = [v for line in values["clues"] for v in line]
-    clause = [[site, v, False] for site, v in enumerate(flat) if v]
-    rule = TermSpec(kind="discrete.clause", scope=("clues",), params={"clauses": [clause]})
-    terms = [
-        term.model_copy(update={"params": {**term.params, "within": within}})
-        if term.kind == "image.numeral" and within is not None
-        else term
-        for term in query.terms
-    ]
+def rival_query(query: Query, row: int, forced: Sequence[tuple[int, int]]) -> Query:
+    """The same board once for each clue and value, the clue given: (flat place, value)."""
+    own = query.evidence[row]
+    rows = []
+    for site, value in forced:
+        clues = [[*line] for line in own["clues"]]
+        n = len(clues)
+        clues[site // n][site % n] = value
+        rows.append({**own, "clues": clues})
     budget = query.budget.model_copy(update={"steps": STEPS})
-    update = {"terms": (*terms, rule), "evidence": (query.evidence[row],), "budget": budget}
-    return query.model_copy(update=update)
+    return query.model_copy(update={"evidence": tuple(rows), "budget": budget})

@@ -4,14 +4,13 @@ import io
 
 import numpy as np
 
-from engine.decimals import Floats
 from engine.errors import BadQuery, Mistake
 
 LARGEST = 64_000_000  # pixels
 SMALLEST = 16  # pixels a side
 
 
-def grey_picture(raw: bytes) -> Floats:
+def grey_picture(raw: bytes) -> np.ndarray:
     """A PNG, or another file that Pillow knows, as grey from 0 to 1; what is transparent is white.
 
     Raises BadQuery for what is no picture, is cut short or too large. -> (h, w) float32
@@ -24,7 +23,7 @@ def grey_picture(raw: bytes) -> Floats:
             Mistake("", "pictures are read by Pillow, which is missing", remedy)
         ) from None
     try:
-        image = Image.open(io.BytesIO(raw))
+        image: Image.Image = Image.open(io.BytesIO(raw))
         if image.width * image.height > LARGEST:
             size = f"{image.width} x {image.height} pixels"
             raise BadQuery(Mistake("", size, f"give at most {LARGEST} in all"))
