@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import _shifts as shifts
+from benchmarks._structures import structure_rows
 from benchmarks.common import ROOT, Row, at_least, at_most, data_folder, kept, missing, one_core
 from modules.graph.epistemic import baselines
 from modules.graph.epistemic.backbones import backbone, outputs
@@ -49,7 +50,21 @@ LARGE = (100_000, 1_000_000)  # nodes and edges
 
 def run(data: Path | None = None, seed: int = 0) -> list[Row]:
     """All rows."""
-    work = Path(os.environ.get("BASIN_BENCH_WORK") or ROOT / "build" / "bench" / "graph")
+    return [row for section in SECTIONS.values() for row in section(data=data, seed=seed)]
+
+
+def structures(data: Path | None = None, seed: int = 0) -> list[Row]:
+    """Sets of nodes and edges, and labels under rules."""
+    return structure_rows(data, _work(), seed)
+
+
+def _work() -> Path:
+    return Path(os.environ.get("BASIN_BENCH_WORK") or ROOT / "build" / "bench" / "graph")
+
+
+def epistemic(data: Path | None = None, seed: int = 0) -> list[Row]:
+    """Which nodes not to trust."""
+    work = _work()
     folder = data_folder(data)
     graphs = None if folder is None else folder / "graphs" / "npz"
     if graphs is None or not graphs.is_dir():
@@ -233,3 +248,6 @@ def _scored_large(seed: int) -> None:
 
 if __name__ == "__main__":
     _scored_large(int(sys.argv[1]))
+
+
+SECTIONS = {"epistemic": epistemic, "structures": structures}
