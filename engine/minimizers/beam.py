@@ -175,8 +175,8 @@ class Beam(Minimizer[BeamState]):
         order = np.argsort(own.said + own.level - own.guessed, kind="stable")[:SCORED]
         if not len(order):  # what rules forbid together was not foreseen
             return self._next(s, row, own)
-        one = own.ahead[0]
-        places = one.elimination.values(one.at[order])[:, : one.elimination.visible]
+        lane = own.ahead[0]
+        places = lane.elimination.values(lane.at[order])[:, : lane.elimination.visible]
         x = problem.state(places)
         rows = torch.full((len(places),), row, device=problem.device)
         energy, violation = score(problem, x, rows)

@@ -60,8 +60,8 @@ class Lane:
 
 def lanes_of(problem: Problem, row: int, every: Sequence[Read]) -> tuple[Lane, ...] | str:
     """How to look ahead in one row, or why there is no way: all structure together where that is
-    narrow enough, with the widest guesses that are quick; else each term by itself, which foretells
-    what each of them forbids and costs, and not what they do together."""
+    narrow enough, with the widest guesses that are quick; else in as many lanes as that takes: what
+    each of them forbids and costs is foreseen, and not what they do together."""
     whole = _lane(problem, row, every, False)
     if not isinstance(whole, str):
         return (whole,)
@@ -69,11 +69,18 @@ def lanes_of(problem: Problem, row: int, every: Sequence[Read]) -> tuple[Lane, .
     told = [summand for summand, piece in pieces if piece is not None]
     out: list[Lane] = []
     for summand in told if len(told) > 1 else ():
-        alone = replace(problem, energy=Sum(summand))
-        lane = _lane(alone, row, every, True, any(one.guesses for one in out))
-        if isinstance(lane, str):
-            return lane
-        out.append(lane)
+        for k, lane in enumerate(out):  # beside others, where that is narrow enough
+            joined = replace(problem, energy=Sum(*lane.problem.summands, summand))
+            wider = _lane(joined, row, every, True, not lane.guesses)
+            if not isinstance(wider, str):
+                out[k] = wider
+                break
+        else:
+            alone = replace(problem, energy=Sum(summand))
+            own = _lane(alone, row, every, True, any(one.guesses for one in out))
+            if isinstance(own, str):
+                return own
+            out.append(own)
     return tuple(out) or whole
 
 
