@@ -26,7 +26,7 @@ from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report, particles_of
 from engine.search.network import Network
 from engine.search.placed import Placed, first_places
-from engine.search.plans import counts_of, network_of
+from engine.search.plans import network_of
 from engine.search.semiring import Least
 
 
@@ -59,20 +59,34 @@ class MinCut(Minimizer[MinCutState]):
     tables over more than two, pairs that forbid something or would rather differ."""
 
     def refuses(self, problem: Problem) -> str | None:
+        """By the structure, which all rows share, and by what each row is told and pays."""
+        if "cut" not in problem.memo:
+            problem.memo["cut"] = self._unlike(problem)
+        if problem.memo["cut"] is not None:
+            return problem.memo["cut"]
+        network = network_of(problem)
+        assert isinstance(network, Network)
+        for row in range(problem.rows):
+            if isinstance(_whole(problem, network, row), str):
+                return "min_cut needs pairs that would rather agree, and forbid nothing"
+        return None
+
+    def _unlike(self, problem: Problem) -> str | None:
+        """Why the structure is of another sort."""
         if problem.form.rest is not None:
             return f"{problem.form.rest.summands()[0].label} has no explicit structure"
-        if any(table.arity > 2 for table in problem.form.factors.tables):
+        factors = problem.form.factors
+        if factors.rules or (factors.sizes > 2).any():
+            return "min_cut takes no rules, and sites of two values"
+        if any(table.arity > 2 for table in factors.tables):
             return "min_cut needs tables over at most two sites"
         network = network_of(problem)
         if isinstance(network, str):
             return f"min_cut has no tables for {network}"
         if len(network.rules) or (np.diff(network.scopes.start) > 2).any():
             return "min_cut takes costs of at most two sites, and no rules"
-        for row in range(problem.rows):
-            if (counts_of(problem, row) > 2).any():
-                return "min_cut needs sites of at most two values"
-            if isinstance(_whole(problem, network, row), str):
-                return "min_cut needs pairs that would rather agree, and forbid nothing"
+        if (network.sizes > 2).any():
+            return "min_cut needs sites of at most two values"
         return None
 
     def prepare(self, problem: Problem) -> Iterator[None]:

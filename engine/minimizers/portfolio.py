@@ -126,29 +126,51 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
+        rows = problem.rows
         if problem.factored()[1] is None:
-            return (self._members(problem, False, False),) * problem.rows
+            return [self._members(problem, False, False, own) for own in self._alone(problem)]
         if len(groups_of(problem)) > 1:
             return Apart(self).kin(problem)
-        each = zip(_few(problem).tolist(), numbers_alone(problem).tolist(), strict=True)
-        return [self._members(problem, few, numbers) for few, numbers in each]
+        few, numbers, alone = _few(problem), numbers_alone(problem), self._alone(problem)
+        return [
+            self._members(problem, bool(few[r]), bool(numbers[r]), alone[r]) for r in range(rows)
+        ]
 
     def _of(self, problem: Problem) -> tuple[Minimizer, ...]:
         """Who searches rows of one kin."""
+        alone = all(self._alone(problem))
         if problem.factored()[1] is None:
-            return self._members(problem, False, False)
+            return self._members(problem, False, False, alone)
         few, numbers = _few(problem), numbers_alone(problem)
-        return self._members(problem, bool(few.all()), bool(numbers.all()))
+        return self._members(problem, bool(few.all()), bool(numbers.all()), alone)
 
-    def _members(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
+    def _alone(self, problem: Problem) -> list[bool]:
+        """Rows that a minimum cut decides, or that are read site by site, by what they were told
+        and pay. -> (R,)"""
+        one: Minimizer = Beam()
+        if problem.factored()[1] is None:
+            if self.unique or self.alternatives or not problem.form.factors.soft:
+                return [False] * problem.rows
+            one = MinCut()
+        if one.refuses(problem) is None:
+            return [True] * problem.rows
+        if problem.rows == 1:
+            return [False]
+        return [one.refuses(problem.select([r])) is None for r in range(problem.rows)]
+
+    def _members(
+        self, problem: Problem, few: bool, numbers: bool, alone: bool
+    ) -> tuple[Minimizer, ...]:
         """Who searches rows of few combinations, or of numbers alone, or others; told once for a
         structure."""
-        key = ("members", self, few, numbers)
+        key = ("members", self, few, numbers, alone)
         if key not in problem.memo:
-            problem.memo[key] = self._chosen(problem, few, numbers)
+            problem.memo[key] = self._chosen(problem, few, numbers, alone)
         return problem.memo[key]
 
-    def _chosen(self, problem: Problem, few: bool, numbers: bool) -> tuple[Minimizer, ...]:
+    def _chosen(
+        self, problem: Problem, few: bool, numbers: bool, alone: bool
+    ) -> tuple[Minimizer, ...]:
         factors, rest = problem.factored()
         complete, annealing, gibbs = self._complete, Annealing(), Gibbs()
         if self.endless:
@@ -158,7 +180,7 @@ class Portfolio(Minimizer[PortfolioState]):
             return (self._elimination,)
         if self._lists(problem):
             return (Listed(),)
-        if rest is None and self._cuts(problem):
+        if rest is None and alone:
             return (MinCut(),)
         if self._opens(problem):
             return (self._relaxation, replace(self, opening=False))
@@ -172,7 +194,8 @@ class Portfolio(Minimizer[PortfolioState]):
                 return (complete, *proving)
             beside = (*_bounds(problem), *_switches(problem), *proving)
             return (complete, annealing, *beside)
-        if prepared_of(problem).judges and _covers(problem):
+        judges = prepared_of(problem).judges and _covers(problem)
+        if judges and complete.refuses(problem) is None:
             return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
@@ -181,7 +204,7 @@ class Portfolio(Minimizer[PortfolioState]):
             return (leaves,) if few else (leaves, gibbs)
         if few:
             return (Enumeration(self.alternatives),)
-        if Beam().refuses(problem) is None:
+        if alone:
             return (Beam(),)
         if numbers:
             starts = None if self.endless else Restarts.starts
@@ -235,11 +258,6 @@ class Portfolio(Minimizer[PortfolioState]):
         """All of it is lists of allowed combinations, some long, and one solution will do."""
         return not self.unique and not self.alternatives and Listed().refuses(problem) is None
 
-    def _cuts(self, problem: Problem) -> bool:
-        """Something is soft, and a minimum cut tells the least of all."""
-        more = self.unique or self.alternatives
-        return not more and problem.form.factors.soft and MinCut().refuses(problem) is None
-
     @property
     def _elimination(self) -> LeastByElimination:
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
@@ -262,7 +280,7 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._lists(problem):
             yield from Listed().prepare(problem)
             return
-        alone = self._narrow(problem) or self._cuts(problem) or self._opens(problem)
+        alone = self._narrow(problem) or self._opens(problem) or all(self._alone(problem))
         if rest is None and alone:
             return
         fits = rest is None and Annealing().refuses(problem) is None

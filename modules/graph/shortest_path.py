@@ -23,7 +23,7 @@ class Parameters(Strict):
         description="Edges [a, b] between nodes that are numbers from 0, to be gone either way; "
         "the sites of the scope are the edges, in this order."
     )
-    start: Site = Field(description="The node where the path begins.")
+    start: Site = Field(description="The node where it begins.")
     goal: Site = Field(description="The node where it ends.")
 
 

@@ -1,7 +1,8 @@
 """A picture that was seen: blurred, noisy, with pixels missing; of numbers, or of labels."""
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -182,6 +183,19 @@ class Observation(Term):
     def example(cls) -> "Observation":
         seen = Input("seen", Real((6,)))
         return cls(seen, Variable("picture", Finite((0.0, 0.5, 1.0), (2, 3))), noise=0.25)
+
+    @classmethod
+    def examples(
+        cls, rng: random.Random, scope: Sequence[Variable] = ()
+    ) -> Iterator["Observation"]:
+        while not scope:
+            rows, columns = rng.randint(1, 3), rng.randint(1, 3)
+            values = tuple(rng.uniform(-1, 1) for _ in range(rng.randint(2, 4)))
+            domain = Finite(values, (rows, columns)) if rng.random() < 0.6 else None
+            picture = Variable("picture", domain or Real((rows, columns), -1.0, 1.0))
+            most = rng.choice([None, 2.0])
+            seen = Input("seen", Real((rows * columns,)))
+            yield cls(seen, picture, noise=rng.uniform(0.1, 2.0), most=most)
 
 
 def _rows(colours: Any, channels: int) -> np.ndarray | None:

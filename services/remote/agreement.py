@@ -107,11 +107,12 @@ def _costs(
     term: HostedTerm, factors: Factors, state: State, states: Sequence[tuple[int, int]]
 ) -> list[float | None]:
     """What a structure says of some states, each with its row; see `cost_of`."""
-    columns = [
-        view.tensor(state[view.variable.name]).flatten(1)
+    every = [
+        view.tensor(state[view.variable.name])
         for view in term.scope
         if isinstance(view.variable.domain, Finite)
     ]
+    columns = [x.reshape(len(x), -1) for x in every]  # a site by itself has no shape
     places = torch.cat(columns, 1).numpy().astype(np.int64) if columns else None
     factors, none = factors.lowered(), np.zeros(0, np.int64)
     return [cost_of(factors, none if places is None else places[at], row) for at, row in states]

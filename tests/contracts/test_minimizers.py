@@ -26,11 +26,13 @@ from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
+from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
+from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
@@ -50,6 +52,7 @@ from tests.support.terms import (
     Opaque,
     Pairwise,
     Tied,
+    agreeing_problem,
     boltzmann,
     costs_of,
     every,
@@ -83,6 +86,8 @@ CASES = {
     "lagrangian": (Lagrangian(), real_problem),
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "message_passing": (MessagePassing(visit=30), soft_problem),
+    "min_cut": (MinCut(), lambda: agreeing_problem(2)),
+    "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),

@@ -234,6 +234,21 @@ def listed_problem() -> Problem:
     return Problem(required(lists)).given_rows(rows)
 
 
+def agreeing_problem(values: int) -> Problem:
+    """Costs of six sites in a ring, and of neighbours that differ."""
+    x = sites(6, values)
+    energy = 1.0 * ListTable(
+        x,
+        sites=[[k, (k + 1) % 6] for k in range(6)],
+        costs=[[2.0 * (a != b) for b in range(values)] for a in range(values)],
+    )
+    for k in range(6):
+        energy = energy + 1.0 * ListTable(
+            x, sites=[k], costs=[float((5 * k + 3 * v) % 7) for v in range(values)]
+        )
+    return Problem(energy).given_rows([{"x": [k % 3 % values, *[None] * 5]} for k in range(7)])
+
+
 def opaque_problem(count: int = 5) -> Problem:
     x = sites(count, 3)
     energy = 1.0 * pairwise(x, 2, explicit=False) + required(Opaque(x))

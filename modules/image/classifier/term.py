@@ -1,7 +1,8 @@
 """What pictures show: the calibrated energy of a label for each picture that is given."""
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -162,6 +163,17 @@ class Classifier(Term):
         pictures = Input("pictures", Real((4, 8, 8)))
         shown = Variable("shown", Finite((0, 1, 2, 3), (2, 2)))
         return cls(pictures, shown, weights="digits8.safetensors")
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Classifier"]:
+        while not scope:
+            n, side = rng.randint(1, 4), rng.randint(6, 12)
+            values = tuple(rng.sample(range(10), rng.randint(2, 5)))
+            yield cls(
+                Input("pictures", Real((n, side, side))),
+                Variable("shown", Finite(values, (n,))),
+                weights="digits8.safetensors",
+            )
 
 
 def _key(values: Tensor, present: Tensor) -> bytes:

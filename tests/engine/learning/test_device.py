@@ -22,12 +22,15 @@ from engine.learning.corruptions import (
 from engine.learning.examples import Stored
 from engine.learning.objective import Objective, pack, unpack
 from engine.learning.objectives.contrastive_divergence import ContrastiveDivergence
+from engine.learning.objectives.cross_entropy import CrossEntropy
+from engine.learning.objectives.distill_to_arm import DistillToARM
 from engine.learning.objectives.energy_discrepancy import EnergyDiscrepancy
 from engine.learning.objectives.erasure import Erasure
 from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.learning.objectives.pseudo_spherical import PseudoSpherical
 from engine.learning.objectives.score_matching import DenoisingScoreMatching
 from engine.learning.objectives.sparse import Sparse
+from engine.learning.objectives.teacher_forcing import TeacherForcing
 from engine.learning.recipe import Recipe
 from engine.minimizers.gibbs import Gibbs
 from engine.moves.heat_bath import HeatBath
@@ -78,7 +81,49 @@ def bump_data() -> State:
     return {"z": torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double()}
 
 
-Case = tuple[Objective[Any], Callable[[], Term], Callable[[], State]]
+def classifier() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+def labelled() -> State:
+    x = torch.linspace(-1, 1, 18).reshape(6, 3)
+    return {"x": x, "label": torch.tensor([0, 1, 0, 1, 1, 0])}
+
+
+class Letters(nn.Module):
+    """Logits of a token by the one before it, and by what was carried along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Parameter(torch.randn(3, 3))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.table[tokens]
+
+    def blank(self, rows: int) -> tuple[Tensor, ...]:
+        return (self.table.detach().new_zeros(rows, 3),)
+
+    def learned(self, before: Tensor, carried: tuple[Tensor, ...]) -> tuple[Tensor, Any]:
+        seen = self.table[before].cumsum(1) + carried[0][:, None]
+        return seen, (seen[:, -1],)
+
+
+def tokens() -> State:
+    read = torch.tensor([[0, 1, 2], [2, 1, 0]])
+    return {
+        "tokens": read,
+        "teacher": torch.linspace(-1, 1, 18).reshape(2, 3, 3),
+        "chance": torch.full((2, 3), 0.5),
+        "before": read,
+        "text": read.flip(1),
+        "fresh": torch.tensor([1, 0]),
+    }
+
+
+NETS = ("energy", "network", "student", "model")  # what objectives call the one they train
+Case = tuple[Objective[Any], Callable[[], nn.Module], Callable[[], State]]
 CHANNELS = {
     "uniform": Uniform(("x",), 0.5),
     "bits": bernoulli(("x",), 0.2),
@@ -104,6 +149,9 @@ CASES: dict[str, Case] = {
         spin_term,
         spin_data,
     ),
+    "cross-entropy": (CrossEntropy(smoothing=0.1), classifier, labelled),
+    "distillation": (DistillToARM(3), Letters, tokens),
+    "teacher forcing": (TeacherForcing(2), Letters, tokens),
     "score matching": (DenoisingScoreMatching(0.3), bump, bump_data),
     "sparse": (Sparse(PseudoLikelihood(), 0.1), spin_term, spin_data),
     "gaussian": (EnergyDiscrepancy(Gaussian(("z",), 0.3), negatives=4), bump, bump_data),
@@ -125,7 +173,7 @@ def one_step(case: Case, device: torch.device | str) -> tuple[list[Tensor], list
     two steps."""
     objective, term, data = case
     net, rng = term().to(device), stream(3).to(device)
-    nets, batch = {"energy": net}, {n: x.to(device) for n, x in data().items()}
+    nets, batch = dict.fromkeys(NETS, net), {n: x.to(device) for n, x in data().items()}
     s, losses = objective.start(nets, rng.at(0)), []
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
     for step in (1, 2):

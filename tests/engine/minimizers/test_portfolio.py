@@ -1,9 +1,12 @@
 """A linear relaxation begins a row beside an exact cover only where a first step has not decided
 it, and has the first step of a row elsewhere."""
 
+import numpy as np
 import pytest
+import torch
 
-from engine import Finite, Problem, Variable, answers, required
+from engine import Finite, Input, Problem, Real, Term, Variable, answers, required
+from engine.factors import Factors
 from engine.minimizers import branch_and_bound, relaxation
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.enumeration import Enumeration
@@ -95,3 +98,25 @@ def test_others_go_on_where_the_relaxation_gives_up(monkeypatch) -> None:
     (answer,) = answers(knapsack(12), Portfolio(narrow=0))
     (exact,) = answers(knapsack(12), Enumeration())
     assert (answer.status, answer.energy) == ("OPTIMAL", exact.energy)
+
+
+def test_who_searches_depends_on_each_row_and_not_on_rows_before() -> None:
+    """Costs that a row pays may forbid something, which a minimum cut does not take."""
+    x, paid = Variable("x", Finite((0, 1), (3,))), Input("paid", Real((3, 2)))
+
+    class Paid(Term):
+        def energy(self, paid, x):
+            return (torch.where(paid == 9, 1e3, paid) * x).sum((1, 2))
+
+        def factors(self, paid, x):
+            costs = paid.tensor.double().numpy()
+            return Factors.unary(np.where(costs == 9, np.inf, costs))
+
+    ring = Table(x, sites=[[0, 1], [1, 2], [0, 2]], costs=[[0.0, 1.0], [1.0, 0.0]])
+    whole = Problem(1.0 * Paid(paid, x) + 1.0 * ring, (x,))
+    plain, shut = [[0.0, 2.0]] * 3, [[0.0, 2.0], [9.0, 0.0], [0.0, 5.0]]
+    both = Portfolio(narrow=0)
+    for rows in ([plain], [shut], [plain, shut], [shut, plain]):
+        told = answers(whole.given_rows([{"paid": row} for row in rows]), both)
+        for row, answer in zip(rows, told, strict=True):
+            assert answer.status == "OPTIMAL" and answer.energy == (0.0 if row is plain else 2.0)

@@ -94,7 +94,7 @@ def test_format_is_told_by_name_or_content(name, text, wanted):
 
 def test_unknown_formats_are_named():
     (said,) = refused(format_of, "a.txt", "hello world\n")
-    assert "known: cnf, col, query, sudoku" in said
+    assert "known: cipher, cnf, col, " in said
     (said,) = refused(format_of, "a.txt", CNF, "cnff")
     assert said.startswith("--format: 'cnff' is unknown; did you mean cnf?")
 
