@@ -190,7 +190,7 @@ class Observation(Term):
     ) -> Iterator["Observation"]:
         while not scope:
             rows, columns = rng.randint(1, 3), rng.randint(1, 3)
-            values = tuple(rng.uniform(-1, 1) for _ in range(rng.randint(2, 4)))
+            values = tuple(0.5 * k - rng.uniform(0, 0.4) for k in range(rng.randint(2, 4)))
             domain = Finite(values, (rows, columns)) if rng.random() < 0.6 else None
             picture = Variable("picture", domain or Real((rows, columns), -1.0, 1.0))
             most = rng.choice([None, 2.0])
