@@ -126,7 +126,10 @@ def _headline(instance: str, answer: Answer) -> Text:
 
 def _facts(answer: Answer) -> Iterator[str]:
     if answer.unique is not None:
-        yield "the only answer" if answer.unique else "there are others"
+        if answer.terms:
+            yield "no other is as good" if answer.unique else "others are as good"
+        else:
+            yield "the only answer" if answer.unique else "there are others"
     if answer.energy is not None:
         yield f"energy {answer.energy:.12g}"
     if answer.bound is not None and answer.bound != answer.energy:
@@ -207,6 +210,9 @@ def _tabled(name: str, value: Any) -> str:
         width = max((len(text) for row in rows for text in row), default=0)
         lines = (" ".join(text.rjust(width) for text in row) for row in rows)
         return "\n".join([f"{name} =", *(f"  {row}" for row in lines)])
+    letters = all(isinstance(entry, str) and len(entry) < 2 for entry in value)
+    if letters and any(not entry.strip() for entry in value):  # blanks would be lost in a list
+        return f"{name} = {json.dumps(''.join(value), ensure_ascii=False)}"
     return f"{name} = {' '.join(_shortened(map(_entry, value), len(value)))}"
 
 
