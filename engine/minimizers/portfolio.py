@@ -217,7 +217,7 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and there is no exact cover."""
-        large = selectors(problem.form.factors) > HUGE
+        large = selectors(problem.form.factors) > LARGE
         if not self.opening or large or _covers(problem):
             return False
         return self._relaxation.refuses(problem) is None
@@ -417,7 +417,7 @@ class Portfolio(Minimizer[PortfolioState]):
         if late is not None and isinstance(s.members[0], Rowwise):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
-            if isinstance(s.members[0], Annealing) and isinstance(m, MessagePassing):
+            if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
                 done = done & own.done  # its bound may still rise
         if restarted:
             least = reports[0].energy
