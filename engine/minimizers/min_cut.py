@@ -63,6 +63,10 @@ class MinCut(Minimizer[MinCutState]):
             return f"{problem.form.rest.summands()[0].label} has no explicit structure"
         if any(table.arity > 2 for table in problem.form.factors.tables):
             return "min_cut needs tables over at most two sites"
+        factors = problem.form.factors
+        every = (factors.counted, factors.clauses, factors.sums)
+        if any((np.diff(lists.start) > 2).any() for lists in every):
+            return "min_cut takes no rules"
         network = network_of(problem)
         if isinstance(network, str):
             return f"min_cut has no tables for {network}"
