@@ -175,7 +175,8 @@ class Portfolio(Minimizer[PortfolioState]):
                 return (complete, *proving)
             beside = (*_bounds(problem), *_switches(problem), *proving)
             return (complete, annealing, *beside)
-        if prepared_of(problem).judges and _covers(problem):
+        judges = prepared_of(problem).judges and _covers(problem)
+        if judges and complete.refuses(problem) is None:
             return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
             return (Apart(self),)
