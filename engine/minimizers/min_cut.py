@@ -80,6 +80,10 @@ class MinCut(Minimizer[MinCutState]):
             return "min_cut takes no rules, and sites of two values"
         if any(table.arity > 2 for table in factors.tables):
             return "min_cut needs tables over at most two sites"
+        factors = problem.form.factors
+        every = (factors.counted, factors.clauses, factors.sums)
+        if any((np.diff(lists.start) > 2).any() for lists in every):
+            return "min_cut takes no rules"
         network = network_of(problem)
         if isinstance(network, str):
             return f"min_cut has no tables for {network}"

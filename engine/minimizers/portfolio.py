@@ -41,7 +41,9 @@ from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
+SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -67,7 +69,8 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules that are long lists of allowed combinations and nothing else: the search of lists.
-    Soft problems of small width: elimination alone, where its order says that it is quick; those
+    Soft problems of small width: elimination alone, where its order says that it is quick (clauses
+    over two values a site have to be narrower, as linear relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
     linear relaxation opens. What that has not decided, and rules: complete search, and where
     something is soft, beside it annealing, cores, and bounds by mini-buckets, or by messages where
@@ -216,9 +219,9 @@ class Portfolio(Minimizer[PortfolioState]):
         return (complete, gibbs)
 
     def _opens(self, problem: Problem) -> bool:
-        """A linear relaxation goes first: something is soft, and there is no exact cover."""
+        """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         large = selectors(problem.form.factors) > LARGE
-        if not self.opening or large or _covers(problem):
+        if not self.opening or large or (_covers(problem) and not _packs(problem)):
             return False
         return self._relaxation.refuses(problem) is None
 
@@ -232,7 +235,8 @@ class Portfolio(Minimizer[PortfolioState]):
         if selectors(problem.form.factors) > HUGE:
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
-        one: Rowwise = self._relaxation if _covers(problem) else cores
+        covers = _covers(problem) and not _packs(problem)
+        one: Rowwise = self._relaxation if covers else cores
         return (one,) if one.refuses(problem) is None else ()
 
     def _large(self, factors: Factors) -> bool:
@@ -251,8 +255,12 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
-        plan = shared_plan(problem)
-        return isinstance(plan, Plan) and plan.work <= self.narrow
+        plan, most = shared_plan(problem), self.narrow
+        more = self.unique or self.alternatives
+        two = factors.clauses.count and (factors.sizes == 2).all()
+        if two and not more and self._opens(problem):
+            most >>= YIELDED
+        return isinstance(plan, Plan) and plan.work <= most
 
     def _lists(self, problem: Problem) -> bool:
         """All of it is lists of allowed combinations, some long, and one solution will do."""
@@ -315,7 +323,9 @@ class Portfolio(Minimizer[PortfolioState]):
                 due = due & m.report(problem, other).done
             waits = waits + due
         elif len(s.members) > 1 and not others:
-            left = ~_ended(s.members[0], s.members[0].report(problem, first)) & (s.turn > 0)
+            report = s.members[0].report(problem, first)
+            alone = SOLO if isinstance(s.members[0], LinearRelaxation) else 0
+            left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
@@ -511,6 +521,13 @@ def _few(problem: Problem) -> Tensor:
 def _covers(problem: Problem) -> bool:
     """Complete search begins with a short one for an exact cover."""
     return prepared_of(problem).cover is not None
+
+
+def _packs(problem: Problem) -> bool:
+    """A cover in which everything may stay uncovered."""
+    factors = problem.form.factors
+    least = bool((factors.counted.low > 0).any())
+    return not (least or factors.clauses.count or factors.different.lines())
 
 
 def _beside(factors: Factors) -> bool:

@@ -1,10 +1,12 @@
 """A problem that falls apart: groups of variables that no summand, definition or rule connects."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from engine.domain import Variable
+from engine.domain import Domain, Real, Variable
 from engine.energy import Sum, Summand
+from engine.energy.definition import Computed
 from engine.problem.problem import Problem
 
 MOST = 32  # groups; further ones are put together
@@ -19,8 +21,9 @@ class Group(NamedTuple):
 
 def groups_of(problem: Problem) -> tuple[Group, ...]:
     """The groups, told once for a structure: first everything that is explicit, where there is
-    any, then each component that something opaque holds together. One group where all is explicit,
-    or where views are computed."""
+    any, then each component that something opaque holds together, last what is opaque and sees
+    constants and inputs alone. One group where all is explicit, or where views are computed from
+    what is searched."""
     if "apart" not in problem.memo:
         problem.memo["apart"] = _groups(problem)
     return problem.memo["apart"]
@@ -35,38 +38,38 @@ def parts_of(problem: Problem) -> tuple[Problem, ...]:
 
 def _groups(problem: Problem) -> tuple[Group, ...]:
     whole = Group(problem.variables, tuple(range(len(problem.summands))))
-    if problem.factored()[1] is None or problem.definitions:
+    if problem.factored()[1] is None or not problem.completion.settles:
         return (whole,)
     opened = {v.name for v in problem.open}
     joined = _joined(problem.summands, opened)
-    opaque = {
-        joined[view.variable.name]
-        for place, s in enumerate(problem.summands)
-        if problem.form.pieces[place] is None
-        for view in s.term.scope
-        if view.variable.name in joined
-    }
+    seen = [[view.variable.name for view in s.term.scope] for s in problem.summands]
+    without = [place for place, piece in enumerate(problem.form.pieces) if piece is None]
+    opaque = {joined[name] for place in without for name in seen[place] if name in joined}
+    closed = [place for place in without if not any(name in joined for name in seen[place])]
     keys = [key for key in dict.fromkeys(joined.values()) if key in opaque]
     explicit = any(key not in opaque for key in joined.values())
     number = {key: min(k, MOST - 1) + explicit for k, key in enumerate(keys)}
     count = min(len(keys), MOST) + explicit
-    if count < 2:
+    if not count or count + bool(closed) < 2:
         return (whole,)
     names: list[set[str]] = [set() for _ in range(count)]
     places: list[list[int]] = [[] for _ in names]
     for name, key in joined.items():
         names[number.get(key, 0)].add(name)
-    for place, s in enumerate(problem.summands):
-        seen = [view.variable.name for view in s.term.scope]
-        key = next((joined[name] for name in seen if name in joined), "")
-        places[number.get(key, 0)].append(place)
-    for own, every in zip(names, places):
-        own |= {view.variable.name for k in every for view in problem.summands[k].term.scope}
+    for place, every in enumerate(seen):
+        if place not in closed:
+            key = next((joined[name] for name in every if name in joined), "")
+            places[number.get(key, 0)].append(place)
+    if closed:
+        names.append(set())
+        places.append(closed)
+    for own, mine in zip(names, places):
+        own |= {name for k in mine for name in seen[k]}
     placed = frozenset[str]().union(*names)
     names[0] |= {v.name for v in problem.variables} - placed  # constants that nothing sees
     return tuple(
-        Group(tuple(v for v in problem.variables if v.name in own), tuple(every))
-        for own, every in zip(names, places)
+        Group(tuple(v for v in problem.variables if v.name in own), tuple(mine))
+        for own, mine in zip(names, places)
     )
 
 
@@ -97,21 +100,35 @@ def _part(problem: Problem, group: Group) -> Problem:
     if group not in kept:
         kept[group] = _base(base, group)
     root: Problem = kept[group]
-    every = {name: problem.every[name] for name in root.every}
+    every = {name: _as_settled(problem, name, root) for name in root.every}
     part = root if base is problem else root._with(every, root)
     for k, place in enumerate(group.places):
         part.structures.pieces[k] = problem.structures.of(place)
     return part
 
 
+def _as_settled(problem: Problem, name: str, root: Problem) -> Domain:
+    """The domain of a variable in a part: what constants define elsewhere is given there."""
+    domain = problem.every[name]
+    elsewhere = name in problem.completion.settled and root.lifted is None
+    if not elsewhere or not isinstance(domain, Real):
+        return domain
+    values = problem.completion.values[name].to(domain.low.dtype)
+    return replace(domain, low=values, high=values)
+
+
 def _base(base: Problem, group: Group) -> Problem:
-    """The same without evidence."""
-    energy = Sum(*(base.summands[place] for place in group.places))
+    """The same without evidence; reduced, where the group holds what is computed."""
+    own = [base.summands[place] for place in group.places]
+    if any(isinstance(s.term, Computed) for s in own):
+        own = [*(s for s in own if not isinstance(s.term, Computed)), *base.definitions]
+    energy = Sum(*own)
     names = {v.name for v in energy.variables()}
-    return Problem(
+    part = Problem(
         energy,
         group.variables,
         {v.name: base.domains[v.name] for v in group.variables},
         inputs=tuple(v for v in base.inputs if v.name in names),
         told={v.name: base.told[v.name] for v in base.inputs if v.name in names},
     )
+    return part.reduced()

@@ -98,12 +98,23 @@ class Completion:
                 known |= names
         return out
 
+    @property
+    def settled(self) -> frozenset[str]:
+        """The variables that follow from constants and inputs alone."""
+        return frozenset[str]().union(*(names for _, names in self._settled))
+
+    @property
+    def settles(self) -> bool:
+        """All that is defined follows from constants and inputs alone, and is not searched."""
+        every = len(self.definitions)
+        return not every or (self.reduced and every == len(self._settled) == len(self.reducible))
+
     @cached_property
     def constants(self) -> frozenset[str]:
         """The variables of real numbers that evidence decides at every site in every row, or that
         are defined from such and from inputs alone: they are not drawn, not moved, not copied for
         each particle, and come back as they were given."""
-        return self._given.union(*(names for _, names in self._settled))
+        return self._given | self.settled
 
     @cached_property
     def open(self) -> tuple[Variable, ...]:
@@ -183,8 +194,7 @@ class Completion:
         """What was computed of constants alone, for other rows to take along."""
         if "values" not in vars(self):
             return self.known
-        names = frozenset[str]().union(*(names for _, names in self._settled))
-        return {name: self.values[name] for name in names}
+        return {name: self.values[name] for name in self.settled}
 
     def whole(self, x: State, owner: Tensor | None = None) -> State:
         """States of what is searched, with all else beside.

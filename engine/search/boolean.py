@@ -267,15 +267,18 @@ class _Encoder:
     def _unaries(self, table: Table) -> None:
         site = table.scopes[:, 0]
         dense = {k: table.dense([k]) for k in set(self.factors.sizes[site].tolist())}
+        closed = {k: ~np.isfinite(costs) for k, costs in dense.items()}
+        units = {
+            k: self.scale.units(np.where(closed[k], 0.0, costs), table.read)
+            for k, costs in dense.items()
+        }
+        forbids = any(shut.any() for shut in closed.values())
         for j, s in enumerate(site.tolist()):
-            costs = dense[self.sizes[s]]
-            self._unary(s, costs[j] if table.apart else costs, table)
-
-    def _unary(self, site: int, costs: Floats, table: Table) -> None:
-        closed = ~np.isfinite(costs)
-        off = self.literal[self.offset[site] + np.flatnonzero(closed)] ^ 1
-        self.clauses.add([[x] for x in off])
-        self._add_cost(site, self.scale.units(np.where(closed, 0.0, costs), table.read))
+            k, own = self.sizes[s], j if table.apart else ...
+            if forbids:
+                off = self.literal[self.offset[s] + np.flatnonzero(closed[k][own])] ^ 1
+                self.clauses.add([[x] for x in off])
+            self._add_cost(s, units[k][own])
 
     def _add_cost(self, site: int, costs: Ints) -> None:
         if (costs != 0).any():

@@ -17,13 +17,16 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.search.cuts import covers
-from engine.search.program import Program
+from engine.search.halves import halves
+from engine.search.program import Program, Rows
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
 
 WHOLE = 1e-6  # so near to a whole number a value counts as one
 ROUNDS = 20  # of cuts at the root
+RISEN = 1e-3  # of the bound, that counts as a rise
+IDLE = 2  # rounds of cuts without a rise, after which no more are asked for
 NODE = 10  # steps of the simplex method that a node takes beside them
 
 
@@ -59,6 +62,8 @@ class Tree(RowSearch):
     current: Node | None = None
     basis: Any = None  # of the linear solver
     rounds: int = ROUNDS
+    risen: float = -np.inf  # the bound at the root when it last rose
+    idle: int = 0  # rounds of cuts since
     serial: int = 0
     nodes: int = 0
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
@@ -160,7 +165,7 @@ class Tree(RowSearch):
             if node.bound < self.upper:
                 self._branch(node, open_, None)
             return
-        if not len(node.literals) and self._cut(point.x, node):
+        if not len(node.literals) and self._cut(point.x, node, bound):
             return
         self._branch(node, loose, point.x)
 
@@ -188,12 +193,18 @@ class Tree(RowSearch):
             if units < self.upper:
                 self.best, self.upper = Solution(own, units), units
 
-    def _cut(self, x: Floats, node: Node) -> bool:
-        """The root again, under rows that this point breaks."""
-        if self.rounds <= 0:
+    def _cut(self, x: Floats, node: Node, bound: Bound) -> bool:
+        """The root again, under rows that this point breaks; not where those of the last rounds
+        hardly raised the bound."""
+        value = float(bound.least) / (1 << bound.digits)
+        if value > self.risen + RISEN * abs(value):
+            self.risen, self.idle = value, 0
+        else:
+            self.idle += 1
+        if self.rounds <= 0 or self.idle >= IDLE:
             return False
         self.rounds -= 1
-        rows = covers(self.program.rows, x)
+        rows = _broken(self.program.rows, x)
         if rows is None:
             self.rounds = 0
             return False
@@ -242,3 +253,9 @@ class Tree(RowSearch):
         own = [np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)]
         gain_up, gain_down = own[0] * (1 - at), own[1] * at
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)
+
+
+def _broken(rows: Rows, x: Floats) -> Rows | None:
+    """Rows that every whole solution meets and x breaks; None where none is found."""
+    found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
+    return Rows.joined(found) if found else None

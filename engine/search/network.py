@@ -166,7 +166,7 @@ class _Reader:
         for table in lists:
             self.listed(table)
         self.different()
-        for rule in _linear(f):
+        for rule in _linear(f, self.clauses()):
             self.rule(*rule)
         for scopes, strides, bases in self.own:
             self.scopes.append(scopes)
@@ -302,6 +302,26 @@ class _Reader:
         self.ruled += wrong.size
         self.bounded()
 
+    def clauses(self) -> Ints:
+        """Clauses over two sites, those alike at once; the others are returned. -> (k,)"""
+        c = self.factors.clauses
+        every = np.arange(c.count)
+        two = every[np.diff(c.start) == 2]
+        both = c.start[two][:, None] + np.arange(2)
+        site, sizes = c.site[both], self.factors.sizes[c.site[both]]
+        plain = (site[:, 0] != site[:, 1]) & (sizes.astype(np.float64).prod(1) <= CELLS)
+        alike = np.concatenate([sizes, c.value[both], c.sign[both]], 1)[plain]
+        for kind in np.unique(alike, axis=0):
+            (a, b), value, sign = kind.reshape(3, 2)
+            false = [
+                np.arange(size) != v if s else np.arange(size) == v
+                for size, v, s in zip((a, b), value, sign, strict=True)
+            ]
+            wrong = np.logical_and.outer(*false)
+            if wrong.any():
+                self.forbidding(wrong, site[plain][(alike == kind).all(1)])
+        return np.setdiff1d(every, two[plain])
+
     def rule(self, site: Ints, value: Ints, coefficient: Floats, low: float, high: float) -> None:
         """low <= sum of coefficient * [site = value] <= high."""
         sites = np.unique(site)
@@ -361,14 +381,14 @@ def _strides(shape: Sequence[int]) -> Ints:
     return np.array([math.prod(shape[k + 1 :]) for k in range(len(shape))], dtype=np.int64)
 
 
-def _linear(f: Factors) -> Iterator[tuple[Ints, Ints, Floats, float, float]]:
-    """Every rule that counts as: low <= sum of coefficient * [site = value] <= high, in whole
-    numbers. Raises TooLarge where float64 does not hold a sum as such."""
+def _linear(f: Factors, clauses: Ints) -> Iterator[tuple[Ints, Ints, Floats, float, float]]:
+    """Every rule that counts, and these clauses, in whole numbers: low <= sum of coefficient *
+    [site = value] <= high. Raises TooLarge where float64 does not hold a sum as such."""
     for k in range(f.counted.count):
         a, b = f.counted.start[k : k + 2]
         site, value = f.counted.site[a:b], f.counted.value[a:b]
         yield site, value, np.ones(b - a), float(f.counted.low[k]), float(f.counted.high[k])
-    for k in range(f.clauses.count):  # a literal that says no counts 1 - [site = value]
+    for k in clauses.tolist():  # a literal that says no counts 1 - [site = value]
         a, b = f.clauses.start[k : k + 2]
         sign = np.where(f.clauses.sign[a:b], 1.0, -1.0)
         low = 1.0 - float((sign < 0).sum())
