@@ -381,8 +381,8 @@ class BranchAndBound(Minimizer[BranchState]):
             out["done"][r], out["unique"][r] = row.done, row.unique
             out["doubt"][r], out["ties"][r] = row.doubt, row.ties
             out["visits"][r] += 1
-        lists = {"learners": learners, "others": others, "refuted": refuted}
-        return s._replace(**{name: tuple(each) for name, each in lists.items()}, **out)
+        s = s._replace(learners=tuple(learners), others=tuple(others), refuted=tuple(refuted))
+        return s._replace(**out)
 
 
 class _Visit:

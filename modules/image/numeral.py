@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -87,7 +87,8 @@ class Numeral(Term):
         values = [value for _, value in self.layout.union]
         self.blank = None if blank is None else self.layout.domains[0].place(blank, "blank")
         self.within = math.inf if within is None else within
-        self.affine = blank is None and within is None  # else some values are forbidden
+        # some values are forbidden otherwise
+        self.affine = blank is None and within is None  # type: ignore[misc]
         self.reading = reading_of(weights)
         ways: list[Notation] = ["decimal", "letters"] if notation == "either" else [notation]
         self.ways = [self._way(way, values) for way in ways]
@@ -153,5 +154,5 @@ class Numeral(Term):
             pictures = Input("pictures", Real((n, HIGH, 32), 0.0, 1.0))
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
-            way = rng.choice(["decimal", "letters", "either"])
+            way = rng.choice(get_args(Notation))
             yield cls(pictures, numbers, weights=WEIGHTS, notation=way)

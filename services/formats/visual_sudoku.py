@@ -110,7 +110,7 @@ def sudoku_of_pictures(
             "evidence": [
                 {
                     "pictures": cells.given(),
-                    "clues": np.where(cells.inked, None, 0).reshape(n, n).tolist(),
+                    "clues": [[None if x else 0 for x in row] for row in cells.inked.reshape(n, n)],
                 }
                 for cells in boards
             ],
@@ -134,7 +134,7 @@ class SudokuRead(Pictured):
         clues = Variable("clues", Finite(tuple(range(n + 1)), (n, n)))
         weights, notation = self.asked["weights"], self.asked["notation"]
         term = Numeral(pictures, clues, weights=weights, notation=notation, blank=0)
-        domain = term.scope[0].variable.domain.narrow([cells.given() for cells in self.boards])
+        domain: Any = pictures.domain.narrow([cells.given() for cells in self.boards])
         return list(term.costs(Given(domain.tensor, domain.present)))
 
     def misread(self, row: int, values: Values) -> list[Said]:
@@ -186,6 +186,7 @@ class SudokuRead(Pictured):
     def _settled(self, row: int, answer: Answer, ask: Ask, far: bool) -> Answer:
         if answer.values is None or answer.energy is None:
             return answer
+        energy = answer.energy
         near = dear(self.boards[row], answer) >= self.asked["dear"]
         others, crowded = self.rivals(row, answer, ask, far) if far or not near else ((), False)
         near = near or crowded
@@ -196,7 +197,7 @@ class SudokuRead(Pictured):
                 answer = replace(answer, alternatives=(best,))
             least = other.energy if other.status is Status.OPTIMAL else other.bound
             if other.status is not Status.INFEASIBLE:
-                near = near or least is None or least - answer.energy <= self.asked["margin"]
+                near = near or least is None or least - energy <= self.asked["margin"]
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
 

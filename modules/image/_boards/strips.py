@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.decimals import Floats
 from modules.image._boards.ink import INK, Piece, framed, pieces_of, resized
@@ -50,7 +51,7 @@ class Strip(NamedTuple):
     segmentations: tuple[Segmentation, ...]
 
 
-def strip_of(cell: Floats, wide: int) -> Floats | None:
+def strip_of(cell: Floats, wide: int) -> npt.NDArray[np.float32] | None:
     """What stands in a cell, cut to its ink and scaled to `HIGH` x `wide`, from the left; None
     where nothing does. (h, w) -> (HIGH, wide) float32"""
     pieces = _clean(pieces_of(cell > INK), cell.shape)
