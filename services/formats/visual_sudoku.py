@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.answer import Alternative, Answer, Flag, Status
-from engine.decimals import Floats
+from engine.decimals import Floats, Ints
 from engine.domain import Finite, Given, Input, Real, Variable
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.grid import cages_of
@@ -27,15 +27,14 @@ from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
 from services.formats.base import Ask, Asked, Format, Pictured, Values
 from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
+from services.formats.readings import Reading, near_readings
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
 GIVEN = {"weights": WEIGHTS, "notation": "either", "margin": 1.0, "dear": 2.0}
-MOST = 48  # of such clues and values; a board with more is not stood by
-STEPS = 40  # of the search for other readings
-FAR = 16  # clues and values that are tried for a runner-up that may be far
+FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
 
 class VisualSudoku(Format):
@@ -181,60 +180,41 @@ class SudokuRead(Pictured):
         return out
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
-        return [self._settled(row, answer, ask, far) for row, answer in enumerate(answers)]
+        del ask  # other readings are listed here, apart from the search for the answer
+        return [self._settled(row, answer, far) for row, answer in enumerate(answers)]
 
-    def _settled(self, row: int, answer: Answer, ask: Ask, far: bool) -> Answer:
+    def _settled(self, row: int, answer: Answer, far: bool) -> Answer:
         if answer.values is None or answer.energy is None:
             return answer
-        energy = answer.energy
-        near = dear(self.boards[row], answer) >= self.asked["dear"]
-        others, crowded = self.rivals(row, answer, ask, far) if far or not near else ((), False)
-        near = near or crowded
-        for other in others:
-            if other.values is not None and other.energy is not None:
-                known = [*answer.alternatives, Alternative(other.values, other.energy)]
-                best = min(known, key=lambda one: one.energy)
-                answer = replace(answer, alternatives=(best,))
-            least = other.energy if other.status is Status.OPTIMAL else other.bound
-            if other.status is not Status.INFEASIBLE:
-                near = near or least is None or least - energy <= self.asked["margin"]
+        near = answer.status is not Status.OPTIMAL
+        near = near or dear(self.boards[row], answer) >= self.asked["dear"]
+        margin, energy = self.asked["margin"], answer.energy
+        if far or not near:
+            own = np.array(answer.values["clues"]).reshape(-1)
+            listed, others = self.others(row, own, energy + margin)
+            near = near or not listed or bool(others)
+            for more in FAR if far else ():
+                if not others and listed and more > margin:
+                    listed, others = self.others(row, own, energy + more)
+            if others:
+                answer = replace(answer, alternatives=(self._alternative(others[0]),))
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
 
-    def rivals(
-        self, row: int, answer: Answer, ask: Ask, far: bool
-    ) -> tuple[Sequence[Answer], bool]:
-        """The best answers with one clue read otherwise, for each clue and value that alone cost no
-        more than `margin` above the answer; where the runner-up may be far, also for the next ones;
-        and whether there are too many to try."""
-        assert answer.values is not None and answer.energy is not None
-        prices = self.prices[row]
-        flat = np.array(answer.values["clues"]).reshape(-1)
-        cells = np.flatnonzero(self.boards[row].inked)
-        above = prices[cells] - prices[cells].min(1, keepdims=True)
-        above[np.arange(len(cells)), flat[cells]] = np.inf
-        within = answer.energy - float(prices[cells].min(1).sum()) + self.asked["margin"]
-        order = np.argsort(above, axis=None, kind="stable")
-        near = int((above <= within).sum())
-        chosen = order[: min(max(near, FAR), MOST) if far else min(near, MOST)]
-        forced = [(int(cells[k // above.shape[1]]), int(k % above.shape[1])) for k in chosen]
-        answers = ask(rival_query(self.query, row, forced)) if forced else ()
-        return answers, near > MOST
+    def others(self, row: int, own: Ints, most: float) -> tuple[bool, list[Reading]]:
+        """The readings that cost at most so much, other than one's own, and whether they are all
+        there; they are not where one's own is not among them."""
+        n = self.boards[row].n
+        near = near_readings(self.prices[row], self.boards[row].inked, board(n).lines, most)
+        others = [one for one in near.readings if (one.clues != own).any()]
+        return near.complete and len(others) < len(near.readings), others
+
+    def _alternative(self, reading: Reading) -> Alternative:
+        n = self.boards[0].n
+        values = {name: getattr(reading, name).reshape(n, n).tolist() for name in ("grid", "clues")}
+        return Alternative(values, reading.energy)
 
 
 def dear(cells: Cells, answer: Answer) -> float:
     """What a clue costs on the average, in nats."""
     return (answer.energy or 0.0) / max(1, int(cells.inked.sum()))
-
-
-def rival_query(query: Query, row: int, forced: Sequence[tuple[int, int]]) -> Query:
-    """The same board once for each clue and value, the clue given: (flat place, value)."""
-    own = query.evidence[row]
-    rows = []
-    for site, value in forced:
-        clues = [[*line] for line in own["clues"]]
-        n = len(clues)
-        clues[site // n][site % n] = value
-        rows.append({**own, "clues": clues})
-    budget = query.budget.model_copy(update={"steps": STEPS})
-    return query.model_copy(update={"evidence": tuple(rows), "budget": budget})
