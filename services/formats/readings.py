@@ -1,4 +1,10 @@
-"""Other readings of a Sudoku in a picture: all that cost little more than the answer."""
+"""Readings of a Sudoku in a picture by their price: the cheapest, and all that cost little more.
+
+Complete search over the fillings of the grid, each at the price of what its inked cells show; of
+each reading it is then counted whether it leaves one solution. Where a reading leaves many, what is
+left of the others is parted from it: the first cell that shows something else is this, or that one
+(Murty, Operations Research 16, 1968).
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.decimals import Floats, Ints
-from engine.kernels.cover import EXHAUSTED, FAR, search, search_priced
+from engine.kernels.cover import EXHAUSTED, FAR, Cover, search, search_priced
 from engine.search.prices import budget_step
 from modules.discrete.proper import puzzle
 from modules.image._boards.reading import UNIT
@@ -14,6 +20,8 @@ from modules.image._boards.reading import UNIT
 NODES = 200_000  # decisions of a search for readings
 COUNTING = 20_000  # decisions, of counting the solutions of a reading
 WANTED = 64  # fillings that are listed
+PARTS = 512  # searches, where readings are parted from each other
+DEEPER = (0.0, 1.0, 3.0, 6.0, 10.0, 16.0)  # nats above the cheapest filling, in turn
 
 
 class Reading(NamedTuple):
@@ -31,38 +39,125 @@ class Near(NamedTuple):
     complete: bool  # there are no others at such a price
 
 
-def near_readings(
-    prices: Floats, inked: np.ndarray, lines: Sequence[Sequence[int]], most: float
-) -> Near:
-    """The readings that leave one solution and cost at most `most`. Complete search over the
-    fillings of the grid, which costs what its inked cells do; prices (sites, values + 1) of the
-    blank and all values, whole numbers of 1 / UNIT."""
-    sites, values = len(prices), prices.shape[1] - 1
+class Priced(NamedTuple):
+    """Fillings of a grid as an exact cover with prices: units above the cheapest of each cell."""
+
+    cover: Cover
+    inked: np.ndarray  # (sites,) bool
+    allowed: np.ndarray  # (sites, values) bool
+    above: Ints  # (sites, values)
+    least: int  # what the cheapest of all cells cost
+
+    @property
+    def step(self) -> int:
+        return int(budget_step(self.above.reshape(1, -1))[0])
+
+
+def priced(prices: Floats, inked: np.ndarray, lines: Sequence[Sequence[int]]) -> Priced:
+    """prices (sites, values + 1) of the blank and all values, whole numbers of 1 / UNIT."""
     own = np.where(inked[:, None], prices[:, 1:], 0.0)
     allowed = np.isfinite(own)
-    if not allowed.any(1).all():
-        return Near((), True)
     units = np.round(np.where(allowed, own, 0.0) * UNIT).astype(np.int64)
     least = np.where(allowed, units, FAR).min(1)
-    above = np.where(allowed, units - least[:, None], 0).reshape(1, -1)
-    room = int(np.floor(most * UNIT)) - int(least.sum()) + 1  # what costs less is listed
+    least[~allowed.any(1)] = 0
+    above = np.where(allowed, units - least[:, None], 0)
+    sites, values = own.shape
+    return Priced(puzzle(sites, values, lines), inked, allowed, above, int(least.sum()))
+
+
+def least_reading(board: Priced) -> Reading | None:
+    """The cheapest reading that leaves one solution, proved; None where the search was given up,
+    or there is none at prices that are searched."""
+    found = search_priced(
+        board.cover, board.allowed.reshape(1, -1), board.above.reshape(1, -1), NODES,
+        step=board.step,
+    )  # fmt: skip
+    if not found.found[0] or found.status[0] != EXHAUSTED:
+        return None
+    first = (board.least + int(found.paid[0, 0])) / UNIT
+    for more in DEEPER:
+        near = near_readings(board, first + more)
+        if not near.complete:
+            return None
+        if near.readings:
+            return near.readings[0]
+    return None
+
+
+def near_readings(board: Priced, most: float) -> Near:
+    """The readings that leave one solution and cost at most `most`."""
+    room = int(np.floor(most * UNIT)) - board.least + 1  # what costs less is listed
     if room <= 0:
         return Near((), True)
-    cover = puzzle(sites, values, lines)
     found = search_priced(
-        cover, allowed.reshape(1, -1), above, NODES,
-        below=room, step=budget_step(above), margin=room, wanted=WANTED,
+        board.cover, board.allowed.reshape(1, -1), board.above.reshape(1, -1), NODES,
+        below=room, step=board.step, margin=room, wanted=WANTED,
     )  # fmt: skip
     complete = bool(found.status[0] == EXHAUSTED and (found.listed[0] or not found.found[0]))
     grids = found.solutions[0, : found.found[0]].astype(np.int64)
-    clues = np.where(inked, grids + 1, 0)
+    paid = found.paid[0, : found.found[0]]
+    if not complete and found.found[0]:
+        grids, paid, complete = _parted(board, room)
+    clues = np.where(board.inked, grids + 1, 0)
     kept = np.unique(clues, axis=0, return_index=True)[1]  # one filling of each reading
-    possible = (clues[kept, :, None] == 0) | (clues[kept, :, None] == np.arange(1, values + 1))
     if not len(kept):
         return Near((), complete)
-    counted = search(cover, possible.reshape(len(kept), -1), COUNTING, wanted=2)
+    solutions = _solutions(board, clues[kept])
+    energy = (paid[kept] + board.least) / UNIT
+    order = [k for k in np.argsort(energy, kind="stable").tolist() if solutions[k] == 1]
+    readings = [Reading(clues[kept[k]], grids[kept[k]] + 1, float(energy[k])) for k in order]
+    return Near(tuple(readings), complete and bool((solutions >= 0).all()))
+
+
+def _solutions(board: Priced, clues: Ints) -> Ints:
+    """How many solutions readings leave: 0, 1, or 2 for several; -1 where it is not known.
+    (R, sites) -> (R,)"""
+    values = np.arange(1, board.above.shape[1] + 1)
+    possible = (clues[:, :, None] == 0) | (clues[:, :, None] == values)
+    counted = search(board.cover, possible.reshape(len(clues), -1), COUNTING, wanted=2)
     decided = (counted.status == EXHAUSTED) | (counted.found >= 2)
-    paid = (found.paid[0, kept] + int(least.sum())) / UNIT
-    order = [k for k in np.argsort(paid, kind="stable").tolist() if counted.found[k] == 1]
-    readings = [Reading(clues[kept[k]], grids[kept[k]] + 1, float(paid[k])) for k in order]
-    return Near(tuple(readings), complete and bool(decided.all()))
+    return np.where(decided, counted.found, -1).astype(np.int64)
+
+
+def _parted(board: Priced, room: int) -> tuple[Ints, Ints, bool]:
+    """A filling of each reading that costs less than `room`, what they pay, and whether these are
+    all."""
+    rows, grids, paid, complete, spent = [board.allowed], [], [], True, 0
+    while rows:
+        batch, rows = rows, []
+        spent += len(batch)
+        if spent > PARTS:
+            complete = False
+            break
+        above = np.repeat(board.above.reshape(1, -1), len(batch), 0)
+        allowed = np.stack(batch).reshape(len(batch), -1)
+        found = search_priced(
+            board.cover, allowed, above, NODES // PARTS, below=room, step=board.step
+        )
+        complete = complete and bool((found.status == EXHAUSTED).all())
+        for k in np.flatnonzero(found.found).tolist():
+            grids.append(found.solutions[k, 0].astype(np.int64))
+            paid.append(int(found.paid[k, 0]))
+            rows += _others(board, batch[k], grids[-1], room)
+    sites = len(board.inked)
+    return np.array(grids, np.int64).reshape(-1, sites), np.array(paid, np.int64), complete
+
+
+def _others(board: Priced, allowed: np.ndarray, grid: Ints, room: int) -> list[np.ndarray]:
+    """What is allowed beside a reading, in parts: the first cell that shows something else."""
+    price = np.where(allowed, board.above, FAR)
+    cheapest = price.min(1)
+    spare = room - int(cheapest.sum())  # what one cell may cost above its cheapest, and less
+    at = np.arange(len(grid))
+    other = price.copy()
+    other[at, grid] = FAR
+    sites = np.flatnonzero(board.inked & (other.min(1) < FAR) & (other.min(1) - cheapest < spare))
+    out = []
+    for k, site in enumerate(sites.tolist()):
+        part = allowed.copy()
+        before = sites[:k]
+        part[before] = False
+        part[before, grid[before]] = True
+        part[site, grid[site]] = False
+        out.append(part)
+    return out

@@ -11,6 +11,7 @@ Further fields: `reading`, one string; `misread`, the pictures that were not rea
 like most; `alternatives`, the runner-up reading.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -23,17 +24,19 @@ from engine.decimals import Floats, Ints
 from engine.domain import Finite, Given, Input, Real, Variable
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.grid import cages_of
+from modules.image._boards.reading import UNIT
 from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
 from services.formats.base import Ask, Asked, Format, Pictured, Values
 from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
-from services.formats.readings import Reading, near_readings
+from services.formats.readings import Priced, Reading, least_reading, near_readings, priced
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
 GIVEN = {"weights": WEIGHTS, "notation": "either", "margin": 1.0, "dear": 2.0}
+STEPS = 2  # of the search for an answer: what it leaves open is searched by readings
 FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
 
@@ -104,6 +107,7 @@ def sudoku_of_pictures(
                 "grid": {"values": list(range(1, n + 1)), "shape": [n, n]},
                 "clues": {"values": list(range(n + 1)), "shape": [n, n]},
             },
+            "budget": {"steps": STEPS},
             "inputs": {"pictures": {"shape": [n * n, HIGH, WIDTH], "low": 0.0, "high": 1.0}},
             "terms": terms,
             "evidence": [
@@ -180,8 +184,28 @@ class SudokuRead(Pictured):
         return out
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
-        del ask  # other readings are listed here, apart from the search for the answer
-        return [self._settled(row, answer, far) for row, answer in enumerate(answers)]
+        every = self.finished(answers, ask)
+        return [self._settled(row, answer, far) for row, answer in enumerate(every)]
+
+    def finished(self, answers: Sequence[Answer], ask: Ask) -> list[Answer]:
+        """The answers, and where the search for them was given up, the least reading by another:
+        the answer to the board whose clues are given so, which costs what that search proved."""
+        out = list(answers)
+        for row, answer in enumerate(answers):
+            if answer.status in (Status.OPTIMAL, Status.INFEASIBLE):
+                continue
+            reading = least_reading(self.board(row))
+            if reading is None:
+                continue
+            (told,) = ask(given_query(self.query, row, reading))
+            off = math.inf if told.energy is None else abs(told.energy - reading.energy)
+            if told.status is Status.OPTIMAL and off <= 1 / UNIT:
+                out[row] = told
+        return out
+
+    def board(self, row: int) -> Priced:
+        n = self.boards[row].n
+        return priced(self.prices[row], self.boards[row].inked, board(n).lines)
 
     def _settled(self, row: int, answer: Answer, far: bool) -> Answer:
         if answer.values is None or answer.energy is None:
@@ -190,29 +214,37 @@ class SudokuRead(Pictured):
         near = near or dear(self.boards[row], answer) >= self.asked["dear"]
         margin, energy = self.asked["margin"], answer.energy
         if far or not near:
-            own = np.array(answer.values["clues"]).reshape(-1)
-            listed, others = self.others(row, own, energy + margin)
+            own, told = np.array(answer.values["clues"]).reshape(-1), self.board(row)
+            listed, others = rivals(told, own, energy + margin)
             near = near or not listed or bool(others)
             for more in FAR if far else ():
                 if not others and listed and more > margin:
-                    listed, others = self.others(row, own, energy + more)
+                    listed, others = rivals(told, own, energy + more)
             if others:
                 answer = replace(answer, alternatives=(self._alternative(others[0]),))
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
 
-    def others(self, row: int, own: Ints, most: float) -> tuple[bool, list[Reading]]:
-        """The readings that cost at most so much, other than one's own, and whether they are all
-        there; they are not where one's own is not among them."""
-        n = self.boards[row].n
-        near = near_readings(self.prices[row], self.boards[row].inked, board(n).lines, most)
-        others = [one for one in near.readings if (one.clues != own).any()]
-        return near.complete and len(others) < len(near.readings), others
-
     def _alternative(self, reading: Reading) -> Alternative:
         n = self.boards[0].n
         values = {name: getattr(reading, name).reshape(n, n).tolist() for name in ("grid", "clues")}
         return Alternative(values, reading.energy)
+
+
+def rivals(told: Priced, own: Ints, most: float) -> tuple[bool, list[Reading]]:
+    """The readings that cost at most so much, other than one's own, and whether they are all there;
+    they are not where one's own is not among them."""
+    near = near_readings(told, most)
+    others = [one for one in near.readings if (one.clues != own).any()]
+    return near.complete and len(others) < len(near.readings), others
+
+
+def given_query(query: Query, row: int, reading: Reading) -> Query:
+    """A board whose clues are given."""
+    own = query.evidence[row]
+    n = len(own["clues"])
+    told = {**own, "clues": reading.clues.reshape(n, n).tolist()}
+    return query.model_copy(update={"evidence": (told,)})
 
 
 def dear(cells: Cells, answer: Answer) -> float:
