@@ -17,10 +17,11 @@ from engine.search.prices import budget_step
 from modules.discrete.proper import puzzle
 from modules.image._boards.reading import UNIT
 
-NODES = 200_000  # decisions of a search for readings
+NODES = 60_000  # decisions of a search for readings
 COUNTING = 20_000  # decisions, of counting the solutions of a reading
-WANTED = 64  # fillings that are listed
-PARTS = 512  # searches, where readings are parted from each other
+WANTED = 512  # fillings that are listed
+PARTS = 1_024  # searches, where readings are parted from each other
+EACH = 2_000  # decisions of one of them
 DEEPER = (0.0, 1.0, 3.0, 6.0, 10.0, 16.0)  # nats above the cheapest filling, in turn
 
 
@@ -77,10 +78,12 @@ def least_reading(board: Priced) -> Reading | None:
     first = (board.least + int(found.paid[0, 0])) / UNIT
     for more in DEEPER:
         near = near_readings(board, first + more)
+        if near.readings and not near.complete:  # none is cheaper, if all that are so are known
+            near = near_readings(board, near.readings[0].energy)
+        if near.readings and near.complete:
+            return near.readings[0]
         if not near.complete:
             return None
-        if near.readings:
-            return near.readings[0]
     return None
 
 
@@ -131,9 +134,7 @@ def _parted(board: Priced, room: int) -> tuple[Ints, Ints, bool]:
             break
         above = np.repeat(board.above.reshape(1, -1), len(batch), 0)
         allowed = np.stack(batch).reshape(len(batch), -1)
-        found = search_priced(
-            board.cover, allowed, above, NODES // PARTS, below=room, step=board.step
-        )
+        found = search_priced(board.cover, allowed, above, EACH, below=room, step=board.step)
         complete = complete and bool((found.status == EXHAUSTED).all())
         for k in np.flatnonzero(found.found).tolist():
             grids.append(found.solutions[k, 0].astype(np.int64))

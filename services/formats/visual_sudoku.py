@@ -208,8 +208,10 @@ class SudokuRead(Pictured):
         return priced(self.prices[row], self.boards[row].inked, board(n).lines)
 
     def _settled(self, row: int, answer: Answer, far: bool) -> Answer:
-        if answer.values is None or answer.energy is None:
+        if answer.status is Status.INFEASIBLE:
             return answer
+        if answer.values is None or answer.energy is None:
+            return replace(answer, flags=tuple(dict.fromkeys((*answer.flags, Flag.ABSTAIN))))
         near = answer.status is not Status.OPTIMAL
         near = near or dear(self.boards[row], answer) >= self.asked["dear"]
         margin, energy = self.asked["margin"], answer.energy
