@@ -295,7 +295,7 @@ class BranchAndBound(Minimizer[BranchState]):
             wanted=wanted,
         )
         if s.plans[0].rest is not None:
-            return self._beside_rest(problem, s, rows, result)
+            return self._beside_rest(problem, s, rows, result, known)
         names = ("places", "energy", "bound", "done", "unique", "ties", "visits", "above")
         new = {name: getattr(s, name).clone() for name in names}
         at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
@@ -329,11 +329,16 @@ class BranchAndBound(Minimizer[BranchState]):
         return s._replace(**new)
 
     def _beside_rest(
-        self, problem: Problem, s: BranchState, rows: list[int], result: covering.Priced
+        self,
+        problem: Problem,
+        s: BranchState,
+        rows: list[int],
+        result: covering.Priced,
+        known: list[int],
     ) -> BranchState:
-        """Takes in what the priced search found where part of the energy is not explicit: the least
-        of what is explicit is the answer where the rest allows it and costs no more than its floor;
-        else the learning search goes on above its price."""
+        """Takes in what the priced search found below `known` where part of the energy is not
+        explicit: the least of what is explicit is the answer where the rest allows it and costs no
+        more than its floor; else the learning search goes on above its price."""
         names = ("places", "energy", "bound", "done", "visits", "above")
         new = {name: getattr(s, name).clone() for name in names}
         at = {name: tensor.numpy() for name, tensor in new.items()}  # the same memory
@@ -341,18 +346,18 @@ class BranchAndBound(Minimizer[BranchState]):
         at["above"][rows] = result.bound
         for k, r in enumerate(rows):
             plan, exhausted = s.plans[r], result.status[k] == covering.EXHAUSTED
-            if not result.found[k]:
-                if exhausted:
-                    at["bound"][r], at["done"][r] = math.inf, True
+            if exhausted and not result.found[k] and at["energy"][r] == math.inf:
+                at["bound"][r], at["done"][r] = math.inf, True
                 continue
-            least = plan.factors.scale.below(int(s.base[r]) + int(result.bound[k]))
+            least = plan.factors.scale.below(int(s.base[r]) + min(int(result.bound[k]), known[k]))
             floor = least + plan.rest_floor
-            fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
-            seen = At(problem, r, plan, s.allowed[r].numpy(), fixed)
-            places = result.solutions[k, 0, : plan.factors.visible].astype(np.int64)
-            cost = accepted_cost(seen, places, float(s.energy[r]))
-            if cost is not None:
-                at["places"][r], at["energy"][r] = places, float(cost)
+            if result.found[k]:
+                fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
+                seen = At(problem, r, plan, s.allowed[r].numpy(), fixed)
+                places = result.solutions[k, 0, : plan.factors.visible].astype(np.int64)
+                cost = accepted_cost(seen, places, float(s.energy[r]))
+                if cost is not None:
+                    at["places"][r], at["energy"][r] = places, float(cost)
             at["bound"][r] = max(at["bound"][r], min(floor, at["energy"][r]))
             at["done"][r] = exhausted and at["energy"][r] <= at["bound"][r]
             if exhausted and not at["done"][r]:
@@ -381,8 +386,8 @@ class BranchAndBound(Minimizer[BranchState]):
             out["done"][r], out["unique"][r] = row.done, row.unique
             out["doubt"][r], out["ties"][r] = row.doubt, row.ties
             out["visits"][r] += 1
-        lists = {"learners": learners, "others": others, "refuted": refuted}
-        return s._replace(**{name: tuple(each) for name, each in lists.items()}, **out)
+        s = s._replace(learners=tuple(learners), others=tuple(others), refuted=tuple(refuted))
+        return s._replace(**out)
 
 
 class _Visit:

@@ -66,7 +66,7 @@ class Proper(OverSites):
         self.lines = read_sites(layout, lines, "lines")
         self.nodes = int(nodes)
         self.filled = np.delete(np.arange(len(layout.union)), self.blank)  # all but the blank
-        self.cover = _puzzle(layout.sites, len(self.filled), self.lines)
+        self.cover = puzzle(layout.sites, len(self.filled), self.lines)
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(tensors)  # (B, n, k)
@@ -121,7 +121,7 @@ class Proper(OverSites):
             yield cls(clues, lines=lines)
 
 
-def _puzzle(sites: int, values: int, lines: Sequence[Sequence[int]]) -> Cover:
+def puzzle(sites: int, values: int, lines: Sequence[Sequence[int]]) -> Cover:
     """Each value at most once in a line; exactly once where a line has as many sites as values."""
     groups = [[site * values + v for site in line] for line in lines for v in range(values)]
     exact = [len(line) == values for line in lines for _ in range(values)]

@@ -109,7 +109,8 @@ class Cages(Term):
         check_signs(self.signs)
         self.shapes = {m: shape_of(self.values, m) for m in {len(cage) for cage in self.cages}}
         self.within, self.unlike = within, None if unlike is None else list(unlike)
-        self.fixed_structure = within is None  # else what is forbidden hangs on the pictures
+        # what is forbidden hangs on the pictures otherwise
+        self.fixed_structure = within is None  # type: ignore[misc]
         if unlike is not None and len(unlike) != len(self.cages):
             said = f"has {len(unlike)} texts"
             raise BadQuery(Mistake("unlike", said, f"give one for each of {len(self.cages)} cages"))

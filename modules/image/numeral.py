@@ -3,19 +3,21 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from modules.image._boards.reading import (
     WEIGHTS,
+    Read,
     Signs,
     check_signs,
     check_strips,
@@ -30,6 +32,7 @@ from modules.shared.files import File
 from modules.shared.sites import Layout
 
 Notation = Literal["decimal", "letters", "either"]
+Way = tuple[Signs, dict[int, tuple[Ints, Ints]]]  # what tells texts, and their signs
 
 
 class Parameters(Strict):
@@ -87,19 +90,25 @@ class Numeral(Term):
         values = [value for _, value in self.layout.union]
         self.blank = None if blank is None else self.layout.domains[0].place(blank, "blank")
         self.within = math.inf if within is None else within
-        self.affine = blank is None and within is None  # else some values are forbidden
+        # some values are forbidden otherwise
+        self.affine = blank is None and within is None  # type: ignore[misc]
         self.reading = reading_of(weights)
         ways: list[Notation] = ["decimal", "letters"] if notation == "either" else [notation]
-        self.ways = [self._way(way, values) for way in ways]
         self.count = len(values)
+        texts = [self._texts(way, values) for way in ways]
+        self.ways = [self._way(own, own) for own in texts]
+        self.shared = [self._way(own, sum(texts, [])) for own in texts]  # among the signs of both
 
-    def _way(self, way: str, values: Sequence[Any]) -> tuple[Signs, Any]:
-        """The signs of one notation, and how each value is written in it."""
-        texts = [
+    def _texts(self, way: str, values: Sequence[Any]) -> list[str]:
+        """How each value is written in one notation."""
+        return [
             "" if k == self.blank else text_of(value, way, f"values[{k}]")
             for k, value in enumerate(values)
         ]
-        signs = Signs(self.reading.characters.labels, sorted(set("".join(texts))))
+
+    def _way(self, texts: Sequence[str], every: Sequence[str]) -> Way:
+        """Texts, told by what may stand in any of all these."""
+        signs = Signs(self.reading.characters.labels, sorted(set("".join(every))))
         check_signs(signs)
         return signs, signs.spelled(texts)
 
@@ -111,15 +120,26 @@ class Numeral(Term):
                 out[row] = out[row - 1]
                 continue
             reads = self.reading.reads(values[row, present[row]].astype(np.float32))
-            every = [[text_prices(read, *way, self.count) for read in reads] for way in self.ways]
-            prices = np.array(every).reshape(len(self.ways), len(reads), self.count)
-            least = prices[:, :, self.shown].min(2, initial=np.inf).sum(1)
-            chosen = prices[int(np.argmin(least))]  # (m, k)
+            chosen = self._chosen(reads)
             dear = chosen - chosen[:, self.shown].min(1, initial=np.inf)[:, None] > self.within
             out[row, present[row]] = np.where(dear, np.inf, chosen)
             if self.blank is not None:
                 out[row, present[row], self.blank] = np.inf
         return out
+
+    def _chosen(self, reads: Sequence[Read]) -> np.ndarray:
+        """The price of each value in each picture, in the notation that costs less: told by the
+        chances of all signs of both, as each alone takes what it lacks for what it has. -> (m, k)
+        """
+        least = []
+        for way in self.shared if len(self.ways) > 1 else ():
+            prices = self._prices(way, reads)
+            least.append(prices[:, self.shown].min(1, initial=np.inf).sum())
+        return self._prices(self.ways[int(np.argmin(least)) if least else 0], reads)
+
+    def _prices(self, way: Way, reads: Sequence[Read]) -> np.ndarray:  # -> (m, k)
+        every = [text_prices(read, *way, self.count) for read in reads]
+        return np.array(every).reshape(len(reads), self.count)
 
     @property
     def shown(self) -> list[int]:
@@ -153,5 +173,5 @@ class Numeral(Term):
             pictures = Input("pictures", Real((n, HIGH, 32), 0.0, 1.0))
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
-            way = rng.choice(["decimal", "letters", "either"])
+            way = rng.choice(get_args(Notation))
             yield cls(pictures, numbers, weights=WEIGHTS, notation=way)

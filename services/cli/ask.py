@@ -187,7 +187,7 @@ class _Run:
             else:
                 options = self.settings.options
                 if asked.pictured:  # its runner-up is another reading
-                    plain = {"alternatives": 0, "explain": False}
+                    plain: dict[str, Any] = {"alternatives": 0, "explain": False}
                     plain |= {} if options.minimizer else {"minimizer": COMPLETE}
                     options = options.model_copy(update=plain)
                 answers = self.solvers.solve(query, options, watch, self.stopped)

@@ -235,8 +235,8 @@ class KenKenRead(Pictured):
         near = answer.energy >= self.asked["dear"] * len(self.cages)
         near = near or not proved
         if other is not None and other.values is not None and other.energy is not None:
-            answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
             near = near or other.energy - answer.energy <= self.asked["margin"]
+            answer = replace(answer, alternatives=(Alternative(other.values, other.energy),))
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return [replace(answer, flags=tuple(dict.fromkeys(flags)))]
 

@@ -11,6 +11,7 @@ Further fields: `reading`, one string; `misread`, the pictures that were not rea
 like most; `alternatives`, the runner-up reading.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,23 +20,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.answer import Alternative, Answer, Flag, Status
-from engine.decimals import Floats
+from engine.decimals import Floats, Ints
 from engine.domain import Finite, Given, Input, Real, Variable
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.grid import cages_of
+from modules.image._boards.reading import UNIT
 from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
 from services.formats.base import Ask, Asked, Format, Pictured, Values
 from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
+from services.formats.readings import Priced, Reading, least_reading, near_readings, priced
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
 GIVEN = {"weights": WEIGHTS, "notation": "either", "margin": 1.0, "dear": 2.0}
-MOST = 48  # of such clues and values; a board with more is not stood by
-STEPS = 40  # of the search for other readings
-FAR = 16  # clues and values that are tried for a runner-up that may be far
+STEPS = 2  # of the search for an answer: what it leaves open is searched by readings
+FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
 
 class VisualSudoku(Format):
@@ -105,12 +107,13 @@ def sudoku_of_pictures(
                 "grid": {"values": list(range(1, n + 1)), "shape": [n, n]},
                 "clues": {"values": list(range(n + 1)), "shape": [n, n]},
             },
+            "budget": {"steps": STEPS},
             "inputs": {"pictures": {"shape": [n * n, HIGH, WIDTH], "low": 0.0, "high": 1.0}},
             "terms": terms,
             "evidence": [
                 {
                     "pictures": cells.given(),
-                    "clues": np.where(cells.inked, None, 0).reshape(n, n).tolist(),
+                    "clues": [[None if x else 0 for x in row] for row in cells.inked.reshape(n, n)],
                 }
                 for cells in boards
             ],
@@ -134,7 +137,7 @@ class SudokuRead(Pictured):
         clues = Variable("clues", Finite(tuple(range(n + 1)), (n, n)))
         weights, notation = self.asked["weights"], self.asked["notation"]
         term = Numeral(pictures, clues, weights=weights, notation=notation, blank=0)
-        domain = term.scope[0].variable.domain.narrow([cells.given() for cells in self.boards])
+        domain: Any = pictures.domain.narrow([cells.given() for cells in self.boards])
         return list(term.costs(Given(domain.tensor, domain.present)))
 
     def misread(self, row: int, values: Values) -> list[Said]:
@@ -181,59 +184,71 @@ class SudokuRead(Pictured):
         return out
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
-        return [self._settled(row, answer, ask, far) for row, answer in enumerate(answers)]
+        every = self.finished(answers, ask)
+        return [self._settled(row, answer, far) for row, answer in enumerate(every)]
 
-    def _settled(self, row: int, answer: Answer, ask: Ask, far: bool) -> Answer:
-        if answer.values is None or answer.energy is None:
+    def finished(self, answers: Sequence[Answer], ask: Ask) -> list[Answer]:
+        """The answers, and where the search for them was given up, the least reading by another:
+        the answer to the board whose clues are given so, which costs what that search proved."""
+        out = list(answers)
+        for row, answer in enumerate(answers):
+            if answer.status in (Status.OPTIMAL, Status.INFEASIBLE):
+                continue
+            reading = least_reading(self.board(row))
+            if reading is None:
+                continue
+            (told,) = ask(given_query(self.query, row, reading))
+            off = math.inf if told.energy is None else abs(told.energy - reading.energy)
+            if told.status is Status.OPTIMAL and off <= 1 / UNIT:
+                out[row] = told
+        return out
+
+    def board(self, row: int) -> Priced:
+        n = self.boards[row].n
+        return priced(self.prices[row], self.boards[row].inked, board(n).lines)
+
+    def _settled(self, row: int, answer: Answer, far: bool) -> Answer:
+        if answer.status is Status.INFEASIBLE:
             return answer
-        near = dear(self.boards[row], answer) >= self.asked["dear"]
-        others, crowded = self.rivals(row, answer, ask, far) if far or not near else ((), False)
-        near = near or crowded
-        for other in others:
-            if other.values is not None and other.energy is not None:
-                known = [*answer.alternatives, Alternative(other.values, other.energy)]
-                best = min(known, key=lambda one: one.energy)
-                answer = replace(answer, alternatives=(best,))
-            least = other.energy if other.status is Status.OPTIMAL else other.bound
-            if other.status is not Status.INFEASIBLE:
-                near = near or least is None or least - answer.energy <= self.asked["margin"]
+        if answer.values is None or answer.energy is None:
+            return replace(answer, flags=tuple(dict.fromkeys((*answer.flags, Flag.ABSTAIN))))
+        near = answer.status is not Status.OPTIMAL
+        near = near or dear(self.boards[row], answer) >= self.asked["dear"]
+        margin, energy = self.asked["margin"], answer.energy
+        if far or not near:
+            own, told = np.array(answer.values["clues"]).reshape(-1), self.board(row)
+            listed, others = rivals(told, own, energy + margin)
+            near = near or not listed or bool(others)
+            for more in FAR if far else ():
+                if not others and listed and more > margin:
+                    listed, others = rivals(told, own, energy + more)
+            if others:
+                answer = replace(answer, alternatives=(self._alternative(others[0]),))
         flags = (*answer.flags, *([Flag.ABSTAIN] if near else []))
         return replace(answer, flags=tuple(dict.fromkeys(flags)))
 
-    def rivals(
-        self, row: int, answer: Answer, ask: Ask, far: bool
-    ) -> tuple[Sequence[Answer], bool]:
-        """The best answers with one clue read otherwise, for each clue and value that alone cost no
-        more than `margin` above the answer; where the runner-up may be far, also for the next ones;
-        and whether there are too many to try."""
-        assert answer.values is not None and answer.energy is not None
-        prices = self.prices[row]
-        flat = np.array(answer.values["clues"]).reshape(-1)
-        cells = np.flatnonzero(self.boards[row].inked)
-        above = prices[cells] - prices[cells].min(1, keepdims=True)
-        above[np.arange(len(cells)), flat[cells]] = np.inf
-        within = answer.energy - float(prices[cells].min(1).sum()) + self.asked["margin"]
-        order = np.argsort(above, axis=None, kind="stable")
-        near = int((above <= within).sum())
-        chosen = order[: min(max(near, FAR), MOST) if far else min(near, MOST)]
-        forced = [(int(cells[k // above.shape[1]]), int(k % above.shape[1])) for k in chosen]
-        answers = ask(rival_query(self.query, row, forced)) if forced else ()
-        return answers, near > MOST
+    def _alternative(self, reading: Reading) -> Alternative:
+        n = self.boards[0].n
+        values = {name: getattr(reading, name).reshape(n, n).tolist() for name in ("grid", "clues")}
+        return Alternative(values, reading.energy)
+
+
+def rivals(told: Priced, own: Ints, most: float) -> tuple[bool, list[Reading]]:
+    """The readings that cost at most so much, other than one's own, and whether they are all there;
+    they are not where one's own is not among them."""
+    near = near_readings(told, most)
+    others = [one for one in near.readings if (one.clues != own).any()]
+    return near.complete and len(others) < len(near.readings), others
+
+
+def given_query(query: Query, row: int, reading: Reading) -> Query:
+    """A board whose clues are given."""
+    own = query.evidence[row]
+    n = len(own["clues"])
+    told = {**own, "clues": reading.clues.reshape(n, n).tolist()}
+    return query.model_copy(update={"evidence": (told,)})
 
 
 def dear(cells: Cells, answer: Answer) -> float:
     """What a clue costs on the average, in nats."""
     return (answer.energy or 0.0) / max(1, int(cells.inked.sum()))
-
-
-def rival_query(query: Query, row: int, forced: Sequence[tuple[int, int]]) -> Query:
-    """The same board once for each clue and value, the clue given: (flat place, value)."""
-    own = query.evidence[row]
-    rows = []
-    for site, value in forced:
-        clues = [[*line] for line in own["clues"]]
-        n = len(clues)
-        clues[site // n][site % n] = value
-        rows.append({**own, "clues": clues})
-    budget = query.budget.model_copy(update={"steps": STEPS})
-    return query.model_copy(update={"evidence": tuple(rows), "budget": budget})

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.decimals import Floats
 from modules.image._boards.ink import INK, Piece, framed, pieces_of, resized
@@ -18,11 +19,12 @@ SPECK = 0.0004  # of a cell, below which a piece of ink is dirt
 DUST = 0.03  # of the largest piece
 EDGE = 0.3  # of the largest piece, below which what touches the edge of a cell belongs to a line
 MOST = 8  # parts of a strip; beyond, the smallest are left out
-JOINED = 4  # parts of a character
+JOINED = 4  # pieces of a character, where the strip has more
 WIDEST = 1.7  # times the height of the strip's ink, of a character of several parts
 WIDE = 0.75  # times that height, from which a piece may be several characters
 CUTS = 2  # of a piece
 APART = (1.0, 8.0)  # price of parts in one character that stand apart: at all, for each height
+BROAD = 8.0  # price of each height that a character is wider than the widest
 WITHIN = 3.0  # price of a border between characters that overlap wholly
 CUT = (1.0, 8.0)  # price of a cut: at all, for the share of the height that it goes through ink
 
@@ -50,7 +52,7 @@ class Strip(NamedTuple):
     segmentations: tuple[Segmentation, ...]
 
 
-def strip_of(cell: Floats, wide: int) -> Floats | None:
+def strip_of(cell: Floats, wide: int) -> npt.NDArray[np.float32] | None:
     """What stands in a cell, cut to its ink and scaled to `HIGH` x `wide`, from the left; None
     where nothing does. (h, w) -> (HIGH, wide) float32"""
     pieces = _clean(pieces_of(cell > INK), cell.shape)
@@ -91,17 +93,19 @@ def strip_read(strip: Floats) -> Strip:
         return Strip(np.zeros((0, 28, 28), np.float32), ())
     high = max(p.bottom for p in pieces) - min(p.top for p in pieces)
     parts, cuts = _parts(pieces, strip, high)
-    runs = {
-        (a, b): k
-        for k, (a, b) in enumerate(
-            (a, b)
-            for a in range(len(parts))
-            for b in range(a + 1, min(a + JOINED, len(parts)) + 1)
-            if b == a + 1 or _across(parts[a:b]) <= WIDEST * high
-        )
-    }
+    count = len(parts)
+    every = [(a, b) for a in range(count) for b in range(a + 1, count + 1)]
+    runs = {run: k for k, run in enumerate(r for r in every if _may_join(parts, *r, high))}
     pictures = np.stack([_picture(strip, parts[a:b]) for a, b in runs])
     return Strip(pictures, tuple(_segmentations(parts, cuts, runs, high)))
+
+
+def _may_join(parts: Sequence[Part], a: int, b: int, high: int) -> bool:
+    """Whether parts may be one character: those of one piece, at any width; those of few pieces,
+    or all there are, where they are not too wide."""
+    count = len({p.piece for p in parts[a:b]})
+    few = count <= JOINED or b - a == len(parts)
+    return count == 1 or (few and _across(parts[a:b]) <= WIDEST * high)
 
 
 def _across(parts: Sequence[Part]) -> int:
@@ -179,7 +183,7 @@ def _segmentations(
         if start == len(parts):
             out.append(Segmentation(characters, price))
             return
-        for end in range(start + 1, min(start + JOINED, len(parts)) + 1):
+        for end in range(start + 1, len(parts) + 1):
             if (start, end) in runs:
                 paid = price + inside[start, end] + between[start]
                 extended(end, (*characters, runs[start, end]), paid)
@@ -189,8 +193,8 @@ def _segmentations(
 
 
 def _inside(parts: Sequence[Part], high: int) -> float:
-    """What speaks against parts in one character: gaps between its pieces."""
-    price = 0.0
+    """What speaks against parts in one character: gaps between its pieces, and its width."""
+    price = BROAD * max(0.0, _across(parts) / high - WIDEST)
     for a, b in zip(parts, parts[1:], strict=False):
         gap = b.left - a.right
         if a.piece != b.piece and gap >= 0:

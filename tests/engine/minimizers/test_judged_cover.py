@@ -8,6 +8,7 @@ import torch
 
 from engine.domain import Finite, Variable
 from engine.energy import Term, required
+from engine.minimizers import branch_and_bound
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.problem import Problem
 from engine.settle import answers
@@ -63,6 +64,25 @@ def test_a_rule_over_the_grid(seed):
         return
     assert answer.status == "OPTIMAL" and answer.energy == pytest.approx(min(fine))
     assert rule.holds(answer.values["grid"])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_search_that_goes_on_and_finds_nothing_better_refutes_nothing(seed, monkeypatch):
+    """The first round ends with a solution; the second seeks what costs less."""
+    rng = np.random.default_rng(seed)
+    grid = Variable("grid", Finite((1, 2, 3), (3, 3)))
+    costs = rng.integers(0, 9, (9, 3)).astype(float)
+    rule = Odd(grid, frozenset(range(7)))
+    energy = AllDifferent(grid, lines=LINES) + required(rule)
+    for site in range(9):
+        energy = energy + Table(grid, sites=[site], costs=costs[site].tolist())
+    least = min(
+        sum(costs[k, v - 1] for k, v in enumerate(s)) for s in SQUARES if rule.holds(np.array(s))
+    )
+    for nodes in range(1, 12):
+        monkeypatch.setattr(branch_and_bound, "COVER_ROUNDS", ((nodes, 64), (20_000, 2)))
+        (answer,) = answers(Problem(energy), BranchAndBound())
+        assert answer.status == "OPTIMAL" and answer.energy == pytest.approx(least)
 
 
 @pytest.mark.parametrize("seed", range(12))
