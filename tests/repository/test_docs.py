@@ -16,7 +16,15 @@ from services.cli import app
 from tests.support.paths import ROOT
 from tests.support.serving import Process
 
-PAGES = ["rules.md", "engine.md", "language.md", "graphs.md", "perception.md", "texts.md"]
+PAGES = [
+    "rules.md",
+    "engine.md",
+    "language.md",
+    "graphs.md",
+    "perception.md",
+    "texts.md",
+    "boards.md",
+]
 PROGRAMS = [
     "README.md",
     "docs/serving.md",
@@ -55,6 +63,10 @@ def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
         elif kind == "sh":
             for line in text.splitlines():
                 program, *arguments = shlex.split(line)
+                if program == "python":  # an example that makes the files of the page
+                    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+                    subprocess.run([sys.executable, *arguments], env=path, timeout=100, check=True)
+                    continue
                 assert program == "basin"
                 done = CliRunner().invoke(app, arguments)
                 assert done.exit_code == 0, f"{line}\n{done.output}"
