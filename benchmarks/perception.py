@@ -1,7 +1,10 @@
 """Pictures and rules in one energy: digits, pictured boards, pixels."""
 
-from benchmarks import _digits, _pixels
-from benchmarks.common import Row, data_folder, one_core
+import os
+from pathlib import Path
+
+from benchmarks import _boards, _digits, _pixels
+from benchmarks.common import ROOT, Row, data_folder, one_core
 
 
 def run(seed: int = 0) -> list[Row]:
@@ -23,4 +26,12 @@ def pixels(seed: int = 0) -> list[Row]:
         return [*_pixels.two_values(seed), *_pixels.four_labels(seed)]
 
 
-SECTIONS = {"digits": digits, "pixels": pixels}
+def boards(seed: int = 0) -> list[Row]:
+    """Boards read from pictures; the networks of the folds lie in $BASIN_BENCH_WORK/boards."""
+    del seed  # nothing is drawn
+    work = Path(os.environ.get("BASIN_BENCH_WORK") or ROOT / "build" / "bench" / "perception")
+    with one_core():
+        return _boards.rows(data_folder(None), work / "boards")
+
+
+SECTIONS = {"digits": digits, "pixels": pixels, "boards": boards}

@@ -11,6 +11,7 @@ Further fields: `reading`, the target of each cage; `misread`, those that are no
 pictures look like most; `alternatives`, the runner-up reading. The solution is rows of numbers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -229,7 +230,8 @@ class KenKenRead(Pictured):
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
         answer = self.deepened(answers[0], ask)
         if answer.values is None or answer.energy is None:
-            return [answer]
+            open_end = () if answer.status is Status.INFEASIBLE else (Flag.ABSTAIN,)
+            return [replace(answer, flags=tuple(dict.fromkeys((*answer.flags, *open_end))))]
         proved = answer.status is Status.OPTIMAL
         other = self.rival(answer, ask, far) if proved or far else None
         near = answer.energy >= self.asked["dear"] * len(self.cages)
@@ -242,22 +244,23 @@ class KenKenRead(Pictured):
 
     def deepened(self, answer: Answer, ask: Ask) -> Answer:
         """The answer once no reading that was left out can be better: such a reading costs more by
-        itself than the answer does above the least of all cages. SATISFIED where the search for
-        better ones was given up."""
-        within, best = WITHIN[0], None
-        while answer.status in (Status.OPTIMAL, Status.INFEASIBLE):
-            above = WITHIN[-1]
-            if answer.energy is not None and answer.status is Status.OPTIMAL:
-                best, above = answer, answer.energy - self.least
+        itself than the answer does above the least of all cages. What is left open with few
+        readings is asked again with more. SATISFIED where no search was ended by a proof."""
+        within, best, least, below = WITHIN[0], None, math.inf, 0.0
+        while True:
+            proved = answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
+            below = within if answer.status is Status.INFEASIBLE else below
+            energy = math.inf if answer.values is None or answer.energy is None else answer.energy
+            if energy < math.inf and energy <= least:
+                best, least = answer, energy
+            above = min(least - self.least, WITHIN[-1])
             if within >= above:
-                return best or answer
-            below = within
+                break
             within = min(above, next(step for step in WITHIN if step > within))
             (answer,) = ask(self.query(within))
-        if best is None:
-            return answer
-        bound = self.least + below
-        return replace(best, status=Status.SATISFIED, bound=bound, ended=answer.ended)
+        if best is None or (proved and best.status is Status.OPTIMAL):
+            return best or answer
+        return replace(best, status=Status.SATISFIED, bound=self.least + below, ended=answer.ended)
 
     def rival(self, answer: Answer, ask: Ask, far: bool = False) -> Answer | None:
         """The best answer of another reading, at most `margin` dearer unless it may be far; None:

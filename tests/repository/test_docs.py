@@ -24,6 +24,7 @@ PAGES = [
     "perception.md",
     "texts.md",
     "weights.md",
+    "boards.md",
 ]
 PROGRAMS = [
     "README.md",
@@ -63,6 +64,10 @@ def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
         elif kind == "sh":
             for line in text.splitlines():
                 program, *arguments = shlex.split(line)
+                if program == "python":  # an example that makes the files of the page
+                    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+                    subprocess.run([sys.executable, *arguments], env=path, timeout=100, check=True)
+                    continue
                 assert program == "basin"
                 done = CliRunner().invoke(app, arguments)
                 assert done.exit_code == 0, f"{line}\n{done.output}"

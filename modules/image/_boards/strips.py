@@ -22,7 +22,7 @@ MOST = 8  # parts of a strip; beyond, the smallest are left out
 JOINED = 4  # pieces of a character, where the strip has more
 WIDEST = 1.7  # times the height of the strip's ink, of a character of several parts
 WIDE = 0.75  # times that height, from which a piece may be several characters
-CUTS = 2  # of a piece
+CUTS = (2, 1.5)  # of a piece: at most so many, or so many for each height that it is wide
 APART = (1.0, 8.0)  # price of parts in one character that stand apart: at all, for each height
 BROAD = 8.0  # price of each height that a character is wider than the widest
 WITHIN = 3.0  # price of a border between characters that overlap wholly
@@ -150,7 +150,8 @@ def _columns(piece: Piece, high: int) -> list[tuple[int, float]]:
     for share, column in sorted(found):
         if share < 0.5 and all(abs(column - other) >= near for other, _ in chosen):
             chosen.append((column, share))
-    return sorted(chosen[:CUTS])
+    most = max(CUTS[0], round(CUTS[1] * len(crossed) / high))
+    return sorted(chosen[:most])
 
 
 def _picture(strip: Floats, parts: Sequence[Part]) -> Floats:
