@@ -1,7 +1,6 @@
 """Sets of nodes and edges beside CP-SAT, and labels of nodes under rules beside a network alone.
 
-What came out worse: vertex covers take about five times as long as CP-SAT, as dense ones are handed
-to a linear program that cuts little. Smooth labels alone gain no more than the noise of the splits.
+What came out worse: smooth labels alone gain no more than the noise of the splits.
 Under rules the states that are found stay up to 3 % above the bound. The rules are what a user may
 know; counts are told from the true labels, and say nothing of any single node.
 

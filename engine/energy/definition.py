@@ -101,11 +101,12 @@ def in_order(summands: Sequence[Summand]) -> tuple[Summand, ...]:
     left = [s for s in summands if s.required and s.term.defines]
     owner: dict[tuple[str, int], Summand] = {}
     for summand in left:
+        twice = _twice(summand)
         for view in outputs_of(summand.term):
             if isinstance(view.variable.domain, Finite) or view.told:
                 raise _wrong(summand, view, "is no variable of real numbers")
             for site in _sites(view):
-                if owner.setdefault(site, summand) is not summand or site in _twice(summand):
+                if owner.setdefault(site, summand) is not summand or site in twice:
                     raise _wrong(summand, view, "is defined twice")
     needs = {
         id(s): {id(owner[site]) for v in inputs_of(s.term) for site in _sites(v) if site in owner}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from engine.domain import Domain, Real, Variable
 from engine.energy import Sum, Summand
-from engine.energy.definition import Computed
+from engine.energy.definition import Computed, outputs_of
 from engine.problem.problem import Problem
 
 MOST = 32  # groups; further ones are put together
@@ -110,7 +110,8 @@ def _part(problem: Problem, group: Group) -> Problem:
 def _as_settled(problem: Problem, name: str, root: Problem) -> Domain:
     """The domain of a variable in a part: what constants define elsewhere is given there."""
     domain = problem.every[name]
-    elsewhere = name in problem.completion.settled and root.lifted is None
+    own = {view.variable.name for d in root.definitions for view in outputs_of(d.term)}
+    elsewhere = name in problem.completion.settled and name not in own
     if not elsewhere or not isinstance(domain, Real):
         return domain
     values = problem.completion.values[name].to(domain.low.dtype)

@@ -105,9 +105,10 @@ class Completion:
 
     @property
     def settles(self) -> bool:
-        """All that is defined follows from constants and inputs alone, and is not searched."""
+        """All that is defined follows from constants and inputs alone."""
         every = len(self.definitions)
-        return not every or (self.reduced and every == len(self._settled) == len(self.reducible))
+        computed = not self.reduced or every == len(self.reducible)
+        return every == len(self._settled) and computed
 
     @cached_property
     def constants(self) -> frozenset[str]:

@@ -39,14 +39,15 @@ def beside(energy: Any) -> Problem:
 ROWS: list[dict[str, Any]] = [{}, {"x": [2, None, None, None]}, {"x": [0, 0, None, 0]}]
 
 
-def test_the_rest_is_searched_as_if_alone() -> None:
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_rest_is_searched_as_if_alone(reduced: bool) -> None:
     told = [{**row, "told": [0.5 + k, -1.0]} for k, row in enumerate(ROWS)]
     problem = beside(chain()).given_rows(told)
-    reduced = problem.reduced()
-    assert len(groups_of(reduced)) == 2
-    first, last = parts_of(reduced)
+    problem = problem.reduced() if reduced else problem
+    assert len(groups_of(problem)) == 2
+    first, last = parts_of(problem)
     assert [v.name for v in first.open] == ["x"] and not last.open
-    assert isinstance(Portfolio()._of(reduced)[0], Apart)
+    assert isinstance(Portfolio()._of(problem)[0], Apart)
     assert isinstance(Portfolio()._of(first)[0], LeastByElimination)
     alone = answers(Problem(chain(), (X,)).given_rows(ROWS))
     for k, (own, other) in enumerate(zip(answers(problem), alone, strict=True)):
@@ -68,7 +69,8 @@ def test_rows_without_the_input_and_evidence_that_it_denies() -> None:
     together = answers(beside(chain()).given_rows(rows))
     for row, own in zip(rows, together, strict=True):
         (alone,) = answers(beside(chain()).given(**row))
-        for answer in (own, alone):
+        (lean,) = answers(beside(chain()).given(**row).reduced())
+        for answer in (own, alone, lean):
             wrong = row.get("y") == [7.0, None]
             assert (answer.status in (Status.UNSATISFIED, Status.INFEASIBLE)) == wrong
             if not wrong:
