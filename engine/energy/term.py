@@ -311,6 +311,12 @@ class Term(Energy):
         del domains
         return None
 
+    def stand_in(self) -> "Term | None":
+        """A term over the same scope that is explicit and orders states much as this one does,
+        where this one is not explicit; None: there is none. A search goes by it first, and then by
+        the energy itself; nothing that is told depends on it (`minimizers/stand_in.py`)."""
+        return None
+
     def define(self, *inputs: Any) -> Tensor | tuple[Tensor, ...]:
         """The values of the views that this term defines, the last `defines` entries of its scope,
         from the others before them. One tensor where it is one view. (batch, *event) each"""

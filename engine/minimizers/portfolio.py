@@ -15,6 +15,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.completed import Completed
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
@@ -29,6 +30,7 @@ from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.stand_in import StandIn
 from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
@@ -77,9 +79,10 @@ class Portfolio(Minimizer[PortfolioState]):
     much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
-    beginnings side by side where all of it is read along an order of its sites; real
-    sites alone: descent and an augmented Lagrangian, this first where required terms see some; both
-    kinds: complete search with the numbers minimized at each leaf, beside gradient-informed
+    beginnings side by side where all of it is read along an order of its sites, and complete
+    search over the rules that these leave broken; annealing under stand-ins where terms name some;
+    real sites alone: descent and an augmented Lagrangian, this first where required terms see some;
+    both kinds: complete search with the numbers minimized at each leaf, beside gradient-informed
     sampling unless the leaves are few; anything else: such sampling, beside complete search over
     the explicit part.
 
@@ -208,7 +211,10 @@ class Portfolio(Minimizer[PortfolioState]):
         if few:
             return (Enumeration(self.alternatives),)
         if alone:
-            return (Beam(),)
+            completed = Completed(Beam())
+            return (completed if completed.refuses(problem) is None else Beam(),)
+        if StandIn().refuses(problem) is None:
+            return (StandIn(Annealing(patience=None)) if self.endless else StandIn(),)
         if numbers:
             starts = None if self.endless else Restarts.starts
             descent = Restarts(Descent(), starts=starts)

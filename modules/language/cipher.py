@@ -69,6 +69,7 @@ class Cipher(OverSites):
         order: int = 4,
     ):
         super().__init__(*scope)
+        self.told = {"text": text, "letters": letters, "weights": weights}
         self.chain = read_chain(weights, order)
         wrong = Mistakes(MISTAKES)
         if len(letters) != self.layout.sites or len(set(letters)) < len(letters):
@@ -165,6 +166,13 @@ class Cipher(OverSites):
         return Table(
             scopes, np.ascontiguousarray(tuples), costs.reshape(-1), 0.0, none, none, computed=True
         )
+
+    def stand_in(self) -> "Cipher | None":
+        """The same by the longest runs that are explicit."""
+        order, k = self.chain.order, len(self.codes)
+        while order > 1 and float(k) ** min(order, len(self.cipher)) > TABLE:
+            order -= 1
+        return None if order == self.chain.order else Cipher(*self.scope, order=order, **self.told)
 
     def floor(self) -> float:
         return float(self.chain.costs.min()) * len(self.cipher)

@@ -19,6 +19,7 @@ from services.query import query_of
 
 PLAIN = string.ascii_lowercase
 PARTICLES = 4
+ORDER = 5  # letters of the longest runs, where the counts have so many
 LONGEST = 100_000  # letters of a line
 
 
@@ -74,7 +75,8 @@ def _counts(given: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(line: str, counts: dict[str, Any], source: str, number: int) -> Asked:
     blanks = any(not sign.isalpha() for sign in line.strip())
-    weights = "english.safetensors" if blanks else "english_joined.safetensors"
+    own = {"weights": "english.safetensors" if blanks else "english_joined.safetensors", **counts}
+    order = min(ORDER, read_chain(own["weights"]).order)
     query = query_of(
         {
             "variables": {"key": {"values": list(PLAIN), "shape": [len(PLAIN)]}},
@@ -87,7 +89,7 @@ def _asked(line: str, counts: dict[str, Any], source: str, number: int) -> Asked
                 {
                     "kind": "language.cipher",
                     "scope": ["key"],
-                    "params": {"text": line, "weights": weights, **counts},
+                    "params": {"text": line, "order": order, **own},
                 },
             ],
             "budget": {"particles": PARTICLES},
