@@ -35,6 +35,7 @@ WIDTH = 128  # pixels of a strip
 LARGEST = 6  # cells of a cage
 GIVEN = {"weights": WEIGHTS, "margin": 1.0, "dear": 3.0}
 STEPS = 100  # of the search under one price
+OPEN = 2  # searches may be given up; a third took half a minute of a board of 9 x 9
 WITHIN = (
     1.0,
     3.0,
@@ -246,7 +247,7 @@ class KenKenRead(Pictured):
         """The answer once no reading that was left out can be better: such a reading costs more by
         itself than the answer does above the least of all cages. What is left open with few
         readings is asked again with more. SATISFIED where no search was ended by a proof."""
-        within, best, least, below = WITHIN[0], None, math.inf, 0.0
+        within, best, least, below, left = WITHIN[0], None, math.inf, 0.0, OPEN
         while True:
             proved = answer.status in (Status.OPTIMAL, Status.INFEASIBLE)
             below = within if answer.status is Status.INFEASIBLE else below
@@ -254,7 +255,8 @@ class KenKenRead(Pictured):
             if energy < math.inf and energy <= least:
                 best, least = answer, energy
             above = min(least - self.least, WITHIN[-1])
-            if within >= above:
+            left -= not proved
+            if within >= above or not left:
                 break
             within = min(above, next(step for step in WITHIN if step > within))
             (answer,) = ask(self.query(within))
