@@ -118,10 +118,11 @@ class Expansion(Minimizer[ExpansionState]):
 
 def _agrees(costs: np.ndarray) -> bool:
     """Whether every switch to one label is a cut: M[b, c] + M[a, a] <= M[b, a] + M[a, c]."""
-    if costs.shape[0] != costs.shape[1] or not np.isfinite(costs).all():
+    if costs.shape[-2] != costs.shape[-1] or not np.isfinite(costs).all():
         return False
-    less = costs[:, None, :] + np.diag(costs)[None, :, None]  # b, a, c
-    more = costs[:, :, None] + costs[None, :, :]
+    own = np.diagonal(costs, axis1=-2, axis2=-1)  # (..., a)
+    less = costs[..., :, None, :] + own[..., None, :, None]  # (..., b, a, c)
+    more = costs[..., :, :, None] + costs[..., None, :, :]
     return bool((less <= more + NEAR).all())
 
 

@@ -26,6 +26,7 @@ BITS = 50  # of the largest total, in the unit of the messages
 NEVER = 1 << 62  # units of what is forbidden
 MOVES = 400  # that mend a state
 SWEEPS = 20  # of single moves after a state is read off
+PASSES = 100  # of one step, at most
 
 
 class Rows(NamedTuple):
@@ -431,5 +432,6 @@ def _total(values: Ints) -> int:
 
 
 def pieces(passing: Passing, visit: int) -> int:
-    """How many passes make a step of so many table entries."""
-    return max(1, visit // max(1, passing.work))
+    """How many passes make a step of so many table entries; what a pass takes beside them bounds
+    that, too."""
+    return max(1, min(PASSES, visit // max(1, passing.work)))

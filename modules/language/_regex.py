@@ -1,5 +1,7 @@
 """Regular expressions as machines that read letter by letter; `interegular` parses them."""
 
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -69,6 +71,7 @@ def machine_of(regex: str) -> Machine:
     `regex`."""
     if len(regex) > LONGEST:
         raise BadQuery(Mistake("regex", f"has {len(regex)} letters", f"give at most {LONGEST}"))
+    _check_plain(regex)
     try:
         tree = parsed.parse_pattern(regex)
     except parsed.Unsupported as error:
@@ -85,6 +88,20 @@ def machine_of(regex: str) -> Machine:
     except RecursionError:
         raise BadQuery(Mistake("regex", "is nested too deeply", "nest less")) from None
     return out
+
+
+def _check_plain(regex: str) -> None:
+    """Raises BadQuery for what `re` refuses, and for what `interegular` reads in another way."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(regex)
+    except (re.error, OverflowError) as error:
+        raise BadQuery(Mistake("regex", f"{regex!r}: {error}", REMEDY)) from None
+    except RecursionError:
+        raise BadQuery(Mistake("regex", "is nested too deeply", "nest less")) from None
+    if re.search(r"(?<!\\)(\\\\)*\[\^?\]", regex):
+        raise BadQuery(Mistake("regex", f"{regex!r} has a class that begins with ]", "write \\]"))
 
 
 def _add(out: Machine, tree: object, at: int, flags: parsed.REFlags) -> int:

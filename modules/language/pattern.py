@@ -1,15 +1,25 @@
 """A text that a regular expression describes."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from engine.domain import Finite, Variable, View
+from engine.errors import BadQuery, Mistake
 from modules.language._automaton import AutomatonRule
 from modules.language._examples import text_of
 from modules.language._regex import machine_of
+
+
+def _check_ascii(regex: str, values: Sequence[object]) -> None:
+    """Raises BadQuery where classes of ASCII meet other letters, which Python reads otherwise."""
+    foreign = [v for v in values if isinstance(v, str) and not v.isascii()]
+    if foreign and re.search(r"\\[wWdDsSbB]|\(\?[a-z]*i", regex):
+        problem = f"{regex!r} has a class that knows ASCII alone, and {foreign[0]!r} is beyond it"
+        raise BadQuery(Mistake("regex", problem, "name the letters, such as [a-zé]"))
 
 
 class Pattern(AutomatonRule):
@@ -28,13 +38,16 @@ class Pattern(AutomatonRule):
         regex: Annotated[
             str,
             Field(
-                description="A regular expression of Python, held against the whole text.",
+                description="A regular expression of Python, held against the whole text; \\w, "
+                "\\d, \\s and (?i) know the letters of ASCII.",
                 examples=["[a-z]+(ing|ed)"],
             ),
         ],
     ):
         super().__init__(*scope)
         self.regex = regex
+        domains = [view.variable.domain for view in self.scope]
+        _check_ascii(regex, [v for d in domains if isinstance(d, Finite) for v in d.values])
         self.machine = machine_of(regex)
         self.accept([self.built(self.machine.first, self.machine.step, self.machine.ends, "regex")])
 

@@ -3,6 +3,7 @@
 None of the libraries is imported here: a networkx graph or a PyG `Data` is asked for what it holds.
 """
 
+import zipfile
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,15 @@ from engine.errors import BadQuery, Mistake, shown
 from modules.shared.sites import finite
 
 ADJACENCY = ("adj_indptr", "adj_indices", "adj_shape")
+NUMBERS = {
+    "adj_indptr": 1,
+    "adj_indices": 1,
+    "adj_shape": 1,
+    "adj_data": 1,
+    "nodes": 0,
+    "weights": 1,
+}
+MOST = 1 << 31  # nodes
 
 
 class Graph(NamedTuple):
@@ -102,8 +112,14 @@ def from_npz(path: str | Path) -> Graph:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise BadQuery(Mistake(str(path), f"cannot be read: {error}", "give a .npz file")) from None
+    for name, array in held.items():
+        if name in NUMBERS and (array.dtype.kind not in "iufb" or array.ndim != NUMBERS[name]):
+            problem = f"{name} has the shape {list(array.shape)} and the type {array.dtype}"
+            raise BadQuery(
+                Mistake(str(path), problem, "give numbers, as the other tools write them")
+            )
     if "edges" in held:
         return _listed(held, str(path))
     missing = [name for name in ADJACENCY if name not in held]
@@ -111,7 +127,7 @@ def from_npz(path: str | Path) -> Graph:
         remedy = f"give edges, or {', '.join(ADJACENCY)}"
         raise BadQuery(Mistake(str(path), f"holds no {missing[0]}", remedy))
     start, column, shape = (held[name].astype(np.int64) for name in ADJACENCY)
-    n = int(shape[0])
+    n = int(shape[0]) if len(shape) else -1
     fits = len(shape) == 2 and shape[0] == shape[1] and len(start) == n + 1
     fits = fits and start[0] == 0 and bool((np.diff(start) >= 0).all()) and start[-1] == len(column)
     if not fits:
@@ -130,7 +146,10 @@ def _listed(held: Mapping[str, Any], path: str) -> Graph:
     if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
         problem = f"edges has the shape {list(edges.shape)} and the type {edges.dtype}"
         raise BadQuery(Mistake(path, problem, "give whole numbers, (edges, 2)"))
+    edges = edges.astype(np.int64)
     nodes = int(held["nodes"]) if "nodes" in held else int(edges.max(initial=-1)) + 1
+    if not 0 <= nodes < MOST:
+        raise BadQuery(Mistake(path, f"has {nodes} nodes", f"give 0 to {MOST - 1}"))
     return _undirected(nodes, edges[:, 0], edges[:, 1], held.get("weights"), path)
 
 

@@ -51,3 +51,13 @@ def test_wide_pictures_of_three_labels_have_it_beside():
     assert any(isinstance(member, Expansion) for member in members)
     (answer,), (alone,) = answers(problem, budget=Budget(steps=40)), answers(problem, Expansion())
     assert answer.energy <= alone.energy + 1e-9 and answer.bound <= answer.energy
+
+
+def test_pairs_of_costs_of_their_own_are_taken_as_others_are():
+    """As many pairs as a site has values, each with costs of its own: a stack of tables."""
+    x = Variable("x", Finite((0, 1, 2), (4,)))
+    energy = 1.0 * Table(x, sites=[0], costs=[0.0, 1.0, 2.0])
+    for k, cost in enumerate((1.0, 2.0, 3.0)):
+        costs = [[cost * (a != b) for b in range(3)] for a in range(3)]
+        energy = energy + 1.0 * Table(x, sites=[k, k + 1], costs=costs)
+    assert Expansion().refuses(Problem(energy)) is None

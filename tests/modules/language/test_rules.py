@@ -197,3 +197,16 @@ def test_a_list_of_words_is_held_once():
     (table,) = term.factors(grid.domain).tables
     assert table.count == 9 and table.tuples.nbytes + table.costs.nbytes < 2_000_000
     assert table.tuples is not None and term.dictionary.spelled(9) is term.dictionary.spelled(9)
+
+
+@pytest.mark.parametrize("regex", ["a**", "a{1}{2}", "[]a]", "[^]]", "(a", "[é-a]"])
+def test_what_python_reads_otherwise_is_refused(regex: str) -> None:
+    with pytest.raises(BadQuery, match="regex"):
+        Pattern(Variable("x", Finite(("a", "b"), (2,))), regex=regex)
+
+
+@pytest.mark.parametrize("regex", [r"\w\w", r"a\d", "(?i)[a-z]+"])
+def test_classes_of_ascii_are_refused_beside_other_letters(regex: str) -> None:
+    with pytest.raises(BadQuery, match="ASCII"):
+        Pattern(Variable("x", Finite(("é", "a"), (2,))), regex=regex)
+    Pattern(Variable("x", Finite(("e", "a"), (2,))), regex=regex)
