@@ -157,6 +157,8 @@ class Portfolio(Minimizer[PortfolioState]):
         if problem.factored()[1] is None:
             if self.unique or self.alternatives or not problem.form.factors.soft:
                 return [False] * problem.rows
+            if any(own.scale.error for own in problem.explicits):
+                return [False] * problem.rows
             one = MinCut()
         if one.refuses(problem) is None:
             return [True] * problem.rows
@@ -226,7 +228,8 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
-        large = selectors(problem.form.factors) > LARGE
+        factors = problem.form.factors
+        large = selectors(factors) > LARGE or factors.scale.error  # rounded units leave ties open
         if not self.opening or large or (_covers(problem) and not _packs(problem)):
             return False
         return self._relaxation.refuses(problem) is None
@@ -238,7 +241,8 @@ class Portfolio(Minimizer[PortfolioState]):
     def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
         """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
         nobody where the form is so large that it would keep the search waiting."""
-        if selectors(problem.form.factors) > HUGE:
+        factors = problem.form.factors
+        if selectors(factors) > HUGE or factors.scale.error:
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         covers = _covers(problem) and not _packs(problem)

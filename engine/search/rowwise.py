@@ -141,7 +141,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             new["turn"][r] += 1
             row = rows[r]
             if row is None:
-                row = self._first(s, r, new)
+                row = self._first(problem, s, r, new)
             elif int(s.turn[r]) % REST and _rests(row, int(s.turn[r])):
                 continue
             if row is not None:
@@ -149,9 +149,12 @@ class Rowwise(Minimizer[RowwiseState], ABC):
                 self._advance(problem, s, r, row, new)
         return s._replace(rows=tuple(rows), **new)
 
-    def _first(self, s: RowwiseState, r: int, new: dict[str, Tensor]) -> Row | None:
+    def _first(
+        self, problem: Problem, s: RowwiseState, r: int, new: dict[str, Tensor]
+    ) -> Row | None:
         """The search of a row under its evidence; None, and the row is done, where nothing is
-        possible at the root, or the formula is too large."""
+        possible at the root, the formula is too large, or what this row pays beside others is
+        rounded: ties are then left to others."""
         plan, energy = s.plans[r], float(s.energy[r])
         learner = plan.learner(s.allowed[r].numpy())
         if int(learner.state.ints[learning.FALSE]):
@@ -163,7 +166,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if energy < math.inf:
             upper = capped(plan.factors.scale.from_on(energy) - constant)
         search = self.begun(last.formula, upper)
-        if search is None:
+        if search is None or (problem.form.factors.varying and plan.factors.scale.error):
             new["done"][r] = True
             return None
         small = (last, learner.small) if learner.small else (last,)

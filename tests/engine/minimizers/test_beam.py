@@ -95,8 +95,8 @@ def test_rules_that_leave_nothing_are_proved():
 
 def test_it_is_the_default_where_all_is_read_and_nothing_else():
     big = Problem(1.0 * trail(12, 4))
-    assert isinstance(Portfolio()._chosen(big, False, False)[0], Beam)
-    assert not isinstance(Portfolio()._chosen(read_problem(), True, False)[0], Beam)
+    assert isinstance(Portfolio()._of(big)[0], Beam)
+    assert not isinstance(Portfolio()._of(read_problem())[0], Beam)
 
 
 def test_guesses_that_are_wrong_cost_nothing_but_time():
