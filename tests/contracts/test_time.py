@@ -19,6 +19,7 @@ from engine.factors import Factors, Table, floats, ints
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.portfolio import Portfolio
 from engine.moves.start import Start
@@ -212,7 +213,7 @@ def test_an_answer_says_why_its_search_ended() -> None:
     def ended(problem: Problem, search: Any = None, **budget: Any) -> Ended | None:
         return answers(problem, search, particles=4, budget=Budget(**budget))[0].ended
 
-    hard = knapsack(40)
+    hard = potts(20, 8, False)
     tired = Annealing(sweeps=2, patience=1)
     assert ended(knapsack(6)) is Ended.PROVED
     assert ended(hard, steps=2) is Ended.STEPS
@@ -232,7 +233,9 @@ def test_a_search_for_a_proof_or_under_a_limit_of_time_does_not_give_up() -> Non
     (answer,) = answers(hard, Portfolio().asked(True, 0), particles=4, budget=Budget(steps=600))
     assert answer.ended in (Ended.STEPS, Ended.PROVED)
     for member in ENDLESS.kin(potts(50, 8, False))[0]:  # type: ignore[attr-defined]
-        bounds = isinstance(member, MiniBuckets)  # they end, and the search goes on
+        bounds = isinstance(
+            member, (MiniBuckets, MessagePassing)
+        )  # they end, and the search goes on
         assert bounds or (isinstance(member, Annealing) and member.patience is None)
 
     class Opaque(Term):
