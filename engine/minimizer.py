@@ -142,14 +142,15 @@ class Best(NamedTuple):
 
 
 def best_start(problem: Problem, x: State) -> Best:
-    """The best of the particles of each row that came. (R * P, *shape)"""
+    """The best of the particles of each row that came. They are compared in units; where these are
+    rounded, the best alone is summed by its decimals. (R * P, *shape)"""
     rows = problem.rows
-    energy, violation = score(problem, {v.name: x[v.name] for v in problem.open})
+    energy, violation = _score(problem, {v.name: x[v.name] for v in problem.open}, None, False)
     pick = best_of(energy.view(rows, -1), violation.view(rows, -1))
     pick = pick + torch.arange(rows, device=problem.device) * (len(energy) // rows)
-    return Best(
-        {v.name: x[v.name][pick] for v in problem.open}, sound(energy[pick]), violation[pick]
-    )
+    best = {v.name: x[v.name][pick] for v in problem.open}
+    energy, violation = score(problem, best)
+    return Best(best, sound(energy), violation)
 
 
 class Heard(NamedTuple):
@@ -181,7 +182,6 @@ class Scored(NamedTuple):
     violation: Tensor  # (B,) float64
 
 
-@torch.no_grad()
 def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
     """Energy of the weighted terms and violation of the required ones, of decided states.
     (B, *shape) -> (B,)
@@ -189,8 +189,14 @@ def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
     owner: the row of each state, (B,) int64; left out: `B // R` states a row, in order. What is
     explicit is looked up and summed in whole units; its terms are not asked.
     """
+    return _score(problem, x, owner, True)
+
+
+@torch.no_grad()
+def _score(problem: Problem, x: State, owner: Tensor | None, exactly: bool) -> Scored:
+    """`score`; where units are rounded, each state is summed by its decimals only if `exactly`."""
     if problem.rows > 1 and problem.form.factors.varying:
-        return _score_apart(problem, x, owner)
+        return _score_apart(problem, x, owner, exactly)
     explicit, x = problem.explicit, problem.whole(x, owner)
     asked = [
         (k, summand)
@@ -211,7 +217,7 @@ def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
         hidden = {k: (weights[k], told.pop(k)) for k in explicit.hidden}
         places = problem.places(x)
         energy = explicit.energy(places, hidden)
-        if explicit.resolves:  # units are rounded: each state by its decimals
+        if exactly and explicit.resolves:  # units are rounded: each state by its decimals
             sums = [
                 float(problem.exactly(at)) if math.isfinite(rounded) else rounded
                 for at, rounded in zip(places, energy.tolist(), strict=True)
@@ -223,7 +229,7 @@ def score(problem: Problem, x: State, owner: Tensor | None = None) -> Scored:
     return Scored(energy, violation)
 
 
-def _score_apart(problem: Problem, x: State, owner: Tensor | None) -> Scored:
+def _score_apart(problem: Problem, x: State, owner: Tensor | None, exactly: bool) -> Scored:
     """The states of each row by what that row pays."""
     batch = len(next(iter(x.values())))
     rows = torch.arange(problem.rows)
@@ -232,7 +238,7 @@ def _score_apart(problem: Problem, x: State, owner: Tensor | None) -> Scored:
     for row in owner.unique().tolist():
         mine = (owner == row).nonzero().reshape(-1)
         some = {v.name: x[v.name][mine] for v in problem.variables if v.name in x}
-        out[:, mine] = torch.stack(score(problem.select([row]), some))
+        out[:, mine] = torch.stack(_score(problem.select([row]), some, None, exactly))
     return Scored(*out)
 
 

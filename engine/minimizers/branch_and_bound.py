@@ -35,7 +35,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
 from engine.search.boolean import NotEncodable
-from engine.search.placed import Placed, PlacedOthers, first_places, repeat_state
+from engine.search.placed import Placed, first_places, placed_report, repeat_state
 from engine.search.prepared import Prepared, oversize, prepared_of, prepared_rows, refusal
 from engine.search.prices import budget_step, formula_step
 from engine.search.solutions import At, accepted_cost, capped, costs_of, recoloured
@@ -174,16 +174,7 @@ class BranchAndBound(Minimizer[BranchState]):
         return COVER_ROUNDS[last][1]
 
     def report(self, problem: Problem, s: BranchState) -> Report:
-        found = s.energy < math.inf
-        return Report(
-            Placed(problem, s.places.numpy(), s.fixed),
-            s.energy,
-            torch.where(found, 0.0, math.inf).double(),
-            s.bound,
-            s.done,
-            s.unique,
-            PlacedOthers(problem, s.others, s.fixed),
-        ).to(problem.device)
+        return placed_report(problem, s, unique=s.unique, others=s.others)
 
     def told(self, problem: Problem, s: BranchState, report: Report) -> BranchState:
         """Takes better solutions of soft rows, whose price the next must beat and whose values are

@@ -21,7 +21,7 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report, particles_of
 from engine.search.elimination import Elimination, Plan
-from engine.search.placed import Placed, PlacedOthers, first_places
+from engine.search.placed import first_places, placed_report
 from engine.search.plans import plan_of, shared_plan
 from engine.search.ranked import Ranked
 from engine.search.semiring import Least
@@ -128,15 +128,7 @@ class LeastByElimination(Minimizer[EliminationState]):
         return s._replace(begun=tuple(begun), others=tuple(others), **out)
 
     def report(self, problem: Problem, s: EliminationState) -> Report:
-        return Report(
-            Placed(problem, s.places.numpy(), s.fixed),
-            s.energy,
-            s.violation,
-            s.bound,
-            s.done,
-            s.unique,
-            PlacedOthers(problem, s.others, s.fixed),
-        ).to(problem.device)
+        return placed_report(problem, s, s.violation, s.unique, s.others)
 
     def width(self, s: EliminationState) -> int:
         return max(1, min(WIDE, int(self.visit / max(1.0, float(s.work.max())))))

@@ -16,9 +16,9 @@ from engine.kernels.listed import Lists
 from engine.minimizer import Minimizer
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import UNKNOWN, Report
+from engine.rows import Report
 from engine.search.lists import lists_of, open_bits
-from engine.search.placed import Placed, first_places
+from engine.search.placed import first_places, placed_report
 
 GROWS = 1.3  # a run, from one to the next
 
@@ -124,13 +124,4 @@ class Listed(Minimizer[ListedState]):
         return 1
 
     def report(self, problem: Problem, s: ListedState) -> Report:
-        found = s.energy < math.inf
-        return Report(
-            Placed(problem, s.places.numpy(), s.fixed),
-            s.energy,
-            torch.where(found, 0.0, math.inf).double(),
-            s.bound,
-            s.done,
-            torch.full((len(s.energy),), UNKNOWN, dtype=torch.int8),
-            Report.blank(problem, {}).others,
-        ).to(problem.device)
+        return placed_report(problem, s)

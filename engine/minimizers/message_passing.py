@@ -21,8 +21,6 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.search.messages import NEVER, Passing, coupled_of, pieces, refusal
 
-FEW = 4  # particles of a row that are scored
-
 
 class MessageState(NamedTuple):
     """Where every row stands."""
@@ -41,7 +39,7 @@ class MessagePassing(Minimizer[MessageState]):
     patience: passes without a better bound after which a row is done.
     """
 
-    visit: int = 8_000_000
+    visit: int = 2_000_000
     patience: int = 60
 
     def __post_init__(self):
@@ -60,7 +58,7 @@ class MessagePassing(Minimizer[MessageState]):
             raise BadQuery(why)
         rows, device = problem.rows, problem.device
         return MessageState(
-            best_start(problem, _few(problem, x)),
+            best_start(problem, x),
             torch.full((rows,), -math.inf, dtype=torch.float64, device=device),
             torch.zeros(rows, dtype=torch.bool, device=device),
             (None,) * rows,
@@ -138,10 +136,3 @@ class MessagePassing(Minimizer[MessageState]):
     def width(self, s: MessageState) -> int:
         works = [one.work for one in s.begun if one is not None]
         return max(1, int(self.visit / max([self.visit / 256, *works])))
-
-
-def _few(problem: Problem, x: State) -> State:
-    """The first particles of each row: to score many exactly would take as long as a search.
-    (R * P, *shape) -> (R * min(P, FEW), *shape)"""
-    rows = problem.rows
-    return {n: t.unflatten(0, (rows, -1))[:, :FEW].flatten(0, 1) for n, t in x.items()}

@@ -25,9 +25,11 @@ from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report, particles_of
 from engine.search.network import Network
-from engine.search.placed import Placed, first_places
+from engine.search.placed import placed_report
 from engine.search.plans import network_of
 from engine.search.semiring import Least
+
+UNLIKE = "min_cut needs pairs that would rather agree, and forbid nothing"
 
 
 class Cut(NamedTuple):
@@ -60,16 +62,18 @@ class MinCut(Minimizer[MinCutState]):
 
     def refuses(self, problem: Problem) -> str | None:
         """By the structure, which all rows share, and by what each row is told and pays."""
+        why = self._structure(problem)
+        network = network_of(problem) if why is None else why
+        if isinstance(network, str):
+            return network
+        every = (_whole(problem, network, row) for row in range(problem.rows))
+        return UNLIKE if any(isinstance(cut, str) for cut in every) else None
+
+    def _structure(self, problem: Problem) -> str | None:
+        """`_unlike`, told once for all rows of a structure."""
         if "cut" not in problem.memo:
             problem.memo["cut"] = self._unlike(problem)
-        if problem.memo["cut"] is not None:
-            return problem.memo["cut"]
-        network = network_of(problem)
-        assert isinstance(network, Network)
-        for row in range(problem.rows):
-            if isinstance(_whole(problem, network, row), str):
-                return "min_cut needs pairs that would rather agree, and forbid nothing"
-        return None
+        return problem.memo["cut"]
 
     def _unlike(self, problem: Problem) -> str | None:
         """Why the structure is of another sort."""
@@ -99,18 +103,19 @@ class MinCut(Minimizer[MinCutState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> MinCutState:
         del rng
-        why = self.refuses(problem)
-        network = network_of(problem)
+        why, network = self._structure(problem), network_of(problem)
         if why is not None or isinstance(network, str):
             raise BadQuery(why or str(network))
+        cuts = [_whole(problem, network, row) for row in range(problem.rows)]
+        if any(isinstance(cut, str) for cut in cuts):
+            raise BadQuery(UNLIKE)
         rows, particles = problem.rows, particles_of(problem, x)
         first = {v.name: x[v.name][::particles] for v in problem.open}
         told = score(problem, first)
-        cuts = [_whole(problem, network, row) for row in range(rows)]
         return MinCutState(
             tuple(cut for cut in cuts if not isinstance(cut, str)),
             {v.name: first[v.name] for v in problem.open if v not in problem.finite},
-            _first_state(problem, first),
+            torch.from_numpy(problem.places(first)),
             sound(told.energy).cpu(),
             told.violation.cpu(),
             torch.full((rows,), -math.inf, dtype=torch.float64),
@@ -144,29 +149,11 @@ class MinCut(Minimizer[MinCutState]):
         return s._replace(begun=tuple(begun), **out)
 
     def report(self, problem: Problem, s: MinCutState) -> Report:
-        return Report(
-            Placed(problem, s.places.numpy(), s.fixed),
-            s.energy,
-            s.violation,
-            s.bound,
-            s.done,
-            s.unique,
-            ((),) * len(s.done),
-        ).to(problem.device)
+        return placed_report(problem, s, s.violation, s.unique)
 
     def width(self, s: MinCutState) -> int:
         sizes = [len(cut.room) for cut in s.begun if cut is not None]
         return max(1, min(256, 500_000 // max(1, *sizes, 1)))
-
-
-def _first_state(problem: Problem, first: State) -> Tensor:
-    """The places of the first particles. -> (R, n)"""
-    places = first_places(problem)
-    for v in problem.finite:
-        if v.name in first:
-            own = first[v.name].reshape(problem.rows, -1).cpu().long()
-            places[:, problem.starts[v.name] :][:, : own.shape[1]] = own
-    return places
 
 
 def cut_of(problem: Problem, network: Network, row: int, options: np.ndarray) -> Cut | str:

@@ -1,6 +1,8 @@
 """States of one row out of the places of its sites."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.problem import Problem
+from engine.rows import UNKNOWN, Report
 
 
 class Placed(Mapping[str, Tensor]):
@@ -41,6 +44,41 @@ class PlacedOthers(Sequence[tuple[State, ...]]):
     def __getitem__(self, row):
         fixed = {name: x[row : row + 1] for name, x in self.fixed.items()}
         return tuple(Placed(self.problem, p[None], fixed) for p in self.others[row])
+
+
+class Standing(Protocol):
+    """Where every row of a search stands whose best states are places of values."""
+
+    @property
+    def places(self) -> Tensor: ...  # (R, n) on the host
+    @property
+    def fixed(self) -> dict[str, Tensor]: ...  # (R, *event) of the variables that are not finite
+    @property
+    def energy(self) -> Tensor: ...  # (R,) infinite while there is no such state
+    @property
+    def bound(self) -> Tensor: ...  # (R,)
+    @property
+    def done(self) -> Tensor: ...  # (R,) bool
+
+
+def placed_report(
+    problem: Problem,
+    s: Standing,
+    violation: Tensor | None = None,
+    unique: Tensor | None = None,
+    others: Sequence[tuple[np.ndarray, ...]] | None = None,
+) -> Report:
+    """What such a search says. violation: left out, its states keep every rule; unique: left out,
+    not known; others: left out, none."""
+    if violation is None:
+        violation = torch.where(s.energy < math.inf, 0.0, math.inf).double()
+    if unique is None:
+        unique = torch.full_like(s.done, UNKNOWN, dtype=torch.int8)
+    none: Sequence[tuple[np.ndarray, ...]] = ((),) * len(s.done)
+    placed = Placed(problem, s.places.numpy(), s.fixed)
+    more = PlacedOthers(problem, none if others is None else others, s.fixed)
+    told = Report(placed, s.energy, violation, s.bound, s.done, unique, more)
+    return told.to(problem.device)
 
 
 def first_places(problem: Problem) -> Tensor:

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.compare import best_of
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
-from engine.minimizer import Best, Minimizer, heard, score, sound
+from engine.minimizer import Best, Minimizer, best_start, heard, score
 from engine.problem import Problem
 from engine.random import Stream
-from engine.rows import UNKNOWN, Report
-from engine.search.placed import Placed, PlacedOthers, first_places
+from engine.rows import Report
+from engine.search.placed import Placed, first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
 from engine.search.simplify import Simplified, simplify
 from engine.search.solutions import At, accepted_cost, capped
@@ -213,16 +212,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         new["bound"][r] = max(float(new["bound"][r]), min(below, energy))
 
     def report(self, problem: Problem, s: RowwiseState) -> Report:
-        found = s.energy < math.inf
-        return Report(
-            Placed(problem, s.places.numpy(), s.fixed),
-            s.energy,
-            torch.where(found, 0.0, math.inf).double(),
-            s.bound,
-            s.done,
-            torch.full_like(s.done, UNKNOWN, dtype=torch.int8),
-            PlacedOthers(problem, ((),) * problem.rows, s.fixed),
-        ).to(problem.device)
+        return placed_report(problem, s)
 
     def told(self, problem: Problem, s: RowwiseState, report: Report) -> RowwiseState:
         """Takes better solutions, whose price the next must beat, and bounds."""
@@ -254,15 +244,11 @@ class Rowwise(Minimizer[RowwiseState], ABC):
 def _started(problem: Problem, x: State) -> tuple[Tensor, Tensor]:
     """The places of the best of the states that came, and its energy; infinite where none of a
     row's keeps the rules. (R * P, *shape) -> (R, n), (R,)"""
-    open_ = {v.name: x[v.name] for v in problem.open}
-    energy, violation = score(problem, open_)
-    e, v = (sound(t).view(problem.rows, -1) for t in (energy, violation))
-    pick = best_of(e, v)
-    at = pick + torch.arange(problem.rows, device=pick.device) * e.shape[1]
-    kept = (v.reshape(-1)[at] == 0) & e.reshape(-1)[at].isfinite()
-    places = torch.from_numpy(problem.places({n: t[at] for n, t in open_.items()})).long()
-    least = torch.where(kept, e.reshape(-1)[at], math.inf).double().cpu()
-    return torch.where(kept.cpu()[:, None], places, first_places(problem)), least
+    best = best_start(problem, x)
+    kept = ((best.violation == 0) & best.energy.isfinite()).cpu()
+    places = torch.from_numpy(problem.places(best.x)).long()
+    least = torch.where(kept, best.energy.cpu(), math.inf).double()
+    return torch.where(kept[:, None], places, first_places(problem)), least
 
 
 def _at(problem: Problem, s: RowwiseState, r: int) -> At:

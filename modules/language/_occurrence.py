@@ -1,10 +1,46 @@
-"""Where a word occurs in a text: how much of it the last letters spell."""
+"""Where a word occurs in a text, and rules whose parts are words."""
 
-from collections.abc import Callable
-from typing import Any
+import random
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Self
 
+from pydantic import Field
+
+from engine.domain import Finite, Variable, View
 from engine.errors import BadQuery, Mistake
+from modules.language._automaton import Automaton, AutomatonRule
+from modules.language._examples import text_of, words_of
 from modules.shared.sites import listed
+
+
+class WordsRule(AutomatonRule):
+    """Abstract: a rule over the whole text each of whose parts is one of some words."""
+
+    def __init__(
+        self,
+        *scope: Variable | View,
+        words: Annotated[
+            list[str], Field(description="The words, each a text without a wildcard.")
+        ],
+    ):
+        super().__init__(*scope)
+        self.words = read_words(words)
+        self.accept([self._part(word) for word in self.words])
+
+    @abstractmethod
+    def _part(self, word: str) -> Automaton:
+        """What accepts the texts that keep the part of this word."""
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Variable("text", Finite(("a", "b", ""), (4,))), words=["ab", "aa"])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator[Self]:
+        while True:
+            own, letters = text_of(rng, scope)
+            yield cls(*own, words=words_of(rng, letters))
 
 
 def reader(word: str) -> Callable[[int, str], int]:

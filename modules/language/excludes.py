@@ -1,35 +1,18 @@
 """Words that do not occur in a text."""
 
-import random
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from engine.domain import Finite, Variable, View
-from modules.language._automaton import Automaton, AutomatonRule
-from modules.language._examples import text_of, words_of
-from modules.language._occurrence import read_words, reader
+from modules.language._automaton import Automaton
+from modules.language._occurrence import WordsRule, reader
 
 
-class Excludes(AutomatonRule):
+class Excludes(WordsRule):
     """None of some words occurs in the text, nowhere, to the letter.
 
     E = sum over words of P(it occurs), the sites independent; decided: the number of words that do.
     Affine in each site; no unit. Each word is a part, and explicit as an automaton: a chain with a
     hidden state after each site. BadQuery: no words, an empty word.
     """
-
-    def __init__(
-        self,
-        *scope: Variable | View,
-        words: Annotated[
-            list[str], Field(description="The words, each a text without a wildcard.")
-        ],
-    ):
-        super().__init__(*scope)
-        self.words = read_words(words)
-        self.accept([self._part(word) for word in self.words])
 
     def _part(self, word: str) -> Automaton:
         read = reader(word)
@@ -54,16 +37,6 @@ class Excludes(AutomatonRule):
             for k, word in enumerate(self.words)
             if word in text
         ]
-
-    @classmethod
-    def example(cls) -> "Excludes":
-        return cls(Variable("text", Finite(("a", "b", ""), (4,))), words=["ab", "aa"])
-
-    @classmethod
-    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Excludes"]:
-        while True:
-            own, letters = text_of(rng, scope)
-            yield cls(*own, words=words_of(rng, letters))
 
 
 def _always(state: int) -> bool:

@@ -71,6 +71,22 @@ def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remed
         raise BadQuery(Mistake("weights", f"{path} holds no {what}", remedy)) from None
 
 
+def save_described(
+    path: str | Path, form: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> None:
+    """Writes tensors beside plain values in a form that has a name."""
+    save(path, tensors, {"format": form, "about": json.dumps(dict(about))})
+
+
+def described(raw: bytes, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The plain values and the tensors of a file in a form. Raises ValueError or KeyError for any
+    other, as `loaded` expects."""
+    metadata, tensors = parsed(raw)
+    if metadata["format"] != form:
+        raise ValueError(metadata["format"])
+    return json.loads(metadata["about"]), tensors
+
+
 def confined(path: str, folder: Path, beside: Path) -> str:
     """The file that a caller elsewhere may mean: one in a folder, or by its bare name one in
     `beside`. Raises BadQuery for any other, links out of the folder too."""

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import lru_cache
+from inspect import isabstract
 from typing import Any
 
 from engine.errors import BadQuery, Mistake, known
@@ -18,7 +19,7 @@ def formats() -> tuple[Format, ...]:
     for module in pkgutil.iter_modules(__path__):
         held = importlib.import_module(f"{__name__}.{module.name}")
         for entry in vars(held).values():
-            if isinstance(entry, type) and issubclass(entry, Format) and entry is not Format:
+            if isinstance(entry, type) and issubclass(entry, Format) and not isabstract(entry):
                 found[entry.name] = entry()
     return tuple(found[name] for name in sorted(found))
 

@@ -26,8 +26,8 @@ from modules.image._boards.grid import cages_of
 from modules.image._boards.reading import Signs, reading_of
 from modules.image._boards.strips import HIGH
 from modules.image.cage import SIGNS, Shape, cage_prices, shape_of
-from services.formats.base import Ask, Asked, Format, Pictured, Values
-from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
+from services.formats.base import Ask, Asked, Pictured, Values
+from services.formats.pictured import PNG, WEIGHTS, Cells, PictureFormat, Said, cells_in, wishes
 from services.query import Query, query_of
 
 SIZES = tuple(range(3, 10))
@@ -48,12 +48,8 @@ WITHIN = (
 )  # nats above the cheapest reading of each cage, in turn
 
 
-class KenKen(Format):
+class KenKen(PictureFormat):
     name: ClassVar[str] = "kenken"
-
-    def sniff(self, text: str) -> bool:
-        del text
-        return False
 
     def sniff_raw(self, raw: bytes) -> bool:
         if not raw.startswith(PNG):
@@ -65,10 +61,6 @@ class KenKen(Format):
             return False
         n = cells.n
         return not (len(cages) in (1, n) and all(len(c) in (n, n * n) for c in cages))
-
-    def read(self, text: str, source: str, given: Any) -> list[Asked]:
-        del text, source, given
-        raise BadQuery(Mistake("", "is no picture", "give a PNG of a board"))
 
     def read_raw(self, raw: bytes, source: str, given: Any) -> list[Asked]:
         asked = wishes(given, GIVEN)

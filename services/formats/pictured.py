@@ -1,5 +1,6 @@
 """Boards in pictures as queries: strips of ink for inputs, and what was read of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,28 @@ from modules.image._boards.ink import inked
 from modules.image._boards.pictures import grey_picture
 from modules.image._boards.reading import WEIGHTS
 from modules.image._boards.strips import HIGH, strip_of
-from services.formats.base import given_values
+from services.formats.base import Asked, Format, given_values
+
+
+class PictureFormat(Format, ABC):
+    """Abstract: one way in which a picture holds an instance; no text does."""
+
+    def sniff(self, text: str) -> bool:
+        del text
+        return False
+
+    def read(self, text: str, source: str, given: Any) -> list[Asked]:
+        del text, source, given
+        raise BadQuery(Mistake("", "is no picture", "give a PNG of a board"))
+
+    @abstractmethod
+    def sniff_raw(self, raw: bytes) -> bool:
+        """Whether the bytes are such a picture."""
+
+    @abstractmethod
+    def read_raw(self, raw: bytes, source: str, given: Any) -> list[Asked]:
+        """The query of a picture."""
+
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TOO_FAINT = Mistake(
@@ -78,4 +100,4 @@ def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-__all__ = ["PNG", "WEIGHTS", "Cells", "Said", "cells_in", "wishes"]
+__all__ = ["PNG", "WEIGHTS", "Cells", "PictureFormat", "Said", "cells_in", "wishes"]

@@ -27,8 +27,8 @@ from modules.image._boards.grid import cages_of
 from modules.image._boards.reading import UNIT
 from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
-from services.formats.base import Ask, Asked, Format, Pictured, Values
-from services.formats.pictured import PNG, WEIGHTS, Cells, Said, cells_in, wishes
+from services.formats.base import Ask, Asked, Pictured, Values
+from services.formats.pictured import PNG, WEIGHTS, Cells, PictureFormat, Said, cells_in, wishes
 from services.formats.readings import Priced, Reading, least_reading, near_readings, priced
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
@@ -40,12 +40,8 @@ STEPS = 2  # of the search for an answer: what it leaves open is searched by rea
 FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
 
-class VisualSudoku(Format):
+class VisualSudoku(PictureFormat):
     name: ClassVar[str] = "visual-sudoku"
-
-    def sniff(self, text: str) -> bool:
-        del text
-        return False
 
     def sniff_raw(self, raw: bytes) -> bool:
         if not raw.startswith(PNG):
@@ -54,10 +50,6 @@ class VisualSudoku(Format):
             return not _cages(cells_in(raw, tuple(range(3, 17)), WIDTH))
         except BadQuery:
             return True  # which says what is wrong with it
-
-    def read(self, text: str, source: str, given: Any) -> list[Asked]:
-        del text, source, given
-        raise BadQuery(Mistake("", "is no picture", "give a PNG of a board"))
 
     def read_raw(self, raw: bytes, source: str, given: Any) -> list[Asked]:
         asked = wishes(given, GIVEN)

@@ -36,18 +36,19 @@ from modules.discrete.table import Table as Costs
 
 pytestmark = pytest.mark.clock
 
-LATE = 0.4  # seconds beyond a limit; costs without a common unit are added up state by state
+LATE = 0.15  # seconds: 0.05 where nothing else runs; other tests may
 
 
 def potts(n: int, k: int, apart: bool) -> Problem:
-    """A grid of n x n sites of k values, a cost for each pair of neighbours; as one term, or as one
-    term for each pair."""
+    """A grid of n x n sites of k values, a cost for each pair of neighbours: as a term for rows and
+    one for columns, or as one term for each pair. No bound is tight in the time that is given."""
     draw = np.random.default_rng(0)
     x = Variable("x", Finite(tuple(range(k)), (n, n)))
     right = [[i * n + j, i * n + j + 1] for i in range(n) for j in range(n - 1)]
     down = [[i * n + j, i * n + n + j] for i in range(n - 1) for j in range(n)]
     if not apart:
-        return Problem(1.0 * Costs(x, sites=right + down, costs=draw.random((k, k)).tolist()))
+        rows = Costs(x, sites=right, costs=draw.random((k, k)).tolist())
+        return Problem(1.0 * rows + 1.0 * Costs(x, sites=down, costs=draw.random((k, k)).tolist()))
     every = (Costs(x, sites=pair, costs=draw.random((k, k)).tolist()) for pair in right + down)
     return Problem(Sum(*(Summand(term, 1.0, f"t{i}") for i, term in enumerate(every))))
 
@@ -104,8 +105,7 @@ def test_a_limit_covers_preparation_and_the_final_check(made: Any, seconds: floa
         began = time.monotonic()
         (answer,) = answers(problem, budget=Budget(seconds=seconds))
         late.append(time.monotonic() - began - seconds)
-        assert Flag.DEADLINE in answer.flags
-        assert answer.ended is Ended.TIME or answer.status == "OPTIMAL"  # by its last step
+        assert Flag.DEADLINE in answer.flags and answer.ended is Ended.TIME
         assert answer.values is not None
     assert min(late) < LATE
 

@@ -3,16 +3,14 @@
 Nothing in the file is code: tensors, and the schema as JSON in the header.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from modules.discrete.tabular.network import TableNet
 from modules.discrete.tabular.schema import Schema
-from modules.shared.weights import loaded, parsed, save
+from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.tabular.1"
@@ -43,7 +41,7 @@ class TableModel:
             "band": self.band if math.isfinite(self.band) else None,
             "made": self.made,
         }
-        save(path, self.net.state_dict(), {"format": FORMAT, "about": json.dumps(about)})
+        save_described(path, FORMAT, self.net.state_dict(), about)
 
 
 def load_model(path: str) -> TableModel:
@@ -56,10 +54,7 @@ def load_model(path: str) -> TableModel:
 
 @lru_cache(maxsize=8)
 def _model(raw: bytes) -> TableModel:
-    metadata, tensors = parsed(raw)
-    if metadata["format"] != FORMAT:
-        raise ValueError(metadata["format"])
-    about: dict[str, Any] = json.loads(metadata["about"])
+    about, tensors = described(raw, FORMAT)
     schema = Schema.of(about["schema"], about.get("missing"))
     net = TableNet(schema.sizes, int(about["hidden"]))
     net.load_state_dict(tensors)

@@ -1,12 +1,10 @@
 """A trained classifier: chances of labels for pictures, and whether pictures are usual ones."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch import Tensor
 from engine.errors import BadQuery, Mistake, known
 from modules.image.classifier.network import Network, folded, seen_by
 from modules.image.classifier.pictures import Ink, prepared
-from modules.shared.weights import loaded, parsed, save
+from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.image.classifier.1"
@@ -109,7 +107,7 @@ class Reader:
             for name, t in tensors.items()
             if not name.endswith("num_batches_tracked")
         }
-        save(path, half, {"format": FORMAT, "about": json.dumps(about)})
+        save_described(path, FORMAT, half, about)
 
 
 def load_reader(path: str) -> Reader:
@@ -122,10 +120,7 @@ def load_reader(path: str) -> Reader:
 
 @lru_cache(maxsize=8)
 def _reader(raw: bytes) -> Reader:
-    metadata, tensors = parsed(raw)
-    if metadata["format"] != FORMAT:
-        raise ValueError(metadata["format"])
-    about: dict[str, Any] = json.loads(metadata["about"])
+    about, tensors = described(raw, FORMAT)
     labels = tuple(about["labels"])
     net = Network(len(labels), tuple(about["widths"]))
     own = {n.removeprefix("net."): t.float() for n, t in tensors.items() if n.startswith("net.")}

@@ -3,17 +3,15 @@
 The energies are those of the numbers as they are stored.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from modules.language.model.network import CharacterNet, Dropped
-from modules.shared.weights import loaded, parsed, save
+from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.characters.1"
@@ -31,7 +29,7 @@ def write_model(path: Path, net: CharacterNet, made: str, notes: Sequence[str] =
         "notes": list(notes),
     }
     numbers = {name: t.half() for name, t in net.state_dict().items()}
-    save(path, numbers, {"format": FORMAT, "about": json.dumps(about)})
+    save_described(path, FORMAT, numbers, about)
 
 
 def load_model(path: str) -> CharacterNet:
@@ -44,10 +42,7 @@ def load_model(path: str) -> CharacterNet:
 
 @lru_cache(maxsize=4)
 def _model(raw: bytes) -> CharacterNet:
-    metadata, tensors = parsed(raw)
-    if metadata["format"] != FORMAT:
-        raise ValueError(metadata["format"])
-    about: dict[str, Any] = json.loads(metadata["about"])
+    about, tensors = described(raw, FORMAT)
     net = CharacterNet(about["pieces"], int(about["embedded"]), int(about["hidden"]))
     return settled(net, tensors)
 
