@@ -203,13 +203,11 @@ class BoundTerm:
 
     def _slopes(self, energy: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
         slopes: Sequence[Tensor | None] = [None] * len(leaves)
-        if energy.requires_grad:
+        if energy.requires_grad:  # of the sum: `grad_outputs` would import sympy when first given
             slopes = guard_faults(
                 self.kind,
                 "energy",
-                lambda: torch.autograd.grad(
-                    energy, leaves, torch.ones_like(energy), allow_unused=True
-                ),
+                lambda: torch.autograd.grad(energy.sum(), leaves, allow_unused=True),
             )
         whole = tuple(
             torch.zeros_like(leaf) if slope is None else slope.detach()

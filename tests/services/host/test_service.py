@@ -1,5 +1,7 @@
 """A host, asked as any caller may ask it."""
 
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -279,3 +281,24 @@ def test_a_host_that_hangs_is_given_up(host: str, catalogue: Catalogue) -> None:
         term({"x": torch.rand(2, 3)})
     assert time.monotonic() - began < 0.9
     kinds.close()
+
+
+FIRST_SLOPES = """
+import sys, torch
+from engine import Real, Variable
+from services.host.bound_term import BoundTerm
+from tests.support.hosted import Pull
+
+x = Variable("x", Real((3,)))
+bound = BoundTerm("kinds.Pull", Pull(x), (x.domain,))
+bound.evaluate((torch.rand(2, 3),), False)
+before = set(sys.modules)
+bound.evaluate((torch.rand(2, 3),), True)
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_the_first_gradient_of_a_host_loads_no_library() -> None:
+    """`torch.autograd.grad(..., grad_outputs)` imports sympy when first called (0.2 s)."""
+    done = subprocess.run([sys.executable, "-c", FIRST_SLOPES], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split() == [], done.stdout + done.stderr
