@@ -1,9 +1,11 @@
 """Assignments, exactly: sites that take different values, each value at its own cost."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from engine.answer import Proof
 from engine.decimals import Ints
 from engine.factors import Factors
 from engine.kernels.assignment import assign
@@ -22,6 +24,8 @@ class Assignment(Closed):
 
     unique: decide uniqueness.
     """
+
+    proof: ClassVar[Proof] = Proof.ASSIGNMENT
 
     unique: bool = False
 

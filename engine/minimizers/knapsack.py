@@ -8,10 +8,11 @@ generalizations", European Journal of Operational Research 1987.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from engine.answer import Proof
 from engine.decimals import Floats, Ints
 from engine.factors import Factors, ints
 from engine.factors.amounts import whole_sum
@@ -38,6 +39,8 @@ class Knapsack(Closed):
 
     unique: decide uniqueness.
     """
+
+    proof: ClassVar[Proof] = Proof.PROGRAM
 
     unique: bool = False
 

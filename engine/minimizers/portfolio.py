@@ -54,6 +54,9 @@ TALK = 8  # steps of a row from one time that members tell each other to the nex
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
+BY_ROW = ("late", "turn", "waits", "proved", "by")  # of the state, beside its members' states
+
+
 class _Begun(NamedTuple):
     """A member that began one row late."""
 
@@ -70,6 +73,8 @@ class PortfolioState(NamedTuple):
     every: int  # the first member moves a row at every so many of its steps
     turn: Tensor  # (R,) int64 steps done
     waits: Tensor  # (R,) int64 visits of the first member since the others had nothing left to do
+    proved: Tensor  # (R,) the highest bound when members last told each other
+    by: Tensor  # (R,) int8 whose it was: PROOFS
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,8 @@ class Portfolio(Minimizer[PortfolioState]):
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
         zero = torch.zeros(rows, dtype=torch.int64, device=problem.device)
         every = RARE if opaque and searches else 1
-        return PortfolioState(members, states, starts, every, zero, zero)
+        blank = Report.blank(problem, x)
+        return PortfolioState(members, states, starts, every, zero, zero, blank.bound, blank.by)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -389,19 +395,23 @@ class Portfolio(Minimizer[PortfolioState]):
                 return None
             states.append(renewed)
         zero = torch.zeros_like(s.turn)
-        return s._replace(states=states, turn=zero, waits=zero)
+        none = torch.full_like(s.proved, -torch.inf)
+        by = torch.zeros_like(s.by)
+        return s._replace(states=states, turn=zero, waits=zero, proved=none, by=by)
 
     def _talked(self, problem: Problem, s: PortfolioState, rows: Tensor) -> PortfolioState:
         """Members of some rows, each told what the others found and proved; but for numbers under
         rules, where what one finds may make use of tolerances that the other leaves alone."""
         if isinstance(s.members[0], Restarts) and _held(problem):
             return s
-        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if late is not None:
             reports.append(late)
         if len(reports) == 1:
             return s
+        whole = _named(s, _joined(reports))
+        s = s._replace(proved=torch.maximum(s.proved, whole.bound), by=whole.by)
         states = []
         for k, (m, state) in enumerate(zip(s.members, s.states, strict=False)):
             beside = [r for j, r in enumerate(reports) if j != k]
@@ -416,7 +426,7 @@ class Portfolio(Minimizer[PortfolioState]):
         begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
         if not begun:
             return None
-        late = stack_rows([s.members[1].report(*one) for one in begun.values()], [1] * len(begun))
+        late = stack_rows([s.members[1].credited(*one) for one in begun.values()], [1] * len(begun))
         blank = replace(Report.blank(problem, dict(first.x)), done=torch.zeros_like(first.done))
         return put_rows(blank, late, [*begun], problem.rows)
 
@@ -442,14 +452,14 @@ class Portfolio(Minimizer[PortfolioState]):
         """The best of all members. Done: the first member is, or the bound of one meets the
         solution of another, or the others ended long ago. What only restarts decides nothing: it
         ends a row with all others, or alone where its own state is the best and breaks nothing."""
-        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
             return replace(reports[0], done=_ended(s.members[0], reports[0]))
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and _held(problem):
             reports[1] = _strict(problem, *reports)
-        whole = _joined(reports if late is None else [*reports, late])
+        whole = _named(s, _joined(reports if late is None else [*reports, late]))
         done = _ended(s.members[0], reports[0])
         if late is not None and isinstance(s.members[0], Rowwise):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
@@ -474,18 +484,15 @@ class Portfolio(Minimizer[PortfolioState]):
         states = [
             m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=False)
         ]
-        late, turn, waits = (select_rows(x, rows, total) for x in (s.late, s.turn, s.waits))
-        return s._replace(states=states, late=late, turn=turn, waits=waits)
+        own = {name: select_rows(getattr(s, name), rows, total) for name in BY_ROW}
+        return s._replace(states=states, **own)
 
     def stack(self, states: Sequence[PortfolioState], totals: Sequence[int]) -> PortfolioState:
         first = states[0]
         each = zip(*(s.states for s in states), strict=True)
         inner = [m.stack(own, totals) for m, own in zip(first.members, each, strict=False)]
-        late, turn, waits = (
-            stack_rows([getattr(s, name) for s in states], totals)
-            for name in ("late", "turn", "waits")
-        )
-        return first._replace(states=inner, late=late, turn=turn, waits=waits)
+        own = {name: stack_rows([getattr(s, name) for s in states], totals) for name in BY_ROW}
+        return first._replace(states=inner, **own)
 
 
 def _ended(first: Minimizer, report: Report) -> Tensor:
@@ -528,6 +535,11 @@ def _strict(problem: Problem, first: Report, other: Report) -> Report:
     strictly, price = dearer(problem, other.x)
     told = over & (other.energy + price >= first.energy)
     return replace(other, violation=torch.where(told, strictly, other.violation))
+
+
+def _named(s: PortfolioState, whole: Report) -> Report:
+    """What proved the bounds: a member that was told one did not."""
+    return replace(whole, by=torch.where(whole.bound > s.proved, whole.by, s.by))
 
 
 def _joined(reports: Sequence[Report]) -> Report:
