@@ -39,6 +39,23 @@ class Ended(StrEnum):
     CANCELLED = "cancelled"  # its caller
 
 
+class Proof(StrEnum):
+    """What proved a bound, or that there is nothing."""
+
+    FLOOR = "floor"  # what the terms cannot go below
+    SEARCH = "search"  # complete search
+    RELAXATION = "relaxation"  # linear relaxations, added up again in whole numbers
+    CORES = "cores"  # sets of costs that cannot all be avoided
+    ELIMINATION = "elimination"  # of site after site
+    PROGRAM = "dynamic programming"  # over the totals of a sum
+    ASSIGNMENT = "assignment"  # shortest ways, and prices of values
+    CUT = "minimum cut"
+    BUCKETS = "mini-buckets"  # elimination of parts
+    MESSAGES = "messages"  # message passing
+    ENUMERATION = "enumeration"  # of all combinations
+    PARTS = "parts"  # several of these, each of a part of the problem
+
+
 @dataclass(frozen=True)
 class TermEnergy:
     """The share of one term: `energy` counts its weight; None where it is not finite."""
@@ -140,6 +157,7 @@ class Answer:
     runner_up: RunnerUp | None = None  # None: not asked for, or there is none
     proof: str | None = None  # that it is infeasible, in the DRAT format; None: not asked for
     ended: Ended | None = None  # why the search ended; None: there was none
+    proved_by: Proof | None = None  # what proved the bound, or that there is nothing
     abstained: tuple[Place, ...] = ()  # where a module does not stand by the values (ABSTAIN)
     converged: bool | None = None  # no step along the slope makes the numbers cheaper; None: there
     # is no need to ask, as the answer is proved or has no open number, or rules see the numbers

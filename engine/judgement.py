@@ -29,7 +29,7 @@ from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
 from engine.moves.downhill import settled
 from engine.problem import Problem
-from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
+from engine.rows import NOT_UNIQUE, PROOFS, UNIQUE, UNKNOWN
 
 if TYPE_CHECKING:
     from engine.solve import Solution
@@ -68,7 +68,7 @@ def verify(
     plains = problem.plain(report.x)
     cost = judge.shares if solution.prepared else judge.unprepared
     shares = cost(report.x, problem.rows, energies)
-    bounds, uniques = report.bound.tolist(), report.unique.tolist()
+    bounds, uniques, by = report.bound.tolist(), report.unique.tolist(), report.by.tolist()
     seconds = solution.clock.tolist()
     outside = abstained(problem, report.x, plains)
     kept = problem.inside(report.x).tolist()
@@ -77,7 +77,7 @@ def verify(
         flags = solution.flags(row)
         spent: dict[str, Any] = {"steps": solution.steps[row], "seconds": seconds[row]}
         if bounds[row] == math.inf:
-            spent["ended"] = Ended.PROVED
+            spent["ended"], spent["proved_by"] = Ended.PROVED, PROOFS[by[row]]
             answers.append(Answer(Status.INFEASIBLE, None, None, None, flags=flags, **spent))
             continue
         if outside[row]:
@@ -88,6 +88,7 @@ def verify(
         checked = answer.status in (Status.OPTIMAL, Status.SATISFIED)
         others = report.others[row] if checked and report.others else ()
         spent["ended"] = ended_of(answer.status, solution.ended(row))
+        spent["proved_by"] = None if answer.bound is None else PROOFS[by[row]]
         more = {"flags": flags, "alternatives": judge.alternatives(others, row), **spent}
         answers.append(replace(answer, **more))
     return _converged(problem, report.x, answers) if solution.prepared else answers

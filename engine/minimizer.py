@@ -4,11 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import best_of, better, opaque_slack, proved
 from engine.domain import State
 from engine.energy import begin_shares, begin_violations, total_of
@@ -28,6 +29,8 @@ class Minimizer(ABC, Generic[S]):
     so rows leave, join and are stepped in any company, and answer as each alone. It branches on
     counts, never on the clock.
     """
+
+    proof: ClassVar[Proof] = Proof.SEARCH  # what its bounds are, where its reports do not say
 
     def refuses(self, problem: Problem) -> str | None:
         """Why this form or size is not for it; None: it takes it. Then `init` and `step` raise
@@ -65,6 +68,10 @@ class Minimizer(ABC, Generic[S]):
         """
         del problem, report
         return s
+
+    def credited(self, problem: Problem, s: S) -> Report:
+        """`report`, which says what proved the bounds."""
+        return self.report(problem, s).credited(self.proof)
 
     def renewed(self, problem: Problem, s: S) -> S | None:
         """The same search under moved evidence: what it learned of the energy stays (multipliers,

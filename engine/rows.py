@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import better
 from engine.domain import State
 from engine.problem import Problem
 
 T = TypeVar("T")
 UNKNOWN, NOT_UNIQUE, UNIQUE = -1, 0, 1
-NUMBERS = ("energy", "violation", "bound", "done", "unique")  # of a report, one a row
+NUMBERS = ("energy", "violation", "bound", "done", "unique", "by")  # of a report, one a row
+PROOFS = (None, *Proof)  # by the numbers that reports give them
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,11 @@ class Report:
     done: Tensor  # (R,) bool: this minimizer has nothing left to do
     unique: Tensor  # (R,) int8: UNKNOWN, NOT_UNIQUE or UNIQUE
     others: Sequence[tuple[State, ...]] = ()  # alternatives of each row, states of one row
+    by: Tensor = None  # type: ignore[assignment] # (R,) int8 what proved the bound: PROOFS
+
+    def __post_init__(self) -> None:
+        if self.by is None:  # it is not said: that of the minimizer
+            object.__setattr__(self, "by", torch.zeros_like(self.unique))
 
     @staticmethod
     def blank(problem: Problem, x: State) -> "Report":
@@ -52,7 +59,13 @@ class Report:
     def unproved(self) -> "Report":
         """The states alone, without anything that was proved."""
         unknown = torch.full_like(self.unique, UNKNOWN)
-        return replace(self, bound=torch.full_like(self.bound, -torch.inf), unique=unknown)
+        bound, by = torch.full_like(self.bound, -torch.inf), torch.zeros_like(self.by)
+        return replace(self, bound=bound, unique=unknown, by=by)
+
+    def credited(self, proof: Proof) -> "Report":
+        """The same, its bounds proved in this way where nothing else is said."""
+        mine = (self.by == 0) & (self.bound > -torch.inf)
+        return replace(self, by=torch.where(mine, PROOFS.index(proof), self.by))
 
     def only(self, rows: Tensor) -> "Report":
         """What is said of some rows, nothing of the others. (R,) bool"""
@@ -63,6 +76,7 @@ class Report:
             violation=torch.where(rows, self.violation, infinite),
             bound=torch.where(rows, self.bound, -infinite),
             unique=torch.where(rows, self.unique, UNKNOWN),
+            by=torch.where(rows, self.by, 0),
         )
 
     def better(self, other: "Report") -> Tensor:
@@ -86,6 +100,7 @@ class Report:
             tuple(
                 b if len(b) > len(a) else a for a, b in zip(self.others, other.others, strict=True)
             ),
+            torch.where(other.bound > self.bound, other.by, self.by),
         )
 
 

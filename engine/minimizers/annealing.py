@@ -10,12 +10,13 @@ annealing with asymptotic convergence for nonlinear constrained optimization", C
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import best_of, better, proved
 from engine.decimals import Scale, surely_below
 from engine.domain import State
@@ -71,6 +72,8 @@ class Annealing(Minimizer[AnnealingState]):
     is reached.
     visit: memory touches of one visit of a row; the default is about 5 ms. rows: of one step.
     """
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     sweeps: int = 500
     hot: float | None = None

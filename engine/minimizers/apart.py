@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery
@@ -19,7 +20,7 @@ from engine.minimizer import Minimizer, score
 from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
 from engine.random import Stream
-from engine.rows import NOT_UNIQUE, Report
+from engine.rows import NOT_UNIQUE, PROOFS, Report
 
 
 class ApartState(NamedTuple):
@@ -71,7 +72,7 @@ class Apart(Minimizer[ApartState]):
 
     def report(self, problem: Problem, s: ApartState) -> Report:
         every = zip(parts_of(problem), s.parts, strict=True)
-        reports = [self.inner.report(part, state) for part, state in every]
+        reports = [self.inner.credited(part, state) for part, state in every]
         x: State = {n: t for r in reports for n, t in r.x.items()}
         energy = _sum([r.energy for r in reports])
         bound = _sum([r.bound for r in reports])
@@ -87,7 +88,7 @@ class Apart(Minimizer[ApartState]):
         unique = torch.stack([r.unique for r in reports]).amin(0)
         unique = torch.where(_any(reports, NOT_UNIQUE), NOT_UNIQUE, unique)
         others = _Others(reports)
-        return Report(x, energy, violation, bound, done, unique, others)
+        return Report(x, energy, violation, bound, done, unique, others, _credits(reports))
 
     def told(self, problem: Problem, s: ApartState, report: Report) -> ApartState:
         """Each part is told its share of the states; what is proved is of the whole alone."""
@@ -125,6 +126,15 @@ def _sum(every: Sequence[Tensor]) -> Tensor:
     for one in every[1:]:
         out = out + one
     return out
+
+
+def _credits(reports: Sequence[Report]) -> Tensor:
+    """What proved the bounds of all parts, or those of one that nothing satisfies. -> (R,) int8"""
+    by = torch.stack([r.by for r in reports])
+    shut = torch.stack([r.bound == math.inf for r in reports])
+    first = by.gather(0, shut.int().argmax(0, keepdim=True))[0]
+    alike = (by == by[0]).all(0) | shut.any(0)
+    return torch.where(alike, first, PROOFS.index(Proof.PARTS)).to(by.dtype)
 
 
 def _any(reports: Sequence[Report], unique: int) -> Tensor:

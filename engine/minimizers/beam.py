@@ -12,12 +12,13 @@ model in which it can be computed).
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.decimals import Floats, Ints
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
@@ -85,6 +86,8 @@ class BeamState(NamedTuple):
 @dataclass(frozen=True)
 class Beam(Minimizer[BeamState]):
     """widths: beginnings kept, round by round; after the last a row is done."""
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     widths: tuple[int, ...] = (16, 128, 1024)
 

@@ -1,7 +1,9 @@
 """Bounds from cores, beside those who search: sets of costs that cannot all be avoided."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from engine.answer import Proof
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
 from engine.search.cores import Cores
@@ -18,6 +20,8 @@ class CoreGuided(Rowwise):
     patience: steps without a better solution or a higher bound after which a row is done; None:
     only when it is decided.
     """
+
+    proof: ClassVar[Proof] = Proof.CORES
 
     conflicts: int = 400
     work: int = 4_000_000

@@ -11,11 +11,12 @@ Finds local minima; `restarts` looks further.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import proved
 from engine.domain import Domain, Finite, Real, State
 from engine.errors import BadQuery, Mistake
@@ -68,6 +69,8 @@ class Descent(Minimizer[DescentState]):
     smallest: step at which a particle stands still.
     every: moves between decisions of finite sites and changes of multipliers.
     """
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     rate: float = 0.05
     patience: int = 12

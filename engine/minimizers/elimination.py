@@ -8,12 +8,13 @@ compared by their decimals. Source: Dechter, "Bucket elimination", Artificial In
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import WIDE, Minimizer, score, sound
@@ -54,6 +55,8 @@ class LeastByElimination(Minimizer[EliminationState]):
     visit: table entries added up in one step of a row, the last bucket beyond; the default is
     roughly 10 ms.
     """
+
+    proof: ClassVar[Proof] = Proof.ELIMINATION
 
     unique: bool = False
     alternatives: int = 0

@@ -7,12 +7,13 @@ alternatives for free.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
@@ -45,6 +46,8 @@ class Enumeration(Minimizer[EnumerationState]):
     alternatives: next best states to report.
     elements: literals of the states evaluated in one call, of one row at least.
     """
+
+    proof: ClassVar[Proof] = Proof.ENUMERATION
 
     alternatives: int = 0
     elements: int = 2_000_000

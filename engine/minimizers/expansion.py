@@ -9,12 +9,13 @@ approximate energy minimization via graph cuts", PAMI 2001.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels.flow import reach
@@ -47,6 +48,8 @@ class ExpansionState(NamedTuple):
 class Expansion(Minimizer[ExpansionState]):
     """A move of every row a step. Refuses tables over more than two sites, rules, sites that come
     in beside the visible ones, and pairs that would rather differ."""
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     def refuses(self, problem: Problem) -> str | None:
         if problem.form.rest is not None:

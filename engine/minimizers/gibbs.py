@@ -16,11 +16,12 @@ correction is approximate.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import LEVEL, best_of, better, proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
@@ -79,6 +80,8 @@ class Gibbs(Minimizer[GibbsState], Sampler):
     patience: anneals without a better state after which a row is done; None: only at the floor.
     elements: literals and real sites of all particles evaluated in one step, `rows` rows at least.
     """
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     steps: int | None = None
     hot: float | None = None

@@ -26,11 +26,12 @@ Finds local minima; `restarts` looks further.
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import off_by, proved, strictly
 from engine.domain import Finite, State
 from engine.energy.parts import Constraints
@@ -104,6 +105,8 @@ class Lagrangian(Minimizer[LagrangianState]):
     rounds: of one particle at most. smallest: fall of L, relative to max(1, |L|), below which
     nothing is to be gained.
     """
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     memory: int = 10
     inner: int = 200

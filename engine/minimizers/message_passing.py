@@ -6,11 +6,12 @@ best state is what the local polytope leaves open.
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import proved
 from engine.decimals import surely_below
 from engine.domain import State
@@ -38,6 +39,8 @@ class MessagePassing(Minimizer[MessageState]):
     visit: table entries of one step of a row, a whole pass at least; the default is roughly 10 ms.
     patience: passes without a better bound after which a row is done.
     """
+
+    proof: ClassVar[Proof] = Proof.MESSAGES
 
     visit: int = 2_000_000
     patience: int = 60

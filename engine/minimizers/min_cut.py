@@ -11,12 +11,13 @@ Kolmogorov, Zabih, "What energy functions can be minimized via graph cuts?", PAM
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels.flow import Pipes, fill_shortest, laid, reach
@@ -59,6 +60,8 @@ class MinCutState(NamedTuple):
 class MinCut(Minimizer[MinCutState]):
     """Settles rows one by one, a phase of the flow a step; refuses more than two values a site,
     tables over more than two, pairs that forbid something or would rather differ."""
+
+    proof: ClassVar[Proof] = Proof.CUT
 
     def refuses(self, problem: Problem) -> str | None:
         """By the structure, which all rows share, and by what each row is told and pays."""

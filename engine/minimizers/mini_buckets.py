@@ -7,11 +7,12 @@ begins where the last one ended.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import WIDE, Minimizer, best_start
@@ -46,6 +47,8 @@ class MiniBuckets(Minimizer[MiniBucketsState]):
     visit: table entries added up in one step of a row, the last bucket beyond; the default is
     roughly 10 ms.
     """
+
+    proof: ClassVar[Proof] = Proof.BUCKETS
 
     visit: int = 8_000_000
 

@@ -13,6 +13,7 @@ from engine.factors import Factors
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
+from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.completed import Completed
@@ -22,6 +23,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.knapsack import Knapsack
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.listed import Listed
@@ -36,10 +38,12 @@ from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.search.closed import Closed
 from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 from engine.search.rowwise import Rowwise
+from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
@@ -48,6 +52,9 @@ HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
+
+
+BY_ROW = ("late", "turn", "waits", "proved", "by")  # of the state, beside its members' states
 
 
 class _Begun(NamedTuple):
@@ -66,11 +73,14 @@ class PortfolioState(NamedTuple):
     every: int  # the first member moves a row at every so many of its steps
     turn: Tensor  # (R,) int64 steps done
     waits: Tensor  # (R,) int64 visits of the first member since the others had nothing left to do
+    proved: Tensor  # (R,) the highest bound when members last told each other
+    by: Tensor  # (R,) int8 whose it was: PROOFS
 
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules that are long lists of allowed combinations and nothing else: the search of lists.
+    Costs of single sites beside one sum, or beside sites that differ: a method that closes these.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site have to be narrower, as linear relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
@@ -128,7 +138,8 @@ class Portfolio(Minimizer[PortfolioState]):
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
         zero = torch.zeros(rows, dtype=torch.int64, device=problem.device)
         every = RARE if opaque and searches else 1
-        return PortfolioState(members, states, starts, every, zero, zero)
+        blank = Report.blank(problem, x)
+        return PortfolioState(members, states, starts, every, zero, zero, blank.bound, blank.by)
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -151,15 +162,16 @@ class Portfolio(Minimizer[PortfolioState]):
         return self._members(problem, bool(few.all()), bool(numbers.all()), alone)
 
     def _alone(self, problem: Problem) -> list[bool]:
-        """Rows that a minimum cut decides, or that are read site by site, by what they were told
-        and pay. -> (R,)"""
+        """Rows that a minimum cut decides, or a method that closes their structure, or that are
+        read site by site, by what they were told and pay. -> (R,)"""
         one: Minimizer = Beam()
         if problem.factored()[1] is None:
-            if self.unique or self.alternatives or not problem.form.factors.soft:
+            closed = self._closed(problem)
+            if self.alternatives or not problem.form.factors.soft:
                 return [False] * problem.rows
-            if any(own.scale.error for own in problem.explicits):
+            if (self.unique and closed is None) or any(e.scale.error for e in problem.explicits):
                 return [False] * problem.rows
-            one = MinCut()
+            one = closed or MinCut()
         if one.refuses(problem) is None:
             return [True] * problem.rows
         if problem.rows == 1:
@@ -184,6 +196,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        closed = self._closed(problem) if rest is None and alone else None
+        if closed is not None:
+            return (closed,)
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if self._lists(problem):
@@ -226,6 +241,11 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
+    def _closed(self, problem: Problem) -> Closed | None:
+        """A method that closes this structure."""
+        methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
+        return next((one for one in methods if one.structure(problem) is None), None)
+
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         factors = problem.form.factors
@@ -265,6 +285,8 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
+        if 2 ** width_from_below(factors) > self.narrow:
+            return False  # so large is one table at least
         plan, most = shared_plan(problem), self.narrow
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
@@ -298,8 +320,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._lists(problem):
             yield from Listed().prepare(problem)
             return
-        alone = self._narrow(problem) or self._opens(problem) or all(self._alone(problem))
-        if rest is None and alone:
+        if rest is None and (
+            all(self._alone(problem)) or self._narrow(problem) or self._opens(problem)
+        ):
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)
@@ -372,19 +395,23 @@ class Portfolio(Minimizer[PortfolioState]):
                 return None
             states.append(renewed)
         zero = torch.zeros_like(s.turn)
-        return s._replace(states=states, turn=zero, waits=zero)
+        none = torch.full_like(s.proved, -torch.inf)
+        by = torch.zeros_like(s.by)
+        return s._replace(states=states, turn=zero, waits=zero, proved=none, by=by)
 
     def _talked(self, problem: Problem, s: PortfolioState, rows: Tensor) -> PortfolioState:
         """Members of some rows, each told what the others found and proved; but for numbers under
         rules, where what one finds may make use of tolerances that the other leaves alone."""
         if isinstance(s.members[0], Restarts) and _held(problem):
             return s
-        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if late is not None:
             reports.append(late)
         if len(reports) == 1:
             return s
+        whole = _named(s, _joined(reports))
+        s = s._replace(proved=torch.maximum(s.proved, whole.bound), by=whole.by)
         states = []
         for k, (m, state) in enumerate(zip(s.members, s.states, strict=False)):
             beside = [r for j, r in enumerate(reports) if j != k]
@@ -399,7 +426,7 @@ class Portfolio(Minimizer[PortfolioState]):
         begun = {r: one for r, one in enumerate(s.late) if isinstance(one, _Begun)}
         if not begun:
             return None
-        late = stack_rows([s.members[1].report(*one) for one in begun.values()], [1] * len(begun))
+        late = stack_rows([s.members[1].credited(*one) for one in begun.values()], [1] * len(begun))
         blank = replace(Report.blank(problem, dict(first.x)), done=torch.zeros_like(first.done))
         return put_rows(blank, late, [*begun], problem.rows)
 
@@ -425,14 +452,14 @@ class Portfolio(Minimizer[PortfolioState]):
         """The best of all members. Done: the first member is, or the bound of one meets the
         solution of another, or the others ended long ago. What only restarts decides nothing: it
         ends a row with all others, or alone where its own state is the best and breaks nothing."""
-        reports = [m.report(problem, one) for m, one in zip(s.members, s.states, strict=False)]
+        reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
             return replace(reports[0], done=_ended(s.members[0], reports[0]))
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and _held(problem):
             reports[1] = _strict(problem, *reports)
-        whole = _joined(reports if late is None else [*reports, late])
+        whole = _named(s, _joined(reports if late is None else [*reports, late]))
         done = _ended(s.members[0], reports[0])
         if late is not None and isinstance(s.members[0], Rowwise):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
@@ -457,18 +484,15 @@ class Portfolio(Minimizer[PortfolioState]):
         states = [
             m.select(state, rows, total) for m, state in zip(s.members, s.states, strict=False)
         ]
-        late, turn, waits = (select_rows(x, rows, total) for x in (s.late, s.turn, s.waits))
-        return s._replace(states=states, late=late, turn=turn, waits=waits)
+        own = {name: select_rows(getattr(s, name), rows, total) for name in BY_ROW}
+        return s._replace(states=states, **own)
 
     def stack(self, states: Sequence[PortfolioState], totals: Sequence[int]) -> PortfolioState:
         first = states[0]
         each = zip(*(s.states for s in states), strict=True)
         inner = [m.stack(own, totals) for m, own in zip(first.members, each, strict=False)]
-        late, turn, waits = (
-            stack_rows([getattr(s, name) for s in states], totals)
-            for name in ("late", "turn", "waits")
-        )
-        return first._replace(states=inner, late=late, turn=turn, waits=waits)
+        own = {name: stack_rows([getattr(s, name) for s in states], totals) for name in BY_ROW}
+        return first._replace(states=inner, **own)
 
 
 def _ended(first: Minimizer, report: Report) -> Tensor:
@@ -511,6 +535,11 @@ def _strict(problem: Problem, first: Report, other: Report) -> Report:
     strictly, price = dearer(problem, other.x)
     told = over & (other.energy + price >= first.energy)
     return replace(other, violation=torch.where(told, strictly, other.violation))
+
+
+def _named(s: PortfolioState, whole: Report) -> Report:
+    """What proved the bounds: a member that was told one did not."""
+    return replace(whole, by=torch.where(whole.bound > s.proved, whole.by, s.by))
 
 
 def _joined(reports: Sequence[Report]) -> Report:

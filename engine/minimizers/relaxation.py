@@ -6,7 +6,9 @@ numbers (`engine.search.safe`).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from engine.answer import Proof
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
 from engine.problem import Problem
@@ -28,6 +30,8 @@ class LinearRelaxation(Rowwise):
     patience: steps without a better solution or a higher bound after which a row is done; None:
     only when it is decided.
     """
+
+    proof: ClassVar[Proof] = Proof.RELAXATION
 
     work: int = 2_000_000
     patience: int | None = 200

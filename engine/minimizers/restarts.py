@@ -7,11 +7,12 @@ what a row finds does not depend on its batch.
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.compare import proved
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
@@ -39,6 +40,8 @@ class RestartsState(NamedTuple):
 class Restarts(Minimizer[RestartsState]):
     """inner: what is restarted; after: steps of one start at most; starts: how many, None: until
     something is proved."""
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     inner: Minimizer
     after: int = 2000

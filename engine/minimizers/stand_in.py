@@ -11,12 +11,13 @@ Source: surrogates that screen, such as Jin, Swarm and Evolutionary Computation 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.decimals import Ints
 from engine.domain import State
 from engine.energy import Sum
@@ -48,6 +49,8 @@ class StandIn(Minimizer[StandInState]):
 
     inner: searches under these.
     """
+
+    proof: ClassVar[Proof] = Proof.FLOOR
 
     inner: Annealing = Annealing()
 

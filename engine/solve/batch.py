@@ -85,7 +85,7 @@ class Batch(Generic[K]):
             if len(rows) < problem.rows:
                 start, stream = StartRows(x, rows, problem.rows), stream.select(torch.tensor(rows))
             state = self.minimizer.init(own, start, stream)
-            report = filled_report(own, self.minimizer.report(own, state))
+            report = filled_report(own, self.minimizer.credited(own, state))
             stands = (report.energy, report.violation, report.bound)
             owners = tuple(tickets[r] for r in rows)
             chunk = _Chunk(own, state, stream, owners, *stands, kin, apart)
@@ -98,7 +98,7 @@ class Batch(Generic[K]):
         self, problem: Problem, state: Any, rng: Stream, tickets: Sequence[tuple[K, int]]
     ) -> Report:
         """Go on with a problem of one row from a state of it. -> how it stands"""
-        report = filled_report(problem, self.minimizer.report(problem, state))
+        report = filled_report(problem, self.minimizer.credited(problem, state))
         stands = (report.energy, report.violation, report.bound)
         (kin,), owners = self.minimizer.kin(problem), tuple(tickets)
         chunk = _Chunk(
@@ -144,7 +144,7 @@ class Batch(Generic[K]):
         began = time.thread_time()
         try:
             state = self.minimizer.step(chunk.problem, chunk.state, rng)
-            report = filled_report(chunk.problem, self.minimizer.report(chunk.problem, state))
+            report = filled_report(chunk.problem, self.minimizer.credited(chunk.problem, state))
         except BaseException as error:  # whatever a term raises
             return self._failed(chunk, error)
         self._pace = (time.thread_time() - began) / chunk.rows

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.domain import State
 from engine.problem import Problem
-from engine.rows import Report
+from engine.rows import NUMBERS, Report
 
 
 class Standing:
@@ -34,7 +34,7 @@ class Standing:
         ):
             return first
         for report, rows, places in _parts(self._sources, self._moved):
-            for name in ("energy", "violation", "bound", "done", "unique"):
+            for name in NUMBERS:
                 told = getattr(report, name)
                 if name not in self._columns:
                     self._columns[name] = told.new_empty(len(self._sources))

@@ -60,6 +60,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "seconds": answer.seconds,
         "steps": answer.steps,
         "ended": None if answer.ended is None else answer.ended.value,
+        "proved_by": None if answer.proved_by is None else answer.proved_by.value,
         "converged": answer.converged,
         "unique": answer.unique,
         "alternatives": [asked.written(row, other.values) for other in answer.alternatives],
@@ -136,6 +137,8 @@ def _facts(answer: Answer) -> Iterator[str]:
         yield f"bound {answer.bound:.12g}"
     if answer.ended in _ENDS:
         yield _ENDS[answer.ended]
+    if answer.proved_by is not None and any(share.energy for share in answer.terms):
+        yield f"{'bound' if answer.ended in _ENDS else 'proved'} by {answer.proved_by.value}"
     if answer.converged is False:
         yield "numbers not converged"
     unasked = sum(f.holds is None and bool(f.text) for f in answer.findings)

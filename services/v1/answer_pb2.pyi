@@ -124,6 +124,70 @@ ENDED_CANCELLED: Ended.ValueType  # 5
 """The caller ended it."""
 Global___Ended: _TypeAlias = Ended  # noqa: Y015
 
+class _Proof:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProofEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proof.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROOF_UNSPECIFIED: _Proof.ValueType  # 0
+    """Nothing is proved, or it is not known."""
+    PROOF_FLOOR: _Proof.ValueType  # 1
+    """What the terms cannot go below."""
+    PROOF_SEARCH: _Proof.ValueType  # 2
+    """Complete search."""
+    PROOF_RELAXATION: _Proof.ValueType  # 3
+    """Linear relaxations, added up again in whole numbers."""
+    PROOF_CORES: _Proof.ValueType  # 4
+    """Sets of costs that cannot all be avoided."""
+    PROOF_ELIMINATION: _Proof.ValueType  # 5
+    """Elimination of site after site."""
+    PROOF_PROGRAM: _Proof.ValueType  # 6
+    """Dynamic programming over the totals of a sum."""
+    PROOF_ASSIGNMENT: _Proof.ValueType  # 7
+    """Shortest ways of an assignment, and prices of its values."""
+    PROOF_CUT: _Proof.ValueType  # 8
+    """A minimum cut."""
+    PROOF_BUCKETS: _Proof.ValueType  # 9
+    """Elimination of parts, in mini-buckets."""
+    PROOF_MESSAGES: _Proof.ValueType  # 10
+    """Message passing."""
+    PROOF_ENUMERATION: _Proof.ValueType  # 11
+    """Enumeration of all combinations."""
+    PROOF_PARTS: _Proof.ValueType  # 12
+    """Several of these, each of a part of the problem."""
+
+class Proof(_Proof, metaclass=_ProofEnumTypeWrapper):
+    """What proved a bound, or that there is nothing."""
+
+PROOF_UNSPECIFIED: Proof.ValueType  # 0
+"""Nothing is proved, or it is not known."""
+PROOF_FLOOR: Proof.ValueType  # 1
+"""What the terms cannot go below."""
+PROOF_SEARCH: Proof.ValueType  # 2
+"""Complete search."""
+PROOF_RELAXATION: Proof.ValueType  # 3
+"""Linear relaxations, added up again in whole numbers."""
+PROOF_CORES: Proof.ValueType  # 4
+"""Sets of costs that cannot all be avoided."""
+PROOF_ELIMINATION: Proof.ValueType  # 5
+"""Elimination of site after site."""
+PROOF_PROGRAM: Proof.ValueType  # 6
+"""Dynamic programming over the totals of a sum."""
+PROOF_ASSIGNMENT: Proof.ValueType  # 7
+"""Shortest ways of an assignment, and prices of its values."""
+PROOF_CUT: Proof.ValueType  # 8
+"""A minimum cut."""
+PROOF_BUCKETS: Proof.ValueType  # 9
+"""Elimination of parts, in mini-buckets."""
+PROOF_MESSAGES: Proof.ValueType  # 10
+"""Message passing."""
+PROOF_ENUMERATION: Proof.ValueType  # 11
+"""Enumeration of all combinations."""
+PROOF_PARTS: Proof.ValueType  # 12
+"""Several of these, each of a part of the problem."""
+Global___Proof: _TypeAlias = Proof  # noqa: Y015
+
 @_typing.final
 class TermEnergy(_message.Message):
     """The share of one weighted term."""
@@ -377,6 +441,7 @@ class Answer(_message.Message):
     ENDED_FIELD_NUMBER: _builtins.int
     ABSTAINED_FIELD_NUMBER: _builtins.int
     CONVERGED_FIELD_NUMBER: _builtins.int
+    PROVED_BY_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     """How much is known."""
     energy: _builtins.float
@@ -397,6 +462,8 @@ class Answer(_message.Message):
     """Whether no step along the slope of the energy makes the numbers cheaper; left out: the answer is
     proved, no number is open, or a required term sees the numbers.
     """
+    proved_by: Global___Proof.ValueType
+    """What proved the bound, or that there is nothing."""
     @_builtins.property
     def values(self) -> _value_pb2.Assignment:
         """The best values found, by variable; left out when infeasible."""
@@ -449,10 +516,11 @@ class Answer(_message.Message):
         ended: Global___Ended.ValueType = ...,
         abstained: _abc.Iterable[Global___Place] | None = ...,
         converged: _builtins.bool | None = ...,
+        proved_by: Global___Proof.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "proved_by", b"proved_by", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

@@ -11,6 +11,7 @@ from engine.answer import (
     Flag,
     Part,
     Place,
+    Proof,
     RunnerUp,
     Status,
     TermEnergy,
@@ -43,6 +44,7 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         proof=answer.proof,
         ended=ended_to_proto(answer.ended),
         abstained=places_to_proto(answer.abstained),
+        proved_by=proof_to_proto(answer.proved_by),
     )
     put_present(message, energy=answer.energy, bound=answer.bound)
     put_present(message, unique=answer.unique, converged=answer.converged)
@@ -85,6 +87,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         ended=ended_from_proto(message.ended),
         abstained=places_from_proto(message.abstained, limits),
         converged=optional(message, "converged"),
+        proved_by=proof_from_proto(message.proved_by),
     )
 
 
@@ -106,6 +109,17 @@ def ended_to_proto(ended: Ended | None) -> answer_pb2.Ended.ValueType:
 def ended_from_proto(number: int) -> Ended | None:
     """Why a search ended. Raises BasinError when the service speaks another version."""
     return enum_member(Ended, answer_pb2.Ended, number, "ENDED_") if number else None
+
+
+def proof_to_proto(proof: Proof | None) -> answer_pb2.Proof.ValueType:
+    """What proved a bound, as a number; 0: nothing did, or it is not known."""
+    return answer_pb2.Proof.Value("PROOF_UNSPECIFIED" if proof is None else f"PROOF_{proof.name}")
+
+
+def proof_from_proto(number: int) -> Proof | None:
+    """What proved a bound; None also for proofs that only a newer service knows."""
+    known = number in answer_pb2.Proof.values()
+    return enum_member(Proof, answer_pb2.Proof, number, "PROOF_") if number and known else None
 
 
 def flags_to_proto(flags: Iterable[Flag]) -> list[answer_pb2.Flag.ValueType]:

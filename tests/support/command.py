@@ -14,8 +14,8 @@ from tests.support.paths import ROOT
 
 FIELDS = [
     "instance", "status", "flags", "abstained", "energy", "bound", "solution", "seconds", "steps",
-    "ended", "converged", "unique", "alternatives", "terms", "findings", "evidence_conflict",
-    "rule_conflict", "repair", "explanation", "runner_up",
+    "ended", "proved_by", "converged", "unique", "alternatives", "terms", "findings",
+    "evidence_conflict", "rule_conflict", "repair", "explanation", "runner_up",
 ]  # fmt: skip
 
 

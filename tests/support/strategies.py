@@ -15,6 +15,7 @@ from engine.answer import (
     Flag,
     Part,
     Place,
+    Proof,
     RunnerUp,
     Status,
     TermEnergy,
@@ -193,6 +194,7 @@ answers = st.builds(
     ).map(tuple),
     flags=st.lists(st.sampled_from(Flag), unique=True).map(tuple),
     ended=st.none() | st.sampled_from(Ended),
+    proved_by=st.none() | st.sampled_from(Proof),
     unique=st.none() | st.booleans(),
     alternatives=st.lists(st.builds(Alternative, values=assignments, energy=reals), max_size=2).map(
         tuple
