@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.compare import dearer, opaque_slack, proved
 from engine.domain import Real, State
 from engine.factors import Factors
+from engine.factors.comparisons import ALWAYS
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
@@ -43,6 +44,7 @@ from engine.search.rowwise import Rowwise
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+ORDERED = 256  # hidden sites that say which values others have at least
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
@@ -261,7 +263,7 @@ class Portfolio(Minimizer[PortfolioState]):
         """Something is soft, other than single sites beside an exact cover, and elimination is
         quick whatever is given."""
         factors = problem.form.factors
-        if not self.narrow or not factors.soft or _covers(problem):
+        if not self.narrow or not factors.soft or _covers(problem) or _ordered(factors):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
@@ -483,7 +485,7 @@ def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
     """Who tells bounds beside those who search for what is soft: mini-buckets, or messages where to
     plan those would keep the search waiting."""
     factors = problem.form.factors
-    if not factors.soft or _covers(problem):
+    if not factors.soft or _covers(problem) or _ordered(factors):
         return ()
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
     told: Minimizer = MessagePassing() if large else MiniBuckets()
@@ -543,4 +545,9 @@ def _packs(problem: Problem) -> bool:
 def _beside(factors: Factors) -> bool:
     """Annealing takes part where something is soft, and no table is over very many sites."""
     wide = max((t.arity for t in factors.tables), default=0)
-    return factors.soft and 0 < wide <= 8
+    return factors.soft and 0 < wide <= 8 and not _ordered(factors)
+
+
+def _ordered(factors: Factors) -> bool:
+    """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
+    return int((factors.counted.part == ALWAYS).sum()) > ORDERED
