@@ -132,7 +132,7 @@ class _Lowering:
         self.sums: list[tuple[Ints, Floats, float, tuple[int, int]]] = []
 
     def add(self, rule: Comparison, owner: tuple[int, int]) -> None:
-        off = np.array([(s, v, not sign) for s, v, sign in rule.when]).reshape(-1, 3)
+        off = ints([x for s, v, sign in rule.when for x in (s, v, not sign)]).reshape(-1, 3)
         if rule.high < OPEN:
             self._at_most(rule.sites, rule.worths, rule.high, off, owner)
         if rule.low > -OPEN:
