@@ -244,7 +244,7 @@ class Portfolio(Minimizer[PortfolioState]):
         """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
         nobody where the form is so large that it would keep the search waiting."""
         factors = problem.form.factors
-        if selectors(factors) > HUGE or factors.scale.error:
+        if selectors(factors) > HUGE or factors.scale.error or _ordered(factors):
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         covers = _covers(problem) and not _packs(problem)
