@@ -234,6 +234,8 @@ class Portfolio(Minimizer[PortfolioState]):
         large = selectors(factors) > LARGE or factors.scale.error  # rounded units leave ties open
         if not self.opening or large or (_covers(problem) and not _packs(problem)):
             return False
+        if _ordered(factors) and _at_one_site(factors):
+            return False  # its bound hardly rises: what is least is a matter of orders
         return self._relaxation.refuses(problem) is None
 
     @property
@@ -546,6 +548,12 @@ def _beside(factors: Factors) -> bool:
     """Annealing takes part where something is soft, and no table is over very many sites."""
     wide = max((t.arity for t in factors.tables), default=0)
     return factors.soft and 0 < wide <= 8 and not _ordered(factors)
+
+
+def _at_one_site(factors: Factors) -> bool:
+    """All that is paid is paid at one site, such as the end of the last task."""
+    sites = {s for t in factors.tables if t.soft for s in t.scopes.reshape(-1).tolist()}
+    return len(sites) < 2
 
 
 def _ordered(factors: Factors) -> bool:
