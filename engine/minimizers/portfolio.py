@@ -14,6 +14,7 @@ from engine.factors.comparisons import ALWAYS
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
+from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.completed import Completed
@@ -23,6 +24,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.knapsack import Knapsack
 from engine.minimizers.lagrangian import Lagrangian, numbers_alone
 from engine.minimizers.leaves import Leaves, few_leaves
 from engine.minimizers.listed import Listed
@@ -37,10 +39,12 @@ from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
 from engine.random import Stream
 from engine.rows import Report, put_rows, select_rows, stack_rows
+from engine.search.closed import Closed
 from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 from engine.search.rowwise import Rowwise
+from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
@@ -73,6 +77,7 @@ class PortfolioState(NamedTuple):
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
     """Rules that are long lists of allowed combinations and nothing else: the search of lists.
+    Costs of single sites beside one sum, or beside sites that differ: a method that closes these.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site have to be narrower, as linear relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
@@ -153,15 +158,16 @@ class Portfolio(Minimizer[PortfolioState]):
         return self._members(problem, bool(few.all()), bool(numbers.all()), alone)
 
     def _alone(self, problem: Problem) -> list[bool]:
-        """Rows that a minimum cut decides, or that are read site by site, by what they were told
-        and pay. -> (R,)"""
+        """Rows that a minimum cut decides, or a method that closes their structure, or that are
+        read site by site, by what they were told and pay. -> (R,)"""
         one: Minimizer = Beam()
         if problem.factored()[1] is None:
-            if self.unique or self.alternatives or not problem.form.factors.soft:
+            closed = self._closed(problem)
+            if self.alternatives or not problem.form.factors.soft:
                 return [False] * problem.rows
-            if any(own.scale.error for own in problem.explicits):
+            if (self.unique and closed is None) or any(e.scale.error for e in problem.explicits):
                 return [False] * problem.rows
-            one = MinCut()
+            one = closed or MinCut()
         if one.refuses(problem) is None:
             return [True] * problem.rows
         if problem.rows == 1:
@@ -186,6 +192,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        closed = self._closed(problem) if rest is None and alone else None
+        if closed is not None:
+            return (closed,)
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if self._lists(problem):
@@ -228,6 +237,11 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
+    def _closed(self, problem: Problem) -> Closed | None:
+        """A method that closes this structure."""
+        methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
+        return next((one for one in methods if one.structure(problem) is None), None)
+
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         factors = problem.form.factors
@@ -269,6 +283,8 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
+        if 2 ** width_from_below(factors) > self.narrow:
+            return False  # so large is one table at least
         plan, most = shared_plan(problem), self.narrow
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
@@ -302,8 +318,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._lists(problem):
             yield from Listed().prepare(problem)
             return
-        alone = self._narrow(problem) or self._opens(problem) or all(self._alone(problem))
-        if rest is None and alone:
+        if rest is None and (
+            all(self._alone(problem)) or self._narrow(problem) or self._opens(problem)
+        ):
             return
         fits = rest is None and Annealing().refuses(problem) is None
         large = self._large(factors)

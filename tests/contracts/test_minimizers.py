@@ -18,6 +18,7 @@ from engine.factors import Different, Factors, Table, floats, ints
 from engine.minimizer import Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
+from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
@@ -29,6 +30,7 @@ from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
+from engine.minimizers.knapsack import Knapsack
 from engine.minimizers.lagrangian import Lagrangian
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.listed import Listed
@@ -55,6 +57,7 @@ from tests.support.terms import (
     Pairwise,
     Tied,
     agreeing_problem,
+    assigned_problem,
     boltzmann,
     costs_of,
     every,
@@ -62,6 +65,7 @@ from tests.support.terms import (
     listed_problem,
     mixed_problem,
     opaque_problem,
+    packed_problem,
     pairwise,
     parted_problem,
     real_problem,
@@ -89,6 +93,8 @@ CASES = {
     "lagrangian-short": (Lagrangian(memory=2, inner=4, rounds=3), real_problem),
     "message_passing": (MessagePassing(visit=30), soft_problem),
     "min_cut": (MinCut(), lambda: agreeing_problem(2)),
+    "knapsack": (Knapsack(unique=True), packed_problem),
+    "assignment": (Assignment(unique=True), assigned_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from engine.domain import Finite, Real, Variable
-from engine.energy import Term, required
+from engine.energy import Sum, Term, required
 from engine.factors import Different, Factors, Table, floats, ints
 from engine.problem import Problem
+from modules.discrete.all_different import AllDifferent
+from modules.discrete.linear import Linear
 from modules.discrete.table import Table as ListTable
 
 # ---------------------------------------------------------------- small energies
@@ -247,6 +249,28 @@ def agreeing_problem(values: int) -> Problem:
             x, sites=[k], costs=[float((5 * k + 3 * v) % 7) for v in range(values)]
         )
     return Problem(energy).given_rows([{"x": [k % 3 % values, *[None] * 5]} for k in range(7)])
+
+
+def packed_problem() -> Problem:
+    """One sum over six sites of three values, each value at its own cost."""
+    x = sites(6, 3)
+    terms = [(k, v, 2 + (3 * k + 5 * v) % 7) for k in range(6) for v in (1, 2)]
+    energy = required(Linear(x, terms=terms, compare="<=", constant=14))
+    return _priced(x, energy)
+
+
+def assigned_problem() -> Problem:
+    """Five of six sites differ, each value of all of them at its own cost."""
+    x = sites(6, 6)
+    return _priced(x, required(AllDifferent(x, lines=[[0, 1, 2, 3, 5]])))
+
+
+def _priced(x: Variable, energy: Sum) -> Problem:
+    values = len(x.domain.values)
+    for k in range(6):
+        costs = [float((5 * k + 3 * v) % 7) for v in range(values)]
+        energy = energy + 1.0 * ListTable(x, sites=[k], costs=costs)
+    return Problem(energy).given_rows([{"x": [k % 3, *[None] * 5]} for k in range(7)])
 
 
 def opaque_problem(count: int = 5) -> Problem:

@@ -21,7 +21,7 @@ from modules.discrete.table import Table
 def assignment() -> Problem:
     """Five sites of five values that differ and cost; rows of evidence, one without values."""
     x = Variable("x", Finite(tuple(range(5)), (5,)))
-    energy = required(AllDifferent(x, lines=[list(range(5))]))
+    energy = required(AllDifferent(x, lines=[list(range(5)), [0, 1]]))  # two lists that share sites
     for site in range(5):
         costs = [(7 * site + 3 * v * v) % 11 / 10 for v in range(5)]
         energy = energy + 1.0 * Table(x, sites=[site], costs=costs)
