@@ -124,13 +124,9 @@ class _Places:
         rows = [_rows([(site[off], value[off], False)])]
         last = self.n - 2
         first = (tail == 0) & (head > 0)
-        rows.append(
-            _rows([(site[first], value[first], False), (self.place[head[first]], 0, True)])
-        )
+        rows.append(_rows([(site[first], value[first], False), (self.place[head[first]], 0, True)]))
         back = (tail > 0) & (head == 0)
-        rows.append(
-            _rows([(site[back], value[back], False), (self.place[tail[back]], last, True)])
-        )
+        rows.append(_rows([(site[back], value[back], False), (self.place[tail[back]], last, True)]))
         on = (tail > 0) & (head > 0) & (head != tail)
         arc = (site[on], value[on], False)
         before, after = self.place[tail[on]], self.place[head[on]]

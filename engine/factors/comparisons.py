@@ -165,9 +165,7 @@ class _Lowering:
         entries = sorted((e for e in entries if len(e.sums)), key=lambda e: len(e.sums))
         self._among(entries, left, off, owner)
 
-    def _among(
-        self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]
-    ) -> None:
+    def _among(self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]) -> None:
         """What entries add is at most what is left; each of them alone is."""
         if sum(int(e.sums[-1]) for e in entries) <= left:
             return
@@ -184,9 +182,7 @@ class _Lowering:
             unless = np.concatenate([off, [[*negation, 1]]])
             self._trimmed(rest, left - amount, unless, owner)
 
-    def _trimmed(
-        self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]
-    ) -> None:
+    def _trimmed(self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]) -> None:
         """What entries add is at most what is left, each of them alone as well."""
         kept = []
         for entry in entries:
@@ -208,9 +204,7 @@ class _Lowering:
             pair = [one.negations[new], other.negations[reach[new]]]
             self._rows(pair, off, owner, int(new.sum()))
 
-    def _sum(
-        self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]
-    ) -> None:
+    def _sum(self, entries: list[_Entry], left: int, off: Ints, owner: tuple[int, int]) -> None:
         literals = np.concatenate([e.literals for e in entries])
         steps = np.concatenate([np.diff(e.sums, prepend=0) for e in entries])
         over = int(steps.sum()) - left
@@ -220,9 +214,7 @@ class _Lowering:
         literals = np.concatenate([literals, off[:, :2]])
         self.sums.append((literals, np.concatenate([steps, more]).astype(float), high, owner))
 
-    def _rows(
-        self, columns: Sequence[Ints], off: Ints, owner: tuple[int, int], count: int
-    ) -> None:
+    def _rows(self, columns: Sequence[Ints], off: Ints, owner: tuple[int, int], count: int) -> None:
         """Clauses of one length: literals (m, 2) column by column, and `off` in each."""
         every = [np.concatenate([c, np.ones((count, 1), np.int64)], 1) for c in columns]
         every += [np.tile(literal, (count, 1)) for literal in off]

@@ -34,6 +34,7 @@ from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.tours import Tours
 from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
@@ -240,6 +241,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
+        methods = methods if self.unique else (*methods, Tours())
         return next((one for one in methods if one.structure(problem) is None), None)
 
     def _opens(self, problem: Problem) -> bool:

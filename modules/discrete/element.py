@@ -78,17 +78,12 @@ class Element(OverSites):
         for place, entry in self._entries():
             chosen = x[:, self.index, int(rank[self.index][place])]
             if self.array is not None:
-                agree = self._agree(x, chosen, self.array[entry], place)
+                agree = chosen * (x[:, self.array[entry]] * right).sum(1)
             else:
                 value = self._union_place(entry)
                 agree = chosen * right[:, value] if value >= 0 else 0 * chosen
             total = total + agree
         return (1 - total).clamp(min=0)
-
-    def _agree(self, x: Tensor, chosen: Tensor, site: int, place: int) -> Tensor:
-        """That the index is at a place, and a site agrees with the result. -> (B,)"""
-        del place
-        return chosen * (x[:, site] * x[:, self.result]).sum(1)
 
     def _rank(self) -> list[Ints]:
         """The place in the union of values of each place of each site."""
@@ -247,8 +242,4 @@ class _Chosen:
             zero,
             signed[:, 2] == 1,
         )
-        return Factors(
-            sizes, len(self.sizes), counted=counted, clauses=clauses, functional=True
-        )
-
-
+        return Factors(sizes, len(self.sizes), counted=counted, clauses=clauses, functional=True)

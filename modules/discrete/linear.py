@@ -175,7 +175,7 @@ class Linear(OverSites):
         return under(own, self.guard.when) if self.guard else own
 
     def _compared(self, domains: Sequence[Domain]) -> Factors | None:
-        """The rule as a comparison of whole numbers; None where it has none in the range of them."""
+        """The rule as a comparison of whole numbers; None where they are too large."""
         unit = math.lcm(1, *(c.denominator for _, _, c in self.plain))
         if self.allowed or unit >= PLACES:
             return None
@@ -279,9 +279,7 @@ class Linear(OverSites):
         while True:
             own = scope or scope_of(rng)
             values = values_of(own)
-            terms = [
-                (*literal(rng, values), rng.choice(numbers)) for _ in range(rng.randint(1, 5))
-            ]
+            terms = [(*literal(rng, values), rng.choice(numbers)) for _ in range(rng.randint(1, 5))]
             sites = [k for k, v in enumerate(values) if all(type(x) is int for x in v)]
             some = sites[:3] if rng.random() < 0.4 else []
             guard = [literal(rng, values)] if rng.random() < 0.3 else []

@@ -24,7 +24,8 @@ from modules.shared.literals import read_literals
 from modules.shared.sites import Layout, read_lists
 
 GUARD = Field(
-    [], description="Literals [site, value]: the rule binds only where all of them hold; none: always."
+    [],
+    description="Literals [site, value]: the rule binds only where all of them hold; none: always.",
 )
 BOTH_WAYS = Field(
     False,

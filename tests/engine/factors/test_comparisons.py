@@ -1,4 +1,4 @@
-"""Comparisons of whole numbers: what they are lowered to allows what they allow, and nothing else."""
+"""Comparisons of whole numbers: what they are lowered to allows what they allow, no more."""
 
 import math
 
