@@ -23,11 +23,11 @@ from modules.parameters import Literal
 from modules.shared.literals import read_literals
 from modules.shared.sites import Layout, read_lists
 
-GUARD = Field(
+GUARD: Any = Field(
     [],
     description="Literals [site, value]: the rule binds only where all of them hold; none: always.",
 )
-BOTH_WAYS = Field(
+BOTH_WAYS: Any = Field(
     False,
     description="Where the guard, one literal then, does not hold, the rule must fail.",
 )

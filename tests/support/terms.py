@@ -269,15 +269,15 @@ def assigned_problem() -> Problem:
 def toured_problem() -> Problem:
     """One circuit through six sites, each step at its own cost."""
     x = sites(6, 6)
-    return _priced(x, required(Circuit(x)), first=1)
+    return _priced(x, required(Circuit(x)), (2, 1, 3))
 
 
-def _priced(x: Variable, energy: Sum, first: int = 0) -> Problem:
+def _priced(x: Variable, energy: Sum, given: tuple[int, ...] = (0, 1, 2)) -> Problem:
     values = len(x.domain.values)
     for k in range(6):
         costs = [float((5 * k + 3 * v) % 7) for v in range(values)]
         energy = energy + 1.0 * ListTable(x, sites=[k], costs=costs)
-    return Problem(energy).given_rows([{"x": [first + k % 3, *[None] * 5]} for k in range(7)])
+    return Problem(energy).given_rows([{"x": [given[k % 3], *[None] * 5]} for k in range(7)])
 
 
 def opaque_problem(count: int = 5) -> Problem:
