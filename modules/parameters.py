@@ -51,6 +51,9 @@ SignedLiteral = tuple[Site, Value, StrictBool]
 WeighedLiteral = tuple[Site, Value, Number]
 
 
+WeighedValue = tuple[Site, Number]  # counts times the value of the site
+
+
 class Strict(BaseModel):
     """A frozen model that refuses unknown fields."""
 

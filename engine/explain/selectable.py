@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from engine.answer import Place
+from engine.decimals import Ints
 from engine.explain.tester import Tester
 from engine.factors import Clauses, Counted, Factors, ints
 from engine.factors.amounts import failing_table
@@ -66,12 +67,22 @@ def selectable(factors: Factors) -> Selectable:
         conditions(rigid.sums),
     )
     counting = _counted(factors, switch)
-    bound = replace(bound, clauses=Clauses.joined([bound.clauses, counting]))
+    # what says only what a hidden site means binds always
+    meaning = _units(ints([switch[key] for key in keys if key[1] < 0]))
+    bound = replace(bound, clauses=Clauses.joined([bound.clauses, counting, meaning]))
     tables = tuple(t.under(ints([s for s, _ in conditions(t)]), 1) for t in hard)
     sizes = np.concatenate([rigid.sizes, np.full(len(keys), 2)]).astype(np.int64)
     boolean = encode(replace(bound, sizes=sizes, tables=tables), merge=False)
     on = boolean.literal[boolean.offset[n : n + len(keys)] + 1]
-    return Selectable(boolean, tuple(keys), on)
+    parts = [k for k, key in enumerate(keys) if key[1] >= 0]
+    return Selectable(boolean, tuple(keys[k] for k in parts), on[parts])
+
+
+def _units(sites: Ints) -> Clauses:
+    """Each of these sites is 1."""
+    m = len(sites)
+    one, none = np.ones(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
+    return Clauses(np.arange(m + 1), sites, one, none, none, np.ones(m, dtype=bool))
 
 
 def _pairwise(factors: Factors) -> tuple[Clauses, Counted]:

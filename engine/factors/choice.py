@@ -50,7 +50,12 @@ def conditional(branches: Sequence[Factors]) -> Factors:
 
 
 def parts_after(factors: Factors, offset: int) -> tuple[Factors, int]:
-    """The same structure with its part numbers moved behind `offset`, and the next free number."""
+    """The same structure with its part numbers moved behind `offset`, and the next free number;
+    what has no number, as it says only what a hidden site means, has none."""
     top = max((int(f.part.max()) for f in factors.families() if f.count), default=-1)
-    moved = factors.mapped(lambda family: family.marked(family.term, family.part + offset))
+    moved = factors.mapped(
+        lambda family: family.marked(
+            family.term, np.where(family.part < 0, family.part, family.part + offset)
+        )
+    )
     return moved, offset + top + 1

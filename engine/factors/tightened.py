@@ -1,17 +1,18 @@
 """Structure made tighter without changing what it allows: cliques of pairwise exclusions become
-groups, and lines with more sites than values are refuted by counting."""
+groups, sums that count are counts, and what has too little room is refuted by counting."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from engine.factors.exclusions import exclusive
 from engine.factors.factors import Factors
 from engine.factors.families import Clauses, Different, Ints, ints
 
 
 def tighten(factors: Factors) -> Factors:
     """The same set of solutions, with fewer and stronger factors."""
-    return _pigeonholes(_cliques(factors))
+    return _pigeonholes(_cliques(exclusive(factors)))
 
 
 def _cliques(factors: Factors) -> Factors:

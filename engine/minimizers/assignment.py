@@ -9,6 +9,7 @@ from engine.answer import Proof
 from engine.decimals import Ints
 from engine.factors import Factors
 from engine.kernels.assignment import assign
+from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.search.closed import Closed, Closing
 from engine.search.prices import Prices
@@ -46,7 +47,10 @@ class Assignment(Closed):
             return "Assignment needs smaller costs"
         return None
 
-    def closing(self, factors: Factors, prices: Prices, open_: np.ndarray) -> Closing | None:
+    def closing(
+        self, problem: Problem, factors: Factors, prices: Prices, open_: np.ndarray
+    ) -> Closing | None:
+        del problem
         sizes, n = factors.sizes, len(factors.sizes)
         columns = int(sizes.max())
         site = np.repeat(np.arange(n), sizes)

@@ -17,6 +17,7 @@ from engine.decimals import Floats, Ints
 from engine.factors import Factors, ints
 from engine.factors.amounts import whole_sum
 from engine.kernels.cover import FAR
+from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN
 from engine.search.closed import Closed, Closing
 from engine.search.prices import Prices
@@ -59,7 +60,10 @@ class Knapsack(Closed):
         work = int(factors.sizes.sum()) * (max(0, weights.high) + 1)
         return f"Knapsack has no room for {work} totals" if work > MOST else None
 
-    def closing(self, factors: Factors, prices: Prices, open_: np.ndarray) -> Closing | None:
+    def closing(
+        self, problem: Problem, factors: Factors, prices: Prices, open_: np.ndarray
+    ) -> Closing | None:
+        del problem
         weights = _weights(factors, open_)
         assert weights is not None
         weight, low, high = weights

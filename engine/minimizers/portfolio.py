@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.compare import dearer, opaque_slack, proved
 from engine.domain import Real, State
 from engine.factors import Factors
+from engine.factors.comparisons import ALWAYS
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
@@ -33,6 +34,7 @@ from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.tours import Tours
 from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
@@ -47,6 +49,7 @@ from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+ORDERED = 256  # hidden sites that say which values others have at least
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
@@ -244,6 +247,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
+        methods = methods if self.unique else (*methods, Tours())
         return next((one for one in methods if one.structure(problem) is None), None)
 
     def _opens(self, problem: Problem) -> bool:
@@ -252,6 +256,8 @@ class Portfolio(Minimizer[PortfolioState]):
         large = selectors(factors) > LARGE or factors.scale.error  # rounded units leave ties open
         if not self.opening or large or (_covers(problem) and not _packs(problem)):
             return False
+        if _ordered(factors) and _at_one_site(factors):
+            return False  # its bound hardly rises: what is least is a matter of orders
         return self._relaxation.refuses(problem) is None
 
     @property
@@ -262,7 +268,7 @@ class Portfolio(Minimizer[PortfolioState]):
         """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
         nobody where the form is so large that it would keep the search waiting."""
         factors = problem.form.factors
-        if selectors(factors) > HUGE or factors.scale.error:
+        if selectors(factors) > HUGE or factors.scale.error or _ordered(factors):
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         covers = _covers(problem) and not _packs(problem)
@@ -281,7 +287,7 @@ class Portfolio(Minimizer[PortfolioState]):
         """Something is soft, other than single sites beside an exact cover, and elimination is
         quick whatever is given."""
         factors = problem.form.factors
-        if not self.narrow or not factors.soft or _covers(problem):
+        if not self.narrow or not factors.soft or _covers(problem) or _ordered(factors):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
@@ -507,7 +513,7 @@ def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
     """Who tells bounds beside those who search for what is soft: mini-buckets, or messages where to
     plan those would keep the search waiting."""
     factors = problem.form.factors
-    if not factors.soft or _covers(problem):
+    if not factors.soft or _covers(problem) or _ordered(factors):
         return ()
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
     told: Minimizer = MessagePassing() if large else MiniBuckets()
@@ -572,4 +578,15 @@ def _packs(problem: Problem) -> bool:
 def _beside(factors: Factors) -> bool:
     """Annealing takes part where something is soft, and no table is over very many sites."""
     wide = max((t.arity for t in factors.tables), default=0)
-    return factors.soft and 0 < wide <= 8
+    return factors.soft and 0 < wide <= 8 and not _ordered(factors)
+
+
+def _at_one_site(factors: Factors) -> bool:
+    """All that is paid is paid at one site, such as the end of the last task."""
+    sites = {s for t in factors.tables if t.soft for s in t.scopes.reshape(-1).tolist()}
+    return len(sites) < 2
+
+
+def _ordered(factors: Factors) -> bool:
+    """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
+    return int((factors.counted.part == ALWAYS).sum()) > ORDERED

@@ -49,7 +49,9 @@ class Closed(Minimizer[ClosedState], ABC):
         """Why a structure whose costs are all of single sites is not for it; None: it is."""
 
     @abstractmethod
-    def closing(self, factors: Factors, prices: Prices, open_: np.ndarray) -> Closing | None:
+    def closing(
+        self, problem: Problem, factors: Factors, prices: Prices, open_: np.ndarray
+    ) -> Closing | None:
         """The least state of a row; None where there is none. open_: (C,) literals that evidence
         and tables leave, at least one a site."""
 
@@ -111,13 +113,13 @@ class Closed(Minimizer[ClosedState], ABC):
         offset = np.concatenate([[0], np.cumsum(factors.sizes)])
         found = None
         if np.logical_or.reduceat(open_, offset[:-1]).all():
-            found = self.closing(factors, prices, open_)
+            found = self.closing(problem, factors, prices, open_)
         out["done"][row] = True
         if found is None:
             out["bound"][row] = math.inf
             return
         total = prices.least + int(prices.price[offset[:-1] + found.chosen].sum())
-        out["places"][row] = torch.from_numpy(found.chosen)
+        out["places"][row] = torch.from_numpy(found.chosen[: factors.visible])
         out["energy"][row] = scale.value(total)
         out["bound"][row] = scale.value(min(total, prices.least + found.least))
         out["unique"][row] = found.unique

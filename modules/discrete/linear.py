@@ -1,4 +1,4 @@
-"""A weighted sum of literals is at most, at least, or exactly a constant."""
+"""A weighted sum of literals and of whole values is at most, at least, or exactly a constant."""
 
 import math
 import random
@@ -12,13 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from engine.decimals import decimal
+from engine.decimals import Ints, decimal
 from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake, known
-from engine.factors import Factors, Sums, floats
-from modules.parameters import Number, Strict, WeighedLiteral
+from engine.factors import Factors, Sums, floats, ints
+from engine.factors.comparisons import OPEN, Comparison, Comparisons
+from modules.parameters import Number, Strict, WeighedLiteral, WeighedValue
 from modules.shared.examples import literal, scope_of, values_of
+from modules.shared.guards import BOTH_WAYS, GUARD, Guard, Literals, under
 from modules.shared.literals import read_literals
+from modules.shared.numbers import read_amounts, values_of_site
 from modules.shared.sites import NAMED, OverSites, finite, read_lists
 
 COMPARE = {"<=": "at most", ">=": "at least", "==": "exactly"}
@@ -26,6 +29,7 @@ LARGEST = 2**61  # of the sum of magnitudes, as whole numbers; above, a toleranc
 ALLOWED = 1e-9  # of the sum of all magnitudes, then
 PLACES = 10**12  # a larger common denominator comes from computed numbers
 SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
+WIDEST = 2**50  # of what a comparison of whole numbers adds up
 LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
 STRICT = {
     "<": "write <= with a smaller constant; known: <=, ==, >=",
@@ -37,11 +41,17 @@ class Parameters(Strict):
     """A linear comparison."""
 
     terms: list[WeighedLiteral] = Field(
+        [],
         description="[site, value, coefficient]: the coefficient counts where the site has the "
-        "value; coefficients of a repeated literal add up."
+        "value; coefficients of a repeated literal add up.",
+    )
+    values: list[WeighedValue] = Field(
+        [], description="[site, coefficient]: it counts times the value of the site, a number."
     )
     compare: OneOf["<=", ">=", "=="] = Field(description="How the sum compares to the constant.")
     constant: Number = Field(description="What the sum is compared to.")
+    guard: Literals = GUARD
+    both_ways: bool = BOTH_WAYS
 
 
 class Linear(OverSites):
@@ -52,16 +62,27 @@ class Linear(OverSites):
     the decimals they are written as (0.1 + 0.2 == 0.3 holds), whole ones as they are; where a
     computed number such as 1 / 3 is among them, one of more than twelve decimal places, or their
     sum has more than eighteen digits, a miss below 1e-9 of the sum of magnitudes is none.
-    BadQuery: a site out of range, an unknown value, a number that is not finite, no terms at all.
+    `values` count coefficients times the values of whole sites, and let a search go by bounds on
+    sites instead of single values. A guard is told of in `modules.shared.guards`.
+    BadQuery: a site out of range, an unknown value, a number that is not finite, no terms at all, a
+    site without numbers for values.
     """
 
     affine = False
     tolerance = 0.0  # decided states are compared exactly
 
     def __init__(
-        self, *scope: Variable | View, terms: Sequence[Any], compare: str, constant: float
+        self,
+        *scope: Variable | View,
+        compare: str,
+        constant: float,
+        terms: Sequence[Any] = (),
+        values: Sequence[Any] = (),
+        guard: Sequence[Any] = (),
+        both_ways: bool = False,
     ):
         super().__init__(*scope)
+        self.guard = Guard(self.layout, guard, both_ways)
         read = read_lists(terms, "terms")
         if compare not in COMPARE:
             remedy = STRICT.get(compare) or known(compare, COMPARE)
@@ -70,9 +91,12 @@ class Linear(OverSites):
             raise BadQuery(
                 Mistake("constant", f"{constant!r} is no finite number", "give a finite number")
             )
-        if not read:
+        self.by_value = read_amounts(self.layout, values, "values")
+        if not read and not self.by_value:
             raise BadQuery(Mistake("terms", "is empty", "name at least one literal"))
         site, place, numbers = read_literals(self.layout, read, "terms[{}]".format, float)
+        if self.by_value:
+            site, place, numbers = self._with_amounts(site, place, numbers)
         self.compare, self.constant = compare, decimal(constant)
         self.site, self.place = site, place
         self.plain = list(
@@ -94,8 +118,25 @@ class Linear(OverSites):
         parts = _split if size * self.scale >= SINGLE else _single
         self._goal, *self._factor = (parts(x) for x in whole)
 
+    def _with_amounts(
+        self, site: Ints, place: Ints, numbers: Sequence[float]
+    ) -> tuple[Ints, Ints, list[float | Fraction]]:
+        """Literals, and behind them those that say what values of whole sites count."""
+        sites, places, more = [site], [place], list[float | Fraction](numbers)
+        for own, coefficient in self.by_value:
+            worth = [decimal(coefficient) * decimal(v) for v in values_of_site(self.layout, own)]
+            sites.append(np.full(len(worth), own))
+            places.append(np.arange(len(worth)))
+            more += worth
+        return np.concatenate(sites), np.concatenate(places), more
+
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,) float64
         x = self.layout.columns(tensors).double()
+        own = self._missed(x)
+        return self.guard.weighed(x, own, own == 0) if self.guard else own
+
+    def _missed(self, x: Tensor) -> Tensor:
+        """The amount by which sums miss. (B, C) -> (B,) float64"""
         factor = torch.tensor(self._factor, dtype=torch.float64, device=x.device)  # (m, 2)
         goal = torch.tensor(self._goal, dtype=torch.float64, device=x.device)
         # whole numbers, long ones in two halves, so that decided states are compared exactly
@@ -106,10 +147,10 @@ class Linear(OverSites):
         return torch.where(miss > float(self.allowed), miss, torch.zeros_like(miss))
 
     def holds(self, *values: Any) -> bool:
-        return self._miss(self._sum(values)) <= self.allowed
-
-    def _sum(self, values: Sequence[Any]) -> Fraction:
         flat = self.layout.flat(values)
+        return self.guard.judged(flat, self._miss(self._sum(flat)) <= self.allowed)
+
+    def _sum(self, flat: Sequence[Any]) -> Fraction:
         return sum((c for s, v, c in self.plain if flat[s] == v), Fraction(0))
 
     def _miss(self, total: Fraction) -> Fraction:
@@ -118,7 +159,58 @@ class Linear(OverSites):
             return abs(over)
         return over if self.compare == "<=" else -over
 
-    def factors(self, *domains: Domain) -> Factors:
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
+        """At a price, the sum of literals: its amount is paid, which a comparison does not tell."""
+        if weight is None:
+            return self.factors(*domains)
+        return None if self.guard else self._sums(domains).priced(weight)
+
+    def factors(self, *domains: Domain) -> Factors | None:
+        if not self.guard and not self.by_value:
+            return self._sums(domains)
+        made = self._compared(domains)
+        if made is not None or self.guard.both_ways:
+            return made
+        own = self._sums(domains)
+        return under(own, self.guard.when) if self.guard else own
+
+    def _compared(self, domains: Sequence[Domain]) -> Factors | None:
+        """The rule as a comparison of whole numbers; None where they are too large."""
+        unit = math.lcm(1, *(c.denominator for _, _, c in self.plain))
+        if self.allowed or unit >= PLACES:
+            return None
+        worths = {s: [0] * int(self.layout.sizes[s]) for s in self.site.tolist()}
+        size = Fraction(0)
+        for s, v, (_, _, c) in zip(
+            self.site.tolist(), self.place.tolist(), self.plain, strict=True
+        ):
+            worths[s][v] += int(c * unit)
+            size += abs(c)
+        if max(size, abs(self.constant)) * unit >= WIDEST:
+            return None
+        goal = self.constant * unit
+        low, high = math.ceil(goal), math.floor(goal)
+        edges = {"<=": (-OPEN, high), ">=": (low, OPEN), "==": (low, high)}[self.compare]
+        sites, every = tuple(worths), tuple(map(ints, worths.values()))
+        rules = [Comparison(sites, every, *edges, self.guard.when)]
+        hidden = 0
+        if self.guard.both_ways:
+            fails = self.guard.otherwise
+            if self.compare == "==" and low == high:
+                hidden, at = 1, self.layout.sites  # whether it is more, or less
+                rules.append(Comparison(sites, every, -OPEN, low - 1, (*fails, (at, 0, True))))
+                rules.append(Comparison(sites, every, high + 1, OPEN, (*fails, (at, 1, True))))
+            elif self.compare == "<=":
+                rules.append(Comparison(sites, every, high + 1, OPEN, fails))
+            elif self.compare == ">=":
+                rules.append(Comparison(sites, every, -OPEN, low - 1, fails))
+        zero = np.zeros(len(rules), dtype=np.int64)
+        sizes = np.concatenate([Factors.sizes_of(domains), np.full(hidden, 2)]).astype(np.int64)
+        family = Comparisons(tuple(rules), zero, zero)
+        return Factors(sizes, self.layout.sites, others=(family,), functional=not hidden)
+
+    def _sums(self, domains: Sequence[Domain]) -> Factors:
+        """The sum of literals."""
         site, place, coefficient = self.site, self.place, [c for _, _, c in self.plain]
         constant = self.constant
         if not self.allowed and any(map(_long, coefficient)):
@@ -153,19 +245,27 @@ class Linear(OverSites):
 
     def says(self, part: int) -> str:
         del part
-        terms = [f"{float(c):g} if {self.layout.at(s, v)}" for s, v, c in self.plain[:NAMED]]
-        more = f" + {len(self.plain) - NAMED} others" if len(self.plain) > NAMED else ""
-        return f"{' + '.join(terms)}{more} {COMPARE[self.compare]} {float(self.constant):g}"
+        values = sum(int(self.layout.sizes[s]) for s, _ in self.by_value)
+        plain = self.plain[: len(self.plain) - values]
+        terms = [f"{float(c):g} times {self.layout.name(s)}" for s, c in self.by_value]
+        terms += [f"{float(c):g} if {self.layout.at(s, v)}" for s, v, c in plain]
+        more = f" + {len(terms) - NAMED} others" if len(terms) > NAMED else ""
+        said = f"{' + '.join(terms[:NAMED])}{more} {COMPARE[self.compare]}"
+        return f"{self.guard.words()}{said} {float(self.constant):g}"
 
     def explain(self, *values: Any) -> list[str]:
-        total = self._sum(values)
-        if self._miss(total) <= self.allowed:
-            return []
-        asked = f"{COMPARE[self.compare]} {float(self.constant):g}"
         flat = self.layout.flat(values)
+        total = self._sum(flat)
+        held = self._miss(total) <= self.allowed
+        if self.guard.judged(flat, held):
+            return []
+        if held:
+            return [self.guard.unwanted()]
+        asked = f"{COMPARE[self.compare]} {float(self.constant):g}"
         counted = [self.layout.at(s, v) for s, v, c in self.plain if flat[s] == v and c]
         terms = "; ".join(counted[:NAMED]) + ("; ..." if len(counted) > NAMED else "")
-        return [f"the sum is {float(total):g}, not {asked} ({terms or 'no literal holds'})"]
+        said = f"the sum is {float(total):g}, not {asked} ({terms or 'no literal holds'})"
+        return [self.guard.words() + said]
 
     @classmethod
     def example(cls) -> "Linear":
@@ -179,13 +279,18 @@ class Linear(OverSites):
         while True:
             own = scope or scope_of(rng)
             values = values_of(own)
+            terms = [(*literal(rng, values), rng.choice(numbers)) for _ in range(rng.randint(1, 5))]
+            sites = [k for k, v in enumerate(values) if all(type(x) is int for x in v)]
+            some = sites[:3] if rng.random() < 0.4 else []
+            guard = [literal(rng, values)] if rng.random() < 0.3 else []
             yield cls(
                 *own,
-                terms=[
-                    (*literal(rng, values), rng.choice(numbers)) for _ in range(rng.randint(1, 5))
-                ],
+                terms=terms,
+                values=[(site, rng.choice(numbers)) for site in some],
                 compare=rng.choice(list(COMPARE)),
                 constant=rng.choice([0, 1, 2, -1, 0.3, 0.5]),
+                guard=guard,
+                both_ways=bool(guard) and rng.random() < 0.5,
             )
 
 

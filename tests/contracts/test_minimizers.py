@@ -41,6 +41,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.tours import Tours
 from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import answers
@@ -73,6 +74,7 @@ from tests.support.terms import (
     sites,
     soft_problem,
     ternary,
+    toured_problem,
     wide_problem,
 )
 from tests.support.trails import read_problem
@@ -95,6 +97,7 @@ CASES = {
     "min_cut": (MinCut(), lambda: agreeing_problem(2)),
     "knapsack": (Knapsack(unique=True), packed_problem),
     "assignment": (Assignment(unique=True), assigned_problem),
+    "tours": (Tours(), toured_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),

@@ -11,6 +11,7 @@ from engine.energy import Sum, Term, required
 from engine.factors import Different, Factors, Table, floats, ints
 from engine.problem import Problem
 from modules.discrete.all_different import AllDifferent
+from modules.discrete.circuit import Circuit
 from modules.discrete.linear import Linear
 from modules.discrete.table import Table as ListTable
 
@@ -265,12 +266,18 @@ def assigned_problem() -> Problem:
     return _priced(x, required(AllDifferent(x, lines=[[0, 1, 2, 3, 5]])))
 
 
-def _priced(x: Variable, energy: Sum) -> Problem:
+def toured_problem() -> Problem:
+    """One circuit through six sites, each step at its own cost."""
+    x = sites(6, 6)
+    return _priced(x, required(Circuit(x)), (2, 1, 3))
+
+
+def _priced(x: Variable, energy: Sum, given: tuple[int, ...] = (0, 1, 2)) -> Problem:
     values = len(x.domain.values)
     for k in range(6):
         costs = [float((5 * k + 3 * v) % 7) for v in range(values)]
         energy = energy + 1.0 * ListTable(x, sites=[k], costs=costs)
-    return Problem(energy).given_rows([{"x": [k % 3, *[None] * 5]} for k in range(7)])
+    return Problem(energy).given_rows([{"x": [given[k % 3], *[None] * 5]} for k in range(7)])
 
 
 def opaque_problem(count: int = 5) -> Problem:
