@@ -26,6 +26,7 @@ SHUT = 64.0  # nats, for a text with as many characters as no segmentation has
 WEIGHTS = "characters.safetensors"  # what ships with Basin
 LETTERS = "ABCDEFG"  # for 10 to 16
 KEPT = 4096  # strips whose readings are kept
+NONE = "none"  # of pictures of no one character: several that touch, a part of one
 NAMES = {"+": "plus", "-": "minus", "x": "times", "/": "over"}  # of folders of pictures
 
 
@@ -56,12 +57,14 @@ class Signs:
             columns.append([place[name] for name in sorted(every) if name in place])
         self.missing = [sign for sign, own in zip(signs, columns, strict=True) if not own]
         self.columns = columns
+        self.none = place.get(NONE)
         self.place = {sign: k for k, sign in enumerate(signs)}
 
     def prices(self, chances: Floats) -> Floats:
-        """-ln p(sign | it is one of these). (m, k) -> (m, signs)"""
+        """-ln p(sign | it is one of these, or no character). (m, k) -> (m, signs)"""
         p = np.stack([np.exp(chances[:, own]).sum(1) for own in self.columns], 1) + 1e-30
-        p = p / p.sum(1, keepdims=True)
+        none = 0.0 if self.none is None else np.exp(chances[:, self.none])[:, None]
+        p = p / (p.sum(1, keepdims=True) + none)
         return -np.log((1 - DOUBT) * p + DOUBT / len(self.columns))
 
     def spelled(self, texts: Sequence[str]) -> dict[int, tuple[Ints, Ints]]:

@@ -141,7 +141,7 @@ def fitted(
         known = [labels.index(label) for label in held.labels]
         shown = torch.cat([shown, torch.tensor(known)])
     features, logits = seen_by(net, seen)
-    temperature = temperature_of(logits.double(), shown)
+    temperature = temperature_of(logits.double(), shown, shares(y[own], shown))
     means, whitening = usual_features(seen_by(net, _floats(x[own]))[0], y[own], len(labels))
     white = features @ whitening
     away = torch.cdist(white, means @ whitening).square().amin(1).double()
@@ -208,12 +208,21 @@ def evened(labels: Tensor, places: Tensor, least: int) -> Tensor:
     return torch.cat(out)
 
 
-def temperature_of(logits: Tensor, labels: Tensor) -> float:
-    """argmin_T of -sum ln softmax(logits / T)[label], by golden section over ln T; it has one
-    minimum in 1 / T. (n, k), (n,)"""
+def shares(labels: Tensor, held: Tensor) -> Tensor:
+    """How much each picture that is held out counts, so that each label does as often as it is
+    shown. (m,), (n,) -> (n,)"""
+    count = int(labels.max()) + 1
+    often = labels.bincount(minlength=count).double() / len(labels)
+    return often[held] / (held.bincount(minlength=count).double() / len(held))[held]
+
+
+def temperature_of(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
+    """argmin_T of -sum w ln softmax(logits / T)[label], by golden section over ln T; it has one
+    minimum in 1 / T. (n, k), (n,), (n,)"""
 
     def loss(log: float) -> float:
-        return float(cross_entropy(logits / torch.tensor(log).exp(), labels))
+        paid = cross_entropy(logits / torch.tensor(log).exp(), labels, reduction="none")
+        return float((weights * paid).sum())
 
     ratio = (5**0.5 - 1) / 2
     low, high = (float(torch.tensor(t).log()) for t in (COLDEST, HOTTEST))
