@@ -22,6 +22,7 @@ from modules.image.classifier.network import WIDTHS, Network, seen_by
 from modules.image.classifier.pictures import Ink, prepared
 from modules.image.classifier.reader import QUANTILES, Reader, load_reader
 from modules.parameters import Number, Strict, validated
+from modules.shared.band import fit_nearest
 from modules.shared.files import File
 from modules.shared.training import one_thread
 
@@ -142,11 +143,10 @@ def fitted(
         shown = torch.cat([shown, torch.tensor(known)])
     features, logits = seen_by(net, seen)
     temperature = temperature_of(logits.double(), shown, shares(y[own], shown))
-    means, whitening = usual_features(seen_by(net, _floats(x[own]))[0], y[own], len(labels))
-    white = features @ whitening
-    away = torch.cdist(white, means @ whitening).square().amin(1).double()
+    usual = fit_nearest(seen_by(net, _floats(x[own]))[0], y[own], len(labels))
+    away = usual.away(features)
     quantiles = torch.quantile(away, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
-    reader = Reader(labels, options.side, net, temperature, means, whitening, tuple(quantiles))
+    reader = Reader(labels, options.side, net, temperature, usual, tuple(quantiles))
     right = float((logits.argmax(1) == shown).double().mean())
     loss = float(cross_entropy(logits.double() / temperature, shown))
     return Fitted(reader, trained, len(seen), right, loss)
@@ -230,17 +230,6 @@ def temperature_of(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, b) if loss(a) <= loss(b) else (a, high)
     return float(torch.tensor((low + high) / 2).exp())
-
-
-def usual_features(features: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The mean features of each label, and what makes their spread round it white.
-    (n, c), (n,) -> (count, c), (c, c)"""
-    means = torch.stack([features[labels == k].mean(0) for k in range(count)]).double()
-    rest = features.double() - means[labels]
-    spread = rest.T @ rest / len(rest)
-    values, vectors = torch.linalg.eigh(spread)
-    floor = 1e-3 * float(values.mean())
-    return means.float(), (vectors / (values + floor).sqrt()).float()
 
 
 def learn(lesson: Lesson) -> list[str]:
