@@ -18,6 +18,7 @@ from engine.decimals import Floats, Ints
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.strips import HIGH, Segmentation, strip_read
+from modules.image._boards.views import seen_often
 from modules.image.classifier.reader import load_reader
 
 UNIT = 1024  # prices are whole numbers of 1 / UNIT nats: sums are exact
@@ -94,7 +95,8 @@ class Reading:
         pictures = [f.pictures for f in found if len(f.pictures)]
         if pictures:
             with torch.no_grad():
-                told = self.characters.log_chances(torch.from_numpy(np.concatenate(pictures)))
+                every = torch.from_numpy(np.concatenate(pictures))
+                told = seen_often(self.characters.log_chances, every)
             chances = told.double().cpu().numpy()
         first = 0
         made = {}
