@@ -23,8 +23,8 @@ from benchmarks._glyphs import of_fonts, of_omniglot
 from benchmarks._joined import joined
 from benchmarks.common import one_core
 from modules.image._boards.ink import framed
-from modules.image._boards.reading import NONE
 from modules.image.classifier.examples import Labelled
+from modules.image.classifier.nothing import NONE
 from modules.image.classifier.train import Options, fitted
 from modules.shared.reading.examples import read_numbers
 

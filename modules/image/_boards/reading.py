@@ -19,6 +19,7 @@ from engine.domain import View
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.strips import HIGH, Segmentation, strip_read
 from modules.image._boards.views import seen_often
+from modules.image.classifier.nothing import NONE
 from modules.image.classifier.reader import load_reader
 
 UNIT = 1024  # prices are whole numbers of 1 / UNIT nats: sums are exact
@@ -27,7 +28,6 @@ SHUT = 64.0  # nats, for a text with as many characters as no segmentation has
 WEIGHTS = "characters.safetensors"  # what ships with Basin
 LETTERS = "ABCDEFG"  # for 10 to 16
 KEPT = 4096  # strips whose readings are kept
-NONE = "none"  # of pictures of no one character: several that touch, a part of one
 NAMES = {"+": "plus", "-": "minus", "x": "times", "/": "over"}  # of folders of pictures
 
 

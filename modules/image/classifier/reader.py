@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.errors import BadQuery, Mistake, known
 from modules.image.classifier.network import Network, folded, seen_by
+from modules.image.classifier.nothing import NONE
 from modules.image.classifier.pictures import Ink, prepared
 from modules.shared.band import Nearest
 from modules.shared.weights import described, loaded, save_described
@@ -26,7 +27,9 @@ class Reader:
 
     temperature: divides the logits; fitted on held-out pictures (Guo, Pleiss, Sun, Weinberger, ICML
     2017). usual: the features of each label, to tell pictures of another sort by their distance
-    from the nearest; quantiles: what it is for held-out pictures, at QUANTILES.
+    from the nearest; quantiles: what it is for held-out pictures, at QUANTILES. Of the label
+    `none`, of pictures that show no other, there are no usual ones: what is likelier that than
+    all others is infinitely far.
     """
 
     labels: tuple[str, ...]
@@ -57,9 +60,13 @@ class Reader:
         """
         features, logits = seen_by(self._fast, prepared(pictures, self.side, ink))
         logits = logits.double() / self.temperature
+        away = self.usual.away(features)
+        if NONE in self.labels:
+            none = logits.softmax(-1)[:, self.labels.index(NONE)]
+            away = away.masked_fill(none > 0.5, math.inf)
         if labels is not None:
             logits = logits[:, self.columns(labels)]
-        return logits.log_softmax(-1), self.usual.away(features)
+        return logits.log_softmax(-1), away
 
     def log_chances(
         self, pictures: Tensor, labels: Sequence[str] | None = None, ink: Ink | None = None

@@ -19,10 +19,11 @@ from engine.random import Stream
 from modules.image.classifier.augmentation import Augmentation
 from modules.image.classifier.examples import Labelled, labelled_pictures
 from modules.image.classifier.network import WIDTHS, Network, seen_by
+from modules.image.classifier.nothing import NONE, nothing
 from modules.image.classifier.pictures import Ink, prepared
 from modules.image.classifier.reader import QUANTILES, Reader, load_reader
 from modules.parameters import Number, Strict, validated
-from modules.shared.band import fit_nearest
+from modules.shared.band import Nearest, fit_nearest
 from modules.shared.files import File
 from modules.shared.training import one_thread
 
@@ -36,6 +37,7 @@ except ImportError as error:  # the extra `train` is not installed
 KIND = "image.classifier"
 HELD, MOST_HELD = 0.1, 3_000  # share of pictures held out, and how many at most
 PICTURES = 60_000 * 20  # that a training sees, in all passes together
+NOTHING = 7  # of the stream of a seed: what pictures of noise are drawn from
 COLDEST, HOTTEST, COOLINGS = 0.2, 5.0, 60  # temperatures that are tried
 
 
@@ -53,6 +55,9 @@ class Options(Strict):
     ink: Ink | None = Field(None, description="Dark or light strokes; without it, found.")
     least: Annotated[StrictInt, Field(ge=0)] = Field(
         0, description="Pictures of rarer labels are shown again until there are so many."
+    )
+    nothing: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="Pictures of noise that are shown beside, under the label `none`."
     )
     start: File | None = Field(None, description="Weights to begin at; labels may differ.")
     rate: Annotated[Number, Field(gt=0, le=1)] = 4e-3
@@ -114,6 +119,7 @@ def fitted(
     held: pictures for that, beside a tenth of the examples (3,000 at most) that is always held out.
     Raises BadQuery for labels of too few pictures.
     """
+    examples = with_nothing(examples, options.nothing, seed)
     labels = examples.known
     x = _bytes(prepared(examples.pictures, options.side, options.ink))
     y = torch.tensor([labels.index(label) for label in examples.labels])
@@ -143,13 +149,34 @@ def fitted(
         shown = torch.cat([shown, torch.tensor(known)])
     features, logits = seen_by(net, seen)
     temperature = temperature_of(logits.double(), shown, shares(y[own], shown))
-    usual = fit_nearest(seen_by(net, _floats(x[own]))[0], y[own], len(labels))
-    away = usual.away(features)
+    usual = usual_features(net, x[own], y[own], labels)
+    some = shown != labels.index(NONE) if NONE in labels else torch.ones_like(shown) > 0
+    away = usual.away(features[some])
     quantiles = torch.quantile(away, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
     reader = Reader(labels, options.side, net, temperature, usual, tuple(quantiles))
     right = float((logits.argmax(1) == shown).double().mean())
     loss = float(cross_entropy(logits.double() / temperature, shown))
     return Fitted(reader, trained, len(seen), right, loss)
+
+
+def with_nothing(examples: Labelled, count: int, seed: int) -> Labelled:
+    """The examples and so many pictures of noise, of the largest number that they hold."""
+    if not count:
+        return examples
+    pictures = examples.pictures.float()
+    drawn = nothing(
+        count, *pictures.shape[1:], Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(NOTHING)
+    )
+    every = torch.cat([pictures, drawn * pictures.max()])
+    return Labelled(every, [*examples.labels, *[NONE] * count])
+
+
+def usual_features(net: Network, x: Tensor, y: Tensor, labels: Sequence[str]) -> Nearest:
+    """What is usual for each label but `none`. (n, s, s) uint8, (n,)"""
+    named = torch.tensor([k for k, label in enumerate(labels) if label != NONE])
+    place = torch.full((len(labels),), -1).scatter(0, named, torch.arange(len(named)))
+    own = place[y] >= 0
+    return fit_nearest(seen_by(net, _floats(x[own]))[0], place[y[own]], len(named))
 
 
 def _bytes(pictures: Tensor) -> Tensor:
