@@ -23,12 +23,12 @@ import torch
 from benchmarks._characters import FOLDERS, SETS, characters
 from benchmarks._glyphs import of_fonts, of_omniglot
 from benchmarks._joined import joined
-from benchmarks.common import one_core
 from modules.image._boards.ink import framed
 from modules.image.classifier.examples import Labelled
 from modules.image.classifier.nothing import NONE
 from modules.image.classifier.train import Options, fitted
 from modules.shared.reading.examples import read_numbers
+from modules.shared.training import one_thread
 
 NEAR = 0.94  # cosine, from which a picture counts as one of a tested board
 ALL = 2  # a fold that leaves out nothing
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rng = np.random.default_rng(wishes.fold)
     drawn = [] if wishes.fonts is None else list(of_fonts(wishes.fonts, rng))
     drawn += [] if wishes.omniglot is None else list(of_omniglot(wishes.omniglot, rng))
-    with one_core():
+    with one_thread():
         told = examples(wishes.boards, wishes.mnist, wishes.fold, drawn)
         counts = {label: list(told.labels).count(label) for label in told.known}
         print(f"{len(told.labels)} pictures: {counts}", flush=True)
