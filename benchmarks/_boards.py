@@ -1,8 +1,13 @@
 """Boards read from pictures and solved at once, beside reading first and solving then.
 
-python -m benchmarks._boards BOARDS WEIGHTS0 WEIGHTS1 [--count N]: BOARDS holds a
-folder for each set with its truth.json; WEIGHTS0 were trained without the boards of numbers
-divisible by 4, on which they are tested, WEIGHTS1 without the others. One JSON object a set.
+python -m benchmarks._boards BOARDS WEIGHTS0 WEIGHTS1 [--count N] [--sets NAME...] [--detail]: BOARDS
+holds a folder for each set with its truth.json; WEIGHTS0 were trained without the boards of numbers
+divisible by 4, on which they are tested, WEIGHTS1 without the others (`benchmarks._folds` trains
+both). One JSON object a set.
+
+At how many nats a clue or a target a board is flagged (`dear`) is chosen for each fold on the
+boards of the other one, all sets of a format together: where that comes to least when a wrong board
+that is not flagged counts as much as ten right ones that are.
 
 What came out worse: rivals asked one by one with a clue given (40 s and more a board of hex16; all
 fillings by price in one search: 10 ms). A notation chosen by chances among its own signs took half
@@ -12,7 +17,9 @@ numbers of the sets are not free of that.
 """
 
 import argparse
+import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +48,7 @@ from services.query import Options, Query
 from services.reasoner.reason import Reasoner
 
 BATCH = 10  # boards of a query
+DEAR = 10  # right boards that are flagged, to one wrong that is not
 
 
 def complete() -> Callable[[Query], list[Answer]]:
@@ -53,8 +61,9 @@ class Outcome(NamedTuple):
     """One board."""
 
     name: str
+    fold: int
     right: bool
-    abstained: bool
+    near: bool  # flagged: a runner-up comes near, or nothing is proved
     argmax: bool  # reading first and solving then
     plain: bool  # the joint minimum, without the rule that a reading leaves one solution
     proved: bool
@@ -64,36 +73,32 @@ class Outcome(NamedTuple):
     dear: float  # nats a clue
     misread: int
 
-    @property
-    def wrong(self) -> bool:
-        return not self.right and not self.abstained
 
-
-def sudokus(
-    folder: Path, names: Sequence[str], truth: dict[str, Any], weights: str
-) -> Iterator[Outcome]:
+def sudokus(folder: Path, truth: dict[str, Any], own: "Fold") -> Iterator[Outcome]:
     """Boards of Sudoku, in batches."""
     reason = complete()
-    asked = {**GIVEN, "weights": weights}
+    names, weights = own.names, own.weights
+    asked = {**GIVEN, "weights": weights, "dear": math.inf}
     for k in range(0, len(names), BATCH):
-        own = names[k : k + BATCH]
+        some = names[k : k + BATCH]
         since = time.process_time()
-        boards = [cells_in((folder / f"{n}.png").read_bytes(), SIZES, WIDTH) for n in own]
+        boards = [cells_in((folder / f"{n}.png").read_bytes(), SIZES, WIDTH) for n in some]
         way = "either" if boards[0].n > 9 else "decimal"
         query = sudoku_of_pictures(boards, weights, way)
         told = SudokuRead(query, tuple(boards), {**asked, "notation": way})
         _ = told.prices
-        reads = (time.process_time() - since) / len(own)
+        reads = (time.process_time() - since) / len(some)
         since = time.process_time()
         answers = told.finished(reason(query), reason)
-        solves = (time.process_time() - since) / len(own)
+        solves = (time.process_time() - since) / len(some)
         joint = reason(sudoku_of_pictures(boards, weights, way, proper=False))
         settled = told.settled(answers, reason, False)
-        for row, name in enumerate(own):
+        for row, name in enumerate(some):
             solution = truth[name]["solution"]
             answer = settled[row]
             yield Outcome(
                 name,
+                own.number,
                 _grid(answer) == solution,
                 Flag.ABSTAIN in answer.flags,
                 _argmax(told, row, reason) == solution,
@@ -126,15 +131,13 @@ def _argmax(told: SudokuRead, row: int, reason: Callable[[Query], list[Answer]])
     return None if answer.status is not Status.OPTIMAL else _grid(answer)
 
 
-def kenkens(
-    folder: Path, names: Sequence[str], truth: dict[str, Any], weights: str
-) -> Iterator[Outcome]:
+def kenkens(folder: Path, truth: dict[str, Any], own: "Fold") -> Iterator[Outcome]:
     """Boards of KenKen, one by one: each has cages of its own."""
     reason = complete()
-    for name in names:
+    for name in own.names:
         since = time.process_time()
         raw = (folder / f"{name}.png").read_bytes()
-        told = kenken_of(raw, {**KENKEN, "weights": weights})
+        told = kenken_of(raw, {**KENKEN, "weights": own.weights, "dear": math.inf})
         _ = told.prices
         reads = time.process_time() - since
         since = time.process_time()
@@ -146,6 +149,7 @@ def kenkens(
         right = satisfied(truth[name], _grid(settled))
         yield Outcome(
             name,
+            own.number,
             right,
             Flag.ABSTAIN in settled.flags,
             plain == _true_texts(told, truth[name]),
@@ -187,34 +191,94 @@ def satisfied(cages: Any, grid: Any) -> bool:
     return True
 
 
+class Fold(NamedTuple):
+    """Boards of a set, and the weights that were trained without them."""
+
+    number: int
+    names: list[str]
+    weights: str
+
+
 def measured(
     folder: Path, kind: str, weights: Sequence[str], count: int | None = None
 ) -> list[Outcome]:
     """Both folds of a set."""
     truth = json.loads((folder / kind / "truth.json").read_text())
-    measure = kenkens if kind.startswith("kenken") else sudokus
+    measure = kenkens if is_kenken(kind) else sudokus
     out: list[Outcome] = []
     for fold, own in enumerate(weights):
         names = [name for name in truth if in_fold(name, fold)][:count]
-        out += measure(folder / kind, names, truth, own)
+        out += measure(folder / kind, truth, Fold(fold, names, own))
     return out
 
 
-def told(kind: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def is_kenken(kind: str) -> bool:
+    """Whether boards of a set are KenKens."""
+    return kind.startswith("kenken")
+
+
+def limit(outcomes: Sequence[Outcome]) -> float:
+    """Nats a clue from which boards are best flagged, by boards whose truth is known."""
+    own = [o for o in outcomes if not o.near]
+    every = sorted({o.dear for o in own})
+    between = [math.sqrt(a * b) for a, b in itertools.pairwise(every)]
+
+    def paid(dear: float) -> int:
+        wrong = sum(not o.right for o in own if o.dear < dear)
+        return DEAR * wrong + sum(o.right for o in own if o.dear >= dear)
+
+    return min([*between, 2 * max(every, default=1.0)], key=paid)
+
+
+def limits(every: dict[str, list[Outcome]]) -> dict[tuple[bool, int], float]:
+    """For each format, KenKen or not, and each fold: chosen on the boards of the other fold."""
+    return {
+        (kenken, fold): limit(
+            [o for kind, own in every.items() for o in own
+             if is_kenken(kind) == kenken and o.fold != fold]
+        )
+        for kenken in (False, True)
+        for fold in (0, 1)
+    }  # fmt: skip
+
+
+class Judged(NamedTuple):
+    """Boards of a set, and which are flagged."""
+
+    kind: str
+    outcomes: list[Outcome]
+    flagged: list[bool]
+
+    @property
+    def wrong(self) -> list[bool]:
+        """Which are wrong and not flagged."""
+        return [not o.right and not f for o, f in zip(self.outcomes, self.flagged, strict=True)]
+
+
+def judged(every: dict[str, list[Outcome]]) -> list[Judged]:
+    """All sets, flagged by limits of the other fold."""
+    chosen = limits(every)
+    return [
+        Judged(kind, own, [o.near or o.dear >= chosen[is_kenken(kind), o.fold] for o in own])
+        for kind, own in every.items()
+    ]
+
+
+def told(judged: Judged) -> dict[str, Any]:
     """What a set came to."""
-    n = len(outcomes)
+    outcomes = judged.outcomes
 
     def share(values: Sequence[Any]) -> float:
         return round(100 * float(np.mean(values)), 2)
 
     return {
-        "set": kind,
-        "boards": n,
+        "set": judged.kind,
+        "boards": len(outcomes),
         "right": sum(o.right for o in outcomes),
         "argmax, then solved": sum(o.argmax for o in outcomes),
         "plain joint minimum": sum(o.plain for o in outcomes),
-        "wrong without ABSTAIN %": share([o.wrong for o in outcomes]),
-        "abstained %": share([o.abstained for o in outcomes]),
+        "wrong without ABSTAIN %": share(judged.wrong),
+        "abstained %": share(judged.flagged),
         "proved %": share([o.proved for o in outcomes]),
         "read s": round(float(np.median([o.reads for o in outcomes])), 4),
         "solve s": round(float(np.median([o.solves for o in outcomes])), 4),
@@ -235,27 +299,40 @@ def rows(data: Path | None, work: Path) -> list[Row]:
         return [
             missing(f"{kind}: boards right of 50", n, "boards", lack) for kind, n in TARGETS.items()
         ]
+    every = {kind: measured(data / "images/boards", kind, weights) for kind in TARGETS}
     made: list[Row] = []
-    every: list[Outcome] = []
-    for kind, target in TARGETS.items():
-        own = measured(data / "images/boards", kind, weights)
-        every += own
-        told_of = told(kind, own)
+    sets = judged(every)
+    for own in sets:
+        figures = told(own)
+        kind, seconds = own.kind, 0.05 if own.kind == "sudoku9" else 0.5
         made += [
-            at_least(f"{kind}: boards right of 50", told_of["right"], target, "boards"),
-            at_least(f"{kind}: by argmax, then solved", told_of["argmax, then solved"], None, "boards"),
-            at_least(f"{kind}: plain joint minimum", told_of["plain joint minimum"], None, "boards"),
-            at_most(f"{kind}: reading a board, median", told_of["read s"], 0.3, "s"),
-            at_most(f"{kind}: solving a board, median", told_of["solve s"],
-                    0.05 if kind == "sudoku9" else 0.5, "s"),
+            at_least(f"{kind}: boards right of 50", figures["right"], TARGETS[kind], "boards",
+                     note=f"ABSTAIN on {figures['abstained %']:g} %, wrong without it "
+                          f"{figures['wrong without ABSTAIN %']:g} %"),
+            at_least(f"{kind}: by argmax, then solved", figures["argmax, then solved"], None,
+                     "boards"),
+            at_least(f"{kind}: plain joint minimum", figures["plain joint minimum"], None,
+                     "boards"),
+            at_most(f"{kind}: reading a board, median", figures["read s"], 0.3, "s"),
+            at_most(f"{kind}: solving a board, median", figures["solve s"], seconds, "s",
+                    note=f"most {figures['solve s, most']:.3g} s"),
         ]  # fmt: skip
-    return [
-        *made,
-        at_most(
-            "boards wrong without ABSTAIN", 100 * float(np.mean([o.wrong for o in every])), 1, "%"
-        ),
-        at_most("boards with ABSTAIN", 100 * float(np.mean([o.abstained for o in every])), 10, "%"),
-    ]
+    wrong, flagged = (
+        [w for own in sets for w in own.wrong],
+        [f for own in sets for f in own.flagged],
+    )
+    made += [
+        at_most("boards wrong without ABSTAIN", 100 * float(np.mean(wrong)), 1, "%",
+                note="limits of each fold chosen on the other"),
+        at_most("boards with ABSTAIN", 100 * float(np.mean(flagged)), 10, "%"),
+    ]  # fmt: skip
+    for kenken, name in ((False, "a clue of visual-sudoku"), (True, "a target of kenken")):
+        own_sets = [o for kind, own in every.items() if is_kenken(kind) == kenken for o in own]
+        made.append(
+            at_most(f"nats {name} from which boards are best flagged", limit(own_sets), None, "nats",
+                    note="on all boards; what ships")
+        )  # fmt: skip
+    return made
 
 
 def main() -> int:
@@ -267,11 +344,13 @@ def main() -> int:
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--detail", action="store_true")
     wishes = parser.parse_args()
+    every = {}
     for kind in wishes.sets:
-        outcomes = measured(wishes.boards, kind, wishes.weights, wishes.count)
-        print(json.dumps(told(kind, outcomes)), flush=True)
-        for outcome in outcomes if wishes.detail else ():
-            print(json.dumps(outcome._asdict()), flush=True)
+        every[kind] = measured(wishes.boards, kind, wishes.weights, wishes.count)
+        for outcome in every[kind] if wishes.detail else ():
+            print(json.dumps({"set": kind, **outcome._asdict()}), flush=True)
+    for own in judged(every):
+        print(json.dumps(told(own)), flush=True)
     return 0
 
 

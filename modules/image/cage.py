@@ -34,6 +34,7 @@ from modules.shared.sites import Layout, read_sites
 
 SIGNS = "0123456789+-x/"
 LARGEST = 600_000  # fillings of a cage
+WHOLE = 1 << 62  # from which numbers may overflow 64 bits
 
 
 class Parameters(Strict):
@@ -228,7 +229,8 @@ def _expected(weight: Tensor, costs: Tensor) -> Tensor:
 def shape_of(values: Sequence[int], size: int) -> Shape:
     """The fillings of a cage of so many sites, and what they come to."""
     fillings = np.array(list(itertools.product(range(len(values)), repeat=size)), dtype=np.int64)
-    x = np.array(values, dtype=np.int64)[fillings]  # (T, m)
+    large = max(map(abs, values), default=0) ** size >= WHOLE or sum(values) >= WHOLE
+    x = np.array(values, dtype=object if large else np.int64)[fillings]  # (T, m)
     results: list[tuple[str, Ints]] = []
     if size == 1:
         results.append(("", x[:, 0]))

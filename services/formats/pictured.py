@@ -1,7 +1,7 @@
 """Boards in pictures as queries: strips of ink for inputs, and what was read of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -57,6 +57,27 @@ class Said(NamedTuple):
         return self._asdict()
 
 
+class Otherwise(NamedTuple):
+    """What the runner-up reads elsewise than the answer, in one picture."""
+
+    variable: str
+    site: list[int]
+    read: str  # in the answer
+    other: str  # in the runner-up
+    price: float  # what that costs more, in nats; below 0 where it costs less
+
+    def written(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+def told_apart(others: Sequence[Otherwise], more: float, same: bool) -> list[str]:
+    """The runner-up for people: at which price, in what it differs, and whether it is solved by
+    the same."""
+    every = ", ".join(f"{one.other} for {one.read} at {one.site}" for one in others)
+    solved = "; its solution is the same" if same else ""
+    return [f"the runner-up costs {more:.3g} nats more and reads {every}{solved}"]
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The grid of a picture, and the strip of ink of each of its cells."""
@@ -100,4 +121,7 @@ def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     return asked
 
 
-__all__ = ["PNG", "WEIGHTS", "Cells", "PictureFormat", "Said", "cells_in", "wishes"]
+__all__ = [
+    "PNG", "WEIGHTS", "Cells", "Otherwise", "PictureFormat", "Said", "cells_in", "told_apart",
+    "wishes",
+]  # fmt: skip

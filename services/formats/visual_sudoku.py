@@ -28,7 +28,17 @@ from modules.image._boards.reading import UNIT
 from modules.image._boards.strips import HIGH
 from modules.image.numeral import Numeral
 from services.formats.base import Ask, Asked, Pictured, Values
-from services.formats.pictured import PNG, WEIGHTS, Cells, PictureFormat, Said, cells_in, wishes
+from services.formats.pictured import (
+    PNG,
+    WEIGHTS,
+    Cells,
+    Otherwise,
+    PictureFormat,
+    Said,
+    cells_in,
+    told_apart,
+    wishes,
+)
 from services.formats.readings import Priced, Reading, least_reading, near_readings, priced
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
@@ -144,6 +154,18 @@ class SudokuRead(Pictured):
                 out.append(Said("clues", [site // n, site % n], SIGNS[plain], SIGNS[value], price))
         return out
 
+    def otherwise(self, row: int, values: Values, other: Values) -> list[Otherwise]:
+        """The clues that another reading has otherwise, and what that costs more."""
+        prices, n = self.prices[row], self.boards[row].n
+        out = []
+        for site in np.flatnonzero(self.boards[row].inked).tolist():
+            i, j = divmod(site, n)
+            read, told = values["clues"][i][j], other["clues"][i][j]
+            if read != told:
+                price = float(prices[site, told] - prices[site, read])
+                out.append(Otherwise("clues", [i, j], SIGNS[read], SIGNS[told], price))
+        return out
+
     def fields(self, row: int, answer: Answer) -> dict[str, Any]:
         if answer.values is None:
             return {"reading": None, "misread": []}
@@ -155,6 +177,9 @@ class SudokuRead(Pictured):
                     "solution": written(other.values),
                     "reading": self.reading(other.values),
                     "energy": other.energy,
+                    "otherwise": [
+                        one.written() for one in self.otherwise(row, answer.values, other.values)
+                    ],
                 }
                 for other in answer.alternatives
             ],
@@ -173,6 +198,10 @@ class SudokuRead(Pictured):
                 f"at {one.site} it looks like {one.plain} and is read as {one.read}, "
                 f"for {one.price:.3g} nats"
             )
+        for other in answer.alternatives:
+            apart = self.otherwise(row, answer.values, other.values)
+            more = other.energy - (answer.energy or 0.0)
+            out += told_apart(apart, more, other.values["grid"] == answer.values["grid"])
         return out
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:

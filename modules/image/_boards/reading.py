@@ -18,6 +18,8 @@ from engine.decimals import Floats, Ints
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.strips import HIGH, Segmentation, strip_read
+from modules.image._boards.views import seen_often
+from modules.image.classifier.nothing import NONE
 from modules.image.classifier.reader import load_reader
 
 UNIT = 1024  # prices are whole numbers of 1 / UNIT nats: sums are exact
@@ -56,12 +58,14 @@ class Signs:
             columns.append([place[name] for name in sorted(every) if name in place])
         self.missing = [sign for sign, own in zip(signs, columns, strict=True) if not own]
         self.columns = columns
+        self.none = place.get(NONE)
         self.place = {sign: k for k, sign in enumerate(signs)}
 
     def prices(self, chances: Floats) -> Floats:
-        """-ln p(sign | it is one of these). (m, k) -> (m, signs)"""
+        """-ln p(sign | it is one of these, or no character). (m, k) -> (m, signs)"""
         p = np.stack([np.exp(chances[:, own]).sum(1) for own in self.columns], 1) + 1e-30
-        p = p / p.sum(1, keepdims=True)
+        none = 0.0 if self.none is None else np.exp(chances[:, self.none])[:, None]
+        p = p / (p.sum(1, keepdims=True) + none)
         return -np.log((1 - DOUBT) * p + DOUBT / len(self.columns))
 
     def spelled(self, texts: Sequence[str]) -> dict[int, tuple[Ints, Ints]]:
@@ -91,7 +95,8 @@ class Reading:
         pictures = [f.pictures for f in found if len(f.pictures)]
         if pictures:
             with torch.no_grad():
-                told = self.characters.log_chances(torch.from_numpy(np.concatenate(pictures)))
+                every = torch.from_numpy(np.concatenate(pictures))
+                told = seen_often(self.characters.log_chances, every)
             chances = told.double().cpu().numpy()
         first = 0
         made = {}

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake, known
 from modules.image.classifier.network import Network, folded, seen_by
+from modules.image.classifier.nothing import NONE
 from modules.image.classifier.pictures import Ink, prepared
+from modules.shared.band import Nearest
 from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -25,17 +26,17 @@ class Reader:
     """labels: what a picture may show, texts. side: of pictures as the network sees them.
 
     temperature: divides the logits; fitted on held-out pictures (Guo, Pleiss, Sun, Weinberger, ICML
-    2017). means (k, c) and whitening (c, c): of the features of each label, to tell pictures of
-    another sort: `unusual` is the squared distance of Mahalanobis from the nearest mean (Lee, Lee,
-    Lee, Shin, NeurIPS 2018); quantiles: what it is for held-out pictures, at QUANTILES.
+    2017). usual: the features of each label, to tell pictures of another sort by their distance
+    from the nearest; quantiles: what it is for held-out pictures, at QUANTILES. Of the label
+    `none`, of pictures that show no other, there are no usual ones: what is likelier that than
+    all others is infinitely far.
     """
 
     labels: tuple[str, ...]
     side: int
     net: Network
     temperature: float
-    means: Tensor
-    whitening: Tensor
+    usual: Nearest
     quantiles: tuple[float, ...]
     made: str = ""
 
@@ -59,11 +60,13 @@ class Reader:
         """
         features, logits = seen_by(self._fast, prepared(pictures, self.side, ink))
         logits = logits.double() / self.temperature
+        away = self.usual.away(features)
+        if NONE in self.labels:
+            none = logits.softmax(-1)[:, self.labels.index(NONE)]
+            away = away.masked_fill(none > 0.5, math.inf)
         if labels is not None:
             logits = logits[:, self.columns(labels)]
-        white = features @ self.whitening
-        away = torch.cdist(white, self.means @ self.whitening).square()
-        return logits.log_softmax(-1), away.amin(1).double()
+        return logits.log_softmax(-1), away
 
     def log_chances(
         self, pictures: Tensor, labels: Sequence[str] | None = None, ink: Ink | None = None
@@ -100,8 +103,8 @@ class Reader:
             "quantiles": self.quantiles,
             "made": self.made,
         }
-        tensors = {**self.net.state_dict(prefix="net."), "means": self.means}
-        tensors["whitening"] = self.whitening
+        tensors = {**self.net.state_dict(prefix="net."), "means": self.usual.means}
+        tensors["whitening"] = self.usual.whitening
         half = {
             name: t if name.endswith(("running_var", "whitening")) else t.half()
             for name, t in tensors.items()
@@ -133,8 +136,7 @@ def _reader(raw: bytes) -> Reader:
         int(about["side"]),
         net,
         float(about["temperature"]),
-        tensors["means"].float(),
-        tensors["whitening"].float(),
+        Nearest(tensors["means"].float(), tensors["whitening"].float()),
         tuple(about["quantiles"]),
         about["made"],
     )

@@ -19,9 +19,11 @@ from engine.random import Stream
 from modules.image.classifier.augmentation import Augmentation
 from modules.image.classifier.examples import Labelled, labelled_pictures
 from modules.image.classifier.network import WIDTHS, Network, seen_by
+from modules.image.classifier.nothing import NONE, nothing
 from modules.image.classifier.pictures import Ink, prepared
 from modules.image.classifier.reader import QUANTILES, Reader, load_reader
 from modules.parameters import Number, Strict, validated
+from modules.shared.band import Nearest, fit_nearest
 from modules.shared.files import File
 from modules.shared.training import one_thread
 
@@ -35,6 +37,7 @@ except ImportError as error:  # the extra `train` is not installed
 KIND = "image.classifier"
 HELD, MOST_HELD = 0.1, 3_000  # share of pictures held out, and how many at most
 PICTURES = 60_000 * 20  # that a training sees, in all passes together
+NOTHING = 7  # of the stream of a seed: what pictures of noise are drawn from
 COLDEST, HOTTEST, COOLINGS = 0.2, 5.0, 60  # temperatures that are tried
 
 
@@ -52,6 +55,9 @@ class Options(Strict):
     ink: Ink | None = Field(None, description="Dark or light strokes; without it, found.")
     least: Annotated[StrictInt, Field(ge=0)] = Field(
         0, description="Pictures of rarer labels are shown again until there are so many."
+    )
+    nothing: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="Pictures of noise that are shown beside, under the label `none`."
     )
     start: File | None = Field(None, description="Weights to begin at; labels may differ.")
     rate: Annotated[Number, Field(gt=0, le=1)] = 4e-3
@@ -113,6 +119,7 @@ def fitted(
     held: pictures for that, beside a tenth of the examples (3,000 at most) that is always held out.
     Raises BadQuery for labels of too few pictures.
     """
+    examples = with_nothing(examples, options.nothing, seed)
     labels = examples.known
     x = _bytes(prepared(examples.pictures, options.side, options.ink))
     y = torch.tensor([labels.index(label) for label in examples.labels])
@@ -141,15 +148,35 @@ def fitted(
         known = [labels.index(label) for label in held.labels]
         shown = torch.cat([shown, torch.tensor(known)])
     features, logits = seen_by(net, seen)
-    temperature = temperature_of(logits.double(), shown)
-    means, whitening = usual_features(seen_by(net, _floats(x[own]))[0], y[own], len(labels))
-    white = features @ whitening
-    away = torch.cdist(white, means @ whitening).square().amin(1).double()
+    temperature = temperature_of(logits.double(), shown, shares(y[own], shown))
+    usual = usual_features(net, x[own], y[own], labels)
+    some = shown != labels.index(NONE) if NONE in labels else torch.ones_like(shown) > 0
+    away = usual.away(features[some])
     quantiles = torch.quantile(away, torch.tensor(QUANTILES, dtype=torch.float64)).tolist()
-    reader = Reader(labels, options.side, net, temperature, means, whitening, tuple(quantiles))
+    reader = Reader(labels, options.side, net, temperature, usual, tuple(quantiles))
     right = float((logits.argmax(1) == shown).double().mean())
     loss = float(cross_entropy(logits.double() / temperature, shown))
     return Fitted(reader, trained, len(seen), right, loss)
+
+
+def with_nothing(examples: Labelled, count: int, seed: int) -> Labelled:
+    """The examples and so many pictures of noise, of the largest number that they hold."""
+    if not count:
+        return examples
+    pictures = examples.pictures.float()
+    drawn = nothing(
+        count, *pictures.shape[1:], Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(NOTHING)
+    )
+    every = torch.cat([pictures, drawn * pictures.max()])
+    return Labelled(every, [*examples.labels, *[NONE] * count])
+
+
+def usual_features(net: Network, x: Tensor, y: Tensor, labels: Sequence[str]) -> Nearest:
+    """What is usual for each label but `none`. (n, s, s) uint8, (n,)"""
+    named = torch.tensor([k for k, label in enumerate(labels) if label != NONE])
+    place = torch.full((len(labels),), -1).scatter(0, named, torch.arange(len(named)))
+    own = place[y] >= 0
+    return fit_nearest(seen_by(net, _floats(x[own]))[0], place[y[own]], len(named))
 
 
 def _bytes(pictures: Tensor) -> Tensor:
@@ -208,12 +235,21 @@ def evened(labels: Tensor, places: Tensor, least: int) -> Tensor:
     return torch.cat(out)
 
 
-def temperature_of(logits: Tensor, labels: Tensor) -> float:
-    """argmin_T of -sum ln softmax(logits / T)[label], by golden section over ln T; it has one
-    minimum in 1 / T. (n, k), (n,)"""
+def shares(labels: Tensor, held: Tensor) -> Tensor:
+    """How much each picture that is held out counts, so that each label does as often as it is
+    shown. (m,), (n,) -> (n,)"""
+    count = int(labels.max()) + 1
+    often = labels.bincount(minlength=count).double() / len(labels)
+    return often[held] / (held.bincount(minlength=count).double() / len(held))[held]
+
+
+def temperature_of(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
+    """argmin_T of -sum w ln softmax(logits / T)[label], by golden section over ln T; it has one
+    minimum in 1 / T. (n, k), (n,), (n,)"""
 
     def loss(log: float) -> float:
-        return float(cross_entropy(logits / torch.tensor(log).exp(), labels))
+        paid = cross_entropy(logits / torch.tensor(log).exp(), labels, reduction="none")
+        return float((weights * paid).sum())
 
     ratio = (5**0.5 - 1) / 2
     low, high = (float(torch.tensor(t).log()) for t in (COLDEST, HOTTEST))
@@ -221,17 +257,6 @@ def temperature_of(logits: Tensor, labels: Tensor) -> float:
         a, b = high - ratio * (high - low), low + ratio * (high - low)
         low, high = (low, b) if loss(a) <= loss(b) else (a, high)
     return float(torch.tensor((low + high) / 2).exp())
-
-
-def usual_features(features: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The mean features of each label, and what makes their spread round it white.
-    (n, c), (n,) -> (count, c), (c, c)"""
-    means = torch.stack([features[labels == k].mean(0) for k in range(count)]).double()
-    rest = features.double() - means[labels]
-    spread = rest.T @ rest / len(rest)
-    values, vectors = torch.linalg.eigh(spread)
-    floor = 1e-3 * float(values.mean())
-    return means.float(), (vectors / (values + floor).sqrt()).float()
 
 
 def learn(lesson: Lesson) -> list[str]:

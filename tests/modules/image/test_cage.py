@@ -93,3 +93,22 @@ def test_a_number_is_cheapest_where_it_stands(number):
     assert answer.status == "OPTIMAL" and answer.values["numbers"] == [number]
     (blank,) = answers(Problem(1.0 * term).given(pictures=[None]))
     assert blank.energy == 0
+
+
+@pytest.mark.parametrize("values", [(2**40, 3), (10**15, 7, 1), (2**62 + 1, 2), (1, 2, 9)])
+def test_large_products_and_sums_are_exact(values):
+    for size in (1, 2, 3, 6):
+        shape = shape_of(list(values), size)
+        for k, filling in enumerate(shape.fillings.tolist()):
+            own = [values[v] for v in filling]
+            told = {shape.texts[t] for t in shape.results[:, k].tolist() if t >= 0}
+            if size == 1:
+                assert told == {str(own[0])}
+                continue
+            product, total = 1, sum(own)
+            for value in own:
+                product *= value
+            assert {f"{product}x", f"{total}+"} <= told
+            if size == 2:
+                assert f"{max(own) - min(own)}-" in told
+                assert (f"{max(own) // min(own)}/" in told) == (max(own) % min(own) == 0)

@@ -1,6 +1,7 @@
 """The classifier: laws, pictures of any sort, what is strange, files that are broken."""
 
 import gzip
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from engine.errors import BadQuery
 from engine.testing import check_term
 from examples.generators.pictures import drawn
 from modules.discrete.linear import Linear
-from modules.image.classifier.examples import Labelled, labelled_pictures
+from modules.image.classifier.examples import Labelled, labelled_pictures, scikit_digits
 from modules.image.classifier.pictures import framed, prepared
 from modules.image.classifier.reader import load_reader
 from modules.image.classifier.term import Classifier
@@ -257,3 +258,32 @@ def test_folders_that_make_no_sense_are_told(tmp_path):
         Labelled(torch.zeros(3, 4, 4), ["a"] * 3)
     with pytest.raises(BadQuery, match="one picture"):
         Labelled(torch.zeros(3, 4, 4), ["a", "a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["even", "normal", "two values", "paper"])
+def test_the_small_weights_flag_nothing(kind):
+    """Pictures of 8 x 8 that show no digit, some of a sort that no training saw."""
+    rng = torch.Generator().manual_seed(3)
+    u = torch.rand(40, 8, 8, generator=rng)
+    drawn = {
+        "even": u,
+        "normal": torch.randn(40, 8, 8, generator=rng),
+        "two values": (u > 0.7).float(),
+        "paper": torch.zeros(2, 8, 8),
+    }[kind]
+    reader = load_reader("digits8.safetensors")
+    assert bool((reader.read(drawn)[1] > reader.band(0.999)).all())
+
+
+def test_nothing_is_learned_beside_and_is_no_usual_label():
+    from modules.image.classifier.train import Options, fitted, with_nothing
+
+    told = scikit_digits()
+    assert with_nothing(told, 0, 0) is told
+    more = with_nothing(told, 12, 0)
+    assert list(more.labels[-12:]) == ["none"] * 12 and more.pictures.max() == told.pictures.max()
+    made = fitted(told, Options(side=12, widths=(2, 3, 4), nothing=40), steps=3).reader
+    assert "none" in made.labels and len(made.usual.means) == 10
+    assert all(math.isfinite(q) for q in made.quantiles)
+    with pytest.raises(BadQuery):
+        made.columns(["nothing"])

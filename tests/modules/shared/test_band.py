@@ -13,6 +13,7 @@ from modules.shared.band import (
     fit_band,
     fit_evidence,
     fit_gaussians,
+    fit_nearest,
     limit_of,
     middle,
 )
@@ -122,3 +123,18 @@ def test_outputs_of_another_network_are_refused() -> None:
     band = fit_band(h, logits, labels)
     with pytest.raises(BadQuery, match="fitted to"):
         band.inside(h[:, :4], logits)
+
+
+def test_nearest_is_that_of_plain_numpy() -> None:
+    """The distance by the pooled covariance, whose smallest spreads are lifted a little."""
+    h, _, labels = drawn(7)
+    away = fit_nearest(h, labels, 3).away(h)
+    x, y = h.numpy().astype(float), labels.numpy()
+    means = np.stack([x[y == k].mean(0) for k in range(3)])
+    rest = x - means[y]
+    spread = rest.T @ rest / len(x)
+    spread += 1e-3 * np.linalg.eigvalsh(spread).mean() * np.eye(len(spread))
+    inverse = np.linalg.inv(spread)
+    each = [[(v - m) @ inverse @ (v - m) for m in means] for v in x]
+    assert away.numpy() == pytest.approx(np.min(each, 1), rel=1e-4)
+    assert float(fit_nearest(h, labels, 3).away(100 * h).min()) > float(away.max())

@@ -94,6 +94,32 @@ def test_a_png_in_colour(tmp_path):
     assert np.array_equal(read(tmp_path, "x.png", spec).values, np.stack([GREY] * 3, -1))
 
 
+def paletted(places, palette, **more) -> bytes:
+    """A PNG whose pixels are places in a palette of colours."""
+    image = Image.fromarray(np.asarray(places, dtype=np.uint8), "P")
+    image.putpalette([number for colour in palette for number in colour])
+    file = io.BytesIO()
+    image.save(file, "PNG", **more)
+    return file.getvalue()
+
+
+def test_a_palette_is_looked_up(tmp_path):
+    """What counts is the colour at a place, not the place; also of few bits a pixel."""
+    places = np.array([[2, 0, 1], [1, 1, 3]])
+    shades = [51, 255, 0, 102]
+    (tmp_path / "x.png").write_bytes(paletted(places, [(v, v, v) for v in shades]))
+    assert np.array_equal(read(tmp_path, "x.png", WHOLE).values, np.array(shades)[places])
+    (tmp_path / "x.png").write_bytes(paletted(places, [(v, v, v) for v in shades], bits=2))
+    assert np.array_equal(read(tmp_path, "x.png", WHOLE).values, np.array(shades)[places])
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
+    (tmp_path / "x.png").write_bytes(paletted(places, colours))
+    assert "is in colour" in refused(tmp_path, "x.png")
+    spec = NumberInputSpec(shape=(2, 3, 3), integer=True)
+    assert np.array_equal(read(tmp_path, "x.png", spec).values, np.array(colours)[places])
+    (tmp_path / "x.png").write_bytes(paletted(places, [(v, v, v) for v in shades], transparency=1))
+    assert "transparent" in refused(tmp_path, "x.png")
+
+
 def test_pictures_that_would_be_misread_are_refused(tmp_path):
     (tmp_path / "x.png").write_bytes(picture(np.full((2, 3, 4), 9)))
     assert "transparent" in refused(tmp_path, "x.png")

@@ -141,3 +141,34 @@ def test_sixteen_bits_and_alpha_are_read_alike(tmp_path):
         other.save(tmp_path / f"{k}.png")
         told.append(asked(tmp_path / f"{k}.png")["solution"])
     assert told == ["1234341241232341"] * 4
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_a_palette_in_any_order_is_read_alike(tmp_path, transparent):
+    """Ink at place 0 and paper at the last; paper may be transparent."""
+    image = pytest.importorskip("PIL.Image")
+    raw = png(sudoku_picture(SMALL, np.random.default_rng(2)))
+    grey = np.asarray(image.open(io.BytesIO(raw)))
+    other = image.fromarray(grey // 16, "P")
+    shades = [17 * k for k in range(16)]
+    other.putpalette([v for shade in shades for v in (shade, shade, shade)])
+    order = [7, 3, 15, 0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14]
+    mixed = other.remap_palette(order)
+    more = {"transparency": order.index(15)} if transparent else {}
+    mixed.save(tmp_path / "mixed.png", **more)
+    assert asked(tmp_path / "mixed.png")["solution"] == "1234341241232341"
+
+
+def test_the_runner_up_says_in_what_it_differs(folder):
+    """In what was read, always; the solution may be the same."""
+    for name in ("kenken_4.png", "kenken_6.png", "sudoku_9.png"):
+        told = asked(folder / name, "--explain")
+        assert told["alternatives"]
+        for other in told["alternatives"]:
+            assert other["reading"] != told["reading"] and other["otherwise"]
+            more = sum(one["price"] for one in other["otherwise"])
+            assert more == pytest.approx(other["energy"] - told["energy"])
+            for one in other["otherwise"]:
+                assert one["read"] != one["other"]
+        done = CliRunner().invoke(app, ["ask", str(folder / name), "--explain"])
+        assert "the runner-up costs" in done.stdout

@@ -1,0 +1,50 @@
+"""Characters seen several times, a little turned, slanted and stretched: chances are their mean.
+
+    p(label | x) = mean over views v of p(label | v(x))
+
+What a network is sure of is seen once; a character that it doubts is seen in every view.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+SURE = 0.995  # the chance from which a character is seen once
+VIEWS = (  # turned by radians, slanted, wider, higher
+    (0.12, 0.0, 1.0, 1.0),
+    (-0.12, 0.0, 1.0, 1.0),
+    (0.0, 0.12, 1.0, 1.0),
+    (0.0, -0.12, 1.0, 1.0),
+    (0.0, 0.0, 1.1, 1.0),
+    (0.0, 0.0, 1.0, 1.1),
+)
+
+
+def seen_often(log_chances: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
+    """ln of the mean chances. (n, h, w) -> (n, k)"""
+    once = log_chances(pictures)
+    doubted = (once.amax(1) < torch.tensor(SURE, dtype=once.dtype).log()).nonzero()[:, 0]
+    if not len(doubted):
+        return once
+    some = pictures[doubted]
+    more = log_chances(torch.cat([seen(some, *view) for view in VIEWS]))
+    every = torch.cat([once[doubted][None], more.reshape(len(VIEWS), len(some), -1)])
+    out = once.clone()
+    out[doubted] = every.logsumexp(0) - torch.tensor(len(every), dtype=once.dtype).log()
+    return out
+
+
+def seen(pictures: Tensor, turn: float, slant: float, wide: float, high: float) -> Tensor:
+    """Pictures in one view. (n, h, w) -> same"""
+    t = torch.tensor(turn)
+    c, s = float(t.cos()), float(t.sin())
+    matrix = torch.tensor(
+        [[c / wide, (slant * c - s) / high, 0], [s / wide, (slant * s + c) / high, 0]]
+    )
+    size = [len(pictures), 1, *pictures.shape[1:]]
+    grid = affine_grid(
+        matrix.expand(len(pictures), 2, 3).to(pictures.dtype), size, align_corners=False
+    )
+    return grid_sample(pictures[:, None], grid, align_corners=False)[:, 0]
