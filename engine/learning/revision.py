@@ -70,16 +70,17 @@ class Small(Term):
 class Posterior(Term):
     """E(z) = |x - G(z)|^2 / (2 noise^2) + |z|^2 / 2, of as many latents as pictures x.
 
-    The log-likelihood with its 1/2, once: published code often has twice this pull.
+    `there`: which pixels were seen, 1 or 0. The log-likelihood with its 1/2, once: published code
+    often has twice this pull.
     """
 
-    def __init__(self, latent: Variable, net: nn.Module, seen: Tensor, noise: float):
+    def __init__(self, latent: Variable, net: nn.Module, seen: Tensor, noise: float, there: Tensor):
         super().__init__(latent)
         self.net, self.noise = net, noise
-        self.seen = seen.flatten(1)  # (B, n)
+        self.target, self.there_at = seen.flatten(1), there.flatten(1)  # (B, n) each
 
     def energy(self, latent: Tensor) -> Tensor:  # (B, d) -> (B,)
-        missed = self.seen - self.net(latent).flatten(1)
+        missed = (self.target - self.net(latent).flatten(1)) * self.there_at
         return missed.square().sum(1) / (2 * self.noise**2) + latent.square().sum(1) / 2
 
 
@@ -93,11 +94,20 @@ def revised_pictures(
 
 
 def revised_latents(
-    net: nn.Module, z: Tensor, seen: Tensor, noise: float, sampler: Langevin, steps: int, rng: Stream
+    net: nn.Module,
+    z: Tensor,
+    seen: Tensor,
+    noise: float,
+    sampler: Langevin,
+    steps: int,
+    rng: Stream,
+    there: Tensor | None = None,
 ) -> Tensor:
-    """Latents after a short run towards those whose pictures were seen. (B, d) -> same"""
+    """Latents after a short run towards those whose pictures were seen, or the pixels of them that
+    are `there`, 1 or 0. (B, d), (B, *shape), (B, *shape) -> (B, d)"""
     latent = Variable(LATENT, Real((z.shape[1],)))
-    term = Posterior(latent, net, seen.detach(), noise)
+    there = torch.ones_like(seen) if there is None else there
+    term = Posterior(latent, net, seen.detach(), noise, there)
     moved = sampler.walk(Problem(term), {LATENT: z.detach()}, steps, rng)
     return moved[LATENT].detach().to(z)
 
