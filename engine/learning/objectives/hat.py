@@ -125,9 +125,7 @@ class HatSynthesis(Objective[PairBank]):
         z = normal(rng.fork(LATENTS), len(x), self.latent, s.z)
         with torch.no_grad():
             begun = generator(z).reshape(x.shape)
-        made = revised_pictures(
-            energy, begun, self.sampler, self.steps, rng.fork(WALK), self.beta
-        )
+        made = revised_pictures(energy, begun, self.sampler, self.steps, rng.fork(WALK), self.beta)
         yield against(energy, noisy(x, self.noise, rng), made, self.penalty, self.clip)
         count = min(len(x), self.bank)
         places = rng.fork(PICK).uniform(1, self.bank)[0].topk(count).indices

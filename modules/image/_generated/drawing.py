@@ -150,4 +150,3 @@ def measured(drawing: Drawing, held: Tensor, made: str) -> Drawing:
     shares = torch.tensor(QUANTILES, dtype=torch.float64)
     quantiles = tuple(torch.quantile(every, shares).tolist())
     return replace(drawing, temperature=temperature, quantiles=quantiles, made=made)
-

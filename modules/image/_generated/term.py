@@ -1,8 +1,8 @@
 """A picture as a learned energy sees it, with a generator that proposes where to begin."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -17,10 +17,12 @@ from engine.learning.revision import normal, revised_latents, revised_pictures
 from engine.moves.langevin import Langevin
 from engine.random import Stream
 from modules.image._generated.drawing import Drawing
+from modules.image._generated.networks import Judge
 from modules.image.smoothness import picture_shape
 from modules.parameters import Number, Strict
 from modules.shared.files import File
 
+PICTURE = "picture"  # of the energy that is trained
 BAND = 0.999
 CANDIDATES, NEAREST = 4, 40  # latents drawn for each start; moves towards the pixels given
 PULL = 0.05  # of the curvature of |x - G(z)|^2 / (2 spread^2): what such a move takes
@@ -39,6 +41,17 @@ class Parameters(Strict):
     )
 
 
+class Judging(Term):
+    """The energy that is trained, of one picture."""
+
+    def __init__(self, picture: Variable, judge: Judge):
+        super().__init__(picture)
+        self.judge = judge
+
+    def energy(self, picture: Tensor) -> Tensor:  # (B, h, w) -> (B,)
+        return self.judge(picture)
+
+
 class Generated(Term):
     """Abstract: E(x) = H(x) / T of a picture x from 0 to 1, H a network.
 
@@ -48,9 +61,6 @@ class Generated(Term):
     pictures have them. Answers whose energy lies above that of `band` of held-out pictures are
     flagged ABSTAIN.
     """
-
-    kind: ClassVar[str]
-    form: ClassVar[str]  # of its files
 
     def __init__(self, picture: Variable | View, weights: str, band: float = BAND):
         super().__init__(picture)
@@ -66,9 +76,9 @@ class Generated(Term):
         self.usual = self.drawing.band(band)
 
     @classmethod
+    @abstractmethod
     def load(cls, weights: str) -> Drawing:
         """What a file of this kind holds."""
-        raise NotImplementedError
 
     def energy(self, picture: Tensor) -> Tensor:  # (B, h, w) -> (B,)
         return self.judge(picture) / self.drawing.temperature
@@ -108,10 +118,18 @@ class Generated(Term):
         z = many[torch.arange(len(seen)), away.argmin(1)]
         spread = self.drawing.spread
         sampler = Langevin(PULL * spread**2, adjusted=False)
-        return revised_latents(
-            self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there
-        )
+        return revised_latents(self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there)
 
     def _moved(self, made: Tensor, there: Tensor, rng: Stream) -> Tensor:
         """Pictures after the moves of training; what was given stays. (B, h, w) -> same"""
-        raise NotImplementedError
+        drawing = self.drawing
+        picture = Variable(PICTURE, Real(drawing.shape, 0.0, 1.0))
+        moved = revised_pictures(
+            Judging(picture, self.judge),
+            made,
+            Langevin(drawing.move, adjusted=False),
+            MOVES,
+            rng,
+            drawing.beta,
+        )
+        return torch.where(there, made, moved)
