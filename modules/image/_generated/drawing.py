@@ -1,4 +1,4 @@
-"""What a training of pictures leaves: an energy, a generator, perhaps an encoder, and their file."""
+"""What a training of pictures leaves: an energy, a generator, perhaps an encoder; their file."""
 
 import math
 from collections.abc import Sequence

@@ -29,8 +29,8 @@ class Pictures:
 
 
 def pictures_of(data: Path, seed: int) -> Pictures:
-    """`digits`, those of scikit-learn, or a file or a folder of pictures of one size (`read_numbers`;
-    a folder of folders, such as one for each label, as well), in a random order.
+    """`digits`, those of scikit-learn, or a file or a folder of pictures of one size, a folder of
+    folders as well (one for each label, say): `read_numbers`. In a random order.
 
     Numbers become those from 0, black, to 1: whole ones of a byte by 255, others by the largest.
     Raises BadQuery for what are no pictures, or too few.

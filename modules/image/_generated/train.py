@@ -38,8 +38,8 @@ class Options(Strict):
     """What may be given as `params` of any of these trainings."""
 
     latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 16
-    hidden: list[Width] = Field([256, 256], description="Of the energy.")
-    painted: list[Width] = Field([256, 256], description="Of the generator.")
+    hidden: list[Width] = Field([128, 128], description="Of the energy.")
+    painted: list[Width] = Field([128, 128], description="Of the generator.")
     batch: Annotated[StrictInt, Field(ge=2, le=4096)] = 64
     moves: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         30, description="Langevin moves of a picture."

@@ -17,9 +17,9 @@ __all__ = ["Hat", "Parameters"]
 class Hat(Generated):
     """What a picture costs by an energy learned on top of a generator (Hat EBM).
 
-    E(x) = H(x) / T,   learned from x against y + G(z), both y and z moved under H (`engine.learning.
-    objectives.hat`); G is the decoder of an autoencoder, which is no sampler without H. T is fitted
-    on held-out pictures at one width of noise: E ranks and points, and is no log-density (not
+    E(x) = H(x) / T,   learned from x against y + G(z), y and z moved under H
+    (`engine.learning.objectives.hat`); G is the decoder of an autoencoder, no sampler without H. T
+    is fitted on held-out pictures at one width of noise: E ranks and points, and is no log-density (not
     calibrated); weigh it beside what is in nats. Scope: a picture (height, width) of real numbers,
     0 black to 1. It proposes pictures that G made, moved as in training, and where pixels are
     given, pictures that have them. A picture dearer than `band` of held-out ones is flagged

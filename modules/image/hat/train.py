@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, StrictInt
 from torch import Tensor
 
 from engine.domain import Real, Variable
@@ -35,6 +35,7 @@ SPREAD = 0.1  # how far pictures of the decoder lie from real ones, a pixel
 class HatOptions(Options):
     """What may be given as `params` of a training."""
 
+    latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 8
     rate: Rate = Field(1e-3, description="Of the energy, and twice that of the autoencoder.")
     noise: Annotated[Number, Field(ge=0)] = Field(0.0, description="Added to the data.")
 
