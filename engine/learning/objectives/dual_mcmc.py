@@ -33,7 +33,7 @@ from engine.learning.revision import (
 from engine.moves.langevin import Langevin
 from engine.random import Stream
 
-LATENTS, WALK, BELIEF, INFER, AGAIN = 471, 472, 473, 474, 475  # lanes of the stream
+LATENTS, WALK, BELIEF, INFER, AGAIN, NOISE = 471, 472, 473, 474, 475, 476  # lanes of the stream
 LEAST = 1e-6  # added to the variance of the encoder
 
 
@@ -42,7 +42,8 @@ class DualMcmc(Objective[tuple[()]]):
     """The encoder maps pictures to means and ln variances, (B, 2 * latent).
 
     pictures, latents: the two kernels, and how many moves each makes; beta: over the temperature of
-    the first. spread: sigma of p(x | z).
+    the first. spread: sigma of p(x | z). noise: added to both sorts of pictures before they are
+    judged, which smooths the energy.
     """
 
     latent: int
@@ -55,6 +56,7 @@ class DualMcmc(Objective[tuple[()]]):
     reconstruct: float = 1.0
     imitate: float = 1.0
     amortize: float = 0.1
+    noise: float = 0.0
     penalty: float = 0.0
     clip: float | None = 5.0
 
@@ -100,7 +102,7 @@ class DualMcmc(Objective[tuple[()]]):
         with torch.no_grad():
             begun = generator(z).reshape(x.shape)
         revised = self._pictures(nets, begun, rng.fork(AGAIN))
-        yield against(energy, x, revised, self.penalty, self.clip)
+        yield against(energy, x, revised, rng.fork(NOISE), self.noise, self.penalty, self.clip)
         return s
 
     def _pictures(self, nets: Nets, begun: Tensor, rng: Stream) -> Tensor:

@@ -1,6 +1,6 @@
 """Hat EBM: an energy on top of a generator, of pictures x = y + G(z) with a correction y.
 
-    U(y, z) = E(y + G(z));   grad L = E_data[grad E(x + noise)] - E_U[grad E(y + G(z))]
+    U(y, z) = E(y + G(z));   grad L = E_data[grad E(x)] - E_U[grad E(y + G(z))]
 
 U depends on (y, z) through x alone, and every x is y + G(z) with y = x - G(z) for any z: the first
 mean needs no latent and no Jacobian. `HatRefinement` moves y and z with a generator that stays (one
@@ -54,8 +54,8 @@ class HatRefinement(Objective[tuple[()]]):
     """The energy of what a generator that stays makes, corrected: y and z move.
 
     latent: numbers of z. sampler: unadjusted, with a step of its own for "latent". beta: over the
-    temperature of the moves. width: of a Gaussian of y; infinite: none. noise: added to data.
-    penalty: of the squared energies, which holds them near 0.
+    temperature of the moves. width: of a Gaussian of y; infinite: none. noise: added to both
+    sorts of pictures before they are judged, which smooths the energy. penalty: of the squared energies, which holds them near 0.
     """
 
     latent: int
@@ -83,7 +83,7 @@ class HatRefinement(Objective[tuple[()]]):
         z = normal(rng.fork(LATENTS), len(x), self.latent, x)
         problem = hat_problem(energy, generator, self.latent, self.width)
         _, made = revised_pairs(problem, z, self.sampler, self.steps, rng.fork(WALK), self.beta)
-        yield against(energy, noisy(x, self.noise, rng), made, self.penalty, self.clip)
+        yield against(energy, x, made, rng.fork(NOISE), self.noise, self.penalty, self.clip)
         return s
 
 
@@ -126,7 +126,7 @@ class HatSynthesis(Objective[PairBank]):
         with torch.no_grad():
             begun = generator(z).reshape(x.shape)
         made = revised_pictures(energy, begun, self.sampler, self.steps, rng.fork(WALK), self.beta)
-        yield against(energy, noisy(x, self.noise, rng), made, self.penalty, self.clip)
+        yield against(energy, x, made, rng.fork(NOISE), self.noise, self.penalty, self.clip)
         count = min(len(x), self.bank)
         places = rng.fork(PICK).uniform(1, self.bank)[0].topk(count).indices
         missed = generator(s.z[places]).reshape(-1, *x.shape[1:]) - s.x[places]
@@ -134,19 +134,22 @@ class HatSynthesis(Objective[PairBank]):
         return s.put(places, made[:count], z[:count])
 
 
-def noisy(x: Tensor, noise: float, rng: Stream) -> Tensor:
-    """Data with a little noise, so that they have a density. (B, *shape) -> same"""
-    if not noise:
-        return x
-    return x + noise * rng.fork(NOISE).normal(len(x), *x.shape[1:], dtype=torch.float64).to(x)
-
-
 def against(
-    energy: Energy, data: Tensor, made: Tensor, penalty: float, clip: float | None
+    energy: Energy,
+    data: Tensor,
+    made: Tensor,
+    rng: Stream,
+    noise: float,
+    penalty: float,
+    clip: float | None,
 ) -> Update:
-    """Energies of data against those of what was made. (B, *shape) each"""
+    """Energies of data against those of what was made, both under noise. (B, *shape) each"""
     name = pictured(energy).name
-    both = energy({name: torch.cat([data, made])})
+    every = torch.cat([data, made])
+    if noise:
+        drawn = rng.normal(len(every), *every.shape[1:], dtype=torch.float64)
+        every = every + noise * drawn.to(every)
+    both = energy({name: every})
     real, false = both[: len(data)], both[len(data) :]
     loss = real.mean() - false.mean()
     if penalty:

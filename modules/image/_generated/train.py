@@ -44,6 +44,9 @@ class Options(Strict):
     moves: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         30, description="Langevin moves of a picture."
     )
+    noise: Annotated[Number, Field(ge=0)] = Field(
+        0.15, description="Added to pictures before they are judged; it smooths the energy."
+    )
 
 
 @dataclass(frozen=True, eq=False)

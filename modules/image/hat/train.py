@@ -22,7 +22,7 @@ from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
 from modules.image._generated.train import Options, Rate, Run, sheet_of
 from modules.image.hat.term import FORM, KIND
-from modules.parameters import Number, validated
+from modules.parameters import validated
 from modules.shared.training import one_thread
 
 STEPS = 800  # of the energy; as many times TWICE of the autoencoder
@@ -37,7 +37,6 @@ class HatOptions(Options):
 
     latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 8
     rate: Rate = Field(1e-3, description="Of the energy, and twice that of the autoencoder.")
-    noise: Annotated[Number, Field(ge=0)] = Field(0.0, description="Added to the data.")
 
 
 def learned(

@@ -30,6 +30,7 @@ BETAS = (0.5, 0.9)  # of the optimizers of generator and encoder
 class TaughtOptions(Options):
     """What may be given as `params` of a training."""
 
+    painted: list[Width] = Field([256, 256], description="Of the generator.")
     looked: list[Width] = Field([64, 64], description="Of the encoder.")
     moves_of_latents: Annotated[int, Field(ge=1, le=1000)] = 10
     spread: Annotated[Number, Field(gt=0)] = Field(
@@ -64,6 +65,7 @@ def learned(
         options.moves,
         options.moves_of_latents,
         reconstruct=options.reconstruct,
+        noise=options.noise,
     )
 
     def moved(z: Tensor, rng: Stream) -> Tensor:
