@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.domain import Real, Variable
 from engine.energy.lesson import Lesson
 from engine.learning.objective import Nets
+from engine.learning.objectives.alternating import Alternating
 from engine.learning.objectives.autoencoding import Autoencoding
 from engine.learning.objectives.hat import HatRefinement
 from engine.learning.optimizers import Adam
@@ -20,14 +21,14 @@ from modules.image._generated.drawing import Drawing, begun, measured
 from modules.image._generated.networks import Layers
 from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import Options, Rate, Run, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, pointing, sheet_of
 from modules.image.hat.term import FORM, KIND
 from modules.parameters import validated
 from modules.shared.training import one_thread
 
-STEPS = 800  # of the energy; as many times TWICE of the autoencoder
+STEPS = 600  # of the energy; as many times TWICE of the autoencoder
 TWICE = 2
-NOISE, DRIFT, FASTER = 0.003, 0.05, 40.0  # of a move of y: its noise, and what the slope is times;
+NOISE, DRIFT, FASTER = 0.003, 0.003, 40.0  # of a move of y: its noise, and what the slope is times;
 # how much farther slopes move z
 SPREAD = 0.1  # how far pictures of the decoder lie from real ones, a pixel
 
@@ -63,7 +64,9 @@ def learned(
     drawing.painter.eval().requires_grad_(False)
     energy = Judging(Variable(PICTURE, Real(pictures.shape, 0.0, 1.0)), drawing.judge)
     sampler = Langevin(move, adjusted=False, steps={"latent": FASTER * move})
-    objective = HatRefinement(options.latent, sampler, options.moves, beta, noise=options.noise)
+    objective = HatRefinement(
+        options.latent, sampler, options.moves, beta, noise=options.noise, clip=CLIP
+    )
 
     def moved(z: Tensor, rng: Stream) -> Tensor:
         problem = hat_problem(energy, drawing.painter, options.latent)
@@ -74,7 +77,7 @@ def learned(
         sheet_of(path, drawing, moved)
 
     hat = Run(
-        objective,
+        Alternating((objective, pointing(options.pointing))),
         {"energy": energy, "generator": drawing.painter},
         {"energy": Adam(options.rate)},
         options.batch,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engine.domain import Real, Variable
 from engine.energy.lesson import Lesson
 from engine.learning.objective import Nets
+from engine.learning.objectives.alternating import Alternating
 from engine.learning.objectives.dual_mcmc import DualMcmc
 from engine.learning.optimizers import Adam
 from engine.learning.revision import revised_pictures
@@ -17,13 +18,13 @@ from engine.random import Stream
 from modules.image._generated.drawing import Drawing, begun, measured
 from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import Options, Rate, Run, Width, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, Width, pointing, sheet_of
 from modules.image.taught.term import FORM, KIND
 from modules.parameters import Number, validated
 from modules.shared.training import one_thread
 
-STEPS = 1_500
-NOISE, DRIFT = 0.003, 0.1  # of a move of a picture: its noise, and what the slope is times
+STEPS = 1_000
+NOISE, DRIFT = 0.003, 0.003  # of a move of a picture: its noise, and what the slope is times
 BETAS = (0.5, 0.9)  # of the optimizers of generator and encoder
 
 
@@ -66,6 +67,7 @@ def learned(
         options.moves_of_latents,
         reconstruct=options.reconstruct,
         noise=options.noise,
+        clip=CLIP,
     )
 
     def moved(z: Tensor, rng: Stream) -> Tensor:
@@ -77,7 +79,7 @@ def learned(
         sheet_of(path, drawing, moved)
 
     run = Run(
-        objective,
+        Alternating((objective, pointing(options.pointing))),
         {"energy": energy, "generator": drawing.painter, "encoder": drawing.onlooker},
         {
             "energy": Adam(options.rate),
