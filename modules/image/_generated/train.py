@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objective import Nets, Objective
+from engine.learning.objectives.alternating import Alternating
 from engine.learning.objectives.multiscale import MultiscaleScoreMatching
 from engine.learning.optimizers import Adam
 from engine.random import Stream
@@ -29,7 +30,7 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 
-WIDTHS = 0.05, 0.5  # of the noise from which slopes lead back
+WIDTHS = 0.05, 0.4  # of the noise from which slopes lead back
 CLIP = 50.0  # of gradients
 SHOWN, ACROSS = 64, 8  # pictures of a sheet, and in a row of it
 SHEETS = 32  # lane of the stream that sheets are drawn from
@@ -50,15 +51,20 @@ class Options(Strict):
     noise: Annotated[Number, Field(ge=0)] = Field(
         0.15, description="Added to pictures before they are judged; it smooths the energy."
     )
-    pointing: Annotated[Number, Field(gt=0)] = Field(
-        0.15, description="Weight of score matching, by which noise leads back to pictures."
+    pointing: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="Weight of score matching, by which noise leads back to pictures."
+    )
+    drift: Annotated[Number, Field(gt=0)] = Field(
+        0.004, description="What a move takes of the slope of the energy, a pixel."
     )
 
 
-def pointing(weight: float) -> MultiscaleScoreMatching:
-    """What has slopes lead back to data from afar, so that an energy can be minimized."""
+def pointed(objective: Objective, weight: float) -> Objective:
+    """The same, and slopes lead back to data from afar, so that the energy can be minimized."""
+    if not weight:
+        return objective
     low, high = WIDTHS
-    return MultiscaleScoreMatching(low, high, NOISE, weight, CLIP)
+    return Alternating((objective, MultiscaleScoreMatching(low, high, NOISE, weight, CLIP)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from engine.domain import Real, Variable
 from engine.energy.lesson import Lesson
 from engine.learning.objective import Nets
-from engine.learning.objectives.alternating import Alternating
 from engine.learning.objectives.dual_mcmc import DualMcmc
 from engine.learning.optimizers import Adam
 from engine.learning.revision import revised_pictures
@@ -18,13 +17,13 @@ from engine.random import Stream
 from modules.image._generated.drawing import Drawing, begun, measured
 from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import CLIP, Options, Rate, Run, Width, pointing, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, Width, pointed, sheet_of
 from modules.image.taught.term import FORM, KIND
 from modules.parameters import Number, validated
 from modules.shared.training import one_thread
 
 STEPS = 1_000
-NOISE, DRIFT = 0.003, 0.003  # of a move of a picture: its noise, and what the slope is times
+NOISE = 0.003  # of a move of a picture
 BETAS = (0.5, 0.9)  # of the optimizers of generator and encoder
 
 
@@ -50,7 +49,7 @@ def learned(
 ) -> tuple[Drawing, DualMcmc, list[str]]:
     """Trains the three. -> what was learned, by which moves, and what to say of it"""
     move = NOISE**2 / 2
-    beta = DRIFT / move
+    beta = options.drift / move
     hidden = (options.hidden, options.painted, options.looked)
     drawing = begun(
         pictures.shape, options.latent, hidden, True, move, beta, options.spread, lesson.seed
@@ -79,7 +78,7 @@ def learned(
         sheet_of(path, drawing, moved)
 
     run = Run(
-        Alternating((objective, pointing(options.pointing))),
+        pointed(objective, options.pointing),
         {"energy": energy, "generator": drawing.painter, "encoder": drawing.onlooker},
         {
             "energy": Adam(options.rate),
