@@ -52,7 +52,7 @@ class Langevin(Sampler):
     ) -> dict[str, Tensor]:
         x = dict(x)
         names = self._names(problem)
-        if not names:  # all are given
+        if not names:  # all are given, or defined
             return x
         particles = len(x[names[0]]) // problem.rows
         energy, slope = self._slopes(problem, x, names, beta)
@@ -89,7 +89,8 @@ class Langevin(Sampler):
         if strange := sorted(set(self.steps) - set(real)):
             wrong = [Mistake(f"steps.{n}", "no real variable", known(n, real)) for n in strange]
             raise BadQuery(*wrong)
-        return [name for name in real if name not in problem.constants]
+        searched = {v.name for v in problem.open}  # neither given nor defined by others
+        return [name for name in real if name in searched]
 
     def _slopes(
         self, problem: Problem, x: State, names: list[str], beta: float

@@ -82,6 +82,7 @@ class AskArguments:
     minimizer: str | None = None
     proof: str | None = None  # the file to write it to
     modules: Sequence[str] = ()  # files of kinds of one's own
+    pictures: str | None = None  # the folder to draw answers into
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,15 @@ def ask(wishes: AskArguments) -> int:
     except BadQuery as error:
         tell("", error)
         return REFUSED
-    writer = _Lines() if wishes.json else _Screen(len(wishes.files))
+    writer: Writer = _Lines() if wishes.json else _Screen(len(wishes.files))
+    if wishes.pictures is not None:
+        from services.cli.drawn import Drawn  # torch is loaded only where pictures are drawn
+
+        try:
+            writer = Drawn(Path(wishes.pictures), writer)
+        except BadQuery as error:
+            tell("", error)
+            return REFUSED
     return run(wishes, settings, _solvers(wishes, settings.kinds), writer)
 
 

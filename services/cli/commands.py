@@ -151,6 +151,13 @@ def ask(
     score: Annotated[
         bool, typer.Option("--score", help="No search: judge the values given.")
     ] = False,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder: write each answer of real numbers (height, width) as a PNG.",
+            metavar="DIR",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Answer queries and instances: the values of least energy, checked."""
@@ -177,6 +184,7 @@ def ask(
         minimizer,
         proof,
         module or (),
+        pictures,
     )
     raise typer.Exit(answered(wishes))
 

@@ -1,0 +1,1 @@
+"""Energies of pictures with a generator beside them: networks, files, training, starts."""

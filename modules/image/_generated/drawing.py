@@ -1,0 +1,152 @@
+"""What a training of pictures leaves: an energy, a generator, perhaps an encoder; their file."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.random import Stream
+from modules.image._generated.networks import Judge, Onlooker, Painter
+from modules.shared.weights import described, loaded, save_described
+
+QUANTILES = (0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
+NOISE = 0.15  # of the held-out pictures on which the temperature is fitted
+BUNCH = 1024  # pictures that pass at once
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """shape: (height, width). judge: what a picture costs, over `temperature`. painter: pictures
+    from latents, each number of which is normal. onlooker: the latents of pictures; None: there is
+    none. move, beta: the Langevin moves it was trained by. spread: how far pictures of the painter
+    lie from real ones, a pixel. quantiles: of the energies of held-out pictures, at QUANTILES.
+    """
+
+    shape: tuple[int, int]
+    latent: int
+    hidden: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # judge, painter, onlooker
+    judge: Judge
+    painter: Painter
+    onlooker: Onlooker | None
+    move: float
+    beta: float
+    spread: float
+    temperature: float = 1.0
+    quantiles: tuple[float, ...] = ()
+    made: str = ""
+
+    def energies(self, pictures: Tensor) -> Tensor:
+        """(n, h, w) -> (n,)"""
+        return self.judge(pictures) / self.temperature
+
+    def band(self, share: float) -> float:
+        """The energy that `share` of held-out pictures lie below, between the shares kept."""
+        last = 0.0, self.quantiles[0]
+        for at, value in zip(QUANTILES, self.quantiles, strict=True):
+            if share <= at:
+                return last[1] + (share - last[0]) / (at - last[0]) * (value - last[1])
+            last = at, value
+        return math.inf
+
+    def save(self, path: str | Path, form: str) -> None:
+        """Writes the file, numbers in 16 bits; it is whole, or the one before."""
+        about: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("shape", "latent", "hidden", "move", "beta", "spread", "temperature")
+        }
+        about |= {"quantiles": self.quantiles, "made": self.made}
+        tensors = self.judge.state_dict(prefix="judge.") | self.painter.state_dict(
+            prefix="painter."
+        )
+        if self.onlooker is not None:
+            tensors |= self.onlooker.state_dict(prefix="onlooker.")
+        save_described(path, form, {name: t.half() for name, t in tensors.items()}, about)
+
+
+def begun(
+    shape: tuple[int, int],
+    latent: int,
+    hidden: Sequence[Sequence[int]],
+    encoded: bool,
+    move: float,
+    beta: float,
+    spread: float,
+    seed: int,
+) -> Drawing:
+    """Networks at random, to be trained."""
+    pixels = shape[0] * shape[1]
+    judging, painting, looking = (tuple(widths) for widths in hidden)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Drawing(
+            shape,
+            latent,
+            (judging, painting, looking),
+            Judge(pixels, judging),
+            Painter(latent, painting, shape),
+            Onlooker(pixels, looking, latent) if encoded else None,
+            move,
+            beta,
+            spread,
+        )
+
+
+def load_drawing(path: str, form: str, kind: str, beside: Path) -> Drawing:
+    """What a file holds; a bare name is also looked for in `beside`. Raises BadQuery under
+    `weights`."""
+    remedy = f"make it with `basin train {kind} --data digits --out W.safetensors`"
+    return loaded(path, beside, lambda raw: _drawing(raw, form), f"weights of {kind}", remedy)
+
+
+@lru_cache(maxsize=8)
+def _drawing(raw: bytes, form: str) -> Drawing:
+    about, tensors = described(raw, form)
+    hidden = tuple(tuple(widths) for widths in about["hidden"])
+    encoded = any(name.startswith("onlooker.") for name in tensors)
+    numbers = (about[name] for name in ("move", "beta", "spread"))
+    blank = begun(tuple(about["shape"]), about["latent"], hidden, encoded, *numbers, seed=0)
+    for name, net in (
+        ("judge", blank.judge),
+        ("painter", blank.painter),
+        ("onlooker", blank.onlooker),
+    ):
+        if net is not None:
+            own = {
+                n.removeprefix(f"{name}."): t.float()
+                for n, t in tensors.items()
+                if n.startswith(f"{name}.")
+            }
+            net.load_state_dict(own)
+            net.eval().requires_grad_(False)
+    return replace(
+        blank,
+        temperature=about["temperature"],
+        quantiles=tuple(about["quantiles"]),
+        made=about["made"],
+    )
+
+
+def measured(drawing: Drawing, held: Tensor, made: str) -> Drawing:
+    """The same with a temperature and quantiles of energies, fitted on held-out pictures.
+
+    The slope of E = H / T should point from noisy pictures back to clean ones: T is the least
+    squares of  grad H(y) / T = (y - x) / NOISE^2,  y = x + NOISE n  (`score_matching`). Where
+    slopes do not point there at all the temperature stays 1.
+    """
+    rng = Stream(0, torch.zeros(1, dtype=torch.int64))
+    noise = rng.normal(len(held), *held.shape[1:], dtype=torch.float64).to(held)
+    noisy = (held + NOISE * noise).requires_grad_()
+    (slope,) = torch.autograd.grad(drawing.judge(noisy).sum(), noisy)
+    wanted = NOISE * noise / NOISE**2
+    agreed, size = float((slope * wanted).sum()), float(slope.square().sum())
+    temperature = size / agreed if agreed > 0 and size > 0 else 1.0
+    with torch.no_grad():
+        every = torch.cat([drawing.judge(x) for x in held.split(BUNCH)]).double() / temperature
+    shares = torch.tensor(QUANTILES, dtype=torch.float64)
+    quantiles = tuple(torch.quantile(every, shares).tolist())
+    return replace(drawing, temperature=temperature, quantiles=quantiles, made=made)

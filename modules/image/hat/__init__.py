@@ -1,0 +1,1 @@
+"""Hat EBM: an energy of pictures on top of a generator that proposes them."""

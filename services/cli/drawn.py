@@ -1,0 +1,57 @@
+"""Answers as pictures: a PNG for every variable of real numbers with a height and a width."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import BadQuery, Mistake
+from modules.shared.sheet import write_png
+from services.cli.ask import Writer
+from services.formats import Asked
+from services.query import Query, RealSpec
+
+
+class Drawn:
+    """Writes what another writer does, and pictures into a folder beside it."""
+
+    def __init__(self, folder: Path, inner: Writer):
+        self.folder, self.inner = folder, inner
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"{folder} is no folder to write to: {error.strerror or error}"
+            raise BadQuery(Mistake("--pictures", problem, "name another")) from None
+
+    def write(self, asked: Asked, row: int, answer: Any) -> None:
+        self.inner.write(asked, row, answer)
+        if not answer.values:
+            return
+        source = re.sub(r"\W+", "_", Path(asked.source).stem) or "answer"
+        for name, spec in pictured(asked.query).items():
+            path = self.folder / f"{source}_{asked.numbers[row]}_{name}.png"
+            try:
+                write_png(path, shade(answer.values[name], spec))
+            except OSError as error:
+                problem = f"{path}: {error.strerror or error}"
+                raise BadQuery(Mistake("--pictures", problem, "name another folder")) from None
+
+
+def pictured(query: Query) -> dict[str, RealSpec]:
+    """The variables that are pictures: real numbers with a height and a width."""
+    every = query.variables.items()
+    return {n: v for n, v in every if isinstance(v, RealSpec) and len(v.shape) == 2}
+
+
+def shade(values: Any, spec: RealSpec) -> torch.Tensor:
+    """Numbers as shades from 0, black, to 1: between the edges where these are numbers for all
+    sites, else between the least and the largest of them. -> (h, w)"""
+    x = torch.tensor(values, dtype=torch.float64)
+    low, high = (_edge(edge, own) for edge, own in ((spec.low, x.min()), (spec.high, x.max())))
+    return (x - low) / max(high - low, 1e-12)
+
+
+def _edge(edge: Any, own: torch.Tensor) -> float:
+    return float(edge) if edge is not None and math.isfinite(edge) else float(own)
