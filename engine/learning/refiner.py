@@ -79,12 +79,21 @@ class Refiner(nn.Module):
         return x + self.net(x, t) + sigma * noise
 
     @torch.no_grad()
-    def path(self, particles: int, rng: Stream) -> Tensor:
-        """x_0 ... x_T of R rows of particles. -> (T + 1, R * particles, *event)"""
+    def path(
+        self, particles: int, rng: Stream, seen: Tensor | None = None, there: Tensor | None = None
+    ) -> Tensor:
+        """x_0 ... x_T of R rows of particles. -> (T + 1, R * particles, *event)
+
+        Entries that are `there` are pulled to those `seen`, by 1 / (steps left) of the way after
+        each step, and end where they were seen; both (R * particles, *event).
+        """
         x = rng.fork(NOISE).normal(particles, *self.event).to(self.slow)
         out = [x]
         for t in range(self.steps):
             noise = rng.fork(STEP).fork(t).normal(particles, *self.event).to(x)
             x = self.step(x, torch.full((len(x),), t, device=x.device), noise)
+            if seen is not None and there is not None:
+                near = x + (seen.to(x) - x) / (self.steps - t)
+                x = torch.where(there, near, x)
             out.append(x)
         return torch.stack(out)

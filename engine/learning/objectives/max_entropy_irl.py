@@ -32,7 +32,7 @@ from engine.learning.objective import Nets, Objective, Update, energy_of
 from engine.learning.refiner import Refiner
 from engine.random import Stream
 
-PATH, AGAIN = 431, 432  # lanes of the stream
+PATH, AGAIN, BLUR = 431, 432, 433  # lanes of the stream
 
 
 class Velocities(NamedTuple):
@@ -54,13 +54,15 @@ class MaxEntropyIRL(Objective[Velocities]):
     """Abstract: over the nets "energy", of one real variable, and "refiner".
 
     entropy: tau. velocity: tau of the quadratic part of c_t; None: the same. square: of the squared
-    energies of both kinds. memory: of s_t^2. visits: steps of the sampler for one of the energy.
-    clip: largest norm of the slope of the sampler; slope: of that of the energy and the value.
+    energies of both kinds. noise: standard deviation of what is added to data, which smooths the
+    energy. memory: of s_t^2. visits: steps of the sampler for one of the energy. clip: largest norm
+    of the slope of the sampler; slope: of that of the energy and the value.
     """
 
     entropy: float = 0.1
     velocity: float | None = None
     square: float = 1.0
+    noise: float = 0.0
     memory: float = 0.99
     visits: int = 1
     clip: float | None = 0.1
@@ -73,6 +75,7 @@ class MaxEntropyIRL(Objective[Velocities]):
                 ("entropy", self.entropy),
                 ("velocity", 0.0 if self.velocity is None else self.velocity),
                 ("square", self.square),
+                ("noise", self.noise),
             )
             if not 0 <= value < math.inf
         ]
@@ -96,7 +99,9 @@ class MaxEntropyIRL(Objective[Velocities]):
         refiner, (name, _) = refiner_of(nets), real_of(energy_of(nets))
         path = refiner.path(len(batch[name]), rng.fork(PATH))
         s = self.moved(s, path)
-        yield self._energy_update(nets, batch[name].to(path), path[-1])
+        x = batch[name].to(path)
+        x = x + self.noise * rng.fork(BLUR).normal(len(x), *refiner.event).to(x)
+        yield self._energy_update(nets, x, path[-1])
         times = torch.arange(refiner.steps, device=path.device)
         moves = Moves(
             path[:-1].flatten(0, 1), path[1:].flatten(0, 1), times.repeat_interleave(path.shape[1])
