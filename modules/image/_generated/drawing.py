@@ -46,12 +46,7 @@ class Drawing:
 
     def band(self, share: float) -> float:
         """The energy that `share` of held-out pictures lie below, between the shares kept."""
-        last = 0.0, self.quantiles[0]
-        for at, value in zip(QUANTILES, self.quantiles, strict=True):
-            if share <= at:
-                return last[1] + (share - last[0]) / (at - last[0]) * (value - last[1])
-            last = at, value
-        return math.inf
+        return quantile_at(self.quantiles, share)
 
     def save(self, path: str | Path, form: str) -> None:
         """Writes the file, numbers in 16 bits; it is whole, or the one before."""
@@ -132,7 +127,14 @@ def _drawing(raw: bytes, form: str) -> Drawing:
 
 
 def measured(drawing: Drawing, held: Tensor, made: str) -> Drawing:
-    """The same with a temperature and quantiles of energies, fitted on held-out pictures.
+    """The same with a temperature and quantiles of energies, fitted on held-out pictures."""
+    temperature = fitted_temperature(drawing.judge, held)
+    quantiles = held_quantiles(drawing.judge, held, temperature)
+    return replace(drawing, temperature=temperature, quantiles=quantiles, made=made)
+
+
+def fitted_temperature(judge: Judge, held: Tensor) -> float:
+    """The temperature of an energy H on pictures that it did not learn from. (n, h, w)
 
     The slope of E = H / T should point from noisy pictures back to clean ones: T is the least
     squares of  grad H(y) / T = (y - x) / NOISE^2,  y = x + NOISE n  (`score_matching`). Where
@@ -141,12 +143,24 @@ def measured(drawing: Drawing, held: Tensor, made: str) -> Drawing:
     rng = Stream(0, torch.zeros(1, dtype=torch.int64))
     noise = rng.normal(len(held), *held.shape[1:], dtype=torch.float64).to(held)
     noisy = (held + NOISE * noise).requires_grad_()
-    (slope,) = torch.autograd.grad(drawing.judge(noisy).sum(), noisy)
+    (slope,) = torch.autograd.grad(judge(noisy).sum(), noisy)
     wanted = NOISE * noise / NOISE**2
     agreed, size = float((slope * wanted).sum()), float(slope.square().sum())
-    temperature = size / agreed if agreed > 0 and size > 0 else 1.0
-    with torch.no_grad():
-        every = torch.cat([drawing.judge(x) for x in held.split(BUNCH)]).double() / temperature
-    shares = torch.tensor(QUANTILES, dtype=torch.float64)
-    quantiles = tuple(torch.quantile(every, shares).tolist())
-    return replace(drawing, temperature=temperature, quantiles=quantiles, made=made)
+    return size / agreed if agreed > 0 and size > 0 else 1.0
+
+
+@torch.no_grad()
+def held_quantiles(judge: Judge, held: Tensor, temperature: float) -> tuple[float, ...]:
+    """What held-out pictures cost, at QUANTILES. (n, h, w)"""
+    every = torch.cat([judge(x) for x in held.split(BUNCH)]).double() / temperature
+    return tuple(torch.quantile(every, torch.tensor(QUANTILES, dtype=torch.float64)).tolist())
+
+
+def quantile_at(quantiles: Sequence[float], share: float) -> float:
+    """What `share` of held-out pictures cost at most, between the shares kept."""
+    last = 0.0, quantiles[0]
+    for at, value in zip(QUANTILES, quantiles, strict=True):
+        if share <= at:
+            return last[1] + (share - last[0]) / (at - last[0]) * (value - last[1])
+        last = at, value
+    return math.inf

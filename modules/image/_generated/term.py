@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import torch
 from pydantic import Field
@@ -52,54 +52,76 @@ class Judging(Term):
         return self.judge(picture)
 
 
-class Generated(Term):
+class Judged(Protocol):
+    """What a training leaves, as far as the energy goes."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)"""
+
+    @property
+    def judge(self) -> Judge:
+        """What a picture costs, times `temperature`."""
+
+    @property
+    def temperature(self) -> float:
+        """Fitted on held-out pictures."""
+
+    def band(self, share: float) -> float:
+        """The energy that `share` of held-out pictures lie below."""
+
+
+class Learned(Term):
     """Abstract: E(x) = H(x) / T of a picture x from 0 to 1, H a network.
 
     T is fitted on held-out pictures, at one width of noise: the energy ranks pictures and points to
-    likely ones, and is no log-density, so weigh it beside what is in nats. Pictures are proposed:
-    made by the generator and moved as in training; where pixels are given, from latents whose
-    pictures have them. Answers whose energy lies above that of `band` of held-out pictures are
-    flagged ABSTAIN.
+    likely ones, and is no log-density, so weigh it beside what is in nats. Answers whose energy
+    lies above that of `band` of held-out pictures are flagged ABSTAIN.
     """
 
-    def __init__(self, picture: Variable | View, weights: str, band: float = BAND):
+    affine = False
+
+    def __init__(self, picture: Variable | View, judged: Judged, band: float = BAND):
         super().__init__(picture)
-        self.drawing: Drawing = self.load(weights)
         shape = picture_shape(self.scope[0], "scope[0]")
         if not isinstance(self.scope[0].variable.domain, Real):
             raise BadQuery(Mistake("scope[0]", "has single values", "give {low: 0, high: 1}"))
-        if shape != self.drawing.shape:
-            high, wide = self.drawing.shape
+        if shape != judged.shape:
+            high, wide = judged.shape
             problem = f"is {shape[0]} x {shape[1]}, the weights are of {high} x {wide}"
             raise BadQuery(Mistake("scope[0]", problem, "give that shape, or other weights"))
-        self.judge, self.painter = self.drawing.judge, self.drawing.painter
-        self.usual = self.drawing.band(band)
-
-    @classmethod
-    @abstractmethod
-    def load(cls, weights: str) -> Drawing:
-        """What a file of this kind holds."""
+        self.judge, self.temperature = judged.judge, judged.temperature
+        self.usual = judged.band(band)
 
     def energy(self, picture: Tensor) -> Tensor:  # (B, h, w) -> (B,)
-        return self.judge(picture) / self.drawing.temperature
+        return self.judge(picture) / self.temperature
 
     def accepts(self, domains: Sequence[Domain], tensors: Sequence[Tensor]) -> Tensor:
         with torch.no_grad():
             inside = self.energy(tensors[0].to(self.dtype)) <= self.usual
         return at_every_site(inside, domains)
 
+
+class Generated(Learned):
+    """Abstract: with a generator beside it. Pictures are proposed: made by the generator and moved
+    as in training; where pixels are given, from latents whose pictures have them."""
+
+    def __init__(self, picture: Variable | View, weights: str, band: float = BAND):
+        drawing = self.load(weights)
+        super().__init__(picture, drawing, band)
+        self.drawing, self.painter = drawing, drawing.painter
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: str) -> Drawing:
+        """What a file of this kind holds."""
+
     def propose(
         self, particles: int, rng: Stream, known: Known, *domains: Domain
     ) -> tuple[Tensor, ...]:
         """Pictures of the generator that have the pixels given, moved under the energy."""
         del known
-        domain = domains[0]
-        assert isinstance(domain, Real)
-        rows = domain.rows
-        low = domain.low.expand(rows, *domain.shape).to(self.dtype)
-        high = domain.high.expand(rows, *domain.shape).to(self.dtype)
-        there = (low == high).repeat_interleave(particles, 0)  # (R * P, h, w)
-        seen = low.nan_to_num(0.0, 0.0, 0.0).repeat_interleave(particles, 0)
+        seen, there = given_pixels(domains[0], particles, self.dtype)
         z = self._latents(particles, rng, seen, there.to(self.dtype))
         with torch.no_grad():
             made = self.painter(z).reshape(seen.shape)
@@ -133,3 +155,13 @@ class Generated(Term):
             drawing.beta,
         )
         return torch.where(there, made, moved)
+
+
+def given_pixels(domain: Domain, particles: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The pixels that are given, any number where they are open, and whether they are, for every
+    particle of every row. -> (R * P, h, w), (R * P, h, w) bool"""
+    assert isinstance(domain, Real)
+    low = domain.low.expand(domain.rows, *domain.shape).to(dtype)
+    high = domain.high.expand(domain.rows, *domain.shape).to(dtype)
+    there = (low == high).repeat_interleave(particles, 0)
+    return low.nan_to_num(0.0, 0.0, 0.0).repeat_interleave(particles, 0), there

@@ -1,0 +1,99 @@
+"""A sampler that is learned: a few Gaussian steps from noise to data.
+
+x_0 ~ N(0, I);   x_(t+1) ~ N(x_t + net(x_t, t), sigma_t^2 I),   t = 0 ... T - 1
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import BadQuery, Mistake
+from engine.random import Stream
+
+NOISE, STEP = 421, 422  # lanes of the stream
+QUICK = 10.0  # ln sigma moves so much faster than a weight of the networks, under Adam
+WIDTH = 128
+
+
+class Timed(nn.Module):
+    """A dense network that knows the time: three linear maps, the first with an offset for each of
+    `times` times. `out` is the shape of what it says of a state, () for a number."""
+
+    def __init__(
+        self, event: tuple[int, ...], out: tuple[int, ...], times: int, width: int = WIDTH
+    ):
+        super().__init__()
+        self.event, self.out, self.width = tuple(event), tuple(out), width
+        self.first = nn.Linear(math.prod(event), width)
+        self.at = nn.Embedding(times, width)
+        self.rest = nn.Sequential(
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, math.prod(out)),
+        )
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:  # (B, *event), (B,) -> (B, *out)
+        hidden = self.first(x.reshape(len(x), -1)) + self.at(t)
+        return self.rest(hidden).reshape(len(x), *self.out)
+
+
+class Refiner(nn.Module):
+    """T Gaussian steps over states of a shape. net: (x, t) -> how far the mean lies from x.
+
+    first, last: sigma at the beginning, falling evenly in its logarithm to that of the last step.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        event: tuple[int, ...],
+        steps: int,
+        first: float = 1.0,
+        last: float = 0.3,
+    ):
+        super().__init__()
+        if steps < 1:
+            raise BadQuery(Mistake("steps", f"{steps!r}", "give at least 1"))
+        wrong = [
+            Mistake(name, f"{value!r}", "give a number above 0")
+            for name, value in (("first", first), ("last", last))
+            if not 0 < value < math.inf
+        ]
+        if wrong:
+            raise BadQuery(*wrong)
+        self.net, self.event, self.steps = net, tuple(event), steps
+        self.slow = nn.Parameter(torch.linspace(math.log(first), math.log(last), steps) / QUICK)
+
+    @property
+    def log_sigma(self) -> Tensor:
+        """ln sigma_t of every step. -> (T,)"""
+        return QUICK * self.slow
+
+    def step(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_(t+1), with slopes towards the parameters. (B, *event), (B,), like x -> like x"""
+        sigma = self.log_sigma[t].exp().reshape(-1, *[1] * len(self.event))
+        return x + self.net(x, t) + sigma * noise
+
+    @torch.no_grad()
+    def path(
+        self, particles: int, rng: Stream, seen: Tensor | None = None, there: Tensor | None = None
+    ) -> Tensor:
+        """x_0 ... x_T of R rows of particles. -> (T + 1, R * particles, *event)
+
+        Entries that are `there` are pulled to those `seen`, by 1 / (steps left) of the way after
+        each step, and end where they were seen; both (R * particles, *event).
+        """
+        x = rng.fork(NOISE).normal(particles, *self.event).to(self.slow)
+        out = [x]
+        for t in range(self.steps):
+            noise = rng.fork(STEP).fork(t).normal(particles, *self.event).to(x)
+            x = self.step(x, torch.full((len(x),), t, device=x.device), noise)
+            if seen is not None and there is not None:
+                near = x + (seen.to(x) - x) / (self.steps - t)
+                x = torch.where(there, near, x)
+            out.append(x)
+        return torch.stack(out)

@@ -1,0 +1,1 @@
+"""What a picture costs, learned with a sampler of a few Gaussian steps (DxMI)."""
