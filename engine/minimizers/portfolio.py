@@ -160,6 +160,8 @@ class Portfolio(Minimizer[PortfolioState]):
             if any(own.scale.error for own in problem.explicits):
                 return [False] * problem.rows
             one = MinCut()
+            if one.unlike(problem) is not None:
+                return [False] * problem.rows
         if one.refuses(problem) is None:
             return [True] * problem.rows
         if problem.rows == 1:
