@@ -148,7 +148,7 @@ def kept(seed: int = 0) -> list[Row]:
         ),
         at_most(
             "20 boards of 28x28 pictures, two searches: calls of the classifier",
-            reading.net.calls, 4, "calls", note="one to search by and one to check, a search",
+            reading.net.calls, 2, "calls", note="one a search",
         ),
     ]  # fmt: skip
 

@@ -277,7 +277,12 @@ class Told(Domain):
         return np.array(places, dtype=np.int64)[place].reshape(array.shape)
 
     def select(self, rows: Sequence[int]) -> "Told":
-        index = torch.as_tensor(rows, dtype=torch.long)
+        """Some of the rows; of rows side by side nothing is copied."""
+        first = rows[0] if len(rows) else 0
+        span = range(first, first + len(rows))
+        index: slice | Tensor = slice(first, span.stop)
+        if first < 0 or span.stop > self.rows or [*rows] != [*span]:
+            index = torch.as_tensor(rows, dtype=torch.long)
         return replace(self, tensor=self.tensor[index], present=self.present[index])
 
     def join(self, others: Sequence["Told"]) -> "Told":

@@ -14,6 +14,7 @@ from engine.energy.choice import AnyOf, Choice, SoftMin, leaves_of, soft_min
 from engine.energy.definition import Definition
 from engine.energy.tables import Uneven, absences, enumerate_in_pieces
 from engine.energy.term import Term, judge, named, plain_scope, required, scope_domains
+from engine.energy.told_once import told_once
 
 __all__ = [
     "AnyOf",
@@ -41,5 +42,6 @@ __all__ = [
     "scope_domains",
     "sites_of",
     "soft_min",
+    "told_once",
     "total_of",
 ]

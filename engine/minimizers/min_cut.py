@@ -65,15 +65,15 @@ class MinCut(Minimizer[MinCutState]):
 
     def refuses(self, problem: Problem) -> str | None:
         """By the structure, which all rows share, and by what each row is told and pays."""
-        why = self._structure(problem)
+        why = self.unlike(problem)
         network = network_of(problem) if why is None else why
         if isinstance(network, str):
             return network
         every = (_whole(problem, network, row) for row in range(problem.rows))
         return UNLIKE if any(isinstance(cut, str) for cut in every) else None
 
-    def _structure(self, problem: Problem) -> str | None:
-        """`_unlike`, told once for all rows of a structure."""
+    def unlike(self, problem: Problem) -> str | None:
+        """Why the structure is of another sort, whatever rows pay; told once for all its rows."""
         if "cut" not in problem.memo:
             problem.memo["cut"] = self._unlike(problem)
         return problem.memo["cut"]
@@ -106,7 +106,7 @@ class MinCut(Minimizer[MinCutState]):
 
     def init(self, problem: Problem, x: State, rng: Stream) -> MinCutState:
         del rng
-        why, network = self._structure(problem), network_of(problem)
+        why, network = self.unlike(problem), network_of(problem)
         if why is not None or isinstance(network, str):
             raise BadQuery(why or str(network))
         cuts = [_whole(problem, network, row) for row in range(problem.rows)]

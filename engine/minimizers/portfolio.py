@@ -174,6 +174,8 @@ class Portfolio(Minimizer[PortfolioState]):
                 return [False] * problem.rows
             if (self.unique and closed is None) or any(e.scale.error for e in problem.explicits):
                 return [False] * problem.rows
+            if closed is None and MinCut().unlike(problem) is not None:
+                return [False] * problem.rows
             one = closed or MinCut()
         if one.refuses(problem) is None:
             return [True] * problem.rows

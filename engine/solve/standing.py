@@ -108,10 +108,11 @@ class _FilledOthers(Sequence[tuple[State, ...]]):
 
 
 class _Gathered(Mapping[str, Tensor]):
-    """States out of several reports, put together when they are looked at."""
+    """States out of several reports, put together once, when they are looked at."""
 
     def __init__(self, sources: Sequence[tuple[Report, int]]):
         self.sources = sources
+        self._together: dict[str, Tensor] = {}
 
     @cached_property
     def parts(self) -> list[tuple[Report, Tensor, Tensor]]:
@@ -119,6 +120,12 @@ class _Gathered(Mapping[str, Tensor]):
         return _parts(self.sources, range(len(self.sources)))
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self._together:
+            self._together[name] = self._put(name)
+        return self._together[name]
+
+    def _put(self, name: str) -> Tensor:
+        """The states of one variable. -> (R, *shape)"""
         first = self.parts[0][0].x[name]
         out = first.new_empty(len(self.sources), *first.shape[1:])
         for report, rows, places in self.parts:

@@ -53,6 +53,28 @@ class BoundTerm:
         """The same term beside what the rows of these domains were told."""
         return replace(self, domains=domains) if self.told else self
 
+    def beside(self, asked: Sequence[Domain], told: Sequence[Given]) -> "BoundTerm":
+        """The same term under domains that evidence has narrowed, of all entries that are no
+        inputs, beside what rows were told. Raises BadQuery unless these are domains of its scope.
+
+        told: (rows, *shape) of each input.
+        """
+        rows = len(told[0].values)
+        if not rows:
+            raise BadQuery(Mistake("rows", "are none", "name one at least"))
+        if len(asked) != len(self._asked):
+            given = f"{len(asked)} domains"
+            raise BadQuery(Mistake("domains", given, f"the scope has {len(self._asked)}"))
+        for k, (domain, own) in enumerate(zip(asked, self._asked, strict=True)):
+            if not _alike(domain, own):
+                remedy = "narrow that of the binding"
+                raise BadQuery(Mistake(f"domains[{k}]", "is of another sort", remedy))
+            if domain.rows not in (1, rows):
+                given = f"{domain.rows} rows"
+                raise BadQuery(Mistake(f"domains[{k}]", given, f"give 1 or {rows}, one a key"))
+        pairs = zip(self.told, told, strict=True)
+        return self.over(tuple(self._whole(asked, (d.holding(*given) for d, given in pairs))))
+
     @cached_property
     def told(self) -> tuple[Told, ...]:
         """The domains of its inputs, in order."""
@@ -280,3 +302,10 @@ def guard_faults(kind: str, method: str, work: Callable[[], R]) -> R:
 
 def _floating(x: Tensor | Given) -> bool:
     return isinstance(x, Tensor) and x.is_floating_point()
+
+
+def _alike(domain: Domain, own: Domain) -> bool:
+    """Whether a domain has the sites and values of another."""
+    if isinstance(domain, Finite) and isinstance(own, Finite):
+        return (domain.shape, domain.values) == (own.shape, own.values)
+    return isinstance(domain, Real) and isinstance(own, Real) and domain.shape == own.shape

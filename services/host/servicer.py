@@ -25,12 +25,13 @@ from modules.catalogue import Kind, kind_name
 from modules.shared.version import version_of
 from services.host.bound_term import BoundTerm, guard_faults
 from services.host.stream import EvaluateStream, InlinePace, ready
+from services.host.structure import tell_structure
 from services.query.kind import describe
 from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
-from services.wire.arrays import Content, put_array
+from services.wire.arrays import Content
 from services.wire.binding import (
     binding_from_proto,
     declared_digest,
@@ -39,7 +40,6 @@ from services.wire.binding import (
     untold,
 )
 from services.wire.kinds import kind_to_proto
-from services.wire.structure import digest_of, factors_to_proto, skeleton_of
 from services.wire.tensors import put, take
 from services.wire.values import from_value
 
@@ -149,18 +149,8 @@ class ModuleServicer(rpc.ModuleServiceServicer):
         response = pb.StructureResponse(words=hosted.says(request.parts))
         if request.parts:
             return response
-        weight = request.weight if request.HasField("weight") else None
-        factors = hosted.structured(weight, self.limits)
-        if factors is None:
-            return response
         raw: list[bytes] = []
-        if hosted.told:
-            factors, costs = skeleton_of(factors)
-            if costs is not None:
-                put_array(costs, response.costs, raw)
-        response.digest = digest_of(factors)
-        if response.digest != request.known_digest:
-            response.factors.CopyFrom(factors_to_proto(factors, raw))
+        tell_structure(hosted, request, response, raw, self.limits)
         response.raw_contents.extend(raw)
         return response
 
@@ -238,4 +228,5 @@ def offer(kind: Kind, shared_memory: bool) -> pb.Module:
         accepts=kind.term.accepts is not Term.accepts,
         partial=kind.term.partial,
         fixed_structure=kind.term.fixed_structure,
+        streams_structure=True,
     )

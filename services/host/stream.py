@@ -10,11 +10,14 @@ from engine.domain import Given
 from engine.errors import BadQuery, Mistake
 from services.host.bound_term import BoundTerm
 from services.host.rows import StreamRows
+from services.host.structure import tell_structure
 from services.settings import InlinePolicy, Limits
 from services.transport.frames import Frame, load
 from services.transport.shared_memory import HostRegion, Regions
 from services.v1 import module_pb2 as pb
+from services.v1.tensor_pb2 import TensorSpec
 from services.wire.arrays import Content, aligned, lay, share, view, view_list, within
+from services.wire.binding import domains_from_proto
 from services.wire.tensors import array_of, number_of
 
 Bind = Callable[[pb.Binding, Sequence[Content]], BoundTerm]
@@ -79,6 +82,8 @@ class EvaluateStream:
             ).SerializeToString()
         if self._hosted is None:
             raise BadQuery(Mistake("binding", "is missing", "send it first"))
+        if field == "structure":
+            return self._structured(self._hosted, request).dump()
         if field != "batch":
             raise BadQuery(Mistake("message", "is missing", "send a batch"))
         return self._evaluated(self._hosted, request).dump()
@@ -94,6 +99,19 @@ class EvaluateStream:
         self._region = self.regions.open(size, self.answer)
         return pb.Region() if self._region is None else self._region.told()
 
+    def _structured(
+        self, hosted: BoundTerm, request: Frame[pb.EvaluateRequest]
+    ) -> Frame[pb.EvaluateResponse]:
+        asked = request.head.structure
+        if not hosted.told:
+            raise BadQuery(Mistake("rows", "the term takes no inputs", "call Structure"))
+        self._rows.bind(request.head.rows, request.raw)
+        told = self._told(asked.rows, request, None)
+        domains = domains_from_proto(asked.domains, request.raw, self.limits)
+        head, raw = pb.EvaluateResponse(), list[bytes]()
+        tell_structure(hosted.beside(domains, told), asked, head.structure, raw, self.limits)
+        return Frame(head, raw)
+
     def _evaluated(
         self, hosted: BoundTerm, request: Frame[pb.EvaluateRequest]
     ) -> Frame[pb.EvaluateResponse]:
@@ -108,7 +126,7 @@ class EvaluateStream:
             room = len(within(batch.room, memory)) if batch.HasField("room") else 0
         except BadQuery as error:
             raise error.under("room") from None
-        told = self._told(batch, request, memory)
+        told = self._told(batch.rows, request, memory)
         began = perf_counter()
         states = [
             torch.from_numpy(x if spec.HasField("slice") else x.copy())
@@ -130,13 +148,13 @@ class EvaluateStream:
         return Frame(head, raw)
 
     def _told(
-        self, batch: pb.Batch, request: Frame[pb.EvaluateRequest], memory: memoryview | None
+        self, rows: TensorSpec, request: Frame[pb.EvaluateRequest], memory: memoryview | None
     ) -> list[Given]:
-        """What the rows of a batch were told; none where the scope has no input."""
+        """What some rows were told, by their keys; nothing where the scope has no input."""
         if not self._rows.told:
             return []
         try:
-            keys = view(batch.rows, request.raw, self.limits, memory)
+            keys = view(rows, request.raw, self.limits, memory)
         except BadQuery as error:
             raise error.under("rows") from None
         return self._rows.of(keys)

@@ -1,4 +1,5 @@
-"""Batches of one hosted term on their way: sent ahead, answered in order, resent when lost.
+"""Batches of one hosted term on their way: sent ahead, answered in order, resent when lost; and its
+structure beside rows that the stream knows.
 
 A batch asks the same whenever it is sent, so what a lost stream left unanswered goes to another
 replica and the solve goes on. Large batches travel in chunks; a transport carries these, in line or
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import BadQuery, BasinError, ModuleFault
+from engine.errors import BadQuery, BasinError, ModuleFault, TooLarge
 from services.remote.replica import Lost, Replica
 from services.remote.replicas import Replicas
 from services.remote.stream import EvaluateStream
@@ -26,6 +27,7 @@ from services.transport.frames import Frame
 from services.transport.inline import InlineTransport
 from services.transport.rows import ToldRows
 from services.transport.shared import SharedTransport
+from services.transport.structure import StructureAsk
 from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array
 from services.wire.binding import BoundBinding
@@ -110,6 +112,26 @@ class Exchanges:
         )
         return energy, tuple(slopes)
 
+    def structure(self, ask: StructureAsk) -> Frame[pb.EvaluateResponse]:
+        """What the host says of structure beside rows; batches under way are answered first. Raises
+        what `wait` raises, and TooLarge where messages have no room for the answer."""
+        said: list[Frame[pb.EvaluateResponse] | TooLarge] = []
+
+        def exchanged(transport: Transport) -> None:
+            try:
+                said.append(transport.structure(ask))
+            except TooLarge as error:
+                said.append(error)
+
+        with self._lock:
+            while self._waiting:
+                self._insist(self._receive)
+            self._insist(exchanged)
+            if isinstance(said[-1], TooLarge):
+                self._end()  # as its host has
+                raise said[-1]
+            return said[-1]
+
     def stats(self) -> Stats:
         """What was done so far, and what is done at the moment."""
         with self._lock:
@@ -157,7 +179,7 @@ class Exchanges:
                     self._drop(lost.error)
                     raise lost.error from None
             except BadQuery as error:
-                fault = ModuleFault(self.bound.binding.kind, f"refused a batch: {error}")
+                fault = ModuleFault(self.bound.binding.kind, f"refused a message: {error}")
                 self._end()
                 self._drop(fault)
                 raise fault from None

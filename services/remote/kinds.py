@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from cachetools import LRUCache
 from torch import Tensor
 
-from engine.domain import Told, Variable, View
+from engine.domain import Domain, Told, Variable, View
 from engine.errors import (
     BadQuery,
     BasinError,
@@ -29,6 +29,7 @@ from services.remote.replicas import Replicas
 from services.remote.term import Remote, RemoteRule, log
 from services.settings import DEFAULT, PATIENT, Limits, RemotePolicy
 from services.v1 import module_pb2 as pb
+from services.wire.arrays import Content
 from services.wire.binding import Binding, BoundBinding, tensors_of
 from services.wire.kinds import kind_from_proto
 from services.wire.structure import check_factors, check_fit, factors_from_proto, with_costs
@@ -151,21 +152,34 @@ class RemoteKind:
     ) -> Factors | None:
         """The structure under the binding's domains, sent anew only when it changed; costs by row
         beside what rows were told come each time. kept: under which name it is kept."""
-        key = kept or bound.digest, weight
+
+        def asked(digest: str) -> tuple[pb.StructureResponse, Sequence[Content]]:
+            request = pb.StructureRequest(known_digest=digest, weight=weight)
+            response = self._ask("Structure", request, bound, [])
+            return response, response.raw_contents
+
+        return self.told_structure(asked, bound.binding.domains, (kept or bound.digest, weight))
+
+    def told_structure(
+        self,
+        ask: Callable[[str], tuple[pb.StructureResponse, Sequence[Content]]],
+        domains: Sequence[Domain],
+        key: tuple[bytes, float | None],
+    ) -> Factors | None:
+        """The structure that a host tells where it is asked with the digest of the one that is kept
+        under a key. Raises ModuleFault where it makes no sense."""
         with self._lock:
             digest, factors = self._kept.get(key, ("", None))
-        request = pb.StructureRequest(known_digest=digest, weight=weight)
-        response = self._ask("Structure", request, bound, [])
+        response, raw = ask(digest)
         if not response.digest:
             return None
-        limits, domains = self.replicas.limits, bound.binding.domains
         try:
             if response.digest != digest or factors is None:
-                factors = factors_from_proto(response.factors, response.raw_contents, limits)
+                factors = factors_from_proto(response.factors, raw, self.replicas.limits)
                 with self._lock:
                     self._kept[key] = (response.digest, factors)
             if any(isinstance(domain, Told) for domain in domains):
-                factors = self._with_costs(factors, response)
+                factors = self._with_costs(factors, response, raw)
             check_fit(factors, domains)
         except BadQuery as error:
             raise ModuleFault(self.name, f"its structure: {error}") from None
@@ -177,12 +191,14 @@ class RemoteKind:
         words = self._ask("Structure", request, bound, []).words
         return list(words) if len(words) == len(parts) else [f"part {part}" for part in parts]
 
-    def _with_costs(self, skeleton: Factors, response: pb.StructureResponse) -> Factors:
+    def _with_costs(
+        self, skeleton: Factors, response: pb.StructureResponse, raw: Sequence[Content]
+    ) -> Factors:
         """The structure of a skeleton with the costs of a response. Raises BadQuery."""
         if not response.HasField("costs"):
             return with_costs(skeleton, np.zeros((1, 0)))
         limits = self.replicas.limits
-        costs = take(response.costs, response.raw_contents, limits).numpy()
+        costs = take(response.costs, raw, limits).numpy()
         factors = with_costs(skeleton, costs)
         check_factors(factors, limits)
         return factors

@@ -32,14 +32,14 @@ class RowKeys:
         inputs = [_arrays(one) for one in told]
         return self._keep(tensors, versions, ToldRows(self._keys(inputs), inputs))
 
-    def learn(self, domains: Sequence[Told], told: Sequence[Tensor | Given]) -> None:
+    def learn(self, domains: Sequence[Told], told: Sequence[Tensor | Given]) -> ToldRows:
         """What all rows of some domains were told, as a batch of one state a row would be handed
         it: their fingerprints are known, and nothing is read."""
         prints = zip(*(domain.fingerprints for domain in domains), strict=True)
         inputs = [_arrays(one) for one in told]
         kinds = [one.values.dtype.str for one in inputs]
         keys = [self._number(kinds, own) for own in prints]
-        self._keep(*_memory(told), ToldRows(np.array(keys, dtype=np.int64), inputs))
+        return self._keep(*_memory(told), ToldRows(np.array(keys, dtype=np.int64), inputs))
 
     def _keep(self, tensors: list[Tensor], versions: list[int], rows: ToldRows) -> ToldRows:
         fixed = not any(x.is_inference() for x in tensors)

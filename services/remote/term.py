@@ -28,7 +28,9 @@ from services.remote.lifecycle import HostedTerm
 from services.remote.rows import RowKeys, state_keys
 from services.remote.structures import CostsOfRow, row_keys, together
 from services.transport.rows import ToldRows
+from services.transport.structure import StructureAsk
 from services.v1 import module_pb2 as pb
+from services.wire.arrays import Content
 from services.wire.binding import Binding, BoundBinding, bytes_of, tensors_of
 from services.wire.tensors import dtype_of, put
 from services.wire.values import to_value
@@ -156,23 +158,26 @@ class Remote(HostedTerm):
         keys = row_keys(domains, self.fixed_structure)
         known = {key: self._by_row[key, weight] for key in keys if (key, weight) in self._by_row}
         fresh = {key: row for row, key in enumerate(keys) if key not in known}
+        told = self._learn(domains)
+        told = told if self._streams(domains) else None
         for rows in self._spans(list(fresh.values()), domains):
-            said = self._costs(weight, domains, rows)
+            said = self._costs(weight, domains, rows, told)
             known |= zip((keys[row] for row in rows), said, strict=True)
         self._by_row.update({(key, weight): known[key] for key in fresh})
-        self._learn(domains)
         try:
             return together([known[key] for key in keys])
         except BadQuery as error:
             raise ModuleFault(self.home.name, f"its structure: {error}") from None
 
-    def _learn(self, domains: Sequence[Domain]) -> None:
-        """The rows whose costs were asked for are those that answers are checked beside."""
+    def _learn(self, domains: Sequence[Domain]) -> ToldRows | None:
+        """The rows whose costs are asked for are those that answers are checked beside; None where
+        an input was not told row by row."""
         rows = max(domain.rows for domain in domains)
         told = [domain for domain in domains if isinstance(domain, Told)]
-        if told and all(domain.rows == rows for domain in told):
-            with self._lock:
-                self._rows.learn(told, [self._handed(domain.given(rows)) for domain in told])
+        if not told or any(domain.rows != rows for domain in told):
+            return None
+        with self._lock:
+            return self._rows.learn(told, [self._handed(domain.given(rows)) for domain in told])
 
     def _handed(self, told: Given) -> Tensor | Given:
         """What rows were told as the energy is handed it."""
@@ -181,22 +186,54 @@ class Remote(HostedTerm):
         return Given(values, present) if self.partial else values
 
     def _costs(
-        self, weight: float | None, domains: Sequence[Domain], rows: list[int]
+        self,
+        weight: float | None,
+        domains: Sequence[Domain],
+        rows: list[int],
+        told: ToldRows | None,
     ) -> list[CostsOfRow | None]:
         """What the host says of some rows; of half of them at once where its answer is too
         large."""
         one_each = [*range(max(domain.rows for domain in domains))]
-        some = tuple(d if d.rows == 1 or rows == one_each else d.select(rows) for d in domains)
-        bound = self.bound(some)
+        whole = rows == one_each
+        some = tuple(d if d.rows == 1 or whole else d.select(rows) for d in domains)
         try:
-            factors = self.home.structure(bound, weight, self._name(bound))
+            if told is not None:
+                own = told if whole else told.rows_at(rows)
+                factors = self._streamed(weight, some, own)
+            else:
+                bound = self.bound(some)
+                factors = self.home.structure(bound, weight, self._name(bound))
         except TooLarge:
             if len(rows) == 1:
                 raise
             half = len(rows) // 2
             parts = (rows[:half], rows[half:])
-            return [row for part in parts for row in self._costs(weight, domains, part)]
+            return [row for part in parts for row in self._costs(weight, domains, part, told)]
         return CostsOfRow.of(factors, len(rows))
+
+    def _streams(self, domains: Sequence[Domain]) -> bool:
+        """Whether structure is asked for on the stream, so that what rows were told travels once:
+        where batches are handed just that. A term that decides is judged by calls of their own, and
+        mostly needs no stream."""
+        if self.decides or not (self.fixed_structure and self.home.module().streams_structure):
+            return False
+        told = [domain for domain in domains if isinstance(domain, Told)]
+        floats = {d.tensor.dtype for d in told if d.tensor.is_floating_point()}
+        return floats <= {self.dtype} and (self.partial or all(bool(d.present.all()) for d in told))
+
+    def _streamed(
+        self, weight: float | None, domains: Sequence[Domain], rows: ToldRows
+    ) -> Factors | None:
+        """The structure beside rows, asked for on the stream."""
+        asked = [domain for domain in domains if not isinstance(domain, Told)]
+
+        def ask(digest: str) -> tuple[pb.StructureResponse, Sequence[Content]]:
+            message = StructureAsk(self.home.name, asked, rows, weight, digest)
+            answer = self._exchanges.structure(message)
+            return answer.head.structure, answer.raw
+
+        return self.home.told_structure(ask, domains, (self._own.digest, weight))
 
     def _spans(self, rows: list[int], domains: Sequence[Domain]) -> Iterator[list[int]]:
         """Rows, as many at once as one message holds."""

@@ -4,7 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.transport.chunk import Chunk
+from services.transport.chunk import Chunk, read_response
+from services.transport.frames import Frame
+from services.transport.rows import BoundRows
+from services.transport.structure import StructureAsk
+from services.v1 import module_pb2 as pb
 from services.wire.arrays import Array
 
 # of so many seconds, and of a stop signal: an answer, or None where they ended before it came
@@ -50,6 +54,9 @@ class Carried:
 class Transport(ABC):
     """Abstract: chunks out, answers back in the order of the chunks."""
 
+    stream: Stream
+    bound: BoundRows  # rows that the stream knows
+
     @abstractmethod
     def send(self, chunk: Chunk) -> bool:
         """Put a chunk on its way; False where what is under way has to be answered first."""
@@ -61,6 +68,12 @@ class Transport(ABC):
         lend: nothing waits behind it, so slopes may stay where the host wrote them. Raises
         ModuleFault for a wrong answer, and what the stream raises where there is none.
         """
+
+    def structure(self, ask: StructureAsk) -> Frame[pb.EvaluateResponse]:
+        """What the host says of structure, in line, while no chunk is under way. Raises as
+        `receive` does."""
+        self.stream.send(ask.message(self.bound))
+        return read_response(ask.kind, self.stream.receive(), "structure")
 
     @abstractmethod
     def stats(self) -> Carried:

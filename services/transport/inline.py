@@ -12,10 +12,10 @@ class InlineTransport(Transport):
 
     def __init__(self, stream: Stream, limits: Limits):
         self.stream, self.limits = stream, limits
-        self._bound = BoundRows(limits.input_numbers)
+        self.bound = BoundRows(limits.input_numbers)
 
     def send(self, chunk: Chunk) -> bool:
-        self.stream.send(chunk.message(None, self._bound))
+        self.stream.send(chunk.message(None, self.bound))
         return True
 
     def receive(self, chunk: Chunk, lend: bool) -> list[Array]:

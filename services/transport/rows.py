@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.domain.told import there_of
 from services.v1 import module_pb2 as pb
-from services.wire.arrays import Array, Content, put_array
+from services.wire.arrays import Array, Content, lay
 
 
 class ToldArrays(NamedTuple):
@@ -47,6 +47,10 @@ class ToldRows:
         """The same of some states."""
         states = slice(start, end)
         return ToldRows(self.keys[states], [one.at(states) for one in self.inputs])
+
+    def rows_at(self, at: list[int]) -> "ToldRows":
+        """The same of the states at some places."""
+        return ToldRows(self.keys[at], [one.at(at) for one in self.inputs])
 
     def pieces(self, states: int, rows: int) -> Iterator[tuple[int, int]]:
         """Where a batch is cut so that each piece has at most so many states, and rows."""
@@ -96,10 +100,10 @@ class BoundRows:
             spec = message.inputs.add()
             values, present = one if whole else one.at(at)
             if present is None:
-                put_array(values, spec.values, raw)
+                lay(values, spec.values, raw)
             else:
-                put_array(there_of(values, present), spec.values, raw)
-                put_array(present, spec.present, raw)
+                lay(there_of(values, present), spec.values, raw)
+                lay(present, spec.present, raw)
 
     def forget(self, rows: ToldRows) -> None:
         """The stream may not know these rows after all."""

@@ -32,7 +32,7 @@ class SharedTransport(Transport):
         self._bell: Bell | None = None  # beside that memory
         self._rung = False  # the chunk under way went through it
         self._loans = _Loans()
-        self._bound = BoundRows(limits.input_numbers)
+        self.bound = BoundRows(limits.input_numbers)
         self._sent = self._answered = self._piped = 0  # chunks
 
     def send(self, chunk: Chunk) -> bool:
@@ -40,7 +40,7 @@ class SharedTransport(Transport):
         if self._sent > self._answered and (shared or self._rung):
             return False
         memory = self._memory_for(chunk) if shared else None
-        message = chunk.message(memory, self._bound)
+        message = chunk.message(memory, self.bound)
         self._rung = memory is not None and self._bell is not None and self._bell.send(message)
         if not self._rung:
             self.stream.send(message)
@@ -97,8 +97,8 @@ class SharedTransport(Transport):
                 return data
             self._hush()
             if chunk.rows is not None:
-                self._bound.forget(chunk.rows)
-            self.stream.send(chunk.message(self._memory, self._bound))
+                self.bound.forget(chunk.rows)
+            self.stream.send(chunk.message(self._memory, self.bound))
         return self.stream.receive()
 
     def _let_go(self) -> None:

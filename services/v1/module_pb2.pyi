@@ -58,6 +58,7 @@ class Module(_message.Message):
     ACCEPTS_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
     FIXED_STRUCTURE_FIELD_NUMBER: _builtins.int
+    STREAMS_STRUCTURE_FIELD_NUMBER: _builtins.int
     affine: _builtins.bool
     """Whether, in each finite site, the gradient is the exact table of single changes."""
     version: _builtins.str
@@ -78,6 +79,8 @@ class Module(_message.Message):
     """Whether the shape of its structure (all but the costs by row) is the same under any evidence, so
     that it may be kept.
     """
+    streams_structure: _builtins.bool
+    """Whether its streams tell structure beside the rows that they know."""
     @_builtins.property
     def kind(self) -> _kind_pb2.Kind:
         """What any service tells of it."""
@@ -94,10 +97,11 @@ class Module(_message.Message):
         accepts: _builtins.bool = ...,
         partial: _builtins.bool = ...,
         fixed_structure: _builtins.bool = ...,
+        streams_structure: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "fixed_structure", b"fixed_structure", "kind", b"kind", "partial", b"partial", "proposes", b"proposes", "shared_memory", b"shared_memory", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "fixed_structure", b"fixed_structure", "kind", b"kind", "partial", b"partial", "proposes", b"proposes", "shared_memory", b"shared_memory", "streams_structure", b"streams_structure", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,8 +556,52 @@ class Batch(_message.Message):
 Global___Batch: _TypeAlias = Batch  # noqa: Y015
 
 @_typing.final
+class RowsStructure(_message.Message):
+    """Asks for the structure of the term that the stream has bound, beside rows that the stream knows:
+    what these were told travels once, for this and for the batches that name them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    KNOWN_DIGEST_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    known_digest: _builtins.str
+    """The digest of the structure that the caller has; empty: none."""
+    weight: _builtins.float
+    """Of the term in the energy; left out: it is required."""
+    @_builtins.property
+    def domains(self) -> _containers.RepeatedCompositeFieldContainer[Global___Domain]:
+        """One for each entry of its scope that is no input, in order, as evidence narrows them: one row,
+        or as many as there are keys.
+        """
+
+    @_builtins.property
+    def rows(self) -> _tensor_pb2.TensorSpec:
+        """The key of each row: (rows,) int64."""
+
+    def __init__(
+        self,
+        *,
+        domains: _abc.Iterable[Global___Domain] | None = ...,
+        rows: _tensor_pb2.TensorSpec | None = ...,
+        known_digest: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "rows", b"rows", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "domains", b"domains", "known_digest", b"known_digest", "rows", b"rows", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___RowsStructure: _TypeAlias = RowsStructure  # noqa: Y015
+
+@_typing.final
 class Rows(_message.Message):
-    """What rows were told, kept on the stream for the batches that name them, this one and later ones."""
+    """What rows were told, kept on the stream for the messages that name them, this one and later ones."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -618,6 +666,7 @@ class EvaluateRequest(_message.Message):
     BINDING_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    STRUCTURE_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
@@ -633,8 +682,12 @@ class EvaluateRequest(_message.Message):
         """Asks for memory to share."""
 
     @_builtins.property
+    def structure(self) -> Global___RowsStructure:
+        """Asks for structure; a host that knows this says so in Module."""
+
+    @_builtins.property
     def rows(self) -> Global___Rows:
-        """Beside a batch: rows that it names and that are not bound yet; left out: none."""
+        """Beside a batch or a structure: rows that it names and that are not bound yet; left out: none."""
 
     @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -646,14 +699,15 @@ class EvaluateRequest(_message.Message):
         binding: Global___Binding | None = ...,
         batch: Global___Batch | None = ...,
         region: Global___RegionRequest | None = ...,
+        structure: Global___RowsStructure | None = ...,
         rows: Global___Rows | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "region", b"region", "rows", b"rows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "region", b"region", "rows", b"rows", "structure", b"structure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents", "region", b"region", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "binding", b"binding", "message", b"message", "raw_contents", b"raw_contents", "region", b"region", "rows", b"rows", "structure", b"structure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["binding", "batch", "region"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["binding", "batch", "region", "structure"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -792,6 +846,7 @@ class EvaluateResponse(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     ENERGIES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    STRUCTURE_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ready(self) -> Global___Ready:
@@ -806,6 +861,10 @@ class EvaluateResponse(_message.Message):
         """To a request for memory."""
 
     @_builtins.property
+    def structure(self) -> Global___StructureResponse:
+        """To a request for structure; its tensors stand in raw_contents of this message."""
+
+    @_builtins.property
     def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The bytes of all tensors of this message that are not in shared memory."""
 
@@ -815,13 +874,14 @@ class EvaluateResponse(_message.Message):
         ready: Global___Ready | None = ...,
         energies: Global___Energies | None = ...,
         region: Global___Region | None = ...,
+        structure: Global___StructureResponse | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "ready", b"ready", "region", b"region"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "ready", b"ready", "region", b"region", "structure", b"structure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "raw_contents", b"raw_contents", "ready", b"ready", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["energies", b"energies", "message", b"message", "raw_contents", b"raw_contents", "ready", b"ready", "region", b"region", "structure", b"structure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "energies", "region"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "energies", "region", "structure"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

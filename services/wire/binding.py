@@ -113,7 +113,7 @@ def binding_to_proto(binding: Binding, raw: MutableSequence[bytes]) -> pb.Bindin
         kind=binding.kind,
         params=to_assignment(binding.params),
         names=binding.names,
-        domains=[_domain_to_proto(domain, raw) for domain in binding.domains],
+        domains=[domain_to_proto(domain, raw) for domain in binding.domains],
     )
 
 
@@ -122,13 +122,21 @@ def binding_from_proto(
 ) -> Binding:
     """The binding of a message. Raises BadQuery with the path inside the binding."""
     params = params_from_proto(message, limits)
+    domains = domains_from_proto(message.domains, raw, limits)
+    return Binding(message.kind, params, domains, tuple(message.names))
+
+
+def domains_from_proto(
+    messages: Sequence[pb.Domain], raw: Sequence[Content], limits: Limits = DEFAULT
+) -> tuple[Domain, ...]:
+    """The domains of a message. Raises BadQuery under `domains`."""
     domains = []
-    for k, domain in enumerate(message.domains):
+    for k, message in enumerate(messages):
         try:
-            domains.append(_domain(domain, raw, limits))
+            domains.append(_domain(message, raw, limits))
         except BadQuery as error:
             raise error.under(f"domains[{k}]") from None
-    return Binding(message.kind, params, tuple(domains), tuple(message.names))
+    return tuple(domains)
 
 
 def params_from_proto(message: pb.Binding, limits: Limits = DEFAULT) -> dict[str, Any]:
@@ -139,7 +147,9 @@ def params_from_proto(message: pb.Binding, limits: Limits = DEFAULT) -> dict[str
         raise error.under("params") from None
 
 
-def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:
+def domain_to_proto(domain: Domain, raw: MutableSequence[Any]) -> pb.Domain:
+    """A domain as a message; bytes of its tensors are appended to `raw`. Raises TypeError for one
+    that does not travel."""
     message = pb.Domain(shape=domain.shape)
     if isinstance(domain, Finite):
         message.finite.values.CopyFrom(to_value(domain.values))
@@ -154,7 +164,7 @@ def _domain_to_proto(domain: Domain, raw: MutableSequence[bytes]) -> pb.Domain:
     return message
 
 
-def _told_to_proto(domain: Told, message: pb.ToldDomain, raw: MutableSequence[bytes]) -> None:
+def _told_to_proto(domain: Told, message: pb.ToldDomain, raw: MutableSequence[Any]) -> None:
     message.integer = domain.integer
     if domain.low > -math.inf:
         message.low = domain.low

@@ -20,6 +20,7 @@ from engine.factors import Clauses, Counted, Different, Factors, Sums, Table
 from engine.factors.families import BY_ENTRY
 from services.settings import DEFAULT, Limits
 from services.v1 import module_pb2 as pb
+from services.wire.arrays import Content
 from services.wire.tensors import put, take_all
 
 Column = npt.NDArray[Any]
@@ -56,7 +57,7 @@ def factors_to_proto(factors: Factors, raw: MutableSequence[bytes]) -> pb.Factor
 
 
 def factors_from_proto(
-    message: pb.Factors, raw: Sequence[bytes], limits: Limits = DEFAULT
+    message: pb.Factors, raw: Sequence[Content], limits: Limits = DEFAULT
 ) -> Factors:
     """The structure of a message. Raises BadQuery unless every index lies in its range."""
     for name in message.sizes:

@@ -15,7 +15,7 @@ from services.wire.arrays import Array, Content, put_array, view, view_list
 FLOATS = (torch.float32, torch.float64)  # that states travel in
 
 
-def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[bytes], name: str = "") -> None:
+def put(tensor: Tensor, spec: pb.TensorSpec, raw: MutableSequence[Any], name: str = "") -> None:
     """Describe one tensor in `spec` and append its bytes to `raw`."""
     put_array(array_of(tensor), spec, raw, name)
 
@@ -47,7 +47,7 @@ def take(spec: pb.TensorSpec, raw: Sequence[Content], limits: Limits = DEFAULT) 
 
 
 def take_all(
-    specs: Iterable[pb.TensorSpec], raw: Sequence[bytes], limits: Limits = DEFAULT
+    specs: Iterable[pb.TensorSpec], raw: Sequence[Content], limits: Limits = DEFAULT
 ) -> dict[str, Tensor]:
     """Named tensors; a name given twice is a mistake."""
     tensors: dict[str, Tensor] = {}

@@ -224,7 +224,7 @@ def test_a_stream_that_lasts_goes_through_pipes(running: Running) -> None:
         term({"x": x})
     check_pull(term, x)
     assert carried(term).pipes and carried(term).memory and carried(term).piped == 2
-    with pytest.raises(ModuleFault, match="refused a batch.*finite"):
+    with pytest.raises(ModuleFault, match="refused a message.*finite"):
         term({"x": x * math.nan})
     for _ in range(LASTING + 1):
         check_pull(term, x)
