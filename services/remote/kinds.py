@@ -146,6 +146,26 @@ class RemoteKind:
         proposed = iter(states)
         return tuple(d.tensor if isinstance(d, Told) else next(proposed) for d in domains)
 
+    def read(
+        self, bound: BoundBinding, row: int = 0, beginnings: Tensor | None = None, width: int = 0
+    ) -> dict[str, Tensor] | None:
+        """One Read call: what is told, by name; None where this binding is not read."""
+        request = pb.ReadRequest(row=row, width=width)
+        raw = [*bound.raw]
+        if beginnings is not None:
+            put(beginnings.int(), request.beginnings, raw)
+        response = self._ask("Read", request, bound, raw[len(bound.raw) :])
+        told = ("sites", "costs", "windows", "guesses")
+        try:
+            out = {
+                name: take(getattr(response, name), response.raw_contents, self.replicas.limits)
+                for name in told
+                if response.HasField(name)
+            }
+        except BadQuery as error:
+            raise ModuleFault(self.name, f"its reader: {error}") from None
+        return out if "sites" in out else None
+
     def structure(
         self, bound: BoundBinding, weight: float | None, kept: bytes | None = None
     ) -> Factors | None:
