@@ -4,6 +4,7 @@ A caller names beginnings whole, so that any replica can answer; where all of th
 of an earlier call, each is read by what is new alone.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ class Readings:
             domains = hosted.domains
             self.reader = self._asked("reader", lambda: hosted.term.reader(*domains))
         self.sites = torch.zeros(0, 2, dtype=torch.int64)
+        self.least = -math.inf
         if self.reader is not None:
-            self.sites = self.reader.sites
+            self.sites, self.least = self.reader.sites, float(self.reader.least)
             self.sizes = self._sizes()
 
     def _asked(self, method: str, work: Callable[[], Any]) -> Any:

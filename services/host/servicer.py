@@ -230,6 +230,7 @@ class ModuleServicer(rpc.ModuleServiceServicer):
             return response
         raw: list[bytes] = []
         put(own.sites, response.sites, raw)
+        response.least = own.least
         if request.HasField("beginnings"):
             try:
                 beginnings = take(request.beginnings, request.raw_contents, self.limits)

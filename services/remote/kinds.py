@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from cachetools import LRUCache
 from torch import Tensor
 
@@ -149,7 +150,8 @@ class RemoteKind:
     def read(
         self, bound: BoundBinding, row: int = 0, beginnings: Tensor | None = None, width: int = 0
     ) -> dict[str, Tensor] | None:
-        """One Read call: what is told, by name; None where this binding is not read."""
+        """One Read call: what is told, by name, `least` a number without axes; None where this
+        binding is not read."""
         request = pb.ReadRequest(row=row, width=width)
         raw = [*bound.raw]
         if beginnings is not None:
@@ -164,6 +166,8 @@ class RemoteKind:
             }
         except BadQuery as error:
             raise ModuleFault(self.name, f"its reader: {error}") from None
+        if response.HasField("least"):
+            out["least"] = torch.tensor(response.least, dtype=torch.float64)
         return out if "sites" in out else None
 
     def structure(

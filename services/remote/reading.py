@@ -5,6 +5,7 @@ All that is known here of a beginning is its places, so that any replica goes on
 stopped.
 """
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -29,8 +30,16 @@ class Beginnings(NamedTuple):
 class HostedReader(Reader[Beginnings]):
     """sizes: how many values each site has, in the order of reading."""
 
-    def __init__(self, home: "RemoteKind", bound: BoundBinding, sites: Tensor, sizes: list[int]):
+    def __init__(
+        self,
+        home: "RemoteKind",
+        bound: BoundBinding,
+        sites: Tensor,
+        sizes: list[int],
+        least: float,
+    ):
         self.home, self.bound, self.sites, self.sizes = home, bound, sites, sizes
+        self.least = least
         self._guesses: dict[int, Windows | None] = {}
 
     @staticmethod
@@ -49,7 +58,10 @@ class HostedReader(Reader[Beginnings]):
         order = [(pair[0], pair[-1]) for pair in sites.reshape(len(sites), -1).tolist() if pair]
         if sites.shape != (len(every), 2) or sorted(order) != sorted(every):
             raise ModuleFault(home.name, "its reader does not read each site once")
-        return HostedReader(home, bound, sites, [every[pair] for pair in order])
+        least = float(told["least"]) if "least" in told else -math.inf
+        if math.isnan(least):
+            raise ModuleFault(home.name, "its reader adds no number at least")
+        return HostedReader(home, bound, sites, [every[pair] for pair in order], least)
 
     def begin(self, row: int) -> Beginnings:
         return Beginnings(row, torch.zeros(1, 0, dtype=torch.int64))

@@ -1122,7 +1122,10 @@ class ReadResponse(_message.Message):
     COSTS_FIELD_NUMBER: _builtins.int
     WINDOWS_FIELD_NUMBER: _builtins.int
     GUESSES_FIELD_NUMBER: _builtins.int
+    LEAST_FIELD_NUMBER: _builtins.int
     RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    least: _builtins.float
+    """No site adds less, whatever stands before it; left out: not known."""
     @_builtins.property
     def sites(self) -> _tensor_pb2.TensorSpec:
         """The order of reading: (n, 2) int64, for each site the entry of the scope and the flat site in it;
@@ -1156,12 +1159,15 @@ class ReadResponse(_message.Message):
         costs: _tensor_pb2.TensorSpec | None = ...,
         windows: _tensor_pb2.TensorSpec | None = ...,
         guesses: _tensor_pb2.TensorSpec | None = ...,
+        least: _builtins.float | None = ...,
         raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "guesses", b"guesses", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "costs", b"costs", "guesses", b"guesses", "least", b"least", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "guesses", b"guesses", "raw_contents", b"raw_contents", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "costs", b"costs", "guesses", b"guesses", "least", b"least", "raw_contents", b"raw_contents", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__least: _TypeAlias = _typing.Literal["least"]  # noqa: Y015
+    _WhichOneofArgType__least: _TypeAlias = _typing.Literal["_least", b"_least"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least) -> _WhichOneofReturnType__least | None: ...
 
 Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015
