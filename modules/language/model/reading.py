@@ -40,6 +40,8 @@ class TextReader(Reader[Reading]):
 
     @torch.no_grad()
     def read(self, s: Reading, places: Tensor) -> Reading:
+        if s.place + 1 == len(self.tokens):  # nothing follows: a model may read no more than this
+            return Reading(s.known, s.place + 1)
         tokens = self.tokens[s.place][places]
         return Reading(self.model.read(s.known, tokens), s.place + 1)
 

@@ -161,7 +161,7 @@ class LanguageModel(OverSites):
     def _cost(self, tokens: Tensor) -> Tensor:
         """-ln p of texts; what all of them begin with is read once. (B, n) -> (B,)"""
         known, batch = self.known(), len(tokens)
-        alike = int((tokens == tokens[:1]).all(0).long().cumprod(0).sum())
+        alike = int((tokens == tokens[:1]).all(0).long().cumprod(0)[:-1].sum())  # not the last
         if batch == 1 or alike < 2:
             return self.model.losses(repeated(known, batch), tokens).double().sum(1)
         start = self.model.losses(known, tokens[:1, :alike]).double().sum(1)
@@ -175,7 +175,7 @@ class LanguageModel(OverSites):
             return super().changes(sites, *decided)
         tokens, at = self.read(decided), self.layout.numbers(sites)
         batch, count = tokens.shape
-        known = self.model.places(repeated(self.known(), batch), tokens)
+        known = self.model.places(repeated(self.known(), batch), tokens[:, :-1])
         now = self.model.losses(repeated(self.known(), batch), tokens).double()
         size = self.layout.values_of(at)
         most = int(size.max())
