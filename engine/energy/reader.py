@@ -7,6 +7,7 @@ the sites read so far is a row for each of several states side by side; those wi
 share the reading of it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Generic, NamedTuple, TypeVar
 
@@ -25,9 +26,11 @@ class Windows(NamedTuple):
 
 class Reader(ABC, Generic[S]):
     """`sites`: (n, 2) int64, the entry of the scope and the flat site in it, in the order in which
-    they are read; each site of the scope once."""
+    they are read; each site of the scope once. `least`: no site adds less, whatever stands before
+    it."""
 
     sites: Tensor
+    least: float = -math.inf
 
     @abstractmethod
     def begin(self, row: int) -> S:

@@ -303,7 +303,7 @@ class Term(Energy):
 
     def reader(self, *domains: Domain) -> "Reader[Any] | None":
         """How this energy is read along an order of its sites, all of them finite; None: it has no
-        such order, as have all terms that other processes compute.
+        such order.
 
         domains: of the scope, R rows each. What it tells of a state sums up to `energy`, but for
         rounding. A search then extends many states site by site (`minimizers/beam.py`).

@@ -1,5 +1,5 @@
 """The server of hosted energy terms: describe, structure, energies and gradients, judgement,
-proposals.
+proposals, reading site by site.
 
 Stateless between streams, so replicas are interchangeable. Terms compute in threads, never on the
 event loop; what a term does wrong is told as a fault of its kind.
@@ -8,7 +8,7 @@ event loop; what a term does wrong is told as a fault of its kind.
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +24,7 @@ from engine.random import Stream
 from modules.catalogue import Kind, kind_name
 from modules.shared.version import version_of
 from services.host.bound_term import BoundTerm, guard_faults
+from services.host.readings import Readings
 from services.host.stream import EvaluateStream, InlinePace, ready
 from services.host.structure import tell_structure
 from services.query.kind import describe
@@ -31,8 +32,10 @@ from services.settings import InlinePolicy, Limits
 from services.transport.shared_memory import Regions
 from services.v1 import module_pb2 as pb
 from services.v1 import module_pb2_grpc as rpc
-from services.wire.arrays import Content
+from services.v1.tensor_pb2 import TensorSpec
+from services.wire.arrays import Content, put_array
 from services.wire.binding import (
+    binding_digest,
     binding_from_proto,
     declared_digest,
     params_from_proto,
@@ -45,6 +48,7 @@ from services.wire.values import from_value
 
 NAME = "basin.v1.ModuleService"
 KEPT = 64  # terms kept for Structure and Judge
+READ = 16  # terms that are read, each with what it knows of the beginnings asked of last
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -67,6 +71,7 @@ class ModuleServicer(rpc.ModuleServiceServicer):
         self.regions = Regions(each, limits.regions_bytes, limits.bells)
         self.streams: set[EvaluateStream] = set()  # open ones
         self._kept: LRUCache[bytes, BoundTerm] = LRUCache(KEPT)
+        self._readings: LRUCache[bytes, Readings] = LRUCache(READ)
         self._lock = threading.Lock()
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
@@ -89,6 +94,11 @@ class ModuleServicer(rpc.ModuleServiceServicer):
         """States worth starting a search from."""
         del context
         return await self._off(self._propose, request)
+
+    async def Read(self, request: pb.ReadRequest, context: Any) -> pb.ReadResponse:
+        """What each value of the next site adds, of energies that are read site by site."""
+        del context
+        return await self._off(self._read, request)
 
     async def Evaluate(self, requests: AsyncIterator[bytes], context: Any) -> None:
         """The first message binds a term; then batches of states in, energies and slopes out.
@@ -203,6 +213,39 @@ class ModuleServicer(rpc.ModuleServiceServicer):
         response.raw_contents.extend(raw)
         return response
 
+    def _read(self, request: pb.ReadRequest) -> pb.ReadResponse:
+        response = pb.ReadResponse()
+        own = self._reading(request)
+        if own.reader is None:
+            return response
+        raw: list[bytes] = []
+        put(own.sites, response.sites, raw)
+        response.least = own.least
+        if request.HasField("beginnings"):
+            try:
+                beginnings = take(request.beginnings, request.raw_contents, self.limits)
+            except BadQuery as error:
+                raise error.under("beginnings") from None
+            put(own.costs(request.row, beginnings), response.costs, raw)
+        windows = own.ahead(request.width) if request.width else None
+        if windows is not None and windows.costs.nbytes < self.limits.message_bytes // 2:
+            put_array(windows.places, response.windows, raw)
+            put_array(windows.costs, response.guesses, raw)
+        response.raw_contents.extend(raw)
+        return response
+
+    def _reading(self, request: pb.ReadRequest) -> Readings:
+        """A term that may have been read under this binding before."""
+        count = 1 + max((spec.raw_index for spec in _of_domains(request.binding)), default=-1)
+        key = binding_digest(request.binding, request.raw_contents[:count])
+        with self._lock:
+            own = self._readings.get(key)
+        if own is None:
+            own = Readings(self._hosted(request.binding, request.raw_contents))
+            with self._lock:
+                own = self._readings.setdefault(key, own)
+        return own
+
     def _whole(self, request: pb.ProposeRequest, name: str, rows: int) -> Tensor:
         """One whole number for each row. -> (rows,) int64"""
         try:
@@ -214,6 +257,13 @@ class ModuleServicer(rpc.ModuleServiceServicer):
             )
         except BadQuery as error:
             raise error.under(name) from None
+
+
+def _of_domains(binding: pb.Binding) -> Iterator[TensorSpec]:
+    """What describes the tensors of a binding."""
+    for domain in binding.domains:
+        own = getattr(domain, domain.WhichOneof("kind") or "finite")
+        yield from (spec for field, spec in own.ListFields() if isinstance(spec, TensorSpec))
 
 
 def offer(kind: Kind, shared_memory: bool) -> pb.Module:
@@ -229,4 +279,5 @@ def offer(kind: Kind, shared_memory: bool) -> pb.Module:
         partial=kind.term.partial,
         fixed_structure=kind.term.fixed_structure,
         streams_structure=True,
+        reads=kind.term.reader is not Term.reader,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from cachetools import LRUCache
 from torch import Tensor
 
@@ -146,6 +147,29 @@ class RemoteKind:
             raise ModuleFault(self.name, f"proposed shapes {[[*x.shape] for x in states]}")
         proposed = iter(states)
         return tuple(d.tensor if isinstance(d, Told) else next(proposed) for d in domains)
+
+    def read(
+        self, bound: BoundBinding, row: int = 0, beginnings: Tensor | None = None, width: int = 0
+    ) -> dict[str, Tensor] | None:
+        """One Read call: what is told, by name, `least` a number without axes; None where this
+        binding is not read."""
+        request = pb.ReadRequest(row=row, width=width)
+        raw = [*bound.raw]
+        if beginnings is not None:
+            put(beginnings.int(), request.beginnings, raw)
+        response = self._ask("Read", request, bound, raw[len(bound.raw) :])
+        told = ("sites", "costs", "windows", "guesses")
+        try:
+            out = {
+                name: take(getattr(response, name), response.raw_contents, self.replicas.limits)
+                for name in told
+                if response.HasField(name)
+            }
+        except BadQuery as error:
+            raise ModuleFault(self.name, f"its reader: {error}") from None
+        if response.HasField("least"):
+            out["least"] = torch.tensor(response.least, dtype=torch.float64)
+        return out if "sites" in out else None
 
     def structure(
         self, bound: BoundBinding, weight: float | None, kept: bytes | None = None

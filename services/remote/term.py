@@ -25,6 +25,7 @@ from engine.factors import Factors
 from engine.random import Stream
 from services.remote.exchanges import Exchanges, Pending, Stats
 from services.remote.lifecycle import HostedTerm
+from services.remote.reading import HostedReader
 from services.remote.rows import RowKeys, state_keys
 from services.remote.structures import CostsOfRow, row_keys, together
 from services.transport.rows import ToldRows
@@ -75,6 +76,7 @@ class Remote(HostedTerm):
         self._verdicts: LRUCache[bytes, pb.Verdict] = LRUCache(VERDICTS)
         self._scored: LRUCache[bytes, float] = LRUCache(VERDICTS)
         self._said: LRUCache[int, str] = LRUCache(VERDICTS)
+        self._readers: dict[bytes, HostedReader | None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -129,6 +131,15 @@ class Remote(HostedTerm):
         if not self.home.module().proposes:
             return None
         return self.home.propose(self.bound(domains), particles, rng)
+
+    def reader(self, *domains: Domain) -> HostedReader | None:
+        """How its host reads it, in one call a site; asked once for the same domains."""
+        if not self.home.module().reads:
+            return None
+        bound = self.bound(domains)
+        if bound.digest not in self._readers:
+            self._readers[bound.digest] = HostedReader.of(self.home, bound)
+        return self._readers[bound.digest]
 
     def floor(self) -> float:
         return self._floor

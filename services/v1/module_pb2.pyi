@@ -59,6 +59,7 @@ class Module(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     FIXED_STRUCTURE_FIELD_NUMBER: _builtins.int
     STREAMS_STRUCTURE_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
     affine: _builtins.bool
     """Whether, in each finite site, the gradient is the exact table of single changes."""
     version: _builtins.str
@@ -81,6 +82,8 @@ class Module(_message.Message):
     """
     streams_structure: _builtins.bool
     """Whether its streams tell structure beside the rows that they know."""
+    reads: _builtins.bool
+    """Whether its energy may be read along an order of its sites."""
     @_builtins.property
     def kind(self) -> _kind_pb2.Kind:
         """What any service tells of it."""
@@ -98,10 +101,11 @@ class Module(_message.Message):
         partial: _builtins.bool = ...,
         fixed_structure: _builtins.bool = ...,
         streams_structure: _builtins.bool = ...,
+        reads: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "fixed_structure", b"fixed_structure", "kind", b"kind", "partial", b"partial", "proposes", b"proposes", "shared_memory", b"shared_memory", "streams_structure", b"streams_structure", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "affine", b"affine", "decides", b"decides", "fixed_structure", b"fixed_structure", "kind", b"kind", "partial", b"partial", "proposes", b"proposes", "reads", b"reads", "shared_memory", b"shared_memory", "streams_structure", b"streams_structure", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1119,3 +1123,111 @@ class ProposeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProposeResponse: _TypeAlias = ProposeResponse  # noqa: Y015
+
+@_typing.final
+class ReadRequest(_message.Message):
+    """Asks how a term is read along an order of its sites. The host keeps what it knows of the beginnings
+    it was asked of last, and nothing that is told depends on that.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDING_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    BEGINNINGS_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row of the domains."""
+    width: _builtins.int
+    """The width of the windows that are asked what the host guesses of sites to come; 0: not asked."""
+    @_builtins.property
+    def binding(self) -> Global___Binding:
+        """The term."""
+
+    @_builtins.property
+    def beginnings(self) -> _tensor_pb2.TensorSpec:
+        """What the first sites are, in the order of reading, in each of several states: (m, t) int32 places
+        of values; left out: costs are not asked for.
+        """
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
+    def __init__(
+        self,
+        *,
+        binding: Global___Binding | None = ...,
+        row: _builtins.int = ...,
+        beginnings: _tensor_pb2.TensorSpec | None = ...,
+        width: _builtins.int = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beginnings", b"beginnings", "binding", b"binding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beginnings", b"beginnings", "binding", b"binding", "raw_contents", b"raw_contents", "row", b"row", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
+
+@_typing.final
+class ReadResponse(_message.Message):
+    """How a term is read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SITES_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    GUESSES_FIELD_NUMBER: _builtins.int
+    LEAST_FIELD_NUMBER: _builtins.int
+    RAW_CONTENTS_FIELD_NUMBER: _builtins.int
+    least: _builtins.float
+    """No site adds less, whatever stands before it; left out: not known."""
+    @_builtins.property
+    def sites(self) -> _tensor_pb2.TensorSpec:
+        """The order of reading: (n, 2) int64, for each site the entry of the scope and the flat site in it;
+        left out: it is not read, for this binding.
+        """
+
+    @_builtins.property
+    def costs(self) -> _tensor_pb2.TensorSpec:
+        """What each value of the next site adds after each beginning: (m, k) float64, inf where it may not
+        be; left out: not asked.
+        """
+
+    @_builtins.property
+    def windows(self) -> _tensor_pb2.TensorSpec:
+        """Windows of sites, as places in the order of reading: (w, width) int64; left out: none."""
+
+    @_builtins.property
+    def guesses(self) -> _tensor_pb2.TensorSpec:
+        """What the last site of a window costs beside the others, roughly: float64, `width` axes, as many
+        entries along each as a site has values.
+        """
+
+    @_builtins.property
+    def raw_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The bytes of all tensors of this message."""
+
+    def __init__(
+        self,
+        *,
+        sites: _tensor_pb2.TensorSpec | None = ...,
+        costs: _tensor_pb2.TensorSpec | None = ...,
+        windows: _tensor_pb2.TensorSpec | None = ...,
+        guesses: _tensor_pb2.TensorSpec | None = ...,
+        least: _builtins.float | None = ...,
+        raw_contents: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "costs", b"costs", "guesses", b"guesses", "least", b"least", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least", b"_least", "costs", b"costs", "guesses", b"guesses", "least", b"least", "raw_contents", b"raw_contents", "sites", b"sites", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__least: _TypeAlias = _typing.Literal["least"]  # noqa: Y015
+    _WhichOneofArgType__least: _TypeAlias = _typing.Literal["_least", b"_least"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least) -> _WhichOneofReturnType__least | None: ...
+
+Global___ReadResponse: _TypeAlias = ReadResponse  # noqa: Y015

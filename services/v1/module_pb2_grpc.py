@@ -60,6 +60,11 @@ class ModuleServiceStub(object):
                 request_serializer=basin_dot_v1_dot_module__pb2.ProposeRequest.SerializeToString,
                 response_deserializer=basin_dot_v1_dot_module__pb2.ProposeResponse.FromString,
                 _registered_method=True)
+        self.Read = channel.unary_unary(
+                '/basin.v1.ModuleService/Read',
+                request_serializer=basin_dot_v1_dot_module__pb2.ReadRequest.SerializeToString,
+                response_deserializer=basin_dot_v1_dot_module__pb2.ReadResponse.FromString,
+                _registered_method=True)
 
 
 class ModuleServiceServicer(object):
@@ -102,6 +107,13 @@ class ModuleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Read(self, request, context):
+        """What each value of the next site adds, of energies that are read site by site.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModuleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +141,11 @@ def add_ModuleServiceServicer_to_server(servicer, server):
                     servicer.Propose,
                     request_deserializer=basin_dot_v1_dot_module__pb2.ProposeRequest.FromString,
                     response_serializer=basin_dot_v1_dot_module__pb2.ProposeResponse.SerializeToString,
+            ),
+            'Read': grpc.unary_unary_rpc_method_handler(
+                    servicer.Read,
+                    request_deserializer=basin_dot_v1_dot_module__pb2.ReadRequest.FromString,
+                    response_serializer=basin_dot_v1_dot_module__pb2.ReadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +284,33 @@ class ModuleService(object):
             '/basin.v1.ModuleService/Propose',
             basin_dot_v1_dot_module__pb2.ProposeRequest.SerializeToString,
             basin_dot_v1_dot_module__pb2.ProposeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Read(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/basin.v1.ModuleService/Read',
+            basin_dot_v1_dot_module__pb2.ReadRequest.SerializeToString,
+            basin_dot_v1_dot_module__pb2.ReadResponse.FromString,
             options,
             channel_credentials,
             insecure,

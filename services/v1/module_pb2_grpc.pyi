@@ -45,6 +45,8 @@ class ModuleServiceStub:
     """Whether rules hold for plain values, and which parts fail."""
     Propose: _grpc.UnaryUnaryMultiCallable[_module_pb2.ProposeRequest, _module_pb2.ProposeResponse]
     """States worth starting a search from."""
+    Read: _grpc.UnaryUnaryMultiCallable[_module_pb2.ReadRequest, _module_pb2.ReadResponse]
+    """What each value of the next site adds, of energies that are read site by site."""
 
 @_typing.type_check_only
 class ModuleServiceAsyncStub(ModuleServiceStub):
@@ -63,6 +65,8 @@ class ModuleServiceAsyncStub(ModuleServiceStub):
     """Whether rules hold for plain values, and which parts fail."""
     Propose: _aio.UnaryUnaryMultiCallable[_module_pb2.ProposeRequest, _module_pb2.ProposeResponse]  # type: ignore[assignment]
     """States worth starting a search from."""
+    Read: _aio.UnaryUnaryMultiCallable[_module_pb2.ReadRequest, _module_pb2.ReadResponse]  # type: ignore[assignment]
+    """What each value of the next site adds, of energies that are read site by site."""
 
 class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
     """Energies, gradients, structure and judgement of hosted terms."""
@@ -108,5 +112,13 @@ class ModuleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_module_pb2.ProposeResponse, _abc.Awaitable[_module_pb2.ProposeResponse]]:
         """States worth starting a search from."""
+
+    @_abc_1.abstractmethod
+    def Read(
+        self,
+        request: _module_pb2.ReadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_module_pb2.ReadResponse, _abc.Awaitable[_module_pb2.ReadResponse]]:
+        """What each value of the next site adds, of energies that are read site by site."""
 
 def add_ModuleServiceServicer_to_server(servicer: ModuleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,6 +25,7 @@ class Causal(nn.Module):
     pieces: tuple[str, ...]
     longest: int | None = None  # tokens that it can read, those before the text among them
     steady: bool = False  # what is known has one shape, however much was read
+    recalls: int = 0  # letters back that its file wants it to recall (`recalling`)
 
     @abstractmethod
     def begin(self) -> Known:

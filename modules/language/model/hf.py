@@ -152,4 +152,22 @@ def _loaded(path: str, stamp: int) -> HuggingFace:
         raise BadQuery(Mistake("weights", f"{path}: {said}", REMEDY)) from None
     finally:
         logging.getLogger("transformers").setLevel(level)
-    return HuggingFace(model, tokenizer)
+    return _tried(HuggingFace(model, tokenizer))
+
+
+@torch.no_grad()
+def _tried(model: HuggingFace) -> HuggingFace:
+    """The model, once it has read two tokens one after the other as it reads both at once."""
+    tokens = torch.tensor([[model.first, model.first]])
+    try:
+        known = model.begin()
+        known = model.read(model.read(known, tokens[:, 0]), tokens[:, 1])
+        near = torch.allclose(known[0], model.places(model.begin(), tokens)[-1][0], atol=1e-3)
+    except BadQuery:
+        raise
+    except Exception:  # what other kinds of models may raise is not told anywhere
+        near = False
+    if near:
+        return model
+    told = f"{type(model.model).__name__} does not go on from keys and values of what it read"
+    raise BadQuery(Mistake("weights", told, "name a model of full attention"))

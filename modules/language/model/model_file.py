@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from modules.language.model.network import CharacterNet, Dropped
+from modules.language.model.network import CharacterNet
 from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -25,6 +25,7 @@ def write_model(path: Path, net: CharacterNet, made: str, notes: Sequence[str] =
         "embedded": net.embedded,
         "hidden": net.hidden,
         "dropped": asdict(net.dropped),
+        "recalls": net.recalls,
         "made": made,
         "notes": list(notes),
     }
@@ -43,8 +44,9 @@ def load_model(path: str) -> CharacterNet:
 @lru_cache(maxsize=4)
 def _model(raw: bytes) -> CharacterNet:
     about, tensors = described(raw, FORMAT)
-    net = CharacterNet(about["pieces"], int(about["embedded"]), int(about["hidden"]))
-    return settled(net, tensors)
+    recalls = int(about.get("recalls", 0))
+    sizes = int(about["embedded"]), int(about["hidden"])
+    return settled(CharacterNet(about["pieces"], *sizes, recalls=recalls), tensors)
 
 
 def settled(net: CharacterNet, tensors: dict[str, torch.Tensor]) -> CharacterNet:
@@ -55,5 +57,5 @@ def settled(net: CharacterNet, tensors: dict[str, torch.Tensor]) -> CharacterNet
 
 def rounded(net: CharacterNet) -> CharacterNet:
     """The same network with the numbers as a file will hold them."""
-    out = CharacterNet(net.pieces, net.embedded, net.hidden, Dropped())
+    out = CharacterNet(net.pieces, net.embedded, net.hidden, recalls=net.recalls)
     return settled(out, {name: t.detach().half() for name, t in net.state_dict().items()})

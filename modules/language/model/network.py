@@ -44,8 +44,10 @@ class CharacterNet(Causal):
         hidden: int,
         dropped: Dropped | None = None,
         generator: torch.Generator | None = None,
+        recalls: int = 0,
     ):
         super().__init__()
+        self.recalls = recalls
         self.pieces = tuple(pieces)
         self.embedded, self.hidden = embedded, hidden
         self.dropped = dropped or Dropped()

@@ -23,6 +23,8 @@ class TextReader(Reader[Reading]):
     """tokens: for each site in order, the token that each of its values is. (n, k) int64, -1 beyond
     the values of a site."""
 
+    least = 0.0  # no chance is above 1
+
     def __init__(self, model: Causal, known: Known, sites: Tensor, tokens: Tensor):
         self.model, self.known, self.sites, self.tokens = model, known, sites, tokens
 
@@ -38,6 +40,8 @@ class TextReader(Reader[Reading]):
 
     @torch.no_grad()
     def read(self, s: Reading, places: Tensor) -> Reading:
+        if s.place + 1 == len(self.tokens):  # nothing follows: a model may read no more than this
+            return Reading(s.known, s.place + 1)
         tokens = self.tokens[s.place][places]
         return Reading(self.model.read(s.known, tokens), s.place + 1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, StrictInt
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable, View
@@ -18,6 +18,7 @@ from modules.language.model.causal import Causal, Known, after, picked, repeated
 from modules.language.model.mixed import Mixed
 from modules.language.model.model_file import FOLDER, load_model
 from modules.language.model.reading import TextReader
+from modules.language.model.recalling import FEWEST, Recalling
 from modules.language.model.shorter import Shorter
 from modules.language.ngram.chain import read_chain
 from modules.parameters import Number, Strict
@@ -26,6 +27,7 @@ from modules.shared.sites import OverSites
 
 NUMBERS = 1 << 21  # logarithms of chances held at once
 MISTAKES = 8  # told at once
+LONGEST = 65_536  # letters back that may be recalled
 
 
 class Parameters(Strict):
@@ -45,6 +47,12 @@ class Parameters(Strict):
     share: Annotated[Number, Field(gt=0, lt=1)] = Field(
         0.2, description="How much of the mean is that of the runs."
     )
+    recall: Annotated[StrictInt, Field(ge=0, le=LONGEST)] | None = Field(
+        None,
+        description="How many letters back it looks, in text and prompt, for what followed the "
+        "last few letters earlier: that is likelier then. 0: not at all. Left out: as the file "
+        "says, and of a folder not at all.",
+    )
 
 
 class LanguageModel(OverSites):
@@ -54,6 +62,7 @@ class LanguageModel(OverSites):
     length in the letters of the model. The sites of the scope are the text, entry by entry, each
     row-major; every value is one letter (one token of the model), or "" for none, which costs 0
     (not of models in a folder). A relaxed site is read as the mean of its letters.
+    Where it recalls (`recalling`), what the text said earlier is likelier after the same letters.
     `shakespeare.safetensors` ships: 65 characters, trained on the first 95 % of 90 % of
     tinyshakespeare (works of Shakespeare, public domain) by `basin train language.model --data
     tinyshakespeare_train90.txt.gz --out shakespeare.safetensors`. One or few open letters are
@@ -74,9 +83,14 @@ class LanguageModel(OverSites):
         prompt: str = "",
         runs: str | None = None,
         share: float = 0.2,
+        recall: int | None = None,
     ):
         super().__init__(*scope)
         self.model: Causal = _model(weights)
+        reach = self.model.recalls if recall is None else recall
+        reach = min(reach, self.layout.sites + len(prompt))
+        if reach > FEWEST:  # what followed so many letters once before
+            self.model = Recalling(self.model, reach)
         if runs is not None:
             self.model = _mixed(self.model, runs, share)
         if any("" in domain.values for domain in self.layout.domains) and self.model.steady:
@@ -147,7 +161,7 @@ class LanguageModel(OverSites):
     def _cost(self, tokens: Tensor) -> Tensor:
         """-ln p of texts; what all of them begin with is read once. (B, n) -> (B,)"""
         known, batch = self.known(), len(tokens)
-        alike = int((tokens == tokens[:1]).all(0).long().cumprod(0).sum())
+        alike = int((tokens == tokens[:1]).all(0).long().cumprod(0)[:-1].sum())  # not the last
         if batch == 1 or alike < 2:
             return self.model.losses(repeated(known, batch), tokens).double().sum(1)
         start = self.model.losses(known, tokens[:1, :alike]).double().sum(1)
@@ -161,7 +175,7 @@ class LanguageModel(OverSites):
             return super().changes(sites, *decided)
         tokens, at = self.read(decided), self.layout.numbers(sites)
         batch, count = tokens.shape
-        known = self.model.places(repeated(self.known(), batch), tokens)
+        known = self.model.places(repeated(self.known(), batch), tokens[:, :-1])
         now = self.model.losses(repeated(self.known(), batch), tokens).double()
         size = self.layout.values_of(at)
         most = int(size.max())

@@ -16,8 +16,10 @@ from engine.learning.objective import Nets
 from engine.learning.objectives.teacher_forcing import TeacherForcing
 from engine.learning.optimizers import AdamW
 from engine.random import Stream
+from modules.language.model.causal import Causal
 from modules.language.model.model_file import rounded, write_model
 from modules.language.model.network import CharacterNet, Dropped
+from modules.language.model.recalling import FEWEST, Recalling
 from modules.parameters import Number, Strict, validated
 from modules.shared.reading.examples import text_of
 from modules.shared.training import one_thread
@@ -36,6 +38,7 @@ LEAST = 1_000  # characters of a text to learn from
 LETTERS = 4_096  # different characters at most
 LOOK = 250  # steps from one look at the held-out end to the next
 CHECKED = 20_000  # characters of it that are looked at while training
+CONTEXT = 256  # characters that are read before those that are scored
 BESIDE = 16  # pieces of the held-out end that are read side by side
 
 
@@ -53,6 +56,9 @@ class Options(Strict):
         Annotated[Number, Field(ge=0, lt=1)],
         Annotated[Number, Field(ge=0, lt=1)],
     ] = Field((0.1, 0.3, 0.1), description="Of inputs, outputs and recurrent weights.")
+    recall: Annotated[StrictInt, Field(ge=0, le=65_536)] = Field(
+        1_024, description="How many letters back a text is searched for what it said before."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +92,7 @@ class Streams(Examples):
 
 
 @torch.no_grad()
-def nats_per_character(net: CharacterNet, text: Tensor, before: Tensor) -> float:
+def nats_per_character(net: Causal, text: Tensor, before: Tensor) -> float:
     """-ln p of the characters of a text, each given all before it, those of `before` too. In
     pieces, each given so many characters as `before` has. (N,), (M,) -> nats"""
     count = max(1, min(BESIDE, len(text) // 512))
@@ -132,6 +138,7 @@ def learn(lesson: Lesson) -> list[str]:
         options.hidden,
         Dropped(*options.dropped),
         torch.Generator().manual_seed(lesson.seed),
+        options.recall,
     )
     net.coarse = quick_type()
     recipe = Recipe(
@@ -144,7 +151,6 @@ def learn(lesson: Lesson) -> list[str]:
         seconds=lesson.seconds,
         seed=lesson.seed,
     )
-    context = known[-256:]
     with one_thread():
         trained = train(
             TeacherForcing(options.rows),
@@ -152,17 +158,27 @@ def learn(lesson: Lesson) -> list[str]:
             Streams(known, len(letters), options.length),
             recipe,
             work=lesson.work,
-            held_out=Held(held, context) if len(held) > 256 else None,
+            held_out=Held(held, known[-CONTEXT:]) if len(held) > 256 else None,
         )
         net.eval()
         said = [f"{trained.steps} steps in {trained.seconds:.1f} s, ended by {trained.stopped}"]
         if len(held) > 256:
-            bits = nats_per_character(rounded(net), held, context) / math.log(2)
-            said.append(f"{bits:.4f} bits per character on the last {len(held)}, held out")
+            said += _bits(rounded(net), held, known)
     count = sum(p.numel() for p in net.parameters())
     said.insert(0, f"{len(known)} characters, {len(letters)} different; {count} numbers to learn")
     write_model(lesson.out, net, lesson.command, said)
     return [*said, f"wrote {lesson.out}"]
+
+
+def _bits(net: CharacterNet, held: Tensor, known: Tensor) -> list[str]:
+    """What the held-out end costs, by the network alone, and where it recalls."""
+    bits = nats_per_character(net, held, known[-CONTEXT:]) / math.log(2)
+    said = [f"{bits:.4f} bits per character on the last {len(held)}, held out"]
+    if net.recalls > FEWEST:
+        recalling = Recalling(net, net.recalls)
+        bits = nats_per_character(recalling, held, known[-CONTEXT:]) / math.log(2)
+        said.append(f"{bits:.4f} where it recalls the last {net.recalls}")
+    return said
 
 
 def quick_type() -> torch.dtype:

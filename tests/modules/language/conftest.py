@@ -13,7 +13,7 @@ LETTERS = tuple(" .abcdefghijklmnopqrstuvwxyz")
 def tiny(tmp_path_factory) -> str:
     """The file of a character model that knows nothing."""
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    net = CharacterNet(LETTERS, 8, 16, generator=torch.Generator().manual_seed(0))
+    net = CharacterNet(LETTERS, 8, 16, generator=torch.Generator().manual_seed(0), recalls=64)
     with torch.no_grad():
         net.outward *= 8  # as if it had opinions
     write_model(path, net, "made for a test")

@@ -278,3 +278,44 @@ def test_rules_over_text_beside_a_model(tiny):
     never = Contains(text, words=["ca"])
     (answer,) = answers(Problem(1.0 * term + rules[2] + never))
     assert answer.status == "INFEASIBLE"
+
+
+def test_texts_as_long_as_a_folder_reads_and_longer_ones(folder):
+    """The last letter is scored and never read; one letter more is a mistake that says how many."""
+    for prompt, count in (("", 24), ("b a", 21)):
+        term = over(folder, count, prompt=prompt)
+        assert term.model.longest == 24
+        check_term(term)
+        x = torch.randint(4, (3, count), generator=torch.Generator().manual_seed(2))
+        same = term.cost(x[:1].expand(3, -1))
+        assert torch.allclose(same, term.cost(x[:1]).expand(3), atol=1e-5)
+        told = term.changes(torch.tensor([[0, count - 1], [0, 0]]), x)
+        other = x.clone()
+        other[:, -1] = 3
+        change = term.cost(other) - term.cost(x)
+        assert torch.allclose(told[:, 0, 3], change, atol=1e-4)
+        given = [*"abc" * 8][:count]
+        given[3:6], given[-1] = [None] * 3, None
+        (answer,) = answers(Problem(1.0 * term).given(text=given), Beam())
+        assert answer.energy == pytest.approx(float(term.cost(term_places(answer))), abs=1e-4)
+        with pytest.raises(BadQuery, match=r"scope: .*this model reads 24: give fewer"):
+            over(folder, count + 1, prompt=prompt)
+    with pytest.raises(BadQuery, match="a prompt of 40"):
+        over(folder, 1, prompt="ab" * 20)
+
+
+def term_places(answer) -> torch.Tensor:
+    """The letters of an answer as places."""
+    return torch.tensor([[WORD.index(letter) for letter in answer.values["text"]]])
+
+
+def test_models_that_keep_other_things_are_told(tmp_path, folder):
+    """A state space model in place of attention."""
+    from transformers import MambaConfig, MambaForCausalLM
+
+    shutil.copytree(folder, tmp_path / "other")
+    MambaForCausalLM(
+        MambaConfig(vocab_size=30, hidden_size=16, num_hidden_layers=2, state_size=4)
+    ).save_pretrained(tmp_path / "other")
+    with pytest.raises(BadQuery, match=r"weights: MambaForCausalLM .*full attention"):
+        over(str(tmp_path / "other"))
