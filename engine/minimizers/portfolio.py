@@ -215,7 +215,7 @@ class Portfolio(Minimizer[PortfolioState]):
                 return (complete, proving[0])
             if not fits or not _beside(factors):
                 return (complete, *proving)
-            beside = (*_bounds(problem), *_switches(problem), *proving)
+            beside = (*self._beside_cores(problem), *_switches(problem), *proving)
             return (complete, annealing, *beside)
         judges = prepared_of(problem).judges and _covers(problem)
         if judges and complete.refuses(problem) is None:
@@ -268,6 +268,11 @@ class Portfolio(Minimizer[PortfolioState]):
         covers = _covers(problem) and not _packs(problem)
         one: Rowwise = self._relaxation if covers else cores
         return (one,) if one.refuses(problem) is None else ()
+
+    def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
+        """Who tells bounds beside those who prove; nobody where cores are better at it."""
+        alone = _clauses_alone(problem.form.factors) and self._proving(problem)
+        return () if alone else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -328,8 +333,9 @@ class Portfolio(Minimizer[PortfolioState]):
         large = self._large(factors)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
-        for bounds in _bounds(problem) if fits and (large or _beside(factors)) else ():
-            yield from bounds.prepare(problem)
+        if fits and (large or _beside(factors)):
+            for bounds in _bounds(problem) if large else self._beside_cores(problem):
+                yield from bounds.prepare(problem)
         if fits and (large or (_beside(factors) and not _covers(problem))):
             yield from Annealing().prepare(problem)
 
@@ -567,6 +573,15 @@ def _packs(problem: Problem) -> bool:
     factors = problem.form.factors
     least = bool((factors.counted.low > 0).any())
     return not (least or factors.clauses.count or factors.different.lines())
+
+
+def _clauses_alone(factors: Factors) -> bool:
+    """Clauses over two values a site and costs of single sites, at which cores are better than
+    small tables."""
+    single = all(table.arity == 1 for table in factors.tables)
+    others = (factors.counted, factors.sums, factors.different)
+    plain = single and not any(family.count for family in others)
+    return plain and bool(factors.clauses.count) and bool((factors.sizes == 2).all())
 
 
 def _beside(factors: Factors) -> bool:

@@ -58,6 +58,11 @@ class RowSearch(ABC):
         """Nothing that costs less than `upper` is left."""
 
     @property
+    def flat(self) -> bool:
+        """Its bounds are told to rise hardly at all: others are better at this formula."""
+        return False
+
+    @property
     @abstractmethod
     def model(self) -> np.ndarray | None:
         """The best solution that it found itself and that costs `upper`. (V,) uint8"""
@@ -269,6 +274,7 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
 
 
 def _rests(row: Row, turn: int) -> bool:
-    """Many steps have brought the bound hardly nearer to the best solution."""
+    """Many steps have brought the bound hardly nearer to the best solution, or it is flat."""
     search = row.search
-    return turn > LAZY and search.bound - row.first < RISEN * (search.upper - row.first)
+    long = turn > LAZY or search.flat
+    return long and search.bound - row.first < RISEN * (search.upper - row.first)
