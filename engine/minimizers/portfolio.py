@@ -50,6 +50,7 @@ NARROW = 1 << 25  # table entries that elimination adds up, up to which it is al
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
+CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -363,7 +364,9 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
-            alone = SOLO if isinstance(s.members[0], LinearRelaxation) else 0
+            alone = torch.zeros_like(s.turn)
+            if isinstance(s.members[0], LinearRelaxation):
+                alone = torch.where(s.members[0].close(first), CLOSING, SOLO)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]

@@ -27,6 +27,7 @@ from engine.search.solutions import At, accepted_cost, capped
 
 LAZY = 64  # steps after which a search whose bound hardly rises rests
 REST = 4  # steps of which it then works in one
+CLOSE = 0.1  # of the way of a bound from its first to a solution, that may be left
 RISEN = 0.05  # of the distance to the best solution, that counts as a rise
 
 
@@ -241,6 +242,12 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
         return s._replace(rows=tuple(rows), bound=bound, **out)
 
+    @staticmethod
+    def close(s: RowwiseState) -> Tensor:
+        """Rows whose bound has come most of its way to a solution. -> (R,) bool"""
+        near = [row is not None and _close(row) for row in s.rows]
+        return torch.tensor(near, dtype=torch.bool)
+
     def width(self, s: RowwiseState) -> int:
         del s
         return 1
@@ -271,6 +278,12 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
     placed, owner = Placed(problem, places[None], fixed), torch.tensor([r])
     told = score(problem, placed, owner)
     return float(told.energy[0]) if float(told.violation[0]) == 0 else math.inf
+
+
+def _close(row: Row) -> bool:
+    search = row.search
+    left, way = search.upper - search.bound, search.upper - row.first
+    return search.upper < learning.NEVER and left <= CLOSE * way
 
 
 def _rests(row: Row, turn: int) -> bool:
