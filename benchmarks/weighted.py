@@ -22,8 +22,8 @@ from services.query import Options, query_of
 from services.reasoner.reason import solve_query
 from tests.support.oracle import Judge
 
-LIMIT = 60.0
-SEEDS = 5
+LIMIT = 20.0
+SEEDS = 3
 CLAUSES = 8
 Query = Mapping[str, Any]
 

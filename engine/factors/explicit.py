@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.decimals import LARGEST, Floats, Ints, Scale, added, added_floats, decimal
 from engine.factors.factors import Factors
 from engine.factors.families import Table
+from engine.factors.priced import Switches, switches_of
 
 POOLED = 1 << 20  # combinations up to which a table is looked up by place
 CHUNK = 4_000_000  # entries looked up in one go
@@ -26,9 +27,9 @@ FORBIDDEN = np.iinfo(np.int64).min  # in place of units
 class Explicit:
     """The costs of an energy whose summands have this structure.
 
-    A summand whose costs hang on visible sites alone is looked up (`direct`); one that pays for
-    hidden sites, such as a rule at a price, is `hidden`: its term says what it costs, which is a
-    whole number of units too.
+    A summand whose costs hang on visible sites alone is looked up (`direct`), and so are clauses at
+    a price; another that pays for hidden sites, such as a sum at a price, is `hidden`: its term
+    says what it costs, which is a whole number of units too.
     """
 
     factors: Factors
@@ -44,10 +45,14 @@ class Explicit:
         direct: set[int] = set()
         hidden: set[int] = set()
         reach: dict[int, float] = {}
+        known = np.arange(len(factors.sizes)) < factors.visible
+        switches = switches_of(factors)
+        if switches is not None:
+            known[switches.switch] = True
         for table in factors.tables:
             if not table.soft and not table.forbids:
                 continue
-            seen = (table.scopes < factors.visible).all(1)
+            seen = known[table.scopes].all(1)
             seen &= not table.by_row and table.when is None
             terms, owner = np.unique(table.term, return_inverse=True)
             every, most = np.ones(len(terms), dtype=bool), np.zeros(len(terms))
@@ -102,6 +107,11 @@ class Explicit:
         """What the direct summands cost at the visible places of one state, nothing of it
         forbidden, exactly. (n,) -> the sum"""
         total = Fraction(0)
+        if self._switches is not None:
+            own = self._switches
+            fails = own.fails(places[None])[0]
+            paid, each = own.price[fails], own.computed[fails]
+            total += added_floats(paid[each]) + added(paid[~each])
         if self._pool is not None:
             pool = self._pool
             at = pool.base + (places[pool.site] * pool.stride).sum(-1)
@@ -148,8 +158,32 @@ class Explicit:
             shut = cost == FORBIDDEN
             np.add.at(out.T, place, np.where(shut, 0, cost).T)
             np.logical_or.at(closed.T, place, shut.T)
+        if self._switches is not None:
+            place, price = self._switch_prices
+            np.add.at(out.T, place, (self._switches.fails(places) * price).T)
         out[closed] = FORBIDDEN
         return out
+
+    @cached_property
+    def _switches(self) -> Switches | None:
+        """The clauses at a price of direct summands."""
+        every = switches_of(self.factors)
+        if every is None:
+            return None
+        return every.of_terms(np.array(sorted(self.direct), dtype=np.int64))
+
+    @cached_property
+    def _switch_prices(self) -> tuple[Ints, Ints]:
+        """Of each switch, the place of its summand among the direct ones, and its price in units.
+        -> (S,), (S,)"""
+        own = self._switches
+        assert own is not None
+        price = np.zeros(own.count, dtype=np.int64)
+        for computed in (False, True):
+            mine = own.computed == computed
+            read = Fraction if computed else decimal
+            price[mine] = self.scale.units(own.price[mine], read)
+        return np.searchsorted(np.array(sorted(self.direct)), own.term), price
 
     @property
     def prepared(self) -> bool:
@@ -170,7 +204,7 @@ class Explicit:
         summand of each scope among those."""
         order, out = np.array(sorted(self.direct), dtype=np.int64), []
         for table in self.factors.tables:
-            mine = np.isin(table.term, order)
+            mine = np.isin(table.term, order) & (table.scopes < self.factors.visible).all(1)
             if mine.any() and (table.soft or table.forbids):
                 own = table if mine.all() else table.picked(mine)
                 for one in own.each() if _beyond(own, self.factors.sizes) else (own,):

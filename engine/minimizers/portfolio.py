@@ -53,6 +53,7 @@ ORDERED = 256  # hidden sites that say which values others have at least
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
+CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -220,7 +221,7 @@ class Portfolio(Minimizer[PortfolioState]):
                 return (complete, proving[0])
             if not fits or not _beside(factors):
                 return (complete, *proving)
-            beside = (*_bounds(problem), *_switches(problem), *proving)
+            beside = (*self._beside_cores(problem), *_switches(problem), *proving)
             return (complete, annealing, *beside)
         judges = prepared_of(problem).judges and _covers(problem)
         if judges and complete.refuses(problem) is None:
@@ -276,6 +277,11 @@ class Portfolio(Minimizer[PortfolioState]):
         covers = _covers(problem) and not _packs(problem)
         one: Rowwise = self._relaxation if covers else cores
         return (one,) if one.refuses(problem) is None else ()
+
+    def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
+        """Who tells bounds beside those who prove; nobody where cores are better at it."""
+        alone = _clauses_alone(problem.form.factors) and self._proving(problem)
+        return () if alone else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -336,8 +342,9 @@ class Portfolio(Minimizer[PortfolioState]):
         large = self._large(factors)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
-        for bounds in _bounds(problem) if fits and (large or _beside(factors)) else ():
-            yield from bounds.prepare(problem)
+        if fits and (large or _beside(factors)):
+            for bounds in _bounds(problem) if large else self._beside_cores(problem):
+                yield from bounds.prepare(problem)
         if fits and (large or (_beside(factors) and not _covers(problem))):
             yield from Annealing().prepare(problem)
 
@@ -365,7 +372,9 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
-            alone = SOLO if isinstance(s.members[0], LinearRelaxation) else 0
+            alone = torch.zeros_like(s.turn)
+            if isinstance(s.members[0], LinearRelaxation):
+                alone = torch.where(s.members[0].close(first), CLOSING, SOLO)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -575,6 +584,15 @@ def _packs(problem: Problem) -> bool:
     factors = problem.form.factors
     least = bool((factors.counted.low > 0).any())
     return not (least or factors.clauses.count or factors.different.lines())
+
+
+def _clauses_alone(factors: Factors) -> bool:
+    """Clauses over two values a site and costs of single sites, at which cores are better than
+    small tables."""
+    single = all(table.arity == 1 for table in factors.tables)
+    others = (factors.counted, factors.sums, factors.different)
+    plain = single and not any(family.count for family in others)
+    return plain and bool(factors.clauses.count) and bool((factors.sizes == 2).all())
 
 
 def _beside(factors: Factors) -> bool:

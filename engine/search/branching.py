@@ -66,6 +66,8 @@ class Tree(RowSearch):
     idle: int = 0  # rounds of cuts since
     serial: int = 0
     nodes: int = 0
+    first: int = 0  # the bound before anything was solved
+    bottom: int | None = None  # that of the root, once all cuts are there
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
@@ -77,7 +79,7 @@ class Tree(RowSearch):
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
         none = np.zeros(n, np.int64)
         least = safe_bound(program, np.zeros(program.rows.count), none, none + 1).units
-        tree.current = Node(least, 0, np.zeros(0, np.int64))
+        tree.current, tree.first = Node(least, 0, np.zeros(0, np.int64)), least
         return tree
 
     def copy(self) -> "Tree":
@@ -94,6 +96,10 @@ class Tree(RowSearch):
     def bound(self) -> int:
         left = [node.bound for node in (*self.heap[:1], *([self.current] if self.current else []))]
         return min([*left, self.upper])
+
+    @property
+    def flat(self) -> bool:
+        return self.bottom is not None and self.bottom <= self.first
 
     @property
     def model(self) -> np.ndarray | None:
@@ -165,8 +171,10 @@ class Tree(RowSearch):
             if node.bound < self.upper:
                 self._branch(node, open_, None)
             return
-        if not len(node.literals) and self._cut(point.x, node, bound):
-            return
+        if not len(node.literals):
+            if self._cut(point.x, node, bound):
+                return
+            self.bottom = node.bound
         self._branch(node, loose, point.x)
 
     def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:

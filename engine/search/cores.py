@@ -22,6 +22,7 @@ from engine.search.totalizer import Made, Totalizer
 ROOM = 1  # new variables there is room for at first, for each one of the formula
 SHRUNK = 60  # literals of a core up to which single ones are tried to be left out
 TRIED = 100  # conflicts of each such try
+SPENT = 4  # times the conflicts of an advance, after which no more are tried
 DIVERSE = 1.25  # weights by literal, from which on a stratum is wide enough
 
 
@@ -96,7 +97,7 @@ class Cores(RowSearch):
             if status == learning.SATISFIED:
                 self._model()
             else:
-                end += self._core(learning.core(self.state).tolist())
+                self._core(learning.core(self.state).tolist())
 
     def _search(self, assumed: list[int], conflicts: int) -> int:
         status, self.state = learning.search(self.state, assumed, conflicts, self.upper)
@@ -122,17 +123,12 @@ class Cores(RowSearch):
             del self.weights[literal]
             self._add([[literal ^ 1]])
 
-    def _core(self, core: list[int]) -> int:
-        """Takes a core apart; how many conflicts that took."""
+    def _core(self, core: list[int]) -> None:
+        """Takes a core apart."""
+        core = self._shrunk(core) if core else core
         if not core:
             self.ended, self.lower = True, self.upper
-            return 0
-        before = learning.conflicts(self.state)
-        core = self._shrunk(core)
-        spent = learning.conflicts(self.state) - before
-        if not core:
-            self.ended, self.lower = True, self.upper
-            return spent
+            return
         paid = [x ^ 1 for x in core]  # literals of which one is true
         weight = min(self.weights[x] for x in paid)
         self.lower += weight
@@ -150,7 +146,6 @@ class Cores(RowSearch):
             self._count(len(self.totals) - 1, 0, weight, made)
         self.made = made.next
         self._add(made.clauses)
-        return spent
 
     def _count(self, which: int, place: int, weight: int, made: Made) -> None:
         """The next output of a count weighs so much (more)."""
@@ -164,6 +159,7 @@ class Cores(RowSearch):
 
     def _shrunk(self, core: list[int]) -> list[int]:
         """The same without what it does not need, as far as a few conflicts tell."""
+        end = learning.conflicts(self.state) + SPENT * self.conflicts
         for _ in range(3):
             status = self._search(core, TRIED)
             if status != learning.REFUTED:
@@ -175,7 +171,7 @@ class Cores(RowSearch):
         if len(core) > SHRUNK:
             return core
         for literal in sorted(core, key=lambda x: self.weights[x ^ 1]):
-            if len(core) == 1:
+            if len(core) == 1 or learning.conflicts(self.state) >= end:
                 break
             rest = [x for x in core if x != literal]
             if len(rest) < len(core) and self._search(rest, TRIED) == learning.REFUTED:

@@ -27,6 +27,7 @@ from engine.search.solutions import At, accepted_cost, capped
 
 LAZY = 64  # steps after which a search whose bound hardly rises rests
 REST = 4  # steps of which it then works in one
+CLOSE = 0.1  # of the way of a bound from its first to a solution, that may be left
 RISEN = 0.05  # of the distance to the best solution, that counts as a rise
 
 
@@ -56,6 +57,11 @@ class RowSearch(ABC):
     @abstractmethod
     def done(self) -> bool:
         """Nothing that costs less than `upper` is left."""
+
+    @property
+    def flat(self) -> bool:
+        """Its bounds are told to rise hardly at all: others are better at this formula."""
+        return False
 
     @property
     @abstractmethod
@@ -236,6 +242,12 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
         return s._replace(rows=tuple(rows), bound=bound, **out)
 
+    @staticmethod
+    def close(s: RowwiseState) -> Tensor:
+        """Rows whose bound has come most of its way to a solution. -> (R,) bool"""
+        near = [row is not None and _close(row) for row in s.rows]
+        return torch.tensor(near, dtype=torch.bool)
+
     def width(self, s: RowwiseState) -> int:
         del s
         return 1
@@ -268,7 +280,14 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
     return float(told.energy[0]) if float(told.violation[0]) == 0 else math.inf
 
 
-def _rests(row: Row, turn: int) -> bool:
-    """Many steps have brought the bound hardly nearer to the best solution."""
+def _close(row: Row) -> bool:
     search = row.search
-    return turn > LAZY and search.bound - row.first < RISEN * (search.upper - row.first)
+    left, way = search.upper - search.bound, search.upper - row.first
+    return search.upper < learning.NEVER and left <= CLOSE * way
+
+
+def _rests(row: Row, turn: int) -> bool:
+    """Many steps have brought the bound hardly nearer to the best solution, or it is flat."""
+    search = row.search
+    long = turn > LAZY or search.flat
+    return long and search.bound - row.first < RISEN * (search.upper - row.first)
