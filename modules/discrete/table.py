@@ -61,6 +61,7 @@ class Parameters(Strict):
     ] = Field(
         None, description="[value, ..., cost]: one value for each site, then the cost or null."
     )
+    guard: Literals = GUARD
 
 
 class Table(OverSites):
@@ -71,7 +72,8 @@ class Table(OverSites):
     sum. Decided: the cost, or infinite. Affine in each site where nothing is forbidden; in the
     unit of the costs. Holds where no scope has a forbidden combination. Either `costs`, or
     `tuples` with `default`; `sites` is one scope or a list of scopes (the parts) that take the
-    same values. It is a cost, so not required by default; a required table may only forbid.
+    same values. Under a guard (`modules.shared.guards`) they are paid, and forbid, only where it
+    holds. It is a cost, so not required by default; a required table may only forbid.
     BadQuery: wrong nesting, an unknown value, a combination listed twice, a cost that is neither
     finite nor null.
     """
@@ -85,8 +87,10 @@ class Table(OverSites):
         costs: Sequence[Any] | None = None,
         default: float | None = 0.0,
         tuples: Sequence[Sequence[Any]] | None = None,
+        guard: Sequence[Any] = (),
     ):
         super().__init__(*scope)
+        self.guard = Guard(self.layout, guard)
         self.scopes = self._read_scopes(sites)
         self.sizes = [int(self.layout.sizes[s]) for s in self.scopes[0]]
         if (costs is None) == (tuples is None):
@@ -102,7 +106,7 @@ class Table(OverSites):
         else:
             self._read_tuples(tuples, default)
         forbidden = bool(np.isinf(self.costs).any() or math.isinf(self.default))
-        self.affine = not forbidden  # type: ignore[misc]
+        self.affine = not forbidden and not self.guard  # type: ignore[misc]
         self._prepare(forbidden)
 
     def _read_scopes(self, sites: Any) -> Ints:
