@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import combinations
 from operator import itemgetter
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
-from engine.factors import Factors, ints
+from engine.factors import Clauses, Factors, ints
+from engine.factors.families import starts
 from modules.parameters import Site, Strict
-from modules.shared.examples import lines, scope_of, values_of
+from modules.shared.examples import lines, literal, scope_of, values_of
+from modules.shared.guards import GUARD, Guard, Literals
 from modules.shared.literals import first_two
 from modules.shared.sites import OverSites, by_length, different, put_lists, read_sites
 
@@ -26,6 +29,7 @@ class Parameters(Strict):
     lines: list[list[Site]] = Field(
         description="Lines of sites; the sites of a line take pairwise different values."
     )
+    guard: Literals = GUARD
 
 
 class AllDifferent(OverSites):
@@ -34,13 +38,17 @@ class AllDifferent(OverSites):
     E = sum over lines of 1 - product over values of P(count of the value <= 1), the sites
     independent; decided: the number of lines with a repeated value. Not affine; no unit.
     `lines[i][j]` is a site. Values of different variables match when type and value are alike.
-    BadQuery: a site out of range, an empty line, a site that stands twice in a line.
+    A guard is told of in `modules.shared.guards`. BadQuery: a site out of range, an empty line, a
+    site that stands twice in a line.
     """
 
     affine = False
 
-    def __init__(self, *scope: Variable | View, lines: Sequence[Sequence[int]]):
+    def __init__(
+        self, *scope: Variable | View, lines: Sequence[Sequence[int]], guard: Sequence[Any] = ()
+    ):
         super().__init__(*scope)
+        self.guard = Guard(self.layout, guard)
         self.lines = read_sites(self.layout, lines, "lines")
         long = [line for line in self.lines if len(line) > 1]
         self._getters = [(itemgetter(*line), len(line)) for line in long]
@@ -59,12 +67,18 @@ class AllDifferent(OverSites):
         total = x.new_zeros(x.shape[0])
         for failing in self._failing(x):
             total = total + failing.sum(-1)
-        return total
+        return self._guarded(tensors, total)
+
+    def _guarded(self, tensors: Sequence[Tensor], own: Tensor) -> Tensor:
+        """What fails, where the guard holds. (B, ...) -> (B, ...)"""
+        if not self.guard:
+            return own
+        return self.guard.weighed(self.layout.columns(tensors), own, own)
 
     def violation(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B, lines)
         x = self.layout.aligned(tensors)
         out = x.new_zeros(x.shape[0], len(self.lines))
-        return put_lists(out, by_length(self.lengths()), self._failing(x))
+        return self._guarded(tensors, put_lists(out, by_length(self.lengths()), self._failing(x)))
 
     def _failing(self, x: Tensor) -> Iterator[Tensor]:
         """The chance that a line repeats a value. (B, n, U) -> (B, m), one per length"""
@@ -74,22 +88,59 @@ class AllDifferent(OverSites):
 
     def holds(self, *values: Any) -> bool:
         flat = self.layout.flat(values)
-        return all(len(set(get(flat))) == length for get, length in self._getters)
+        right = all(len(set(get(flat))) == length for get, length in self._getters)
+        return self.guard.judged(flat, right)
 
     def factors(self, *domains: Domain) -> Factors:
         start = np.concatenate([[0], np.cumsum(self.lengths())]).astype(np.int64)
         site = ints([site for line in self.lines for site in line])
+        if self.guard:
+            return self._clauses(domains)
         return different(self, domains, start, site)
+
+    def _clauses(self, domains: Sequence[Domain]) -> Factors:
+        """Under the guard: no two sites of a line have one value, clause by clause; a line longer
+        than the values of its sites fails it."""
+        ranks, entry = self.layout.ranks(), self.layout.entry
+        off = [(s, v, False) for s, v, _ in self.guard.when]
+        clauses, part = [], []
+        for k, line in enumerate(self.lines):
+            by_value: dict[int, list[tuple[int, int]]] = {}
+            for site in line:
+                for place, rank in enumerate(ranks[int(entry[site])].tolist()):
+                    by_value.setdefault(rank, []).append((site, place))
+            rows = [
+                [*off, (*a, False), (*b, False)]
+                for literals in by_value.values()
+                for a, b in combinations(literals, 2)
+            ]
+            if len(line) > len(by_value):
+                rows.append(off)
+            clauses += rows
+            part += [k] * len(rows)
+        flat = ints([int(x) for row in clauses for literal in row for x in literal]).reshape(-1, 3)
+        made = Clauses(
+            starts(ints([len(row) for row in clauses])),
+            flat[:, 0],
+            flat[:, 1],
+            np.zeros(len(clauses), dtype=np.int64),
+            ints(part),
+            flat[:, 2] == 1,
+        )
+        return self.made(domains, clauses=made)
 
     def floor(self) -> float:
         return 0.0
 
     def says(self, part: int) -> str:
-        return f"line {part}: {self.layout.names(self.lines[part])} all differ"
+        line = f"line {part}: {self.layout.names(self.lines[part])} all differ"
+        return f"{line}, {self.guard.words()[:-2]}" if self.guard else line
 
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
         said = []
+        if not self.guard.true(flat):
+            return said
         for k, line in enumerate(self.lines):
             stands: dict[Any, list[int]] = {}
             for site in line:
@@ -111,4 +162,6 @@ class AllDifferent(OverSites):
     ) -> Iterator["AllDifferent"]:
         while True:
             own = scope or scope_of(rng)
-            yield cls(*own, lines=lines(rng, values_of(own)))
+            values = values_of(own)
+            guard = [literal(rng, values)] if rng.random() < 0.3 else []
+            yield cls(*own, lines=lines(rng, values), guard=guard)

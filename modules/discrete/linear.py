@@ -30,6 +30,7 @@ ALLOWED = 1e-9  # of the sum of all magnitudes, then
 PLACES = 10**12  # a larger common denominator comes from computed numbers
 SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
 WIDEST = 2**50  # of what a comparison of whole numbers adds up
+Exact = int | Fraction
 LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
 STRICT = {
     "<": "write <= with a smaller constant; known: <=, ==, >=",
@@ -97,34 +98,38 @@ class Linear(OverSites):
         site, place, numbers = read_literals(self.layout, read, "terms[{}]".format, float)
         if self.by_value:
             site, place, numbers = self._with_amounts(site, place, numbers)
-        self.compare, self.constant = compare, decimal(constant)
+        self.compare = compare
+        self.constant: Exact = _exact(constant)
         self.site, self.place = site, place
-        self.plain = list(
+        self.plain: list[tuple[int, Any, Exact]] = list(
             zip(
                 site.tolist(),
                 self.layout.values_at(site, place),
-                map(decimal, numbers),
+                map(_exact, numbers),
                 strict=True,
             )
         )
-        every = [self.constant, *(c for _, _, c in self.plain)]
-        size = sum(map(abs, every), Fraction(0))
+        every: list[Exact] = [self.constant, *(c for _, _, c in self.plain)]
+        size = Fraction(sum(_size(x) for x in every))
         scale = math.lcm(*(x.denominator for x in every))
         exact = scale <= PLACES and size * scale < LARGEST
         self.allowed = Fraction(0) if exact else Fraction(ALLOWED) * size
         self.scale = Fraction(scale) if exact else _power_below(size)
         self._column = torch.from_numpy(self.layout.offset[site] + place)
-        whole = [round(x * self.scale) for x in every]
+        scale_is_one = self.scale == 1  # then whole numbers stay as they are
+        whole = [x if scale_is_one and type(x) is int else round(x * self.scale) for x in every]
         parts = _split if size * self.scale >= SINGLE else _single
         self._goal, *self._factor = (parts(x) for x in whole)
 
     def _with_amounts(
         self, site: Ints, place: Ints, numbers: Sequence[float]
-    ) -> tuple[Ints, Ints, list[float | Fraction]]:
+    ) -> tuple[Ints, Ints, list[Any]]:
         """Literals, and behind them those that say what values of whole sites count."""
-        sites, places, more = [site], [place], list[float | Fraction](numbers)
+        sites, places = [site], [place]
+        more: list[Any] = list(numbers)
         for own, coefficient in self.by_value:
-            worth = [decimal(coefficient) * decimal(v) for v in values_of_site(self.layout, own)]
+            times = _exact(coefficient)
+            worth = [times * _exact(v) for v in values_of_site(self.layout, own)]
             sites.append(np.full(len(worth), own))
             places.append(np.arange(len(worth)))
             more += worth
@@ -151,7 +156,7 @@ class Linear(OverSites):
         return self.guard.judged(flat, self._miss(self._sum(flat)) <= self.allowed)
 
     def _sum(self, flat: Sequence[Any]) -> Fraction:
-        return sum((c for s, v, c in self.plain if flat[s] == v), Fraction(0))
+        return Fraction(sum(c for s, v, c in self.plain if flat[s] == v))
 
     def _miss(self, total: Fraction) -> Fraction:
         over = total - self.constant
@@ -185,8 +190,8 @@ class Linear(OverSites):
             self.site.tolist(), self.place.tolist(), self.plain, strict=True
         ):
             worths[s][v] += int(c * unit)
-            size += abs(c)
-        if max(size, abs(self.constant)) * unit >= WIDEST:
+            size += _size(c)
+        if size * unit >= WIDEST or _size(self.constant) * unit >= WIDEST:
             return None
         goal = self.constant * unit
         low, high = math.ceil(goal), math.floor(goal)
@@ -212,7 +217,7 @@ class Linear(OverSites):
     def _sums(self, domains: Sequence[Domain]) -> Factors:
         """The sum of literals."""
         site, place, coefficient = self.site, self.place, [c for _, _, c in self.plain]
-        constant = self.constant
+        constant: Exact = self.constant
         if not self.allowed and any(map(_long, coefficient)):
             halves = [_split(int(c)) for c in coefficient]
             site, place = np.tile(site, 2), np.tile(place, 2)
@@ -294,12 +299,22 @@ class Linear(OverSites):
             )
 
 
+def _exact(number: float | Fraction) -> Exact:
+    """A number as the decimal it is written as; whole numbers and fractions stay as they are."""
+    return number if isinstance(number, (int, Fraction)) else decimal(number)
+
+
 def _single(number: int) -> tuple[float, ...]:
     """A whole number whose sums float64 holds."""
     return (float(number),)
 
 
-def _long(number: Fraction) -> bool:
+def _size(number: Exact) -> Fraction:
+    """The magnitude of a number."""
+    return abs(Fraction(number))
+
+
+def _long(number: Exact) -> bool:
     """A whole number that float64 holds in two halves only."""
     return number.denominator == 1 and int(float(number.numerator)) != number.numerator
 

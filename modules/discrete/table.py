@@ -22,7 +22,8 @@ from engine.factors import Table as Costs
 from engine.plain import plain
 from modules.parameters import Number, Strict
 from modules.shared.combinations import Combinations
-from modules.shared.examples import scope_of, values_of
+from modules.shared.examples import literal, scope_of, values_of
+from modules.shared.guards import GUARD, Guard, Literals
 from modules.shared.incidence import Incidence, Met
 from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, read_sites, rounds
 
@@ -61,6 +62,7 @@ class Parameters(Strict):
     ] = Field(
         None, description="[value, ..., cost]: one value for each site, then the cost or null."
     )
+    guard: Literals = GUARD
 
 
 class Table(OverSites):
@@ -71,7 +73,8 @@ class Table(OverSites):
     sum. Decided: the cost, or infinite. Affine in each site where nothing is forbidden; in the
     unit of the costs. Holds where no scope has a forbidden combination. Either `costs`, or
     `tuples` with `default`; `sites` is one scope or a list of scopes (the parts) that take the
-    same values. It is a cost, so not required by default; a required table may only forbid.
+    same values. Under a guard (`modules.shared.guards`) they are paid, and forbid, only where it
+    holds. It is a cost, so not required by default; a required table may only forbid.
     BadQuery: wrong nesting, an unknown value, a combination listed twice, a cost that is neither
     finite nor null.
     """
@@ -85,8 +88,10 @@ class Table(OverSites):
         costs: Sequence[Any] | None = None,
         default: float | None = 0.0,
         tuples: Sequence[Sequence[Any]] | None = None,
+        guard: Sequence[Any] = (),
     ):
         super().__init__(*scope)
+        self.guard = Guard(self.layout, guard)
         self.scopes = self._read_scopes(sites)
         self.sizes = [int(self.layout.sizes[s]) for s in self.scopes[0]]
         if (costs is None) == (tuples is None):
@@ -102,7 +107,7 @@ class Table(OverSites):
         else:
             self._read_tuples(tuples, default)
         forbidden = bool(np.isinf(self.costs).any() or math.isinf(self.default))
-        self.affine = not forbidden  # type: ignore[misc]
+        self.affine = not forbidden and not self.guard  # type: ignore[misc]
         self._prepare(forbidden)
 
     def _read_scopes(self, sites: Any) -> Ints:
@@ -230,6 +235,19 @@ class Table(OverSites):
 
     def energy(self, *tensors: Tensor) -> Tensor:  # (B, *shape, k) -> (B,) float64
         x = self.layout.columns(tensors).double()
+        return self._guarded(tensors, self._total(x))
+
+    def _guarded(self, tensors: Sequence[Tensor], own: Tensor) -> Tensor:
+        """What is paid where the guard may hold. (B,) -> (B,)"""
+        if not self.guard:
+            return own
+        chance = self.guard.chance(self.layout.columns(tensors)).to(own)
+        shut = own.isinf()
+        forbidden = torch.where(chance > 0, torch.inf, 0.0).to(own)
+        return torch.where(shut, forbidden, chance * own.masked_fill(shut, 0.0))
+
+    def _total(self, x: Tensor) -> Tensor:
+        """The energy without a guard. (B, C) -> (B,)"""
         picked = [
             x[:, column.to(x.device)[:, None] + torch.arange(k, device=x.device)]
             for column, k in zip(self._columns, self.sizes, strict=True)
@@ -269,11 +287,13 @@ class Table(OverSites):
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for some in scopes.split(max(1, PIECE // max(1, len(x) * scopes.shape[1]))):
             total = total + self.combinations.cost(x[:, some]).sum(-1)
+        if self.guard:
+            return torch.where(self.guard.stands(x), total, torch.zeros_like(total))
         return total
 
     def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
         """Of each scope that a site stands in, what each value costs there instead."""
-        if not self.combinations.whole:
+        if self.guard or not self.combinations.whole:
             return evaluated_changes(self, Together.apart(sites), decided)
         x, numbers = self.layout.decided(decided), self.layout.numbers(sites)
         size, stands = self.layout.values_of(numbers), x[:, numbers]
@@ -324,7 +344,9 @@ class Table(OverSites):
         return Incidence(self.scopes, self.layout.sites)
 
     def holds(self, *values: Any) -> bool:
-        return self._listed is None or not any(self._failing(values))
+        if self._listed is None:
+            return True
+        return self.guard.judged(self.layout.flat(values), not any(self._failing(values)))
 
     def _failing(self, values: Sequence[Any]) -> Iterator[bool]:
         """Whether each scope has a forbidden combination."""
@@ -355,18 +377,24 @@ class Table(OverSites):
             np.zeros(m, dtype=np.int64),
             np.arange(m),
         )
+        for site, place, _ in self.guard.when:
+            table = table.under(np.full(m, site), place)
         return self.made(domains, tables=(table,))
 
     def floor(self) -> float:
-        return len(self.scopes) * self.least
+        least = len(self.scopes) * self.least
+        return min(0.0, least) if self.guard else least
 
     def says(self, part: int) -> str:
-        return f"what is forbidden of {self.layout.names(self.scopes[part].tolist())}"
+        names = self.layout.names(self.scopes[part].tolist())
+        return f"{self.guard.words()}what is forbidden of {names}"
 
     def explain(self, *values: Any) -> list[str]:
         if self._listed is None:
             return []
         flat = self.layout.flat(values)
+        if not self.guard.true(flat):
+            return []
         return [
             f"combination {k} is forbidden: "
             + "; ".join(self.layout.at(s, flat[s]) for s in self.scopes[k].tolist())
@@ -385,6 +413,7 @@ class Table(OverSites):
         while True:
             own = scope or scope_of(rng)
             values = values_of(own)
+            guard = [literal(rng, values)] if rng.random() < 0.3 else []
             drawn = rng.sample(range(len(values)), rng.randint(1, min(3, len(values))))
             sites: list[Any] = [drawn, drawn] if rng.random() < 0.5 else drawn
             sizes = [len(values[site]) for site in drawn]
@@ -393,14 +422,15 @@ class Table(OverSites):
                 costs = np.empty(sizes, dtype=object)
                 for place in every:
                     costs[place] = rng.choice(prices)
-                yield cls(*own, sites=sites, costs=costs.tolist())
+                yield cls(*own, sites=sites, costs=costs.tolist(), guard=guard)
                 continue
             chosen = rng.sample(every, min(len(every), rng.randint(0, 4)))
             tuples = [
                 [*(values[s][p] for s, p in zip(drawn, place, strict=True)), rng.choice(prices)]
                 for place in chosen
             ]
-            yield cls(*own, sites=sites, tuples=tuples, default=rng.choice(prices))
+            default = rng.choice(prices)
+            yield cls(*own, sites=sites, tuples=tuples, default=default, guard=guard)
 
 
 def _finite(costs: Tensor) -> Tensor:

@@ -58,6 +58,11 @@ class Guard:
         """That all literals hold. (B, C) all literals side by side -> (B,)"""
         return x[:, self._column.to(x.device)].prod(1)
 
+    def stands(self, places: Tensor) -> Tensor:
+        """Whether all literals hold at decided sites. (B, n) -> (B,) bool"""
+        site, place = (torch.from_numpy(x).to(places.device) for x in (self.site, self.place))
+        return (places[:, site] == place).all(1)
+
     def weighed(self, x: Tensor, energy: Tensor, held: Tensor) -> Tensor:
         """The energy of a rule under the guard. x (B, C); energy (B, ...); held (B, 1) or (B,):
         whether the whole rule holds. -> the shape of `energy`, what is to fail in its first part"""
