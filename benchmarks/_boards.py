@@ -17,6 +17,7 @@ numbers of the sets are not free of that.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import math
@@ -212,6 +213,19 @@ def measured(
     return out
 
 
+def kept(work: Path, folder: Path, kind: str, weights: Sequence[str]) -> list[Outcome]:
+    """The same, from a folder if these weights were measured before."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in weights:
+        digest.update(Path(path).read_bytes())
+    file = work / f"{kind}.{digest.hexdigest()}.json"
+    if file.exists():
+        return [Outcome(**one) for one in json.loads(file.read_text())]
+    made = measured(folder, kind, weights)
+    file.write_text(json.dumps([one._asdict() for one in made], indent=1))
+    return made
+
+
 def is_kenken(kind: str) -> bool:
     """Whether boards of a set are KenKens."""
     return kind.startswith("kenken")
@@ -292,14 +306,15 @@ TARGETS = {"sudoku9": 50, "hex16": 46, "numeric16": 49, "kenken5": 49, "kenken7"
 
 def rows(data: Path | None, work: Path) -> list[Row]:
     """Figures of all sets, two folds, with the networks `0.safetensors` and `1.safetensors` of a
-    folder: 0, trained without the boards of numbers divisible by 4; 1, without the others."""
+    folder: 0, trained without the boards of numbers divisible by 4; 1, without the others. Boards that
+    were measured there before are not measured again."""
     weights = [str(work / f"{fold}.safetensors") for fold in (0, 1)]
     lack = "no data folder" if data is None else f"no {work}/0.safetensors and 1.safetensors"
     if data is None or not all(Path(path).exists() for path in weights):
         return [
             missing(f"{kind}: boards right of 50", n, "boards", lack) for kind, n in TARGETS.items()
         ]
-    every = {kind: measured(data / "images/boards", kind, weights) for kind in TARGETS}
+    every = {kind: kept(work, data / "images/boards", kind, weights) for kind in TARGETS}
     made: list[Row] = []
     sets = judged(every)
     for own in sets:
