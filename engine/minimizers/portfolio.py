@@ -15,6 +15,8 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.cheapest import Cheapest
+from engine.minimizers.cheapest import alone as alone_chooses
 from engine.minimizers.completed import Completed
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
@@ -45,7 +47,6 @@ PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before 
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
-SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 TALK = 8  # steps of a row from one time that members tell each other to the next
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
@@ -55,6 +56,9 @@ class _Begun(NamedTuple):
 
     problem: Problem  # of that row
     state: Any
+
+
+OPENERS = {LinearRelaxation: 4, Cheapest: 40}  # steps after its first that a row is theirs alone
 
 
 class PortfolioState(NamedTuple):
@@ -70,7 +74,9 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Rules that are long lists of allowed combinations and nothing else: the search of lists.
+    """A rule that knows its cheapest state, beside costs of single sites: that, and prices for all
+    else that must hold. Rules that are long lists of allowed combinations and nothing else: the
+    search of lists.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site have to be narrower, as linear relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
@@ -122,7 +128,7 @@ class Portfolio(Minimizer[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        late = (searches and _covers(problem)) or isinstance(members[0], LinearRelaxation)
+        late = (searches and _covers(problem)) or type(members[0]) in OPENERS
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
@@ -184,6 +190,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        if self._chooses(problem):
+            others = rest is not None or alone_chooses(problem)
+            return (Cheapest(),) if others else (Cheapest(), replace(self, opening=False))
         if rest is None and self._narrow(problem):
             return (self._elimination,)
         if self._lists(problem):
@@ -225,6 +234,11 @@ class Portfolio(Minimizer[PortfolioState]):
         if self._large(factors) or complete.refuses(problem) is not None:
             return (gibbs,)
         return (complete, gibbs)
+
+    def _chooses(self, problem: Problem) -> bool:
+        """A rule knows its cheapest state beside what costs."""
+        more = self.unique or self.alternatives or not self.opening
+        return not more and Cheapest().refuses(problem) is None
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
@@ -295,6 +309,9 @@ class Portfolio(Minimizer[PortfolioState]):
             return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
+        if self._chooses(problem):
+            yield from Cheapest().prepare(problem)
+            return
         if self._lists(problem):
             yield from Listed().prepare(problem)
             return
@@ -334,7 +351,7 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
-            alone = SOLO if isinstance(s.members[0], LinearRelaxation) else 0
+            alone = OPENERS.get(type(s.members[0]), 0)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -434,7 +451,7 @@ class Portfolio(Minimizer[PortfolioState]):
             reports[1] = _strict(problem, *reports)
         whole = _joined(reports if late is None else [*reports, late])
         done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], Rowwise):
+        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest)):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
