@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Given, State, Variable, View, is_decided, one_hot
 from engine.domain.told import batch_of, pieces_of, put_back, states_at, width_of
 from engine.energy.algebra import Energy, Sum, Summand
@@ -257,6 +259,22 @@ class Term(Energy):
         """
         del values, wanted, free, stop
         return None
+
+    def cheapest(self, costs: Ints, allowed: np.ndarray) -> Ints | None:
+        """The places at which this rule holds and the sum of the costs of its sites is least; None:
+        it holds at none of the allowed ones. Asked only of a rule that writes it (`chooses`), such
+        as the tree of least weight; a search prices all else that must hold
+        (`minimizers/cheapest.py`).
+
+        costs: (n, k) int64, what each value of each finite site of the scope costs, in order, of
+        either sign. allowed: (n, k) bool, some value of each site. -> (n,)
+        """
+        raise NotImplementedError(f"{type(self).__name__} knows no cheapest state")
+
+    @property
+    def chooses(self) -> bool:
+        """It writes `cheapest`."""
+        return type(self).cheapest is not Term.cheapest
 
     def floor(self) -> float:
         """A proved lower bound of `energy`; the default is 0 for rules and residuals."""

@@ -17,6 +17,8 @@ from engine.minimizers.apart import Apart
 from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.cheapest import Cheapest
+from engine.minimizers.cheapest import alone as alone_chooses
 from engine.minimizers.completed import Completed
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
@@ -68,6 +70,9 @@ class _Begun(NamedTuple):
     state: Any
 
 
+OPENERS = {LinearRelaxation: 4, Cheapest: 40}  # steps after its first that a row is theirs alone
+
+
 class PortfolioState(NamedTuple):
     """The states of the members, and how far their work has come."""
 
@@ -83,8 +88,10 @@ class PortfolioState(NamedTuple):
 
 @dataclass(frozen=True)
 class Portfolio(Minimizer[PortfolioState]):
-    """Rules that are long lists of allowed combinations and nothing else: the search of lists.
-    Costs of single sites beside one sum, or beside sites that differ: a method that closes these.
+    """A rule that knows its cheapest state, beside costs of single sites: that, and prices for all
+    else that must hold. Rules that are long lists of allowed combinations and nothing else: the
+    search of lists. Costs of single sites beside one sum, or beside sites that differ: a method
+    that closes these.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site have to be narrower, as linear relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
@@ -136,7 +143,7 @@ class Portfolio(Minimizer[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        late = (searches and _covers(problem)) or isinstance(members[0], LinearRelaxation)
+        late = (searches and _covers(problem)) or type(members[0]) in OPENERS
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
@@ -202,6 +209,9 @@ class Portfolio(Minimizer[PortfolioState]):
         if self.endless:
             annealing, gibbs = Annealing(patience=None), Gibbs(patience=None)
         fits = rest is None and annealing.refuses(problem) is None
+        if self._chooses(problem):
+            others = rest is not None or alone_chooses(problem)
+            return (Cheapest(),) if others else (Cheapest(), replace(self, opening=False))
         closed = self._closed(problem) if rest is None and alone else None
         if closed is not None:
             return (closed,)
@@ -247,11 +257,18 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
+<<<<<<< HEAD
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
         methods = methods if self.unique else (*methods, Tours())
         return next((one for one in methods if one.structure(problem) is None), None)
+=======
+    def _chooses(self, problem: Problem) -> bool:
+        """A rule knows its cheapest state beside what costs."""
+        more = self.unique or self.alternatives or not self.opening
+        return not more and Cheapest().refuses(problem) is None
+>>>>>>> graphs
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
@@ -331,6 +348,9 @@ class Portfolio(Minimizer[PortfolioState]):
             return
         if rest is not None and not problem.finite:
             return  # numbers alone are not searched completely
+        if self._chooses(problem):
+            yield from Cheapest().prepare(problem)
+            return
         if self._lists(problem):
             yield from Listed().prepare(problem)
             return
@@ -372,9 +392,13 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
+<<<<<<< HEAD
             alone = torch.zeros_like(s.turn)
             if isinstance(s.members[0], LinearRelaxation):
                 alone = torch.where(s.members[0].close(first), CLOSING, SOLO)
+=======
+            alone = OPENERS.get(type(s.members[0]), 0)
+>>>>>>> graphs
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -478,7 +502,7 @@ class Portfolio(Minimizer[PortfolioState]):
             reports[1] = _strict(problem, *reports)
         whole = _named(s, _joined(reports if late is None else [*reports, late]))
         done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], Rowwise):
+        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest)):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):

@@ -69,6 +69,7 @@ class Coupled:
     rows: Rows
     constant: int  # what is paid beside all that, at least
     fine: int  # so many of these units are one of the scale
+    whole: bool  # nothing counts by its least cost, and no rule was left out
 
     @cached_property
     def near(self) -> tuple[Ints, Ints, Ints]:
@@ -242,15 +243,15 @@ class Passing(NamedTuple):
             rose = told > best
             best, idle = max(best, told), 0 if rose else idle + 1
             step = step if rose or idle % 5 else step / 2
-            price = _moved(c, price, x, told, upper, step)
+            price = moved(c, price, x, told, upper, step)
         if x is not None and c.rows.count:
             x = c.mended(x)
         now = self._replace(message=message, possible=possible, price=price, bound=best)
         return now._replace(passes=self.passes + count, idle=idle, step=step), x
 
 
-def _moved(c: Coupled, price: Ints, x: Ints, told: int, upper: float, step: float) -> Ints:
-    """The prices after one step along what a state misses."""
+def moved(c: Coupled, price: Ints, x: Ints, told: int, upper: float, step: float) -> Ints:
+    """The prices after one step along what a state misses. told, upper: in units of the scale."""
     if not c.rows.count:
         return price
     total = c.rows.sums(x)
@@ -260,12 +261,12 @@ def _moved(c: Coupled, price: Ints, x: Ints, told: int, upper: float, step: floa
     if size == 0:
         return price
     gap = upper - told if math.isfinite(upper) else max(1.0, 0.02 * abs(told))
-    moved = price + np.rint(step * max(gap, 0.0) * c.fine * slope / size)
-    moved = np.where(np.isinf(high), np.minimum(moved, 0), moved)
-    moved = np.where(np.isinf(low), np.maximum(moved, 0), moved)
+    out = price + np.rint(step * max(gap, 0.0) * c.fine * slope / size)
+    out = np.where(np.isinf(high), np.minimum(out, 0), out)
+    out = np.where(np.isinf(low), np.maximum(out, 0), out)
     limit = NEVER >> 8
     most = limit // (1 + np.abs(c.rows.coefficient).max(initial=1) * len(price))
-    return np.clip(moved, -most, most).astype(np.int64)
+    return np.clip(out, -most, most).astype(np.int64)
 
 
 def coupled_of(factors: Factors, scale: Scale, allowed: np.ndarray) -> Coupled:
@@ -302,7 +303,7 @@ class _Reader:
         flat = np.ones(int(f.sizes.sum()), dtype=bool)
         flat[: len(allowed)] = np.asarray(allowed) > 0
         self.possible[self.possible] = flat
-        self.width, self.constant = width, 0
+        self.width, self.constant, self.whole = width, 0, True
         self.ends: list[Ints] = []
         self.table: list[Ints] = []
         self.pool: list[Ints] = []
@@ -326,6 +327,7 @@ class _Reader:
             self._rows(),
             self.constant,
             self.fine,
+            self.whole,
         )
 
     def _units(self, costs: Floats, table: Table) -> Ints:
@@ -337,6 +339,7 @@ class _Reader:
         if not table.count:
             return
         if table.when is not None or table.arity > 2:
+            self.whole = False
             least = floats([table.finite_costs.min(initial=math.inf)])
             if table.when is not None or not math.isfinite(least[0]):
                 least = np.minimum(least, 0.0)
@@ -391,6 +394,7 @@ class _Reader:
             edges = floats([x for x in (s.low[k], s.high[k]) if math.isfinite(x)])
             unit = denominator(np.unique(np.append(s.coefficient[own], edges)))
             if unit is None or np.abs(s.coefficient[own]).sum() * unit > 2.0**40:
+                self.whole = False
                 continue  # a rule left out leaves a bound a bound
             factor = ints(whole(s.coefficient[own], unit))
             low, high = (

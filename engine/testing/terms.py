@@ -22,6 +22,7 @@ from engine.sampling.draw import samples
 from engine.solve import Budget, solve
 from engine.testing.acceptance import check_acceptance
 from engine.testing.changes import check_fewest_changes
+from engine.testing.cheapest import check_cheapest
 from engine.testing.elsewhere import Mixed, elsewhere
 from engine.testing.factors import count_completions, evaluate_factors
 from engine.testing.inputs import check_rows_beside, rows_beside
@@ -42,8 +43,9 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     the device it is on, the cost of decided states, what changes of single sites do to it, and
     violation by part;
     of a rule also that the energy, and every part of it, is zero exactly where it holds, that it
-    explains itself, that its structure agrees, and that the fewest changes it names are. A term
-    with inputs is checked beside random rows of them, and with rows side by side.
+    explains itself, that its structure agrees, and that the fewest changes and the cheapest states
+    it names are. A term with inputs is checked beside random rows of them, and with rows side by
+    side.
     """
     if any(view.told for view in term.scope):
         check_rows_beside(term, seed)
@@ -74,6 +76,7 @@ def check_term(term: Term, *, samples: int = 32, seed: int = 0) -> None:
     check_acceptance(term, decided)
     check_marginals(term, seed)
     check_fewest_changes(term, seed)
+    check_cheapest(term, seed)
     _check_doors(term, draws, states)
 
 

@@ -4,10 +4,12 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors, ints
 from modules.parameters import Site, Strict
@@ -97,6 +99,31 @@ class SpanningTree(Marked):
             if edges:  # follows; said for the sake of bounds
                 own.require([(k, int(self.on[k]), True) for k in edges])
         return own.made()
+
+    def cheapest(self, costs: Ints, allowed: np.ndarray) -> Ints | None:
+        """The tree of least weight through all edges that must be chosen. Source: Kruskal,
+        Proceedings of the AMS 7, 1956."""
+        on, row = self.on, np.arange(len(self.on))
+        must, may = ~allowed[row, 1 - on], allowed[row, on]
+        weight = costs[row, on] - costs[row, 1 - on]
+        order = np.lexsort((weight, ~must))
+        leader = list(range(self.links.nodes))
+
+        def find(node: int) -> int:
+            while leader[node] != node:
+                leader[node] = node = leader[leader[node]]
+            return node
+
+        out, joined = 1 - on, 0
+        for k in order[may[order]].tolist():
+            a, b = self.links.pairs[k]
+            a, b = find(a), find(b)
+            if a != b:
+                leader[a], joined = b, joined + 1
+                out[k] = on[k]
+            elif must[k]:
+                return None
+        return out if joined == max(self.links.nodes - 1, 0) else None
 
     def says(self, part: int) -> str:
         if part < len(self.others):

@@ -22,6 +22,7 @@ from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
+from engine.minimizers.cheapest import Cheapest
 from engine.minimizers.completed import Completed
 from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.cp_sat import CpSat
@@ -69,6 +70,7 @@ from tests.support.terms import (
     packed_problem,
     pairwise,
     parted_problem,
+    priced_problem,
     real_problem,
     rigid_problem,
     sites,
@@ -88,6 +90,7 @@ CASES = {
     "descent-mixed": (Descent(every=3), mixed_problem),
     "beam": (Beam((2, 5)), read_problem),
     "branch_and_bound": (BranchAndBound(conflicts=3), soft_problem),
+    "cheapest": (Cheapest(visit=10), priced_problem),
     "cp_sat": (CpSat(), soft_problem),
     "elimination": (LeastByElimination(visit=30, alternatives=1), soft_problem),
     "cadical": (Cadical(unique=True), rigid_problem),

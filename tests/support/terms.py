@@ -154,6 +154,37 @@ class Count(Term):
         return None
 
 
+class Fewest(Term):
+    """The rule that exactly so many sites have their last value; knows its cheapest states."""
+
+    affine = False
+
+    def __init__(self, x: Variable, count: int):
+        super().__init__(x)
+        self.count = count
+
+    def energy(self, x: Tensor) -> Tensor:
+        return (x[..., -1].sum(-1) - self.count).abs()
+
+    def holds(self, x) -> bool:
+        last = self.scope[0].variable.domain.values[-1]
+        return sum(v == last for v in x) == self.count
+
+    def factors(self, *domains):
+        return None
+
+    def cheapest(self, costs, allowed):
+        last = costs.shape[1] - 1
+        other = np.where(allowed, costs, 1 << 60)[:, :last]
+        gain = costs[:, last] - other.min(1)
+        gain[~allowed[:, :last].any(1)] = -(1 << 58)  # has to
+        gain[~allowed[:, last]] = 1 << 58  # may not
+        taken = np.argsort(gain, kind="stable")[: self.count]
+        out = other.argmin(1)
+        out[taken] = last
+        return out if allowed[np.arange(len(out)), out].all() else None
+
+
 class Liar(Term):
     """Says that all is well when the first two sites are equal: its energy is always 0."""
 
@@ -221,6 +252,16 @@ def soft_problem() -> Problem:
     x = sites(5, 3)
     energy = 1.0 * pairwise(x, 2) + required(Distinct(x))
     return Problem(energy).given_rows([{"x": [k % 3, *[None] * 4]} for k in range(7)])
+
+
+def priced_problem() -> Problem:
+    """Costs of sites under a rule that knows its cheapest states, and neighbours that differ."""
+    x, rng = sites(6, 3), np.random.default_rng(3)
+    energy = required(Fewest(x, 3)) + required(Distinct(x))
+    for site in range(6):
+        costs = rng.integers(-5, 6, 3).tolist()
+        energy = energy + 1.0 * ListTable(x, sites=[[site]], costs=costs)
+    return Problem(energy).given_rows([{"x": [k % 3, *[None] * 5]} for k in range(7)])
 
 
 def rigid_problem() -> Problem:

@@ -10,6 +10,7 @@ from engine import Budget, Finite, Problem, Status, Variable, answers, required
 from engine.errors import BadQuery
 from engine.testing import check_term
 from modules.catalogue import Catalogue
+from modules.discrete.linear import Linear
 from modules.discrete.table import Table
 from modules.graph.spanning_tree import SpanningTree
 
@@ -148,6 +149,70 @@ def test_a_tree_of_a_dozen_nodes_is_a_least_one(seed):
     length = nx.shortest_path_length(made, 0, 8, weight="weight")
     path = cheapest(build("shortest_path", len(edges), edges, start=0, goal=8), weights)
     assert (path.status, path.energy) == (Status.OPTIMAL, length)
+
+
+def under_degrees(edges, weights, most):
+    """The tree of least weight with so many edges at a node."""
+    tree = build("spanning_tree", len(edges), edges)
+    x = tree.scope[0].variable
+    energy = required(tree)
+    for node in {v for edge in edges for v in edge}:
+        own = [[k, 1, 1] for k, edge in enumerate(edges) if node in edge]
+        energy = energy + required(Linear(x, terms=own, compare="<=", constant=most))
+    for k, weight in enumerate(weights):
+        energy = energy + 1.0 * Table(x, sites=[k], costs=[0, weight])
+    (answer,) = answers(Problem(energy), budget=Budget(seconds=60))
+    return answer
+
+
+def test_the_tree_of_the_karate_club_is_the_least():
+    """Under degrees the least weights are those that CP-SAT proved with a flow through the tree."""
+    made = nx.karate_club_graph()
+    edges = [list(e) for e in made.edges()]
+    weights = [made.edges[e]["weight"] for e in made.edges()]
+    wanted = nx.minimum_spanning_tree(made).size(weight="weight")
+    assert wanted == 68
+    answer = cheapest(build("spanning_tree", len(edges), edges), weights)
+    assert (answer.status, answer.energy, answer.bound) == (Status.OPTIMAL, 68, 68)
+    for most, least in ((5, 70), (4, 74)):
+        answer = under_degrees(edges, weights, most)
+        assert (answer.status, answer.energy, answer.bound) == (Status.OPTIMAL, least, least)
+    assert under_degrees(edges, weights, 2).status is Status.INFEASIBLE
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_trees_with_few_edges_at_a_node_are_those_of_enumeration(seed):
+    rng = random.Random(seed)
+    edges = [[rng.randrange(6), rng.randrange(6)] for _ in range(11)]
+    weights = [rng.choice([1, 2, 0.5, -1, 7]) for _ in edges]
+    least = None
+    for chosen in itertools.product((0, 1), repeat=len(edges)):
+        ends = [v for one, edge in zip(chosen, edges, strict=True) if one for v in edge]
+        few = all(ends.count(v) <= 2 for v in ends)
+        if few and keeps("spanning_tree", edges, chosen, 6):
+            own = sum(w for one, w in zip(chosen, weights, strict=True) if one)
+            least = own if least is None else min(least, own)
+    answer = under_degrees(edges, weights, 2)
+    wanted = Status.INFEASIBLE if least is None else Status.OPTIMAL
+    assert (answer.status, answer.energy) == (wanted, least)
+
+
+def test_a_large_tree_whose_levels_are_too_many_to_write_out():
+    made = nx.gnm_random_graph(2000, 8000, seed=1)
+    made.add_edges_from(zip(range(1999), range(1, 2000)))
+    edges = [list(e) for e in made.edges()]
+    weights = [1 + k % 97 for k in range(len(edges))]
+    for (a, b), w in zip(edges, weights, strict=True):
+        made[a][b]["weight"] = w
+    tree = build("spanning_tree", len(edges), edges)
+    x = tree.scope[0].variable
+    by_weight = {}
+    for k, w in enumerate(weights):
+        by_weight.setdefault(w, []).append([k])
+    costs = (1.0 * Table(x, sites=s, costs=[0, w]) for w, s in by_weight.items())
+    (answer,) = answers(Problem(sum(costs, required(tree))), budget=Budget(seconds=60))
+    wanted = nx.minimum_spanning_tree(made).size(weight="weight")
+    assert (answer.status, answer.energy) == (Status.OPTIMAL, wanted)
 
 
 @pytest.mark.parametrize("kind", [*NODES, *EDGES])
