@@ -28,6 +28,7 @@ from engine.energy import judge as judge_term
 from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
 from engine.moves.downhill import settled
+from engine.moves.inward import inward
 from engine.problem import Problem
 from engine.rows import NOT_UNIQUE, PROOFS, UNIQUE, UNKNOWN
 
@@ -45,13 +46,37 @@ def verify(
     """Re-scores and judges the best states of a solution on plain values: one answer a row.
 
     `holds` decides, apart from the arithmetic of the search: nothing is called right that was not
-    checked. energies: of the weighted terms in these states, where they were asked before.
+    checked. What keeps rules only by their tolerances is moved to where they hold, if it can be.
+    energies: of the weighted terms in these states, where they were asked before.
     """
+    answers = _verified(problem, solution, energies)
+    within = (solution.report.violation == 0).tolist()
+    if not solution.prepared or not any(isinstance(d, Real) for d in problem.domains.values()):
+        return answers
+    rows = [k for k, a in enumerate(answers) if a.status is Status.UNSATISFIED and within[k]]
+    if not rows:
+        return answers
+    some, own = problem.select(rows), solution.select(rows)
+    searched = {v.name: own.report.x[v.name] for v in some.open}
+    x, holds = inward(some, searched)
+    if bool(holds.any()):
+        moved = replace(own, report=replace(own.report, x=some.filled(x)))
+        better = _verified(some, moved, None)
+        for k, row in enumerate(rows):
+            if better[k].status is not Status.UNSATISFIED:
+                answers[row] = better[k]
+    return answers
+
+
+def _verified(
+    problem: Problem, solution: "Solution", energies: Energies | None = None
+) -> list[Answer]:
+    """`verify` of the states as they are."""
     if problem.lifted is not None:  # what was computed is judged, too
         x = problem.filled(solution.report.x)
         given = {n: problem.domain(n).project(x[n]) for n in problem.completion.free}
         report = replace(solution.report, x=x | given)  # what was given comes back as it was
-        return verify(problem.unreduced, replace(solution, report=report))
+        return _verified(problem.unreduced, replace(solution, report=report))
     groups = problem.groups if solution.prepared else [list(range(problem.rows))]
     if solution.prepared and problem.costs.shape[1]:  # rows pay differently
         groups = [[row] for row in range(problem.rows)]
@@ -60,7 +85,7 @@ def verify(
         asked = energies_of(problem, solution.report.x)  # of all rows in one call of each term
         for rows in groups:
             mine = {k: energy[rows] for k, energy in asked.items()}
-            own = verify(problem.select(rows), solution.select(rows), mine)
+            own = _verified(problem.select(rows), solution.select(rows), mine)
             found |= zip(rows, own, strict=True)
         return [found[row] for row in range(problem.rows)]
     report = solution.report
