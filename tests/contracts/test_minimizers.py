@@ -39,6 +39,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.tabu import Tabu
 from engine.problem import Problem
 from engine.random import Stream
 from engine.settle import answers
@@ -75,6 +76,7 @@ from tests.support.trails import read_problem
 
 CASES = {
     "annealing": (Annealing(sweeps=20), soft_problem),
+    "tabu": (Tabu(sweeps=7, tenure=2), soft_problem),
     "gibbs": (Gibbs(steps=30), opaque_problem),
     "gibbs-mixed": (Gibbs(steps=30), mixed_problem),
     "gibbs-real": (Gibbs(steps=30), real_problem),
