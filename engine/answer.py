@@ -53,6 +53,7 @@ class Proof(StrEnum):
     BUCKETS = "mini-buckets"  # elimination of parts
     MESSAGES = "messages"  # message passing
     ENUMERATION = "enumeration"  # of all combinations
+    CHEAPEST = "cheapest states"  # of a rule, with prices for all else that must hold
     PARTS = "parts"  # several of these, each of a part of the problem
 
 

@@ -8,12 +8,13 @@ Alone such a rule is asked once. What else must hold gets prices, and branch and
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.answer import Proof
 from engine.decimals import Ints
 from engine.domain import State
 from engine.energy import Sum, Term
@@ -48,6 +49,8 @@ class Cheapest(Minimizer[CheapestState]):
 
     visit: sites that one step of a row looks at, roughly; the default is roughly 10 ms.
     """
+
+    proof: ClassVar[Proof] = Proof.CHEAPEST
 
     visit: int = 20_000
 

@@ -54,6 +54,7 @@ NARROW = 1 << 25  # table entries that elimination adds up, up to which it is al
 ORDERED = 256  # hidden sites that say which values others have at least
 YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
+CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
@@ -68,9 +69,6 @@ class _Begun(NamedTuple):
 
     problem: Problem  # of that row
     state: Any
-
-
-OPENERS = {LinearRelaxation: 4, Cheapest: 40}  # steps after its first that a row is theirs alone
 
 
 class PortfolioState(NamedTuple):
@@ -143,7 +141,8 @@ class Portfolio(Minimizer[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        late = (searches and _covers(problem)) or type(members[0]) in OPENERS
+        opens = isinstance(members[0], (Cheapest, LinearRelaxation))
+        late = opens or (searches and _covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
@@ -257,18 +256,16 @@ class Portfolio(Minimizer[PortfolioState]):
             return (gibbs,)
         return (complete, gibbs)
 
-<<<<<<< HEAD
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
         methods = methods if self.unique else (*methods, Tours())
         return next((one for one in methods if one.structure(problem) is None), None)
-=======
+
     def _chooses(self, problem: Problem) -> bool:
         """A rule knows its cheapest state beside what costs."""
         more = self.unique or self.alternatives or not self.opening
         return not more and Cheapest().refuses(problem) is None
->>>>>>> graphs
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
@@ -392,13 +389,9 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
-<<<<<<< HEAD
-            alone = torch.zeros_like(s.turn)
+            alone = torch.full_like(s.turn, CHOOSING)
             if isinstance(s.members[0], LinearRelaxation):
                 alone = torch.where(s.members[0].close(first), CLOSING, SOLO)
-=======
-            alone = OPENERS.get(type(s.members[0]), 0)
->>>>>>> graphs
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]

@@ -23,11 +23,12 @@ from engine.domain import State
 from engine.energy import Sum
 from engine.errors import BadQuery
 from engine.minimizer import Best, Minimizer, best_start, heard, score
-from engine.minimizers.annealing import Annealing, AnnealingState
+from engine.minimizers.annealing import Annealing
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import UNKNOWN, Report, select_rows, stack_rows
 from engine.sweeps.layout import lines_to_keep
+from engine.sweeps.swept import SweptState
 
 KEPT = "_stood_in"  # of a problem: the same under stand-ins
 PIECE = 512  # neighbours that one step of a row scores
@@ -36,7 +37,7 @@ PIECE = 512  # neighbours that one step of a row scores
 class StandInState(NamedTuple):
     """The search under stand-ins, and the best states by the energy itself."""
 
-    inner: AnnealingState
+    inner: SweptState
     best: Best
     next: Tensor  # (R,) int64 the first neighbour of the best state that was not looked at
     bound: Tensor  # (R,)

@@ -156,6 +156,8 @@ class _ProofEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proof.ValueType
     """Enumeration of all combinations."""
     PROOF_PARTS: _Proof.ValueType  # 12
     """Several of these, each of a part of the problem."""
+    PROOF_CHEAPEST: _Proof.ValueType  # 13
+    """Cheapest states of a rule, with prices for all else that must hold."""
 
 class Proof(_Proof, metaclass=_ProofEnumTypeWrapper):
     """What proved a bound, or that there is nothing."""
@@ -186,6 +188,8 @@ PROOF_ENUMERATION: Proof.ValueType  # 11
 """Enumeration of all combinations."""
 PROOF_PARTS: Proof.ValueType  # 12
 """Several of these, each of a part of the problem."""
+PROOF_CHEAPEST: Proof.ValueType  # 13
+"""Cheapest states of a rule, with prices for all else that must hold."""
 Global___Proof: _TypeAlias = Proof  # noqa: Y015
 
 @_typing.final

@@ -42,6 +42,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.tabu import Tabu
 from engine.minimizers.tours import Tours
 from engine.problem import Problem
 from engine.random import Stream
@@ -83,6 +84,7 @@ from tests.support.trails import read_problem
 
 CASES = {
     "annealing": (Annealing(sweeps=20), soft_problem),
+    "tabu": (Tabu(sweeps=7, tenure=2), soft_problem),
     "gibbs": (Gibbs(steps=30), opaque_problem),
     "gibbs-mixed": (Gibbs(steps=30), mixed_problem),
     "gibbs-real": (Gibbs(steps=30), real_problem),
