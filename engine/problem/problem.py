@@ -15,12 +15,7 @@ from torch import Tensor
 
 from engine.decimals import Floats, decimal, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
-from engine.energy import (
-    Energy,
-    Sum,
-    Summand,
-    Term,
-)
+from engine.energy import Energy, Sum, Summand, Term
 from engine.energy.definition import Computed, in_order
 from engine.energy.parts import ByPart, Constraints, Totals, fineness
 from engine.errors import BadQuery, Mistake, known
@@ -28,6 +23,7 @@ from engine.factors import Factors
 from engine.factors.explicit import Explicit
 from engine.problem.arguments import check_energy, check_rows
 from engine.problem.completion import OUTSIDE, Completion, check_presence
+from engine.problem.copies import Twins, copies_on
 from engine.problem.form import Form
 from engine.problem.structures import Structures
 from engine.random import Stream
@@ -92,34 +88,37 @@ class Problem:
     def to(self, device: torch.device | str) -> "Problem":
         """The same problem on another device, and evidence that it is given from then on.
 
-        Its terms move in place, as modules of torch do: no problem they stand in may be solved
-        elsewhere meanwhile. What is explicit is shared with this problem, on the host.
+        Terms that lie elsewhere are copied, networks and all: those of this problem stay where they
+        are. What is explicit is shared with this problem, on the host.
         """
-        moved = self._moved(device)  # what may fail goes first
-        (self.lifted or self.energy).to(device)
-        return moved
-
-    def _moved(self, device: torch.device | str) -> "Problem":
-        """The same problem elsewhere, its terms where they are."""
-        if self.root is None and torch.device(device) in self._twins:
-            return self._twins[torch.device(device)]
+        device = torch.empty(0, device=device).device  # which of several, where none is named
         every = {name: domain.to(device) for name, domain in self.every.items()}
-        if all(domain is self.every[name] for name, domain in every.items()):
+        there = all(domain is self.every[name] for name, domain in every.items())
+        root = None if self.root is None else self.root.to(device)
+        twin = None if there or root is not None else self._twins.of(self, device)
+        if twin is not None:
+            return twin
+        if root is None:
+            energy, lifted = copies_on(device, self.energy, self.lifted)
+        else:
+            energy, lifted = root.energy, root.lifted
+        if there and energy is self.energy:
             return self
-        moved = self._with(every, self.root and self.root._moved(device))
-        root = None if moved.root is None else moved.root.structures
+        moved = replace(self._with(every, root), energy=energy, lifted=lifted, root=root)
+        above = None if root is None else root.structures
         shared = {name: vars(self)[name] for name in SHARED if name in vars(self)}
-        structures = self.structures.moved(moved.completion.every, root)
-        vars(moved).update({"structures": structures, "_twins": self._twins, **shared})
-        if self.root is None:
-            self._twins[torch.device(device)] = moved
+        structures = self.structures.moved(moved.completion.every, above, moved.summands)
+        vars(moved).update({"structures": structures, **shared})
+        if root is None:
+            vars(self)["_twins"] = vars(moved)["_twins"] = twins = Twins(self)
+            twins.put(moved)
         known = self.completion.settled_values()
         return moved._knowing({name: x.to(device) for name, x in known.items()})
 
     @cached_property
-    def _twins(self) -> "dict[torch.device, Problem]":
+    def _twins(self) -> Twins:
         """The same problem without evidence on every device it was asked for on."""
-        return {self.device: self}
+        return Twins(self)
 
     def given(self, **evidence: Any) -> "Problem":
         """The problem under evidence: one row, narrowed from the base domains."""
@@ -170,7 +169,7 @@ class Problem:
         """The same variables, without evidence, under other summands. What those that stay say
         explicitly is not asked for again."""
         other = Problem(Sum(*summands), self.variables, inputs=self.inputs)
-        base = self._twins.get(other.device, self)
+        base = self._twins.on(other.device) or self
         if all(other.domains[name] is domain for name, domain in base.domains.items()):
             own = self.structures
             for k, summand in enumerate(other.summands):
@@ -347,6 +346,7 @@ class Problem:
             self.constants,
             root,
             kept={} if root is None else root.kept,
+            common={} if root is None else root.common,
         )
 
     def prepare(self) -> Iterator[None]:

@@ -22,7 +22,8 @@ class Structures:
     are the same for all states of a row. root: of the problem without evidence. pieces: what
     each summand says, by place. split: of those that differ by row, what all rows say, and what
     each pays. uneven: of each term that rows cannot share the structure of, which rows may, (R,)
-    each. kept: the forms of all problems of the root, by their constants.
+    each. kept: the forms of all problems of the root, by their constants; common: those that are
+    explicit as a whole, shared with the same problem on other devices.
     """
 
     summands: tuple[Summand, ...]
@@ -36,6 +37,7 @@ class Structures:
     split: dict[int, tuple[Factors, Floats]] = field(default_factory=dict)
     uneven: list[np.ndarray] = field(default_factory=list)
     kept: dict[frozenset[str], Form] = field(default_factory=dict)
+    common: dict[frozenset[str], Form] = field(default_factory=dict)
 
     @cached_property
     def place(self) -> dict[int, int]:
@@ -47,12 +49,19 @@ class Structures:
         """`form` is there."""
         return "form" in vars(self)
 
-    def moved(self, every: Mapping[str, Domain], root: "Structures | None") -> "Structures":
-        """The same pieces, of the same problem on another device."""
-        other = replace(self, every=every, root=root)
-        for name in ("form", "costs"):
-            if name in vars(self):
-                vars(other)[name] = vars(self)[name]
+    def moved(
+        self,
+        every: Mapping[str, Domain],
+        root: "Structures | None",
+        summands: tuple[Summand, ...],
+    ) -> "Structures":
+        """The same pieces, of the same problem on another device; summands: as they are there."""
+        kept = {} if root is None else root.kept
+        other = replace(self, every=every, root=root, summands=summands, kept=kept)
+        if "costs" in vars(self):
+            vars(other)["costs"] = self.costs
+        if self.made and self.form.rest is None:
+            vars(other)["form"] = self.form
         return other
 
     def hand_on(self, other: "Structures", costs: Callable[[int], Floats]) -> None:
@@ -154,14 +163,20 @@ class Structures:
         """What the summands say, shared by all problems of the same root that have the same
         constants, as long as they say the same in all but what each row pays."""
         own = tuple(self.shares(place)[0] for place in range(len(self.summands)))
-        known = self.kept.get(self.constants)
+        known = self._known
         if known is not None and known.fits(own):
             return known
         sites = [self.sites_of(summand.term) for summand in self.summands]
         made = Form.of(self.summands, own, sites, self.sizes)
         if known is None and not self.enumerated and not self.uneven:
-            self.kept[self.constants] = made
+            kept = self.common if made.rest is None else self.kept
+            kept[self.constants] = made
         return made
+
+    @property
+    def _known(self) -> Form | None:
+        """The form that is kept for problems of these constants."""
+        return self.common.get(self.constants) or self.kept.get(self.constants)
 
     @cached_property
     def enumerated(self) -> bool:
@@ -175,4 +190,4 @@ class Structures:
     def particular(self) -> bool:
         """The structure is no other problem's: it was made from the evidence, or from what is told,
         of these rows alone."""
-        return self.root is not None and self.kept.get(self.constants) is not self.form
+        return self.root is not None and self._known is not self.form

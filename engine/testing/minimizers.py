@@ -138,8 +138,6 @@ def _check_elsewhere(
             told = [replace(r.to(home), x=_moved(r.x, home), others=()) for r in reports]
         except Mixed as error:
             raise AssertionError(f"{name}: on another device {error}") from error
-        finally:
-            problem.to(home)
     for k, (report, wanted) in enumerate(zip(told[:-1], trial.reports, strict=False)):
         _assert_same(f"{name}: step {k} on another device", report, wanted)
     _assert_same(f"{name}: rows taken and stacked on another device", told[-1], told[-2])

@@ -135,6 +135,48 @@ def test_what_is_explicit_is_shared(away: torch.device) -> None:
     assert both.rows == 2 and both.device == away and both.form is problem.form
 
 
+@pytest.mark.parametrize("name", ["inputs", "choices", "definitions", "opaque"])
+def test_the_problem_that_was_moved_stays_where_it_is(name: str, away: torch.device) -> None:
+    """Solved here and there in turns; variables are the same objects."""
+    problem, budget = PROBLEMS[name](), Budget(steps=4)
+    here = answers(problem, particles=4, budget=budget, seed=1)
+    moved = problem.to(away)
+    for own, device in ((problem, torch.device("cpu")), (moved, away)):
+        energy = own.lifted or own.energy
+        assert {t.device for t in (*energy.parameters(), *energy.buffers())} <= {device}
+    assert all(a is b for a, b in zip(moved.variables, problem.variables, strict=True))
+    for own in (problem, moved, problem):
+        found = answers(own, particles=4, budget=budget, seed=1)
+        assert [a.values for a in found] == [a.values for a in here]
+
+
+def test_a_network_of_two_terms_is_copied_once(away: torch.device) -> None:
+    """And a term without tensors is the same object."""
+    features, labels = Input("features", Real((2, 2))), sites(2, 3)
+    one, two, bare = Seen(features, labels), Seen(features, labels), Distinct(labels)
+    two.net = one.net
+    moved = Problem(1.0 * one + 2.0 * two + required(bare)).to(away)
+    first, second, third = (summand.term for summand in moved.summands)
+    assert isinstance(first, Seen) and isinstance(second, Seen)
+    assert first is not one and first.net is second.net is not one.net and third is bare
+    assert one.net.weight.device.type == "cpu" and first.net.weight.device == away
+
+
+def test_weights_that_change_are_brought_along_again(away: torch.device) -> None:
+    features, labels = Input("features", Real((2, 2))), sites(2, 3)
+    term = Seen(features, labels)
+    problem = Problem(1.0 * term)
+    first = problem.to(away)
+    assert problem.to(away) is first and first.to("cpu") is problem
+    with torch.no_grad():
+        term.net.bias += torch.tensor([0.0, 5.0, 0.0])
+    second = problem.to(away)
+    evidence = {"features": [[1.0, 0.0], [0.0, 0.0]]}
+    here, there = (answers(own.given(**evidence))[0] for own in (problem, second))
+    assert here.values == there.values == {"x": [1, 1]}
+    assert second is not first and second.to("cpu") is problem
+
+
 def test_terms_come_and_go_on_the_device(away: torch.device) -> None:
     x = sites(3, 3)
     here, there = (
