@@ -1,12 +1,13 @@
 """Everyday problems with costs, proved least: knapsacks, assignments, covers, locations, rosters,
 boxes, tours, projects, weighted clauses; CP-SAT, model building included, and RC2 beside them.
 
-CPU seconds on one core, from the compiled query to the answer. "Proved" counts answers that are
-OPTIMAL at the cost that the peer proves in the same run (where it does, in a minute).
+CPU seconds on one core, from the compiled problem to the answer; CP-SAT's model is built within its
+time. "Proved" counts answers that are OPTIMAL at the cost that the peer proves in the same run
+(where it does, in LIMIT seconds of the clock).
 
-Losses: what is small takes several times CP-SAT's time, as an LP is built and solved node by node
-from Python (0.2 ms each) and the question is compiled and judged; knapsacks of several weights and
-rosters of 28 days lack rounding cuts; boxes that are symmetric are not broken up; tours have no
+Losses: set covers, locations and selections take several times CP-SAT's time, as what their
+hundreds of terms say is put together and judged in Python, and an LP is solved node by node from
+there (0.2 ms each); knapsacks of several weights and rosters of 28 days lack rounding cuts; boxes that are symmetric are not broken up; tours have no
 subtour cuts; random weighted clauses beyond 80 variables are left to one strategy of cores.
 """
 

@@ -52,7 +52,7 @@ from engine.search.width import width_from_below
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
 ORDERED = 256  # hidden sites that say which values others have at least
-YIELDED = 3  # bits by which that is less where a linear relaxation takes clauses over two values
+YIELDED = 3  # bits by which that is less where a linear relaxation is quick
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
@@ -91,7 +91,8 @@ class Portfolio(Minimizer[PortfolioState]):
     search of lists. Costs of single sites beside one sum, or beside sites that differ: a method
     that closes these.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
-    over two values a site have to be narrower, as linear relaxations are quick at them); those
+    over two values a site, and rules beside costs of single sites, have to be narrower, as linear
+    relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
     linear relaxation opens. What that has not decided, and rules: complete search, and where
     something is soft, beside it annealing, cores, and bounds by mini-buckets, or by messages where
@@ -318,7 +319,8 @@ class Portfolio(Minimizer[PortfolioState]):
         plan, most = shared_plan(problem), self.narrow
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
-        if two and not more and self._opens(problem):
+        single = factors.rules and all(table.arity == 1 for table in factors.tables)
+        if (two or single) and not more and self._opens(problem):
             most >>= YIELDED
         return isinstance(plan, Plan) and plan.work <= most
 
