@@ -3,6 +3,8 @@
 For permutations of any kind, such as keys of ciphers, orders and assignments with costs of pairs:
 every exchange of two values of a line that is kept is looked at before one is made, so that a state
 at which it stands is the best of all its neighbours. The kernel says how (`kernels/tabu.py`).
+It is no member of the default portfolio: beside annealing, at equal CPU time, it found the same on
+six of eight random assignments with costs of pairs (9 to 26 sites), once better and once worse.
 """
 
 from dataclasses import dataclass
