@@ -60,6 +60,28 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class OverNodes(Strict):
+    """The edges of a graph."""
+
+    model_config = ConfigDict(title="Parameters")
+
+    edges: list[tuple[Site, Site]] = Field(
+        description="Edges [a, b] between nodes; the sites of the scope are the nodes."
+    )
+
+
+class OverEdges(Strict):
+    """The edges of a graph, one a site."""
+
+    model_config = ConfigDict(title="Parameters")
+
+    edges: list[tuple[Site, Site]] = Field(
+        description="Edges [a, b] between nodes that are numbers from 0, in either direction; "
+        "the sites of the scope are the edges, in this order. The nodes are those that edges or "
+        "other parameters name."
+    )
+
+
 def validated(
     model: type[BaseModel], params: Mapping[str, Any], owner: str, confine: Confine | None = None
 ) -> dict[str, Any]:

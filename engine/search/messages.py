@@ -25,6 +25,7 @@ CELLS = 1 << 23  # of all tables of pairs
 BITS = 50  # of the largest total, in the unit of the messages
 NEVER = 1 << 62  # units of what is forbidden
 MOVES = 400  # that mend a state
+MENDED = 8  # passes from one state that is mended towards the rows to the next; it takes longer
 SWEEPS = 20  # of single moves after a state is read off
 PASSES = 100  # of one step, at most
 
@@ -244,7 +245,8 @@ class Passing(NamedTuple):
             best, idle = max(best, told), 0 if rose else idle + 1
             step = step if rose or idle % 5 else step / 2
             price = moved(c, price, x, told, upper, step)
-        if x is not None and c.rows.count:
+        whole = (self.passes + count) // MENDED > self.passes // MENDED
+        if x is not None and c.rows.count and (whole or self.passes == 0):
             x = c.mended(x)
         now = self._replace(message=message, possible=possible, price=price, bound=best)
         return now._replace(passes=self.passes + count, idle=idle, step=step), x

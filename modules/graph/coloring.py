@@ -4,22 +4,14 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import Field
-
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Factors
-from modules.parameters import Site, Strict
+from modules.parameters import OverNodes
 from modules.shared.examples import pairs, scope_of, values_of
 from modules.shared.pairs import Unequal, interleaved
 from modules.shared.sites import different
 
-
-class Parameters(Strict):
-    """The edges of a graph whose nodes are the sites."""
-
-    edges: list[tuple[Site, Site]] = Field(
-        description="Edges [a, b] between nodes; the sites of the scope are the nodes."
-    )
+Parameters = OverNodes
 
 
 class Coloring(Unequal):

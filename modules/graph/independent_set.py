@@ -4,20 +4,12 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import Field
-
 from engine.domain import Finite, Variable
-from modules.parameters import Site, Strict
+from modules.parameters import OverNodes
 from modules.shared.examples import graph
 from modules.shared.marked import EachEdge
 
-
-class Parameters(Strict):
-    """The edges of a graph whose nodes are the sites."""
-
-    edges: list[tuple[Site, Site]] = Field(
-        description="Edges [a, b] between nodes; the sites of the scope are the nodes."
-    )
+Parameters = OverNodes
 
 
 class IndependentSet(EachEdge):

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
+from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors, Table, floats
+from modules.graph._couplings import learn, load_couplings
 from modules.parameters import Number, Site, Strict
+from modules.shared.files import File
 from modules.shared.sites import MISTAKES, Layout, check_site, finite, read_lists
 
 FINE = float(1 << 24)  # scores are read to so small a part of a nat, so that energies are exact
@@ -26,23 +29,32 @@ class Parameters(Strict):
         description="Edges [a, b], or [a, b, weight]; the sites of the labels are the nodes."
     )
     smoothness: Annotated[Number, Field(ge=0)] = Field(
-        1.0, description="Nats that an edge of weight 1 costs if its ends have different labels."
+        1.0,
+        description="Nats that an edge of weight 1 costs if its ends have different labels; with "
+        "`weights` a factor of what the file says.",
+    )
+    weights: File | None = Field(
+        None,
+        description="A file of `basin train graph.labels`: what an edge costs by the labels of "
+        "both its ends.",
     )
 
 
 class Labels(Term):
     """Labels of nodes: each as its scores say, and neighbours alike.
 
-    E = sum over nodes of -ln softmax(scores)[label] + smoothness * sum over edges of weight * [the
-    labels of its ends differ].
+    E = sum over nodes of -ln softmax(scores)[label] + smoothness * sum over edges of weight *
+    c[label of one end, label of the other], where c is 1 for labels that differ and 0 for others,
+    or what the file `weights` learned from a labelled graph.
 
     `scores` (nodes, classes) is what a classifier says of each node alone: logits, or logarithms of
     probabilities; a node whose scores are absent is told by its neighbours alone. `labels` has a
     site for each node and a value for each class, in the order of the scores. Affine in each site;
-    in nats: the conditional random field of Lafferty et al. (ICML 2001) with Potts edges. Scores
+    in nats: the conditional random field of Lafferty et al. (ICML 2001) over pairs. Scores and c
     are read to 2^-24 nats. An edge from a node to itself costs nothing, one named twice counts
     twice. How many nodes have a label, and which have to have one label, are rules beside it.
-    BadQuery: scores of another shape, a node out of range, a weight below 0.
+    BadQuery: scores of another shape, a node out of range, a weight below 0, a file of another
+    number of classes.
     """
 
     calibrated = True
@@ -56,6 +68,7 @@ class Labels(Term):
         labels: Variable | View,
         edges: Sequence[Sequence[Any]],
         smoothness: float = 1.0,
+        weights: str | None = None,
     ):
         super().__init__(scores, labels)
         told, asked = self.scope
@@ -72,6 +85,7 @@ class Labels(Term):
             remedy = "give a finite number of at least 0"
             raise BadQuery(Mistake("smoothness", f"{smoothness!r}", remedy))
         self.smoothness = float(smoothness)
+        self.prices = _prices(weights, k)
         a, b, self.weight = _read(self.layout, edges)
         self.ends = torch.stack([torch.from_numpy(a), torch.from_numpy(b)])
 
@@ -85,36 +99,39 @@ class Labels(Term):
     def energy(self, told: Given, labels: Tensor) -> Tensor:  # labels (B, ..., k) -> (B,)
         labels = labels.flatten(1, -2)
         one, other = self.ends.to(labels.device)
-        alike = (labels[:, one] * labels[:, other]).sum(-1)
+        paid = (labels[:, one] @ self.prices.to(labels) * labels[:, other]).sum(-1)
         weight = torch.from_numpy(self.weight * self.smoothness).to(labels)
-        return (self.costs(told) * labels).sum((1, 2)) + ((1 - alike) * weight).sum(1)
+        return (self.costs(told) * labels).sum((1, 2)) + (paid * weight).sum(1)
 
     def cost(self, told: Given, labels: Tensor) -> Tensor:  # labels (B, ...) int64 -> (B,)
         labels = labels.flatten(1)
         one, other = self.ends.to(labels.device)
-        differ = (labels[:, one] != labels[:, other]).to(self.dtype)
-        weight = torch.from_numpy(self.weight * self.smoothness).to(differ)
+        paid = self.prices.to(labels.device)[labels[:, one], labels[:, other]]
+        weight = torch.from_numpy(self.weight * self.smoothness).to(paid)
         own = self.costs(told).gather(2, labels[..., None])[..., 0]
-        return own.sum(1) + differ @ weight
+        return own.sum(1) + paid @ weight
 
     def factors(self, told: Any, labels: Domain) -> Factors:
         given = Given(told.tensor.to(self.dtype), told.present)
         own = Factors.unary(self.costs(given).numpy())
-        k = len(self.layout.domains[0].values)
-        tuples = np.argwhere(~np.eye(k, dtype=bool))
+        prices = self.prices.numpy()
+        tuples = np.argwhere(prices > 0)
+        costs = prices[tuples[:, 0], tuples[:, 1]]
         tables = list(own.tables)
         price = self.weight * self.smoothness
         for level in np.unique(price[price > 0]):
             scopes = self.ends.numpy().T[price == level]
             zero = np.zeros(len(scopes), dtype=np.int64)
             part = len(self.layout.entry) + np.flatnonzero(price == level)
-            tables.append(
-                Table(scopes, tuples, floats([level] * len(tuples)), term=zero, part=part)
-            )
+            tables.append(Table(scopes, tuples, floats(level * costs), term=zero, part=part))
         return Factors(Factors.sizes_of([labels]), self.layout.sites, tables=tuple(tables))
 
     def floor(self) -> float:
         return 0.0
+
+    @classmethod
+    def learn(cls, lesson: Lesson) -> list[str]:
+        return learn(lesson)
 
     @classmethod
     def example(cls) -> "Labels":
@@ -136,6 +153,17 @@ class Labels(Term):
                 for _ in range(rng.randint(0, 4))
             ]
             yield cls(scores, labels, edges=edges, smoothness=rng.choice([0, 0.3, 1, 2.5]))
+
+
+def _prices(weights: str | None, classes: int) -> Tensor:
+    """What an edge of weight 1 costs by both labels. -> (k, k) float64"""
+    if weights is None:
+        return 1.0 - torch.eye(classes, dtype=torch.float64)
+    prices = load_couplings(weights).prices
+    if len(prices) != classes:
+        problem = f"{weights} is of {len(prices)} classes, and the labels have {classes}"
+        raise BadQuery(Mistake("weights", problem, "give a file made for these labels"))
+    return (prices * FINE).round() / FINE
 
 
 def _read(layout: Layout, edges: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

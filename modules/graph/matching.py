@@ -6,25 +6,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Counted, Factors, ints
-from modules.parameters import Site, Strict
+from modules.parameters import OverEdges
 from modules.shared.examples import links
 from modules.shared.literals import first_two
 from modules.shared.marked import Marked, read_links
 from modules.shared.sites import NAMED, by_length, put_lists
 
-
-class Parameters(Strict):
-    """The edges of a graph, one a site."""
-
-    edges: list[tuple[Site, Site]] = Field(
-        description="Edges [a, b] between nodes that are numbers from 0; the sites of the scope "
-        "are the edges, in this order."
-    )
+Parameters = OverEdges
 
 
 class Matching(Marked):

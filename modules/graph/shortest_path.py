@@ -10,19 +10,15 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors, ints
-from modules.parameters import Site, Strict
+from modules.parameters import OverEdges, Site
 from modules.shared.examples import links
 from modules.shared.marked import Marked, read_links
 from modules.shared.oriented import Oriented
 
 
-class Parameters(Strict):
+class Parameters(OverEdges):
     """The edges of a graph, one a site, and the ends of a path in it."""
 
-    edges: list[tuple[Site, Site]] = Field(
-        description="Edges [a, b] between nodes that are numbers from 0, to be gone either way; "
-        "the sites of the scope are the edges, in this order."
-    )
     start: Site = Field(description="The node where it begins.")
     goal: Site = Field(description="The node where it ends.")
 

@@ -12,19 +12,15 @@ from torch import Tensor
 from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors, ints
-from modules.parameters import Site, Strict
+from modules.parameters import OverEdges, Site
 from modules.shared.examples import links
 from modules.shared.marked import Marked, read_links
 from modules.shared.oriented import Oriented
 
 
-class Parameters(Strict):
+class Parameters(OverEdges):
     """The edges of a graph, one a site."""
 
-    edges: list[tuple[Site, Site]] = Field(
-        description="Edges [a, b] between nodes that are numbers from 0; the sites of the scope "
-        "are the edges, in this order. The nodes are those that edges name, and `root`."
-    )
     root: Site | None = Field(
         None, description="A node that the tree holds; it may have no edge. The first, if left out."
     )
