@@ -37,8 +37,9 @@ def _counts(factors: Factors) -> Factors:
     if not s.count or not s.lengths().all():
         return factors
     first = s.start[:-1]
-    least, most = np.minimum.reduceat(s.coefficient, first), np.maximum.reduceat(
-        s.coefficient, first
+    least, most = (
+        np.minimum.reduceat(s.coefficient, first),
+        np.maximum.reduceat(s.coefficient, first),
     )
     whole = np.logical_and.reduceat(s.coefficient == np.rint(s.coefficient), first)
     whole &= (s.low == np.rint(s.low)) & (s.high == np.rint(s.high))
