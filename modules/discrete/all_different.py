@@ -138,7 +138,7 @@ class AllDifferent(OverSites):
 
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
-        said = []
+        said: list[str] = []
         if not self.guard.true(flat):
             return said
         for k, line in enumerate(self.lines):
