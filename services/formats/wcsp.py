@@ -249,11 +249,11 @@ def _counted(
     n = len(sites)
     fixed = all(low == high for _, low, high in rows) and sum(r[1] for r in rows) == n
     fixed = fixed and {r[0] for r in rows} >= set(range(max(sizes[s] for s in sites)))
-    if weight is not None and not fixed:
-        if any(r[1] for r in rows) and any(r[2] < n for r in rows):
-            remedy = "give it a cost that forbids, or limits on one side"
-            problem = "sgcc with a price on values too few and too many is not read"
-            raise BadQuery(Mistake(f"line {line}", problem, remedy))
+    sided = any(r[1] for r in rows) and any(r[2] < n for r in rows)
+    if weight is not None and sided and not fixed:
+        remedy = "give it a cost that forbids, or limits on one side"
+        problem = "sgcc with a price on values too few and too many is not read"
+        raise BadQuery(Mistake(f"line {line}", problem, remedy))
     for value, low, high in rows:
         if high < n:
             yield _limit(sites, sizes, value, "<=", high, weight)
