@@ -54,6 +54,19 @@ WeighedLiteral = tuple[Site, Value, Number]
 WeighedValue = tuple[Site, Number]  # counts times the value of the site
 
 
+# of kinds whose rules may bind under conditions only (`modules.shared.guards`)
+GUARD: Any = Field(
+    [],
+    description="Literals [site, value]: the rule binds only where all of them hold; none: always.",
+)
+BOTH_WAYS: Any = Field(
+    False,
+    description="Where the guard, one literal then, does not hold, the rule must fail.",
+)
+
+Literals = list[Literal]
+
+
 class Strict(BaseModel):
     """A frozen model that refuses unknown fields."""
 

@@ -16,9 +16,9 @@ from engine.decimals import Ints
 from engine.domain import Domain, Finite, Variable, View
 from engine.factors import Clauses, Factors, ints
 from engine.factors.families import starts
-from modules.parameters import Site, Strict
+from modules.parameters import GUARD, Literals, Site, Strict
 from modules.shared.examples import lines, literal, scope_of, values_of
-from modules.shared.guards import GUARD, Guard, Literals
+from modules.shared.guards import Guard
 from modules.shared.literals import first_two
 from modules.shared.sites import OverSites, by_length, different, put_lists, read_sites
 
@@ -138,7 +138,7 @@ class AllDifferent(OverSites):
 
     def explain(self, *values: Any) -> list[str]:
         flat = self.layout.flat(values)
-        said = []
+        said: list[str] = []
         if not self.guard.true(flat):
             return said
         for k, line in enumerate(self.lines):

@@ -17,9 +17,17 @@ from engine.domain import Domain, Finite, Variable, View
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors, Sums, floats, ints
 from engine.factors.comparisons import OPEN, Comparison, Comparisons
-from modules.parameters import Number, Strict, WeighedLiteral, WeighedValue
+from modules.parameters import (
+    BOTH_WAYS,
+    GUARD,
+    Literals,
+    Number,
+    Strict,
+    WeighedLiteral,
+    WeighedValue,
+)
 from modules.shared.examples import literal, scope_of, values_of
-from modules.shared.guards import BOTH_WAYS, GUARD, Guard, Literals, under
+from modules.shared.guards import Guard, under
 from modules.shared.literals import read_literals
 from modules.shared.numbers import read_amounts, values_of_site
 from modules.shared.sites import NAMED, OverSites, finite, read_lists

@@ -20,10 +20,10 @@ from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors, floats
 from engine.factors import Table as Costs
 from engine.plain import plain
-from modules.parameters import Number, Strict
+from modules.parameters import GUARD, Literals, Number, Strict
 from modules.shared.combinations import Combinations
 from modules.shared.examples import literal, scope_of, values_of
-from modules.shared.guards import GUARD, Guard, Literals
+from modules.shared.guards import Guard
 from modules.shared.incidence import Incidence, Met
 from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, read_sites, rounds
 

@@ -12,27 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
 from engine.factors.comparisons import Signed
 from engine.factors.conditions import put_under_condition
-from modules.parameters import Literal
 from modules.shared.literals import read_literals
 from modules.shared.sites import Layout, read_lists
-
-GUARD: Any = Field(
-    [],
-    description="Literals [site, value]: the rule binds only where all of them hold; none: always.",
-)
-BOTH_WAYS: Any = Field(
-    False,
-    description="Where the guard, one literal then, does not hold, the rule must fail.",
-)
-
-Literals = list[Literal]
 
 
 class Guard:

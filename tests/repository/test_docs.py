@@ -24,6 +24,7 @@ PAGES = [
     "perception.md",
     "texts.md",
     "boards.md",
+    "integers.md",
 ]
 PROGRAMS = [
     "README.md",
