@@ -314,9 +314,16 @@ class _Listed:
         return np.where(self.keys[found] == at, self.costs[found], self.default)
 
 
+def combinations(sizes: Ints) -> Floats:
+    """How many combinations sites of so many values have; infinite beyond all floats. (m, n) ->
+    (m,)"""
+    with np.errstate(over="ignore"):
+        return sizes.astype(np.float64).prod(1)
+
+
 def _beyond(table: Table, sizes: Ints) -> bool:
     """Whether a table is too large to be written out."""
-    return bool((sizes[table.scopes].astype(np.float64).prod(1) > POOLED).any())
+    return bool((combinations(sizes[table.scopes]) > POOLED).any())
 
 
 def _shapes(table: Table, sizes: Ints) -> Sequence[tuple[Table, _Shape]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.energy import Energy
 from engine.factors import Factors, Table
+from engine.factors.explicit import combinations
 from engine.factors.tightened import tighten
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
@@ -175,7 +176,7 @@ def _combinations(factors: Factors, table: Table) -> np.ndarray:
     """How many combinations of each scope get a selector. -> (m,) float64"""
     if math.isinf(table.default):
         return np.full(len(table.scopes), float(len(table.tuples)))
-    every = factors.sizes[table.scopes].astype(np.float64).prod(1)
+    every = combinations(factors.sizes[table.scopes])
     return np.where(2 * len(table.tuples) < every, len(table.tuples), every)
 
 

@@ -10,6 +10,7 @@ from engine.decimals import Floats, Ints
 from engine.errors import BadQuery
 from engine.factors import Different, Factors, Table, ints
 from engine.factors.conditions import written_out
+from engine.factors.explicit import combinations
 from engine.kernels.sweeps import Couplings, Pairs, Structure
 from engine.sweeps.coupled import Block, couplings, pairs, starts
 
@@ -61,8 +62,8 @@ def refusal(factors: Factors) -> str | None:
     for table in factors.tables:
         if table.arity == 0:
             return "a table over no sites"
-        widths = factors.sizes[table.scopes].astype(np.float64)
-        most = (widths.prod(1) * _beside(table, factors.sizes)).max(initial=0)
+        widths = combinations(factors.sizes[table.scopes])
+        most = (widths * _beside(table, factors.sizes)).max(initial=0)
         if most > 2.0**62:
             return f"a table over {most:.3g} combinations; give a smaller scope"
     return None

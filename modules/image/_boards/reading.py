@@ -83,6 +83,7 @@ class Reading:
 
     def __init__(self, characters: Characters):
         self.characters = characters
+        self._none = characters.labels.index(NONE) if NONE in characters.labels else None
         self._kept: OrderedDict[bytes, Read] = OrderedDict()
 
     def reads(self, strips: Floats) -> list[Read]:
@@ -96,7 +97,7 @@ class Reading:
         if pictures:
             with torch.no_grad():
                 every = torch.from_numpy(np.concatenate(pictures))
-                told = seen_often(self.characters.log_chances, every)
+                told = seen_often(self.characters.log_chances, every, self._none)
             chances = told.double().cpu().numpy()
         first = 0
         made = {}

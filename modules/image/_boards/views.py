@@ -2,7 +2,8 @@
 
     p(label | x) = mean over views v of p(label | v(x))
 
-What a network is sure of is seen once; a character that it doubts is seen in every view.
+What a network is sure of is seen once, and so is what it takes for no character; a character that
+it doubts is seen in every view.
 """
 
 from collections.abc import Callable
@@ -22,10 +23,14 @@ VIEWS = (  # turned by radians, slanted, wider, higher
 )
 
 
-def seen_often(log_chances: Callable[[Tensor], Tensor], pictures: Tensor) -> Tensor:
-    """ln of the mean chances. (n, h, w) -> (n, k)"""
+def seen_often(
+    log_chances: Callable[[Tensor], Tensor], pictures: Tensor, none: int | None = None
+) -> Tensor:
+    """ln of the mean chances; none: which label is that of no character. (n, h, w) -> (n, k)"""
     once = log_chances(pictures)
-    doubted = (once.amax(1) < torch.tensor(SURE, dtype=once.dtype).log()).nonzero()[:, 0]
+    most, which = once.max(1)
+    doubt = most < torch.tensor(SURE, dtype=once.dtype).log()
+    doubted = (doubt if none is None else doubt & (which != none)).nonzero()[:, 0]
     if not len(doubted):
         return once
     some = pictures[doubted]

@@ -164,9 +164,9 @@ def with_nothing(examples: Labelled, count: int, seed: int) -> Labelled:
     if not count:
         return examples
     pictures = examples.pictures.float()
-    drawn = nothing(
-        count, *pictures.shape[1:], Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(NOTHING)
-    )
+    high, wide = pictures.shape[1:]
+    rng = Stream(seed, torch.zeros(1, dtype=torch.int64)).fork(NOTHING)
+    drawn = nothing(count, high, wide, rng)
     every = torch.cat([pictures, drawn * pictures.max()])
     return Labelled(every, [*examples.labels, *[NONE] * count])
 

@@ -52,3 +52,12 @@ def test_a_view_that_changes_nothing_is_the_picture():
     torch.testing.assert_close(seen(x, 0.0, 0.0, 1.0, 1.0), x)
     wider = seen(torch.ones(1, 28, 28), 0.0, 0.0, 0.5, 1.0)[0]
     assert wider[:, :5].sum() == 0 and wider[:, 14].min() > 0.99
+
+
+def test_what_looks_like_nothing_is_seen_once():
+    x = strokes(40)
+    none = int(chances(x).argmax(1).mode().values)
+    told, once = seen_often(chances, x, none), chances(x)
+    shut = once.argmax(1) == none
+    assert shut.any() and torch.equal(told[shut], once[shut])
+    torch.testing.assert_close(told[~shut], seen_often(chances, x)[~shut])
