@@ -9,12 +9,17 @@ published ones). The distance of few real pictures to others is no 0: every figu
 that of as many held-out real ones. Also: the sliced Wasserstein distance of points.
 """
 
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from benchmarks.common import ROOT
 from engine.random import Stream
 from modules.image.classifier.examples import scikit_digits
 from modules.image.classifier.network import seen_by
@@ -22,6 +27,28 @@ from modules.image.classifier.reader import load_reader
 
 LEARNED = 1_200  # of the 1,797 digits; the rest is held out
 DIRECTIONS = 200
+
+
+def figures(name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Figures of one training, from the folder of finished ones if it was made before."""
+    work = Path(os.environ.get("BASIN_BENCH_WORK") or ROOT / "build" / "bench" / "image")
+    path = work / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    made = make()
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made))
+    return made
+
+
+def mean(every: Sequence[Mapping[str, float]], name: str) -> float:
+    """Of one figure over trainings."""
+    return sum(one[name] for one in every) / len(every)
+
+
+def spread(every: Sequence[Mapping[str, float]], name: str) -> str:
+    """The same figure of each."""
+    return f"{name}: " + ", ".join(f"{one[name]:.4g}" for one in every)
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,8 @@ class HatRefinement(Objective[tuple[()]]):
 
     latent: numbers of z. sampler: unadjusted, with a step of its own for "latent". beta: over the
     temperature of the moves. width: of a Gaussian of y; infinite: none. noise: added to both
-    sorts of pictures before they are judged, which smooths the energy. penalty: of the squared energies, which holds them near 0.
+    sorts of pictures before they are judged, which smooths the energy. penalty: of the squared
+    energies, which holds them near 0.
     """
 
     latent: int

@@ -12,9 +12,11 @@ from torch import Tensor
 from engine.energy.lesson import Lesson
 from engine.errors import BadQuery, Mistake
 from engine.learning.objective import Nets, Objective
+from engine.learning.objectives.alternating import Alternating
+from engine.learning.objectives.multiscale import MultiscaleScoreMatching
 from engine.learning.optimizers import Adam
 from engine.random import Stream
-from modules.image._generated.drawing import Drawing
+from modules.image._generated.drawing import NOISE, Drawing
 from modules.image._generated.pictures import Pictures
 from modules.image._generated.term import PICTURE
 from modules.parameters import Number, Strict
@@ -28,6 +30,8 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 
+WIDTHS = 0.05, 0.4  # of the noise from which slopes lead back
+CLIP = 50.0  # of gradients
 SHOWN, ACROSS = 64, 8  # pictures of a sheet, and in a row of it
 SHEETS = 32  # lane of the stream that sheets are drawn from
 Width = Annotated[StrictInt, Field(ge=1, le=4096)]
@@ -47,6 +51,20 @@ class Options(Strict):
     noise: Annotated[Number, Field(ge=0)] = Field(
         0.15, description="Added to pictures before they are judged; it smooths the energy."
     )
+    pointing: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="Weight of score matching, by which noise leads back to pictures."
+    )
+    drift: Annotated[Number, Field(gt=0)] = Field(
+        0.004, description="What a move takes of the slope of the energy, a pixel."
+    )
+
+
+def pointed(objective: Objective, weight: float) -> Objective:
+    """The same, and slopes lead back to data from afar, so that the energy can be minimized."""
+    if not weight:
+        return objective
+    low, high = WIDTHS
+    return Alternating((objective, MultiscaleScoreMatching(low, high, NOISE, weight, CLIP)))
 
 
 @dataclass(frozen=True, eq=False)

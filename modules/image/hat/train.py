@@ -20,15 +20,14 @@ from modules.image._generated.drawing import Drawing, begun, measured
 from modules.image._generated.networks import Layers
 from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import Options, Rate, Run, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, pointed, sheet_of
 from modules.image.hat.term import FORM, KIND
-from modules.parameters import validated
+from modules.parameters import Number, validated
 from modules.shared.training import one_thread
 
-STEPS = 800  # of the energy; as many times TWICE of the autoencoder
+STEPS = 600  # of the energy; as many times TWICE of the autoencoder
 TWICE = 2
-NOISE, DRIFT, FASTER = 0.003, 0.05, 40.0  # of a move of y: its noise, and what the slope is times;
-# how much farther slopes move z
+NOISE = 0.003  # of a move of y
 SPREAD = 0.1  # how far pictures of the decoder lie from real ones, a pixel
 
 
@@ -36,7 +35,10 @@ class HatOptions(Options):
     """What may be given as `params` of a training."""
 
     latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 8
-    rate: Rate = Field(1e-3, description="Of the energy, and twice that of the autoencoder.")
+    faster: Annotated[Number, Field(gt=0)] = Field(
+        8.0, description="How many times as much of it a number of the latent takes."
+    )
+    rate: Rate = Field(2e-3, description="Of the energy, and that of the autoencoder.")
 
 
 def learned(
@@ -45,7 +47,7 @@ def learned(
     """Trains decoder and energy. -> what was learned, by which moves, and what to say of it"""
     steps = lesson.steps or STEPS
     move = NOISE**2 / 2
-    beta = DRIFT / move
+    beta = options.drift / move
     hidden = (options.hidden, options.painted, ())
     drawing = begun(pictures.shape, options.latent, hidden, False, move, beta, SPREAD, lesson.seed)
     pixels = pictures.shape[0] * pictures.shape[1]
@@ -55,15 +57,17 @@ def learned(
     coded = Run(
         Autoencoding(options.latent),
         {"encoder": torch.nn.Sequential(torch.nn.Flatten(), encoder), "generator": drawing.painter},
-        {n: Adam(2 * options.rate) for n in ("encoder", "generator")},
+        {n: Adam(options.rate) for n in ("encoder", "generator")},
         options.batch,
         TWICE * steps,
     )
     first = coded.trained(lesson, pictures, "generator")
     drawing.painter.eval().requires_grad_(False)
     energy = Judging(Variable(PICTURE, Real(pictures.shape, 0.0, 1.0)), drawing.judge)
-    sampler = Langevin(move, adjusted=False, steps={"latent": FASTER * move})
-    objective = HatRefinement(options.latent, sampler, options.moves, beta, noise=options.noise)
+    sampler = Langevin(move, adjusted=False, steps={"latent": options.faster * move})
+    objective = HatRefinement(
+        options.latent, sampler, options.moves, beta, noise=options.noise, clip=CLIP
+    )
 
     def moved(z: Tensor, rng: Stream) -> Tensor:
         problem = hat_problem(energy, drawing.painter, options.latent)
@@ -74,7 +78,7 @@ def learned(
         sheet_of(path, drawing, moved)
 
     hat = Run(
-        objective,
+        pointed(objective, options.pointing),
         {"energy": energy, "generator": drawing.painter},
         {"energy": Adam(options.rate)},
         options.batch,

@@ -17,13 +17,13 @@ from engine.random import Stream
 from modules.image._generated.drawing import Drawing, begun, measured
 from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import Options, Rate, Run, Width, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, Width, pointed, sheet_of
 from modules.image.taught.term import FORM, KIND
 from modules.parameters import Number, validated
 from modules.shared.training import one_thread
 
-STEPS = 1_500
-NOISE, DRIFT = 0.003, 0.1  # of a move of a picture: its noise, and what the slope is times
+STEPS = 1_000
+NOISE = 0.003  # of a move of a picture
 BETAS = (0.5, 0.9)  # of the optimizers of generator and encoder
 
 
@@ -49,7 +49,7 @@ def learned(
 ) -> tuple[Drawing, DualMcmc, list[str]]:
     """Trains the three. -> what was learned, by which moves, and what to say of it"""
     move = NOISE**2 / 2
-    beta = DRIFT / move
+    beta = options.drift / move
     hidden = (options.hidden, options.painted, options.looked)
     drawing = begun(
         pictures.shape, options.latent, hidden, True, move, beta, options.spread, lesson.seed
@@ -66,6 +66,7 @@ def learned(
         options.moves_of_latents,
         reconstruct=options.reconstruct,
         noise=options.noise,
+        clip=CLIP,
     )
 
     def moved(z: Tensor, rng: Stream) -> Tensor:
@@ -77,7 +78,7 @@ def learned(
         sheet_of(path, drawing, moved)
 
     run = Run(
-        objective,
+        pointed(objective, options.pointing),
         {"energy": energy, "generator": drawing.painter, "encoder": drawing.onlooker},
         {
             "energy": Adam(options.rate),
