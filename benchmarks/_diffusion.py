@@ -1,4 +1,4 @@
-"""Energies with samplers of a few Gaussian steps: eight Gaussians in the plane.
+"""Energies with samplers of a few Gaussian steps: eight Gaussians in the plane, digits.
 
 What came out worse: a cosine schedule makes our own 5-step diffusion far better than the published
 one, whose schedule of 1,000 steps was kept for 5; beside such a peer the published factor is not

@@ -1,5 +1,6 @@
 """image.diffusion: laws, what it proposes, what it says no to, and how it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,16 +84,17 @@ def test_wrong_scopes_and_files_are_named(tmp_path):
 
 
 def test_a_training_is_taken_up_again_and_leaves_sheets(tmp_path):
-    """Half of it, then all of it, to the same weights as at once; params of other names are told."""
+    """Cut off after a step and taken up again: the same weights as at once."""
     pytest.importorskip("pytorch_lightning")
     params = {"hidden": [16], "width": 16, "steps": 2, "batch": 8}
     made = []
     for name in ("once", "twice"):
         out, work = tmp_path / f"{name}.safetensors", tmp_path / name
         lesson = Lesson(pictured(tmp_path), out, steps=10, work=work, params=params)
-        said = Diffusion.learn(lesson)
         if name == "twice":
-            said = Diffusion.learn(lesson)
+            short = Diffusion.learn(replace(lesson, seconds=1e-6))
+            assert any("ended by seconds" in line for line in short)
+        said = Diffusion.learn(lesson)
         assert any("10 steps" in line for line in said)
         made.append(load_stepping(str(out)))
         assert list((work / "diffusion").glob("sheet_*.png"))
