@@ -64,7 +64,7 @@ def test_answers_keep_what_is_given_and_odd_pictures_abstain():
     half = [[v if k < 4 else None for v in row] for k, row in enumerate(held[1].tolist())]
     odd = [[float((j + k) % 2) for j in range(8)] for k in range(8)]
     whole = held[2].tolist()
-    told = problem.given(picture=[half, odd, whole])
+    told = problem.given_rows([{"picture": p} for p in (half, odd, whole)])
     filled, strange, usual = answers(told, budget=Budget(steps=20), particles=4)
     assert filled.values["picture"][:4] == half[:4]
     assert Flag.ABSTAIN in strange.flags and Flag.ABSTAIN not in usual.flags
