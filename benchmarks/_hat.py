@@ -80,17 +80,17 @@ def in_plane(seed: int) -> dict[str, float]:
     code = {"encoder": encoder, "generator": decoder}
     train(Autoencoding(2, "x"), code, examples, Recipe(300, 128, 5e-3, average=0.9, seed=seed))
     decoder.requires_grad_(False)
-    moves = Langevin(1e-4, adjusted=False, steps={"latent": 4e-3})
-    energy = Plane()
+    moves = Langevin(0.01, adjusted=False)
+    energy = Plane(128)
     train(
-        HatRefinement(2, moves, steps=15, beta=500.0),
+        HatRefinement(2, moves, penalty=0.01),
         {"energy": energy, "generator": decoder},
         examples,
-        Recipe(300, 64, 3e-3, average=0.95, seed=seed),
+        Recipe(300, 128, 1e-3, average=0.99, seed=seed),
     )
     z = normal(stream(seed + 5), 4_000, 2, test)
     problem = hat_problem(energy, decoder, 2)
-    _, moved = revised_pairs(problem, z, moves, 30, stream(seed + 6), 500.0)
+    _, moved = revised_pairs(problem, z, moves, 30, stream(seed + 6), 1.0)
     found = []
     for lane in range(2):
         other = normal(stream(lane), 500, 2, test)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import _hat, _pictures, _taught
+from benchmarks import _diffusion, _hat, _pictures, _taught
 from benchmarks.common import ROOT, Row, kept, one_core
 
 SEEDS = 3
@@ -36,4 +36,5 @@ SECTIONS = {
     "hat": section("hat", _hat.rows),
     "taught": section("taught", _taught.rows),
     "queries": section("queries", _pictures.rows),
+    "diffusion": section("diffusion", _diffusion.rows),
 }

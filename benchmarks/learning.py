@@ -36,6 +36,7 @@ def run(data: Path | None = None, seed: int = 0) -> list[Row]:
         rows = kept(work, f"kernels {seed}", exact.kernels)
         rows += kept(work, f"gaussians {seed}", lambda: exact.gaussians(seed))
         rows += kept(work, f"outliers {seed}", lambda: exact.outliers(seed))
+        rows += kept(work, f"wells {seed}", lambda: exact.wells(seed))
         rows += kept(work, f"couplings {seed}", lambda: exact.couplings(seed))
         rows += kept(work, f"sampler {seed}", lambda: exact.sampler(seed))
         rows += kept(work, "resumed", exact.resumed)

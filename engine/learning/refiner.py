@@ -45,6 +45,7 @@ class Refiner(nn.Module):
     """T Gaussian steps over states of a shape. net: (x, t) -> how far the mean lies from x.
 
     first, last: sigma at the beginning, falling evenly in its logarithm to that of the last step.
+    ending: whether the last sigma learns, too; for pictures it stays, at the noise of the data.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Refiner(nn.Module):
         steps: int,
         first: float = 1.0,
         last: float = 0.3,
+        ending: bool = True,
     ):
         super().__init__()
         if steps < 1:
@@ -65,13 +67,14 @@ class Refiner(nn.Module):
         ]
         if wrong:
             raise BadQuery(*wrong)
-        self.net, self.event, self.steps = net, tuple(event), steps
+        self.net, self.event, self.steps, self.ending = net, tuple(event), steps, ending
         self.slow = nn.Parameter(torch.linspace(math.log(first), math.log(last), steps) / QUICK)
 
     @property
     def log_sigma(self) -> Tensor:
         """ln sigma_t of every step. -> (T,)"""
-        return QUICK * self.slow
+        log = QUICK * self.slow
+        return log if self.ending else torch.cat([log[:-1], log[-1:].detach()])
 
     def step(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_(t+1), with slopes towards the parameters. (B, *event), (B,), like x -> like x"""

@@ -54,7 +54,7 @@ class Langevin(Sampler):
         names = self._names(problem)
         if not names:  # all are given, or defined
             return x
-        particles = len(x[names[0]]) // problem.rows
+        particles = len(x[names[0]]) // len(rng.keys)
         energy, slope = self._slopes(problem, x, names, beta)
         for k in range(steps):
             lane = rng.fork(k)

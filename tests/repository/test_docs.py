@@ -31,6 +31,7 @@ PROGRAMS = [
     "docs/serving.md",
     "docs/learning.md",
     "docs/structures.md",
+    "docs/generators.md",
 ]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -18,7 +18,7 @@ from modules.shared.weights import described, loaded, save_described
 FOLDER = Path(__file__).parent  # of what ships with Basin
 KIND, FORM = "image.diffusion", "basin.image.diffusion.1"
 REMEDY = f"make it with `basin train {KIND} --data digits --out W.safetensors`"
-FIRST, LAST = 1.0, 0.2  # sigma of the first and of the last step, before they learn
+FIRST, LAST = 1.0, 0.2  # sigma of the first step before it learns, and of the last, which does not
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def begun(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         judge = Judge(shape[0] * shape[1], hidden)
-        refiner = Refiner(Timed(shape, shape, steps, width), shape, steps, FIRST, LAST)
+        refiner = Refiner(Timed(shape, shape, steps, width), shape, steps, FIRST, LAST, False)
     return Stepping(shape, steps, width, tuple(hidden), judge, refiner)
 
 

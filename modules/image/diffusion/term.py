@@ -1,5 +1,6 @@
 """What a picture costs by an energy that was learned with a diffusion sampler of a few steps."""
 
+import torch
 from torch import Tensor
 
 from engine.domain import Domain, Real, Variable, View
@@ -39,10 +40,16 @@ class Diffusion(Learned):
     def propose(
         self, particles: int, rng: Stream, known: Known, *domains: Domain
     ) -> tuple[Tensor, ...]:
-        """Pictures of the sampler that have the pixels given."""
+        """Pictures of the sampler that have the pixels given; row by row, so that a row has the
+        same ones, to the bit, in any company."""
         del known
         seen, there = given_pixels(domains[0], particles, self.dtype)
-        return (self.stepping.pictures(particles, rng, seen, there).double(),)
+        each = zip(seen.split(particles), there.split(particles), strict=True)
+        made = [
+            self.stepping.pictures(particles, rng.select(torch.tensor([row])), *own)
+            for row, own in enumerate(each)
+        ]
+        return (torch.cat(made).double(),)
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:

@@ -24,7 +24,7 @@ from modules.parameters import Number, Strict, validated
 from modules.shared.sheet import write_sheet
 from modules.shared.training import one_thread
 
-STEPS = 3_000
+STEPS = 800
 AVERAGE = 0.995
 
 
