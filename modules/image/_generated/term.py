@@ -24,8 +24,8 @@ from modules.shared.files import File
 
 PICTURE = "picture"  # of the energy that is trained
 BAND = 0.999
-CANDIDATES, NEAREST = 4, 40  # latents drawn for each start; moves towards the pixels given
-PULL = 0.05  # of the curvature of |x - G(z)|^2 / (2 spread^2): what such a move takes
+CANDIDATES, NEAREST = 16, 60  # latents drawn for each start; moves towards the pixels given
+PULL = 0.3  # of the curvature of |x - G(z)|^2 / (2 spread^2): what such a move takes
 MOVES = 30  # of a picture that the generator made, under the energy
 
 
@@ -108,17 +108,19 @@ class Generated(Term):
     def _latents(self, particles: int, rng: Stream, seen: Tensor, there: Tensor) -> Tensor:
         """Latents whose pictures have the pixels that are there. -> (R * P, d)"""
         latent = self.drawing.latent
-        if not bool(there.any()):
-            return normal(rng.fork(0), particles, latent, seen)
         many = normal(rng.fork(0), particles * CANDIDATES, latent, seen)
         many = many.reshape(len(seen), CANDIDATES, latent)
+        some = there.flatten(1).any(1)  # rows of which pixels are given
+        if not bool(some.any()):
+            return many[:, 0]
         with torch.no_grad():
             made = self.painter(many.flatten(0, 1)).reshape(len(seen), CANDIDATES, -1)
             away = ((made - seen.flatten(1)[:, None]) * there.flatten(1)[:, None]).square().sum(2)
         z = many[torch.arange(len(seen)), away.argmin(1)]
         spread = self.drawing.spread
         sampler = Langevin(PULL * spread**2, adjusted=False)
-        return revised_latents(self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there)
+        near = revised_latents(self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there)
+        return torch.where(some[:, None], near, z)
 
     def _moved(self, made: Tensor, there: Tensor, rng: Stream) -> Tensor:
         """Pictures after the moves of training; what was given stays. (B, h, w) -> same"""
