@@ -98,20 +98,27 @@ class Generated(Term):
         rows = domain.rows
         low = domain.low.expand(rows, *domain.shape).to(self.dtype)
         high = domain.high.expand(rows, *domain.shape).to(self.dtype)
-        there = (low == high).repeat_interleave(particles, 0)  # (R * P, h, w)
-        seen = low.nan_to_num(0.0, 0.0, 0.0).repeat_interleave(particles, 0)
+        made = [
+            self._proposed(particles, rng.select(torch.tensor([r])), low[r], high[r])
+            for r in range(rows)  # one by one, so that no bit hangs on other rows
+        ]
+        return (torch.cat(made).double(),)
+
+    def _proposed(self, particles: int, rng: Stream, low: Tensor, high: Tensor) -> Tensor:
+        """The same of one row, whose pixels lie between these. (h, w) each -> (P, h, w)"""
+        there = (low == high).expand(particles, *low.shape)
+        seen = low.nan_to_num(0.0, 0.0, 0.0).expand(particles, *low.shape)
         z = self._latents(particles, rng, seen, there.to(self.dtype))
         with torch.no_grad():
             made = self.painter(z).reshape(seen.shape)
-        return (self._moved(torch.where(there, seen, made), there, rng.fork(3)).double(),)
+        return self._moved(torch.where(there, seen, made), there, rng.fork(3))
 
     def _latents(self, particles: int, rng: Stream, seen: Tensor, there: Tensor) -> Tensor:
         """Latents whose pictures have the pixels that are there. -> (R * P, d)"""
         latent = self.drawing.latent
         many = normal(rng.fork(0), particles * CANDIDATES, latent, seen)
         many = many.reshape(len(seen), CANDIDATES, latent)
-        some = there.flatten(1).any(1)  # rows of which pixels are given
-        if not bool(some.any()):
+        if not bool(there.any()):
             return many[:, 0]
         with torch.no_grad():
             made = self.painter(many.flatten(0, 1)).reshape(len(seen), CANDIDATES, -1)
@@ -119,8 +126,7 @@ class Generated(Term):
         z = many[torch.arange(len(seen)), away.argmin(1)]
         spread = self.drawing.spread
         sampler = Langevin(PULL * spread**2, adjusted=False)
-        near = revised_latents(self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there)
-        return torch.where(some[:, None], near, z)
+        return revised_latents(self.painter, z, seen, spread, sampler, NEAREST, rng.fork(1), there)
 
     def _moved(self, made: Tensor, there: Tensor, rng: Stream) -> Tensor:
         """Pictures after the moves of training; what was given stays. (B, h, w) -> same"""
