@@ -24,6 +24,7 @@ PAGES = [
     "perception.md",
     "texts.md",
     "boards.md",
+    "generators.md",
 ]
 PROGRAMS = [
     "README.md",
