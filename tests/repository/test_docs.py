@@ -25,13 +25,14 @@ PAGES = [
     "texts.md",
     "boards.md",
     "integers.md",
+    "generators.md",
 ]
 PROGRAMS = [
     "README.md",
     "docs/serving.md",
     "docs/learning.md",
     "docs/structures.md",
-    "docs/generators.md",
+    "docs/samplers.md",
 ]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

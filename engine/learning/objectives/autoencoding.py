@@ -44,7 +44,7 @@ class Autoencoding(Objective[tuple[()]]):
     ) -> Generator[Update, None, tuple[()]]:
         x = batch[self.name]
         code = on_sphere(nets["encoder"](x)[:, : self.latent])
-        near = code + self.blur * normal(rng, *code.shape, code)
+        near = code + self.blur * normal(rng, len(code), self.latent, code)
         missed = x - nets["generator"](near).reshape(x.shape)
         yield Update(("encoder", "generator"), missed.flatten(1).square().sum(1).mean(), self.clip)
         return s

@@ -115,7 +115,7 @@ class DualMcmc(Objective[tuple[()]]):
 def draw(belief: Tensor, rng: Stream) -> Tensor:
     """Latents drawn from what an encoder believes. (B, 2 d) -> (B, d)"""
     mean, log = belief.chunk(2, 1)
-    return mean + (log / 2).exp() * normal(rng, *mean.shape, mean)
+    return mean + (log / 2).exp() * normal(rng, len(mean), mean.shape[1], mean)
 
 
 def surprise(belief: Tensor, z: Tensor) -> Tensor:

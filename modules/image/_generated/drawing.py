@@ -103,8 +103,9 @@ def _drawing(raw: bytes, form: str) -> Drawing:
     about, tensors = described(raw, form)
     hidden = tuple(tuple(widths) for widths in about["hidden"])
     encoded = any(name.startswith("onlooker.") for name in tensors)
-    numbers = (about[name] for name in ("move", "beta", "spread"))
-    blank = begun(tuple(about["shape"]), about["latent"], hidden, encoded, *numbers, seed=0)
+    move, beta, spread = (float(about[name]) for name in ("move", "beta", "spread"))
+    high, wide = about["shape"]
+    blank = begun((high, wide), about["latent"], hidden, encoded, move, beta, spread, seed=0)
     for name, net in (
         ("judge", blank.judge),
         ("painter", blank.painter),

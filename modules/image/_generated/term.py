@@ -24,8 +24,8 @@ from modules.shared.files import File
 
 PICTURE = "picture"  # of the energy that is trained
 BAND = 0.999
-CANDIDATES, NEAREST = 4, 40  # latents drawn for each start; moves towards the pixels given
-PULL = 0.05  # of the curvature of |x - G(z)|^2 / (2 spread^2): what such a move takes
+CANDIDATES, NEAREST = 16, 60  # latents drawn for each start; moves towards the pixels given
+PULL = 0.3  # of the curvature of |x - G(z)|^2 / (2 spread^2): what such a move takes
 MOVES = 30  # of a picture that the generator made, under the energy
 
 
@@ -122,18 +122,32 @@ class Generated(Learned):
         """Pictures of the generator that have the pixels given, moved under the energy."""
         del known
         seen, there = given_pixels(domains[0], particles, self.dtype)
+        rows = range(domains[0].rows)
+        made = [
+            self._proposed(
+                rng.select(torch.tensor([r])),
+                seen[r * particles : (r + 1) * particles],
+                there[r * particles : (r + 1) * particles],
+            )
+            for r in rows  # one by one, so that no bit hangs on other rows
+        ]
+        return (torch.cat(made).double(),)
+
+    def _proposed(self, rng: Stream, seen: Tensor, there: Tensor) -> Tensor:
+        """The same of one row. (P, h, w) each -> (P, h, w)"""
+        particles = len(seen)
         z = self._latents(particles, rng, seen, there.to(self.dtype))
         with torch.no_grad():
             made = self.painter(z).reshape(seen.shape)
-        return (self._moved(torch.where(there, seen, made), there, rng.fork(3)).double(),)
+        return self._moved(torch.where(there, seen, made), there, rng.fork(3))
 
     def _latents(self, particles: int, rng: Stream, seen: Tensor, there: Tensor) -> Tensor:
         """Latents whose pictures have the pixels that are there. -> (R * P, d)"""
         latent = self.drawing.latent
-        if not bool(there.any()):
-            return normal(rng.fork(0), particles, latent, seen)
         many = normal(rng.fork(0), particles * CANDIDATES, latent, seen)
         many = many.reshape(len(seen), CANDIDATES, latent)
+        if not bool(there.any()):
+            return many[:, 0]
         with torch.no_grad():
             made = self.painter(many.flatten(0, 1)).reshape(len(seen), CANDIDATES, -1)
             away = ((made - seen.flatten(1)[:, None]) * there.flatten(1)[:, None]).square().sum(2)

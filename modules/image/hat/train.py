@@ -1,5 +1,6 @@
 """How `image.hat` learns: an autoencoder first, then an energy on top of its decoder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,9 @@ def learned(
         options.batch,
         steps,
     )
-    second = hat.trained(lesson, pictures, "energy", sheet)
+    done = first.stopped != "seconds"  # else the decoder goes on, and the energy begins anew
+    rest = lesson if done else replace(lesson, work=None)
+    second = hat.trained(rest, pictures, "energy", sheet)
     drawing.judge.eval().requires_grad_(False)
     said = [
         f"{len(pictures.learned)} pictures of {pictures.shape[0]} x {pictures.shape[1]}",
