@@ -11,6 +11,7 @@ from engine.factors import Different, ints
 from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
 from engine.minimizers.annealing import Annealing
+from engine.minimizers.assignment import Assignment
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.listed import Listed
 from engine.search.prepared import cover_of
@@ -78,6 +79,7 @@ def main() -> None:
     keys = Variable("keys", Finite((0, 1, 2), (3,)))
     kept = Problem(required(Apart(keys)) + 1.0 * Cost(keys))
     answers(kept, Annealing(sweeps=2), budget=Budget(steps=2))
+    answers(kept, Assignment(), budget=Budget(steps=2))
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )

@@ -391,9 +391,7 @@ class Portfolio(Minimizer[PortfolioState]):
             waits = waits + due
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
-            alone = torch.full_like(s.turn, CHOOSING)
-            if isinstance(s.members[0], LinearRelaxation):
-                alone = torch.where(s.members[0].close(first), CLOSING, SOLO)
+            alone = self._solo(s.members[0], first, s.turn)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
             ended = [self._ended(s, one) for one in late]
@@ -403,6 +401,13 @@ class Portfolio(Minimizer[PortfolioState]):
             return s
         talks = s.turn % TALK == 0
         return self._talked(problem, s, talks) if bool(talks.any()) else s
+
+    @staticmethod
+    def _solo(first: Minimizer, state: Any, turn: Tensor) -> Tensor:
+        """Steps after its first that the member which opens has by itself. -> (R,)"""
+        if isinstance(first, LinearRelaxation):
+            return torch.where(first.close(state), CLOSING, SOLO)
+        return torch.full_like(turn, CHOOSING if isinstance(first, Cheapest) else 0)
 
     def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
         every = zip(s.members, s.states, strict=False)

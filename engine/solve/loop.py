@@ -20,6 +20,7 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.solve.batch import Batch, Failed
 from engine.solve.budget import SLACK, Budget, Solution, budget_of, minimizer_of
+from engine.solve.standing import filled_report
 from engine.solve.tally import Decided, Tally
 
 PILOT = 16  # terms that are asked beforehand, to learn how long the final check takes
@@ -97,7 +98,8 @@ def solve(
 def report_start(problem: Problem, rng: Stream, given: State) -> Report:
     """How rows stand of which nothing but a start is known: their first particle."""
     firsts = {n: x[:: x.shape[0] // problem.rows] for n, x in given.items()}
-    return Report.blank(problem, Decided(problem, Start(problem, 1, rng.at(0), firsts)))
+    begun = Report.blank(problem, Decided(problem, Start(problem, 1, rng.at(0), firsts)))
+    return filled_report(problem, begun)
 
 
 def checking(problem: Problem) -> float:

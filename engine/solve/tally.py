@@ -27,6 +27,9 @@ class Decided(Mapping[str, Tensor]):
             self._made[name] = self.problem.domain(name).decide(self.x[name])
         return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.x  # what is searched: a start could draw more
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.x)
 

@@ -30,8 +30,8 @@ class Parameters(Strict):
     )
     smoothness: Annotated[Number, Field(ge=0)] = Field(
         1.0,
-        description="Nats that an edge of weight 1 costs if its ends have different labels; with "
-        "`weights` a factor of what the file says.",
+        description="Nats that an edge of weight 1 costs if its ends have different labels; a "
+        "factor of what was learned where that is read.",
     )
     weights: File | None = Field(
         None,

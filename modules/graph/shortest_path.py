@@ -82,7 +82,7 @@ class ShortestPath(Marked):
             seen.add(at)
         return not left
 
-    def structure(self, domains: Sequence[Domain], weight: float | None) -> Factors | None:
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """Explicit as a constraint alone: its parts are not told apart there."""
         return self.factors(*domains) if weight is None else None
 

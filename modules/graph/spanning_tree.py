@@ -78,7 +78,7 @@ class SpanningTree(Marked):
             leader[a], joined = b, joined + 1
         return joined == self.links.nodes - 1
 
-    def structure(self, domains: Sequence[Domain], weight: float | None) -> Factors | None:
+    def structured(self, weight: float | None, *domains: Domain) -> Factors | None:
         """Explicit as a constraint alone: its parts are not told apart there."""
         return self.factors(*domains) if weight is None else None
 

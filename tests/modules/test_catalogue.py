@@ -515,7 +515,7 @@ def test_no_kind_has_a_file_that_is_not_confined() -> None:
                 files.add(f"{kind.name}.{name}")
             else:
                 assert not re.search(r"A file|path|weights", f"{name} {told}"), (kind.name, name)
-    assert len(files) == 19, files
+    assert len(files) == 21, files
 
 
 @pytest.mark.parametrize("scope", ["x", "x, c", "x: Variable, c"])

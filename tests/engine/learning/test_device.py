@@ -1,6 +1,9 @@
 """Training on another device: one step of every objective is that of the host, without a GPU."""
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from inspect import isabstract
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 from engine.domain import Finite, Real, State, Variable
 from engine.energy import Term
+from engine.learning import objectives
 from engine.learning.corruptions import (
     Cyclic,
     Gaussian,
@@ -21,17 +25,29 @@ from engine.learning.corruptions import (
 )
 from engine.learning.examples import Stored
 from engine.learning.objective import Objective, pack, unpack
+from engine.learning.objectives.alternating import Alternating
+from engine.learning.objectives.autoencoding import Autoencoding
 from engine.learning.objectives.contrastive_divergence import ContrastiveDivergence
 from engine.learning.objectives.cross_entropy import CrossEntropy
+from engine.learning.objectives.denoising_diffusion import (
+    DenoisingDiffusion,
+    cosine,
+    diffusing,
+)
 from engine.learning.objectives.distill_to_arm import DistillToARM
+from engine.learning.objectives.dual_mcmc import DualMcmc
 from engine.learning.objectives.energy_discrepancy import EnergyDiscrepancy
 from engine.learning.objectives.erasure import Erasure
+from engine.learning.objectives.hat import HatRefinement, HatSynthesis
+from engine.learning.objectives.max_entropy_irl import SeparateValue, SharedValue
+from engine.learning.objectives.multiscale import MultiscaleScoreMatching
 from engine.learning.objectives.pseudo_likelihood import PseudoLikelihood
 from engine.learning.objectives.pseudo_spherical import PseudoSpherical
 from engine.learning.objectives.score_matching import DenoisingScoreMatching
 from engine.learning.objectives.sparse import Sparse
 from engine.learning.objectives.teacher_forcing import TeacherForcing
 from engine.learning.recipe import Recipe
+from engine.learning.refiner import Refiner, Timed
 from engine.minimizers.gibbs import Gibbs
 from engine.moves.heat_bath import HeatBath
 from engine.moves.langevin import Langevin
@@ -79,6 +95,29 @@ def bump() -> Bump:
 
 def bump_data() -> State:
     return {"z": torch.randn(12, 2, generator=torch.Generator().manual_seed(0)).double()}
+
+
+def single_data() -> State:
+    return {"z": bump_data()["z"].float()}
+
+
+def paired() -> nn.Module:
+    """An energy of numbers, a generator of them, and an encoder: means and ln variances."""
+    torch.manual_seed(0)
+    nets = {"generator": nn.Linear(2, 2), "encoder": nn.Linear(2, 4)}
+    return nn.ModuleDict({"energy": bump(), **nets})
+
+
+def refined() -> nn.Module:
+    """An energy, the value of states on the way, and a sampler of three steps."""
+    torch.manual_seed(0)
+    refiner = Refiner(Timed((2,), (2,), 3, 8), (2,), 3)
+    return nn.ModuleDict({"energy": bump(), "value": Timed((2,), (), 3, 8), "refiner": refiner})
+
+
+def denoiser() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"refiner": diffusing(Timed((2,), (2,), 3, 8), (2,), cosine(3))})
 
 
 def classifier() -> nn.Module:
@@ -153,6 +192,35 @@ CASES: dict[str, Case] = {
     "distillation": (DistillToARM(3), Letters, tokens),
     "teacher forcing": (TeacherForcing(2), Letters, tokens),
     "score matching": (DenoisingScoreMatching(0.3), bump, bump_data),
+    "score matching at many widths": (MultiscaleScoreMatching(0.1, 0.5, 1.0), bump, bump_data),
+    "in turn": (
+        Alternating((DenoisingScoreMatching(0.3), DenoisingScoreMatching(0.5))),
+        bump,
+        bump_data,
+    ),
+    "autoencoding": (Autoencoding(2, "z"), paired, single_data),
+    "hat": (HatRefinement(2, Langevin(0.01, adjusted=False), steps=2), paired, single_data),
+    "hat and generator": (
+        HatSynthesis(2, Langevin(0.01, adjusted=False), steps=2, bank=12),
+        paired,
+        single_data,
+    ),
+    "dual MCMC": (
+        DualMcmc(
+            2,
+            Langevin(0.01, adjusted=False),
+            Langevin(0.01, adjusted=False),
+            beta=1.0,
+            spread=0.5,
+            picture_steps=2,
+            latent_steps=2,
+        ),
+        paired,
+        single_data,
+    ),
+    "maximum entropy, a value": (SeparateValue(), refined, bump_data),
+    "maximum entropy, the energy": (SharedValue(), refined, bump_data),
+    "denoising diffusion": (DenoisingDiffusion(), denoiser, bump_data),
     "sparse": (Sparse(PseudoLikelihood(), 0.1), spin_term, spin_data),
     "gaussian": (EnergyDiscrepancy(Gaussian(("z",), 0.3), negatives=4), bump, bump_data),
     **{
@@ -162,9 +230,17 @@ CASES: dict[str, Case] = {
 }
 
 
+def below(abstract: type) -> Iterator[type]:
+    """The final classes of an abstract one."""
+    for own in abstract.__subclasses__():
+        yield from below(own) if isabstract(own) or own.__subclasses__() else (own,)
+
+
 def test_every_objective_has_a_case() -> None:
     held = {type(objective) for objective, _, _ in CASES.values()}
-    ours = {own for own in Objective.__subclasses__() if own.__module__.startswith("engine.")}
+    for module in pkgutil.iter_modules(objectives.__path__):
+        importlib.import_module(f"{objectives.__name__}.{module.name}")
+    ours = {own for own in below(Objective) if own.__module__.startswith("engine.")}
     assert ours <= held, "give the new one a case above"
 
 
@@ -173,7 +249,9 @@ def one_step(case: Case, device: torch.device | str) -> tuple[list[Tensor], list
     two steps."""
     objective, term, data = case
     net, rng = term().to(device), stream(3).to(device)
-    nets, batch = dict.fromkeys(NETS, net), {n: x.to(device) for n, x in data().items()}
+    many = isinstance(net, nn.ModuleDict)
+    nets = dict(net.items()) if many else dict.fromkeys(NETS, net)
+    batch = {n: x.to(device) for n, x in data().items()}
     s, losses = objective.start(nets, rng.at(0)), []
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
     for step in (1, 2):

@@ -82,7 +82,11 @@ def complaint(question, answer, pins):
         return "" if answer.status == "INFEASIBLE" else f"{answer.status} of nothing"
     if answer.status != "OPTIMAL":
         return f"{answer.status}, not proved"
-    if cost_of(answer.values["x"], question[3]) != least or answer.energy != float(least):
+    scale = problem_of(*question).explicit.scale
+    away = cost_of(answer.values["x"], question[3]) - least
+    if away > scale.error / scale.unit:  # 0 but where costs have no unit in common
+        return f"{away} above the least"
+    if answer.energy != float(least + away):
         return f"{answer.energy}, the least is {float(least)}"
     return "" if answer.unique in (None, several == 1) else f"{several} are as good"
 
