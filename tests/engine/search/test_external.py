@@ -50,21 +50,26 @@ def costly() -> dict[str, Any]:
     return {"variables": {"x": {"values": list(range(6)), "shape": [40]}}, "terms": terms}
 
 
-def crowded() -> dict[str, Any]:
-    """Twelve pigeons in eleven holes: clauses that cadical is at for minutes."""
-    holes = 11
-    every = [[[holes * p + h, 1, True] for h in range(holes)] for p in range(holes + 1)]
-    apart = [
-        [[holes * p + h, 1, False], [holes * q + h, 1, False]]
-        for h in range(holes)
-        for p, q in itertools.combinations(range(holes + 1), 2)
+def odd(nodes: int = 100) -> dict[str, Any]:
+    """An odd number of marked edges at one node of a graph of degree three, an even one at all
+    others, which no marking has: clauses that cadical is at for minutes (Tseitin 1968)."""
+    ends = [node for node in range(nodes) for _ in range(3)]
+    draw, edges = random.Random(0), [(0, 0)]
+    while len(set(edges)) < len(ends) // 2 or any(a == b for a, b in edges):
+        draw.shuffle(ends)
+        edges = [tuple(sorted(ends[k : k + 2])) for k in range(0, len(ends), 2)]  # type: ignore
+    clauses = [
+        [[edge, 1 - mark, True] for edge, mark in zip(own, marks, strict=True)]
+        for node in range(nodes)
+        for own in [[k for k, edge in enumerate(edges) if node in edge]]
+        for marks in itertools.product((0, 1), repeat=3)
+        if sum(marks) % 2 != (node == 0)
     ]
-    term = {"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": every + apart}}
-    shape = [holes * (holes + 1)]
-    return {"variables": {"x": {"values": [0, 1], "shape": shape}}, "terms": [term]}
+    term = {"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": clauses}}
+    return {"variables": {"x": {"values": [0, 1], "shape": [len(edges)]}}, "terms": [term]}
 
 
-HARD = {"cp_sat": costly, "cadical": crowded}
+HARD = {"cp_sat": costly, "cadical": odd}
 
 
 @pytest.fixture(scope="module", params=sorted(HARD))
