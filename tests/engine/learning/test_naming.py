@@ -75,7 +75,7 @@ def named(case: str) -> Objective:
     return objective
 
 
-OTHERS = {int: 7, float: 0.123, bool: None, type(None): 3, str: "z"}
+OTHERS = {int: 7, float: 0.123, bool: None, type(None): 3, str: "another"}
 
 
 def changed(value: Any) -> list[Any]:
