@@ -21,7 +21,8 @@ worse: at the quantile of 99.9 % it passes blank paper; 17 % of 8 x 8 noise is o
 `Nearest` has 27 %, and 78 % of binary noise of 28 x 28 where that has all.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -230,3 +231,16 @@ def limit_of(energies: Tensor, ordinary: float = ORDINARY) -> float:
     """The quantile that this share of energies lies at or below. (N,)"""
     ordered = energies.double().sort().values
     return float(ordered[min(len(ordered) - 1, max(0, -int(-ordinary * len(ordered) // 1) - 1))])
+
+
+def quantile_at(
+    shares: Sequence[float], values: Sequence[float], share: float, lowest: float = 0.0
+) -> float:
+    """What `share` of all lie below, on lines between the shares whose values were kept; `lowest`
+    at share 0."""
+    last = 0.0, lowest
+    for at, value in zip(shares, values, strict=True):
+        if share <= at:
+            return last[1] + (share - last[0]) / (at - last[0]) * (value - last[1])
+        last = at, value
+    return math.inf

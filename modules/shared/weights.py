@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.errors import BadQuery, Mistake
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,13 @@ def described(raw: bytes, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]
     if metadata["format"] != form:
         raise ValueError(metadata["format"])
     return json.loads(metadata["about"]), tensors
+
+
+def restored(net: N, tensors: Mapping[str, Tensor], start: str = "") -> N:
+    """A network with the numbers whose names begin so, in float32, no longer to be trained."""
+    own = {n.removeprefix(start): t.float() for n, t in tensors.items() if n.startswith(start)}
+    net.load_state_dict(own)
+    return net.eval().requires_grad_(False)
 
 
 def confined(path: str, folder: Path, beside: Path) -> str:

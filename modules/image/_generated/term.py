@@ -1,8 +1,7 @@
 """A picture as a learned energy sees it, with a generator that proposes where to begin."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -16,7 +15,8 @@ from engine.errors import BadQuery, Mistake
 from engine.learning.revision import normal, revised_latents, revised_pictures
 from engine.moves.langevin import Langevin
 from engine.random import Stream
-from modules.image._generated.drawing import Drawing
+from modules.image._generated.drawing import Drawing, load_drawing
+from modules.image._generated.measured import Measured
 from modules.image._generated.networks import Judge
 from modules.image.smoothness import picture_shape
 from modules.parameters import Number, Strict
@@ -52,25 +52,6 @@ class Judging(Term):
         return self.judge(picture)
 
 
-class Judged(Protocol):
-    """What a training leaves, as far as the energy goes."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)"""
-
-    @property
-    def judge(self) -> Judge:
-        """What a picture costs, times `temperature`."""
-
-    @property
-    def temperature(self) -> float:
-        """Fitted on held-out pictures."""
-
-    def band(self, share: float) -> float:
-        """The energy that `share` of held-out pictures lie below."""
-
-
 class Learned(Term):
     """Abstract: E(x) = H(x) / T of a picture x from 0 to 1, H a network.
 
@@ -81,7 +62,7 @@ class Learned(Term):
 
     affine = False
 
-    def __init__(self, picture: Variable | View, judged: Judged, band: float = BAND):
+    def __init__(self, picture: Variable | View, judged: Measured, band: float = BAND):
         super().__init__(picture)
         shape = picture_shape(self.scope[0], "scope[0]")
         if not isinstance(self.scope[0].variable.domain, Real):
@@ -104,7 +85,14 @@ class Learned(Term):
 
 class Generated(Learned):
     """Abstract: with a generator beside it. Pictures are proposed: made by the generator and moved
-    as in training; where pixels are given, from latents whose pictures have them."""
+    as in training; where pixels are given, from latents whose pictures have them.
+
+    kind, form: of a file of weights.
+    """
+
+    kind: ClassVar[str]
+    form: ClassVar[str]
+    data_sets = ("digits",)  # of scikit-learn
 
     def __init__(self, picture: Variable | View, weights: str, band: float = BAND):
         drawing = self.load(weights)
@@ -112,9 +100,14 @@ class Generated(Learned):
         self.drawing, self.painter = drawing, drawing.painter
 
     @classmethod
-    @abstractmethod
     def load(cls, weights: str) -> Drawing:
         """What a file of this kind holds."""
+        assert cls.shipped is not None
+        return load_drawing(weights, cls.form, cls.kind, cls.shipped)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(Variable(PICTURE, Real((8, 8), 0.0, 1.0)), weights="digits8.safetensors")
 
     def propose(
         self, particles: int, rng: Stream, known: Known, *domains: Domain

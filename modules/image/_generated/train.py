@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field, StrictInt
@@ -16,11 +16,13 @@ from engine.learning.objectives.alternating import Alternating
 from engine.learning.objectives.multiscale import MultiscaleScoreMatching
 from engine.learning.optimizers import Adam
 from engine.random import Stream
-from modules.image._generated.drawing import NOISE, Drawing
-from modules.image._generated.pictures import Pictures
+from modules.image._generated.drawing import Drawing
+from modules.image._generated.measured import NOISE, Measured
+from modules.image._generated.pictures import Pictures, pictures_of
 from modules.image._generated.term import PICTURE
-from modules.parameters import Number, Strict
+from modules.parameters import Number, Strict, validated
 from modules.shared.sheet import write_sheet
+from modules.shared.training import one_thread
 
 try:
     from engine.learning.examples import Stored
@@ -34,6 +36,8 @@ WIDTHS = 0.05, 0.4  # of the noise from which slopes lead back
 CLIP = 50.0  # of gradients
 SHOWN, ACROSS = 64, 8  # pictures of a sheet, and in a row of it
 SHEETS = 32  # lane of the stream that sheets are drawn from
+M = TypeVar("M", bound=Measured)
+S = TypeVar("S", bound=Strict)
 Width = Annotated[StrictInt, Field(ge=1, le=4096)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
 
@@ -116,3 +120,22 @@ def sheet_of(path: Path, drawing: Drawing, moved: Callable[[Tensor, Stream], Ten
     with torch.no_grad():
         made = drawing.painter(z)
     write_sheet(path, torch.cat([made, moved(z, rng.fork(1))]), ACROSS)
+
+
+def learned_file(
+    lesson: Lesson,
+    kind: str,
+    sort: type[S],
+    learned: Callable[[Pictures, S, Lesson], tuple[M, Any, list[str]]],
+    save: Callable[[M], None],
+) -> list[str]:
+    """Learns from the pictures of a lesson, writes the weights, and says what was learned.
+
+    sort: of its options. learned: -> what was learned, by what, and what to say of it.
+    """
+    options = sort(**validated(sort, lesson.params, kind))
+    pictures = pictures_of(lesson.data, lesson.seed)
+    with one_thread():
+        made, _, said = learned(pictures, options, lesson)
+    save(made)
+    return [*said, f"temperature {made.temperature:.3g}", f"wrote {lesson.out}"]

@@ -12,7 +12,7 @@ from engine.errors import BadQuery, Mistake, known
 from modules.image.classifier.network import Network, folded, seen_by
 from modules.image.classifier.nothing import NONE
 from modules.image.classifier.pictures import Ink, prepared
-from modules.shared.band import Nearest
+from modules.shared.band import Nearest, quantile_at
 from modules.shared.weights import described, loaded, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -77,13 +77,7 @@ class Reader:
     def band(self, share: float) -> float:
         """How unusual pictures may be so that `share` of held-out ones pass, between the nearest
         shares that were kept."""
-        last = 0.0, 0.0
-        for at, value in zip(QUANTILES, self.quantiles, strict=True):
-            if share <= at:
-                part = (share - last[0]) / (at - last[0])
-                return last[1] + part * (value - last[1])
-            last = at, value
-        return math.inf
+        return quantile_at(QUANTILES, self.quantiles, share)
 
     @cached_property
     def _fast(self) -> Network:

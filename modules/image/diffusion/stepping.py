@@ -11,9 +11,9 @@ from torch import Tensor
 
 from engine.learning.refiner import Refiner, Timed
 from engine.random import Stream
-from modules.image._generated.drawing import fitted_temperature, held_quantiles, quantile_at
+from modules.image._generated.measured import Measured
 from modules.image._generated.networks import Judge
-from modules.shared.weights import described, loaded, save_described
+from modules.shared.weights import described, loaded, restored, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 KIND, FORM = "image.diffusion", "basin.image.diffusion.1"
@@ -22,24 +22,13 @@ FIRST, LAST = 1.0, 0.2  # sigma of the first step before it learns, and of the l
 
 
 @dataclass(frozen=True, eq=False)
-class Stepping:
-    """shape: (height, width). steps, width: of the sampler, which makes 2 x - 1 of a picture x.
-    hidden: of `judge`, what a picture costs, over `temperature`. quantiles: of the energies of
-    held-out pictures."""
+class Stepping(Measured):
+    """steps, width: of the sampler, which makes 2 x - 1 of a picture x. hidden: of `judge`."""
 
-    shape: tuple[int, int]
     steps: int
     width: int
     hidden: tuple[int, ...]
-    judge: Judge
     refiner: Refiner
-    temperature: float = 1.0
-    quantiles: tuple[float, ...] = ()
-    made: str = ""
-
-    def band(self, share: float) -> float:
-        """The energy that `share` of held-out pictures lie below."""
-        return quantile_at(self.quantiles, share)
 
     def pictures(
         self, particles: int, rng: Stream, seen: Tensor | None = None, there: Tensor | None = None
@@ -67,7 +56,7 @@ def begun(
         torch.manual_seed(seed)
         judge = Judge(shape[0] * shape[1], hidden)
         refiner = Refiner(Timed(shape, shape, steps, width), shape, steps, FIRST, LAST, False)
-    return Stepping(shape, steps, width, tuple(hidden), judge, refiner)
+    return Stepping(shape, judge, steps, width, tuple(hidden), refiner)
 
 
 def load_stepping(path: str) -> Stepping:
@@ -84,19 +73,10 @@ def _stepping(raw: bytes) -> Stepping:
     high, wide = about["shape"]
     blank = begun((high, wide), about["steps"], about["width"], about["hidden"], 0)
     for name, net in (("judge.", blank.judge), ("refiner.", blank.refiner)):
-        own = {n.removeprefix(name): t.float() for n, t in tensors.items() if n.startswith(name)}
-        net.load_state_dict(own)
-        net.eval().requires_grad_(False)
+        restored(net, tensors, name)
     return replace(
         blank,
         temperature=about["temperature"],
         quantiles=tuple(about["quantiles"]),
         made=about["made"],
     )
-
-
-def measured(stepping: Stepping, held: Tensor, made: str) -> Stepping:
-    """The same with a temperature and quantiles of energies, fitted on held-out pictures."""
-    temperature = fitted_temperature(stepping.judge, held)
-    quantiles = held_quantiles(stepping.judge, held, temperature)
-    return replace(stepping, temperature=temperature, quantiles=quantiles, made=made)

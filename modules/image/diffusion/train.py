@@ -15,14 +15,14 @@ from engine.learning.objectives.max_entropy_irl import SeparateValue
 from engine.learning.optimizers import Adam
 from engine.learning.refiner import Timed
 from engine.random import Stream
+from modules.image._generated.measured import measured
 from modules.image._generated.networks import Judge
-from modules.image._generated.pictures import Pictures, pictures_of
+from modules.image._generated.pictures import Pictures
 from modules.image._generated.term import PICTURE
-from modules.image._generated.train import ACROSS, SHEETS, SHOWN, Rate, Run, Width
-from modules.image.diffusion.stepping import KIND, Stepping, begun, measured
-from modules.parameters import Number, Strict, validated
+from modules.image._generated.train import ACROSS, SHEETS, SHOWN, Rate, Run, Width, learned_file
+from modules.image.diffusion.stepping import KIND, Stepping, begun
+from modules.parameters import Number, Strict
 from modules.shared.sheet import write_sheet
-from modules.shared.training import one_thread
 
 STEPS = 800
 AVERAGE = 0.995
@@ -107,9 +107,4 @@ def learned(
 
 def learn(lesson: Lesson) -> list[str]:
     """Learns from pictures, writes the weights, and says what was learned."""
-    options = Options(**validated(Options, lesson.params, KIND))
-    pictures = pictures_of(lesson.data, lesson.seed)
-    with one_thread():
-        stepping, _, said = learned(pictures, options, lesson)
-    stepping.save(lesson.out)
-    return [*said, f"temperature {stepping.temperature:.3g}", f"wrote {lesson.out}"]
+    return learned_file(lesson, KIND, Options, learned, lambda made: made.save(lesson.out))

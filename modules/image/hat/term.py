@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from engine.domain import Real, Variable
 from engine.energy.lesson import Lesson
-from modules.image._generated.drawing import Drawing, load_drawing
 from modules.image._generated.term import Generated, Parameters
 
-FOLDER = Path(__file__).parent  # of what ships with Basin
 KIND, FORM = "image.hat", "basin.image.hat.1"
-SHIPPED = "digits8.safetensors"
 
 __all__ = ["Hat", "Parameters"]
 
@@ -29,19 +25,10 @@ class Hat(Generated):
     such weights, a picture of another size, labels in place of numbers.
     """
 
-    shipped = FOLDER
-    data_sets = ("digits",)  # of scikit-learn
-
-    @classmethod
-    def load(cls, weights: str) -> Drawing:
-        return load_drawing(weights, FORM, KIND, FOLDER)
+    kind, form, shipped = KIND, FORM, Path(__file__).parent
 
     @classmethod
     def learn(cls, lesson: Lesson) -> list[str]:
         from modules.image.hat.train import learn  # Lightning is loaded to train, not to ask
 
         return learn(lesson)
-
-    @classmethod
-    def example(cls) -> "Hat":
-        return cls(Variable("picture", Real((8, 8), 0.0, 1.0)), weights=SHIPPED)

@@ -17,14 +17,14 @@ from engine.learning.optimizers import Adam
 from engine.learning.revision import hat_problem, revised_pairs
 from engine.moves.langevin import Langevin
 from engine.random import Stream
-from modules.image._generated.drawing import Drawing, begun, measured
+from modules.image._generated.drawing import Drawing, begun
+from modules.image._generated.measured import measured
 from modules.image._generated.networks import Layers
-from modules.image._generated.pictures import Pictures, pictures_of
+from modules.image._generated.pictures import Pictures
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import CLIP, Options, Rate, Run, pointed, sheet_of
+from modules.image._generated.train import CLIP, Options, Rate, Run, learned_file, pointed, sheet_of
 from modules.image.hat.term import FORM, KIND
-from modules.parameters import Number, validated
-from modules.shared.training import one_thread
+from modules.parameters import Number
 
 STEPS = 600  # of the energy; as many times TWICE of the autoencoder
 TWICE = 2
@@ -99,9 +99,4 @@ def learned(
 
 def learn(lesson: Lesson) -> list[str]:
     """Learns from pictures, writes the weights, and says what was learned."""
-    options = HatOptions(**validated(HatOptions, lesson.params, KIND))
-    pictures = pictures_of(lesson.data, lesson.seed)
-    with one_thread():
-        drawing, _, said = learned(pictures, options, lesson)
-    drawing.save(lesson.out, FORM)
-    return [*said, f"temperature {drawing.temperature:.3g}", f"wrote {lesson.out}"]
+    return learned_file(lesson, KIND, HatOptions, learned, lambda made: made.save(lesson.out, FORM))

@@ -14,13 +14,22 @@ from engine.learning.optimizers import Adam
 from engine.learning.revision import revised_pictures
 from engine.moves.langevin import Langevin
 from engine.random import Stream
-from modules.image._generated.drawing import Drawing, begun, measured
-from modules.image._generated.pictures import Pictures, pictures_of
+from modules.image._generated.drawing import Drawing, begun
+from modules.image._generated.measured import measured
+from modules.image._generated.pictures import Pictures
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import CLIP, Options, Rate, Run, Width, pointed, sheet_of
+from modules.image._generated.train import (
+    CLIP,
+    Options,
+    Rate,
+    Run,
+    Width,
+    learned_file,
+    pointed,
+    sheet_of,
+)
 from modules.image.taught.term import FORM, KIND
-from modules.parameters import Number, validated
-from modules.shared.training import one_thread
+from modules.parameters import Number
 
 STEPS = 1_000
 NOISE = 0.003  # of a move of a picture
@@ -101,9 +110,6 @@ def learned(
 
 def learn(lesson: Lesson) -> list[str]:
     """Learns from pictures, writes the weights, and says what was learned."""
-    options = TaughtOptions(**validated(TaughtOptions, lesson.params, KIND))
-    pictures = pictures_of(lesson.data, lesson.seed)
-    with one_thread():
-        drawing, _, said = learned(pictures, options, lesson)
-    drawing.save(lesson.out, FORM)
-    return [*said, f"temperature {drawing.temperature:.3g}", f"wrote {lesson.out}"]
+    return learned_file(
+        lesson, KIND, TaughtOptions, learned, lambda made: made.save(lesson.out, FORM)
+    )

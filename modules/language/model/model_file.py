@@ -8,10 +8,8 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from modules.language.model.network import CharacterNet
-from modules.shared.weights import described, loaded, save_described
+from modules.shared.weights import described, loaded, restored, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.characters.1"
@@ -46,16 +44,10 @@ def _model(raw: bytes) -> CharacterNet:
     about, tensors = described(raw, FORMAT)
     recalls = int(about.get("recalls", 0))
     sizes = int(about["embedded"]), int(about["hidden"])
-    return settled(CharacterNet(about["pieces"], *sizes, recalls=recalls), tensors)
-
-
-def settled(net: CharacterNet, tensors: dict[str, torch.Tensor]) -> CharacterNet:
-    """The network with these numbers, no longer to be trained."""
-    net.load_state_dict({name: t.float() for name, t in tensors.items()})
-    return net.eval().requires_grad_(False)
+    return restored(CharacterNet(about["pieces"], *sizes, recalls=recalls), tensors)
 
 
 def rounded(net: CharacterNet) -> CharacterNet:
     """The same network with the numbers as a file will hold them."""
     out = CharacterNet(net.pieces, net.embedded, net.hidden, recalls=net.recalls)
-    return settled(out, {name: t.detach().half() for name, t in net.state_dict().items()})
+    return restored(out, {name: t.detach().half() for name, t in net.state_dict().items()})
