@@ -10,7 +10,6 @@ from torch import Tensor
 from engine.compare import dearer, opaque_slack, proved
 from engine.domain import Real, State
 from engine.factors import Factors
-from engine.factors.comparisons import ALWAYS
 from engine.minimizer import WIDE, Minimizer
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
@@ -47,11 +46,18 @@ from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 from engine.search.rowwise import Rowwise
+from engine.search.traits import (
+    clauses_alone,
+    covers,
+    ordered,
+    packs,
+    paid_at_one_site,
+    weighs_few_at_once,
+)
 from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
-ORDERED = 256  # hidden sites that say which values others have at least
 YIELDED = 3  # bits by which that is less where a linear relaxation is quick
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
@@ -143,7 +149,7 @@ class Portfolio(Minimizer[PortfolioState]):
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
         opens = isinstance(members[0], (Cheapest, LinearRelaxation))
-        late = opens or (searches and _covers(problem))
+        late = opens or (searches and covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
@@ -227,13 +233,13 @@ class Portfolio(Minimizer[PortfolioState]):
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing, *_bounds(problem), *_switches(problem)) if fits else (gibbs,)
             proving = self._proving(problem)
-            if _covers(problem) and proving:
+            if covers(problem) and proving:
                 return (complete, proving[0])
-            if not fits or not _beside(factors):
+            if not fits or not weighs_few_at_once(factors):
                 return (complete, *proving)
             beside = (*self._beside_cores(problem), *_switches(problem), *proving)
             return (complete, annealing, *beside)
-        judges = prepared_of(problem).judges and _covers(problem)
+        judges = prepared_of(problem).judges and covers(problem)
         if judges and complete.refuses(problem) is None:
             return (complete,)  # the least is found whatever these rules see, and judged
         if len(groups_of(problem)) > 1:
@@ -272,9 +278,9 @@ class Portfolio(Minimizer[PortfolioState]):
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         factors = problem.form.factors
         large = selectors(factors) > LARGE or factors.scale.error  # rounded units leave ties open
-        if not self.opening or large or (_covers(problem) and not _packs(problem)):
+        if not self.opening or large or (covers(problem) and not packs(problem)):
             return False
-        if _ordered(factors) and _at_one_site(factors):
+        if ordered(factors) and paid_at_one_site(factors):
             return False  # its bound hardly rises: what is least is a matter of orders
         return self._relaxation.refuses(problem) is None
 
@@ -286,16 +292,16 @@ class Portfolio(Minimizer[PortfolioState]):
         """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
         nobody where the form is so large that it would keep the search waiting."""
         factors = problem.form.factors
-        if selectors(factors) > HUGE or factors.scale.error or _ordered(factors):
+        if selectors(factors) > HUGE or factors.scale.error or ordered(factors):
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
-        covers = _covers(problem) and not _packs(problem)
-        one: Rowwise = self._relaxation if covers else cores
+        exact = covers(problem) and not packs(problem)
+        one: Rowwise = self._relaxation if exact else cores
         return (one,) if one.refuses(problem) is None else ()
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
         """Who tells bounds beside those who prove; nobody where cores are better at it."""
-        alone = _clauses_alone(problem.form.factors) and self._proving(problem)
+        alone = clauses_alone(problem.form.factors) and self._proving(problem)
         return () if alone else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
@@ -310,7 +316,7 @@ class Portfolio(Minimizer[PortfolioState]):
         """Something is soft, other than single sites beside an exact cover, and elimination is
         quick whatever is given."""
         factors = problem.form.factors
-        if not self.narrow or not factors.soft or _covers(problem) or _ordered(factors):
+        if not self.narrow or not factors.soft or covers(problem) or ordered(factors):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
@@ -361,10 +367,10 @@ class Portfolio(Minimizer[PortfolioState]):
         large = self._large(factors)
         if not large or (rest is None and not fits):
             yield from self._complete.prepare(problem)
-        if fits and (large or _beside(factors)):
+        if fits and (large or weighs_few_at_once(factors)):
             for bounds in _bounds(problem) if large else self._beside_cores(problem):
                 yield from bounds.prepare(problem)
-        if fits and (large or (_beside(factors) and not _covers(problem))):
+        if fits and (large or (weighs_few_at_once(factors) and not covers(problem))):
             yield from Annealing().prepare(problem)
 
     def step(self, problem: Problem, s: PortfolioState, rng: Stream) -> PortfolioState:
@@ -548,7 +554,7 @@ def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
     """Who tells bounds beside those who search for what is soft: mini-buckets, or messages where to
     plan those would keep the search waiting."""
     factors = problem.form.factors
-    if not factors.soft or _covers(problem) or _ordered(factors):
+    if not factors.soft or covers(problem) or ordered(factors):
         return ()
     large = sum(len(t.scopes) for t in factors.tables) > PLANNED
     told: Minimizer = MessagePassing() if large else MiniBuckets()
@@ -596,41 +602,3 @@ def _few(problem: Problem) -> Tensor:
     sees. -> (R,) bool"""
     takes = Leaves().refuses(problem) is None
     return few_leaves(problem) if takes else enumerable(problem)
-
-
-def _covers(problem: Problem) -> bool:
-    """Complete search begins with a short one for an exact cover."""
-    return prepared_of(problem).cover is not None
-
-
-def _packs(problem: Problem) -> bool:
-    """A cover in which everything may stay uncovered."""
-    factors = problem.form.factors
-    least = bool((factors.counted.low > 0).any())
-    return not (least or factors.clauses.count or factors.different.lines())
-
-
-def _clauses_alone(factors: Factors) -> bool:
-    """Clauses over two values a site and costs of single sites, at which cores are better than
-    small tables."""
-    single = all(table.arity == 1 for table in factors.tables)
-    others = (factors.counted, factors.sums, factors.different)
-    plain = single and not any(family.count for family in others)
-    return plain and bool(factors.clauses.count) and bool((factors.sizes == 2).all())
-
-
-def _beside(factors: Factors) -> bool:
-    """Annealing takes part where something is soft, and no table is over very many sites."""
-    wide = max((t.arity for t in factors.tables), default=0)
-    return factors.soft and 0 < wide <= 8 and not _ordered(factors)
-
-
-def _at_one_site(factors: Factors) -> bool:
-    """All that is paid is paid at one site, such as the end of the last task."""
-    sites = {s for t in factors.tables if t.soft for s in t.scopes.reshape(-1).tolist()}
-    return len(sites) < 2
-
-
-def _ordered(factors: Factors) -> bool:
-    """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
-    return int((factors.counted.part == ALWAYS).sum()) > ORDERED

@@ -1,0 +1,46 @@
+"""What a structure is like, as far as it decides who searches it."""
+
+from engine.factors import Factors
+from engine.factors.comparisons import ALWAYS
+from engine.problem import Problem
+from engine.search.prepared import prepared_of
+
+ORDERED = 256  # hidden sites that say which values others have at least
+
+
+def covers(problem: Problem) -> bool:
+    """Complete search begins with a short one for an exact cover."""
+    return prepared_of(problem).cover is not None
+
+
+def packs(problem: Problem) -> bool:
+    """A cover in which everything may stay uncovered."""
+    factors = problem.form.factors
+    least = bool((factors.counted.low > 0).any())
+    return not (least or factors.clauses.count or factors.different.lines())
+
+
+def clauses_alone(factors: Factors) -> bool:
+    """Clauses over two values a site and costs of single sites, at which cores are better than
+    small tables."""
+    single = all(table.arity == 1 for table in factors.tables)
+    others = (factors.counted, factors.sums, factors.different)
+    plain = single and not any(family.count for family in others)
+    return plain and bool(factors.clauses.count) and bool((factors.sizes == 2).all())
+
+
+def weighs_few_at_once(factors: Factors) -> bool:
+    """Annealing takes part where something is soft, and no table is over very many sites."""
+    wide = max((t.arity for t in factors.tables), default=0)
+    return factors.soft and 0 < wide <= 8 and not ordered(factors)
+
+
+def paid_at_one_site(factors: Factors) -> bool:
+    """All that is paid is paid at one site, such as the end of the last task."""
+    sites = {s for t in factors.tables if t.soft for s in t.scopes.reshape(-1).tolist()}
+    return len(sites) < 2
+
+
+def ordered(factors: Factors) -> bool:
+    """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
+    return int((factors.counted.part == ALWAYS).sum()) > ORDERED
