@@ -249,6 +249,21 @@ def _score_apart(problem: Problem, x: State, owner: Tensor | None, exactly: bool
     return Scored(*out)
 
 
+@torch.no_grad()
+def forbidden(problem: Problem, row: int, x: State) -> Tensor:
+    """Which decided states an explicit summand of a row forbids at any price. Hidden ones that list
+    forbidden combinations are asked. (B, *shape) -> (B,) bool"""
+    explicit, places = problem.explicits[row], problem.places(x)
+    shut = explicit.energy(places, {}).isinf()
+    forbids = {k for t in explicit.factors.tables if t.forbids for k in t.term.tolist()}
+    asked = [problem.summands[k] for k in sorted(explicit.hidden & forbids)]
+    if asked:
+        whole = problem.whole(x, torch.full((len(places),), row))
+        for share in begin_shares(asked, whole)():
+            shut = shut | share.cpu().isposinf()
+    return shut
+
+
 def never() -> bool:
     """The caller never stops the search."""
     return False

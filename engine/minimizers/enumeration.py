@@ -17,7 +17,7 @@ from engine.answer import Proof
 from engine.compare import opaque_slack, verdicts
 from engine.domain import Finite, Real, State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Minimizer, score
+from engine.minimizer import Minimizer, forbidden, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import NOT_UNIQUE, UNIQUE, UNKNOWN, Report
@@ -136,7 +136,7 @@ def _ranked(
     rules = [part for part in problem.summands if part.required]
     cost = energy.cpu().numpy()
     explicit = problem.explicits[space.row]
-    shut = np.isinf(cost) & np.isinf(explicit.energy(problem.places(state), {}).numpy())
+    shut = np.isinf(cost) & forbidden(problem, space.row, state).numpy()
     clean = ~shut & (violation == 0).cpu().numpy()
     order = np.argsort(cost, kind="stable")  # what is no number comes last
     good: list[int] = []

@@ -16,6 +16,8 @@ from engine.errors import BadQuery
 from engine.minimizers.enumeration import Enumeration, enumerable
 from engine.problem import Problem
 from engine.settle import answers
+from modules.discrete.circuit import Circuit
+from modules.discrete.table import Table
 
 
 class Wave(Term):
@@ -105,3 +107,15 @@ def test_two_level_states_are_not_called_unique():
     assert level.status is Status.OPTIMAL and level.unique is False
     single = answers(Problem(1.0 * term).given(x=[None, 0], y=-2.5), Enumeration())[0]
     assert single.unique is True
+
+
+@pytest.mark.parametrize("row", [[0, 1], [0, None], [None, None]])
+def test_what_a_guard_forbids_at_a_price_is_decided(row):
+    """The guarded costs are explicit, but not looked up; the circuit at a price is evaluated."""
+    x = Variable("x", Finite((0, 1), (2,)))
+    guarded = 1.0 * Table(x, sites=[1], costs=[0, None], guard=[[0, 0]])
+    shut = 1.0 * Table(x, sites=[1], costs=[None, 0], guard=[[1, 0]])
+    for energy in (1.0 * Circuit(x) + guarded + shut, 0.5 * Circuit(x) + 2.0 * guarded):
+        (answer,) = answers(Problem(energy).given(x=row), Enumeration())
+        none = row[1] == 1 or (row[0] == 0 and len(list(energy.summands())) == 3)
+        assert answer.status == ("INFEASIBLE" if none else "OPTIMAL")
