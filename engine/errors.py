@@ -167,11 +167,16 @@ def join(path: str, rest: str) -> str:
     return f"{path}{rest}" if rest.startswith("[") else f"{path}.{rest}"
 
 
+LISTED = 30  # names in a remedy
+
+
 def known(value: Any, options: Iterable[Any]) -> str:
     """A remedy for a misspelt name: the nearest option, if one is nearest, and the list of all."""
-    names = [str(option) for option in options]
+    names = sorted({str(option) for option in options})
     near = _nearest(str(value), names)
-    listed = ", ".join(sorted(names)[:30])
+    listed = ", ".join(names[:LISTED])
+    if len(names) > LISTED:
+        listed += f" and {len(names) - LISTED} more"
     return f"did you mean {near}? known: {listed}" if near else f"known: {listed}"
 
 

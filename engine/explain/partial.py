@@ -17,6 +17,7 @@ from engine.answer import Answer, Finding, Place, Status
 from engine.decimals import surely_below
 from engine.domain import Domain, Finite, Real
 from engine.energy import Summand
+from engine.judgement import term_names
 from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
@@ -57,8 +58,8 @@ def _told(problem: Problem, row: int, answer: Answer, every: Sequence[Read]) -> 
         said = sum(one.weight * max(0.0, _begun(problem, row, one)) for one in every)
         bound = surely_below(bound + max(0.0, said - max(0.0, rest.floor())))
     missing = tuple(
-        Finding(summand.label, None, summand.required, text)
-        for summand in problem.summands
+        Finding(name, None, summand.required, text)
+        for name, summand in zip(term_names(problem), problem.summands, strict=True)
         if (text := _missing(problem, row, summand))
     )
     return replace(answer, bound=bound if math.isfinite(bound) else None, findings=missing)

@@ -146,11 +146,13 @@ def said_of(
     if places:
         said.append(f"given {_listed([p.text for p in places[:SPELLED]], len(places))}")
     if parts:
-        said.append(f"the rules {_listed(rules, len(parts))}")
+        noun = "rules" if len(parts) > 1 else "rule"
+        said.append(f"the {noun} {_listed(rules, len(parts))}")
     else:
         said.append("the rules")
-    text = f"{' and '.join(said)} cannot hold together"
-    if parts:
+    alone = not places and len(parts) == 1  # one rule that nothing keeps
+    text = f"{' and '.join(said)} cannot hold{'' if alone else ' together'}"
+    if parts and not alone:
         text += "; without any one of them the others can"
     if repair:
         give_up = _listed([p.text for p in repair[:SPELLED]], len(repair))

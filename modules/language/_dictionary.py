@@ -37,7 +37,7 @@ def _read(path: str, name: str) -> frozenset[str]:
         text = read_text(path)
     except BadQuery as error:
         first = error.mistakes[0]
-        raise BadQuery(Mistake("file", f"{name} {first.problem}", first.remedy)) from None
+        raise BadQuery(Mistake("file", f"{name}: {first.problem}", first.remedy)) from None
     words = frozenset(w for line in text.splitlines() if (w := line.strip()) and w[0] != "#")
     if len(words) > MOST:
         raise TooLarge(Mistake("file", f"{len(words)} words", f"give at most {MOST}"))

@@ -136,6 +136,10 @@ def _unexplained(code: grpc.StatusCode, text: str, module: str) -> BasinError:
     broken = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
     if module and code in (*broken, grpc.StatusCode.UNIMPLEMENTED):
         return ModuleUnavailable(module, text or code.name)
+    if code is grpc.StatusCode.UNAVAILABLE and "Connection refused" in text:
+        text += (
+            "; nobody listens there: start `basin serve --listen HOST:PORT`, or name its address"
+        )
     return _BY_CODE.get(code, BasinError)(f"{text or code.name}")
 
 

@@ -33,6 +33,7 @@ PROGRAMS = [
     "docs/learning.md",
     "docs/structures.md",
     "docs/samplers.md",
+    "docs/weights.md",
 ]  # whose Python is one program
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -204,6 +204,11 @@ def test_of_several_near_names_none_is_named():
     assert known("abcd", ["abce", "zz"]).startswith("did you mean abce?")
 
 
+def test_a_list_of_names_says_each_once_and_how_many_it_leaves_out():
+    assert known("q", ["b", "a", "b"]) == "known: a, b"
+    assert known("q", [f"n{k:02}" for k in range(33)]).endswith("n28, n29 and 3 more")
+
+
 def test_masked_entries_are_open() -> None:
     """numpy's masked arrays say what is not known; their hidden numbers are no evidence."""
     masked = np.ma.array([0, 2, 2], mask=[0, 1, 0])

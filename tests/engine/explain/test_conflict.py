@@ -92,6 +92,17 @@ def test_reasons_are_told_in_words() -> None:
     }  # fmt: skip
     said = ask(query, explain=True).conflict.text
     assert "given grid[0, " in said and "row: line 0: [0, 0] and [0, 1] all differ" in said
+    assert "the rule row" in said and "cannot hold together; without any one" in said
+
+
+def test_a_rule_that_nothing_keeps_stands_alone_in_words() -> None:
+    sums = {"values": [[0, 1], [1, 1]], "compare": "==", "constant": 9}
+    query = {
+        "variables": {"grid": {"values": [1, 2], "shape": [2]}},
+        "terms": [{"kind": "discrete.linear", "scope": ["grid"], "name": "sum", "params": sums}],
+    }
+    said = ask(query, explain=True).conflict.text
+    assert said.startswith("the rule sum: ") and said.endswith(" cannot hold")
 
 
 def pigeonhole(holes: int, given: bool = False) -> dict:
