@@ -1,7 +1,7 @@
 """What a training of pictures leaves: an energy, a generator, perhaps an encoder; their file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -119,12 +119,18 @@ def _drawing(raw: bytes, form: str) -> Drawing:
             }
             net.load_state_dict(own)
             net.eval().requires_grad_(False)
-    return replace(
-        blank,
-        temperature=about["temperature"],
-        quantiles=tuple(about["quantiles"]),
-        made=about["made"],
-    )
+    temperature, quantiles = fitted(about)
+    return replace(blank, temperature=temperature, quantiles=quantiles, made=about["made"])
+
+
+def fitted(about: Mapping[str, Any]) -> tuple[float, tuple[float, ...]]:
+    """The temperature and the quantiles that a file tells. Raises ValueError for what was never
+    fitted."""
+    temperature = float(about["temperature"])
+    quantiles = tuple(float(value) for value in about["quantiles"])
+    if not 0 < temperature < math.inf or len(quantiles) != len(QUANTILES):
+        raise ValueError("no temperature, or no quantiles")
+    return temperature, quantiles
 
 
 def measured(drawing: Drawing, held: Tensor, made: str) -> Drawing:

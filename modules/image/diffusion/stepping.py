@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.learning.refiner import Refiner, Timed
 from engine.random import Stream
-from modules.image._generated.drawing import fitted_temperature, held_quantiles, quantile_at
+from modules.image._generated.drawing import fitted, fitted_temperature, held_quantiles, quantile_at
 from modules.image._generated.networks import Judge
 from modules.shared.weights import described, loaded, save_described
 
@@ -87,12 +87,8 @@ def _stepping(raw: bytes) -> Stepping:
         own = {n.removeprefix(name): t.float() for n, t in tensors.items() if n.startswith(name)}
         net.load_state_dict(own)
         net.eval().requires_grad_(False)
-    return replace(
-        blank,
-        temperature=about["temperature"],
-        quantiles=tuple(about["quantiles"]),
-        made=about["made"],
-    )
+    temperature, quantiles = fitted(about)
+    return replace(blank, temperature=temperature, quantiles=quantiles, made=about["made"])
 
 
 def measured(stepping: Stepping, held: Tensor, made: str) -> Stepping:
