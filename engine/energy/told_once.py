@@ -14,8 +14,7 @@ from engine.domain import Given
 class _Made(NamedTuple):
     """What was made last, and of what."""
 
-    told: list[Tensor]
-    written: list[int]  # how often each of these had been written to
+    told: list[Tensor]  # copies: who lent numbers may write to their memory behind torch's back
     there: list[Tensor]  # (B,) bool of each `Given`: states that were told any of it
     weights: list[tuple[Any, ...]]  # where each of the term's own stood, and how often written to
     out: Tensor  # (B, ...)
@@ -25,8 +24,6 @@ class _Made(NamedTuple):
         but those that were told nothing: energies are not asked about these."""
         kinds = [(x.shape[1:], x.dtype) for x in tensors]
         if [(x.shape[1:], x.dtype) for x in self.told] != kinds:
-            return None
-        if [x._version for x in self.told] != self.written:
             return None
         if _same(self.told, tensors):
             return self.out
@@ -55,8 +52,9 @@ def told_once(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     the structure by which is searched and for the energies by which is checked.
 
     What it gives must not be written to, and may hang on no more than these numbers, parameters and
-    buffers. One batch of numbers is kept with it. Where a slope is wanted, or random numbers of
-    torch are drawn, as by dropout in training, it is asked every time.
+    buffers. One batch of numbers is kept with it. Weights that are changed through `.data` are not
+    seen to be others. Where a slope is wanted, or random numbers of torch are drawn, as by dropout
+    in training, it is asked every time.
     """
 
     @functools.wraps(method)
@@ -77,8 +75,8 @@ def told_once(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
         out = method(self, *told)
         if torch.equal(drawn, torch.get_rng_state()):
             there = [one.present.any(1) for one in told if isinstance(one, Given)]
-            written = [x._version for x in tensors]
-            memory.made[method.__name__] = _Made(tensors, written, there, weights, out)
+            copies = [x.detach().clone() for x in tensors]
+            memory.made[method.__name__] = _Made(copies, there, weights, out)
         return out
 
     return asked
@@ -89,7 +87,7 @@ def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     pairs = [*zip(some, others, strict=True)]
     if any((a.shape, a.dtype, a.device) != (b.shape, b.dtype, b.device) for a, b in pairs):
         return False
-    return all(_place(a) == _place(b) or torch.equal(a, b) for a, b in pairs)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def _place(x: Tensor) -> tuple[Any, ...]:

@@ -103,7 +103,8 @@ class Cheapest(Minimizer[CheapestState]):
             energy = _known(s._replace(**out), row)
             out["done"][row] = search.done
             bound = scale.below(search.bound) if search.bound > -NEVER else -math.inf
-            told = energy if search.done else min(bound, energy)
+            exact = search.done and (not scale.error or energy == math.inf)
+            told = energy if exact else min(bound, energy)
             out["bound"][row] = max(float(out["bound"][row]), told)
         return s._replace(begun=tuple(begun), **out)
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Drawn:
 
     def __init__(self, folder: Path, inner: Writer):
         self.folder, self.inner = folder, inner
+        self._owners: dict[str, str] = {}  # of each beginning of names, the file it stands for
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -29,7 +31,7 @@ class Drawn:
         self.inner.write(asked, row, answer)
         if not answer.values:
             return
-        source = re.sub(r"\W+", "_", Path(asked.source).stem) or "answer"
+        source = self._beginning(asked.source)
         for name, spec in pictured(asked.query).items():
             path = self.folder / f"{source}_{asked.numbers[row]}_{name}.png"
             try:
@@ -37,6 +39,13 @@ class Drawn:
             except OSError as error:
                 problem = f"{path}: {error.strerror or error}"
                 raise BadQuery(Mistake("--pictures", problem, "name another folder")) from None
+
+    def _beginning(self, source: str) -> str:
+        """What the names of the pictures of a file begin with, which no other file of the run
+        has."""
+        stem = re.sub(r"\W+", "_", Path(source).stem) or "answer"
+        names = chain([stem], (f"{stem}-{k}" for k in count(2)))
+        return next(n for n in names if self._owners.setdefault(n.casefold(), source) == source)
 
 
 def pictured(query: Query) -> dict[str, RealSpec]:
@@ -50,7 +59,7 @@ def shade(values: Any, spec: RealSpec) -> torch.Tensor:
     sites, else between the least and the largest of them. -> (h, w)"""
     x = torch.tensor(values, dtype=torch.float64)
     low, high = (_edge(edge, own) for edge, own in ((spec.low, x.min()), (spec.high, x.max())))
-    return (x - low) / max(high - low, 1e-12)
+    return (x / 2 - low / 2) / max(high / 2 - low / 2, 1e-12)  # halves: no width is infinite
 
 
 def _edge(edge: Any, own: torch.Tensor) -> float:

@@ -19,6 +19,7 @@ from services.query import query_of
 
 FORM = "begin with NAME VARIABLES MOST_VALUES FUNCTIONS UPPER"
 LARGEST = 10**15  # of a cost that is told apart from its neighbours
+MOST = 10**6  # values of all variables, those that variables share once
 
 
 class Function(NamedTuple):
@@ -131,7 +132,11 @@ def parse(text: str) -> tuple[list[int], list[Function]]:
     variables = words.whole("number of variables", 1)
     most = words.whole("largest number of values", 1)
     count, upper = words.whole("number of functions"), words.whole("upper bound", 1, 10**18)
+    line = words.line
     sizes = [_size(words, most) for _ in range(variables)]
+    if (told := sum(set(sizes))) > MOST:
+        remedy = f"give at most {MOST} values in all"
+        raise BadQuery(Mistake(f"line {line}", f"the variables have {told} values", remedy))
     functions = [f for _ in range(count) for f in _function(words, sizes, upper)]
     if words.at < len(words.every):
         remedy = f"mend the header, which says {count} functions"

@@ -1,14 +1,14 @@
 """What a training of pictures leaves: an energy, a generator, perhaps an encoder; their file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from modules.image._generated.measured import Measured
+from modules.image._generated.measured import Measured, as_told
 from modules.image._generated.networks import Judge, Onlooker, Painter
 from modules.shared.weights import described, loaded, restored, save_described
 
@@ -93,9 +93,4 @@ def _drawing(raw: bytes, form: str) -> Drawing:
     ):
         if net is not None:
             restored(net, tensors, f"{name}.")
-    return replace(
-        blank,
-        temperature=about["temperature"],
-        quantiles=tuple(about["quantiles"]),
-        made=about["made"],
-    )
+    return as_told(blank, about)

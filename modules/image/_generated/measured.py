@@ -1,7 +1,9 @@
 """What held-out pictures say of an energy that was learned: its temperature, and what is usual."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -42,6 +44,16 @@ def measured(learned: M, held: Tensor, made: str) -> M:
     temperature = fitted_temperature(learned.judge, held)
     quantiles = held_quantiles(learned.judge, held, temperature)
     return replace(learned, temperature=temperature, quantiles=quantiles, made=made)
+
+
+def as_told(blank: M, about: Mapping[str, Any]) -> M:
+    """The same with the temperature and the quantiles that a file tells. Raises ValueError for what
+    was never fitted."""
+    temperature = float(about["temperature"])
+    quantiles = tuple(float(value) for value in about["quantiles"])
+    if not 0 < temperature < math.inf or len(quantiles) != len(QUANTILES):
+        raise ValueError("no temperature, or no quantiles")
+    return replace(blank, temperature=temperature, quantiles=quantiles, made=about["made"])
 
 
 def fitted_temperature(judge: Judge, held: Tensor) -> float:

@@ -1,7 +1,7 @@
 """What a training leaves: an energy and a sampler of a few Gaussian steps, and their file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.learning.refiner import Refiner, Timed
 from engine.random import Stream
-from modules.image._generated.measured import Measured
+from modules.image._generated.measured import Measured, as_told
 from modules.image._generated.networks import Judge
 from modules.shared.weights import described, loaded, restored, save_described
 
@@ -74,9 +74,4 @@ def _stepping(raw: bytes) -> Stepping:
     blank = begun((high, wide), about["steps"], about["width"], about["hidden"], 0)
     for name, net in (("judge.", blank.judge), ("refiner.", blank.refiner)):
         restored(net, tensors, name)
-    return replace(
-        blank,
-        temperature=about["temperature"],
-        quantiles=tuple(about["quantiles"]),
-        made=about["made"],
-    )
+    return as_told(blank, about)

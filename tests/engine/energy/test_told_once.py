@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -121,3 +122,15 @@ def test_a_copy_remembers_nothing(term: Counting, told: Tensor) -> None:
     term.said(told)
     for other in (copy.deepcopy(term), pickle.loads(pickle.dumps(term))):
         assert torch.equal(other.said(told), term.said(told)) and other.calls == 2
+
+
+@torch.no_grad()
+def test_numbers_written_to_behind_torch_are_seen(term: Counting) -> None:
+    """By whoever lent them: as an array, or through `.data`."""
+    lent = np.zeros((5, 3), dtype=np.float32)
+    term.said(torch.from_numpy(lent))
+    lent += 1
+    told = torch.from_numpy(lent)
+    assert torch.equal(term.said(told), copy.deepcopy(term).said(told))
+    told.data.add_(1)
+    assert torch.equal(term.said(told), copy.deepcopy(term).said(told))

@@ -13,10 +13,11 @@ from engine.random import Stream
 from engine.solve.budget import Budget
 from modules.image._generated.pictures import pictures_of
 from modules.image.classifier.reader import load_reader
+from modules.image.diffusion.term import Diffusion
 from modules.image.hat.term import Hat
 from modules.image.shows import Shows
 from modules.image.taught.term import Taught
-from modules.shared.weights import parsed
+from modules.shared.weights import parsed, save_described
 
 WEIGHTS = "digits8.safetensors"
 KINDS = (Hat, Taught)
@@ -121,3 +122,22 @@ def test_answers_are_drawn(basin) -> None:
     assert Path("out/q_1_picture.png").read_bytes().startswith(b"\x89PNG")
     Path("taken").write_text("")
     assert basin("ask", "q.json", "--pictures", "taken").code == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0},
+        {"temperature": None},
+        {"temperature": float("nan")},
+        {"quantiles": []},
+        {"quantiles": ["a"] * 9},
+    ],
+)
+@pytest.mark.parametrize("kind", (*KINDS, Diffusion))
+def test_a_file_that_was_never_fitted_is_refused(kind, wrong, tmp_path) -> None:
+    about, tensors = parsed((kind.shipped / WEIGHTS).read_bytes())
+    path = tmp_path / "spoiled.safetensors"
+    save_described(path, about["format"], tensors, {**json.loads(about["about"]), **wrong})
+    with pytest.raises(BadQuery, match="holds no weights of"):
+        kind(picture(), str(path))

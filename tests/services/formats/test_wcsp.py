@@ -109,6 +109,7 @@ def test_tables_are_read_as_they_are_written(tmp_path_factory, network):
         ("n 1 2 0 9\n2\n1 0 0 0\n", "3", "too much"),
         ("n 1 2 1 9\n2\n", "2", "ends"),
         ("n 1 2 1 x\n2\n", "1", "upper bound"),
+        (f"n 2 {10**12} 0 9\n{10**12} 2\n", "2", "values in all"),
         ("", "1", "empty"),
     ],
 )
