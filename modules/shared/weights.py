@@ -115,8 +115,13 @@ def confined(path: str, folder: Path, beside: Path) -> str:
 def parsed(raw: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The texts of a safetensors header, and the tensors; nothing in it is code.
 
-    The format: eight bytes tell the length of a JSON header, tensors follow it.
+    The format: eight bytes tell the length of a JSON header, tensors follow it. Raises BadQuery
+    under `weights` where a number is not finite: its energies would be refused one by one.
     """
     tensors = load(raw)  # checks that the header is one
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            found = f"{name} holds numbers that are not finite"
+            raise BadQuery(Mistake("weights", found, "train again, from data and steps that are"))
     size = int.from_bytes(raw[:8], "little")
     return json.loads(raw[8 : 8 + size]).get("__metadata__", {}), tensors

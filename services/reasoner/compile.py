@@ -139,8 +139,9 @@ class Compiler:
         """Variables and terms, without evidence."""
         variables = _variables(query, mistakes)
         energies = _energies(query, variables, self.catalogue, mistakes)
+        if not mistakes:
+            _warn_of_units(_weightless(query, energies))
         summands = [summand for energy in energies for summand in energy.summands()]
-        _warn_of_units(summands)
         return Problem(Sum(*summands), tuple(variables.values()))
 
 
@@ -180,14 +181,22 @@ def _energies(
     return energies
 
 
-def _warn_of_units(summands: list[Summand]) -> None:
-    """A learned term in units of its own, added at weight 1 beside another or beside one in nats,
+def _weightless(query: Query, energies: list[Energy]) -> list[Summand]:
+    """The summands of terms whose query gives them no weight."""
+    pairs = zip(query.terms, energies, strict=True)
+    unsaid = [energy for term, energy in pairs if "weight" not in term.model_fields_set]
+    return [summand for energy in unsaid for summand in energy.summands()]
+
+
+def _warn_of_units(weightless: list[Summand]) -> None:
+    """A learned term in units of its own, given no weight beside another or beside one in nats,
     may outvote it by accident. Costs that people wrote are what they are."""
-    alone = [p for p in summands if p.weight == 1.0 and not p.term.required_by_default]
+    costs = [part for part in weightless if part.weight is not None]
+    alone = [part for part in costs if not part.term.required_by_default]
     learned = [p for p in alone if next(p.term.parameters(), None) is not None]
     loose = dict.fromkeys(p.label for p in learned if not p.term.calibrated)
     if loose and len(loose) + any(p.term.calibrated for p in alone) > 1:
-        log.warning("%s: learned, uncalibrated, at weight 1; give weights", ", ".join(loose))
+        log.warning("%s: learned, uncalibrated, without a weight; give weights", ", ".join(loose))
 
 
 def _variables(query: Query, mistakes: list[BadQuery]) -> dict[str, Variable]:

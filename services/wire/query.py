@@ -99,7 +99,8 @@ def term_to_proto(term: TermSpec, message: query_pb2.Term) -> None:
     message.kind = term.kind
     message.scope[:] = term.scope
     message.params.CopyFrom(to_assignment(term.params))
-    put_present(message, required=term.required, weight=term.weight, name=term.name)
+    weight = term.weight if "weight" in term.model_fields_set else None
+    put_present(message, required=term.required, weight=weight, name=term.name)
 
 
 def term_from_proto(message: query_pb2.Term, limits: Limits) -> dict[str, Any]:

@@ -9,9 +9,20 @@ from torch import nn
 from engine import Finite, Variable
 from engine.energy import Sum, Summand, Term
 from modules.discrete.table import Table
-from services.reasoner.compile import _warn_of_units
+from services.query import Query, query_of
+from services.reasoner.compile import _warn_of_units, _weightless
+from services.v1 import query_pb2
+from services.wire.query import term_to_proto
 
 X = Variable("x", Finite((0, 1)))
+TABLE = {"kind": "discrete.table", "scope": ["x"], "params": {"costs": [0, 1]}, "required": False}
+
+
+def query(**more: float) -> Query:
+    return query_of({"variables": {"x": {"values": [0, 1]}}, "terms": [TABLE | more]})
+
+
+SAID, UNSAID = query(weight=1.0), query()
 
 
 class Learned(Term):
@@ -31,8 +42,8 @@ class InNats(Learned):
     calibrated = True
 
 
-def told(caplog, *terms: Term, weight: float = 1.0) -> str:
-    summands = Sum(*(Summand(t, weight, f"t{k}") for k, t in enumerate(terms))).summands()
+def told(caplog, *terms: Term) -> str:
+    summands = Sum(*(Summand(t, 1.0, f"t{k}") for k, t in enumerate(terms))).summands()
     with caplog.at_level(logging.WARNING):
         _warn_of_units(list(summands))
     return caplog.text
@@ -49,4 +60,12 @@ def test_costs_that_people_wrote_are_not(caplog) -> None:
 
 
 def test_nor_what_has_a_weight(caplog) -> None:
-    assert told(caplog, Learned(X), InNats(X), weight=0.5) == ""
+    assert _weightless(SAID, [Sum(Summand(Learned(X), 1.0, "t0"))]) == []
+    assert len(_weightless(UNSAID, [Sum(Summand(Learned(X), 1.0, "t0"))])) == 1
+
+
+@pytest.mark.parametrize("query", [SAID, UNSAID])
+def test_the_wire_says_a_weight_only_where_it_was_given(query: Query) -> None:
+    message = query_pb2.Term()
+    term_to_proto(query.terms[0], message)
+    assert message.HasField("weight") == (query is SAID)
