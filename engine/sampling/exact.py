@@ -18,7 +18,7 @@ from engine.domain import Finite
 from engine.energy import Sum
 from engine.errors import BadQuery, Mistake
 from engine.kernels import clauses as learning
-from engine.minimizer import never
+from engine.minimizer import forbidden, never
 from engine.problem import Problem
 from engine.random import Stream
 from engine.sampling.elimination import DRAW, Summed, sum_up
@@ -145,9 +145,10 @@ def _weights(
         if stop():
             return None
         some = slice(first, first + JUDGED)
-        x = problem.whole(problem.state(states[some]))
+        state = problem.state(states[some])
+        x = problem.whole(state)
         energy = problem.energy(x).cpu().numpy()
-        shut[some] = np.isinf(problem.explicit.energy(states[some], {}).numpy())
+        shut[some] = forbidden(problem, 0, state).numpy()
         shut[some] |= (explicit.total_violation(x) > 0).cpu().numpy()
         if opaque:
             said = verdicts(opaque, problem.asked(x))
