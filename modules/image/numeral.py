@@ -10,12 +10,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from engine.decimals import Ints
+from engine.decimals import Floats, Ints
 from engine.domain import Domain, Finite, Given, Input, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
 from engine.factors import Factors
+from modules.image._boards.hand import with_sizes
 from modules.image._boards.reading import (
+    LETTERS,
+    SHUT,
+    UNIT,
     WEIGHTS,
     Read,
     Signs,
@@ -62,9 +66,12 @@ class Numeral(Term):
     p(sign | picture of the character), p of `image.classifier`. Ink is parted where it is not
     connected, and wide pieces at columns that little ink crosses, as characters may touch. In
     nats, in steps of 1/1024. Pictures: (n, 32, width), ink 1 on paper 0, in the order of the
-    sites; an absent one costs nothing. Affine: one table over each site. BadQuery: pictures of
-    another height or number, values that are no numbers that can be written so, weights that
-    lack a sign.
+    sites; an absent one costs nothing. Affine: one table over each site.
+
+    A second input (n,) may tell how large the ink of each picture is, all by one measure: where
+    numbers are written with letters, digits and letters of one row are then told apart by their
+    sizes too, as one hand writes either at about one size. BadQuery: pictures of another height or
+    number, values that are no numbers that can be written so, weights that lack a sign.
     """
 
     affine = True
@@ -75,15 +82,19 @@ class Numeral(Term):
     def __init__(
         self,
         pictures: Input | View,
-        *numbers: Variable | View,
+        *scope: Input | Variable | View,
         weights: str,
         notation: Notation = "decimal",
         blank: Any = None,
         within: float | None = None,
     ):
-        super().__init__(pictures, *numbers)
-        self.layout = Layout(self.scope[1:])
+        super().__init__(pictures, *scope)
+        self.sized = any(isinstance(view.variable, Input) for view in self.scope[1:2])
+        self.layout = Layout(self.scope[2 if self.sized else 1 :])
         check_strips(self.scope[0], self.layout.sites)
+        if self.sized and self.scope[1].shape != (self.layout.sites,):
+            problem = f"has the shape {list(self.scope[1].shape)}"
+            raise BadQuery(Mistake("scope[1]", problem, f"give [{self.layout.sites}]"))
         if not self.layout.uniform:
             problem, remedy = "names variables of different values", "give all of them the same"
             raise BadQuery(Mistake("scope", problem, remedy))
@@ -96,6 +107,7 @@ class Numeral(Term):
         ways: list[Notation] = ["decimal", "letters"] if notation == "either" else [notation]
         self.count = len(values)
         texts = [self._texts(way, values) for way in ways]
+        self.kinds = [np.array([text in LETTERS for text in own], np.int64) for own in texts]
         self.ways = [self._way(own, own) for own in texts]
         self.shared = [self._way(own, sum(texts, [])) for own in texts]  # among the signs of both
 
@@ -112,22 +124,27 @@ class Numeral(Term):
         check_signs(signs)
         return signs, signs.spelled(texts)
 
-    def costs(self, seen: Given) -> np.ndarray:  # (B, n, h, w) -> (B, n, k)
+    def costs(self, seen: Given, sizes: Given | None = None) -> np.ndarray:
+        """The price of each value at each site. (B, n, h, w), (B, n) -> (B, n, k)"""
         values, present = (x.cpu().numpy() for x in seen)
+        large = np.full(present.shape, np.nan) if sizes is None else _known(sizes)
         out = np.zeros((*values.shape[:2], self.count))
         for row in range(len(values)):
-            if row and same_pictures(values, present, row):
+            alike = row and np.array_equal(large[row], large[row - 1], equal_nan=True)
+            if alike and same_pictures(values, present, row):
                 out[row] = out[row - 1]
                 continue
-            reads = self.reading.reads(values[row, present[row]].astype(np.float32))
-            chosen = self._chosen(reads)
+            there = present[row]
+            chosen = self._chosen(
+                self.reading.reads(values[row, there].astype(np.float32)), large[row, there]
+            )
             dear = chosen - chosen[:, self.shown].min(1, initial=np.inf)[:, None] > self.within
-            out[row, present[row]] = np.where(dear, np.inf, chosen)
+            out[row, there] = np.where(dear, np.inf, chosen)
             if self.blank is not None:
-                out[row, present[row], self.blank] = np.inf
+                out[row, there, self.blank] = np.inf
         return out
 
-    def _chosen(self, reads: Sequence[Read]) -> np.ndarray:
+    def _chosen(self, reads: Sequence[Read], sizes: Floats) -> np.ndarray:
         """The price of each value in each picture, in the notation that costs less: told by the
         chances of all signs of both, as each alone takes what it lacks for what it has. -> (m, k)
         """
@@ -135,27 +152,36 @@ class Numeral(Term):
         for way in self.shared if len(self.ways) > 1 else ():
             prices = self._prices(way, reads)
             least.append(prices[:, self.shown].min(1, initial=np.inf).sum())
-        return self._prices(self.ways[int(np.argmin(least)) if least else 0], reads)
+        which = int(np.argmin(least)) if least else 0
+        return self._sized(self._prices(self.ways[which], reads), self.kinds[which], sizes)
 
     def _prices(self, way: Way, reads: Sequence[Read]) -> np.ndarray:  # -> (m, k)
         every = [text_prices(read, *way, self.count) for read in reads]
         return np.array(every).reshape(len(reads), self.count)
+
+    def _sized(self, prices: Floats, kinds: Ints, sizes: Floats) -> Floats:
+        """Prices of the values that a picture may show, by its size too. (m, k), (m,) -> (m, k)"""
+        out = prices.copy()
+        told = with_sizes(prices[:, self.shown], kinds[self.shown], sizes)
+        out[:, self.shown] = np.round(np.clip(told, 0.0, SHUT) * UNIT) / UNIT
+        return out
 
     @property
     def shown(self) -> list[int]:
         """The values that a picture may show."""
         return [k for k in range(self.count) if k != self.blank]
 
-    def energy(self, seen: Given, *numbers: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
+    def energy(self, seen: Given, *rest: Any) -> Tensor:  # (B, *shape, k) each -> (B,)
+        sizes, numbers = (rest[0], rest[1:]) if self.sized else (None, rest)
         x = self.layout.aligned(numbers)
-        told = torch.from_numpy(self.costs(seen)).to(x)
+        told = torch.from_numpy(self.costs(seen, sizes)).to(x)
         shut = told.isinf()
         total = (told.masked_fill(shut, 0.0) * x).sum((1, 2))
         return total.masked_fill((shut & (x > 0)).any(2).any(1), torch.inf)
 
     def factors(self, *domains: Domain) -> Factors:
-        told: Any = domains[0]
-        return Factors.unary(self.costs(Given(told.tensor, told.present)))
+        told: Any = domains[: 1 + self.sized]
+        return Factors.unary(self.costs(*(Given(one.tensor, one.present) for one in told)))
 
     def floor(self) -> float:
         return 0.0
@@ -173,5 +199,12 @@ class Numeral(Term):
             pictures = Input("pictures", Real((n, HIGH, 32), 0.0, 1.0))
             values = tuple(rng.sample(range(17), rng.randint(1, 4)))
             numbers = Variable("numbers", Finite(values, (n,)))
+            sizes = [Input("sizes", Real((n,), 0.0, 1.0))] if rng.random() < 0.5 else []
             way = rng.choice(get_args(Notation))
-            yield cls(pictures, numbers, weights=WEIGHTS, notation=way)
+            yield cls(pictures, *sizes, numbers, weights=WEIGHTS, notation=way)
+
+
+def _known(sizes: Given) -> Floats:
+    """Sizes, nan where they are not told. -> (B, n)"""
+    values, present = (x.cpu().numpy() for x in sizes)
+    return np.where(present, values.astype(np.float64), np.nan)

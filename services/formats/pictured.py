@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.decimals import Floats
 from engine.domain.told import Given
@@ -14,7 +15,7 @@ from modules.image._boards.grid import Grid, cells_of, found_grid
 from modules.image._boards.ink import inked
 from modules.image._boards.pictures import grey_picture
 from modules.image._boards.reading import WEIGHTS
-from modules.image._boards.strips import HIGH, strip_of
+from modules.image._boards.strips import HIGH, cut_to_ink, scaled
 from services.formats.base import Asked, Format, given_values
 
 
@@ -83,8 +84,9 @@ class Cells:
     """The grid of a picture, and the strip of ink of each of its cells."""
 
     grid: Grid
-    strips: Floats  # (n * n, HIGH, width); 0 where there is none
+    strips: npt.NDArray[np.float32]  # (n * n, HIGH, width); 0 where there is none
     inked: np.ndarray  # (n * n,) bool
+    sizes: Floats  # (n * n,) the longer side of the ink of each cell, in sides of a cell
 
     @property
     def n(self) -> int:
@@ -95,16 +97,22 @@ class Cells:
         at = np.arange(len(self.inked)) if cells is None else np.array(cells, dtype=int)
         return Given(self.strips[at], self.inked[at])
 
+    def given_sizes(self) -> Given:
+        """How large the ink of each cell is, as evidence of an input."""
+        return Given(self.sizes, self.inked)
+
 
 def cells_in(raw: bytes, sizes: tuple[int, ...], width: int) -> Cells:
     """The board of a picture. Raises BadQuery where it shows none."""
     grid = found_grid(inked(grey_picture(raw)), sizes)
-    strips = [strip_of(cell, width) for row in cells_of(grid) for cell in row]
-    found = np.array([strip is not None for strip in strips])
+    inks = [cut_to_ink(cell) for row in cells_of(grid) for cell in row]
+    found = np.array([ink is not None for ink in inks])
     if not found.any():
         raise BadQuery(Mistake("", "the board is empty", "give a board with clues"))
     blank = np.zeros((HIGH, width), np.float32)
-    return Cells(grid, np.stack([blank if s is None else s for s in strips]), found)
+    strips = np.stack([blank if ink is None else scaled(ink, width) for ink in inks])
+    large = np.array([0.0 if ink is None else max(ink.shape) / grid.pitch for ink in inks])
+    return Cells(grid, strips, found, large)
 
 
 def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def sudoku_of_pictures(
         {"kind": "discrete.kept", "scope": ["clues", "grid"]},
         {
             "kind": "image.numeral",
-            "scope": ["pictures", "clues"],
+            "scope": ["pictures", "sizes", "clues"],
             "params": {"weights": weights, "notation": notation, "blank": 0},
         },
     ]
@@ -110,11 +110,15 @@ def sudoku_of_pictures(
                 "clues": {"values": list(range(n + 1)), "shape": [n, n]},
             },
             "budget": {"steps": STEPS},
-            "inputs": {"pictures": {"shape": [n * n, HIGH, WIDTH], "low": 0.0, "high": 1.0}},
+            "inputs": {
+                "pictures": {"shape": [n * n, HIGH, WIDTH], "low": 0.0, "high": 1.0},
+                "sizes": {"shape": [n * n], "low": 0.0},
+            },
             "terms": terms,
             "evidence": [
                 {
                     "pictures": cells.given(),
+                    "sizes": cells.given_sizes(),
                     "clues": [[None if x else 0 for x in row] for row in cells.inked.reshape(n, n)],
                 }
                 for cells in boards
@@ -136,11 +140,15 @@ class SudokuRead(Pictured):
         """What each clue costs in each cell of each board. -> (n * n, n + 1) each"""
         n = self.boards[0].n
         pictures = Input("pictures", Real((n * n, HIGH, WIDTH), 0.0, 1.0))
+        sizes = Input("sizes", Real((n * n,), 0.0, math.inf))
         clues = Variable("clues", Finite(tuple(range(n + 1)), (n, n)))
         weights, notation = self.asked["weights"], self.asked["notation"]
-        term = Numeral(pictures, clues, weights=weights, notation=notation, blank=0)
-        domain: Any = pictures.domain.narrow([cells.given() for cells in self.boards])
-        return list(term.costs(Given(domain.tensor, domain.present)))
+        term = Numeral(pictures, sizes, clues, weights=weights, notation=notation, blank=0)
+        told: list[Any] = [
+            pictures.domain.narrow([cells.given() for cells in self.boards]),
+            sizes.domain.narrow([cells.given_sizes() for cells in self.boards]),
+        ]
+        return list(term.costs(*(Given(one.tensor, one.present) for one in told)))
 
     def misread(self, row: int, values: Values) -> list[Said]:
         """The clues that are not what their pictures look like most."""

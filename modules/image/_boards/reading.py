@@ -86,7 +86,7 @@ class Reading:
         self._none = characters.labels.index(NONE) if NONE in characters.labels else None
         self._kept: OrderedDict[bytes, Read] = OrderedDict()
 
-    def reads(self, strips: Floats) -> list[Read]:
+    def reads(self, strips: np.ndarray) -> list[Read]:
         """What each strip may say. (n, h, w) float32"""
         keys = [
             hashlib.blake2b(np.ascontiguousarray(s).data, digest_size=16).digest() for s in strips

@@ -58,6 +58,13 @@ class Strip(NamedTuple):
 def strip_of(cell: Floats, wide: int) -> npt.NDArray[np.float32] | None:
     """What stands in a cell, cut to its ink and scaled to `HIGH` x `wide`, from the left; None
     where nothing does. (h, w) -> (HIGH, wide) float32"""
+    ink = cut_to_ink(cell)
+    return None if ink is None else scaled(ink, wide)
+
+
+def cut_to_ink(cell: Floats) -> Floats | None:
+    """What stands in a cell, without dirt and remains of lines, cut to its ink; None where nothing
+    does. (h, w) -> (h', w')"""
     pieces = _clean(pieces_of(cell > INK), cell.shape)
     if not pieces:
         return None
@@ -66,7 +73,11 @@ def strip_of(cell: Floats, wide: int) -> npt.NDArray[np.float32] | None:
         kept[max(0, p.top - 1) : p.bottom + 1, max(0, p.left - 1) : p.right + 1] = True
     top, bottom = min(p.top for p in pieces), max(p.bottom for p in pieces)
     left, right = min(p.left for p in pieces), max(p.right for p in pieces)
-    ink = np.where(kept, cell, 0.0)[top:bottom, left:right]
+    return np.where(kept, cell, 0.0)[top:bottom, left:right]
+
+
+def scaled(ink: Floats, wide: int) -> npt.NDArray[np.float32]:
+    """Ink as a strip: as large as fits, from the left. (h, w) -> (HIGH, wide) float32"""
     share = min(HIGH / ink.shape[0], wide / ink.shape[1])
     high, across = (max(1, min(m, round(share * n))) for n, m in zip(ink.shape, (HIGH, wide)))
     out = np.zeros((HIGH, wide), np.float32)
