@@ -10,9 +10,9 @@ from torch.nn.functional import interpolate
 from engine.domain import Finite, Real, Variable, View
 from engine.energy import Term
 from engine.errors import BadQuery, Mistake
+from modules.image._generated.numbers import shape_of_numbers
 from modules.image.classifier.pictures import squared
 from modules.image.classifier.reader import FOLDER, load_reader
-from modules.image.smoothness import picture_shape
 from modules.parameters import Strict
 from modules.shared.files import File
 
@@ -54,9 +54,7 @@ class Shows(Term):
         labels: Sequence[str] | None = None,
     ):
         super().__init__(picture, shown)
-        picture_shape(self.scope[0], "scope[0]")
-        if not isinstance(self.scope[0].variable.domain, Real):
-            raise BadQuery(Mistake("scope[0]", "has single values", "give {low: 0, high: 1}"))
+        shape_of_numbers(self.scope[0], "scope[0]")
         domain = self.scope[1].variable.domain
         if not isinstance(domain, Finite) or self.scope[1].places.size != 1:
             raise BadQuery(Mistake("scope[1]", "is no single label", "give values, and no shape"))

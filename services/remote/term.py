@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from engine.domain import Domain, Finite, Given, Input, Told, Variable, View
 from engine.energy import sites_of
-from engine.errors import BadQuery, ModuleFault, TooLarge
+from engine.errors import BadQuery, Mistake, ModuleFault, TooLarge
 from engine.factors import Factors
 from engine.random import Stream
 from services.remote.exchanges import Exchanges, Pending, Stats
@@ -117,10 +117,20 @@ class Remote(HostedTerm):
         """The states of a batch, decided ones one-hot, and what their rows were told."""
         tensors = self.hot(tensors)
         states = [x for k, x in enumerate(tensors) if k not in self._told and isinstance(x, Tensor)]
+        self._check_sizes(states)
         if not self._told:
             return states, None
         with self._lock:
             return states, self._rows.rows([tensors[k] for k in self._told])
+
+    def _check_sizes(self, states: Sequence[Tensor]) -> None:
+        """Raises BadQuery for numbers that the type of the hosted term does not hold."""
+        asked = [view for k, view in enumerate(self.scope) if k not in self._told]
+        for view, x in zip(asked, states, strict=True):
+            if x.isinf().any():
+                problem = f"takes numbers that {str(self.dtype).split('.')[1]} does not hold"
+                remedy = "give nearer bounds, and smaller numbers as evidence"
+                raise BadQuery(Mistake(f"variables.{view.variable.name}", problem, remedy))
 
     def propose(
         self, particles: int, rng: Stream, known: Any, *domains: Domain

@@ -18,7 +18,7 @@ from engine.random import Stream
 from modules.image._generated.drawing import Drawing, load_drawing
 from modules.image._generated.measured import Measured
 from modules.image._generated.networks import Judge
-from modules.image.smoothness import picture_shape
+from modules.image._generated.numbers import shape_of_numbers
 from modules.parameters import Number, Strict
 from modules.shared.files import File
 
@@ -64,9 +64,7 @@ class Learned(Term):
 
     def __init__(self, picture: Variable | View, judged: Measured, band: float = BAND):
         super().__init__(picture)
-        shape = picture_shape(self.scope[0], "scope[0]")
-        if not isinstance(self.scope[0].variable.domain, Real):
-            raise BadQuery(Mistake("scope[0]", "has single values", "give {low: 0, high: 1}"))
+        shape = shape_of_numbers(self.scope[0], "scope[0]")
         if shape != judged.shape:
             high, wide = judged.shape
             problem = f"is {shape[0]} x {shape[1]}, the weights are of {high} x {wide}"

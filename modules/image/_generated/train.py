@@ -18,9 +18,9 @@ from engine.learning.optimizers import Adam
 from engine.random import Stream
 from modules.image._generated.drawing import Drawing
 from modules.image._generated.measured import NOISE, Measured
-from modules.image._generated.pictures import Pictures, pictures_of
+from modules.image._generated.pictures import Pictures, Seen, pictures_of
 from modules.image._generated.term import PICTURE
-from modules.parameters import Number, Strict, validated
+from modules.parameters import Number, validated
 from modules.shared.sheet import write_sheet
 from modules.shared.training import one_thread
 
@@ -37,12 +37,12 @@ CLIP = 50.0  # of gradients
 SHOWN, ACROSS = 64, 8  # pictures of a sheet, and in a row of it
 SHEETS = 32  # lane of the stream that sheets are drawn from
 M = TypeVar("M", bound=Measured)
-S = TypeVar("S", bound=Strict)
+S = TypeVar("S", bound=Seen)
 Width = Annotated[StrictInt, Field(ge=1, le=4096)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
 
 
-class Options(Strict):
+class Options(Seen):
     """What may be given as `params` of any of these trainings."""
 
     latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 16
@@ -134,7 +134,7 @@ def learned_file(
     sort: of its options. learned: -> what was learned, by what, and what to say of it.
     """
     options = sort(**validated(sort, lesson.params, kind))
-    pictures = pictures_of(lesson.data, lesson.seed)
+    pictures = pictures_of(lesson.data, lesson.seed, options)
     with one_thread():
         made, _, said = learned(pictures, options, lesson)
     save(made)

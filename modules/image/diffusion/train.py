@@ -17,18 +17,18 @@ from engine.learning.refiner import Timed
 from engine.random import Stream
 from modules.image._generated.measured import measured
 from modules.image._generated.networks import Judge
-from modules.image._generated.pictures import Pictures
+from modules.image._generated.pictures import Pictures, Seen
 from modules.image._generated.term import PICTURE
 from modules.image._generated.train import ACROSS, SHEETS, SHOWN, Rate, Run, Width, learned_file
 from modules.image.diffusion.stepping import KIND, Stepping, begun
-from modules.parameters import Number, Strict
+from modules.parameters import Number
 from modules.shared.sheet import write_sheet
 
 STEPS = 800
 AVERAGE = 0.995
 
 
-class Options(Strict):
+class Options(Seen):
     """What may be given as `params` of a training."""
 
     steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(5, description="Of the sampler.")

@@ -1,5 +1,5 @@
-"""One array of a file: .npy, .npz, IDX, PNG. What a file says of itself is asked about before its
-contents are read, and nothing in it is code.
+"""One array of a file: .npy, .npz, IDX, .mat, PNG. What a file says of itself is asked about before
+its contents are read, and nothing in it is code.
 
 Mistakes have no path but `key`: who names the file says where.
 """
@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -64,16 +64,44 @@ def read_npz(file: BinaryIO, key: str | None, fits: Fits) -> Numbers:
     unpacked than fits."""
     with zipfile.ZipFile(file) as pack:
         names = [name.removesuffix(".npy") for name in pack.namelist()]
-        if not names:
-            refuse("holds no array", "save one by numpy.savez")
-        if key is None and len(names) > 1:
-            listed = ", ".join(shown(name) for name in sorted(names)[:LISTED])
-            refuse(f"holds {len(names)} arrays, {listed}", "name one by its key, or save it alone")
-        key = names[0] if key is None else key
-        if key not in names:
-            raise BadQuery(Mistake("key", f"{shown(key)} is not in the file", known(key, names)))
+        key = _chosen(names, key, "numpy.savez")
         with pack.open(pack.infolist()[names.index(key)]) as member:
             return read_npy(member, fits)
+
+
+def read_mat(file: BinaryIO, key: str | None, fits: Fits) -> Numbers:
+    """One array of a MATLAB file of version 5, whose examples stand along its last axis, as columns
+    do there. -> (N, ...)"""
+    try:
+        from scipy.io import loadmat, whosmat
+    except ImportError:
+        refuse("is a .mat, which needs SciPy", "pip install scipy, or save it by numpy.save")
+    about = {name: (shape, sort) for name, shape, sort in whosmat(file)}
+    sorts = {"logical": 1, "double": 8, "single": 4} | {
+        f"{sign}int{8 * size}": size for sign in ("", "u") for size in (1, 2, 4, 8)
+    }
+    names = [name for name, (_, sort) in about.items() if sort in sorts]
+    key = _chosen(names, key, "save of MATLAB, -v6 or -v7")
+    shape, sort = about[key]
+    fits(shape, math.prod(shape) * sorts[sort])
+    file.seek(0)
+    found: Numbers = np.asarray(loadmat(file, variable_names=[key])[key])
+    if found.dtype.kind not in "biuf":
+        refuse(f"holds {found.dtype}, no numbers", "save real numbers")
+    return np.ascontiguousarray(np.moveaxis(found, -1, 0))
+
+
+def _chosen(names: Sequence[str], key: str | None, by: str) -> str:
+    """The name of the array that is meant. by: what makes a file with one."""
+    if not names:
+        refuse("holds no array", f"save one by {by}")
+    if key is None and len(names) > 1:
+        listed = ", ".join(shown(name) for name in sorted(names)[:LISTED])
+        refuse(f"holds {len(names)} arrays, {listed}", "name one by its key, or save it alone")
+    key = names[0] if key is None else key
+    if key not in names:
+        raise BadQuery(Mistake("key", f"{shown(key)} is not in the file", known(key, names)))
+    return key
 
 
 def read_idx(file: BinaryIO, fits: Fits) -> Numbers:

@@ -3,8 +3,9 @@
     text_of(Path("loans.csv"))                              a text, .gz, .bz2 and .xz too
     read_numbers(Path("digits.npz"), (28, 28), "pictures")  numbers, (N, 28, 28)
 
-Numbers stand in an .npy, an .npz, an IDX file (as MNIST has them, packed or not), a CSV of one
-example a line, or a folder of PNGs of one size. Which it is, the contents tell, not the name.
+Numbers stand in an .npy, an .npz, an IDX file (as MNIST has them, packed or not), a .mat (as the
+Frey faces are), a CSV of one example a line, a folder of PNGs of one size, or a zip of them, in
+folders or not (as Omniglot is). Which it is, the contents tell, not the name.
 """
 
 import csv
@@ -12,8 +13,10 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from modules.shared.reading.arrays import (
     number_of,
     opened,
     read_idx,
+    read_mat,
     read_npy,
     read_npz,
     read_png,
@@ -40,7 +44,7 @@ from modules.shared.weights import confined
 
 MOST = 4 << 30  # bytes of all examples
 MISTAKES = 20  # told at once
-NPY, ZIP, PNG, IDX = b"\x93NUMPY", b"PK", b"\x89PNG", b"\0\0"  # what files begin with
+NPY, ZIP, PNG, IDX, MAT = b"\x93NUMPY", b"PK", b"\x89PNG", b"\0\0", b"MATLAB 5"  # beginnings
 
 
 def text_of(path: Path) -> str:
@@ -62,14 +66,15 @@ def is_text(path: Path) -> bool:
     """Whether examples stand in a text; a CSV is one."""
     if not path.is_file():  # a pipe is read once, as a text
         return not path.is_dir()
-    return not head_of(str(path)).startswith((NPY, ZIP, PNG, IDX))
+    return not head_of(str(path)).startswith((NPY, ZIP, PNG, IDX, MAT))
 
 
 def read_numbers(path: Path, shape: Sequence[int] | None = None, key: str | None = None) -> Numbers:
     """Examples of a shape; None: of that of the first. -> (N, *shape), of the file's own type
 
-    key: of an array in an .npz; None: the only one. Pictures have whole numbers, 0 to 255, (h, w)
-    where all of them are grey, else (h, w, 3). Raises BadQuery, and TooLarge, with every mistake.
+    key: of an array in an .npz or a .mat; None: the only one. Pictures have whole numbers, 0 to
+    255, (h, w) where all of them are grey, else (h, w, 3). Raises BadQuery, and TooLarge, with
+    every mistake.
     """
     try:
         with warnings.catch_warnings():
@@ -89,12 +94,14 @@ def _file(path: Path, key: str | None) -> Numbers:
         _fits((), size)
         head = file.read(8)
         file.seek(0)
-        if key is not None and not head.startswith(ZIP):
+        if key is not None and not head.startswith((ZIP, MAT)):
             raise BadQuery(Mistake("key", f"{key!r} of a file that has no names", "leave it out"))
         if head.startswith(NPY):
             return read_npy(file, _fits)
         if head.startswith(ZIP):
-            return read_npz(file, key, _fits)
+            return _pack(file) if _is_pack(file) else read_npz(file, key, _fits)
+        if head.startswith(MAT):
+            return read_mat(file, key, _fits)
         if head.startswith(PNG):
             refuse("is one picture", "name a folder of them")
     raw = read_bytes(str(path))
@@ -149,14 +156,51 @@ def _is_number(cell: str) -> bool:
 
 def _folder(path: Path) -> Numbers:
     """Pictures by name, all of one size. Nothing else may lie there, and no link may lead out."""
-    wrong, pictures = Mistakes(MISTAKES), list[Numbers]()
     names = sorted(entry.name for entry in os.scandir(path) if not entry.name.startswith("."))
     if not names:
         refuse("is an empty folder", "put PNGs of one size into it")
+    return _gallery(names, lambda name: opened(confined(name, path, path)))
+
+
+def _is_pack(file: BinaryIO) -> bool:
+    """Whether a zip holds pictures, and no arrays."""
+    with zipfile.ZipFile(file) as pack:
+        found = any(_is_png(name) for name in pack.namelist())
+    file.seek(0)
+    return found
+
+
+def _pack(file: BinaryIO) -> Numbers:
+    """The same in a zip: pictures in any folders, by name."""
+    with zipfile.ZipFile(file) as pack:
+        names = [name for name in pack.namelist() if not name.endswith("/") and not _hidden(name)]
+        total = sum(member.file_size for member in pack.infolist())
+        _fits((), total)
+
+        def member(name: str) -> tuple[BinaryIO, int]:
+            size = pack.getinfo(name).file_size
+            with pack.open(name) as one:
+                return io.BytesIO(one.read(size)), size
+
+        return _gallery(sorted(names), member)
+
+
+def _is_png(name: str) -> bool:
+    return name.lower().endswith(".png")
+
+
+def _hidden(name: str) -> bool:
+    """What systems put beside what was packed."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def _gallery(names: Iterable[str], pixels: Callable[[str], tuple[BinaryIO, int]]) -> Numbers:
+    """Pictures by name, all of one size; `pixels` opens one. -> (n, h, w), or (n, h, w, 3)"""
+    wrong, pictures = Mistakes(MISTAKES), list[Numbers]()
     grey, total = True, 0
     for name in names:
         try:
-            picture, flat = _picture(path, name)
+            picture, flat = _picture(name, pixels)
             if pictures and picture.shape != pictures[0].shape:
                 size, first = (f"{t.shape[0]} x {t.shape[1]}" for t in (picture, pictures[0]))
                 refuse(f"is {size}, the first {first}", "give pictures of one size")
@@ -169,23 +213,23 @@ def _folder(path: Path) -> Numbers:
         except BadQuery as error:
             wrong.take(*error.under(f"picture {name}").mistakes)
     wrong.check()
-    every: Numbers = np.stack(pictures)
-    return every[..., 0] if grey else every
+    every: Numbers = np.stack([one[..., 0] for one in pictures] if grey else pictures)
+    return every
 
 
-def _picture(folder: Path, name: str) -> tuple[Numbers, bool]:
+def _picture(name: str, pixels: Callable[[str], tuple[BinaryIO, int]]) -> tuple[Numbers, bool]:
     """-> (h, w, 3) uint8, and whether it is grey"""
-    if not name.lower().endswith(".png"):
+    if not _is_png(name):
         refuse("is no .png", "leave pictures alone in the folder")
-    file, size = opened(confined(name, folder, folder))
     try:
+        file, _ = pixels(name)
         with file:
-            pixels = read_png(file, lambda size: _fits(size, 4 * size[0] * size[1]))
+            found = read_png(file, lambda shape: _fits(shape, 4 * shape[0] * shape[1]))
     except (BadQuery, MemoryError):
         raise
     except Exception as error:  # a broken file: each reader says it in its own way
         refuse(f"cannot be read: {error}", "copy it again, whole")
-    return pixels, bool((pixels == pixels[..., :1]).all())
+    return found, bool((found == found[..., :1]).all())
 
 
 def _checked(found: Numbers, shape: Sequence[int] | None) -> Numbers:

@@ -85,6 +85,8 @@ def test_another_shape_is_refused(kind) -> None:
         kind(picture(size=9), WEIGHTS)
     with pytest.raises(BadQuery, match="single values"):
         kind(Variable("picture", Finite((0, 1), (8, 8))), WEIGHTS)
+    with pytest.raises(BadQuery, match="reaches 1e.39"):
+        kind(Variable("picture", Real((8, 8), 0.0, 1e39)), WEIGHTS)
     with pytest.raises(BadQuery, match="weights"):
         kind(picture(), "../classifier/digits8.safetensors")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from engine import Budget, Finite, Problem, Real, Variable, answers
+from engine.errors import BadQuery
 from engine.minimizers.descent import Descent
 from modules.catalogue import Catalogue
 from services.host.servicer import ModuleServicer
@@ -57,6 +58,17 @@ def test_a_rule_needs_no_stream(running: Running, calls: list[str]) -> None:
     assert term.factors(x.domain) is not None
     assert calls == ["Judge", "Bind", "Structure"] and not host.streams
     assert term.floor() == 0.0
+    kinds.close()
+
+
+def test_numbers_that_the_term_does_not_hold_are_no_fault_of_its_kind(running: Running) -> None:
+    """Float32 ends at 3.4e38."""
+    _, address = running.host()
+    kinds = running.kinds(address)
+    term = pull(kinds, sites=2)
+    with pytest.raises(BadQuery, match="variables.x: takes numbers that float32 does not hold"):
+        term.energy(torch.tensor([[1.0, float("inf")]]))
+    assert term.energy(torch.tensor([[1.0, 1.0]])).isfinite().all()
     kinds.close()
 
 

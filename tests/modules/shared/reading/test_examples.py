@@ -118,6 +118,48 @@ def test_a_folder_of_pictures_is_read_by_name(tmp_path):
     assert np.array_equal(read_numbers(mixed, (2, 3, 3)), expected)
 
 
+def zipped(place: Path, **members: bytes) -> Path:
+    with zipfile.ZipFile(place, "w") as pack:
+        for name, raw in members.items():
+            pack.writestr(name, raw)
+    return place
+
+
+def test_a_zip_of_pictures_is_read_as_its_folders_would_be(tmp_path):
+    """As Omniglot comes, with what systems put beside it."""
+    members = {
+        "set/": b"",
+        "set/b/2.png": png(X[2]),
+        "set/b/1.png": png(X[1]),
+        "set/a.png": png(X[0]),
+    }
+    beside = {"__MACOSX/set/._a.png": b"no", "set/.DS_Store": b"no"}
+    assert np.array_equal(read_numbers(zipped(tmp_path / "x", **members, **beside)), X[:3])
+    said = refused(zipped(tmp_path / "y", **members, **{"set/c.png": b"no", "set/d.txt": b""}))
+    assert "picture set/c.png: is no PNG" in said and "picture set/d.txt: is no .png" in said
+    assert "one size" in refused(zipped(tmp_path / "z", **members, **{"set/d.png": png(X[0].T)}))
+
+
+def mat(place: Path, **arrays) -> Path:
+    savemat = pytest.importorskip("scipy.io").savemat
+    savemat(place, arrays, do_compression=True)
+    return place
+
+
+def test_a_mat_has_its_examples_as_columns(tmp_path):
+    """As the Frey faces come: 560 numbers a column, 28 lines of 20."""
+    columns = X.reshape(5, 6).T
+    assert np.array_equal(read_numbers(mat(tmp_path / "x", ff=columns), (2, 3)), X)
+    both = mat(tmp_path / "y", ff=columns, other=columns[:, :2])
+    assert "holds 2 arrays" in refused(both)
+    assert read_numbers(both, key="other").shape == (2, 6)
+    assert "did you mean" in refused(both, key="othre")
+    assert "holds no array" in refused(mat(tmp_path / "z", said="words"))
+    assert "holds complex128" in refused(mat(tmp_path / "w", x=columns * 1j))
+    cut = file(tmp_path / "v", (tmp_path / "x").read_bytes()[:-9])
+    assert "cannot be read" in refused(cut)
+
+
 def test_bits_come_from_texts_arrays_and_pictures(tmp_path):
     bits = X % 2
     lines = ["".join(map(str, row)) for row in bits.reshape(5, 6)]
@@ -215,9 +257,13 @@ def test_too_much_is_refused_before_it_is_read(tmp_path, monkeypatch):
     bomb = npz(x=np.zeros(10_000))
     with pytest.raises(TooLarge, match="80000 bytes of numbers; the limit is 1000"):
         read_numbers(file(tmp_path / "x", bomb))
-    pictures = folder(tmp_path / "p", **{f"p{k}": png(np.zeros((9, 9), np.uint8)) for k in "abcde"})
-    with pytest.raises(TooLarge):
-        read_numbers(pictures)
+    flat = png(np.zeros((9, 9), np.uint8))
+    pictures = folder(tmp_path / "p", **{f"p{k}": flat for k in "abcde"})
+    pack = zipped(tmp_path / "q", **{f"p{k}.png": flat for k in "abcde"})
+    columns = mat(tmp_path / "r", x=np.zeros((10, 100)))
+    for many in (pictures, pack, columns):
+        with pytest.raises(TooLarge):
+            read_numbers(many)
 
 
 def test_pictures_that_do_not_fit_are_refused_one_by_one(tmp_path):
