@@ -32,6 +32,7 @@ from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
@@ -236,9 +237,9 @@ class Portfolio(Minimizer[PortfolioState]):
             if covers(problem) and proving:
                 return (complete, proving[0])
             if not fits or not weighs_few_at_once(factors):
-                return (complete, *proving)
+                return (complete, *self._neighbours(problem), *proving)
             beside = (*self._beside_cores(problem), *_switches(problem), *proving)
-            return (complete, annealing, *beside)
+            return (complete, annealing, *self._neighbours(problem), *beside)
         judges = prepared_of(problem).judges and covers(problem)
         if judges and complete.refuses(problem) is None:
             return (complete,)  # the least is found whatever these rules see, and judged
@@ -297,6 +298,15 @@ class Portfolio(Minimizer[PortfolioState]):
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         exact = covers(problem) and not packs(problem)
         one: Rowwise = self._relaxation if exact else cores
+        return (one,) if one.refuses(problem) is None else ()
+
+    def _neighbours(self, problem: Problem) -> tuple[LargeNeighbourhoods, ...]:
+        """Who looks for better solutions near the best; nobody where the form is so large that it
+        would keep the search waiting, or costs are rounded."""
+        factors = problem.form.factors
+        if not factors.soft or selectors(factors) > HUGE or factors.scale.error:
+            return ()
+        one = LargeNeighbourhoods(patience=None) if self.endless else LargeNeighbourhoods()
         return (one,) if one.refuses(problem) is None else ()
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:

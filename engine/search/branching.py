@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.decimals import Floats, Ints
+from engine.kernels.clauses import Formula
 from engine.search.cuts import covers
 from engine.search.halves import halves
-from engine.search.program import Program, Rows
+from engine.search.program import Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
@@ -27,6 +28,7 @@ WHOLE = 1e-6  # so near to a whole number a value counts as one
 ROUNDS = 20  # of cuts at the root
 RISEN = 1e-3  # of the bound, that counts as a rise
 IDLE = 2  # rounds of cuts without a rise, after which no more are asked for
+MOST = 1 << 21  # entries of the rows
 NODE = 10  # steps of the simplex method that a node takes beside them
 
 
@@ -67,6 +69,7 @@ class Tree(RowSearch):
     serial: int = 0
     nodes: int = 0
     first: int = 0  # the bound before anything was solved
+    point: Floats | None = None  # where the root was least, when it was last solved
     bottom: int | None = None  # that of the root, once all cuts are there
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
@@ -105,20 +108,34 @@ class Tree(RowSearch):
     def model(self) -> np.ndarray | None:
         return None if self.best is None else self.best.x.astype(np.uint8)
 
-    def told(self, upper: int) -> None:
+    def told(self, upper: int, literals: np.ndarray) -> None:
+        del literals
         if upper < self.upper:
             self.upper, self.best = upper, None
 
     def advance(self) -> None:
         self.relaxation.resume(self.program, self.basis)
-        self._advance(self.work)
+        self.spend(self.work)
         self.basis = self.relaxation.basis
 
-    def _advance(self, work: int) -> None:
+    def within(self, literals: Ints, upper: int) -> "Tree":
+        """The search of what is left where these hold, as far as the root has not shut them out;
+        it asks for no cuts."""
+        first = Node(self.first, 0, np.zeros(0, np.int64))
+        own = replace(self, heap=[], current=first, best=None, upper=upper, rounds=0)
+        column, off = literals >> 1, (literals & 1).astype(bool)
+        kept = np.where(off, self.lo[column] == 0, self.hi[column] == 1)
+        own.lo, own.hi = self.lo.copy(), self.hi.copy()
+        own.hi[column[off & kept]] = 0
+        own.lo[column[~off & kept]] = 1
+        return own
+
+    def spend(self, work: int) -> int:
+        """Goes on for so many steps of the simplex method. -> those left, where it is done"""
         while work > 0 and not self.done:
             node = self._next()
             if node is None:
-                return
+                return work
             lo, hi = self._box(node)
             if (lo > hi).any():
                 continue
@@ -127,6 +144,7 @@ class Tree(RowSearch):
             point = self.relaxation.solve(lo, hi, work, upper)
             work -= point.iterations + NODE
             self._treat(node, lo, hi, point)
+        return work
 
     def _next(self) -> Node | None:
         """The node to look at; it is taken from the tree."""
@@ -166,6 +184,8 @@ class Tree(RowSearch):
             return
         off = np.abs(point.x[open_] - np.rint(point.x[open_]))
         loose = open_[off > WHOLE]
+        if not len(node.literals):
+            self.point = point.x
         if not len(loose):
             self._whole(point.x, lo, hi)
             if node.bound < self.upper:
@@ -261,6 +281,16 @@ class Tree(RowSearch):
         own = [np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)]
         gain_up, gain_down = own[0] * (1 - at), own[1] * at
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)
+
+
+def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
+    """The search of a formula; None where its program is too large. work: entries of the program
+    times steps of the simplex method in one advance."""
+    program = program_of(formula)
+    entries = len(program.rows.col)
+    if entries > MOST:
+        return None
+    return Tree.of(program, upper, max(20, work // (entries + 4 * program.columns + 1000)))
 
 
 def _broken(rows: Rows, x: Floats) -> Rows | None:

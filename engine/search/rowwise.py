@@ -7,12 +7,13 @@ A search counts in whole units of cost. What it finds is judged as the solutions
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
@@ -35,6 +36,7 @@ class RowSearch(ABC):
     """Abstract: the search of one formula. Whoever advances a copy keeps what it was."""
 
     upper: int  # solutions must cost less
+    bounds: ClassVar[bool] = True  # it is there for its bounds, and rests where they hardly rise
 
     @abstractmethod
     def copy(self) -> Self:
@@ -45,8 +47,8 @@ class RowSearch(ABC):
         """One step of at most about 20 ms."""
 
     @abstractmethod
-    def told(self, upper: int) -> None:
-        """Solutions must cost less from now on."""
+    def told(self, upper: int, literals: np.ndarray) -> None:
+        """Solutions must cost less from now on than one at which these literals are true."""
 
     @property
     @abstractmethod
@@ -99,8 +101,9 @@ class Rowwise(Minimizer[RowwiseState], ABC):
     patience: int | None  # steps without a gain after which a row is done
 
     @abstractmethod
-    def begun(self, formula: learning.Formula, upper: int) -> RowSearch | None:
-        """The search of a formula; None where it is too large."""
+    def begun(self, formula: learning.Formula, owner: Ints, upper: int) -> RowSearch | None:
+        """The search of a formula; None where it is too large. owner: (V,) the visible site of each
+        variable, -1 where it has none"""
 
     def refuses(self, problem: Problem) -> str | None:
         factors, rest = problem.factored()
@@ -170,11 +173,13 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         upper = learning.NEVER
         if energy < math.inf:
             upper = capped(plan.factors.scale.from_on(energy) - constant)
-        search = self.begun(last.formula, upper)
+        small = (last, learner.small) if learner.small else (last,)
+        search = self.begun(last.formula, _owners(plan, small), upper)
         if search is None or (problem.form.factors.varying and plan.factors.scale.error):
             new["done"][r] = True
             return None
-        small = (last, learner.small) if learner.small else (last,)
+        if energy < math.inf:
+            search.told(upper, _literals(plan, small, s.places[r].numpy()))
         return Row(search, small, constant, search.bound)
 
     def _advance(
@@ -236,7 +241,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             row = rows[r]
             if row is not None:
                 search = row.search.copy()
-                search.told(capped(s.plans[r].factors.scale.from_on(cost) - row.constant))
+                upper = capped(s.plans[r].factors.scale.from_on(cost) - row.constant)
+                search.told(upper, _literals(s.plans[r], row.small, places[r]))
                 rows[r] = row._replace(search=search)
         bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), out["energy"])
         bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
@@ -286,8 +292,30 @@ def _close(row: Row) -> bool:
     return search.upper < learning.NEVER and left <= CLOSE * way
 
 
+def _owners(plan: Prepared, small: tuple[Simplified, ...]) -> Ints:
+    """The visible site of each variable of the last formula, -1 where it has none. -> (V,)"""
+    b = plan.boolean
+    out = np.full(b.variables, -1, dtype=np.int64)
+    ends = int(b.offset[b.visible])
+    site = np.repeat(np.arange(b.visible), np.diff(b.offset[: b.visible + 1]))
+    out[b.literal[:ends] >> 1] = site
+    for one in reversed(small):
+        out = out[one.open]
+    return out
+
+
+def _literals(plan: Prepared, small: tuple[Simplified, ...], places: np.ndarray) -> np.ndarray:
+    """The literals of the last formula that say these visible places."""
+    out = plan.boolean.model_literals(places)
+    for one in reversed(small):
+        out = one.literals(out ^ 1) ^ 1
+    return out
+
+
 def _rests(row: Row, turn: int) -> bool:
     """Many steps have brought the bound hardly nearer to the best solution, or it is flat."""
     search = row.search
+    if not search.bounds:
+        return False
     long = turn > LAZY or search.flat
     return long and search.bound - row.first < RISEN * (search.upper - row.first)
