@@ -53,6 +53,7 @@ from engine.search.traits import (
     ordered,
     packs,
     paid_at_one_site,
+    paid_by_sites,
     weighs_few_at_once,
 )
 from engine.search.width import width_from_below
@@ -310,9 +311,12 @@ class Portfolio(Minimizer[PortfolioState]):
         return (one,) if one.refuses(problem) is None else ()
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
-        """Who tells bounds beside those who prove; nobody where cores are better at it."""
-        alone = clauses_alone(problem.form.factors) and self._proving(problem)
-        return () if alone else _bounds(problem)
+        """Who tells bounds beside those who prove; nobody where cores or a linear relaxation are
+        better at it."""
+        factors = problem.form.factors
+        alone = clauses_alone(factors) and self._proving(problem)
+        linear = paid_by_sites(factors) and self._relaxation.refuses(problem) is None
+        return () if alone or linear else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -409,7 +413,7 @@ class Portfolio(Minimizer[PortfolioState]):
             report = s.members[0].report(problem, first)
             alone = self._solo(s.members[0], first, s.turn)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
-            late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
+            late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng, report)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
         s = s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
@@ -488,15 +492,18 @@ class Portfolio(Minimizer[PortfolioState]):
         return put_rows(blank, late, [*begun], problem.rows)
 
     def _late(
-        self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream
+        self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream, first: Report
     ) -> tuple[StartRows | _Begun | None, ...]:
-        """The other member after a step of each of these rows by itself."""
+        """The other member after a step of each of these rows by itself; where it begins, it is
+        told what the first has found."""
         member, late = s.members[1], list(s.late)
         for r in rows:
             one, stream = late[r], rng.select(torch.tensor([r])).fork(1)
             if isinstance(one, StartRows):
                 own = problem.select([r]) if problem.rows > 1 else problem
-                one = _Begun(own, member.init(own, one, stream.at(0)))
+                state = member.init(own, one, stream.at(0))
+                found = select_rows(first.unproved(), [r], problem.rows)
+                one = _Begun(own, member.told(own, state, found))
             assert one is not None
             late[r] = one._replace(state=member.step(one.problem, one.state, stream))
         return tuple(late)

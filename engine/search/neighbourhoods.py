@@ -15,6 +15,7 @@ neighborhood search for mixed integer programming", 2022 (credits).
 """
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from engine.kernels import clauses as learning
 from engine.random import Stream
 from engine.search.branching import Tree
 from engine.search.freed import Sites
-from engine.search.rowwise import RowSearch
+from engine.search.rowwise import RowSearch, cheap_phase
 
 NEAR, PAID, APART, CHANCE, ROUNDED = range(5)  # ways to free sites
 LEARNED, RELAXED = 0, 5  # who searches them: added to the way
@@ -32,12 +33,21 @@ WAYS = 10
 FIRST = 12  # sites that are freed at first
 FOLLOWS = 100  # conflicts, after which what follows of a solution is left open
 WHOLE = 0.01  # of a whole number: so near, the relaxation has decided
-SHARE = 4  # neighbourhoods of one advance by clause learning, about
+SHARE = 4  # neighbourhoods of one advance by clause learning
+PIECES = 8  # of a search, between which its spread is looked at
+LOOSENED = 0.1  # of what the relaxation has decided, left open after a piece without an end
 GROWN, SHRUNK = 1.3, 0.9
 KEPT = 0.8  # of a credit, from one use of a way to the next
 LEAST = 0.08  # chance of a way that has no credit
 LEANS = 8  # advances before the relaxation is solved, where there is no solution before
 ROOT = 40  # advances that the root of the relaxation gets
+
+
+class Spent(NamedTuple):
+    """What one advance may spend."""
+
+    conflicts: int
+    spread: int  # literals propagated
 
 
 @dataclass
@@ -49,6 +59,7 @@ class Neighbourhoods(RowSearch):
     state: learning.State
     upper: int
     conflicts: int  # of one advance
+    spread: int  # literals that one advance propagates, about
     root: Tree | None  # of its relaxation; none where that is too large
     lower: int
     stands: np.ndarray | None = None  # (V,) uint8 the solution whose neighbours are looked at
@@ -60,16 +71,17 @@ class Neighbourhoods(RowSearch):
     drawn: int = 0
     ended: bool = False
     steers: bool = False  # phases were told
+    leant: np.ndarray | None = None  # literals that the relaxation has decided, as far as kept
 
     bounds = False
 
     @staticmethod
     def of(
-        formula: learning.Formula, sites: Sites, upper: int, conflicts: int, root: Tree | None
+        formula: learning.Formula, sites: Sites, upper: int, spent: Spent, root: Tree | None
     ) -> "Neighbourhoods":
         state = learning.load(formula)
         lower = learning.lower_bound(state)
-        return Neighbourhoods(formula, sites, state, upper, conflicts, root, lower)
+        return Neighbourhoods(formula, sites, state, upper, *spent, root, lower)
 
     def copy(self) -> "Neighbourhoods":
         return replace(
@@ -82,7 +94,7 @@ class Neighbourhoods(RowSearch):
 
     @property
     def bound(self) -> int:
-        return min(self.lower, self.upper)
+        return self.upper if self.ended else min(self.lower, self.upper)
 
     @property
     def done(self) -> bool:
@@ -118,18 +130,19 @@ class Neighbourhoods(RowSearch):
         if self.stands is None:
             self._first()
             return
-        left = float(self.conflicts)
-        while left > 0 and not self.ended:
+        for _ in range(SHARE):
+            if self.ended:
+                return
             way = self._way()
             if way >= RELAXED:
                 self._relaxed(way)
                 return
-            left -= self._learned(way) + self.conflicts / (2 * SHARE)
+            self._learned(way)
 
     def _leans(self) -> bool:
         """A piece of the root of the relaxation, at every other advance; whether it was done."""
         root = self.root
-        if root is None or self.point is not None or self.turn % 2:
+        if root is None or self.turn % 2 or (self.point is not None and not root.dives):
             return False
         if self.stands is None and self.turn < LEANS:
             return False
@@ -158,13 +171,37 @@ class Neighbourhoods(RowSearch):
     def _first(self) -> None:
         """A piece of the search for some solution."""
         if not self.steers:
-            learning.set_phase(self.state, _cheap(self.formula))
+            learning.set_phase(self.state, cheap_phase(self.formula))
             self.steers = True
-        self._search(np.zeros(0, np.int32), self.conflicts)
+        if self.point is not None:
+            self._rounded()
+            return
+        self._search(_NONE, self.conflicts, self.spread)
 
-    def _search(self, assumed: np.ndarray, conflicts: int) -> int:
-        """One search under assumptions; a solution is taken in."""
-        status, self.state = learning.search(self.state, assumed, conflicts, self.upper)
+    def _rounded(self) -> None:
+        """A piece of the search beside the sites that the relaxation has decided, fewer of them
+        each time."""
+        assert self.point is not None
+        if self.leant is None:
+            decided = np.flatnonzero(self.point > 1 - WHOLE)
+            own = decided[self.sites.site[decided] >= 0]
+            self.leant = (2 * own).astype(np.int32)
+        status = self._search(self.leant, self.conflicts, self.spread)
+        if status == learning.REFUTED:
+            self.leant = self.leant[~np.isin(self.leant, learning.core(self.state))]
+        elif status == learning.LIMIT:
+            self.leant = self.leant[self._draws(len(self.leant)) > LOOSENED]
+
+    def _search(self, assumed: np.ndarray, conflicts: int, spread: int) -> int:
+        """A search under assumptions, for so many conflicts or literals; a solution is taken in."""
+        end, far = learning.conflicts(self.state), learning.propagations(self.state)
+        end, far, status = end + conflicts, far + spread, learning.LIMIT
+        while status == learning.LIMIT:
+            left = end - learning.conflicts(self.state)
+            if left <= 0 or learning.propagations(self.state) >= far:
+                break
+            piece = min(left, max(4, conflicts // PIECES))
+            status, self.state = learning.search(self.state, assumed, piece, self.upper)
         if status == learning.SATISFIED:
             model = learning.model(self.state)
             self.upper, self.found = learning.objective(self.formula, model), model
@@ -176,6 +213,8 @@ class Neighbourhoods(RowSearch):
     def _draws(self, count: int) -> Floats:
         """Chances that were not drawn before. -> (count,)"""
         self.drawn += 1
+        if not count:
+            return np.zeros(0)
         stream = Stream(0, torch.zeros(1, dtype=torch.int64), self.drawn)
         return stream.uniform(1, count, dtype=torch.float64)[0].numpy()
 
@@ -187,6 +226,8 @@ class Neighbourhoods(RowSearch):
         if self.point is None:
             open_[[APART, ROUNDED]] = False
             open_[RELAXED:] = False
+        elif 2 * self._loose().sum() > self.sites.count:
+            open_[[ROUNDED, RELAXED + ROUNDED]] = False
         chance = np.where(open_, LEAST + self.credit, 0.0)
         at = np.cumsum(chance)
         return int(np.searchsorted(at, self._draws(1)[0] * at[-1], side="right"))
@@ -200,10 +241,7 @@ class Neighbourhoods(RowSearch):
         stands = self.stands
         if kind == ROUNDED:
             assert self.point is not None
-            whole = np.abs(self.point - np.rint(self.point)) < WHOLE
-            loose = np.zeros(n, dtype=bool)
-            seen = sites.site >= 0
-            loose[sites.site[seen & ~whole]] = True
+            loose = self._loose()
             stands = np.rint(self.point).astype(np.uint8)
             size = max(0, size - FIRST)
             score = chance - loose
@@ -226,25 +264,35 @@ class Neighbourhoods(RowSearch):
             keeps &= ~loose
         return self._kept(stands, keeps)
 
+    def _loose(self) -> np.ndarray:
+        """The sites that the relaxation has not decided. -> (n,) bool"""
+        assert self.point is not None
+        off = np.abs(self.point - np.rint(self.point)) >= WHOLE
+        out = np.zeros(self.sites.count, dtype=bool)
+        out[self.sites.site[off & (self.sites.site >= 0)]] = True
+        return out
+
     def _kept(self, stands: np.ndarray, keeps: np.ndarray) -> np.ndarray:
         true = self.sites.true(stands)
         return true[keeps & (true >= 0)].astype(np.int32)
 
-    def _learned(self, way: int) -> int:
-        """A neighbourhood by clause learning. -> conflicts spent"""
+    def _learned(self, way: int) -> None:
+        """A neighbourhood by clause learning."""
         kept = self._freed(way)
         assert self.stands is not None
         learning.set_phase(self.state, self.stands)
-        began, most = learning.conflicts(self.state), max(4, self.conflicts // SHARE)
+        began, far = learning.conflicts(self.state), learning.propagations(self.state)
+        most, wide = max(4, self.conflicts // SHARE), max(1, self.spread // SHARE)
         before, status = self.upper, learning.SATISFIED
         while status == learning.SATISFIED and not self.ended and self.lower < self.upper:
             left = most - (learning.conflicts(self.state) - began)
-            if left <= 0:
+            open_ = wide - (learning.propagations(self.state) - far)
+            if left <= 0 or open_ <= 0:
                 break
-            status = self._search(kept, left)
-        spent = learning.conflicts(self.state) - began
-        self._judged(way, before, status == learning.REFUTED, spent < most // 4)
-        return spent
+            status = self._search(kept, left, open_)
+        spent = (learning.conflicts(self.state) - began) / most
+        spent = max(spent, (learning.propagations(self.state) - far) / wide)
+        self._judged(way, before, status == learning.REFUTED, spent < 0.25)
 
     def _relaxed(self, way: int) -> None:
         """A neighbourhood by branch and bound on the relaxation."""
@@ -272,12 +320,3 @@ class Neighbourhoods(RowSearch):
 
 
 _NONE = np.zeros(0, dtype=np.int32)
-
-
-def _cheap(f: learning.Formula) -> np.ndarray:
-    """The cheapest literal of each group of costs is true, all else false. -> (V,) uint8"""
-    out = np.zeros(f.variables, dtype=np.uint8)
-    for a, b in zip(f.cost_ptr[:-1], f.cost_ptr[1:], strict=True):
-        literal = int(f.cost_lit[a + int(f.cost[a:b].argmin())])
-        out[literal >> 1] = 1 - (literal & 1)
-    return out

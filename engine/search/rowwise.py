@@ -25,9 +25,11 @@ from engine.search.placed import Placed, first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
 from engine.search.simplify import Simplified, simplify
 from engine.search.solutions import At, accepted_cost, capped
+from engine.search.subtrees import Learner
 
 LAZY = 64  # steps after which a search whose bound hardly rises rests
 REST = 4  # steps of which it then works in one
+SEED = 100  # conflicts of a first short search for a solution
 CLOSE = 0.1  # of the way of a bound from its first to a solution, that may be left
 RISEN = 0.05  # of the distance to the best solution, that counts as a rise
 
@@ -63,6 +65,11 @@ class RowSearch(ABC):
     @property
     def flat(self) -> bool:
         """Its bounds are told to rise hardly at all: others are better at this formula."""
+        return False
+
+    @property
+    def dives(self) -> bool:
+        """A first solution is told to be close."""
         return False
 
     @property
@@ -168,6 +175,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if int(learner.state.ints[learning.FALSE]):
             new["done"][r], new["bound"][r] = True, energy
             return None
+        if energy == math.inf:
+            energy = self._seeded(problem, s, r, learner, new)
         last = simplify(learner.formula, learner.state.value)
         constant = learner.constant + last.constant
         upper = learning.NEVER
@@ -179,8 +188,24 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             new["done"][r] = True
             return None
         if energy < math.inf:
-            search.told(upper, _literals(plan, small, s.places[r].numpy()))
+            search.told(upper, _literals(plan, small, new["places"][r].numpy()))
         return Row(search, small, constant, search.bound)
+
+    @staticmethod
+    def _seeded(
+        problem: Problem, s: RowwiseState, r: int, learner: Learner, new: dict[str, Tensor]
+    ) -> float:
+        """A first solution, where a short search that tries the cheapest values first has one.
+        -> what it costs; infinite for none"""
+        learning.set_phase(learner.state, cheap_phase(learner.formula))
+        status, state = learning.search(learning.copy(learner.state), (), SEED)
+        if status != learning.SATISFIED:
+            return math.inf
+        places = s.plans[r].boolean.places(learner._replace(state=state).model())
+        energy = _cost(problem, s, r, places)
+        if energy < math.inf:
+            new["places"][r], new["energy"][r] = torch.from_numpy(places), energy
+        return energy
 
     def _advance(
         self, problem: Problem, s: RowwiseState, r: int, row: Row, new: dict[str, Tensor]
@@ -250,7 +275,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
 
     @staticmethod
     def close(s: RowwiseState) -> Tensor:
-        """Rows whose bound has come most of its way to a solution. -> (R,) bool"""
+        """Rows whose bound has come most of its way to a solution, or whose first solution is
+        close. -> (R,) bool"""
         near = [row is not None and _close(row) for row in s.rows]
         return torch.tensor(near, dtype=torch.bool)
 
@@ -288,8 +314,19 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
 
 def _close(row: Row) -> bool:
     search = row.search
+    if search.dives:
+        return True
     left, way = search.upper - search.bound, search.upper - row.first
     return search.upper < learning.NEVER and left <= CLOSE * way
+
+
+def cheap_phase(f: learning.Formula) -> np.ndarray:
+    """The cheapest literal of each group of costs is true, all else false. -> (V,) uint8"""
+    out = np.zeros(f.variables, dtype=np.uint8)
+    for a, b in zip(f.cost_ptr[:-1], f.cost_ptr[1:], strict=True):
+        literal = int(f.cost_lit[a + int(f.cost[a:b].argmin())])
+        out[literal >> 1] = 1 - (literal & 1)
+    return out
 
 
 def _owners(plan: Prepared, small: tuple[Simplified, ...]) -> Ints:
