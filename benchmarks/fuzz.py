@@ -25,6 +25,7 @@ from tests.support.fuzz.worker import Worker
 
 COUNTS = {
     "engine": 17_000,
+    "weighted": 20_000,
     "reasoner": 16_000,
     "session": 5_000,
     "score": 6_000,

@@ -1469,6 +1469,11 @@ def conflicts(state: State) -> int:
     return int(state.ints[CONFLICTS])
 
 
+def propagations(state: State) -> int:
+    """How many literals the search has propagated so far."""
+    return int(state.ints[PROPAGATIONS])
+
+
 def lower_bound(state: State) -> int:
     """What the cost groups cost at least, given what is fixed at the root."""
     return int(state.ints[BOUND])

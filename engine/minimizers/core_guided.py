@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.answer import Proof
+from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
 from engine.search.cores import Cores
@@ -31,7 +32,8 @@ class CoreGuided(Rowwise):
         if self.work < 1:
             raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
 
-    def begun(self, formula: Formula, upper: int) -> Cores | None:
+    def begun(self, formula: Formula, owner: Ints, upper: int) -> Cores | None:
+        del owner
         f = formula
         size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
         return Cores.of(formula, upper, min(self.conflicts, max(8, self.work // max(size, 1))))

@@ -32,6 +32,7 @@ from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.stand_in import StandIn
@@ -52,6 +53,7 @@ from engine.search.traits import (
     ordered,
     packs,
     paid_at_one_site,
+    paid_by_sites,
     weighs_few_at_once,
 )
 from engine.search.width import width_from_below
@@ -236,9 +238,9 @@ class Portfolio(Minimizer[PortfolioState]):
             if covers(problem) and proving:
                 return (complete, proving[0])
             if not fits or not weighs_few_at_once(factors):
-                return (complete, *proving)
+                return (complete, *self._neighbours(problem), *proving)
             beside = (*self._beside_cores(problem), *_switches(problem), *proving)
-            return (complete, annealing, *beside)
+            return (complete, annealing, *self._neighbours(problem), *beside)
         judges = prepared_of(problem).judges and covers(problem)
         if judges and complete.refuses(problem) is None:
             return (complete,)  # the least is found whatever these rules see, and judged
@@ -299,10 +301,22 @@ class Portfolio(Minimizer[PortfolioState]):
         one: Rowwise = self._relaxation if exact else cores
         return (one,) if one.refuses(problem) is None else ()
 
+    def _neighbours(self, problem: Problem) -> tuple[LargeNeighbourhoods, ...]:
+        """Who looks for better solutions near the best; nobody where the form is so large that it
+        would keep the search waiting, or costs are rounded."""
+        factors = problem.form.factors
+        if not factors.soft or selectors(factors) > HUGE or factors.scale.error:
+            return ()
+        one = LargeNeighbourhoods(patience=None) if self.endless else LargeNeighbourhoods()
+        return (one,) if one.refuses(problem) is None else ()
+
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
-        """Who tells bounds beside those who prove; nobody where cores are better at it."""
-        alone = clauses_alone(problem.form.factors) and self._proving(problem)
-        return () if alone else _bounds(problem)
+        """Who tells bounds beside those who prove; nobody where cores or a linear relaxation are
+        better at it."""
+        factors = problem.form.factors
+        alone = clauses_alone(factors) and self._proving(problem)
+        linear = paid_by_sites(factors) and self._relaxation.refuses(problem) is None
+        return () if alone or linear else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -399,7 +413,7 @@ class Portfolio(Minimizer[PortfolioState]):
             report = s.members[0].report(problem, first)
             alone = self._solo(s.members[0], first, s.turn)
             left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
-            late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng)
+            late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng, report)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
         s = s._replace(states=[first, *others], late=late, turn=s.turn + 1, waits=waits)
@@ -478,15 +492,18 @@ class Portfolio(Minimizer[PortfolioState]):
         return put_rows(blank, late, [*begun], problem.rows)
 
     def _late(
-        self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream
+        self, problem: Problem, s: PortfolioState, rows: Sequence[int], rng: Stream, first: Report
     ) -> tuple[StartRows | _Begun | None, ...]:
-        """The other member after a step of each of these rows by itself."""
+        """The other member after a step of each of these rows by itself; where it begins, it is
+        told what the first has found."""
         member, late = s.members[1], list(s.late)
         for r in rows:
             one, stream = late[r], rng.select(torch.tensor([r])).fork(1)
             if isinstance(one, StartRows):
                 own = problem.select([r]) if problem.rows > 1 else problem
-                one = _Begun(own, member.init(own, one, stream.at(0)))
+                state = member.init(own, one, stream.at(0))
+                found = select_rows(first.unproved(), [r], problem.rows)
+                one = _Begun(own, member.told(own, state, found))
             assert one is not None
             late[r] = one._replace(state=member.step(one.problem, one.state, stream))
         return tuple(late)

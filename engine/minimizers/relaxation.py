@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.answer import Proof
+from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
 from engine.problem import Problem
-from engine.search.branching import Tree
-from engine.search.program import program_of
+from engine.search.branching import Tree, tree_of
 from engine.search.relaxation import available
 from engine.search.rowwise import Rowwise
-
-MOST = 1 << 21  # entries of the rows
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,6 @@ class LinearRelaxation(Rowwise):
             return "LinearRelaxation needs highspy; install it"
         return super().refuses(problem)
 
-    def begun(self, formula: Formula, upper: int) -> Tree | None:
-        program = program_of(formula)
-        entries = len(program.rows.col)
-        if entries > MOST:
-            return None
-        work = max(20, self.work // (entries + 4 * program.columns + 1000))
-        return Tree.of(program, upper, work)
+    def begun(self, formula: Formula, owner: Ints, upper: int) -> Tree | None:
+        del owner
+        return tree_of(formula, upper, self.work)

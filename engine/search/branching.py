@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.decimals import Floats, Ints
+from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
+from engine.search.dive import Dive
 from engine.search.halves import halves
-from engine.search.program import Program, Rows
+from engine.search.program import Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
@@ -27,6 +29,9 @@ WHOLE = 1e-6  # so near to a whole number a value counts as one
 ROUNDS = 20  # of cuts at the root
 RISEN = 1e-3  # of the bound, that counts as a rise
 IDLE = 2  # rounds of cuts without a rise, after which no more are asked for
+MOST = 1 << 21  # entries of the rows
+STEP, SPARSE = 4000, 5  # what a step of the simplex method takes: so much, and of all entries
+LOST_AT = 16  # nodes without a solution, after which the relaxation dives
 NODE = 10  # steps of the simplex method that a node takes beside them
 
 
@@ -67,6 +72,9 @@ class Tree(RowSearch):
     serial: int = 0
     nodes: int = 0
     first: int = 0  # the bound before anything was solved
+    point: Floats | None = None  # where the root was least, when it was last solved
+    dive: Dive | None = None  # from the root
+    deep: int = 0  # nodes when the root was left
     bottom: int | None = None  # that of the root, once all cuts are there
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
@@ -86,6 +94,7 @@ class Tree(RowSearch):
         own = replace(self, heap=list(self.heap))
         own.lo, own.hi = self.lo.copy(), self.hi.copy()
         own.gains, own.tries = self.gains.copy(), self.tries.copy()
+        own.dive = self.dive.copy() if self.dive else None
         return own
 
     @property
@@ -99,26 +108,50 @@ class Tree(RowSearch):
 
     @property
     def flat(self) -> bool:
-        return self.bottom is not None and self.bottom <= self.first
+        return self.bottom is not None and self.bottom <= self.first and not self.dives
+
+    @property
+    def dives(self) -> bool:
+        """It looks for a first solution, and has not come to an end of that."""
+        if self.dive is not None:
+            return not self.dive.ended
+        return self.upper == NEVER
 
     @property
     def model(self) -> np.ndarray | None:
         return None if self.best is None else self.best.x.astype(np.uint8)
 
-    def told(self, upper: int) -> None:
+    def told(self, upper: int, literals: np.ndarray) -> None:
+        del literals
         if upper < self.upper:
             self.upper, self.best = upper, None
 
     def advance(self) -> None:
         self.relaxation.resume(self.program, self.basis)
-        self._advance(self.work)
+        self.spend(self.work)
         self.basis = self.relaxation.basis
 
-    def _advance(self, work: int) -> None:
+    def within(self, literals: Ints, upper: int) -> "Tree":
+        """The search of what is left where these hold, as far as the root has not shut them out;
+        it asks for no cuts."""
+        first = Node(self.first, 0, np.zeros(0, np.int64))
+        own = replace(self, heap=[], current=first, best=None, upper=upper, rounds=0)
+        column, off = literals >> 1, (literals & 1).astype(bool)
+        kept = np.where(off, self.lo[column] == 0, self.hi[column] == 1)
+        own.lo, own.hi = self.lo.copy(), self.hi.copy()
+        own.hi[column[off & kept]] = 0
+        own.lo[column[~off & kept]] = 1
+        return own
+
+    def spend(self, work: int) -> int:
+        """Goes on for so many steps of the simplex method. -> those left, where it is done"""
         while work > 0 and not self.done:
+            if self.dive is not None and not self.dive.ended:
+                work = self._dived(work)
+                continue
             node = self._next()
             if node is None:
-                return
+                return work
             lo, hi = self._box(node)
             if (lo > hi).any():
                 continue
@@ -127,6 +160,16 @@ class Tree(RowSearch):
             point = self.relaxation.solve(lo, hi, work, upper)
             work -= point.iterations + NODE
             self._treat(node, lo, hi, point)
+        return work
+
+    def _dived(self, work: int) -> int:
+        """A piece of the dive; its end is judged. -> work left"""
+        dive = self.dive
+        assert dive is not None
+        work = dive.go(self.program, self.relaxation, self.upper, work)
+        if dive.ended:
+            self._whole(dive.x, dive.lo, dive.hi)
+        return work
 
     def _next(self) -> Node | None:
         """The node to look at; it is taken from the tree."""
@@ -166,6 +209,8 @@ class Tree(RowSearch):
             return
         off = np.abs(point.x[open_] - np.rint(point.x[open_]))
         loose = open_[off > WHOLE]
+        if not len(node.literals):
+            self.point = point.x
         if not len(loose):
             self._whole(point.x, lo, hi)
             if node.bound < self.upper:
@@ -174,8 +219,11 @@ class Tree(RowSearch):
         if not len(node.literals):
             if self._cut(point.x, node, bound):
                 return
-            self.bottom = node.bound
+            self.bottom, self.deep = node.bound, self.nodes
         self._branch(node, loose, point.x)
+        lost = self.upper == NEVER and self.nodes >= self.deep + LOST_AT
+        if lost and self.dive is None and self.point is not None:
+            self.dive = Dive.of(self.lo, self.hi, self.point)
 
     def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:
         """Columns that reduced costs fix below this node; at the root, for good."""
@@ -261,6 +309,17 @@ class Tree(RowSearch):
         own = [np.where(tried[side, columns], mean[side, columns], usual[side]) for side in (0, 1)]
         gain_up, gain_down = own[0] * (1 - at), own[1] * at
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)
+
+
+def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
+    """The search of a formula; None where its program is too large. work: entries of the program
+    times steps of the simplex method in one advance."""
+    program = program_of(formula)
+    entries = len(program.rows.col)
+    if entries > MOST:
+        return None
+    size = entries + 4 * program.columns
+    return Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)))
 
 
 def _broken(rows: Rows, x: Floats) -> Rows | None:

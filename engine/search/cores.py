@@ -77,7 +77,8 @@ class Cores(RowSearch):
     def model(self) -> np.ndarray | None:
         return None if self.best is None else self.best[: self.visible]
 
-    def told(self, upper: int) -> None:
+    def told(self, upper: int, literals: np.ndarray) -> None:
+        del literals
         if upper < self.upper:
             self.upper, self.best = upper, None
 

@@ -7,12 +7,13 @@ A search counts in whole units of cost. What it finds is judged as the solutions
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
@@ -24,9 +25,11 @@ from engine.search.placed import Placed, first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
 from engine.search.simplify import Simplified, simplify
 from engine.search.solutions import At, accepted_cost, capped
+from engine.search.subtrees import Learner
 
 LAZY = 64  # steps after which a search whose bound hardly rises rests
 REST = 4  # steps of which it then works in one
+SEED = 100  # conflicts of a first short search for a solution
 CLOSE = 0.1  # of the way of a bound from its first to a solution, that may be left
 RISEN = 0.05  # of the distance to the best solution, that counts as a rise
 
@@ -35,6 +38,7 @@ class RowSearch(ABC):
     """Abstract: the search of one formula. Whoever advances a copy keeps what it was."""
 
     upper: int  # solutions must cost less
+    bounds: ClassVar[bool] = True  # it is there for its bounds, and rests where they hardly rise
 
     @abstractmethod
     def copy(self) -> Self:
@@ -45,8 +49,8 @@ class RowSearch(ABC):
         """One step of at most about 20 ms."""
 
     @abstractmethod
-    def told(self, upper: int) -> None:
-        """Solutions must cost less from now on."""
+    def told(self, upper: int, literals: np.ndarray) -> None:
+        """Solutions must cost less from now on than one at which these literals are true."""
 
     @property
     @abstractmethod
@@ -61,6 +65,11 @@ class RowSearch(ABC):
     @property
     def flat(self) -> bool:
         """Its bounds are told to rise hardly at all: others are better at this formula."""
+        return False
+
+    @property
+    def dives(self) -> bool:
+        """A first solution is told to be close."""
         return False
 
     @property
@@ -99,8 +108,9 @@ class Rowwise(Minimizer[RowwiseState], ABC):
     patience: int | None  # steps without a gain after which a row is done
 
     @abstractmethod
-    def begun(self, formula: learning.Formula, upper: int) -> RowSearch | None:
-        """The search of a formula; None where it is too large."""
+    def begun(self, formula: learning.Formula, owner: Ints, upper: int) -> RowSearch | None:
+        """The search of a formula; None where it is too large. owner: (V,) the visible site of each
+        variable, -1 where it has none"""
 
     def refuses(self, problem: Problem) -> str | None:
         factors, rest = problem.factored()
@@ -165,17 +175,37 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if int(learner.state.ints[learning.FALSE]):
             new["done"][r], new["bound"][r] = True, energy
             return None
+        if energy == math.inf:
+            energy = self._seeded(problem, s, r, learner, new)
         last = simplify(learner.formula, learner.state.value)
         constant = learner.constant + last.constant
         upper = learning.NEVER
         if energy < math.inf:
             upper = capped(plan.factors.scale.from_on(energy) - constant)
-        search = self.begun(last.formula, upper)
+        small = (last, learner.small) if learner.small else (last,)
+        search = self.begun(last.formula, _owners(plan, small), upper)
         if search is None or (problem.form.factors.varying and plan.factors.scale.error):
             new["done"][r] = True
             return None
-        small = (last, learner.small) if learner.small else (last,)
+        if energy < math.inf:
+            search.told(upper, _literals(plan, small, new["places"][r].numpy()))
         return Row(search, small, constant, search.bound)
+
+    @staticmethod
+    def _seeded(
+        problem: Problem, s: RowwiseState, r: int, learner: Learner, new: dict[str, Tensor]
+    ) -> float:
+        """A first solution, where a short search that tries the cheapest values first has one.
+        -> what it costs; infinite for none"""
+        learning.set_phase(learner.state, cheap_phase(learner.formula))
+        status, state = learning.search(learning.copy(learner.state), (), SEED)
+        if status != learning.SATISFIED:
+            return math.inf
+        places = s.plans[r].boolean.places(learner._replace(state=state).model())
+        energy = _cost(problem, s, r, places)
+        if energy < math.inf:
+            new["places"][r], new["energy"][r] = torch.from_numpy(places), energy
+        return energy
 
     def _advance(
         self, problem: Problem, s: RowwiseState, r: int, row: Row, new: dict[str, Tensor]
@@ -236,7 +266,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             row = rows[r]
             if row is not None:
                 search = row.search.copy()
-                search.told(capped(s.plans[r].factors.scale.from_on(cost) - row.constant))
+                upper = capped(s.plans[r].factors.scale.from_on(cost) - row.constant)
+                search.told(upper, _literals(s.plans[r], row.small, places[r]))
                 rows[r] = row._replace(search=search)
         bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), out["energy"])
         bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
@@ -244,7 +275,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
 
     @staticmethod
     def close(s: RowwiseState) -> Tensor:
-        """Rows whose bound has come most of its way to a solution. -> (R,) bool"""
+        """Rows whose bound has come most of its way to a solution, or whose first solution is
+        close. -> (R,) bool"""
         near = [row is not None and _close(row) for row in s.rows]
         return torch.tensor(near, dtype=torch.bool)
 
@@ -282,12 +314,45 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
 
 def _close(row: Row) -> bool:
     search = row.search
+    if search.dives:
+        return True
     left, way = search.upper - search.bound, search.upper - row.first
     return search.upper < learning.NEVER and left <= CLOSE * way
+
+
+def cheap_phase(f: learning.Formula) -> np.ndarray:
+    """The cheapest literal of each group of costs is true, all else false. -> (V,) uint8"""
+    out = np.zeros(f.variables, dtype=np.uint8)
+    for a, b in zip(f.cost_ptr[:-1], f.cost_ptr[1:], strict=True):
+        literal = int(f.cost_lit[a + int(f.cost[a:b].argmin())])
+        out[literal >> 1] = 1 - (literal & 1)
+    return out
+
+
+def _owners(plan: Prepared, small: tuple[Simplified, ...]) -> Ints:
+    """The visible site of each variable of the last formula, -1 where it has none. -> (V,)"""
+    b = plan.boolean
+    out = np.full(b.variables, -1, dtype=np.int64)
+    ends = int(b.offset[b.visible])
+    site = np.repeat(np.arange(b.visible), np.diff(b.offset[: b.visible + 1]))
+    out[b.literal[:ends] >> 1] = site
+    for one in reversed(small):
+        out = out[one.open]
+    return out
+
+
+def _literals(plan: Prepared, small: tuple[Simplified, ...], places: np.ndarray) -> np.ndarray:
+    """The literals of the last formula that say these visible places."""
+    out = plan.boolean.model_literals(places)
+    for one in reversed(small):
+        out = one.literals(out ^ 1) ^ 1
+    return out
 
 
 def _rests(row: Row, turn: int) -> bool:
     """Many steps have brought the bound hardly nearer to the best solution, or it is flat."""
     search = row.search
+    if not search.bounds:
+        return False
     long = turn > LAZY or search.flat
     return long and search.bound - row.first < RISEN * (search.upper - row.first)

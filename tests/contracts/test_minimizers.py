@@ -38,6 +38,7 @@ from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.min_cut import MinCut
 from engine.minimizers.mini_buckets import MiniBuckets
+from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
@@ -107,6 +108,7 @@ CASES = {
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
+    "neighbourhoods": (LargeNeighbourhoods(work=1, spread=1, patience=5), soft_problem),
     "leaves": (Leaves(), mixed_problem),
     "listed": (Listed(visit=2), listed_problem),
     "leaves-descent": (

@@ -7,11 +7,12 @@ import torch
 
 from engine import Finite, Input, Problem, Real, Term, Variable, answers, required
 from engine.factors import Factors
-from engine.minimizers import branch_and_bound, relaxation
+from engine.minimizers import branch_and_bound
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.enumeration import Enumeration
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
+from engine.search import branching
 from engine.testing import check_minimizer
 from modules.discrete.all_different import AllDifferent
 from modules.discrete.linear import Linear
@@ -85,7 +86,7 @@ def test_a_knapsack_is_proved_by_its_relaxation_alone(monkeypatch) -> None:
 
 
 def test_others_go_on_where_the_relaxation_is_too_large(monkeypatch) -> None:
-    monkeypatch.setattr(relaxation, "MOST", 1)
+    monkeypatch.setattr(branching, "MOST", 1)
     (answer,) = answers(knapsack(12), Portfolio(narrow=0))
     (exact,) = answers(knapsack(12), Enumeration())
     assert (answer.status, answer.energy) == ("OPTIMAL", exact.energy)

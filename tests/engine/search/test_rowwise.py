@@ -1,4 +1,5 @@
-"""Branch and bound on a linear relaxation, and cores: held against all models of small formulas."""
+"""Branch and bound on a linear relaxation, cores, and large neighbourhoods: held against all models
+of small formulas."""
 
 from collections.abc import Callable
 
@@ -10,8 +11,11 @@ from engine.kernels.clauses import Formula, formula, objective, reference_models
 from engine.search.branching import Tree
 from engine.search.cores import Cores
 from engine.search.cuts import covers
+from engine.search.dive import Dive
+from engine.search.freed import Sites
+from engine.search.neighbourhoods import Neighbourhoods, Spent
 from engine.search.program import OPEN, Rows, program_of
-from engine.search.relaxation import Relaxation
+from engine.search.relaxation import SOLVED, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import refuted, safe_bound
 
@@ -54,7 +58,13 @@ def tree(f: Formula, upper: int, work: int) -> Tree:
     return Tree.of(program_of(f), upper, work)
 
 
-BEGINS = {"relaxation": tree, "cores": Cores.of}
+def neighbourhoods(f: Formula, upper: int, work: int) -> Neighbourhoods:
+    """Every variable is a site."""
+    sites = Sites.of(f, np.arange(f.variables))
+    return Neighbourhoods.of(f, sites, upper, Spent(work, 10 * work), tree(f, upper, work))
+
+
+BEGINS = {"relaxation": tree, "cores": Cores.of, "neighbourhoods": neighbourhoods}
 
 
 @pytest.mark.parametrize("magnitude", [1, 5, 12])
@@ -89,7 +99,8 @@ def test_it_finds_only_what_costs_less_than_it_was_told(name: str) -> None:
             continue
         told = true + int(rng.integers(0, 3))
         search = begin(f, learning.NEVER, 20)
-        search.told(told)
+        model = reference_models(f)[0]
+        search.told(told, 2 * np.arange(f.variables) + (model == 0))
         for _ in range(2000):
             if search.done:
                 break
@@ -186,3 +197,58 @@ def test_covers_cut_off_no_whole_solution() -> None:
             x = np.array([k >> j & 1 for j in range(n)], dtype=np.int64)
             assert cut.hold(x) or not rows.hold(x)
     assert told > 20
+
+
+def packed(n: int, boxes: int, room: int, rng: np.random.Generator) -> Formula:
+    """Things of drawn sizes, each into one of some boxes of so much room; a price for each."""
+    sizes = rng.integers(2, 9, n).tolist()
+    at = [[2 * (boxes * k + b) for b in range(boxes)] for k in range(n)]
+    sums = [([own[b] for own in at], sizes, room) for b in range(boxes)]
+    costs = [(own, rng.integers(0, 9, boxes).tolist()) for own in at]
+    return formula(n * boxes, at, at, sums, costs)
+
+
+@pytest.mark.parametrize("room", [18, 22, 60])
+def test_neighbourhoods_find_no_worse_than_before_and_keep_the_rules(room: int) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(6):
+        f = packed(16, 5, room, rng)
+        sites = Sites.of(f, np.repeat(np.arange(16), 5))
+        root = tree(f, learning.NEVER, 50)
+        search = Neighbourhoods.of(f, sites, learning.NEVER, Spent(60, 2000), root)
+        rows, before = program_of(f).rows, learning.NEVER
+        for _ in range(60):
+            search.advance()
+            assert search.upper <= before
+            before = search.upper
+            if search.model is not None:
+                assert objective(f, search.model) == search.upper
+                assert rows.hold(search.model.astype(np.int64))
+        exact = tree(f, learning.NEVER, 10_000)
+        while not exact.done:
+            exact.advance()
+        assert exact.upper <= search.upper
+        assert not search.done or search.upper == exact.upper
+
+
+def test_a_dive_ends_at_a_whole_point_or_nowhere() -> None:
+    rng, found = np.random.default_rng(9), 0
+    for _ in range(12):
+        f = packed(14, 4, int(rng.integers(15, 26)), rng)
+        program, n = program_of(f), f.variables
+        relaxation = Relaxation(program)
+        lo, hi = np.zeros(n, np.int64), np.ones(n, np.int64)
+        point = relaxation.solve(lo, hi, 10_000)
+        if point.state != SOLVED:
+            continue
+        dive = Dive.of(lo, hi, point.x)
+        for _ in range(500):
+            if dive.ended:
+                break
+            dive.go(program, relaxation, learning.NEVER, 20)
+        assert dive.ended and (lo == 0).all() and (hi == 1).all()
+        x = np.rint(dive.x).astype(np.int64)
+        if np.abs(dive.x - x).max() < 1e-6:
+            assert program.rows.hold(x)
+            found += 1
+    assert found

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from engine import Budget, Energy, Finite, Problem, Real, Variable, answers, nam
 from engine import soft_min as engine_soft_min
 from engine.answer import Answer
 from engine.errors import BadQuery
+from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.portfolio import Portfolio
 from engine.session import Session
 from modules.catalogue import Catalogue
@@ -195,6 +197,25 @@ def engine(case: Case, scape: Landscape, house: House) -> Found:
                 yield from judged(case, scape, [alone], {}, [evidence])
                 exactly = all(summand.explicit for summand in scape.summands)
                 yield from same("batch", together[row], alone, exactly)
+    yield from found
+
+
+def weighted(case: Case, scape: Landscape, house: House) -> Found:
+    """Costs beside rules, by the default search, by one without elimination, by one without a
+    linear relaxation that opens, and by large neighbourhoods alone."""
+    least = Portfolio(narrow=0)
+    every = (Portfolio(), least, replace(least, opening=False), LargeNeighbourhoods(patience=20))
+    found: list[Complaint] = []
+    problem = problem_of(case, house.kinds).given_rows(case.rows)
+    minimizer = every[case.seed % len(every)]
+    if minimizer.refuses(problem) is not None:
+        minimizer = every[0]
+    with timed(found) as late:
+        budget = Budget(steps=case.steps, stop=late)
+        given = answers(
+            problem, minimizer, particles=PARTICLES, budget=budget, seed=case.seed % 1000
+        )
+        yield from judged(case, scape, given, {}, decides=isinstance(minimizer, Portfolio))
     yield from found
 
 
@@ -403,6 +424,7 @@ def cp_sat(case: Case, scape: Landscape, house: House) -> Found:
 
 DOORS: dict[str, Door] = {
     "engine": engine,
+    "weighted": weighted,
     "reasoner": reasoner,
     "score": score,
     "minimizers": minimizers,
@@ -415,7 +437,9 @@ DOORS: dict[str, Door] = {
     "hosted session": hosted_talk,
     "oracle": cp_sat,
 }
-PLAIN = tuple(name for name in DOORS if name not in ("engine", "session"))  # take only files
+PLAIN = tuple(
+    name for name in DOORS if name not in ("engine", "weighted", "session")
+)  # take only files
 
 
 def complaints(case: Case, door: str, house: House) -> list[Complaint]:

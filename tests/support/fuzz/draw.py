@@ -55,6 +55,12 @@ class Case:
         return any("any" in term for term in self.query["terms"])
 
     @property
+    def weighs(self) -> bool:
+        """Something costs, and something must hold or costs as well."""
+        costs = [t for t in self.query["terms"] if "any" not in t and not t.get("required")]
+        return any(t["kind"] in COSTS or "weight" in t for t in costs)
+
+    @property
     def odd(self) -> bool:
         """It names a kind that does not ship."""
         return '"odd.' in json.dumps(self.query["terms"])

@@ -1,5 +1,6 @@
 """The run over many seeds through a door, and what was found."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from tests.support.fuzz.doors import PLAIN
 from tests.support.fuzz.draw import Case, generate
 from tests.support.fuzz.shrink import shown, shrunk
 
+APART = 10**9  # seeds from one draw of a case to the next
 Ask = Callable[[Case, str], list[Complaint]]  # a case and a door: what is wrong
 
 
@@ -34,6 +36,9 @@ def case_of(seed: int, door: str) -> Case:
     knows no odd kinds, and callers meet in one batch most where an energy is opaque."""
     if door == "crowd":
         return generate(seed, "opaque" if seed % 2 else "explicit")
+    if door == "weighted":
+        drawn = (generate(seed + k * APART, "explicit") for k in itertools.count())
+        return next(case for case in drawn if case.weighs)
     case = generate(seed)
     unfit = (case.python and door in PLAIN) or (case.odd and door == "command")
     return generate(seed, "explicit") if unfit else case
