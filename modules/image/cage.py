@@ -51,8 +51,8 @@ class Parameters(Strict):
     )
     lines: list[list[Site]] = Field(
         [],
-        description="Sites that a rule beside keeps different: what repeats a value in one of these "
-        "lines, inside a cage, is forbidden here, too, which makes tables smaller.",
+        description="Sites that a rule beside keeps different: fillings of a cage that repeat a "
+        "value in one of these lines are forbidden here, too, which makes tables smaller.",
     )
     unlike: list[str] | None = Field(
         None,
