@@ -7,7 +7,8 @@ both). One JSON object a set.
 
 At how many nats a clue or a target a board is flagged (`dear`) is chosen for each fold on the
 boards of the other one, all sets of a format together: where that comes to least when a wrong board
-that is not flagged counts as much as ten right ones that are.
+that is not flagged counts as much as ten right ones that are. No limit may flag more than one right
+board in fifty: without that, one wrong board at a usual price flagged one right board in six.
 
 What came out worse: rivals asked one by one with a clue given (40 s and more a board of hex16; all
 fillings by price in one search: 10 ms). A notation chosen by chances among its own signs took half
@@ -57,6 +58,7 @@ from services.reasoner.reason import Reasoner
 BATCH = 10  # boards of a query
 LAYERS = ("engine", "modules", "services")
 DEAR = 10  # right boards that are flagged, to one wrong that is not
+RARE = 0.02  # share of right boards that may be flagged for their price
 
 
 def complete() -> Callable[[Query], list[Answer]]:
@@ -260,11 +262,14 @@ def limit(outcomes: Sequence[Outcome]) -> float:
     every = sorted({o.dear for o in own})
     between = [math.sqrt(a * b) for a, b in itertools.pairwise(every)]
 
-    def paid(dear: float) -> int:
-        wrong = sum(not o.right for o in own if o.dear < dear)
-        return DEAR * wrong + sum(o.right for o in own if o.dear >= dear)
+    def flagged(dear: float) -> int:
+        return sum(o.right for o in own if o.dear >= dear)
 
-    return min([*between, 2 * max(every, default=1.0)], key=paid)
+    def paid(dear: float) -> int:
+        return DEAR * sum(not o.right for o in own if o.dear < dear) + flagged(dear)
+
+    rare = [dear for dear in between if flagged(dear) <= RARE * sum(o.right for o in own)]
+    return min([*rare, 2 * max(every, default=1.0)], key=paid)
 
 
 def limits(every: dict[str, list[Outcome]]) -> dict[tuple[bool, int], float]:
