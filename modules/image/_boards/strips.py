@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engine.decimals import Floats
 from modules.image._boards.ink import INK, Piece, framed, pieces_of, resized
+from modules.image._boards.seams import Seam, seams_of
 
 HIGH = 32  # pixels of a strip
 SPECK = 0.0004  # of a cell, below which a piece of ink is dirt
@@ -22,7 +23,9 @@ MOST = 8  # parts of a strip; beyond, the smallest are left out
 JOINED = 4  # pieces of a character, where the strip has more
 WIDEST = 1.7  # times the height of the strip's ink, of a character of several parts
 WIDE = 0.75  # times that height, from which a piece may be several characters
-CUTS = (2, 1.5)  # of a piece: at most so many, or so many for each height that it is wide
+NEAR = 0.2  # of that height, that cuts of a piece lie apart
+DEEP = 0.5  # of that height, that a cut goes through ink
+CUTS = (2, 2.0)  # of a piece: at most so many, or so many for each height that it is wide
 APART = (1.0, 8.0)  # price of parts in one character that stand apart: at all, for each height
 BROAD = 8.0  # price of each height that a character is wider than the widest
 WITHIN = 3.0  # price of a border between characters that overlap wholly
@@ -133,36 +136,37 @@ def _parts(
     parts: list[Part] = []
     cuts: dict[int, float] = {}
     for k, p in enumerate(pieces):
-        whole = np.zeros(strip.shape, bool)
-        whole[p.top : p.bottom, p.left : p.right] = p.mask
-        edges = [p.left]
+        seams = []
         if len(pieces) + len(cuts) < MOST and p.right - p.left >= WIDE * high:
-            for column, share in _columns(p, high):
-                edges.append(p.left + column)
-                cuts[len(parts) + len(edges) - 1] = CUT[0] + CUT[1] * share
-        for left, right in zip(edges, [*edges[1:], p.right], strict=True):
-            mask = whole.copy()
-            mask[:, :left] = mask[:, right:] = False
-            parts.append(Part(k, left, right, mask))
+            seams = _seams(p, strip, high)
+        for j, seam in enumerate(seams):
+            cuts[len(parts) + j + 1] = CUT[0] + CUT[1] * seam.ink / high
+        parts += _cut(k, p, seams, strip.shape)
     return parts, cuts
 
 
-def _columns(piece: Piece, high: int) -> list[tuple[int, float]]:
-    """Where a wide piece may be cut: columns that little ink crosses, and the share of the height
-    that it does."""
-    crossed = piece.mask.sum(0).astype(float)
-    near = max(2, round(0.2 * high))
-    found = []
-    for column in range(near, len(crossed) - near + 1):
-        around = crossed[max(0, column - near // 2) : column + near // 2 + 1]
-        if crossed[column] == around.min():
-            found.append((float(crossed[column]) / high, column))
-    chosen: list[tuple[int, float]] = []
-    for share, column in sorted(found):
-        if share < 0.5 and all(abs(column - other) >= near for other, _ in chosen):
-            chosen.append((column, share))
-    most = max(CUTS[0], round(CUTS[1] * len(crossed) / high))
-    return sorted(chosen[:most])
+def _seams(piece: Piece, strip: Floats, high: int) -> list[Seam]:
+    """Where a wide piece may be cut."""
+    box = slice(piece.top, piece.bottom), slice(piece.left, piece.right)
+    most = max(CUTS[0], round(CUTS[1] * (piece.right - piece.left) / high))
+    return seams_of(strip[box] * piece.mask, max(2, round(NEAR * high)), most, DEEP * high)
+
+
+def _cut(k: int, piece: Piece, seams: Sequence[Seam], shape: tuple[int, ...]) -> list[Part]:
+    """What lies between the seams of a piece."""
+    wide = piece.mask.shape[1]
+    left = np.zeros(len(piece.mask), int)
+    out = []
+    for right in [*(seam.columns for seam in seams), np.full_like(left, wide)]:
+        right = np.maximum(left, right)
+        at = np.arange(wide)
+        own = piece.mask & (at >= left[:, None]) & (at < right[:, None])
+        filled = np.flatnonzero(own.any(0))
+        mask = np.zeros(shape, bool)
+        mask[piece.top : piece.bottom, piece.left : piece.right] = own
+        out.append(Part(k, piece.left + int(filled[0]), piece.left + int(filled[-1]) + 1, mask))
+        left = right
+    return out
 
 
 def _picture(strip: Floats, parts: Sequence[Part]) -> Floats:
