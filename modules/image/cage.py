@@ -49,6 +49,11 @@ class Parameters(Strict):
         None,
         description="Nats above the cheapest of a cage from which on a filling is forbidden.",
     )
+    lines: list[list[Site]] = Field(
+        [],
+        description="Sites that a rule beside keeps different: fillings of a cage that repeat a "
+        "value in one of these lines are forbidden here, too, which makes tables smaller.",
+    )
     unlike: list[str] | None = Field(
         None,
         description="A target with its operator for each cage: some cage must be read otherwise.",
@@ -71,10 +76,10 @@ class Cages(Term):
     a product, a difference or a quotient of whole numbers (the larger by the smaller); of more,
     a sum or a product. Pictures: (cages, 32, width), ink 1 on paper 0. One table over the sites
     of each cage. `within` leaves out fillings that are much dearer than the cheapest of their
-    cage; `unlike` asks for the best other reading: E is then the least sum in which some cage
-    is read as another text than its own of these. BadQuery: pictures of another height or
-    number, a cage without sites or with too many fillings, values that are no whole numbers
-    above 0, weights that lack a sign.
+    cage, `lines` those that repeat a value in a line; `unlike` asks for the best other reading:
+    E is then the least sum in which some cage is read as another text than its own of these.
+    BadQuery: pictures of another height or number, a cage without sites or with too many
+    fillings, values that are no whole numbers above 0, weights that lack a sign.
     """
 
     affine = False
@@ -89,6 +94,7 @@ class Cages(Term):
         cages: Sequence[Sequence[int]],
         weights: str,
         within: float | None = None,
+        lines: Sequence[Sequence[int]] = (),
         unlike: Sequence[str] | None = None,
     ):
         super().__init__(pictures, *cells)
@@ -109,12 +115,28 @@ class Cages(Term):
         self.signs = Signs(self.reading.characters.labels, SIGNS)
         check_signs(self.signs)
         self.shapes = {m: shape_of(self.values, m) for m in {len(cage) for cage in self.cages}}
+        self.repeats = self._repeats(read_sites(self.layout, lines, "lines"))
         self.within, self.unlike = within, None if unlike is None else list(unlike)
         # what is forbidden hangs on the pictures otherwise
         self.fixed_structure = within is None  # type: ignore[misc]
         if unlike is not None and len(unlike) != len(self.cages):
             said = f"has {len(unlike)} texts"
             raise BadQuery(Mistake("unlike", said, f"give one for each of {len(self.cages)} cages"))
+
+    def _repeats(self, lines: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """Which fillings of each cage repeat a value in a line. -> (T,) bool each"""
+        unlike = {pair for line in lines for pair in itertools.permutations(line, 2)}
+        out = []
+        for cage in self.cages:
+            fillings = self.shapes[len(cage)].fillings
+            pairs = [
+                (a, b)
+                for a, b in itertools.combinations(range(len(cage)), 2)
+                if (cage[a], cage[b]) in unlike
+            ]
+            same = [fillings[:, a] == fillings[:, b] for a, b in pairs]
+            out.append(np.any(same, axis=0) if same else np.zeros(len(fillings), bool))
+        return out
 
     def costs(self, seen: Given) -> list[Floats]:
         """What each filling of each cage costs where it is read as what `unlike` says, and as
@@ -141,7 +163,9 @@ class Cages(Term):
         own = None if self.unlike is None else self.unlike[k]
         same = np.array([text == own for text in shape.texts])
         each = [np.append(np.where(same != other, prices, np.inf), np.inf) for other in (0, 1)]
-        return np.stack([paid[shape.results].min(0) for paid in each])
+        paid = np.stack([prices[shape.results].min(0) for prices in each])
+        paid[:, self.repeats[k]] = np.inf
+        return paid
 
     def energy(self, seen: Given, *cells: Tensor) -> Tensor:  # (B, *shape, k) -> (B,)
         x = self.layout.aligned(cells)  # (B, n, k)

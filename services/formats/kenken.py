@@ -44,7 +44,7 @@ SIZES = tuple(range(3, 10))
 WIDTH = 128  # pixels of a strip
 LARGEST = 6  # cells of a cage
 GIVEN = {"weights": WEIGHTS, "margin": 1.0, "dear": 2.4}
-STEPS = 100  # of the search under one price
+STEPS = 200  # of the search under one price
 OPEN = 2  # searches may be given up; a third took half a minute of a board of 9 x 9
 WITHIN = (
     1.0,
@@ -122,10 +122,12 @@ class KenKenRead(Pictured):
         less; unlike: a reading, from which this must differ in some cage."""
         n = self.cells.n
         at = np.arange(n * n).reshape(n, n)
+        lines = [*at.tolist(), *at.T.tolist()]
         params: dict[str, Any] = {
             "cages": [list(cage) for cage in self.cages],
             "weights": self.asked["weights"],
             "within": within,
+            "lines": lines,
         }
         if unlike is not None:
             params["unlike"] = list(unlike)
@@ -139,7 +141,7 @@ class KenKenRead(Pictured):
                     {
                         "kind": "discrete.all_different",
                         "scope": ["grid"],
-                        "params": {"lines": [*at.tolist(), *at.T.tolist()]},
+                        "params": {"lines": lines},
                     },
                     {
                         "kind": "image.cage",

@@ -46,7 +46,18 @@ def costs_of(term, told, every):
     return [float(term.cost(seen, torch.from_numpy(s - 1)[None])) for s in every]
 
 
-@pytest.mark.parametrize("more", [{}, {"within": 4.0}, {"unlike": TEXTS}, {"unlike": ["9+"] * 5}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"within": 4.0},
+        {"lines": LINES},
+        {"within": 4.0, "lines": LINES},
+        {"unlike": TEXTS},
+        {"unlike": ["9+"] * 5},
+        {"unlike": TEXTS, "lines": LINES},
+    ],
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_least_is_that_of_all_boards(more, seed):
     problem, term = problem_of(**more)
@@ -73,6 +84,21 @@ def test_rows_are_as_alone_and_absent_pictures_cost_nothing():
     alone = [answers(problem.given(**row), BranchAndBound())[0] for row in rows]
     assert [a.energy for a in together] == [a.energy for a in alone]
     assert together[2].energy < together[0].energy
+
+
+def test_what_repeats_in_a_line_is_forbidden():
+    _, term = problem_of(lines=LINES)
+    _, plain = problem_of()
+    rng, told = np.random.default_rng(0), strips(TEXTS)
+    every = [rng.integers(1, 4, (3, 3)) for _ in range(60)]
+    with_lines, without = (np.array(costs_of(one, told, every)) for one in (term, plain))
+    repeats = np.array([s[0, 0] == s[0, 1] or s[1, 0] == s[1, 1] or s[1, 0] == s[2, 0]
+                        or s[0, 2] == s[1, 2] for s in every])  # fmt: skip
+    assert 0 < repeats.sum() < len(every)
+    assert np.isinf(with_lines[repeats]).all() and np.isfinite(without).all()
+    assert (with_lines[~repeats] == without[~repeats]).all()
+    absent = Given(torch.zeros(1, 5, HIGH, 96), torch.zeros(1, 5, dtype=torch.bool))
+    assert float(term.cost(absent, torch.from_numpy(every[0] - 1)[None])) == 0
 
 
 def test_what_a_filling_comes_to():
