@@ -5,8 +5,9 @@ lines), light on dark or dark on light. Which cells are blank is told by their i
 say stands in the energy: `image.numeral` over the clues, which the solution keeps, and which must
 leave one solution (`discrete.proper`). Numbers above 9 are written in digits or as A-G.
 Values by `--given`: `weights`, of `basin train image.classifier`; `notation`: decimal, letters or
-either; `margin`: ABSTAIN where the runner-up reading costs so many nats more, or fewer; `dear`:
-ABSTAIN where a clue costs so many nats on the average, or more.
+either; `sizes`: whether digits and letters are told apart by their sizes too; `margin`: ABSTAIN
+where the runner-up reading costs so many nats more, or fewer; `dear`: ABSTAIN where a clue costs so
+many nats on the average, or more.
 Further fields: `reading`, one string; `misread`, the pictures that were not read as what they look
 like most; `alternatives`, the runner-up reading.
 """
@@ -45,7 +46,7 @@ from services.query import Query, query_of
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
-GIVEN = {"weights": WEIGHTS, "notation": "either", "margin": 1.0, "dear": 0.52}
+GIVEN = {"weights": WEIGHTS, "notation": "either", "sizes": True, "margin": 1.0, "dear": 0.52}
 STEPS = 2  # of the search for an answer: what it leaves open is searched by readings
 FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
@@ -69,7 +70,9 @@ class VisualSudoku(PictureFormat):
         cells = cells_in(raw, SIZES, WIDTH)
         if cells.n < 16:
             asked["notation"] = "decimal"
-        query = sudoku_of_pictures([cells], asked["weights"], asked["notation"])
+        query = sudoku_of_pictures(
+            [cells], asked["weights"], asked["notation"], sizes=asked["sizes"]
+        )
         told = SudokuRead(query, (cells,), asked)
         return [Asked(query, source, (1,), written, partial(drawn, cells.n), pictured=told)]
 
@@ -86,18 +89,34 @@ def _cages(cells: Cells) -> bool:
     return not (len(cages) in (1, n) and all(len(c) in (n, n * n) for c in cages))
 
 
+def inputs_of(boards: Sequence[Cells], sizes: bool) -> dict[str, tuple[Input, list[Given]]]:
+    """What boards of one size are told, and each of them: pictures of clues, and their sizes."""
+    n = boards[0].n
+    pictures = Input("pictures", Real((n * n, HIGH, WIDTH), 0.0, 1.0))
+    out = {"pictures": (pictures, [cells.given() for cells in boards])}
+    if sizes:
+        large = Input("sizes", Real((n * n,), 0.0, math.inf))
+        out["sizes"] = (large, [cells.given_sizes() for cells in boards])
+    return out
+
+
 def sudoku_of_pictures(
-    boards: Sequence[Cells], weights: str, notation: str = "either", proper: bool = True
+    boards: Sequence[Cells],
+    weights: str,
+    notation: str = "either",
+    proper: bool = True,
+    sizes: bool = True,
 ) -> Query:
     """Boards of one size as the rows of one query."""
     n = boards[0].n
     lines = board(n).lines
+    told = inputs_of(boards, sizes)
     terms: list[dict[str, Any]] = [
         {"kind": "discrete.all_different", "scope": ["grid"], "params": {"lines": lines}},
         {"kind": "discrete.kept", "scope": ["clues", "grid"]},
         {
             "kind": "image.numeral",
-            "scope": ["pictures", "sizes", "clues"],
+            "scope": [*told, "clues"],
             "params": {"weights": weights, "notation": notation, "blank": 0},
         },
     ]
@@ -110,21 +129,22 @@ def sudoku_of_pictures(
                 "clues": {"values": list(range(n + 1)), "shape": [n, n]},
             },
             "budget": {"steps": STEPS},
-            "inputs": {
-                "pictures": {"shape": [n * n, HIGH, WIDTH], "low": 0.0, "high": 1.0},
-                "sizes": {"shape": [n * n], "low": 0.0},
-            },
+            "inputs": {name: _declared(one.domain) for name, (one, _) in told.items()},
             "terms": terms,
             "evidence": [
                 {
-                    "pictures": cells.given(),
-                    "sizes": cells.given_sizes(),
+                    **{name: given[k] for name, (_, given) in told.items()},
                     "clues": [[None if x else 0 for x in row] for row in cells.inked.reshape(n, n)],
                 }
-                for cells in boards
+                for k, cells in enumerate(boards)
             ],
         }
     )
+
+
+def _declared(told: Any) -> dict[str, Any]:
+    high = {} if math.isinf(told.high) else {"high": told.high}
+    return {"shape": list(told.shape), "low": told.low, **high}
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,16 +159,13 @@ class SudokuRead(Pictured):
     def prices(self) -> list[Floats]:
         """What each clue costs in each cell of each board. -> (n * n, n + 1) each"""
         n = self.boards[0].n
-        pictures = Input("pictures", Real((n * n, HIGH, WIDTH), 0.0, 1.0))
-        sizes = Input("sizes", Real((n * n,), 0.0, math.inf))
+        told = inputs_of(self.boards, self.asked["sizes"])
         clues = Variable("clues", Finite(tuple(range(n + 1)), (n, n)))
         weights, notation = self.asked["weights"], self.asked["notation"]
-        term = Numeral(pictures, sizes, clues, weights=weights, notation=notation, blank=0)
-        told: list[Any] = [
-            pictures.domain.narrow([cells.given() for cells in self.boards]),
-            sizes.domain.narrow([cells.given_sizes() for cells in self.boards]),
-        ]
-        return list(term.costs(*(Given(one.tensor, one.present) for one in told)))
+        inputs = [one for one, _ in told.values()]
+        term = Numeral(*inputs, clues, weights=weights, notation=notation, blank=0)
+        domains: list[Any] = [one.domain.narrow(given) for one, given in told.values()]
+        return list(term.costs(*(Given(one.tensor, one.present) for one in domains)))
 
     def misread(self, row: int, values: Values) -> list[Said]:
         """The clues that are not what their pictures look like most."""

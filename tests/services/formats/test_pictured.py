@@ -13,7 +13,7 @@ from modules.image._boards.reading import WEIGHTS
 from modules.image.classifier.reader import FOLDER
 from services.cli import app
 from services.formats.pictured import cells_in
-from services.formats.visual_sudoku import SIZES, WIDTH, SudokuRead, sudoku_of_pictures
+from services.formats.visual_sudoku import GIVEN, SIZES, WIDTH, SudokuRead, sudoku_of_pictures
 from services.reasoner.reason import Reasoner
 
 SOLVED = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
@@ -84,7 +84,7 @@ def test_a_contradiction_is_read_otherwise():
     cells = cells_in(png(sudoku_picture(puzzle, np.random.default_rng(1))), SIZES, WIDTH)
     query = sudoku_of_pictures([cells], WEIGHTS, "decimal", proper=False)
     (answer,) = Reasoner(Catalogue(entry_points=False)).reason(query)
-    told = SudokuRead(query, (cells,), {"weights": WEIGHTS, "notation": "decimal"})
+    told = SudokuRead(query, (cells,), {**GIVEN, "notation": "decimal"})
     assert answer.status == "OPTIMAL" and told.misread(0, answer.values)
 
 
@@ -114,9 +114,21 @@ def test_what_is_no_board_is_a_mistake(tmp_path, what, format):
 
 
 def test_given_is_checked(folder):
-    for given in ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}'):
+    for given in ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}', '{"sizes": 1}'):
         done = CliRunner().invoke(app, ["ask", str(folder / "sudoku_4.png"), "--given", given])
         assert done.exit_code == 2 and "--given" in done.output
+
+
+def test_sizes_of_ink_are_told_in_sides_of_a_cell_and_may_be_left_out(folder):
+    for cell in (30, 60):
+        raw = png(sudoku_picture(NINE, np.random.default_rng(1), cell=cell))
+        cells = cells_in(raw, SIZES, WIDTH)
+        assert (cells.sizes[cells.inked] > 0.4).all() and (cells.sizes < 0.7).all()
+        assert not cells.sizes[~cells.inked].any()
+    query = sudoku_of_pictures([cells], WEIGHTS, sizes=False)
+    assert list(query.inputs) == ["pictures"] and query.terms[2].scope == ("pictures", "clues")
+    told = asked(folder / "sudoku_4.png", "--given", '{"sizes": false}')
+    assert told["solution"] == asked(folder / "sudoku_4.png")["solution"]
 
 
 def test_boards_of_one_size_are_rows_of_one_query():
