@@ -25,7 +25,7 @@ from modules.image._generated.term import PICTURE, Judging
 from modules.image.hat.train import HatOptions, learned
 from tests.support.plane import Plane, gaussians, layers, stream
 
-STEPS = 600
+STEPS, IN_PLANE = 600, 300  # on digits, in the plane
 PLAIN = HatOptions(pointing=0.0, drift=0.05, faster=40.0, rate=1e-3)  # as published
 
 
@@ -34,8 +34,9 @@ def rows(seed: int, seeds: int) -> list[Row]:
     every = range(seed, seed + seeds)
     plane = [figures(f"hat plane {s}", lambda s=s: in_plane(s)) for s in every]
     own = [figures(f"hat digits {s} {STEPS}", lambda s=s: on_digits(s)) for s in every]
-    real = f"{spread(own, 'floor')}; {spread(own, 'decoder')}; {spread(own, 'hat')}"
-    said = f"{spread(plane, 'decoder')}; {spread(plane, 'hat')}; {spread(plane, 'floor')}"
+    scale = f"{STEPS} steps"
+    real = f"{scale}; {spread(own, 'floor')}; {spread(own, 'decoder')}; {spread(own, 'hat')}"
+    said = f"{IN_PLANE} steps; {spread(plane, 'decoder')}; {spread(plane, 'hat')}; {spread(plane, 'floor')}"
     return [
         at_most(
             "Hat EBM: greatest difference of the gradient of data by two latents",
@@ -67,7 +68,7 @@ def rows(seed: int, seeds: int) -> list[Row]:
             mean(own, "long") / mean(own, "decoder"),
             None,
             "",
-            note=spread(own, "long"),
+            note=f"{spread(own, 'long')}; {scale}",
         ),
     ]
 
@@ -78,7 +79,7 @@ def in_plane(seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     encoder, decoder = layers(2, 64, 2), layers(2, 64, 2)
     code = {"encoder": encoder, "generator": decoder}
-    train(Autoencoding(2, "x"), code, examples, Recipe(300, 128, 5e-3, average=0.9, seed=seed))
+    train(Autoencoding(2, "x"), code, examples, Recipe(IN_PLANE, 128, 5e-3, average=0.9, seed=seed))
     decoder.requires_grad_(False)
     moves = Langevin(0.01, adjusted=False)
     energy = Plane(128)
@@ -86,7 +87,7 @@ def in_plane(seed: int) -> dict[str, float]:
         HatRefinement(2, moves, penalty=0.01),
         {"energy": energy, "generator": decoder},
         examples,
-        Recipe(300, 128, 1e-3, average=0.99, seed=seed),
+        Recipe(IN_PLANE, 128, 1e-3, average=0.99, seed=seed),
     )
     z = normal(stream(seed + 5), 4_000, 2, test)
     problem = hat_problem(energy, decoder, 2)

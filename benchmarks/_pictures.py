@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._fidelity import figures, mean, spread
 from benchmarks.common import Row, at_least, auroc
-from engine import Finite, Input, Problem, Real, Variable, answers
+from engine import Budget, Finite, Input, Problem, Real, Variable, answers
 from modules.image._generated.pictures import pictures_of
 from modules.image.classifier.examples import scikit_digits
 from modules.image.classifier.reader import load_reader
@@ -21,49 +22,70 @@ from modules.image.observation import Observation
 from modules.image.shows import Shows
 
 WEIGHTS = "digits8.safetensors"
-COUNT, PARTICLES = 60, 16
+COUNT, PARTICLES, STEPS = 60, 8, 60
 NOISE = 0.15
 
 
 def rows(seed: int, seeds: int) -> list[Row]:
     """All rows."""
-    del seeds
-    held, labels = held_out()
-    right, alone = completed(held[:COUNT], labels[:COUNT], seed)
-    ours, noisy, median = denoised(held[:COUNT], seed)
-    score, noise = unusual(held, seed)
+    every = range(seed, seed + seeds)
+    own = [figures(f"queries {COUNT} {STEPS} {s}", lambda s=s: asked(s)) for s in every]
+    start = f"{seeds} seeds: "
+    scale = f"{PARTICLES} particles, {STEPS} steps"
     return [
         at_least(
-            f"right half of a digit completed, {COUNT} held-out digits: the right class wins",
-            right,
+            f"right half of a digit completed, {COUNT} held-out digits, {start}the right class wins",
+            mean(own, "completed"),
             0.9,
             "",
             peer="the left half alone",
-            peer_value=alone,
+            peer_value=mean(own, "half"),
+            note=f"{spread(own, 'completed')}; {scale}",
         ),
         at_least(
-            f"digits under noise of {NOISE}, {COUNT} held-out ones: PSNR of the least energy",
-            ours,
-            median,
+            f"digits under noise of {NOISE}, {COUNT} held-out ones, {start}PSNR of the least energy",
+            mean(own, "denoised"),
+            mean(own, "median"),
             "dB",
             peer="a median of 3 x 3",
-            peer_value=median,
-            note=f"the noisy picture itself: {noisy:.4g} dB",
-        ),
-        at_least("uniform noise told from held-out digits by the energy: AUROC", score, None, ""),
-        at_least(
-            f"digits under noise of {NOISE} told from clean ones by the energy: AUROC",
-            noise,
-            None,
-            "",
+            peer_value=mean(own, "median"),
+            note=f"{spread(own, 'denoised')}; the noisy picture itself: "
+            f"{mean(own, 'noisy'):.4g} dB; {scale}",
         ),
         at_least(
-            "a picture asked of each label, 4 seeds: the classifier reads that label",
-            generated(seed),
+            f"uniform noise told from held-out digits by the energy, {start}AUROC",
+            mean(own, "uniform"),
             None,
             "",
+            note=spread(own, "uniform"),
+        ),
+        at_least(
+            f"digits under noise of {NOISE} told from clean ones by the energy, {start}AUROC",
+            mean(own, "disturbed"),
+            None,
+            "",
+            note=spread(own, "disturbed"),
+        ),
+        at_least(
+            f"a picture asked of each label, {start}the classifier reads that label",
+            mean(own, "of a label"),
+            None,
+            "",
+            note=f"{spread(own, 'of a label')}; {scale}",
         ),
     ]
+
+
+def asked(seed: int) -> dict[str, float]:
+    """All figures of one seed."""
+    held, labels = held_out()
+    names = ("completed", "half", "denoised", "noisy", "median", "uniform", "disturbed")
+    every = (
+        *completed(held[:COUNT], labels[:COUNT], seed),
+        *denoised(held[:COUNT], seed),
+        *unusual(held, seed),
+    )
+    return dict(zip(names, every, strict=True)) | {"of a label": generated(seed)}
 
 
 def held_out() -> tuple[Tensor, Tensor]:
@@ -84,9 +106,12 @@ def read(pictures: Tensor) -> Tensor:
     return load_reader(WEIGHTS).log_chances(pictures, None, "light").argmax(1)
 
 
-def found(problem: Problem, evidence: list, seed: int) -> Tensor:
+def found(
+    problem: Problem, evidence: list, seed: int, particles: int = PARTICLES, steps: int = STEPS
+) -> Tensor:
     """The pictures of least energy. -> (n, 8, 8)"""
-    every = answers(problem.given_rows(evidence), particles=PARTICLES, seed=seed)
+    told, budget = problem.given_rows(evidence), Budget(steps=steps)
+    every = answers(told, particles=particles, seed=seed, budget=budget)
     return torch.tensor([one.values["picture"] for one in every if one.values]).float()
 
 
@@ -130,12 +155,9 @@ def unusual(held: Tensor, seed: int) -> tuple[float, float]:
     return auroc(odd, usual), auroc(noisy, usual)
 
 
-def generated(seed: int, draws: int = 4) -> float:
+def generated(seed: int) -> float:
     """The share of pictures asked of a label that show it, to the classifier that was asked."""
     picture, shown = variable(), Variable("shown", Finite(tuple(range(10))))
     problem = Problem(1.0 * Hat(picture, WEIGHTS) + 1.0 * Shows(picture, shown, WEIGHTS))
-    right = 0.0
-    for draw in range(draws):
-        x = found(problem, [{"shown": k} for k in range(10)], seed + draw)
-        right += float((read(x) == torch.arange(10)).double().mean()) / draws
-    return right
+    x = found(problem, [{"shown": k} for k in range(10)], seed)
+    return float((read(x) == torch.arange(10)).double().mean())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import _diffusion, _hat, _pictures, _taught
+from benchmarks import _deblurred, _diffusion, _hat, _others, _pictures, _taught
 from benchmarks.common import ROOT, Row, kept, one_core
 
 SEEDS = 3
@@ -34,7 +34,9 @@ def section(name: str, rows: Callable[[int, int], list[Row]]) -> Callable[..., l
 
 SECTIONS = {
     "hat": section("hat", _hat.rows),
-    "taught": section("taught", _taught.rows),
     "queries": section("queries", _pictures.rows),
+    "deblurring": section("deblurring", _deblurred.rows),
+    "others": section("others", _others.rows),
     "diffusion": section("diffusion", _diffusion.rows),
+    "taught": section("taught", _taught.rows),
 }

@@ -32,6 +32,7 @@ PROGRAMS = [
     "docs/serving.md",
     "docs/learning.md",
     "docs/structures.md",
+    "docs/pictures.md",
     "docs/samplers.md",
     "docs/weights.md",
 ]  # whose Python is one program
