@@ -25,6 +25,7 @@ from engine.compare import opaque_cost, opaque_gap
 from engine.domain import Given, Real, State, Told, flatten
 from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plain_scope
 from engine.energy import judge as judge_term
+from engine.energy.kin import energies_together
 from engine.errors import BadQuery
 from engine.factors.explicit import FORBIDDEN
 from engine.moves.downhill import settled
@@ -227,12 +228,13 @@ def abstained(
 @torch.no_grad()
 def energies_of(problem: Problem, x: State, said: Said | None = None) -> Energies:
     """What the weighted terms say of decided states, one a row; not of those that said it."""
-    whole = problem.whole(x)
-    return {
-        k: summand.term(whole).double()
-        for k, summand in enumerate(problem.summands)
-        if summand.weight is not None and summand not in (said or {})
-    }
+    whole, left = problem.whole(x), dict[int, Summand]()
+    for k, summand in enumerate(problem.summands):
+        if summand.weight is not None and summand not in (said or {}):
+            left[k] = summand
+    mine = [kin for kin in problem.kin if all(k in left for k in kin.places)]
+    out = energies_together(mine, whole)
+    return out | {k: s.term(whole).double() for k, s in left.items() if k not in out}
 
 
 def term_names(problem: Problem) -> list[str]:
@@ -368,16 +370,17 @@ class _Judge:
         """Weighted energy of each term in `count` states, 0 for required ones. -> [row][term]; and
         the energies without weight of those that were asked."""
         energies = energies_of(self.problem, x, self.said) if asked is None else asked
-        columns = []
-        for k, (summand, _) in enumerate(self.named):
-            if summand.weight is None:
-                columns.append([0.0] * count)
-            elif summand in self.said:
-                columns.append([self.said[summand][1]] * count)
-            else:
-                columns.append((summand.weight * energies[k]).tolist())
-        rows = [list(row) for row in zip(*columns, strict=True)] or [[] for _ in range(count)]
-        return rows, energies
+        shares = np.zeros((len(self.named), count))
+        weighed = [(k, s) for k, (s, _) in enumerate(self.named) if s.weight is not None]
+        for k, summand in weighed:
+            if summand in self.said:
+                shares[k] = self.said[summand][1]
+        left = [(k, s.weight) for k, s in weighed if s not in self.said]
+        if left:
+            places, weights = zip(*left, strict=True)
+            own = torch.stack([energies[k] for k in places]).cpu().numpy()
+            shares[list(places)] = np.array(weights)[:, None] * own
+        return shares.T.tolist(), energies
 
     def answer(
         self, plain: dict[str, Any], shares: Shares, bound: float, unique: int, row: int
@@ -405,7 +408,18 @@ class _Judge:
         """What every term says of plain values, beside what the row was told."""
         if self.problem.inputs:
             plain = plain | self._told(row)
-        return tuple(self._finding(summand, name, plain) for summand, name in self.named)
+        told: dict[int, bool | None] = {}
+        for kin in self.problem.kin:
+            if not any(self.named[k][0] in self.said for k in kin.places):
+                told |= zip(kin.places, kin.verdicts(plain), strict=True)
+        return tuple(
+            self._finding(summand, name, plain)
+            if k not in told
+            else self._failed(summand, name, plain)
+            if told[k] is False
+            else self._fine(summand, name, told[k])
+            for k, (summand, name) in enumerate(self.named)
+        )
 
     def _told(self, row: int) -> dict[str, Any]:
         """What the inputs of a row were told, by name; where no rule looks at it, as it stands: all
@@ -439,9 +453,18 @@ class _Judge:
             free = f"what sees it costs nothing here: {_absent(lacking)}"
             return Finding(name, verdict, summand.required, free)
         if verdict is not False:
-            if (name, verdict) not in self.fine:
-                self.fine[name, verdict] = Finding(name, verdict, summand.required)
-            return self.fine[name, verdict]
+            return self._fine(summand, name, verdict)
+        return self._failed(summand, name, plain)
+
+    def _fine(self, summand: Summand, name: str, verdict: bool | None) -> Finding:
+        """What a term says that does not fail."""
+        if (name, verdict) not in self.fine:
+            self.fine[name, verdict] = Finding(name, verdict, summand.required)
+        return self.fine[name, verdict]
+
+    @staticmethod
+    def _failed(summand: Summand, name: str, plain: dict[str, Any]) -> Finding:
+        """What a term says that fails."""
         values = plain_scope(summand.term, plain)
         said = summand.term.explain(*values)
         more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""

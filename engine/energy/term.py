@@ -4,9 +4,9 @@ import functools
 import math
 import random
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -123,11 +123,11 @@ class Term(Energy):
 
     def _by_kind(self, *tensors: Tensor) -> Tensor:
         """`cost` or `energy`, by what the tensors are. -> (batch,)"""
-        if self._all_decided(tensors):
+        if self.decided_in(tensors):
             return cost_of(self, self.placed(tensors))
         return energy_of(self, self.hot(tensors))
 
-    def _all_decided(self, tensors: Sequence[Any]) -> bool:
+    def decided_in(self, tensors: Sequence[Any]) -> bool:
         """There are finite entries, and all of them hold places."""
         finite = (isinstance(domain, Finite) for domain in self._domains)
         decided = [is_decided(x) for x, own in zip(tensors, finite, strict=True) if own]
@@ -183,6 +183,33 @@ class Term(Energy):
         if own is None or weight is None:
             return own
         return own.priced(weight) if self.required_by_default else own.weighed(weight)
+
+    @property
+    def kin(self) -> Hashable | None:
+        """What terms of this class have in common that are asked together, by the three methods
+        below; None: they are asked one by one. A subclass says it anew, or is asked one by one."""
+        return None
+
+    @classmethod
+    def structured_together(
+        cls, terms: Sequence[Self], weights: Sequence[float | None], *domains: Domain
+    ) -> Factors | None:
+        """`structured` of terms of one `kin` and scope, each factor marked by the place of its term
+        among them, without hidden sites; None: they are to be asked one by one."""
+        del terms, weights, domains
+        return None
+
+    @classmethod
+    def cost_together(cls, terms: Sequence[Self], *decided: Tensor) -> Tensor | None:
+        """`cost` of terms of one `kin` and scope; None: they are to be asked one by one.
+        -> (batch, terms)"""
+        del terms, decided
+        return None
+
+    @classmethod
+    def holds_together(cls, terms: Sequence[Self], *values: Any) -> Sequence[bool | None]:
+        """`holds` of terms of one `kin` and scope. The default asks one after the other."""
+        return [verdict(term, values) for term in terms]
 
     def check_required(self) -> None:
         """Raises BadQuery where this term must not be required, such as a table of finite costs.
@@ -378,7 +405,7 @@ class Term(Energy):
 
     def _parts(self, *tensors: Any) -> Tensor:
         """The violation of decided or relaxed states by part. -> (B, m)"""
-        if self._all_decided(tensors):
+        if self.decided_in(tensors):
             return self._in_pieces(violation_of, tensors)
         return violation_of(self, self.hot(tensors))
 

@@ -54,8 +54,9 @@ class Completed(Minimizer[CompletedState]):
     complete: BranchAndBound = BranchAndBound()
 
     def refuses(self, problem: Problem) -> str | None:
-        for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
-            if summand.required and piece is None:
+        for place in sorted(problem.form.lacking):
+            summand = problem.summands[place]
+            if summand.required:
                 return f"{summand.label} is required and not explicit"
         if not any(summand.required for summand in problem.summands):
             return "there are no rules; use the inner minimizer"

@@ -58,8 +58,9 @@ class StandIn(Minimizer[StandInState]):
     def refuses(self, problem: Problem) -> str | None:
         if len(problem.finite) < len(problem.open):
             return "stand-ins need finite variables alone; use gibbs or descent"
-        for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
-            if piece is None and (summand.required or summand.term.stand_in() is None):
+        for place in sorted(problem.form.lacking):
+            summand = problem.summands[place]
+            if summand.required or summand.term.stand_in() is None:
                 return f"{summand.label} has no explicit stand-in; use gibbs"
         return self.inner.refuses(stood_in(problem))
 
@@ -149,10 +150,10 @@ def stood_in(problem: Problem) -> Problem:
     if KEPT not in vars(problem):
         base = problem.root or problem
         if KEPT not in vars(base):
-            pieces = zip(problem.summands, problem.form.pieces, strict=True)
+            lacking = problem.form.lacking
             parts = (
-                s if piece is not None else replace(s, term=s.term.stand_in() or s.term)
-                for s, piece in pieces
+                s if k not in lacking else replace(s, term=s.term.stand_in() or s.term)
+                for k, s in enumerate(problem.summands)
             )
             vars(base)[KEPT] = replace(base, energy=Sum(*parts))
         root: Problem = vars(base)[KEPT]

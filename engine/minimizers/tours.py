@@ -76,10 +76,10 @@ def circuit_of(problem: Problem) -> Circuit | None:
 def _found(problem: Problem) -> Circuit | None:
     found: list[Circuit] = []
     lines: list[Ints] = []
-    for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
+    for places, piece, where in problem.form.pieces:
         if piece is None:
             continue
-        where = problem.structures.sites_of(summand.term)
+        summand = problem.summands[places[0]]
         if len(piece.sizes) > piece.visible:
             return None
         for family in piece.others:

@@ -43,7 +43,7 @@ def _groups(problem: Problem) -> tuple[Group, ...]:
     opened = {v.name for v in problem.open}
     joined = _joined(problem.summands, opened)
     seen = [[view.variable.name for view in s.term.scope] for s in problem.summands]
-    without = [place for place, piece in enumerate(problem.form.pieces) if piece is None]
+    without = sorted(problem.form.lacking)
     opaque = {joined[name] for place in without for name in seen[place] if name in joined}
     closed = [place for place in without if not any(name in joined for name in seen[place])]
     keys = [key for key in dict.fromkeys(joined.values()) if key in opaque]

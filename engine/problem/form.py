@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,44 +13,66 @@ from engine.factors import Factors
 from engine.factors.explicit import Explicit
 
 
+class Piece(NamedTuple):
+    """What some summands say together, most often one alone."""
+
+    places: tuple[int, ...]  # of the summands; several have no hidden sites
+    factors: Factors | None  # over the sites of their scope; None: it is not explicit
+    sites: np.ndarray  # where these stand
+
+    def owned(self) -> Factors:
+        """The structure, marked as that of its summands."""
+        assert self.factors is not None
+        if len(self.places) == 1:
+            return self.factors.owned_by(self.places[0])
+        own = np.array(self.places, dtype=np.int64)
+        return self.factors.mapped(lambda family: family.marked(own[family.term], family.part))
+
+
 @dataclass(frozen=True, eq=False)
 class Form:
     """The explicit structure of an energy, and the rest of it.
 
-    pieces: what each summand says over the sites of its scope, None where it says nothing.
-    factors: all of them over the finite sites of the problem. Tables that vary have no costs here:
-    those of a row lie beside its domains (`Problem.costs`). memo: what was prepared from it.
+    pieces: what the summands say over the sites of their scopes. factors: all of them over the
+    finite sites of the problem. Tables that vary have no costs here: those of a row lie beside its
+    domains (`Problem.costs`). memo: what was prepared from it.
     """
 
-    pieces: tuple[Factors | None, ...]
+    pieces: tuple[Piece, ...]
     factors: Factors
     rest: Energy | None
     weighed: frozenset[int]  # places of the summands that have a weight
     memo: dict[Hashable, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(
-        summands: Sequence[Summand],
-        pieces: tuple[Factors | None, ...],
-        sites: Sequence[np.ndarray],
-        sizes: Ints,
-    ) -> "Form":
-        """sites: where those of each summand stand; sizes: of all finite sites."""
-        every = zip(summands, pieces, strict=True)
-        rest = [summand for summand, piece in every if piece is None]
-        told = [
-            (piece.owned_by(place), sites[place])
-            for place, piece in enumerate(pieces)
-            if piece is not None
-        ]
-        left = Sum(*rest) if rest else None
+    def of(summands: Sequence[Summand], pieces: tuple[Piece, ...], sizes: Ints) -> "Form":
+        """sizes: of all finite sites."""
+        lacking = sorted(k for piece in pieces if piece.factors is None for k in piece.places)
+        told = [(piece.owned(), piece.sites) for piece in pieces if piece.factors is not None]
+        left = Sum(*(summands[k] for k in lacking)) if lacking else None
         weighed = frozenset(k for k, s in enumerate(summands) if s.weight is not None)
         return Form(pieces, Factors.merge(sizes, told).lowered(), left, weighed)
 
-    def fits(self, pieces: Sequence[Factors | None]) -> bool:
+    @cached_property
+    def lacking(self) -> frozenset[int]:
+        """Places of the summands that are not explicit."""
+        return frozenset(k for piece in self.pieces if piece.factors is None for k in piece.places)
+
+    def fits(self, pieces: Sequence[Piece]) -> bool:
         """Whether these are the same pieces, in all but the costs of tables that vary."""
-        return all(
-            mine is own or (mine is not None and own is not None and mine.like(own))
+        return len(pieces) == len(self.pieces) and all(
+            mine is own
+            or (
+                mine.places == own.places
+                and (
+                    mine.factors is own.factors
+                    or (
+                        mine.factors is not None
+                        and own.factors is not None
+                        and mine.factors.like(own.factors)
+                    )
+                )
+            )
             for mine, own in zip(self.pieces, pieces, strict=True)
         )
 

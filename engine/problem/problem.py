@@ -17,6 +17,7 @@ from engine.decimals import Floats, decimal, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
 from engine.energy import Energy, Sum, Summand, Term
 from engine.energy.definition import Computed, in_order
+from engine.energy.kin import Kin
 from engine.energy.parts import ByPart, Constraints, Totals, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
@@ -310,6 +311,11 @@ class Problem:
     def summands(self) -> tuple[Summand, ...]:
         """The summands of the energy, in order."""
         return self.energy.summands()
+
+    @property
+    def kin(self) -> tuple[Kin, ...]:
+        """The summands that are asked together."""
+        return self.structures.kin
 
     @cached_property
     def groups(self) -> list[list[int]]:

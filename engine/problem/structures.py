@@ -1,6 +1,6 @@
 """What the summands of a problem say explicitly: each asked once, and what rows pay beside it."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,8 +9,9 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.domain import Domain, Input
 from engine.energy import Choice, Summand, Term, Uneven, absences, enumerate_in_pieces
+from engine.energy.kin import Kin, kin_of
 from engine.factors import Factors
-from engine.problem.form import Form
+from engine.problem.form import Form, Piece
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,30 @@ class Structures:
             isinstance(v, Input) or v.name in self.constants for v in beside
         )
 
+    @cached_property
+    def kin(self) -> tuple[Kin, ...]:
+        """The summands that are asked together."""
+        return kin_of(self.summands) if self.root is None else self.root.kin
+
+    @cached_property
+    def together(self) -> tuple[Piece, ...]:
+        """What summands say that are asked together."""
+        if self.root is not None:
+            return tuple(piece for piece in self.root.together if self._unasked(piece.places))
+        out = []
+        for kin in self.kin:
+            term = kin.terms[0]
+            seen = all(view.variable.name in self.starts for view in term.scope)
+            if seen and term.fixed_structure and self._unasked(kin.places):
+                own = kin.structured(self.scope(term))
+                if own is not None:
+                    out.append(Piece(kin.places, own, self.sites_of(term)))
+        return tuple(out)
+
+    def _unasked(self, places: Iterable[int]) -> bool:
+        """None of these summands was asked by itself."""
+        return not any(place in self.pieces for place in places)
+
     def of(self, place: int) -> Factors | None:
         """What the summand at this place says over the sites of its scope; asked for once."""
         for _ in self.asking(place):
@@ -144,7 +169,7 @@ class Structures:
     def costs(self) -> Floats:
         """What each row pays for the combinations of the tables that vary, one table after the
         other. -> (R, F)"""
-        each = [self.shares(place)[1] for place in range(len(self.summands))]
+        each = [self.shares(place)[1] for place in self._alone]
         return np.concatenate([np.zeros((self.rows, 0)), *each], 1)
 
     def prepare(self) -> Iterator[None]:
@@ -152,7 +177,9 @@ class Structures:
         nothing is made twice."""
         if self.made and self.form.explicit.prepared:
             return
-        for place in range(len(self.summands)):
+        _ = self.together
+        yield
+        for place in self._alone:
             yield from self.asking(place)
         _ = self.form
         yield
@@ -162,16 +189,25 @@ class Structures:
     def form(self) -> Form:
         """What the summands say, shared by all problems of the same root that have the same
         constants, as long as they say the same in all but what each row pays."""
-        own = tuple(self.shares(place)[0] for place in range(len(self.summands)))
+        own = (*self.together, *map(self._piece, self._alone))
         known = self._known
         if known is not None and known.fits(own):
             return known
-        sites = [self.sites_of(summand.term) for summand in self.summands]
-        made = Form.of(self.summands, own, sites, self.sizes)
+        made = Form.of(self.summands, own, self.sizes)
         if known is None and not self.enumerated and not self.uneven:
             kept = self.common if made.rest is None else self.kept
             kept[self.constants] = made
         return made
+
+    @cached_property
+    def _alone(self) -> list[int]:
+        """The places of summands that are asked one by one."""
+        beside = {place for piece in self.together for place in piece.places}
+        return [place for place in range(len(self.summands)) if place not in beside]
+
+    def _piece(self, place: int) -> Piece:
+        """What one summand says in all rows."""
+        return Piece((place,), self.shares(place)[0], self.sites_of(self.summands[place].term))
 
     @property
     def _known(self) -> Form | None:

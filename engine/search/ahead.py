@@ -65,8 +65,8 @@ def lanes_of(problem: Problem, row: int, every: Sequence[Read]) -> tuple[Lane, .
     whole = _lane(problem, row, every, False)
     if not isinstance(whole, str):
         return (whole,)
-    pieces = zip(problem.summands, problem.form.pieces, strict=True)
-    told = [summand for summand, piece in pieces if piece is not None]
+    lacking = problem.form.lacking
+    told = [summand for k, summand in enumerate(problem.summands) if k not in lacking]
     out: list[Lane] = []
     for summand in told if len(told) > 1 else ():
         for k, lane in enumerate(out):  # beside others, where that is narrow enough
@@ -110,9 +110,8 @@ def _lane(
 def readers_of(problem: Problem) -> tuple[Read, ...] | str:
     """Everything that is not explicit as readers, or why it is not read."""
     out = []
-    for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
-        if piece is not None:
-            continue
+    for place in sorted(problem.form.lacking):
+        summand = problem.summands[place]
         term = summand.term
         if summand.weight is None:
             return f"{summand.label} is required and not explicit"

@@ -99,9 +99,11 @@ class Network:
 def hidden_terms(problem: Problem) -> Iterator[tuple[int, str, bool]]:
     """The hidden sites of each term that has some: their number, its name, and whether its visible
     sites determine them."""
-    for summand, piece in zip(problem.summands, problem.form.pieces, strict=True):
-        if piece is not None and len(piece.sizes) > piece.visible:
-            yield len(piece.sizes) - piece.visible, summand.label, piece.functional
+    for piece in problem.form.pieces:
+        own = piece.factors
+        if own is not None and len(own.sizes) > own.visible:
+            label = problem.summands[piece.places[0]].label
+            yield len(own.sizes) - own.visible, label, own.functional
 
 
 def _written(table: Table, sizes: Ints) -> Table:

@@ -2,8 +2,9 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 from typing import Literal as OneOf
 
@@ -38,6 +39,7 @@ ALLOWED = 1e-9  # of the sum of all magnitudes, then
 PLACES = 10**12  # a larger common denominator comes from computed numbers
 SINGLE = 2**52  # of the sum of magnitudes, below which float64 holds every sum
 WIDEST = 2**50  # of what a comparison of whole numbers adds up
+PIECE = 1 << 20  # numbers that are summed at once
 Exact = int | Fraction
 LOW = 1 << 30  # whole numbers are summed as multiples of this, and what is left over
 STRICT = {
@@ -252,6 +254,62 @@ class Linear(OverSites):
             floats([float(high)]),
         )
         return self.made(domains, sums=sums)
+
+    @cached_property
+    def kin(self) -> Hashable | None:
+        """Sums of literals, exactly in whole numbers that float64 holds, without a guard."""
+        plain = not self.guard and not self.by_value and not self.allowed
+        return "sums" if plain and len(self._factor[0] if self._factor else ()) == 1 else None
+
+    @classmethod
+    def structured_together(
+        cls, terms: Sequence["Linear"], weights: Sequence[float | None], *domains: Domain
+    ) -> Factors | None:
+        if weights[0] is not None:
+            return None  # each has hidden sites
+        m = len(terms)
+        constant = np.array([float(term.constant) for term in terms])
+        compare = np.array([term.compare for term in terms])
+        sums = Sums(
+            np.concatenate([[0], np.cumsum([len(term.site) for term in terms])]),
+            np.concatenate([term.site for term in terms]),
+            np.concatenate([term.place for term in terms]),
+            np.arange(m),
+            np.zeros(m, dtype=np.int64),
+            floats([float(c) for term in terms for _, _, c in term.plain]),
+            np.where(compare == "<=", -math.inf, constant),
+            np.where(compare == ">=", math.inf, constant),
+        )
+        return terms[0].made(domains, sums=sums)
+
+    @classmethod
+    def cost_together(cls, terms: Sequence["Linear"], *decided: Tensor) -> Tensor | None:
+        x = terms[0].layout.decided(decided)  # (B, n)
+        length = torch.tensor([len(term.site) for term in terms])
+        owner = torch.repeat_interleave(torch.arange(len(terms)), length).to(x.device)
+
+        def joined(every: Iterable[Any]) -> Tensor:
+            return torch.from_numpy(np.concatenate([np.asarray(own) for own in every])).to(x.device)
+
+        site, place = joined(t.site for t in terms), joined(t.place for t in terms)
+        factor = joined(np.array(t._factor, dtype=np.float64)[:, 0] for t in terms)
+        goal = joined(t._goal for t in terms).double()
+        scale = joined([[float(t.scale)] for t in terms])
+        each = max(1, PIECE // max(1, len(site)))
+        out = []
+        for some in x.split(each):
+            true = torch.where(some[:, site] == place, factor, 0.0)
+            own = torch.zeros(len(some), len(terms), dtype=torch.float64, device=x.device)
+            out.append(own.index_add(1, owner, true) - goal)
+        miss = torch.cat(out) if out else torch.zeros(0, len(terms), dtype=torch.float64)
+        sign = joined([[{"<=": 1.0, ">=": -1.0, "==": 0.0}[t.compare]] for t in terms])
+        miss = torch.where(sign == 0, miss.abs(), sign * miss)
+        return miss.clamp(min=0.0) / scale
+
+    @classmethod
+    def holds_together(cls, terms: Sequence["Linear"], *values: Any) -> list[bool]:
+        flat = terms[0].layout.flat(values)
+        return [term._miss(term._sum(flat)) <= term.allowed for term in terms]
 
     def floor(self) -> float:
         return 0.0

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, WithJsonSchema
 from torch import Tensor
 
-from engine.decimals import Floats, Ints
+from engine.decimals import Floats, Ints, times
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy.changes import Together, evaluated_changes, settled
 from engine.errors import BadQuery, Mistake, Mistakes
@@ -27,6 +27,7 @@ from modules.shared.guards import Guard
 from modules.shared.incidence import Incidence, Met
 from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, read_sites, rounds
 
+WRITTEN = 1 << 12  # combinations of a table up to which it is asked beside others
 PIECE = 1 << 20  # numbers that a lookup holds at once
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
@@ -380,6 +381,66 @@ class Table(OverSites):
         for site, place, _ in self.guard.when:
             table = table.under(np.full(m, site), place)
         return self.made(domains, tables=(table,))
+
+    @cached_property
+    def kin(self) -> Hashable | None:
+        """Costs of the same combinations, small enough to be written out, at one scope each."""
+        if self.guard or len(self.scopes) > 1 or math.prod(self.sizes) > WRITTEN:
+            return None
+        listed = () if self.dense else self.tuples.tobytes()
+        return tuple(self.sizes), listed, self.default, self._listed is None
+
+    @classmethod
+    def structured_together(
+        cls, terms: Sequence["Table"], weights: Sequence[float | None], *domains: Domain
+    ) -> Factors | None:
+        first, m = terms[0], len(terms)
+        priced = len(set(weights)) > 1
+        if priced and first.default:
+            return None
+        every, default = np.stack([term.costs for term in terms]), first.default
+        for weight in dict.fromkeys(weights):
+            if weight is None or weight == 1:
+                continue
+            mine = np.array([w == weight for w in weights])
+            costs, error = times(weight, np.append(every[mine].reshape(-1), default))
+            if error:
+                return None  # each by its own
+            every[mine] = costs[:-1].reshape(-1, every.shape[1])
+            default = default if priced else float(costs[-1])
+        table = Costs(
+            np.concatenate([term.scopes for term in terms]),
+            first.tuples,
+            every,
+            default,
+            np.arange(m),
+            np.zeros(m, dtype=np.int64),
+            apart=True,
+        )
+        return first.made(domains, tables=(table,))
+
+    @classmethod
+    def cost_together(cls, terms: Sequence["Table"], *decided: Tensor) -> Tensor | None:
+        first, m = terms[0], len(terms)
+        if m * math.prod(first.sizes) > PIECE:
+            return None
+        x = first.layout.decided(decided)
+        scopes = torch.from_numpy(np.concatenate([term.scopes for term in terms])).to(x.device)
+        every = np.full((m, math.prod(first.sizes)), first.default)
+        strides = np.array([math.prod(first.sizes[j + 1 :]) for j in range(len(first.sizes))])
+        every[:, (first.tuples * strides).sum(1)] = np.stack([term.costs for term in terms])
+        costs, stride = torch.from_numpy(every).to(x.device), torch.from_numpy(strides).to(x.device)
+        own = torch.arange(m, device=x.device)
+        each = max(1, PIECE // (m * len(first.sizes)))
+        parts = [costs[own, (some[:, scopes] * stride).sum(-1)] for some in x.split(each)]
+        return torch.cat(parts) if parts else costs.new_zeros(0, m)
+
+    @classmethod
+    def holds_together(cls, terms: Sequence["Table"], *values: Any) -> list[bool]:
+        if terms[0]._listed is None:
+            return [True] * len(terms)
+        flat, unlisted = terms[0].layout.flat(values), math.isinf(terms[0].default)
+        return [(term._getters[0](flat) in (term._listed or ())) is unlisted for term in terms]
 
     def floor(self) -> float:
         least = len(self.scopes) * self.least

@@ -145,7 +145,7 @@ def test_where_few_states_are_left_hidden_sites_are_minimized_over_first() -> No
 def test_a_rule_at_a_price_is_not_functional() -> None:
     x = Variable("x", Finite((0, 1), (4,)))
     for energy in (0.5 * Walk(x, True, True), 0.5 * NotEqual(x, pairs=[[0, 1]])):
-        factors = Problem(energy).form.pieces[0]
+        factors = Problem(energy).form.pieces[0].factors
         assert factors is not None and not factors.functional
 
 
