@@ -15,6 +15,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
+from engine.minimizers.boxes import Boxes
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cheapest import Cheapest
 from engine.minimizers.cheapest import alone as alone_chooses
@@ -268,7 +269,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
-        methods = methods if self.unique else (*methods, Tours())
+        methods = methods if self.unique else (*methods, Tours(), Boxes())
         return next((one for one in methods if one.structure(problem) is None), None)
 
     def _chooses(self, problem: Problem) -> bool:

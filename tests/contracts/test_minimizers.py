@@ -20,6 +20,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.apart import Apart
 from engine.minimizers.assignment import Assignment
 from engine.minimizers.beam import Beam
+from engine.minimizers.boxes import Boxes
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cadical import Cadical
 from engine.minimizers.cheapest import Cheapest
@@ -63,6 +64,7 @@ from tests.support.terms import (
     agreeing_problem,
     assigned_problem,
     boltzmann,
+    boxed_problem,
     costs_of,
     every,
     least,
@@ -104,6 +106,7 @@ CASES = {
     "knapsack": (Knapsack(unique=True), packed_problem),
     "assignment": (Assignment(unique=True), assigned_problem),
     "tours": (Tours(), toured_problem),
+    "boxes": (Boxes(), boxed_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),

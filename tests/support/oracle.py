@@ -106,6 +106,9 @@ class Judge:
         if kind == "discrete.table":
             self._table(sites, params, weight, soft)
             return
+        if soft and kind == "discrete.clause":
+            self._clauses(sites, params["clauses"], weight)
+            return
         if soft:
             raise NotImplementedError(f"a weighted {kind}")
         if kind == "discrete.linear":
@@ -140,6 +143,16 @@ class Judge:
                     "discrete.at_least_one": model.add_at_least_one,
                 }[kind]
                 add(literals)
+
+    def _clauses(self, sites: list, clauses: Sequence, weight: int) -> None:
+        """Each clause that fails costs the weight."""
+        for part in clauses:
+            fails = self.model.new_bool_var("")
+            literals = [
+                self.at(sites[s], v) if sign else ~self.at(sites[s], v) for s, v, sign in part
+            ]
+            self.model.add_bool_or([*literals, fails])
+            self.costs.append(weight * fails)
 
     def _table(self, sites: list, params: Mapping[str, Any], weight: int, soft: bool) -> None:
         lists = params["sites"]

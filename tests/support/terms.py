@@ -313,6 +313,20 @@ def toured_problem() -> Problem:
     return _priced(x, required(Circuit(x)), (2, 1, 3))
 
 
+def boxed_problem() -> Problem:
+    """Six things into as few of four boxes as will do."""
+    x, used = sites(6, 4), Variable("u", Finite((0, 1), (4,)))
+    energy = None
+    for b in range(4):
+        terms = [*((k, b, 2 + k % 4) for k in range(6)), (6 + b, 1, -9)]
+        one = required(Linear(x, used, terms=terms, compare="<=", constant=0))
+        one = one + 1.0 * ListTable(used, sites=[b], costs=[0, 1])
+        energy = one if energy is None else energy + one
+    assert energy is not None
+    given = (0, 1, 2)
+    return Problem(energy).given_rows([{"x": [given[k % 3], *[None] * 5]} for k in range(7)])
+
+
 def _priced(x: Variable, energy: Sum, given: tuple[int, ...] = (0, 1, 2)) -> Problem:
     values = len(x.domain.values)
     for k in range(6):
