@@ -61,6 +61,7 @@ from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+WIDTH = 14  # proved, from which on no plan is made where a linear relaxation is quick
 YIELDED = 3  # bits by which that is less where a linear relaxation is quick
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
@@ -335,14 +336,17 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
-        if 2 ** width_from_below(factors) > self.narrow:
+        width, most = width_from_below(factors), self.narrow
+        if 2**width > most:
             return False  # so large is one table at least
-        plan, most = shared_plan(problem), self.narrow
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
         single = factors.rules and all(table.arity == 1 for table in factors.tables)
         if (two or single) and not more and self._opens(problem):
+            if width >= WIDTH:
+                return False  # a plan would take longer than the other
             most >>= YIELDED
+        plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= most
 
     def _lists(self, problem: Problem) -> bool:
