@@ -85,6 +85,12 @@ class Coupled:
         """The costs of pairs, infinite where forbidden."""
         return np.where(self.pool == NEVER, np.inf, self.pool.astype(np.float64))
 
+    @cached_property
+    def spread(self) -> Floats:
+        """The most that a table of pairs costs above its least, where it is allowed. -> (t,)"""
+        allowed = np.where(self.pool == NEVER, self.pool.min((1, 2))[:, None, None], self.pool)
+        return floats(allowed.max((1, 2)) - allowed.min((1, 2)))
+
     def priced(self, price: Ints) -> Ints:
         """The costs of sites, with rows at a price each. (r,) -> (n, k)"""
         if not self.rows.count:
