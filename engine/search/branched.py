@@ -18,9 +18,9 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.search.messages import NEVER, Coupled, Passing
 
-LOOK = 8  # passes from one look at a branch to the next
-SLOW = 0.02  # of what is left to the best state: if a branch rose by less since, it is split
-STEP = 0.5  # of prices where a branch begins, as a share of the gap
+LOOK = 4  # passes from one look at a branch to the next
+SLOW = 0.05  # of what is left to the best state: if a branch rose by less since, it is split
+STEP = 0.25  # of prices where a branch begins, as a share of the gap
 BYTES = 1 << 28  # of the messages of all branches
 
 
@@ -31,9 +31,11 @@ class Branch(NamedTuple):
     bound: int
     passes: int
 
-    def slow(self, upper: int) -> bool:
-        """It was looked at long ago, and rose by little since."""
+    def slow(self, upper: int, patience: int) -> bool:
+        """It rose by little since, or not at all for long where no state is known."""
         now = self.passing
+        if upper >= NEVER:
+            return now.idle >= patience
         return now.bound - self.bound < SLOW * (upper - now.bound)
 
 
@@ -42,38 +44,57 @@ class Branched(NamedTuple):
 
     open: tuple[Branch, ...]
     cut: int  # units: what is not below it was left out; NEVER: nothing was
-    stuck: bool  # nothing can be split any more
+    splits: int
+    ended: bool  # all is said: nothing is open, or nothing can be split any more
 
     @staticmethod
     def begun(coupled: Coupled) -> "Branched":
-        return Branched((Branch(Passing.begun(coupled), -NEVER, 0),), NEVER, False)
+        one = Passing.begun(coupled)
+        return Branched(() if one.refuted else (Branch(one, -NEVER, 0),), NEVER, 0, one.refuted)
 
     @property
     def bound(self) -> int:
         """In units of the scale; NEVER: nothing is possible, -NEVER: nothing is known."""
         return min([self.cut, *(one.passing.bound for one in self.open)])
 
-    def advanced(self, count: int, upper: int) -> tuple["Branched", Ints | None]:
-        """So many passes of the branch of least bound, or a split of it; only states below `upper`
-        are looked for. -> and the last state read off"""
-        if not self.open or self.stuck:
-            return self, None
-        at = min(range(len(self.open)), key=lambda k: self.open[k].passing.bound)
+    def least(self) -> int:
+        """The place of the branch of least bound."""
+        return min(range(len(self.open)), key=lambda k: self.open[k].passing.bound)
+
+    def advanced(
+        self, count: int, upper: int, patience: int, most: int
+    ) -> tuple["Branched", Ints | None]:
+        """So many passes of the branch of least bound, or a split of it where it is slow; only
+        states below `upper` are looked for. patience: idle passes that end it where no rules count,
+        or split it where no state is known; most: splits. -> and the last state read off"""
+        at = self.least()
         others, one = self.open[:at] + self.open[at + 1 :], self.open[at]
         now = one.passing
-        if now.passes - one.passes >= LOOK:
-            if one.slow(upper):
-                made = split(now, upper)
-                if made is None or now.message.nbytes * (len(others) + len(made)) > BYTES:
-                    return self._replace(stuck=True), None
-                return Branched((*others, *made), min(self.cut, upper), False), None
+        if now.passes - one.passes >= LOOK and now.coupled.rows.count:
+            if one.slow(upper, patience):
+                return self._split(others, now, upper, most), None
             one = Branch(now, now.bound, now.passes)
         now, x = now.passed(count, float(upper) if upper < NEVER else math.inf)
         if now.refuted:
-            return self._replace(open=others), None
+            return self._left(others), None
         if now.bound >= upper:
-            return Branched(others, min(self.cut, upper), False), x
-        return self._replace(open=(*others[:at], one._replace(passing=now), *others[at:])), x
+            return self._replace(cut=min(self.cut, upper))._left(others), x
+        idle = not now.coupled.rows.count and now.idle >= patience
+        every = (*self.open[:at], one._replace(passing=now), *self.open[at + 1 :])
+        return self._replace(open=every, ended=idle), x
+
+    def _left(self, others: tuple[Branch, ...]) -> "Branched":
+        return self._replace(open=others, ended=not others)
+
+    def _split(
+        self, others: tuple[Branch, ...], now: Passing, upper: int, most: int
+    ) -> "Branched":
+        made = split(now, upper) if self.splits < most else None
+        if made is None or now.message.nbytes * (len(others) + len(made)) > BYTES:
+            return self._replace(ended=True)
+        return self._replace(cut=min(self.cut, upper), splits=self.splits + 1)._left(
+            (*others, *made)
+        )
 
 
 def split(one: Passing, upper: int) -> tuple[Branch, ...] | None:
