@@ -17,12 +17,13 @@ from engine.compare import proved
 from engine.decimals import surely_below
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, best_start, heard, score
+from engine.minimizer import Best, Minimizer, best_start, heard
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.search.branched import Branched
 from engine.search.messages import NEVER, coupled_of, pieces, refusal
+from engine.search.placed import taken
 
 
 class MessageState(NamedTuple):
@@ -86,7 +87,7 @@ class MessagePassing(Minimizer[MessageState]):
                 upper = self._upper(problem, best, row)
                 now, x = now.advanced(count, upper, self.patience, self.splits)
                 if x is not None:
-                    best = self._taken(problem, best, row, x)
+                    best = taken(problem, best, row, x)
             begun[row] = now
             if -NEVER < now.bound < NEVER:
                 bound[row] = max(float(bound[row]), self._bound(problem, row, now.bound))
@@ -106,25 +107,6 @@ class MessagePassing(Minimizer[MessageState]):
         told = problem.explicits[row].scale.below(units)
         rest = problem.form.rest
         return told if rest is None else surely_below(told + rest.floor())
-
-    def _taken(self, problem: Problem, best: Best, row: int, x) -> Best:
-        """With a state of one row, where it is the better one."""
-        own = problem.select([row]) if problem.rows > 1 else problem
-        state = own.state(x[None, : own.form.factors.visible])
-        state = {n: state.get(n, t[row : row + 1]) for n, t in best.x.items()}
-        told = score(own, state)
-        mine = Best(
-            {n: t[row : row + 1] for n, t in best.x.items()},
-            best.energy[row : row + 1],
-            best.violation[row : row + 1],
-        )
-        mine = mine.joined(state, *told, torch.ones(1, dtype=torch.bool, device=problem.device))
-        at = torch.tensor([row], device=problem.device)
-        return Best(
-            {n: t.index_copy(0, at, mine.x[n]) for n, t in best.x.items()},
-            best.energy.index_copy(0, at, mine.energy),
-            best.violation.index_copy(0, at, mine.violation),
-        )
 
     def told(self, problem: Problem, s: MessageState, report: Report) -> MessageState:
         """Takes better states, towards whose energy multipliers move, and higher bounds."""

@@ -86,9 +86,7 @@ class Branched(NamedTuple):
     def _left(self, others: tuple[Branch, ...]) -> "Branched":
         return self._replace(open=others, ended=not others)
 
-    def _split(
-        self, others: tuple[Branch, ...], now: Passing, upper: int, most: int
-    ) -> "Branched":
+    def _split(self, others: tuple[Branch, ...], now: Passing, upper: int, most: int) -> "Branched":
         made = split(now, upper) if self.splits < most else None
         if made is None or now.message.nbytes * (len(others) + len(made)) > BYTES:
             return self._replace(ended=True)

@@ -154,7 +154,7 @@ class Coupled:
         """A state after single moves towards keeping the rows, then towards less cost. (n,)"""
         x = x.copy()
         arrays = (*self.near, self.ends, self.table, self._walled, self.cost.astype(np.float64))
-        literals = (*self._literals, self.rows.low, self.rows.high)
+        literals = (*self.literals, self.rows.low, self.rows.high)
         kernel.mend(*arrays, self.possible, *literals, x, MOVES)
         return x
 
@@ -164,7 +164,7 @@ class Coupled:
         return np.where(self.pool == NEVER, float(1 << BITS), self.pool.astype(np.float64))
 
     @cached_property
-    def _literals(self) -> tuple[Ints, Ints, Floats]:
+    def literals(self) -> tuple[Ints, Ints, Floats]:
         """The rows of each literal: where they begin, the row, and what it counts there."""
         r, width = self.rows, self.cost.shape[1]
         literal = r.site * width + r.value
