@@ -69,13 +69,13 @@ class ExchangeState(NamedTuple):
 class Exchange(Minimizer[ExchangeState]):
     """Refuses what is no costs of sites and pairs beside rules over more sites.
 
-    visit: moves of one step of a row; the default is roughly 10 ms.
+    visit: moves of one step of a row; the default is roughly 20 ms.
     rounds: after which a row is done.
     """
 
     proof: ClassVar[Proof] = Proof.FLOOR
 
-    visit: int = 30_000
+    visit: int = 80_000
     rounds: int = 12
 
     def __post_init__(self):
@@ -168,7 +168,7 @@ class Exchange(Minimizer[ExchangeState]):
         )
 
     def width(self, s: ExchangeState) -> int:
-        return max(1, 30_000 // self.visit)
+        return max(1, 80_000 // self.visit)
 
 
 def _begun(problem: Problem, row: int) -> Run:
