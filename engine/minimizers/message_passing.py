@@ -1,7 +1,8 @@
 """Bounds and states by messages between sites, where sites cost in pairs: dual ascent, as TRW-S.
 
-Rules that reach over more sites are priced by multipliers. What is left between the bound and the
-best state is what the local polytope leaves open.
+Rules that reach over more sites are priced by multipliers. What the local polytope leaves open
+between the bound and the best state is closed by branches where rules count
+(`engine/search/branched.py`).
 """
 
 import math
@@ -16,11 +17,13 @@ from engine.compare import proved
 from engine.decimals import surely_below
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, best_start, heard, score
+from engine.minimizer import Best, Minimizer, best_start, heard
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
-from engine.search.messages import NEVER, Passing, coupled_of, pieces, refusal
+from engine.search.branched import Branched
+from engine.search.messages import NEVER, coupled_of, pieces, refusal
+from engine.search.placed import taken
 
 
 class MessageState(NamedTuple):
@@ -29,7 +32,7 @@ class MessageState(NamedTuple):
     best: Best
     bound: Tensor  # (R,)
     done: Tensor  # (R,) bool
-    begun: tuple[Passing | None, ...]
+    begun: tuple[Branched | None, ...]
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,19 @@ class MessagePassing(Minimizer[MessageState]):
     """Raises bounds by messages, and reads states off them. Refuses what has no costs of pairs.
 
     visit: table entries of one step of a row, a whole pass at least; the default is roughly 10 ms.
-    patience: passes without a better bound after which a row is done.
+    patience: passes without a better bound after which a row is done, or split where rules count
+    and no state is known.
+    splits: of a row; then it is done.
     """
 
     proof: ClassVar[Proof] = Proof.MESSAGES
 
     visit: int = 2_000_000
     patience: int = 60
+    splits: int = 64
 
     def __post_init__(self):
-        for name in ("visit", "patience"):
+        for name in ("visit", "patience", "splits"):
             if getattr(self, name) < 1:
                 raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
 
@@ -75,49 +81,32 @@ class MessagePassing(Minimizer[MessageState]):
             if now is None:
                 scale = problem.explicits[row].scale
                 made = coupled_of(problem.concrete(row), scale, problem.allowed[row])
-                now = Passing.begun(made)
-            if not now.refuted:
-                now, x = now.passed(pieces(now, self.visit), self._upper(problem, best, row))
+                now = Branched.begun(made)
+            if not now.ended:
+                count = pieces(now.open[0].passing, self.visit)
+                upper = self._upper(problem, best, row)
+                now, x = now.advanced(count, upper, self.patience, self.splits)
                 if x is not None:
-                    best = self._taken(problem, best, row, x)
+                    best = taken(problem, best, row, x)
             begun[row] = now
-            if now.bound > -NEVER:
+            if -NEVER < now.bound < NEVER:
                 bound[row] = max(float(bound[row]), self._bound(problem, row, now.bound))
-            done[row] = now.refuted or now.idle >= self.patience
+            done[row] = now.ended
         done |= proved(problem, best.x, best.energy, best.violation, bound)
         return MessageState(best, bound, done, tuple(begun))
 
-    def _upper(self, problem: Problem, best: Best, row: int) -> float:
-        """The energy of the best state of a row in units, where it keeps the rules."""
+    def _upper(self, problem: Problem, best: Best, row: int) -> int:
+        """The energy of the best state of a row in units, where it keeps the rules; NEVER: none."""
         if float(best.violation[row]) > 0 or not math.isfinite(float(best.energy[row])):
-            return math.inf
+            return NEVER
         if problem.form.rest is not None:
-            return math.inf
-        return float(best.energy[row]) * float(problem.explicits[row].scale.unit)
+            return NEVER
+        return problem.explicits[row].scale.from_on(float(best.energy[row]))
 
     def _bound(self, problem: Problem, row: int, units: int) -> float:
         told = problem.explicits[row].scale.below(units)
         rest = problem.form.rest
         return told if rest is None else surely_below(told + rest.floor())
-
-    def _taken(self, problem: Problem, best: Best, row: int, x) -> Best:
-        """With a state of one row, where it is the better one."""
-        own = problem.select([row]) if problem.rows > 1 else problem
-        state = own.state(x[None, : own.form.factors.visible])
-        state = {n: state.get(n, t[row : row + 1]) for n, t in best.x.items()}
-        told = score(own, state)
-        mine = Best(
-            {n: t[row : row + 1] for n, t in best.x.items()},
-            best.energy[row : row + 1],
-            best.violation[row : row + 1],
-        )
-        mine = mine.joined(state, *told, torch.ones(1, dtype=torch.bool, device=problem.device))
-        at = torch.tensor([row], device=problem.device)
-        return Best(
-            {n: t.index_copy(0, at, mine.x[n]) for n, t in best.x.items()},
-            best.energy.index_copy(0, at, mine.energy),
-            best.violation.index_copy(0, at, mine.violation),
-        )
 
     def told(self, problem: Problem, s: MessageState, report: Report) -> MessageState:
         """Takes better states, towards whose energy multipliers move, and higher bounds."""
@@ -137,5 +126,5 @@ class MessagePassing(Minimizer[MessageState]):
         )
 
     def width(self, s: MessageState) -> int:
-        works = [one.work for one in s.begun if one is not None]
+        works = [one.open[0].passing.work for one in s.begun if one is not None and one.open]
         return max(1, int(self.visit / max([self.visit / 256, *works])))

@@ -24,6 +24,7 @@ from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration, enumerable
+from engine.minimizers.exchange import Exchange
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.knapsack import Knapsack
@@ -583,10 +584,12 @@ def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
     return () if told.refuses(problem) is not None else (told,)
 
 
-def _switches(problem: Problem) -> tuple[Expansion, ...]:
-    """Who switches many sites to one label, beside those who search for what is soft."""
-    takes = problem.form.factors.soft and Expansion().refuses(problem) is None
-    return (Expansion(),) if takes else ()
+def _switches(problem: Problem) -> tuple[Minimizer, ...]:
+    """Who moves more than one site at once beside those who search for what is soft: many to one
+    label, or two inside of what rules allow."""
+    both: tuple[Minimizer, ...] = (Expansion(), Exchange())
+    soft = problem.form.factors.soft
+    return tuple(one for one in both if soft and one.refuses(problem) is None)
 
 
 def _held(problem: Problem) -> bool:

@@ -85,6 +85,12 @@ class Coupled:
         """The costs of pairs, infinite where forbidden."""
         return np.where(self.pool == NEVER, np.inf, self.pool.astype(np.float64))
 
+    @cached_property
+    def spread(self) -> Floats:
+        """The most that a table of pairs costs above its least, where it is allowed. -> (t,)"""
+        allowed = np.where(self.pool == NEVER, self.pool.min((1, 2))[:, None, None], self.pool)
+        return floats(allowed.max((1, 2)) - allowed.min((1, 2)))
+
     def priced(self, price: Ints) -> Ints:
         """The costs of sites, with rows at a price each. (r,) -> (n, k)"""
         if not self.rows.count:
@@ -148,7 +154,7 @@ class Coupled:
         """A state after single moves towards keeping the rows, then towards less cost. (n,)"""
         x = x.copy()
         arrays = (*self.near, self.ends, self.table, self._walled, self.cost.astype(np.float64))
-        literals = (*self._literals, self.rows.low, self.rows.high)
+        literals = (*self.literals, self.rows.low, self.rows.high)
         kernel.mend(*arrays, self.possible, *literals, x, MOVES)
         return x
 
@@ -158,7 +164,7 @@ class Coupled:
         return np.where(self.pool == NEVER, float(1 << BITS), self.pool.astype(np.float64))
 
     @cached_property
-    def _literals(self) -> tuple[Ints, Ints, Floats]:
+    def literals(self) -> tuple[Ints, Ints, Floats]:
         """The rows of each literal: where they begin, the row, and what it counts there."""
         r, width = self.rows, self.cost.shape[1]
         literal = r.site * width + r.value

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.decimals import Ints
 from engine.domain import State
+from engine.minimizer import Best, score
 from engine.problem import Problem
 from engine.rows import UNKNOWN, Report
 
@@ -91,3 +93,23 @@ def first_places(problem: Problem) -> Tensor:
 
 def repeat_state(state: State, count: int) -> State:
     return {name: x[:1].expand(count, *x.shape[1:]) for name, x in state.items()}
+
+
+def taken(problem: Problem, best: Best, row: int, x: Ints) -> Best:
+    """The best states with that of one row, where it is better; x (n,): its places."""
+    own = problem.select([row]) if problem.rows > 1 else problem
+    state = own.state(x[None, : own.form.factors.visible])
+    state = {n: state.get(n, t[row : row + 1]) for n, t in best.x.items()}
+    told = score(own, state)
+    mine = Best(
+        {n: t[row : row + 1] for n, t in best.x.items()},
+        best.energy[row : row + 1],
+        best.violation[row : row + 1],
+    )
+    mine = mine.joined(state, *told, torch.ones(1, dtype=torch.bool, device=problem.device))
+    at = torch.tensor([row], device=problem.device)
+    return Best(
+        {n: t.index_copy(0, at, mine.x[n]) for n, t in best.x.items()},
+        best.energy.index_copy(0, at, mine.energy),
+        best.violation.index_copy(0, at, mine.violation),
+    )

@@ -129,7 +129,8 @@ class Linear(OverSites):
         scale_is_one = self.scale == 1  # then whole numbers stay as they are
         whole = [x if scale_is_one and type(x) is int else round(x * self.scale) for x in every]
         parts = _split if size * self.scale >= SINGLE else _single
-        self._goal, *self._factor = (parts(x) for x in whole)
+        told = torch.tensor([parts(x) for x in whole], dtype=torch.float64)
+        self._goal, self._factor = told[0], told[1:]  # (halves,), (m, halves)
 
     def _with_amounts(
         self, site: Ints, place: Ints, numbers: Sequence[float]
@@ -152,10 +153,9 @@ class Linear(OverSites):
 
     def _missed(self, x: Tensor) -> Tensor:
         """The amount by which sums miss. (B, C) -> (B,) float64"""
-        factor = torch.tensor(self._factor, dtype=torch.float64, device=x.device)  # (m, 2)
-        goal = torch.tensor(self._goal, dtype=torch.float64, device=x.device)
         # whole numbers, long ones in two halves, so that decided states are compared exactly
-        miss = (x[:, self._column.to(x.device)] @ factor - goal).sum(-1)
+        true = x[:, self._column.to(x.device)]
+        miss = (true @ self._factor.to(x.device) - self._goal.to(x.device)).sum(-1)
         if self.compare != "<=":
             miss = -miss if self.compare == ">=" else miss.abs()
         miss = miss / float(self.scale)
