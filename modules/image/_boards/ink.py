@@ -35,17 +35,24 @@ def inked(picture: Floats) -> Floats:
 
     Contrast is stretched; a flat picture has no ink. (h, w) -> (h, w) float32
     """
-    x = np.asarray(picture, dtype=np.float64)
+    x = np.asarray(picture)
     least, most = float(x.min()), float(x.max())
     if most - least <= FLAT * max(abs(least), abs(most)):
         return np.zeros(x.shape, np.float32)
-    x = (x - least) / (most - least)
-    return (1.0 - x if np.median(x) > 0.5 else x).astype(np.float32)
+    light = 2 * np.count_nonzero(x > (least + most) / 2) > x.size
+    paper, ink = (most, least) if light else (least, most)
+    out = np.subtract(x, paper, dtype=np.result_type(x, np.float32))
+    out /= ink - paper
+    return out.astype(np.float32, copy=False)
 
 
 def pieces_of(mask: np.ndarray) -> list[Piece]:
     """The pieces of a mask that touch, corners too, from left to right. (h, w) bool"""
-    begin, end, row = _runs(mask)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return []
+    first, before = int(rows[0]), int(columns[0])
+    begin, end, row = _runs(mask[first : rows[-1] + 1, before : columns[-1] + 1])
     parent = _joined(begin, end, row)
     out = []
     for root in np.unique(parent):
@@ -55,7 +62,7 @@ def pieces_of(mask: np.ndarray) -> list[Piece]:
         inside = np.zeros((bottom - top, right - left), bool)
         for k in own.tolist():
             inside[row[k] - top, begin[k] - left : end[k] - left] = True
-        out.append(Piece(top, left, inside))
+        out.append(Piece(first + top, before + left, inside))
     return sorted(out, key=lambda p: (p.left + p.right, p.top))
 
 

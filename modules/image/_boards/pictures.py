@@ -46,4 +46,5 @@ def grey_picture(raw: bytes) -> np.ndarray:
         full = image.convert("RGBA")
         white = Image.new("RGBA", full.size, "white")
         image = Image.alpha_composite(white, full)
-    return np.asarray(image.convert("L"), dtype=np.float32) / 255.0
+    grey = np.asarray(image if image.mode == "L" else image.convert("L"))
+    return np.divide(grey, np.float32(255.0), dtype=np.float32)

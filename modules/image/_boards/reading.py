@@ -7,7 +7,7 @@ price(text) = min over segmentations into as many characters of
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.decimals import Floats, Ints
 from engine.domain import View
 from engine.errors import BadQuery, Mistake
-from modules.image._boards.strips import HIGH, Segmentation, strip_read
+from modules.image._boards.strips import HIGH, Segmentation, Strip, strip_read
 from modules.image._boards.views import seen_often
 from modules.image.classifier.nothing import NONE
 from modules.image.classifier.reader import load_reader
@@ -27,6 +27,7 @@ DOUBT = 1e-4  # the share of each chance that is spread over all signs: none is 
 SHUT = 64.0  # nats, for a text with as many characters as no segmentation has
 WEIGHTS = "characters.safetensors"  # what ships with Basin
 LETTERS = "ABCDEFG"  # for 10 to 16
+NEAR = 6.0  # nats above the cheapest way to part a strip, within which characters are seen often
 KEPT = 4096  # strips whose readings are kept
 NAMES = {"+": "plus", "-": "minus", "x": "times", "/": "over"}  # of folders of pictures
 
@@ -97,7 +98,9 @@ class Reading:
         if pictures:
             with torch.no_grad():
                 every = torch.from_numpy(np.concatenate(pictures))
-                told = seen_often(self.characters.log_chances, every, self._none)
+                told = seen_often(
+                    self.characters.log_chances, every, self._none, partial(self._near, found)
+                )
             chances = told.double().cpu().numpy()
         first = 0
         made = {}
@@ -115,6 +118,22 @@ class Reading:
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return out
+
+    def _near(self, strips: Sequence[Strip], told: Tensor) -> Tensor:
+        """Which characters stand in a segmentation that may cost at most `NEAR` more than the
+        cheapest of its strip. (n, k) -> (n,) bool"""
+        chances = told.clone()
+        if self._none is not None:
+            chances[:, self._none] = -torch.inf
+        least, near, first = -chances.amax(1).cpu().numpy(), np.zeros(len(told), bool), 0
+        for strip in strips:
+            every = strip.segmentations
+            costs = [s.price + float(least[[first + k for k in s.characters]].sum()) for s in every]
+            for segmentation, cost in zip(every, costs, strict=True):
+                if cost <= min(costs) + NEAR:
+                    near[[first + k for k in segmentation.characters]] = True
+            first += len(strip.pictures)
+        return torch.from_numpy(near).to(told.device)
 
 
 def text_prices(

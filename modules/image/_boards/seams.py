@@ -14,6 +14,7 @@ from engine.decimals import Floats, Ints
 
 ASIDE = 0.02  # pixels of ink, that a step aside counts as
 LEAST = 0.03  # of the square of the height: ink on either side of a seam
+STEPS = np.array([0, -1, 1])
 
 
 class Seam(NamedTuple):
@@ -28,46 +29,53 @@ def seams_of(ink: Floats, near: int, most: int, dearest: float) -> list[Seam]:
     """The cheapest seams of a piece, from left to right: at most so many, none that cuts more than
     `dearest` pixels, `near` columns apart, with ink between them. (h, w), 0 outside the piece"""
     middle = len(ink) // 2
-    above, below = _paths(ink[: middle + 1]), _paths(ink[middle:][::-1])
-    through = above[-1] + below[-1] - ink[middle]
-    area = (ink > 0).cumsum(1)
-    least = LEAST * len(ink) ** 2
-    chosen: list[Seam] = []
+    above, below = _Paths.of(ink[: middle + 1]), _Paths.of(ink[middle:][::-1])
+    through = above.cost + below.cost - ink[middle]
     order = near + np.argsort(through[near : len(through) - near + 1], kind="stable")
-    for column in order.tolist():
-        if len(chosen) == most or through[column] > dearest:
+    order = order[through[order] <= dearest]
+    if not len(order):
+        return []
+    columns = np.concatenate([above.traced(order)[::-1], below.traced(order)[1:]])
+    area = (ink > 0).cumsum(1)
+    chosen: list[Seam] = []
+    for column, path in zip(order.tolist(), columns.T, strict=True):
+        if len(chosen) == most:
             break
         if any(abs(column - seam.middle) < near for seam in chosen):
             continue
-        columns = np.append(_traced(above, column)[::-1], _traced(below, column)[1:])
-        seam = Seam(column, float(through[column]), columns)
-        every = sorted([*chosen, seam])
-        if all(part >= least for part in _areas(area, every)):
+        every = sorted([*chosen, Seam(column, float(through[column]), path)])
+        if min(_areas(area, every)) >= LEAST * len(ink) ** 2:
             chosen = every
     return chosen
 
 
-def _paths(ink: Floats) -> Floats:
-    """What the cheapest path costs from the first row to each place. (h, w) -> (h, w)"""
-    out = np.empty(ink.shape)
-    out[0] = ink[0]
-    for row in range(1, len(ink)):
-        before = out[row - 1]
-        best = before.copy()
-        np.minimum(best[1:], before[:-1] + ASIDE, out=best[1:])
-        np.minimum(best[:-1], before[1:] + ASIDE, out=best[:-1])
-        out[row] = best + ink[row]
-    return out
+class _Paths(NamedTuple):
+    """The cheapest paths from the first row to each place of the last."""
 
+    cost: Floats  # (w,)
+    steps: list[Ints]  # (w,) for each row but the first: from where it comes, -1, 0 or 1 aside
 
-def _traced(paths: Floats, column: int) -> Ints:
-    """The columns of the cheapest path, from the last row to the first. -> (h,)"""
-    out = [column]
-    for before in paths[-2::-1]:
-        sides = [c for c in (column, column - 1, column + 1) if 0 <= c < len(before)]
-        column = min(sides, key=lambda c: before[c] + ASIDE * (c != out[-1]))
-        out.append(column)
-    return np.array(out)
+    @staticmethod
+    def of(ink: Floats) -> "_Paths":
+        """(h, w) -> paths"""
+        cost, steps = ink[0].astype(np.float64), []
+        sides = np.full((3, ink.shape[1]), np.inf)  # straight, from the left, from the right
+        for row in ink[1:]:
+            sides[0] = cost
+            sides[1, 1:] = cost[:-1] + ASIDE
+            sides[2, :-1] = cost[1:] + ASIDE
+            best = sides.argmin(0)
+            steps.append(STEPS[best])
+            cost = sides.min(0) + row
+        return _Paths(cost, steps)
+
+    def traced(self, columns: Ints) -> Ints:
+        """Where the paths to some places of the last row pass, from there to the first row.
+        (m,) -> (h, m)"""
+        out = [columns]
+        for step in reversed(self.steps):
+            out.append(out[-1] + step[out[-1]])
+        return np.array(out)
 
 
 def _areas(area: Ints, seams: list[Seam]) -> list[int]:

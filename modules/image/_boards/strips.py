@@ -24,8 +24,9 @@ JOINED = 4  # pieces of a character, where the strip has more
 WIDEST = 1.7  # times the height of the strip's ink, of a character of several parts
 WIDE = 0.75  # times that height, from which a piece may be several characters
 NEAR = 0.2  # of that height, that cuts of a piece lie apart
-DEEP = 0.5  # of that height, that a cut goes through ink
-CUTS = (2, 2.0)  # of a piece: at most so many, or so many for each height that it is wide
+DEEP = 0.25  # of that height, that a cut goes through ink
+SLIM = 0.6  # of that height, how wide characters are that touch
+CUTS = 2  # of a piece, for each border between so slim ones that it has room for; at least one
 APART = (1.0, 8.0)  # price of parts in one character that stand apart: at all, for each height
 BROAD = 8.0  # price of each height that a character is wider than the widest
 WITHIN = 3.0  # price of a border between characters that overlap wholly
@@ -148,7 +149,8 @@ def _parts(
 def _seams(piece: Piece, strip: Floats, high: int) -> list[Seam]:
     """Where a wide piece may be cut."""
     box = slice(piece.top, piece.bottom), slice(piece.left, piece.right)
-    most = max(CUTS[0], round(CUTS[1] * (piece.right - piece.left) / high))
+    borders = (piece.right - piece.left) / (SLIM * high) - 1
+    most = max(1, round(CUTS * borders))
     return seams_of(strip[box] * piece.mask, max(2, round(NEAR * high)), most, DEEP * high)
 
 

@@ -2,8 +2,8 @@
 
     p(label | x) = mean over views v of p(label | v(x))
 
-What a network is sure of is seen once, and so is what it takes for no character; a character that
-it doubts is seen in every view.
+What a network is sure of is seen once, and so is what it takes for no character, or what matters
+little; another character that it doubts is seen in every view.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,18 @@ VIEWS = (  # turned by radians, slanted, wider, higher
 
 
 def seen_often(
-    log_chances: Callable[[Tensor], Tensor], pictures: Tensor, none: int | None = None
+    log_chances: Callable[[Tensor], Tensor],
+    pictures: Tensor,
+    none: int | None = None,
+    matters: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """ln of the mean chances; none: which label is that of no character. (n, h, w) -> (n, k)"""
+    """ln of the mean chances; none: which label is that of no character; matters: which pictures
+    do, told what they look like at first, (n, k) -> (n,) bool. (n, h, w) -> (n, k)"""
     once = log_chances(pictures)
     most, which = once.max(1)
     doubt = most < torch.tensor(SURE, dtype=once.dtype).log()
-    doubted = (doubt if none is None else doubt & (which != none)).nonzero()[:, 0]
+    doubt = doubt if none is None else doubt & (which != none)
+    doubted = (doubt if matters is None else doubt & matters(once)).nonzero()[:, 0]
     if not len(doubted):
         return once
     some = pictures[doubted]
