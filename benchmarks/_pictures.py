@@ -22,7 +22,7 @@ from modules.image.observation import Observation
 from modules.image.shows import Shows
 
 WEIGHTS = "digits8.safetensors"
-COUNT, PARTICLES, STEPS = 60, 8, 60
+COUNT, PARTICLES, STEPS = 40, 8, 40
 NOISE = 0.15
 
 
