@@ -36,7 +36,8 @@ SECTIONS = {
     "hat": section("hat", _hat.rows),
     "queries": section("queries", _pictures.rows),
     "deblurring": section("deblurring", _deblurred.rows),
-    "others": section("others", _others.rows),
     "diffusion": section("diffusion", _diffusion.rows),
     "taught": section("taught", _taught.rows),
+    "others": section("others", _others.rows),
+    "orders": section("orders", _diffusion.ordered),
 }
