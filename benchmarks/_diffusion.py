@@ -54,11 +54,6 @@ def rows(seed: int, seeds: int) -> list[Row]:
     return [*plane(every), *held_out(every)]
 
 
-def ordered(seed: int, seeds: int) -> list[Row]:
-    """Figures of pseudo-spherical divergence."""
-    return orders(range(seed, seed + seeds))
-
-
 def plane(seeds: Sequence[int]) -> list[Row]:
     """Eight Gaussians by 5 and by 10 steps, without entropy, and by denoising diffusion."""
     five, ten, without = ([_made(*what, k) for k in seeds] for what in RUNS)
@@ -192,8 +187,9 @@ def contrasted(pictures: Pictures, gamma: float, seed: int, how: Contrast) -> tu
 ORDERS = (0.0, 0.5, 1.0)  # of the pseudo-spherical score; 0 is contrastive divergence
 
 
-def orders(seeds: Sequence[int]) -> list[Row]:
+def orders(seed: int, count: int) -> list[Row]:
     """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise."""
+    seeds = range(seed, seed + count)
     every = {gamma: [_order(gamma, k) for k in seeds] for gamma in ORDERS}
     far = {gamma: _mean([r["far"] for r in of]) for gamma, of in every.items()}
     noise = {gamma: _mean([r["noise"] for r in of]) for gamma, of in every.items()}

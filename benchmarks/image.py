@@ -39,5 +39,5 @@ SECTIONS = {
     "diffusion": section("diffusion", _diffusion.rows),
     "taught": section("taught", _taught.rows),
     "others": section("others", _others.rows),
-    "orders": section("orders", _diffusion.ordered),
+    "orders": section("orders", _diffusion.orders),
 }
