@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks._fidelity import figures, mean, spread
-from benchmarks._pictures import WEIGHTS, found, held_out, variable
+from benchmarks._pictures import FEW, MORE, WEIGHTS, found, held_out, variable
 from benchmarks.common import Row, at_least
 from engine import Input, Problem, Real
 from modules.image._generated.term import Learned
@@ -19,7 +19,7 @@ from modules.image.observation import Observation
 from modules.image.taught.term import Taught
 
 KERNEL = np.outer((1, 2, 1), (1, 2, 1)) / 16
-NOISE, COUNT, STEPS = 0.05, 40, 60
+NOISE, COUNT = 0.05, 40
 SHARES, AMOUNTS = (1e-3, 3e-3, 0.01, 0.03, 0.1), (0.5, 1.0, 1.5, 2.0, 3.0)
 KINDS = {"image.hat": Hat, "image.taught": Taught, "image.diffusion": Diffusion}
 
@@ -27,7 +27,7 @@ KINDS = {"image.hat": Hat, "image.taught": Taught, "image.diffusion": Diffusion}
 def rows(seed: int, seeds: int) -> list[Row]:
     """One for each energy."""
     every = range(seed, seed + seeds)
-    name = f"deblurred {COUNT} {STEPS} {NOISE}"
+    name = f"deblurred {COUNT} {MORE} {NOISE}"
     own = [figures(f"{name} {s}", lambda s=s: deblurred(s)) for s in every]
     beside = "; ".join(spread(own, peer) for peer in ("seen", "unsharp", "least squares"))
     return [
@@ -39,7 +39,7 @@ def rows(seed: int, seeds: int) -> list[Row]:
             "dB",
             peer="Wiener's filter, the best of five",
             peer_value=mean(own, "wiener"),
-            note=f"{spread(own, kind)}; {beside}; {STEPS} steps of 4 particles",
+            note=f"{spread(own, kind)}; {beside}; {MORE} steps of {FEW} particles",
         )
         for kind in KINDS
     ]
@@ -59,7 +59,7 @@ def deblurred(seed: int) -> dict[str, float]:
         energy = 1.0 * Observation(told, picture, noise=NOISE, blur=KERNEL.tolist())
         whole = energy if kind is None else energy + 1.0 * kind(picture, WEIGHTS)
         problem = Problem(whole, (picture, told))
-        return psnr(found(problem, [{"seen": x} for x in seen], seed, 4, STEPS).numpy())
+        return psnr(found(problem, [{"seen": x} for x in seen], seed, FEW, MORE).numpy())
 
     made = {name: asked(kind) for name, kind in KINDS.items()}
     return made | {

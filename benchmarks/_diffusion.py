@@ -8,7 +8,7 @@ reached. Modes of the sampler are round in radius but half as wide again along t
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -49,9 +49,9 @@ Figures = dict[str, Any]  # of one training, kept
 
 
 def rows(seed: int, seeds: int) -> list[Row]:
-    """All figures, means of `seeds` seeds."""
+    """Figures of samplers, means of `seeds` seeds."""
     every = range(seed, seed + seeds)
-    return [*plane(every), *held_out(every), *orders(every)]
+    return [*plane(every), *held_out(every)]
 
 
 def plane(seeds: Sequence[int]) -> list[Row]:
@@ -105,7 +105,6 @@ def plane(seeds: Sequence[int]) -> list[Row]:
 
 LEFT_OUT = (1, 4, 8)  # digits, one for each seed
 STEPS, NOISE = 600, 0.1  # of trainings that are compared; noise of a pixel from 0 to 1
-ORDERED = 300  # steps of a training by one order of the pseudo-spherical score
 
 
 def held_out(seeds: Sequence[int]) -> list[Row]:
@@ -133,7 +132,7 @@ def _left_out(digit: int, seed: int) -> Figures:
         odd = torch.cat([own.learned[~known], own.held[~usual]])
         lesson = Lesson(Path("digits"), Path("unwritten"), steps=STEPS, seed=seed)
         judge = learned(pictures, Options(), lesson)[0].judge
-        other, _ = contrasted(pictures, 0.0, seed, STEPS)
+        other, _ = contrasted(pictures, 0.0, seed, PLAIN)
         even = torch.rand(len(own.held), 8, 8, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
             here, there = judge(pictures.held), other(pictures.held)
@@ -149,20 +148,37 @@ def _left_out(digit: int, seed: int) -> Figures:
     return _once(f"digits without {digit} {STEPS} {seed}", figures)
 
 
-def contrasted(pictures: Pictures, gamma: float, seed: int, steps: int) -> tuple[Judge, Tensor]:
-    """The same network by contrastive or pseudo-spherical divergence, 30 short moves from
-    where negatives stood. -> the network, and where they stand (n, h, w)"""
+class Contrast(NamedTuple):
+    """How divergences are trained: wells of the energy, the step of a move, the penalty of squared
+    energies, steps of the training."""
+
+    wells: int
+    step: float
+    penalty: float
+    steps: int
+
+
+PLAIN = Contrast(0, 1e-3, 0.05, STEPS)  # the network of the sampler that it is a peer of
+WELLED = Contrast(512, 5e-3, 0.0, 200)
+RADIUS = 0.12  # of a well at first: somewhat more than the noise of the data
+
+
+def contrasted(pictures: Pictures, gamma: float, seed: int, how: Contrast) -> tuple[Judge, Tensor]:
+    """By contrastive or pseudo-spherical divergence, 30 short moves from where negatives stood.
+    -> the network, and where they stand (n, h, w)"""
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1)
-        judge = Judge(64, Options().hidden)
-    sampler = Langevin(1e-3, adjusted=False)
+        judge = Judge(64, Options().hidden, how.wells)
+    if judge.wells is not None:
+        judge.wells.laid(pictures.learned, RADIUS)
+    sampler = Langevin(how.step, adjusted=False)
     objective = ContrastiveDivergence(
-        sampler, 30, buffer=2_000, fresh=0.05, gamma=gamma, penalty=0.05
+        sampler, 30, buffer=2_000, fresh=0.05, gamma=gamma, penalty=how.penalty
     )
     g = torch.Generator().manual_seed(seed)
     noisy = pictures.learned + NOISE * torch.randn(pictures.learned.shape, generator=g)
     rates = {"energy": Adam(3e-4, (0.0, 0.9))}
-    recipe = Recipe(steps, 64, optimizers=rates, average=0.995, every=steps, seed=seed)
+    recipe = Recipe(how.steps, 64, optimizers=rates, average=0.995, every=how.steps, seed=seed)
     data = Stored({PICTURE: 2 * noisy - 1})
     trained = train(objective, {"energy": Centred(judge, (8, 8))}, data, recipe)
     return judge.eval().requires_grad_(False), (trained.state.x[PICTURE].float() + 1) / 2
@@ -171,8 +187,9 @@ def contrasted(pictures: Pictures, gamma: float, seed: int, steps: int) -> tuple
 ORDERS = (0.0, 0.5, 1.0)  # of the pseudo-spherical score; 0 is contrastive divergence
 
 
-def orders(seeds: Sequence[int]) -> list[Row]:
+def orders(seed: int, count: int) -> list[Row]:
     """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise."""
+    seeds = range(seed, seed + count)
     every = {gamma: [_order(gamma, k) for k in seeds] for gamma in ORDERS}
     far = {gamma: _mean([r["far"] for r in of]) for gamma, of in every.items()}
     noise = {gamma: _mean([r["noise"] for r in of]) for gamma, of in every.items()}
@@ -183,7 +200,8 @@ def orders(seeds: Sequence[int]) -> list[Row]:
         at_most(
             "Digits, pseudo-spherical divergence: proxy-FID of its negatives, best order",
             far[best], far[0.0], "", peer="contrastive divergence", peer_value=far[0.0],
-            note=f"{told}; held-out digits {floors:.2f}; {ORDERED} steps, persistent particles",
+            note=f"{told}; held-out digits {floors:.2f}; {WELLED.steps} steps, "
+            f"persistent particles, {WELLED.wells} wells",
         ),
         at_least(
             "Digits, pseudo-spherical divergence: chance that even noise costs more than a digit",
@@ -197,13 +215,13 @@ def _order(gamma: float, seed: int) -> Figures:
 
     def figures() -> list[Figures]:
         own = digits(seed)
-        judge, made = contrasted(Pictures(own.learned, own.held), gamma, seed, ORDERED)
+        judge, made = contrasted(Pictures(own.learned, own.held), gamma, seed, WELLED)
         even = torch.rand(len(own.held), 8, 8, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
             noise = area(judge(own.held), judge(even))
         return [{"far": fidelity(made, own.learned), "noise": noise}]
 
-    return _once(f"digits order {gamma} {ORDERED} {seed}", figures)
+    return _once(f"digits order {gamma} {WELLED} {seed}", figures)
 
 
 RUNS = (

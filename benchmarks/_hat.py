@@ -26,7 +26,7 @@ from modules.image.hat.train import HatOptions, learned
 from tests.support.plane import Plane, gaussians, layers, stream
 
 STEPS, IN_PLANE = 600, 300  # on digits, in the plane
-PLAIN = HatOptions(pointing=0.0, drift=0.05, faster=40.0, rate=1e-3)  # as published
+PLAIN = HatOptions(pointing=0.0, drift=0.05, faster=40.0, rate=1e-3, wells=0)  # as published
 
 
 def rows(seed: int, seeds: int) -> list[Row]:

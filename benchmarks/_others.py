@@ -21,7 +21,7 @@ from tests.support import refining
 from tests.support.plane import Plane, gaussians, layers, stream
 
 STEPS, NEGATIVES, WIDTH = 300, 16, 0.15
-UPDATES = 500
+UPDATES = 300
 
 
 def rows(seed: int, seeds: int) -> list[Row]:

@@ -15,7 +15,7 @@ from modules.image._generated.term import PICTURE, Judging
 from modules.image.taught.train import TaughtOptions, learned
 from tests.support.plane import stream
 
-STEPS = 400  # of a training
+STEPS = 300  # of a training
 
 
 def rows(seed: int, seeds: int) -> list[Row]:
@@ -84,7 +84,7 @@ def taught(seed: int, steps: int, reconstruct: float) -> dict[str, float]:
     data = digits(seed)
     lesson = Lesson(Path("digits"), Path("none"), steps=steps, seed=seed)
     pictures = Pictures(data.learned, data.held)
-    options = TaughtOptions(reconstruct=reconstruct, pointing=0.0, drift=0.05)
+    options = TaughtOptions(reconstruct=reconstruct, pointing=0.0, drift=0.05, wells=0)
     drawing, objective, _ = learned(pictures, options, lesson)
     assert drawing.onlooker is not None
     energy = Judging(Variable(PICTURE, Real(pictures.shape, 0.0, 1.0)), drawing.judge)

@@ -34,9 +34,10 @@ def section(name: str, rows: Callable[[int, int], list[Row]]) -> Callable[..., l
 
 SECTIONS = {
     "hat": section("hat", _hat.rows),
+    "diffusion": section("diffusion", _diffusion.rows),
     "queries": section("queries", _pictures.rows),
     "deblurring": section("deblurring", _deblurred.rows),
-    "others": section("others", _others.rows),
-    "diffusion": section("diffusion", _diffusion.rows),
     "taught": section("taught", _taught.rows),
+    "others": section("others", _others.rows),
+    "orders": section("orders", _diffusion.orders),
 }

@@ -21,6 +21,7 @@ class Drawing(Measured):
     """
 
     latent: int
+    wells: int  # of the judge
     hidden: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # judge, painter, onlooker
     painter: Painter
     onlooker: Onlooker | None
@@ -32,7 +33,16 @@ class Drawing(Measured):
         """Writes the file, numbers in 16 bits; it is whole, or the one before."""
         about: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("shape", "latent", "hidden", "move", "beta", "spread", "temperature")
+            for name in (
+                "shape",
+                "latent",
+                "wells",
+                "hidden",
+                "move",
+                "beta",
+                "spread",
+                "temperature",
+            )
         }
         about |= {"quantiles": self.quantiles, "made": self.made}
         tensors = self.judge.state_dict(prefix="judge.") | self.painter.state_dict(
@@ -51,6 +61,7 @@ def begun(
     move: float,
     beta: float,
     spread: float,
+    wells: int,
     seed: int,
 ) -> Drawing:
     """Networks at random, to be trained."""
@@ -60,8 +71,9 @@ def begun(
         torch.manual_seed(seed)
         return Drawing(
             shape,
-            Judge(pixels, judging),
+            Judge(pixels, judging, wells),
             latent,
+            wells,
             (judging, painting, looking),
             Painter(latent, painting, shape),
             Onlooker(pixels, looking, latent) if encoded else None,
@@ -85,7 +97,8 @@ def _drawing(raw: bytes, form: str) -> Drawing:
     encoded = any(name.startswith("onlooker.") for name in tensors)
     move, beta, spread = (float(about[name]) for name in ("move", "beta", "spread"))
     high, wide = about["shape"]
-    blank = begun((high, wide), about["latent"], hidden, encoded, move, beta, spread, seed=0)
+    latent, wells = about["latent"], about.get("wells", 0)
+    blank = begun((high, wide), latent, hidden, encoded, move, beta, spread, wells, seed=0)
     for name, net in (
         ("judge", blank.judge),
         ("painter", blank.painter),

@@ -1,9 +1,12 @@
 """Small networks over pictures from 0 to 1: an energy, a generator, an encoder."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+RADIUS = 0.3  # of a well before it learns
 
 
 class Layers(nn.Module):
@@ -20,14 +23,42 @@ class Layers(nn.Module):
         return self.body(x)
 
 
-class Judge(Layers):
-    """What a picture costs."""
+class Wells(nn.Module):
+    """E = -ln sum_k exp(l_k - |a (x - m_k)|^2 / (2 r_k^2)), a scale a of each pixel: as many
+    valleys as wells, and steep beyond all of them, which layers by themselves are not."""
 
-    def __init__(self, pixels: int, hidden: Sequence[int]):
+    def __init__(self, pixels: int, count: int):
+        super().__init__()
+        self.middle = nn.Parameter(torch.full((count, pixels), 0.5))
+        self.level = nn.Parameter(torch.zeros(count))
+        self.radius = nn.Parameter(torch.full((count,), math.log(RADIUS)))  # ln r
+        self.scale = nn.Parameter(torch.zeros(pixels))  # ln a
+
+    @torch.no_grad()
+    def laid(self, pictures: Tensor, radius: float = RADIUS) -> None:
+        """Puts the middles where some pictures are. (n, *shape), taken round again if fewer"""
+        places = torch.arange(len(self.middle)) % len(pictures)
+        self.middle.copy_(pictures[places].flatten(1))
+        self.radius.fill_(math.log(radius))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, pixels) -> (B,)
+        a = self.scale.exp()
+        x, middle = x * a, self.middle * a
+        away = x.square().sum(1, keepdim=True) + middle.square().sum(1) - 2 * x @ middle.T
+        return -torch.logsumexp(self.level - away * (-2 * self.radius).exp() / 2, 1)
+
+
+class Judge(Layers):
+    """What a picture costs: layers, and wells where there are some."""
+
+    def __init__(self, pixels: int, hidden: Sequence[int], wells: int = 0):
         super().__init__(pixels, *hidden, 1)
+        self.wells = Wells(pixels, wells) if wells else None
 
     def forward(self, pictures: Tensor) -> Tensor:  # (B, *shape) -> (B,)
-        return self.body(2 * pictures.flatten(1) - 1)[:, 0]
+        x = pictures.flatten(1)
+        cost = self.body(2 * x - 1)[:, 0]
+        return cost if self.wells is None else cost + self.wells(x)
 
 
 class Painter(Layers):

@@ -18,6 +18,7 @@ from engine.learning.optimizers import Adam
 from engine.random import Stream
 from modules.image._generated.drawing import Drawing
 from modules.image._generated.measured import NOISE, Measured
+from modules.image._generated.networks import Judge
 from modules.image._generated.pictures import Pictures, Seen, pictures_of
 from modules.image._generated.term import PICTURE
 from modules.parameters import Number, validated
@@ -32,7 +33,7 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 
-WIDTHS = 0.05, 0.4  # of the noise from which slopes lead back
+WIDTHS = 0.15, 0.4  # of the noise from which slopes lead back
 CLIP = 50.0  # of gradients
 SHOWN, ACROSS = 64, 8  # pictures of a sheet, and in a row of it
 SHEETS = 32  # lane of the stream that sheets are drawn from
@@ -47,6 +48,9 @@ class Options(Seen):
 
     latent: Annotated[StrictInt, Field(ge=1, le=1024)] = 16
     hidden: list[Width] = Field([128, 128], description="Of the energy.")
+    wells: Annotated[StrictInt, Field(ge=0, le=4096)] = Field(
+        512, description="Of the energy, beside its layers; they begin at pictures."
+    )
     painted: list[Width] = Field([128, 128], description="Of the generator.")
     batch: Annotated[StrictInt, Field(ge=2, le=4096)] = 64
     moves: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
@@ -56,7 +60,7 @@ class Options(Seen):
         0.15, description="Added to pictures before they are judged; it smooths the energy."
     )
     pointing: Annotated[Number, Field(ge=0)] = Field(
-        1.0, description="Weight of score matching, by which noise leads back to pictures."
+        100.0, description="Weight of score matching, by which noise leads back to pictures."
     )
     drift: Annotated[Number, Field(gt=0)] = Field(
         0.004, description="What a move takes of the slope of the energy, a pixel."
@@ -68,7 +72,9 @@ def pointed(objective: Objective, weight: float) -> Objective:
     if not weight:
         return objective
     low, high = WIDTHS
-    return Alternating((objective, MultiscaleScoreMatching(low, high, NOISE, weight, CLIP)))
+    return Alternating(
+        (objective, MultiscaleScoreMatching(low, high, NOISE, weight, weight * CLIP))
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +117,12 @@ class Run:
         held = looked if sheet is not None and work is not None else None
         data = Stored({PICTURE: pictures.learned})
         return train(self.objective, self.nets, data, recipe, work=work, held_out=held)
+
+
+def laid(judge: Judge, pictures: Pictures) -> None:
+    """Lets the wells of an energy begin at pictures that are learned."""
+    if judge.wells is not None:
+        judge.wells.laid(pictures.learned)
 
 
 def sheet_of(path: Path, drawing: Drawing, moved: Callable[[Tensor, Stream], Tensor]) -> None:

@@ -22,7 +22,16 @@ from modules.image._generated.measured import measured
 from modules.image._generated.networks import Layers
 from modules.image._generated.pictures import Pictures
 from modules.image._generated.term import PICTURE, Judging
-from modules.image._generated.train import CLIP, Options, Rate, Run, learned_file, pointed, sheet_of
+from modules.image._generated.train import (
+    CLIP,
+    Options,
+    Rate,
+    Run,
+    laid,
+    learned_file,
+    pointed,
+    sheet_of,
+)
 from modules.image.hat.term import FORM, KIND
 from modules.parameters import Number
 
@@ -50,7 +59,18 @@ def learned(
     move = NOISE**2 / 2
     beta = options.drift / move
     hidden = (options.hidden, options.painted, ())
-    drawing = begun(pictures.shape, options.latent, hidden, False, move, beta, SPREAD, lesson.seed)
+    drawing = begun(
+        pictures.shape,
+        options.latent,
+        hidden,
+        False,
+        move,
+        beta,
+        SPREAD,
+        options.wells,
+        lesson.seed,
+    )
+    laid(drawing.judge, pictures)
     pixels = pictures.shape[0] * pictures.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(lesson.seed + 1)

@@ -24,6 +24,7 @@ from modules.image._generated.train import (
     Rate,
     Run,
     Width,
+    laid,
     learned_file,
     pointed,
     sheet_of,
@@ -61,8 +62,17 @@ def learned(
     beta = options.drift / move
     hidden = (options.hidden, options.painted, options.looked)
     drawing = begun(
-        pictures.shape, options.latent, hidden, True, move, beta, options.spread, lesson.seed
+        pictures.shape,
+        options.latent,
+        hidden,
+        True,
+        move,
+        beta,
+        options.spread,
+        options.wells,
+        lesson.seed,
     )
+    laid(drawing.judge, pictures)
     assert drawing.onlooker is not None
     energy = Judging(Variable(PICTURE, Real(pictures.shape, 0.0, 1.0)), drawing.judge)
     objective = DualMcmc(
