@@ -1,5 +1,6 @@
 """The default minimizer: picks by the form of the problem, and runs its members side by side."""
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -302,8 +303,10 @@ class Portfolio(Minimizer[PortfolioState]):
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
         """Who tells bounds beside those who prove; nobody where cores are better at it."""
-        alone = clauses_alone(problem.form.factors) and self._proving(problem)
-        return () if alone else _bounds(problem)
+        factors = problem.form.factors
+        alone = clauses_alone(factors) and self._proving(problem)
+        relaxed = not self.opening and _single(factors)  # whose bounds are as good
+        return () if alone or relaxed else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -321,16 +324,14 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
-        width, most = width_from_below(factors), self.narrow
-        if 2**width > most:
-            return False  # so large is one table at least
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
-        single = factors.rules and all(table.arity == 1 for table in factors.tables)
-        if (two or single) and not more and self._opens(problem):
-            if width >= WIDTH:
-                return False  # a plan would take longer than the other
-            most >>= YIELDED
+        quick = not more and (two or _single(factors)) and self._opens(problem)
+        most, widest = self.narrow, math.floor(math.log2(self.narrow)) + 1
+        if quick:  # a plan would take longer than the other
+            most, widest = most >> YIELDED, min(WIDTH, widest)
+        if width_from_below(factors, widest) >= widest:
+            return False  # so large is one table at least
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= most
 
@@ -552,6 +553,11 @@ def _ended(first: Minimizer, report: Report) -> Tensor:
     if isinstance(first, Rowwise):
         return report.done & (report.bound >= report.energy)
     return report.done
+
+
+def _single(factors: Factors) -> bool:
+    """There are rules, and costs of single sites alone."""
+    return factors.rules and all(table.arity == 1 for table in factors.tables)
 
 
 def _bounds(problem: Problem) -> tuple[Minimizer, ...]:
