@@ -1,5 +1,6 @@
 """The default minimizer: picks by the form of the problem, and runs its members side by side."""
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -54,13 +55,13 @@ from engine.search.traits import (
     ordered,
     packs,
     paid_at_one_site,
-    paid_by_sites,
     weighs_few_at_once,
 )
 from engine.search.width import width_from_below
 
 PLANNED = 2_000  # factors of mini-buckets, up to which they are planned before a search begins
 NARROW = 1 << 25  # table entries that elimination adds up, up to which it is alone
+WIDTH = 14  # proved, from which on no plan is made where a linear relaxation is quick
 YIELDED = 3  # bits by which that is less where a linear relaxation is quick
 HUGE = 8 * LARGE  # literals of a form, from which on nobody proves by it
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
@@ -312,12 +313,11 @@ class Portfolio(Minimizer[PortfolioState]):
         return (one,) if one.refuses(problem) is None else ()
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
-        """Who tells bounds beside those who prove; nobody where cores or a linear relaxation are
-        better at it."""
+        """Who tells bounds beside those who prove; nobody where cores are better at it."""
         factors = problem.form.factors
         alone = clauses_alone(factors) and self._proving(problem)
-        linear = paid_by_sites(factors) and self._relaxation.refuses(problem) is None
-        return () if alone or linear else _bounds(problem)
+        relaxed = not self.opening and _single(factors)  # whose bounds are as good
+        return () if alone or relaxed else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -335,14 +335,15 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
-        if 2 ** width_from_below(factors) > self.narrow:
-            return False  # so large is one table at least
-        plan, most = shared_plan(problem), self.narrow
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
-        single = factors.rules and all(table.arity == 1 for table in factors.tables)
-        if (two or single) and not more and self._opens(problem):
-            most >>= YIELDED
+        quick = not more and (two or _single(factors)) and self._opens(problem)
+        most, widest = self.narrow, math.floor(math.log2(self.narrow)) + 1
+        if quick:  # a plan would take longer than the other
+            most, widest = most >> YIELDED, min(WIDTH, widest)
+        if width_from_below(factors, widest) >= widest:
+            return False  # so large is one table at least
+        plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= most
 
     def _lists(self, problem: Problem) -> bool:
@@ -566,6 +567,11 @@ def _ended(first: Minimizer, report: Report) -> Tensor:
     if isinstance(first, Rowwise):
         return report.done & (report.bound >= report.energy)
     return report.done
+
+
+def _single(factors: Factors) -> bool:
+    """There are rules, and costs of single sites alone."""
+    return factors.rules and all(table.arity == 1 for table in factors.tables)
 
 
 def _bounds(problem: Problem) -> tuple[Minimizer, ...]:

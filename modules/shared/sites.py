@@ -1,5 +1,6 @@
 """Energies over finite sites, numbered flat and row-major, on through the entries of the scope."""
 
+import operator
 from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
 from itertools import chain
@@ -147,6 +148,18 @@ class Layout:
         return f"{self.name(site)} is {'' if sign else 'not '}{self.shown(value)}"
 
 
+def layout_of(scope: Sequence[View]) -> Layout:
+    """The layout of a scope, made once for all terms that see the same views."""
+    if not scope:
+        return Layout(scope)  # says what is wrong
+    known: dict[tuple[int, ...], Layout] = vars(scope[0]).setdefault("_layouts", {})
+    key = tuple(map(id, scope))  # of views that the layout keeps; a copy holds others
+    found = known.get(key)
+    if found is None or not all(map(operator.is_, found.scope, scope)):
+        found = known[key] = Layout(scope)
+    return found
+
+
 class OverSites(Term):
     """Abstract: a term over finite sites; `layout` says how they are numbered."""
 
@@ -154,7 +167,7 @@ class OverSites(Term):
 
     def __init__(self, *scope: Variable | View):
         super().__init__(*scope)
-        self.layout = Layout(self.scope)
+        self.layout = layout_of(self.scope)
 
     def made(self, domains: Sequence[Domain], **fields: Any) -> Factors:
         """Factors over the visible sites of these domains."""
