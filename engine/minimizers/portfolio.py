@@ -37,6 +37,7 @@ from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.rounds import Rounds
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.tours import Tours
 from engine.moves.start import StartRows
@@ -270,7 +271,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
-        methods = methods if self.unique else (*methods, Tours(), Boxes())
+        methods = methods if self.unique else (*methods, Tours(), Rounds(), Boxes())
         return next((one for one in methods if one.structure(problem) is None), None)
 
     def _chooses(self, problem: Problem) -> bool:
