@@ -13,6 +13,7 @@ from engine.answer import Proof
 from engine.compare import best_of, better, opaque_slack, proved
 from engine.domain import State
 from engine.energy import begin_shares, begin_violations, total_of
+from engine.energy.kin import violations_together
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report, select_rows, stack_rows
@@ -210,7 +211,9 @@ def _score(problem: Problem, x: State, owner: Tensor | None, exactly: bool) -> S
         for k, summand in enumerate(problem.summands)
         if summand.weight is not None and k not in explicit.direct
     ]
-    required = [summand for summand in problem.summands if summand.weight is None]
+    rules = {k: s for k, s in enumerate(problem.summands) if s.weight is None}
+    broken, beside = violations_together(problem.kin, x)
+    required = [summand for k, summand in rules.items() if k not in beside]
     plain = [
         replace(summand, weight=1.0) if k in explicit.hidden else summand for k, summand in asked
     ]
@@ -232,7 +235,8 @@ def _score(problem: Problem, x: State, owner: Tensor | None, exactly: bool) -> S
             energy = torch.tensor(sums, dtype=torch.float64)
         energy = energy.to(device)
     energy = sum(told.values(), energy)
-    violation = sum(violations(), torch.zeros_like(energy)) + problem.completion.outside(x)
+    violation = sum([*broken, *violations()], torch.zeros_like(energy))
+    violation = violation + problem.completion.outside(x)
     return Scored(energy, violation)
 
 

@@ -71,6 +71,21 @@ def kin_of(summands: Sequence[Summand]) -> tuple[Kin, ...]:
 
 
 @torch.no_grad()
+def violations_together(every: Sequence[Kin], state: State) -> tuple[list[Tensor], frozenset[int]]:
+    """What decided states violate of the rules that are asked together, and the places of these.
+    -> (B,) float64 each"""
+    out: list[Tensor] = []
+    told: set[int] = set()
+    for kin in every:
+        own = kin.energies(state) if kin.weights[0] is None else None
+        if own is not None:
+            tolerance = own.new_tensor([term.tolerance for term in kin.terms])
+            out.append(torch.where(own <= tolerance, 0.0, own).sum(1))
+            told |= set(kin.places)
+    return out, frozenset(told)
+
+
+@torch.no_grad()
 def energies_together(every: Sequence[Kin], state: State) -> dict[int, Tensor]:
     """The energy of each in decided states, by its place. -> (B,) float64 each"""
     out: dict[int, Tensor] = {}

@@ -195,19 +195,18 @@ def _overfull(factors: Factors) -> bool:
     offset = np.concatenate([[0], np.cumsum(sizes)])
     keys, owner = _keys(c, sizes), c.owner()
     size = np.where(c.high == 1, c.lengths(), 0)
-    home: dict[int, int] = {}
+    home = np.full(int(offset[-1]), -1)  # the largest group of each literal
     order = np.argsort(size[owner], kind="stable")
-    for entry in order[size[owner[order]] > 1].tolist():
-        home[int(keys[entry])] = int(owner[entry])  # the largest comes last
-    lists = [keys[c.start[k] : c.start[k + 1]].tolist() for k in np.flatnonzero(c.low > 0)]
-    wide = np.flatnonzero(sizes > 2).tolist()
-    lists += [list(range(int(offset[s]), int(offset[s + 1]))) for s in wide]
-    used: set[int] = set()
-    served: list[list[int]] = []
+    order = order[size[owner[order]] > 1]
+    last = len(order) - 1 - np.unique(keys[order][::-1], return_index=True)[1]
+    home[keys[order[last]]] = owner[order[last]]
+    lists = [keys[c.start[k] : c.start[k + 1]] for k in np.flatnonzero(c.low > 0)]
+    lists += [np.arange(offset[s], offset[s + 1]) for s in np.flatnonzero(sizes > 2)]
+    used, served = home < 0, list[list[int]]()
     for literals in lists:
-        if used.isdisjoint(literals) and all(x in home for x in literals):
-            used.update(literals)
-            served.append(sorted({home[x] for x in literals}))
+        if not used[literals].any():
+            used[literals] = True
+            served.append(np.unique(home[literals]).tolist())
     if len(served) < 2 or sum(map(len, served)) > ARCS:
         return False
     return not _matched(served)

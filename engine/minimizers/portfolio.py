@@ -1,5 +1,6 @@
 """The default minimizer: picks by the form of the problem, and runs its members side by side."""
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.rounds import Rounds
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.tours import Tours
 from engine.moves.start import StartRows
@@ -55,7 +57,6 @@ from engine.search.traits import (
     ordered,
     packs,
     paid_at_one_site,
-    paid_by_sites,
     weighs_few_at_once,
 )
 from engine.search.width import width_from_below
@@ -271,7 +272,7 @@ class Portfolio(Minimizer[PortfolioState]):
     def _closed(self, problem: Problem) -> Closed | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
-        methods = methods if self.unique else (*methods, Tours(), Boxes())
+        methods = methods if self.unique else (*methods, Tours(), Rounds(), Boxes())
         return next((one for one in methods if one.structure(problem) is None), None)
 
     def _chooses(self, problem: Problem) -> bool:
@@ -314,12 +315,11 @@ class Portfolio(Minimizer[PortfolioState]):
         return (one,) if one.refuses(problem) is None else ()
 
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
-        """Who tells bounds beside those who prove; nobody where cores or a linear relaxation are
-        better at it."""
+        """Who tells bounds beside those who prove; nobody where cores are better at it."""
         factors = problem.form.factors
         alone = clauses_alone(factors) and self._proving(problem)
-        linear = paid_by_sites(factors) and self._relaxation.refuses(problem) is None
-        return () if alone or linear else _bounds(problem)
+        relaxed = not self.opening and _single(factors)  # whose bounds are as good
+        return () if alone or relaxed else _bounds(problem)
 
     def _large(self, factors: Factors) -> bool:
         """So much is weighed that complete search would hardly begin."""
@@ -337,16 +337,14 @@ class Portfolio(Minimizer[PortfolioState]):
             return False
         if sum(t.tuples.shape[0] * len(t.scopes) for t in factors.tables) > self.narrow:
             return False  # each entry of a scope is added up at least once
-        width, most = width_from_below(factors), self.narrow
-        if 2**width > most:
-            return False  # so large is one table at least
         more = self.unique or self.alternatives
         two = factors.clauses.count and (factors.sizes == 2).all()
-        single = factors.rules and all(table.arity == 1 for table in factors.tables)
-        if (two or single) and not more and self._opens(problem):
-            if width >= WIDTH:
-                return False  # a plan would take longer than the other
-            most >>= YIELDED
+        quick = not more and (two or _single(factors)) and self._opens(problem)
+        most, widest = self.narrow, math.floor(math.log2(self.narrow)) + 1
+        if quick:  # a plan would take longer than the other
+            most, widest = most >> YIELDED, min(WIDTH, widest)
+        if width_from_below(factors, widest) >= widest:
+            return False  # so large is one table at least
         plan = shared_plan(problem)
         return isinstance(plan, Plan) and plan.work <= most
 
@@ -571,6 +569,11 @@ def _ended(first: Minimizer, report: Report) -> Tensor:
     if isinstance(first, Rowwise):
         return report.done & (report.bound >= report.energy)
     return report.done
+
+
+def _single(factors: Factors) -> bool:
+    """There are rules, and costs of single sites alone."""
+    return factors.rules and all(table.arity == 1 for table in factors.tables)
 
 
 def _bounds(problem: Problem) -> tuple[Minimizer, ...]:

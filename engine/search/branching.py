@@ -24,6 +24,7 @@ from engine.search.program import Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
+from engine.search.short import rounded
 
 WHOLE = 1e-6  # so near to a whole number a value counts as one
 ROUNDS = 20  # of cuts at the root
@@ -73,8 +74,10 @@ class Tree(RowSearch):
     nodes: int = 0
     first: int = 0  # the bound before anything was solved
     point: Floats | None = None  # where the root was least, when it was last solved
+    formula: Formula | None = None  # what the program says, where it may be searched beside
     dive: Dive | None = None  # from the root
     deep: int = 0  # nodes when the root was left
+    left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
@@ -108,14 +111,13 @@ class Tree(RowSearch):
 
     @property
     def flat(self) -> bool:
-        return self.bottom is not None and self.bottom <= self.first and not self.dives
+        low = self.bottom is not None and self.bottom <= self.first
+        return low and not self.dives and (self.dive is None or self.dive.ended)
 
     @property
     def dives(self) -> bool:
         """It looks for a first solution, and has not come to an end of that."""
-        if self.dive is not None:
-            return not self.dive.ended
-        return self.upper == NEVER
+        return self.upper == NEVER and not (self.dive is not None and self.dive.ended)
 
     @property
     def model(self) -> np.ndarray | None:
@@ -171,6 +173,20 @@ class Tree(RowSearch):
             self._whole(dive.x, dive.lo, dive.hi)
         return work
 
+    def _rounded(self, formula: Formula, x: Floats) -> None:
+        """Takes in what clause learning finds beside the values that the root has decided."""
+        model = rounded(formula, x, self.upper)
+        if model is not None:
+            own = model.astype(np.int64)
+            self._whole(own.astype(float), np.zeros_like(own), np.ones_like(own))
+
+    @property
+    def _lost(self) -> bool:
+        """Where to go down is not told by bounds, or has led nowhere."""
+        if self.flat:
+            return self.upper == self.left
+        return self.upper == NEVER and self.nodes >= self.deep + LOST_AT
+
     def _next(self) -> Node | None:
         """The node to look at; it is taken from the tree."""
         node, self.current = self.current, None
@@ -219,10 +235,13 @@ class Tree(RowSearch):
         if not len(node.literals):
             if self._cut(point.x, node, bound):
                 return
-            self.bottom, self.deep = node.bound, self.nodes
+            if self.bottom is None and self.formula is not None:
+                self._rounded(self.formula, point.x)
+                if node.bound >= self.upper:
+                    return
+            self.bottom, self.deep, self.left = node.bound, self.nodes, self.upper
         self._branch(node, loose, point.x)
-        lost = self.upper == NEVER and self.nodes >= self.deep + LOST_AT
-        if lost and self.dive is None and self.point is not None:
+        if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
 
     def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:
@@ -319,7 +338,9 @@ def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
     if entries > MOST:
         return None
     size = entries + 4 * program.columns
-    return Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)))
+    tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)))
+    tree.formula = formula
+    return tree
 
 
 def _broken(rows: Rows, x: Floats) -> Rows | None:

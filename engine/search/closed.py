@@ -4,6 +4,7 @@ sites beside one rule that the method knows."""
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -108,21 +109,29 @@ class Closed(Minimizer[ClosedState], ABC):
 
     def _settle(self, problem: Problem, row: int, out: dict[str, Tensor]) -> None:
         factors = problem.concrete(row)
-        prices, scale = Prices.of(factors), problem.explicits[row].scale
+        single = replace(factors, tables=tuple(t for t in factors.tables if t.arity == 1))
+        prices, scale = Prices.of(single), problem.explicits[row].scale
         open_ = prices.open & (problem.allowed[row] != 0)
         offset = np.concatenate([[0], np.cumsum(factors.sizes)])
         found = None
         if np.logical_or.reduceat(open_, offset[:-1]).all():
-            found = self.closing(problem, factors, prices, open_)
+            own = problem.select([row]) if problem.rows > 1 else problem
+            found = self.closing(own, factors, prices, open_)
         out["done"][row] = True
         if found is None:
             out["bound"][row] = math.inf
             return
         total = prices.least + int(prices.price[offset[:-1] + found.chosen].sum())
+        total += self._beside(factors, found.chosen)
         out["places"][row] = torch.from_numpy(found.chosen[: factors.visible])
         out["energy"][row] = scale.value(total)
         out["bound"][row] = scale.value(min(total, prices.least + found.least))
         out["unique"][row] = found.unique
+
+    def _beside(self, factors: Factors, chosen: Ints) -> int:
+        """What a state pays beside the prices of single sites, in units. chosen: (n,)"""
+        del factors, chosen
+        return 0
 
     def report(self, problem: Problem, s: ClosedState) -> Report:
         return placed_report(problem, s, unique=s.unique)

@@ -26,6 +26,7 @@ from engine.random import Stream
 from engine.search.branching import Tree
 from engine.search.freed import Sites
 from engine.search.rowwise import RowSearch, cheap_phase
+from engine.search.short import short_search
 
 NEAR, PAID, APART, CHANCE, ROUNDED = range(5)  # ways to free sites
 LEARNED, RELAXED = 0, 5  # who searches them: added to the way
@@ -34,7 +35,6 @@ FIRST = 12  # sites that are freed at first
 FOLLOWS = 100  # conflicts, after which what follows of a solution is left open
 WHOLE = 0.01  # of a whole number: so near, the relaxation has decided
 SHARE = 4  # neighbourhoods of one advance by clause learning
-PIECES = 8  # of a search, between which its spread is looked at
 LOOSENED = 0.1  # of what the relaxation has decided, left open after a piece without an end
 GROWN, SHRUNK = 1.3, 0.9
 KEPT = 0.8  # of a credit, from one use of a way to the next
@@ -194,14 +194,7 @@ class Neighbourhoods(RowSearch):
 
     def _search(self, assumed: np.ndarray, conflicts: int, spread: int) -> int:
         """A search under assumptions, for so many conflicts or literals; a solution is taken in."""
-        end, far = learning.conflicts(self.state), learning.propagations(self.state)
-        end, far, status = end + conflicts, far + spread, learning.LIMIT
-        while status == learning.LIMIT:
-            left = end - learning.conflicts(self.state)
-            if left <= 0 or learning.propagations(self.state) >= far:
-                break
-            piece = min(left, max(4, conflicts // PIECES))
-            status, self.state = learning.search(self.state, assumed, piece, self.upper)
+        status, self.state = short_search(self.state, assumed, self.upper, conflicts, spread)
         if status == learning.SATISFIED:
             model = learning.model(self.state)
             self.upper, self.found = learning.objective(self.formula, model), model

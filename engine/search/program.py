@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.decimals import Ints
+from engine.decimals import Floats, Ints
 from engine.kernels.clauses import Formula
 
 OPEN = 1 << 62  # an edge of a row that is none
@@ -34,6 +34,12 @@ class Rows:
     def owner(self) -> Ints:
         """The row of each entry. -> (N,)"""
         return np.repeat(np.arange(self.count), np.diff(self.ptr))
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """The sum of the magnitudes of each row's coefficients. -> (m,)"""
+        size = np.abs(self.coef.astype(np.float64))
+        return np.bincount(self.owner, size, self.count).astype(np.float64)
 
     def values(self, x: Ints) -> Ints:
         """A x, exactly. (n,) -> (m,)"""

@@ -91,7 +91,7 @@ class Relaxation:
         solver.setOptionValue("objective_bound", float(min(upper / self.unit, INFINITE)))
         solver.run()
         status = solver.getModelStatus()
-        spent = max(1, int(solver.getInfo().simplex_iteration_count))
+        spent = max(1, int(solver.getInfoValue("simplex_iteration_count")[1]))
         if status == highspy.HighsModelStatus.kInfeasible:
             return Point(EMPTY, np.zeros(0), self._ray(), spent)
         found = solver.getSolution()

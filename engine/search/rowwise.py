@@ -23,13 +23,14 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.search.placed import Placed, first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
+from engine.search.short import short_search
 from engine.search.simplify import Simplified, simplify
 from engine.search.solutions import At, accepted_cost, capped
 from engine.search.subtrees import Learner
 
 LAZY = 64  # steps after which a search whose bound hardly rises rests
 REST = 4  # steps of which it then works in one
-SEED = 100  # conflicts of a first short search for a solution
+NOTHING = np.zeros(0, dtype=np.int32)  # no literals
 CLOSE = 0.1  # of the way of a bound from its first to a solution, that may be left
 RISEN = 0.05  # of the distance to the best solution, that counts as a rise
 
@@ -198,7 +199,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         """A first solution, where a short search that tries the cheapest values first has one.
         -> what it costs; infinite for none"""
         learning.set_phase(learner.state, cheap_phase(learner.formula))
-        status, state = learning.search(learning.copy(learner.state), (), SEED)
+        status, state = short_search(learning.copy(learner.state), NOTHING, learning.NEVER)
         if status != learning.SATISFIED:
             return math.inf
         places = s.plans[r].boolean.places(learner._replace(state=state).model())

@@ -21,7 +21,8 @@ from engine.search.program import OPEN, Program
 
 ROOM = 62  # bits of a whole number that sums may take
 FINEST = 30  # binary digits of duals, at most
-COARSE = (0, 1)  # digits that are tried beside the finest: duals are often whole or half
+ENOUGH = 16  # of them, with which rounding costs next to nothing
+COARSE = (0, 1)  # digits that are tried beside fewer: duals are often whole or half
 
 
 class Bound(NamedTuple):
@@ -49,7 +50,8 @@ def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
     size = _magnitude(program, y, edge)
     finest = min(FINEST, ROOM - size)
     best: Bound | None = None
-    for digits in sorted({finest, *(k for k in COARSE if k < finest)}, reverse=True):
+    coarse = COARSE if finest < ENOUGH else ()
+    for digits in sorted({finest, *(k for k in coarse if k < finest)}, reverse=True):
         if digits < 0:
             y, digits = y * 0.0, 0  # too large for any: the box alone
         own = _rounded(program, y, edge, lo, hi, digits)
@@ -63,8 +65,8 @@ def _magnitude(program: Program, y: Floats, edge: Ints) -> int:
     """Bits that all sums take at no digits, rounded up."""
     rows = program.rows
     paid = float(np.abs(y * edge).sum())
-    moved = float((np.abs(y)[rows.owner] * np.abs(rows.coef)).sum()) if len(rows.col) else 0.0
-    slack = float(np.abs(edge).sum()) + float(np.abs(rows.coef).sum())  # of rounding
+    moved = float((np.abs(y) * rows.sizes).sum())
+    slack = float(np.abs(edge).sum()) + float(rows.sizes.sum())  # of rounding
     own = float(np.abs(program.cost.astype(np.float64)).sum())
     return max(1, int(np.ceil(np.log2(paid + moved + slack + own + 2.0)))) + 1
 

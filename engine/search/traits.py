@@ -41,11 +41,6 @@ def paid_at_one_site(factors: Factors) -> bool:
     return len(sites) < 2
 
 
-def paid_by_sites(factors: Factors) -> bool:
-    """Single sites cost, and rules hold between them: bounds by small tables see little."""
-    return all(table.arity == 1 for table in factors.tables) and factors.rules > 0
-
-
 def ordered(factors: Factors) -> bool:
     """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
     return int((factors.counted.part == ALWAYS).sum()) > ORDERED

@@ -14,12 +14,13 @@ from engine.decimals import Ints
 from engine.factors import Factors
 
 NODES = 2_000  # rules up to which they are looked at
-DRAWN = 200  # rules up to which nodes are drawn together
+DRAWN = 600  # rules up to which nodes are drawn together
 LONG = 3  # sites from which on a rule is a node of its own
 
 
-def width_from_below(factors: Factors) -> int:
-    """So many sites at least stand together in some table of any elimination, beside one more."""
+def width_from_below(factors: Factors, enough: int) -> int:
+    """So many sites at least stand together in some table of any elimination, beside one more; no
+    more is looked for than `enough`."""
     rule, site = _incident(factors)
     count = int(rule.max(initial=-1)) + 1
     if count == 0 or count > NODES:
@@ -31,7 +32,7 @@ def width_from_below(factors: Factors) -> int:
     near = np.zeros((count, count), dtype=bool)
     near[into, rule] = near[rule, into] = True
     np.fill_diagonal(near, False)
-    return _degeneracy(near) if count > DRAWN else _contracted(near)
+    return _degeneracy(near) if count > DRAWN else _contracted(near, enough)
 
 
 def _incident(factors: Factors) -> tuple[Ints, Ints]:
@@ -58,13 +59,15 @@ def _degeneracy(near: np.ndarray) -> int:
     return most
 
 
-def _contracted(near: np.ndarray) -> int:
+def _contracted(near: np.ndarray, enough: int) -> int:
     """The largest least degree, one node after the other drawn into a neighbour. near (n, n) bool,
     which is used up"""
     degree, most, gone = near.sum(1), 0, len(near) * 2
     for _ in range(len(near)):
         node = int(degree.argmin())
         most = max(most, int(degree[node]))
+        if most >= enough:
+            break
         others = np.flatnonzero(near[node])
         if len(others):
             own = near[node].copy()

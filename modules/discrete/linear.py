@@ -191,16 +191,15 @@ class Linear(OverSites):
 
     def _compared(self, domains: Sequence[Domain]) -> Factors | None:
         """The rule as a comparison of whole numbers; None where they are too large."""
-        unit = math.lcm(1, *(c.denominator for _, _, c in self.plain))
+        coefficients = [c for _, _, c in self.plain]
+        whole = all(type(c) is int for c in coefficients)
+        unit = 1 if whole else math.lcm(1, *(c.denominator for c in coefficients))
         if self.allowed or unit >= PLACES:
             return None
         worths = {s: [0] * int(self.layout.sizes[s]) for s in self.site.tolist()}
-        size = Fraction(0)
-        for s, v, (_, _, c) in zip(
-            self.site.tolist(), self.place.tolist(), self.plain, strict=True
-        ):
+        size = Fraction(sum(abs(int(c)) if whole else _size(c) for c in coefficients))
+        for s, v, c in zip(self.site.tolist(), self.place.tolist(), coefficients, strict=True):
             worths[s][v] += int(c * unit)
-            size += _size(c)
         if size * unit >= WIDEST or _size(self.constant) * unit >= WIDEST:
             return None
         goal = self.constant * unit

@@ -15,6 +15,7 @@ from tests.support.fuzz.worker import Worker
 
 DOORS = {
     "engine": 700,
+    "weighted": 300,
     "reasoner": 450,
     "session": 250,
     "score": 150,

@@ -43,6 +43,7 @@ from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.rounds import Rounds
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.tabu import Tabu
 from engine.minimizers.tours import Tours
@@ -77,6 +78,7 @@ from tests.support.terms import (
     priced_problem,
     real_problem,
     rigid_problem,
+    round_problem,
     sites,
     soft_problem,
     ternary,
@@ -106,6 +108,7 @@ CASES = {
     "knapsack": (Knapsack(unique=True), packed_problem),
     "assignment": (Assignment(unique=True), assigned_problem),
     "tours": (Tours(), toured_problem),
+    "rounds": (Rounds(), round_problem),
     "boxes": (Boxes(), boxed_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),

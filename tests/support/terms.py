@@ -313,6 +313,15 @@ def toured_problem() -> Problem:
     return _priced(x, required(Circuit(x)), (2, 1, 3))
 
 
+def round_problem() -> Problem:
+    """Six stops of a round trip, each way at its own cost there and back."""
+    x = sites(6, 6)
+    far = [[float((3 * a * a + 5 * b + a * b) % 11) for b in range(6)] for a in range(6)]
+    ways = ListTable(x, sites=[[k, (k + 1) % 6] for k in range(6)], costs=far)
+    energy = required(AllDifferent(x, lines=[list(range(6))])) + 1.0 * ways
+    return Problem(energy).given_rows([{"x": [(0, 1, 2)[k % 3], *[None] * 5]} for k in range(7)])
+
+
 def boxed_problem() -> Problem:
     """Six things into as few of four boxes as will do."""
     x, used = sites(6, 4), Variable("u", Finite((0, 1), (4,)))

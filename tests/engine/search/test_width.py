@@ -5,7 +5,7 @@ import numpy as np
 from engine import Finite, Problem, Variable, required
 from engine.search.elimination import Plan
 from engine.search.plans import shared_plan
-from engine.search.width import _degeneracy, width_from_below
+from engine.search.width import _contracted, _degeneracy, width_from_below
 from modules.discrete.clause import Clause
 from modules.discrete.table import Table
 
@@ -21,7 +21,7 @@ def test_it_lies_below_the_width_of_every_order_that_is_found():
         ]
         energy = 1.0 * Table(x, sites=[[k] for k in range(n)], costs=[0, 1])
         problem = Problem(energy + required(Clause(x, clauses=clauses)))
-        width, plan = width_from_below(problem.form.factors), shared_plan(problem)
+        width, plan = width_from_below(problem.form.factors, 99), shared_plan(problem)
         assert isinstance(plan, Plan) and 2 ** (width + 1) <= plan.work
         seen = max(seen, width)
     assert seen >= 3  # and it says something
@@ -31,4 +31,5 @@ def test_least_degrees_of_known_graphs():
     whole = ~np.eye(5, dtype=bool)
     ring = np.roll(np.eye(6, dtype=bool), 1, 0) | np.roll(np.eye(6, dtype=bool), -1, 0)
     assert _degeneracy(whole) == 4 and _degeneracy(ring) == 2
+    assert _contracted(whole.copy(), 9) == 4 and _contracted(ring.copy(), 9) == 2
     assert _degeneracy(np.zeros((3, 3), dtype=bool)) == 0

@@ -199,7 +199,8 @@ def _unique(answer: Answer, row: Row, total: Total) -> Iterator[Complaint]:
     for other in row.feasible:
         more = other.exact - total.exact if row.exact else other.energy - total.energy
         gap = row.gap(other, total)
-        sure += more <= -gap or more == 0
+        rounded = other.rounded or total.rounded
+        sure += more <= -gap or (more == 0 and bool(rounded or other.exact == total.exact))
         unsure += more <= gap
     if answer.unique and (sure if gap else unsure) > 1:
         yield Complaint("unique", f"the only answer, but {sure} are as good")
