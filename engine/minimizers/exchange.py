@@ -27,8 +27,8 @@ from engine.rows import Report
 from engine.search.messages import NEVER, Coupled, coupled_of, refusal
 from engine.search.placed import taken
 
-HOT, COLD = 1.0, 6.0  # beta, in one over what a usual pair costs
-FIRST, LONGEST = 200, 7  # moves of a group in the first round; how often that doubles
+HOT, COLD = 1.5, 6.0  # beta, in one over what a usual pair costs
+FIRST, LONGEST = 800, 5  # moves of a group in the first round; how often that doubles
 TOLD = 8  # steps from one time that the best is told to the next
 TRIES = 20  # steps that look for a state to begin at
 
@@ -75,7 +75,7 @@ class Exchange(Minimizer[ExchangeState]):
 
     proof: ClassVar[Proof] = Proof.FLOOR
 
-    visit: int = 80_000
+    visit: int = 160_000
     rounds: int = 12
 
     def __post_init__(self):
@@ -168,7 +168,7 @@ class Exchange(Minimizer[ExchangeState]):
         )
 
     def width(self, s: ExchangeState) -> int:
-        return max(1, 80_000 // self.visit)
+        return max(1, 160_000 // self.visit)
 
 
 def _begun(problem: Problem, row: int) -> Run:

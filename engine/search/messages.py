@@ -25,7 +25,7 @@ CELLS = 1 << 23  # of all tables of pairs
 BITS = 50  # of the largest total, in the unit of the messages
 NEVER = 1 << 62  # units of what is forbidden
 MOVES = 400  # that mend a state
-MENDED = 8  # passes from one state that is mended towards the rows to the next; it takes longer
+MENDED = 16  # passes from one state that is mended towards the rows to the next; it takes longer
 SWEEPS = 20  # of single moves after a state is read off
 PASSES = 100  # of one step, at most
 
