@@ -105,11 +105,11 @@ class Exchange(Minimizer[ExchangeState]):
 
     def step(self, problem: Problem, s: ExchangeState, rng: Stream) -> ExchangeState:
         begun, done, best = list(s.begun), s.done.clone(), s.best
-        words = rng.words.cpu().numpy().astype(np.uint64)
+        words, lane = rng.words.cpu().numpy().astype(np.uint64), rng.at(0).lane
         for row in (~s.done).nonzero().reshape(-1).tolist():
             now = begun[row] or _begun(problem, row)
             if now.good or _known(best, row):
-                now, found = self._moved(problem, now, best, row, words[row])
+                now, found = self._moved(problem, now, best, row, (*words[row], lane))
             else:
                 now = _mended(now)
                 found = now.x if now.good else None
@@ -120,7 +120,12 @@ class Exchange(Minimizer[ExchangeState]):
         return ExchangeState(best, done, tuple(begun))
 
     def _moved(
-        self, problem: Problem, now: Run, best: Best, row: int, key: np.ndarray
+        self,
+        problem: Problem,
+        now: Run,
+        best: Best,
+        row: int,
+        key: tuple[np.uint64, np.uint64, int],
     ) -> tuple[Run, Ints | None]:
         """A step of a round. -> and a better state than it began with"""
         x, found = now.x.copy(), now.found
@@ -138,7 +143,7 @@ class Exchange(Minimizer[ExchangeState]):
         exchange(
             *c.near, c.ends, c.table, c.floats, c.cost.astype(np.float64), g.possible,
             g.start, g.members, g.of, *c.literals, c.rows.low, c.rows.high, c.rows.sums(x),
-            x, found, score, key[0], key[1], now.moves, count, beta, 2 * usual,
+            x, found, score, *key, now.moves, count, beta, 2 * usual,
         )  # fmt: skip
         after = now.done + count
         ended = after >= whole
