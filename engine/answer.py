@@ -119,6 +119,17 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Margin:
+    """By how much each site of a variable is ahead: what the best answer with another value there
+    costs more lies between two numbers. Sites flat, row-major. Infinite above: no single change is
+    possible; infinite below too: no other value is; -inf below: nothing is proved."""
+
+    variable: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Part:
     """One part of a rule: the place of its clause, line, pair or edge in the term, from 0."""
 
@@ -162,6 +173,7 @@ class Answer:
     abstained: tuple[Place, ...] = ()  # where a module does not stand by the values (ABSTAIN)
     converged: bool | None = None  # no step along the slope makes the numbers cheaper; None: there
     # is no need to ask, as the answer is proved or has no open number, or rules see the numbers
+    margins: tuple[Margin, ...] = ()  # none: not asked for, or they cannot be told
 
     @property
     def holds(self) -> bool | None:

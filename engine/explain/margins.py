@@ -6,17 +6,18 @@ of its other values, each beside the energy of the answer.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from engine.answer import Answer
+from engine.answer import Answer, Margin
 from engine.decimals import Floats
 from engine.domain import Finite
+from engine.minimizer import never
 from engine.problem import Problem
-from engine.search.messages import NEVER, Passing, coupled_of, refusal
+from engine.search.messages import NEVER, Passing, coupled_of, unread
 
 PASSES = 200  # of messages, there and back
 IDLE = 20  # passes without a better bound that end them
@@ -30,12 +31,15 @@ class Margins(NamedTuple):
     high: Floats
 
 
-def margins(problem: Problem, answer: Answer, passes: int = PASSES) -> dict[str, Margins] | None:
+def margins(
+    problem: Problem, answer: Answer, passes: int = PASSES, stop: Callable[[], bool] = never
+) -> dict[str, Margins] | None:
     """The margins of an answer of a one-row problem, by variable; None where its costs have no form
-    of sites and pairs, or where it has no values."""
+    of sites and pairs, or where it has no values. Where `stop` says so, they are what is known by
+    then."""
     if problem.rows != 1 or answer.values is None or answer.energy is None:
         return None
-    if problem.form.rest is not None or refusal(problem.form.factors) is not None:
+    if problem.form.rest is not None or unread(problem.form.factors) is not None:
         return None
     if len(problem.form.factors.sizes) > problem.form.factors.visible:
         return None  # hidden sites would have to move along
@@ -43,11 +47,19 @@ def margins(problem: Problem, answer: Answer, passes: int = PASSES) -> dict[str,
     made = coupled_of(problem.concrete(0), scale, problem.allowed[0])
     now = Passing.begun(made)
     energy = answer.energy * float(scale.unit)
-    while now.passes < passes and now.idle < IDLE and not now.refuted:
+    while now.passes < passes and now.idle < IDLE and not now.refuted and not stop():
         now, _ = now.passed(1, energy)
     places = _places(problem, answer.values)
     exact = int(scale.from_on(problem.exactly(places, 0))) - scale.error
     return _by_variable(problem, places, now, exact)
+
+
+def told_margins(every: Mapping[str, Margins]) -> tuple[Margin, ...]:
+    """Margins as an answer tells them."""
+    return tuple(
+        Margin(name, tuple(m.low.reshape(-1).tolist()), tuple(m.high.reshape(-1).tolist()))
+        for name, m in every.items()
+    )
 
 
 def _places(problem: Problem, values: Mapping) -> np.ndarray:

@@ -66,21 +66,21 @@ def held(groups, members, at, row, width, low, high, total, g, one, other):
 @fused()
 def exchange(
     start, pair, side, ends, table, pool, cost, possible, groups, members, of,
-    at, row, worth, low, high, total, x, best, score, key0, key1, first, moves, beta, reach,
+    at, row, worth, low, high, total, x, best, score, key0, key1, lane, first, moves, beta, reach,
 ):  # fmt: skip
     """So many moves from a state that keeps all rows, in place.
 
     start, pair, side, ends, table, pool, cost as of `messages.visit_sites`; possible (groups, k);
     groups (G + 1,), members (n,): the sites of each group; of (n,): the group of each. at, row,
     worth, low, high: as of `messages.mend`. x, best (n,); score (2,): what x and best cost, beside
-    what x cost at the beginning; key0, key1, first: words of the draws; reach: what a first group
-    may cost more than is taken, as another may pay for it.
+    what x cost at the beginning; key0, key1, lane, first: words of the draws; reach: what a
+    group may cost more than is taken, as another may pay for it.
     """
     count, width = len(groups) - 1, cost.shape[1]
     for move in range(moves):
         c = np.uint64(first + move)
         word0, word1, word2, word3 = philox(
-            c & np.uint64(0xFFFFFFFF), c >> np.uint64(32), np.uint64(0), np.uint64(0), key0, key1
+            c & np.uint64(0xFFFFFFFF), c >> np.uint64(32), np.uint64(0), np.uint64(lane), key0, key1
         )
         g = (np.int64(word0) * count) >> 32
         v = members[groups[g]]

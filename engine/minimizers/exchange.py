@@ -27,8 +27,8 @@ from engine.rows import Report
 from engine.search.messages import NEVER, Coupled, coupled_of, refusal
 from engine.search.placed import taken
 
-HOT, COLD = 1.0, 6.0  # beta, in one over what a usual pair costs
-FIRST, LONGEST = 200, 7  # moves of a group in the first round; how often that doubles
+HOT, COLD = 1.5, 6.0  # beta, in one over what a usual pair costs
+FIRST, LONGEST = 800, 5  # moves of a group in the first round; how often that doubles
 TOLD = 8  # steps from one time that the best is told to the next
 TRIES = 20  # steps that look for a state to begin at
 
@@ -75,7 +75,7 @@ class Exchange(Minimizer[ExchangeState]):
 
     proof: ClassVar[Proof] = Proof.FLOOR
 
-    visit: int = 80_000
+    visit: int = 160_000
     rounds: int = 12
 
     def __post_init__(self):
@@ -105,11 +105,11 @@ class Exchange(Minimizer[ExchangeState]):
 
     def step(self, problem: Problem, s: ExchangeState, rng: Stream) -> ExchangeState:
         begun, done, best = list(s.begun), s.done.clone(), s.best
-        words = rng.words.cpu().numpy().astype(np.uint64)
+        words, lane = rng.words.cpu().numpy().astype(np.uint64), rng.at(0).lane
         for row in (~s.done).nonzero().reshape(-1).tolist():
             now = begun[row] or _begun(problem, row)
             if now.good or _known(best, row):
-                now, found = self._moved(problem, now, best, row, words[row])
+                now, found = self._moved(problem, now, best, row, (*words[row], lane))
             else:
                 now = _mended(now)
                 found = now.x if now.good else None
@@ -120,7 +120,12 @@ class Exchange(Minimizer[ExchangeState]):
         return ExchangeState(best, done, tuple(begun))
 
     def _moved(
-        self, problem: Problem, now: Run, best: Best, row: int, key: np.ndarray
+        self,
+        problem: Problem,
+        now: Run,
+        best: Best,
+        row: int,
+        key: tuple[np.uint64, np.uint64, int],
     ) -> tuple[Run, Ints | None]:
         """A step of a round. -> and a better state than it began with"""
         x, found = now.x.copy(), now.found
@@ -138,7 +143,7 @@ class Exchange(Minimizer[ExchangeState]):
         exchange(
             *c.near, c.ends, c.table, c.floats, c.cost.astype(np.float64), g.possible,
             g.start, g.members, g.of, *c.literals, c.rows.low, c.rows.high, c.rows.sums(x),
-            x, found, score, key[0], key[1], now.moves, count, beta, 2 * usual,
+            x, found, score, *key, now.moves, count, beta, 2 * usual,
         )  # fmt: skip
         after = now.done + count
         ended = after >= whole
@@ -168,7 +173,7 @@ class Exchange(Minimizer[ExchangeState]):
         )
 
     def width(self, s: ExchangeState) -> int:
-        return max(1, 80_000 // self.visit)
+        return max(1, 160_000 // self.visit)
 
 
 def _begun(problem: Problem, row: int) -> Run:

@@ -70,6 +70,7 @@ CHOOSING = 40  # steps after its first that a rule which knows its cheapest stat
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
+BESIDE = 4  # steps from one visit of annealing to the next, beside one who keeps what counts
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
@@ -161,6 +162,8 @@ class Portfolio(Minimizer[PortfolioState]):
         starts = tuple(StartRows(x, [row], rows) if late else None for row in range(rows))
         zero = torch.zeros(rows, dtype=torch.int64, device=problem.device)
         every = RARE if opaque and searches else 1
+        if isinstance(members[0], Annealing) and any(isinstance(m, Exchange) for m in members):
+            every = BESIDE
         blank = Report.blank(problem, x)
         return PortfolioState(members, states, starts, every, zero, zero, blank.bound, blank.by)
 

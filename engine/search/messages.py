@@ -25,7 +25,7 @@ CELLS = 1 << 23  # of all tables of pairs
 BITS = 50  # of the largest total, in the unit of the messages
 NEVER = 1 << 62  # units of what is forbidden
 MOVES = 400  # that mend a state
-MENDED = 8  # passes from one state that is mended towards the rows to the next; it takes longer
+MENDED = 16  # passes from one state that is mended towards the rows to the next; it takes longer
 SWEEPS = 20  # of single moves after a state is read off
 PASSES = 100  # of one step, at most
 
@@ -284,6 +284,12 @@ def coupled_of(factors: Factors, scale: Scale, allowed: np.ndarray) -> Coupled:
 
 
 def refusal(factors: Factors) -> str | None:
+    """Why messages have nothing to do with a structure; None: they have."""
+    pairs = any(t.soft and t.arity == 2 and t.when is None for t in factors.tables)
+    return unread(factors) or (None if pairs else "no costs of pairs")
+
+
+def unread(factors: Factors) -> str | None:
     """Why a structure has no such form; None: it has."""
     if not factors.soft or factors.others:
         return "nothing that costs" if not factors.soft else "families of its own"
@@ -291,8 +297,6 @@ def refusal(factors: Factors) -> str | None:
         return "sites of so many values"
     width = int(factors.sizes.max())
     pairs = [t for t in factors.tables if t.arity == 2 and t.when is None]
-    if not any(t.soft for t in pairs):
-        return "no costs of pairs"
     cells = sum((t.count if t.apart or t.varies else 1) * width**2 for t in pairs)
     if cells > CELLS or sum(t.count for t in pairs) * width > CELLS:
         return "so many tables of pairs"

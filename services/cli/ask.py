@@ -83,6 +83,7 @@ class AskArguments:
     proof: str | None = None  # the file to write it to
     modules: Sequence[str] = ()  # files of kinds of one's own
     pictures: str | None = None  # the folder to draw answers into
+    margins: bool = False
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def settings_of(wishes: AskArguments) -> Settings:
     mistakes: list[Mistake] = []
     names = ("seconds", "particles", "seed")
     budget = {n: getattr(wishes, n) for n in names if getattr(wishes, n) is not None}
-    wished = ("prove", "alternatives", "explain", "score", "distance", "minimizer")
+    wished = ("prove", "alternatives", "explain", "score", "distance", "minimizer", "margins")
     asked = {n: getattr(wishes, n) for n in wished}
     asked |= {"differ": tuple(wishes.differ), "proof": wishes.proof is not None}
     given, options, kinds = None, Options(), None

@@ -138,6 +138,10 @@ def ask(
     distance: Annotated[
         int, typer.Option(help="Sites in which alternatives must differ.", metavar="D")
     ] = 1,
+    margins: Annotated[
+        bool,
+        typer.Option("--margins", help="By how much each site is ahead of its other values."),
+    ] = False,
     minimizer: Annotated[
         str | None,
         typer.Option(help="Such as branch_and_bound, annealing, cadical, cp_sat.", metavar="NAME"),
@@ -185,6 +189,7 @@ def ask(
         proof,
         module or (),
         pictures,
+        margins,
     )
     raise typer.Exit(answered(wishes))
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.answer import Answer, Ended, Place, RunnerUp, Status
+from engine.answer import Answer, Ended, Margin, Place, RunnerUp, Status
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
@@ -74,6 +74,9 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "repair": [_place(place) for place in answer.conflict.repair],
         "explanation": answer.conflict.text,
         "runner_up": _runner_up(asked, row, answer.runner_up),
+        "margins": {
+            m.variable: _margin(m, (answer.values or {})[m.variable]) for m in answer.margins
+        },
         **asked.fields(row, answer),
     }
 
@@ -87,6 +90,39 @@ def _runner_up(asked: Asked, row: int, other: RunnerUp | None) -> dict[str, Any]
         "terms": [{"term": share.term, "energy": share.energy} for share in other.terms],
         "text": other.text,
     }
+
+
+def _margin(margin: Margin, values: Any) -> dict[str, Any]:
+    """Both numbers of each site, nested as its values; `only` where no other value is possible."""
+    only = [low == math.inf for low in margin.low]
+    told = {"low": margin.low, "high": margin.high, "only": only}
+    return {name: _nested(values, iter(flat)) for name, flat in told.items()}
+
+
+def _nested(like: Any, flat: Iterator[Any]) -> Any:
+    return [_nested(one, flat) for one in like] if isinstance(like, list) else next(flat)
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    return (len(values), *_shape(values[0])) if isinstance(values, list) and values else ()
+
+
+def _least_ahead(answer: Answer) -> str:
+    """The sites that are least ahead, in words."""
+    every = [
+        (high, low, margin.variable, place)
+        for margin in answer.margins
+        for place, (low, high) in enumerate(zip(margin.low, margin.high, strict=True))
+        if low < math.inf
+    ]
+    said = []
+    for high, low, name, place in sorted(every)[:NAMED]:
+        values = (answer.values or {})[name]
+        where = Place.at(name, _shape(values), place, None).where
+        at_least = "" if low == -math.inf else f" by at least {low:.4g}"
+        at_most = "" if high == math.inf else f" by at most {high:.4g}"
+        said.append(f"{where}{at_least}{' and' if at_least and at_most else ''}{at_most}")
+    return ", ".join(said)
 
 
 def _place(place: Place) -> dict[str, Any]:
@@ -170,6 +206,8 @@ def _body(asked: Asked, row: int, answer: Answer) -> Iterator[Text | Table]:
         yield Text(f"  not stood by: {_places(answer.abstained)}", "magenta")
     if answer.conflict.text:
         yield Text(f"  {answer.conflict.text}", "yellow")
+    if ahead := _least_ahead(answer):
+        yield Text(f"  least ahead: {ahead}", "dim")
     if answer.runner_up is not None:
         yield Text(f"  runner-up: {answer.runner_up.text}", "dim")
         yield indent_lines(picture_of(asked, row, answer.runner_up.values))

@@ -172,6 +172,7 @@ class Options(Spec):
     proof: Truth = Field(
         False, description="When infeasible, and only clauses are asked for: the proof, as DRAT."
     )
+    margins: Truth = Field(False, description="By how much each site is ahead of its other values.")
     minimizer: Text | None = Field(
         None, description="By name, such as cp_sat; null: the portfolio picks."
     )
@@ -186,6 +187,9 @@ class Options(Spec):
         if self.distance > 1 and not self.alternatives:
             remedy = "ask for alternatives too, or leave it out"
             found.append(Mistake("distance", "speaks of alternatives", remedy))
+        if self.margins and self.score:
+            remedy = "ask for one of them"
+            found.append(Mistake("margins", "speaks of the answer of a search", remedy))
         if found:
             wrong(mistakes=found)
         return self

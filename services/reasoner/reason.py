@@ -14,6 +14,7 @@ from engine.errors import Cancelled, OutOfTime
 from engine.explain.alternatives import alternatives, unique
 from engine.explain.change import SmallestChange
 from engine.explain.conflict import conflict_or_late
+from engine.explain.margins import margins, told_margins
 from engine.explain.partial import partial
 from engine.explain.proof import check_provable, refutation
 from engine.explain.runner_up import check_differ, runner_up
@@ -268,6 +269,8 @@ def needs_extras(answer: Answer, options: Options) -> bool:
     if answer.status is Status.INFEASIBLE:
         return options.explain or options.proof
     undecided = answer.status is Status.OPTIMAL and answer.unique is None
+    if options.margins and answer.status is not Status.UNSATISFIED:
+        return True
     return bool(options.alternatives or options.explain or (options.prove and undecided))
 
 
@@ -322,6 +325,9 @@ def extras_of_row(
     if options.explain:
         other = runner_up(one, answer, options.differ, minimizer=own, budget=budget, seed=seed)
         answer, short = replace(answer, runner_up=other), short or other is None
+    if options.margins and answer.status is not Status.UNSATISFIED:
+        answer = replace(answer, margins=told_margins(margins(one, answer, stop=over) or {}))
+        short = short or over()
     return _late(answer) if short and over() else answer
 
 

@@ -357,6 +357,44 @@ class Place(_message.Message):
 Global___Place: _TypeAlias = Place  # noqa: Y015
 
 @_typing.final
+class Margin(_message.Message):
+    """By how much each site of a variable is ahead: what the best answer with another value there costs
+    more lies between low and high.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIABLE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    variable: _builtins.str
+    """The name of the variable."""
+    @_builtins.property
+    def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """At least so much, a number for each site, row-major; infinite: no other value is possible,
+        -infinite: nothing is proved.
+        """
+
+    @_builtins.property
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """At most so much; infinite: no change of the site alone is possible."""
+
+    def __init__(
+        self,
+        *,
+        variable: _builtins.str = ...,
+        low: _abc.Iterable[_builtins.float] | None = ...,
+        high: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "variable", b"variable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Margin: _TypeAlias = Margin  # noqa: Y015
+
+@_typing.final
 class Part(_message.Message):
     """One part of a rule."""
 
@@ -446,6 +484,7 @@ class Answer(_message.Message):
     ABSTAINED_FIELD_NUMBER: _builtins.int
     CONVERGED_FIELD_NUMBER: _builtins.int
     PROVED_BY_FIELD_NUMBER: _builtins.int
+    MARGINS_FIELD_NUMBER: _builtins.int
     status: Global___Status.ValueType
     """How much is known."""
     energy: _builtins.float
@@ -500,6 +539,10 @@ class Answer(_message.Message):
     def abstained(self) -> _containers.RepeatedCompositeFieldContainer[Global___Place]:
         """Where a module does not stand by the values, with those; none unless FLAG_ABSTAIN is set."""
 
+    @_builtins.property
+    def margins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Margin]:
+        """Left out: not asked for, or they cannot be told."""
+
     def __init__(
         self,
         *,
@@ -521,10 +564,11 @@ class Answer(_message.Message):
         abstained: _abc.Iterable[Global___Place] | None = ...,
         converged: _builtins.bool | None = ...,
         proved_by: Global___Proof.ValueType = ...,
+        margins: _abc.Iterable[Global___Margin] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "energy", b"energy", "proof", b"proof", "runner_up", b"runner_up", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "proof", b"proof", "proved_by", b"proved_by", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_converged", b"_converged", "_energy", b"_energy", "_proof", b"_proof", "_unique", b"_unique", "abstained", b"abstained", "alternatives", b"alternatives", "bound", b"bound", "conflict", b"conflict", "converged", b"converged", "ended", b"ended", "energy", b"energy", "findings", b"findings", "flags", b"flags", "margins", b"margins", "proof", b"proof", "proved_by", b"proved_by", "runner_up", b"runner_up", "seconds", b"seconds", "status", b"status", "steps", b"steps", "terms", b"terms", "unique", b"unique", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
     _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015

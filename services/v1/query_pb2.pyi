@@ -392,6 +392,7 @@ class Options(_message.Message):
     DISTANCE_FIELD_NUMBER: _builtins.int
     MINIMIZER_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    MARGINS_FIELD_NUMBER: _builtins.int
     prove: _builtins.bool
     """Whether to go on until the answer is proved least, and unique or not."""
     alternatives: _builtins.int
@@ -404,6 +405,8 @@ class Options(_message.Message):
     """
     proof: _builtins.bool
     """When infeasible, and only clauses are asked for: whether to write the proof, as DRAT."""
+    margins: _builtins.bool
+    """Whether to tell by how much each site is ahead of its other values."""
     def __init__(
         self,
         *,
@@ -412,10 +415,11 @@ class Options(_message.Message):
         distance: _builtins.int | None = ...,
         minimizer: _builtins.str | None = ...,
         proof: _builtins.bool = ...,
+        margins: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "distance", b"distance", "minimizer", b"minimizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "alternatives", b"alternatives", "distance", b"distance", "minimizer", b"minimizer", "proof", b"proof", "prove", b"prove"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "_minimizer", b"_minimizer", "alternatives", b"alternatives", "distance", b"distance", "margins", b"margins", "minimizer", b"minimizer", "proof", b"proof", "prove", b"prove"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
     _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015

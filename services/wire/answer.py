@@ -9,6 +9,7 @@ from engine.answer import (
     Ended,
     Finding,
     Flag,
+    Margin,
     Part,
     Place,
     Proof,
@@ -45,6 +46,9 @@ def answer_to_proto(answer: Answer) -> answer_pb2.Answer:
         ended=ended_to_proto(answer.ended),
         abstained=places_to_proto(answer.abstained),
         proved_by=proof_to_proto(answer.proved_by),
+        margins=[
+            answer_pb2.Margin(variable=m.variable, low=m.low, high=m.high) for m in answer.margins
+        ],
     )
     put_present(message, energy=answer.energy, bound=answer.bound)
     put_present(message, unique=answer.unique, converged=answer.converged)
@@ -88,6 +92,7 @@ def answer_from_proto(message: answer_pb2.Answer, limits: Limits = DEFAULT) -> A
         abstained=places_from_proto(message.abstained, limits),
         converged=optional(message, "converged"),
         proved_by=proof_from_proto(message.proved_by),
+        margins=tuple(Margin(m.variable, tuple(m.low), tuple(m.high)) for m in message.margins),
     )
 
 

@@ -81,7 +81,10 @@ def budget_from_proto(message: query_pb2.Query) -> dict[str, Any]:
 def options_to_proto(options: Options) -> query_pb2.Options:
     """Options as a message: all but scoring and explaining, which are asked for by the call."""
     message = query_pb2.Options(
-        prove=options.prove, alternatives=options.alternatives, proof=options.proof
+        prove=options.prove,
+        alternatives=options.alternatives,
+        proof=options.proof,
+        margins=options.margins,
     )
     put_present(message, distance=options.distance, minimizer=options.minimizer)
     return message
@@ -91,7 +94,9 @@ def options_from_proto(
     message: query_pb2.Options, limits: Limits = DEFAULT, **asked: Any
 ) -> Options:
     """The options of a message, and what the call itself asks for. Raises BadQuery or TooLarge."""
-    fields = {name: getattr(message, name) for name in ("prove", "alternatives", "proof")}
+    fields = {
+        name: getattr(message, name) for name in ("prove", "alternatives", "proof", "margins")
+    }
     return options_of(fields | present(message, "distance", "minimizer") | asked, limits)
 
 

@@ -30,6 +30,7 @@ from engine.minimizers.cp_sat import CpSat
 from engine.minimizers.descent import Descent
 from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.enumeration import Enumeration
+from engine.minimizers.exchange import Exchange
 from engine.minimizers.expansion import Expansion
 from engine.minimizers.gibbs import Gibbs
 from engine.minimizers.knapsack import Knapsack
@@ -67,6 +68,7 @@ from tests.support.terms import (
     boltzmann,
     boxed_problem,
     costs_of,
+    counted_problem,
     every,
     least,
     listed_problem,
@@ -110,6 +112,7 @@ CASES = {
     "tours": (Tours(), toured_problem),
     "rounds": (Rounds(), round_problem),
     "boxes": (Boxes(), boxed_problem),
+    "exchange": (Exchange(visit=20, rounds=2), counted_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),

@@ -16,6 +16,7 @@ FIELDS = [
     "instance", "status", "flags", "abstained", "energy", "bound", "solution", "seconds", "steps",
     "ended", "proved_by", "converged", "unique", "alternatives", "terms", "findings",
     "evidence_conflict", "rule_conflict", "repair", "explanation", "runner_up",
+    "margins",
 ]  # fmt: skip
 
 

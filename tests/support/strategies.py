@@ -13,6 +13,7 @@ from engine.answer import (
     Ended,
     Finding,
     Flag,
+    Margin,
     Part,
     Place,
     Proof,
@@ -208,6 +209,15 @@ answers = st.builds(
     ),
     steps=counts,
     seconds=st.floats(0, 1e6),
+    margins=st.lists(
+        st.builds(
+            Margin,
+            variable=names,
+            low=st.lists(st.floats(allow_nan=False), max_size=3).map(tuple),
+            high=st.lists(st.floats(allow_nan=False), max_size=3).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
     runner_up=st.none()
     | st.builds(
         RunnerUp,

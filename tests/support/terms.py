@@ -293,6 +293,19 @@ def agreeing_problem(values: int) -> Problem:
     return Problem(energy).given_rows([{"x": [k % 3 % values, *[None] * 5]} for k in range(7)])
 
 
+def counted_problem() -> Problem:
+    """The same ring of three values, of which one may stand at few sites, and two sites alike."""
+    made = agreeing_problem(3)
+    (x,) = made.finite
+    few = Linear(x, terms=[(k, 1, 1) for k in range(6)], compare="<=", constant=2)
+    many = Linear(x, terms=[(k, 2, 1) for k in range(6)], compare=">=", constant=2)
+    alike = ListTable(
+        x, sites=[[1, 3]], costs=[[0 if a == b else None for b in range(3)] for a in range(3)]
+    )
+    energy = made.energy + required(few) + required(many) + required(alike)
+    return Problem(energy).given_rows([{"x": [k % 3, *[None] * 5]} for k in range(7)])
+
+
 def packed_problem() -> Problem:
     """One sum over six sites of three values, each value at its own cost."""
     x = sites(6, 3)

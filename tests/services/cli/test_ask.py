@@ -1,6 +1,7 @@
 """The command line: what it answers, how it refuses, and the fields programs rely on."""
 
 import gzip
+import itertools
 import json
 import os
 import re
@@ -480,3 +481,62 @@ def test_shared_sudokus_are_solved(basin, shared_data):
         solved = [line.split()[0] for line in file if line[0] != "#"]
     assert [a["solution"] for a in done.answers] == solved
     assert {a["status"] for a in done.answers} == {"OPTIMAL"}
+
+
+MARGINS = {
+    "variables": {"x": {"values": [0, 1], "shape": [2, 2]}},
+    "terms": [
+        {
+            "kind": "discrete.table",
+            "scope": ["x"],
+            "required": False,
+            "params": {"sites": sites, "costs": costs},
+        }
+        for sites, costs in (
+            ([0], [0, 4]),
+            ([1], [2, 0.5]),
+            ([2], [0, None]),
+            ([0, 1], [[0, 1], [1, 0]]),
+            ([1, 3], [[0, 3], [3, 0]]),
+        )
+    ],
+}
+
+
+def _least_by_value(site: int) -> list[float]:
+    """The least energy of the query above for each value of a site, by enumeration."""
+    least = [float("inf")] * 2
+    for x in itertools.product((0, 1), repeat=4):
+        cost = (0, 4)[x[0]] + (2, 0.5)[x[1]] + (0, float("inf"))[x[2]]
+        cost += (x[0] != x[1]) + 3 * (x[1] != x[3])
+        least[x[site]] = min(least[x[site]], cost)
+    return least
+
+
+def test_margins_enclose_what_another_value_costs_more(basin):
+    write("a.json", MARGINS)
+    (answer,) = basin("ask", "a.json", "--margins", "--json").answers
+    told = answer["margins"]["x"]
+    for site in range(4):
+        row, column = divmod(site, 2)
+        ahead = sorted(_least_by_value(site))[1] - answer["energy"]
+        low, high = (told[name][row][column] for name in ("low", "high"))
+        assert told["only"][row][column] == (ahead == float("inf"))
+        if ahead < float("inf"):
+            assert low - 1e-9 <= ahead <= high + 1e-9
+            assert low == pytest.approx(ahead)  # the pairs are a tree
+    assert "least ahead: x[1, 1] by at least 0.5" in basin("ask", "a.json", "--margins").out
+    (plain,) = basin("ask", "a.json", "--json").answers
+    assert plain["margins"] == {}
+
+
+def test_margins_of_single_sites_and_of_what_has_none(basin):
+    write("a.json", QUERY)  # three that differ, of which one site costs
+    (answer,) = basin("ask", "a.json", "--margins", "--json").answers
+    own = answer["margins"].get("x")
+    assert own is None or own["low"][0] <= 0.5
+    write("a.cnf", CNF)
+    (answer,) = basin("ask", "a.cnf", "--margins", "--json").answers
+    assert answer["margins"] == {}
+    done = basin("ask", "a.json", "--margins", "--score")
+    assert done.code == 2 and "--margins: speaks of the answer of a search" in done.err

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import socket
 import subprocess
 import sys
@@ -24,7 +25,10 @@ from engine.errors import (
     Unavailable,
     UnknownKind,
 )
+from modules.catalogue import Catalogue
 from services.client import AsyncClient, Client
+from services.query import Options, query_of
+from services.reasoner.reason import Reasoner
 from services.remote.kinds import RemoteKinds
 from services.rpc.server import Service
 from services.rpc.status import metadata_of, to_status
@@ -76,6 +80,26 @@ def test_both_clients_say_the_same(loop: Loop, address: str) -> None:
         with client.stream(query) as events:
             results = [event for event in events if isinstance(event, Result)]
         assert timeless(r.answer for r in there[7]) == timeless(r.answer for r in results)
+
+
+def test_margins_come_through_the_wire_as_they_are_in_process(address: str) -> None:
+    pair = {"sites": [0, 1], "costs": [[0, 1.5], [1, 0.25]]}
+    query = {
+        "variables": {"x": {"values": [0, 1], "shape": [3]}},
+        "terms": [
+            {"kind": "discrete.table", "scope": ["x"], "required": False, "params": pair},
+            {"kind": "discrete.clause", "scope": ["x"], "params": {"clauses": [[[2, 1, True]]]}},
+        ],
+    }
+    here = Reasoner(Catalogue()).reason(query_of(query), Options(margins=True))
+    with Client(address) as client:
+        (there,) = client.solve(query, {"margins": True})
+        (plain,) = client.solve(query)
+        with client.session(query) as session:
+            again = session.answer(options={"margins": True})
+    (margin,) = there.margins
+    assert margin == here[0].margins[0] == again.margins[0] and plain.margins == ()
+    assert margin.low == (0.25, 0.25, math.inf) and margin.high == (1.0, 1.5, math.inf)
 
 
 def test_an_async_session_goes_on_after_a_mistake(loop: Loop, address: str) -> None:

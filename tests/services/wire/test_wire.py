@@ -138,6 +138,7 @@ def test_events_of_a_stream_come_back(answer, terms, energy, bound, values):
 
 def test_options_and_kinds_come_back():
     options = Options(prove=True, alternatives=3, distance=2, minimizer="cp_sat", proof=True)
+    options = options.model_copy(update={"margins": True})
     assert options_from_proto(options_to_proto(options)) == options
     asked = {"explain": True, "differ": ("x",)}  # what the call itself asks for
     both = options.model_copy(update=asked)
