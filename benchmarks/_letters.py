@@ -91,7 +91,7 @@ def bits(work: Path, seed: int) -> Iterator[Row]:
     nearly = LanguageModel(few, weights=SHIPPED, runs=str(runs), share=1 - 1e-9).model
     said = [_bits(model, known, held) for model in (own, both, nearly)]
     yield at_most(alone, said[0], 2.1, "bits", note=f"{count} numbers, stored in half precision")
-    yield at_most(plain, _bits(net, known, held), None, "bits")
+    yield at_most(plain, _bits(net, known, held), 2.1, "bits")
     peer = {"peer": "the better of the two alone", "peer_value": min(said[0], said[2])}
     yield at_most(mixed, said[1], min(said[0], said[2]), "bits", **peer)
     term = over(WINDOW)
