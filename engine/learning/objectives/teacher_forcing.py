@@ -58,8 +58,8 @@ class TeacherForcing(Objective[Carried]):
     ) -> Generator[Update, None, Carried]:
         del rng
         model = cast(Recurrent, nets["model"])
-        known = batch["fresh"] == 0
-        s = tuple(t * known.reshape(-1, *[1] * (t.dim() - 1)).to(t.dtype) for t in s)
+        known = (batch["fresh"] == 0).to(s[0].dtype)
+        s = tuple(t * known.reshape(-1, *[1] * (t.dim() - 1)) for t in s)
         logits, carried = model.learned(batch["before"].long(), s)
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), batch["text"].long().flatten()

@@ -52,11 +52,6 @@ class Causal(nn.Module):
     def places(self, known: Known, tokens: Tensor) -> tuple[Known, ...]:
         """What is known before each of these tokens, and behind the last. (B, T) -> T + 1"""
 
-    def within(self, count: int) -> "Causal":
-        """The same model for texts of so many tokens at most, which may keep less."""
-        del count
-        return self
-
     @cached_property
     def place(self) -> dict[str, int]:
         """The token that is written so, where there is only one."""

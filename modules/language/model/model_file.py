@@ -3,14 +3,12 @@
 The energies are those of the numbers as they are stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from modules.language.model.causal import Causal
 from modules.language.model.network import CharacterNet
-from modules.language.model.pointing import Pointing
 from modules.shared.weights import described, loaded, restored, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -18,16 +16,22 @@ FORMAT = "basin.characters.1"
 REMEDY = "make it with `basin train language.model --data FILE --out W.safetensors`"
 
 
-def write_model(
-    path: Path, net: CharacterNet | Pointing, made: str, notes: Sequence[str] = ()
-) -> None:
+def write_model(path: Path, net: CharacterNet, made: str, notes: Sequence[str] = ()) -> None:
     """Writes the file; it is whole, or the one before."""
-    about = {**net.settings(), "made": made, "notes": list(notes)}
+    about = {
+        "pieces": list(net.pieces),
+        "embedded": net.embedded,
+        "hidden": net.hidden,
+        "dropped": asdict(net.dropped),
+        "recalls": net.recalls,
+        "made": made,
+        "notes": list(notes),
+    }
     numbers = {name: t.half() for name, t in net.state_dict().items()}
     save_described(path, FORMAT, numbers, about)
 
 
-def load_model(path: str) -> Causal:
+def load_model(path: str) -> CharacterNet:
     """The model of a file; a bare name is also looked for beside the kinds that ship with Basin.
 
     Raises BadQuery under `weights`.
@@ -36,21 +40,14 @@ def load_model(path: str) -> Causal:
 
 
 @lru_cache(maxsize=4)
-def _model(raw: bytes) -> CharacterNet | Pointing:
+def _model(raw: bytes) -> CharacterNet:
     about, tensors = described(raw, FORMAT)
-    return restored(_built(about), tensors)
-
-
-def _built(about: Mapping[str, Any]) -> CharacterNet | Pointing:
-    """As the settings of a file say: of those that point, how far."""
+    recalls = int(about.get("recalls", 0))
     sizes = int(about["embedded"]), int(about["hidden"])
-    net = CharacterNet(about["pieces"], *sizes, recalls=int(about.get("recalls", 0)))
-    if "reach" not in about:
-        return net
-    return Pointing(net, int(about["reach"]), int(about["keyed"]))
+    return restored(CharacterNet(about["pieces"], *sizes, recalls=recalls), tensors)
 
 
-def rounded(net: CharacterNet | Pointing) -> CharacterNet | Pointing:
+def rounded(net: CharacterNet) -> CharacterNet:
     """The same network with the numbers as a file will hold them."""
-    numbers = {name: t.detach().half() for name, t in net.state_dict().items()}
-    return restored(_built(net.settings()), numbers)
+    out = CharacterNet(net.pieces, net.embedded, net.hidden, recalls=net.recalls)
+    return restored(out, {name: t.detach().half() for name, t in net.state_dict().items()})

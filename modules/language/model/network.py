@@ -12,8 +12,7 @@ Source: Cho et al., "Learning phrase representations using RNN encoder-decoder",
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -72,21 +71,11 @@ class CharacterNet(Causal):
     def extra_repr(self) -> str:
         return f"{self.embedded}, {self.hidden}, {self.dropped}, {self.coarse}, {self.pieces!r}"
 
-    def settings(self) -> dict[str, Any]:
-        """What a file says of it beside its numbers."""
-        return {
-            "pieces": list(self.pieces),
-            "embedded": self.embedded,
-            "hidden": self.hidden,
-            "dropped": asdict(self.dropped),
-            "recalls": self.recalls,
-        }
-
     def _weights(self, dtype: torch.dtype | None = None) -> list[Tensor]:
         every = (self.inward, self.across, self.shift_in, self.shift_across)
         return [w if dtype is None else w.to(dtype) for w in every]
 
-    def passed(self, x: Tensor, h: Tensor) -> Tensor:
+    def _passed(self, x: Tensor, h: Tensor) -> Tensor:
         """What is known after each token. (B, T, e), (B, H) -> (B, T, H)"""
         y, _ = torch.gru(
             x.transpose(0, 1).contiguous(), h[None].contiguous(), self._weights(),
@@ -94,10 +83,8 @@ class CharacterNet(Causal):
         )  # fmt: skip
         return y.transpose(0, 1)
 
-    def logs(self, h: Tensor) -> Tensor:
-        """ln p of every token next. (..., H) -> (..., V)"""
-        out = linear(h, self.outward.to(h.dtype), self.shift_out.to(h.dtype))
-        return out.log_softmax(-1)
+    def _logs(self, h: Tensor) -> Tensor:
+        return linear(h, self.outward, self.shift_out).log_softmax(-1)
 
     def begin(self) -> Known:
         nothing = self.embedding.new_zeros(1, self.hidden)
@@ -107,34 +94,31 @@ class CharacterNet(Causal):
         return torch.gru_cell(x, h, *self._weights())
 
     def following(self, known: Known) -> Tensor:
-        return self.logs(known[0])
+        return self._logs(known[0])
 
     def read(self, known: Known, tokens: Tensor) -> Known:
         return (self._step(self.embedding[tokens], known[0]),)
 
-    def before(self, known: Known, x: Tensor) -> Tensor:
-        """What is known before each of some distributions over letters. (B, T, V) -> (B, T, H)"""
-        return self._before(known, x @ self.embedding[:-1])
-
     def _before(self, known: Known, x: Tensor) -> Tensor:
-        """The same, of embedded letters. (B, T, e) -> (B, T, H)"""
+        """What is known before each token. (B, T, e) -> (B, T, H)"""
         (h,) = known
         if x.shape[1] < 2:
             return h[:, None][:, : x.shape[1]]
-        return torch.cat([h[:, None], self.passed(x[:, :-1], h)], 1)
+        return torch.cat([h[:, None], self._passed(x[:, :-1], h)], 1)
 
     def losses(self, known: Known, tokens: Tensor) -> Tensor:
         before = self._before(known, self.embedding[tokens]).double()  # a sum of many is exact
-        return -self.logs(before).gather(-1, tokens[..., None])[..., 0]
+        logs = linear(before, self.outward.double(), self.shift_out.double()).log_softmax(-1)
+        return -logs.gather(-1, tokens[..., None])[..., 0]
 
     def relaxed(self, known: Known, x: Tensor) -> Tensor:
-        return self.logs(self.before(known, x))
+        return self._logs(self._before(known, x @ self.embedding[:-1]))
 
     def places(self, known: Known, tokens: Tensor) -> tuple[Known, ...]:
         (h,) = known
         if not tokens.shape[1]:
             return (known,)
-        passed = self.passed(self.embedding[tokens], h)
+        passed = self._passed(self.embedding[tokens], h)
         return (known, *((one,) for one in passed.unbind(1)))
 
     def blank(self, rows: int) -> Known:
@@ -143,23 +127,14 @@ class CharacterNet(Causal):
 
     def learned(self, before: Tensor, carried: Known) -> tuple[Tensor, Known]:
         """While it learns: logits after each token, (B, T) -> (B, T, V), and what is known then."""
-        y, h = self.read_along(before, carried[0])
-        return self.learned_logits(y), (h,)
-
-    def read_along(self, before: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """While it learns: what is known after each token, and after the last.
-        (B, T), (B, H) -> (B, T, H), (B, H)"""
-        some, on = self.dropped, self.training
+        on, some = self.training, self.dropped
         x = _dropped_alike(self.embedding[before.T].to(self.coarse), some.inputs, on)
         weights = self._weights(self.coarse)
         weights[1] = dropout(weights[1], some.weights, on)
-        y, last = torch.gru(x, h[None], weights, True, 1, 0.0, on, False, False)
-        return y.transpose(0, 1), last[0]
-
-    def learned_logits(self, y: Tensor) -> Tensor:
-        """While it learns. (B, T, H) -> (B, T, V)"""
-        y = _dropped_alike(y.transpose(0, 1), self.dropped.outputs, self.training).transpose(0, 1)
-        return linear(y, self.outward.to(self.coarse), self.shift_out.to(self.coarse)).float()
+        y, h = torch.gru(x, carried[0][None], weights, True, 1, 0.0, on, False, False)
+        y = _dropped_alike(y, some.outputs, on)
+        out = linear(y, self.outward.to(self.coarse), self.shift_out.to(self.coarse))
+        return out.float().transpose(0, 1), (h[0],)
 
 
 def _dropped_alike(x: Tensor, share: float, training: bool) -> Tensor:

@@ -86,9 +86,9 @@ class LanguageModel(OverSites):
         recall: int | None = None,
     ):
         super().__init__(*scope)
-        long = self.layout.sites + len(prompt)
-        self.model: Causal = _model(weights).within(long)
-        reach = min(self.model.recalls if recall is None else recall, long)
+        self.model: Causal = _model(weights)
+        reach = self.model.recalls if recall is None else recall
+        reach = min(reach, self.layout.sites + len(prompt))
         if reach > FEWEST:  # what followed so many letters once before
             self.model = Recalling(self.model, reach)
         if runs is not None:

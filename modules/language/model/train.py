@@ -1,7 +1,6 @@
 """How `language.model` learns: one text, read as many streams side by side, its end held out."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from engine.random import Stream
 from modules.language.model.causal import Causal
 from modules.language.model.model_file import rounded, write_model
 from modules.language.model.network import CharacterNet, Dropped
-from modules.language.model.pointing import Pointing
 from modules.language.model.recalling import FEWEST, Recalling
 from modules.parameters import Number, Strict, validated
 from modules.shared.reading.examples import text_of
@@ -34,7 +32,7 @@ except ImportError as error:  # the extra `train` is not installed
     raise BadQuery(Mistake("", str(error), "install the extra `train`")) from None
 
 KIND = "language.model"
-STEPS = 2_800
+STEPS = 3_000
 PIECES = 32  # of a stream, before it begins again elsewhere
 LEAST = 1_000  # characters of a text to learn from
 LETTERS = 4_096  # different characters at most
@@ -52,12 +50,6 @@ class Options(Strict):
     rows: Annotated[StrictInt, Field(ge=1, le=4096, description="Streams side by side.")] = 64
     length: Annotated[StrictInt, Field(ge=8, le=4096, description="Characters of a piece.")] = 128
     rate: Annotated[Number, Field(gt=0, le=1)] = 4e-3
-    reach: Annotated[StrictInt, Field(ge=1, le=65_536)] = Field(
-        256, description="How many letters back the network itself may point."
-    )
-    keyed: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
-        32, description="Numbers of a key by which it points."
-    )
     held_out: Annotated[Number, Field(ge=0, lt=1, description="Share, of the end.")] = 0.05
     dropped: tuple[
         Annotated[Number, Field(ge=0, lt=1)],
@@ -121,7 +113,7 @@ class Held:
 
     def __call__(self, nets: Nets) -> float:
         net = nets["model"]
-        assert isinstance(net, Causal)
+        assert isinstance(net, CharacterNet)
         return nats_per_character(net, self.text[:CHECKED], self.before)
 
 
@@ -140,7 +132,15 @@ def learn(lesson: Lesson) -> list[str]:
     tokens = torch.tensor([place[letter] for letter in text])
     cut = len(tokens) - int(len(tokens) * options.held_out)
     known, held = tokens[:cut], tokens[cut:]
-    net = _begun(letters, options, lesson.seed)
+    net = CharacterNet(
+        letters,
+        options.embedded,
+        options.hidden,
+        Dropped(*options.dropped),
+        torch.Generator().manual_seed(lesson.seed),
+        options.recall,
+    )
+    net.coarse = quick_type()
     recipe = Recipe(
         steps=lesson.steps or STEPS,
         batch=options.rows,
@@ -170,16 +170,7 @@ def learn(lesson: Lesson) -> list[str]:
     return [*said, f"wrote {lesson.out}"]
 
 
-def _begun(letters: Sequence[str], options: Options, seed: int) -> Pointing:
-    """A network that knows nothing yet."""
-    generator = torch.Generator().manual_seed(seed)
-    sizes, dropped = (options.embedded, options.hidden), Dropped(*options.dropped)
-    net = CharacterNet(letters, *sizes, dropped, generator, options.recall)
-    net.coarse = quick_type()
-    return Pointing(net, options.reach, options.keyed, generator)
-
-
-def _bits(net: Causal, held: Tensor, known: Tensor) -> list[str]:
+def _bits(net: CharacterNet, held: Tensor, known: Tensor) -> list[str]:
     """What the held-out end costs, by the network alone, and where it recalls."""
     bits = nats_per_character(net, held, known[-CONTEXT:]) / math.log(2)
     said = [f"{bits:.4f} bits per character on the last {len(held)}, held out"]
