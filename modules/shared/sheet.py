@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,14 +25,18 @@ def write_sheet(path: Path, pictures: Tensor, across: int) -> None:
 
 def write_png(path: Path, picture: Tensor, larger: int = 4) -> None:
     """Writes one picture, grey, each pixel as a square of `larger`. (h, w) in [0, 1]"""
+    grey = (255 * picture.clamp(0.0, 1.0)).round().to(torch.uint8)
+    save_png(path, grey.repeat_interleave(larger, 0).repeat_interleave(larger, 1).numpy())
+
+
+def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Writes pixels as they are, grey or coloured. (h, w) or (h, w, 3)"""
     try:
         from PIL import Image
     except ImportError:
         raise BadQuery(
             Mistake("", "pictures are written by Pillow", "install the extra `images`")
         ) from None
-    grey = (255 * picture.clamp(0.0, 1.0)).round().to(torch.uint8)
-    grey = grey.repeat_interleave(larger, 0).repeat_interleave(larger, 1)
     part = path.with_suffix(".part")
-    Image.fromarray(grey.numpy()).save(part, format="PNG")
+    Image.fromarray(pixels).save(part, format="PNG")
     os.replace(part, path)

@@ -158,7 +158,8 @@ def ask(
     pictures: Annotated[
         str | None,
         typer.Option(
-            help="A folder: write each answer of real numbers (height, width) as a PNG.",
+            help="A folder: write each answer of real numbers (height, width) as a PNG, and of "
+            "each pictured board a sheet: picture, reading, solution.",
             metavar="DIR",
         ),
     ] = None,

@@ -1,4 +1,5 @@
-"""Answers as pictures: a PNG for every variable of real numbers with a height and a width."""
+"""Answers as pictures: a PNG for every variable of real numbers with a height and a width, and a
+sheet of every board that was read from a picture."""
 
 import math
 import re
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from engine.errors import BadQuery, Mistake
-from modules.shared.sheet import write_png
+from modules.shared.sheet import save_png, write_png
 from services.cli.ask import Writer
 from services.formats import Asked
 from services.query import Query, RealSpec
@@ -32,13 +33,18 @@ class Drawn:
         if not answer.values:
             return
         source = self._beginning(asked.source)
-        for name, spec in pictured(asked.query).items():
-            path = self.folder / f"{source}_{asked.numbers[row]}_{name}.png"
-            try:
+        sheet = asked.pictured.sheet(row, answer) if asked.pictured else None
+        begin = f"{source}_{asked.numbers[row]}"
+        try:
+            for name, spec in pictured(asked.query).items():
+                path = self.folder / f"{begin}_{name}.png"
                 write_png(path, shade(answer.values[name], spec))
-            except OSError as error:
-                problem = f"{path}: {error.strerror or error}"
-                raise BadQuery(Mistake("--pictures", problem, "name another folder")) from None
+            if sheet is not None:
+                path = self.folder / f"{begin}_sheet.png"
+                save_png(path, sheet)
+        except OSError as error:
+            problem = f"{path}: {error.strerror or error}"
+            raise BadQuery(Mistake("--pictures", problem, "name another folder")) from None
 
     def _beginning(self, source: str) -> str:
         """What the names of the pictures of a file begin with, which no other file of the run

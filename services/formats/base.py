@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from engine.answer import Answer
 from engine.errors import BadQuery, Mistake, known, shown
 from engine.explain.change import SmallestChange
@@ -87,6 +90,11 @@ class Pictured(ABC):
     @abstractmethod
     def said(self, row: int, answer: Answer) -> list[str]:
         """What people are told of the reading of a row."""
+
+    @abstractmethod
+    def sheet(self, row: int, answer: Answer) -> npt.NDArray[np.uint8] | None:
+        """The picture of a row, what was read there, and the solution, as one picture of (h, w, 3);
+        None without a solution."""
 
     @abstractmethod
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:

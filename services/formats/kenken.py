@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.answer import Alternative, Answer, Flag, Status
 from engine.decimals import Floats
@@ -38,6 +39,7 @@ from services.formats.pictured import (
     told_apart,
     wishes,
 )
+from services.formats.sheets import Mark, judged, sheet_of
 from services.query import Query, query_of
 
 SIZES = tuple(range(3, 10))
@@ -270,6 +272,18 @@ class KenKenRead(Pictured):
             more = other.energy - (answer.energy or 0.0)
             out += told_apart(apart, more, other.values["grid"] == answer.values["grid"])
         return out
+
+    def sheet(self, row: int, answer: Answer) -> npt.NDArray[np.uint8] | None:
+        del row
+        if answer.values is None:
+            return None
+        other = {tuple(one.site): one.plain for one in self.misread(answer.values)}
+        marks = {
+            cage[0]: Mark(text, other.get(divmod(cage[0], self.cells.n)))
+            for cage, text in zip(self.cages, self.reading(answer.values), strict=True)
+        }
+        solution = [str(value) for line in answer.values["grid"] for value in line]
+        return sheet_of(self.cells.grid, marks, solution, self.cages, judged(answer))
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
         answer = self.deepened(answers[0], ask)

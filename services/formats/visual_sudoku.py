@@ -19,6 +19,7 @@ from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.answer import Alternative, Answer, Flag, Status
 from engine.decimals import Floats, Ints
@@ -41,6 +42,7 @@ from services.formats.pictured import (
     wishes,
 )
 from services.formats.readings import Priced, Reading, least_reading, near_readings, priced
+from services.formats.sheets import Mark, judged, sheet_of
 from services.formats.sudoku import SIGNS, board, drawn, written
 from services.query import Query, query_of
 
@@ -228,6 +230,18 @@ class SudokuRead(Pictured):
             more = other.energy - (answer.energy or 0.0)
             out += told_apart(apart, more, other.values["grid"] == answer.values["grid"])
         return out
+
+    def sheet(self, row: int, answer: Answer) -> npt.NDArray[np.uint8] | None:
+        if answer.values is None:
+            return None
+        cells, solution = self.boards[row], [*written(answer.values)]
+        other = {tuple(one.site): one.plain for one in self.misread(row, answer.values)}
+        marks = {
+            place: Mark(text, other.get(divmod(place, cells.n)))
+            for place, text in enumerate(self.reading(answer.values))
+            if text != "."
+        }
+        return sheet_of(cells.grid, marks, solution, title=judged(answer))
 
     def settled(self, answers: Sequence[Answer], ask: Ask, far: bool) -> list[Answer]:
         every = self.finished(answers, ask)

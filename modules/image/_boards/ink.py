@@ -1,5 +1,6 @@
 """Ink on paper: pictures as arrays of ink, and the connected pieces that ink falls into."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -107,18 +108,21 @@ def resized(x: Floats, high: int, wide: int) -> Floats:
     return _shares(x.shape[0], high) @ x @ _shares(x.shape[1], wide).T
 
 
+@lru_cache(maxsize=256)
 def _shares(old: int, new: int) -> Floats:
-    """How much each old pixel takes part in each new one. -> (new, old)"""
+    """How much each old pixel takes part in each new one. -> (new, old), which nobody changes"""
     if old >= new:
         edges = np.arange(new + 1) * (old / new)
         low, high = edges[:-1, None], edges[1:, None]
         at = np.arange(old)
         share = np.minimum(high, at + 1) - np.maximum(low, at)
-        return np.clip(share, 0, None) * (new / old)
-    centre = (np.arange(new) + 0.5) * (old / new) - 0.5
-    at = np.clip(centre, 0, old - 1)
-    share = 1 - np.abs(at[:, None] - np.arange(old))
-    return np.clip(share, 0, None)
+        out = np.clip(share, 0, None) * (new / old)
+    else:
+        centre = (np.arange(new) + 0.5) * (old / new) - 0.5
+        at = np.clip(centre, 0, old - 1)
+        out = np.clip(1 - np.abs(at[:, None] - np.arange(old)), 0, None)
+    out.setflags(write=False)
+    return out
 
 
 def framed(ink: Floats, side: int = 28, box: int = 20) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-SURE = 0.995  # the chance from which a character is seen once
+SURE = 0.98  # the chance from which a character is seen once
 VIEWS = (  # turned by radians, slanted, wider, higher
     (0.12, 0.0, 1.0, 1.0),
     (-0.12, 0.0, 1.0, 1.0),
