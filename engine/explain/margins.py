@@ -35,8 +35,8 @@ def margins(
     problem: Problem, answer: Answer, passes: int = PASSES, stop: Callable[[], bool] = never
 ) -> dict[str, Margins] | None:
     """The margins of an answer of a one-row problem, by variable; None where its costs are not
-    those of sites and pairs, or where it has no values. Where `stop` says so, they are what is known by
-    then."""
+    those of sites and pairs, or where it has no values. Where `stop` says so, they are what is
+    known by then."""
     if problem.rows != 1 or answer.values is None or answer.energy is None:
         return None
     if problem.form.rest is not None or unread(problem.form.factors) is not None:
