@@ -34,9 +34,9 @@ class Margins(NamedTuple):
 def margins(
     problem: Problem, answer: Answer, passes: int = PASSES, stop: Callable[[], bool] = never
 ) -> dict[str, Margins] | None:
-    """The margins of an answer of a one-row problem, by variable; None where its costs have no form
-    of sites and pairs, or where it has no values. Where `stop` says so, they are what is known by
-    then."""
+    """The margins of an answer of a one-row problem, by variable; None where its costs are not
+    those of sites and pairs, or where it has no values. Where `stop` says so, they are what is
+    known by then."""
     if problem.rows != 1 or answer.values is None or answer.energy is None:
         return None
     if problem.form.rest is not None or unread(problem.form.factors) is not None:
@@ -45,6 +45,8 @@ def margins(
         return None  # hidden sites would have to move along
     scale = problem.explicits[0].scale
     made = coupled_of(problem.concrete(0), scale, problem.allowed[0])
+    if not made.whole:
+        return None  # what a change costs would be told without some tables
     now = Passing.begun(made)
     energy = answer.energy * float(scale.unit)
     while now.passes < passes and now.idle < IDLE and not now.refuted and not stop():

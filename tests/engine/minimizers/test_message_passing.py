@@ -152,7 +152,12 @@ def test_what_has_no_such_form_is_refused():
     x = Variable("x", Finite((0, 1), (3,)))
     alone = Problem(1.0 * Table(x, sites=[[0], [1]], costs=[0, 1]))
     assert "no costs of pairs" in MessagePassing().refuses(alone)
-    assert margins(alone, answers(alone)[0]) is None
+    got = margins(alone, answers(alone)[0])
+    assert got is not None and got["x"].low.tolist() == got["x"].high.tolist() == [1, 1, 0]
+    triple = Table(x, sites=[0, 1, 2], costs=[[[0, 1], [1, 5]], [[1, 5], [5, 9]]])
+    pair = 1.0 * Table(x, sites=[[0, 1]], costs=[[0, 1], [1, 0]])
+    more = Problem(pair + 1.0 * triple)
+    assert margins(more, answers(more)[0]) is None
     assert refusal(Factors(np.array([2, 2]), 2)) == "nothing that costs"
 
 
