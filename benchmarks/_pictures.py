@@ -124,7 +124,8 @@ def completed(held: Tensor, labels: Tensor, seed: int) -> tuple[float, float]:
     whole = found(Problem(1.0 * Hat(variable(), WEIGHTS)), evidence, seed)
     half = held.clone()
     half[:, :, 4:] = 0.0
-    return (float((read(x) == labels).double().mean()) for x in (whole, half))  # type: ignore
+    right, alone = (float((read(x) == labels).double().mean()) for x in (whole, half))
+    return right, alone
 
 
 def denoised(held: Tensor, seed: int) -> tuple[float, float, float]:
