@@ -30,7 +30,7 @@ from tests.support.oracle import UNITS, Judge
 
 MARKS = (0.1, 1.0, 10.0)  # seconds
 HARD = 20.0  # seconds of the clock that a problem too hard is given
-TOLD = 10  # of these problems
+TOLD = 5  # of these problems
 Query = Mapping[str, Any]
 Curve = list[tuple[float, float]]  # seconds and energies
 
