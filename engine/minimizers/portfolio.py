@@ -101,15 +101,15 @@ class PortfolioState(NamedTuple):
 class Portfolio(Minimizer[PortfolioState]):
     """A rule that knows its cheapest state, beside costs of single sites: that, and prices for all
     else that must hold. Rules that are long lists of allowed combinations and nothing else: the
-    search of lists. Costs of single sites beside one sum, or beside sites that differ: a method
-    that closes these.
+    search of lists. Costs of single sites beside one sum, or beside sites that differ,
+    boxes, round trips: a method that closes these.
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site, and rules beside costs of single sites, have to be narrower, as linear
     relaxations are quick at them); those
     of two values a site whose pairs would rather agree: a minimum cut alone. Other soft problems: a
     linear relaxation opens. What that has not decided, and rules: complete search, and where
-    something is soft, beside it annealing, cores, and bounds by mini-buckets, or by messages where
-    much is weighed in pairs.
+    something is soft, beside it annealing, large neighbourhoods, cores, and bounds by mini-buckets,
+    or by messages where much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
     beginnings side by side where all of it is read along an order of its sites, and complete
