@@ -143,3 +143,18 @@ def test_evidence_and_rows_share_what_is_asked_together() -> None:
         [*problem.summands, *(2.0 * Table(x, sites=[0], costs=[0, 9, 9])).summands()]
     )
     assert answers(more)[0].energy == 4 + 3
+
+
+def test_what_terms_say_together_is_held_against_their_structure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer() -> Any:
+        x = Variable("x", Finite((0, 1), (6,)))
+        cost = [1.0 * Table(x, sites=[k], costs=[3, 1 + k]) for k in range(6)]
+        return answers(Problem(sum(cost[1:], cost[0])))[0]
+
+    assert answer().status == "OPTIMAL"
+    own = Table.cost_together
+    with monkeypatch.context() as planted:
+        planted.setattr(Table, "cost_together", lambda terms, *x: own(terms, *x) - 0.5)
+        assert (answer().status, answer().bound) == ("SATISFIED", None)
