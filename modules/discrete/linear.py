@@ -258,7 +258,7 @@ class Linear(OverSites):
     def kin(self) -> Hashable | None:
         """Sums of literals, exactly in whole numbers that float64 holds, without a guard."""
         plain = not self.guard and not self.by_value and not self.allowed
-        return "sums" if plain and len(self._factor[0] if self._factor else ()) == 1 else None
+        return "sums" if plain and len(self._goal) == 1 else None
 
     @classmethod
     def structured_together(
