@@ -215,7 +215,8 @@ def _mended(now: Run) -> Run:
     """Moves towards keeping the rows."""
     x = now.coupled.mended(now.x)
     c = now.coupled
-    keeps = not c.rows.missed(x).any() and _uniform(now.groups, x)
+    open_ = c.possible[np.arange(len(x)), x].all()
+    keeps = bool(open_) and not c.rows.missed(x).any() and _uniform(now.groups, x)
     paid = c.floats[c.table, x[c.ends[:, 0]], x[c.ends[:, 1]]]
     return now._replace(x=x, good=keeps and bool(np.isfinite(paid).all()), tries=now.tries + 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import Budget, Finite, Problem, Status, Variable, answers, required
+from engine import Budget, Finite, Problem, Status, Variable, answers, required, solve
 from engine.kernels.exchange import exchange
 from engine.minimizer import score
 from engine.minimizers.exchange import Exchange, _begun, _groups
@@ -121,3 +121,17 @@ def test_the_default_has_it_beside_annealing_where_much_is_weighed_under_counts(
     (answer,) = answers(problem, budget=Budget(steps=20))
     assert answer.status in (Status.SATISFIED, Status.OPTIMAL)
     assert answer.bound is not None and answer.bound <= answer.energy
+
+
+def test_no_state_outside_of_evidence_is_taken():
+    x = Variable("x", Finite((0, 1, 2), (4,)))
+    alike = [[0 if a == b else None for b in range(3)] for a in range(3)]
+    energy = 1.0 * Table(x, sites=[0, 1], costs=alike)
+    energy = energy + 1.0 * Table(x, sites=[2, 3], costs=[[5, 1, 2], [0, 3, 1], [1, 1, 0]])
+    counts = [[site, 1, 1] for site in range(4)]
+    energy = energy + required(Linear(x, terms=counts, compare="<=", constant=3))
+    problem = Problem(energy).given(x=[0, 2, None, None])  # which no state keeps
+    *_, last = solve(problem, Exchange(), particles=2, budget=Budget(steps=5), seed=0)
+    assert bool(problem.inside(last.report.x).all()) or float(last.report.violation[0]) > 0
+    (answer,) = answers(problem, Portfolio())
+    assert answer.status is Status.INFEASIBLE
