@@ -1,4 +1,7 @@
-"""Compile every kernel once, so that the first answer need not wait: python -m engine"""
+"""Compile the kernels that most questions run, so that a first answer need not wait.
+
+python -m engine
+"""
 
 import time
 
@@ -13,7 +16,10 @@ from engine.kernels.cover import search, search_priced
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.assignment import Assignment
 from engine.minimizers.branch_and_bound import BranchAndBound
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.listed import Listed
+from engine.minimizers.message_passing import MessagePassing
+from engine.minimizers.tabu import Tabu
 from engine.search.prepared import cover_of
 
 
@@ -65,7 +71,7 @@ class Cost(Term):
 
 
 def main() -> None:
-    """Toy problems of rules, of costs and of both, to the minimizers that have kernels."""
+    """Toy problems of rules, of costs and of both, to minimizers that have kernels."""
     began = time.perf_counter()
     fused.load()
     x = Variable("x", Finite((0, 1), (2,)))
@@ -77,9 +83,11 @@ def main() -> None:
     z = Variable("z", Finite(tuple(range(20)), (2,)))
     answers(Problem(required(Spread(z))), Listed(), budget=Budget(steps=2))
     keys = Variable("keys", Finite((0, 1, 2), (3,)))
-    kept = Problem(required(Apart(keys)) + 1.0 * Cost(keys))
-    answers(kept, Annealing(sweeps=2), budget=Budget(steps=2))
-    answers(kept, Assignment(), budget=Budget(steps=2))
+    kept = Problem(required(Apart(keys)) + 1.0 * Cost(keys[:1]))
+    for minimizer in (Annealing(sweeps=2), Assignment(), Tabu()):
+        answers(kept, minimizer, budget=Budget(steps=2))
+    for other in (LeastByElimination(), MessagePassing()):
+        answers(Problem(1.0 * Alike(y)), other, budget=Budget(steps=2))
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )

@@ -1,5 +1,6 @@
 """What a structure is like, as far as it decides who searches it."""
 
+from engine.domain import Real
 from engine.factors import Factors
 from engine.factors.comparisons import ALWAYS
 from engine.problem import Problem
@@ -44,3 +45,9 @@ def paid_at_one_site(factors: Factors) -> bool:
 def ordered(factors: Factors) -> bool:
     """Hidden sites order the values of others: nothing moves by itself, and no width is small."""
     return int((factors.counted.part == ALWAYS).sum()) > ORDERED
+
+
+def held(problem: Problem) -> bool:
+    """Something that must hold sees real numbers; what defines some is that too."""
+    views = (view for s in problem.unreduced.summands if s.required for view in s.term.scope)
+    return any(isinstance(view.variable.domain, Real) for view in views)
