@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from engine.errors import BadQuery, Mistake, Mistakes, TooLarge
+from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, shown
 from modules.shared.reading.arrays import (
     Numbers,
     number_of,
@@ -214,7 +214,8 @@ def _gallery(names: Iterable[str], pixels: Callable[[str], tuple[BinaryIO, int]]
         except TooLarge:
             raise
         except BadQuery as error:
-            wrong.take(*error.under(f"picture {name}").mistakes)
+            told = name if name.isprintable() else shown(name)
+            wrong.take(*error.under(f"picture {told}").mistakes)
     wrong.check()
     every: Numbers = np.stack([one[..., 0] for one in pictures] if grey else pictures)
     return every

@@ -391,3 +391,8 @@ def test_what_a_zip_lacks_is_told(tmp_path):
     assert "holds no picture" in refused(zipped(tmp_path / "b", **{".a.png": png(X[0])}))
     assert "holds no array" in refused(zipped(tmp_path / "c", **{"a/": b""}))
     assert "is no PNG" in refused(zipped(tmp_path / "d", **{"a.png": bytes(1 << 20)}))
+
+
+def test_names_in_a_zip_are_no_commands_of_a_terminal(tmp_path):
+    said = refused(zipped(tmp_path / "a", **{"a\n\x1b[31m.png": b"x"}))
+    assert "\x1b" not in said and "\n" not in said and "[31m.png" in said
