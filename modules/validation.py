@@ -64,6 +64,9 @@ def mistake_of(
     if kind == "extra_forbidden":
         remedy = known(last, names) if (names := list(fields)) else "leave it out"
         return Mistake(path, f"unknown field, with the value {shown(value)}", remedy)
+    if kind == "too_short" and context.get("actual_length"):
+        remedy = f"give {context['min_length']}"
+        return Mistake(path, f"{shown(value)} has {context['actual_length']} entries", remedy)
     if kind in WORDS:
         said, remedy = WORDS[kind]
         return Mistake(path, f"{shown(value)} {said}", remedy)

@@ -185,9 +185,9 @@ class _Run(pl.LightningModule):
         """One step of the networks that it names."""
         every = self._moved(update)
         if not bool(update.loss.isfinite()):
+            names, loss = " and ".join(update.names), float(update.loss.detach())
             raise FloatingPointError(
-                f"the loss of {' and '.join(update.names)} is {float(update.loss):g} at step "
-                f"{step}; lower the rate, or give `clip`"
+                f"the loss of {names} is {loss:g} at step {step}; lower the rate, or give `clip`"
             )
         share, epoch = self.recipe.share(step), self.examples.epoch(self.recipe.batch, step)
         optimizers = [self._optimizers[name] for name in update.names]

@@ -24,6 +24,7 @@ from modules.image._boards.reading import (
     Read,
     Signs,
     check_signs,
+    check_sizes,
     check_strips,
     reading_of,
     same_pictures,
@@ -92,9 +93,8 @@ class Numeral(Term):
         self.sized = any(isinstance(view.variable, Input) for view in self.scope[1:2])
         self.layout = Layout(self.scope[2 if self.sized else 1 :])
         check_strips(self.scope[0], self.layout.sites)
-        if self.sized and self.scope[1].shape != (self.layout.sites,):
-            problem = f"has the shape {list(self.scope[1].shape)}"
-            raise BadQuery(Mistake("scope[1]", problem, f"give [{self.layout.sites}]"))
+        if self.sized:
+            check_sizes(self.scope[1], self.layout.sites)
         if not self.layout.uniform:
             problem, remedy = "names variables of different values", "give all of them the same"
             raise BadQuery(Mistake("scope", problem, remedy))

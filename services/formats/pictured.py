@@ -1,5 +1,6 @@
 """Boards in pictures as queries: strips of ink for inputs, and what was read of them."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class PictureFormat(Format, ABC):
 
 
 PNG = b"\x89PNG\r\n\x1a\n"
+MOST = 1e9  # nats that `--given` asks for
 TOO_FAINT = Mistake(
     "", "the picture is no text", "a board in a PNG is read by --format visual-sudoku or kenken"
 )
@@ -119,14 +121,25 @@ def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """What `--given` asks of a picture: `known` by its defaults. Raises BadQuery."""
     asked = {**known, **given_values(given, list(known))}
     wrong = [
-        Mistake(f"--given.{name}", f"{shown(asked[name])} does not fit", f"such as {default!r}")
+        Mistake(f"--given.{name}", f"{shown(asked[name])} does not fit", _such_as(default))
         for name, default in known.items()
-        if type(asked[name]) is not type(default)
-        and not (isinstance(default, float) and type(asked[name]) is int)
+        if not _fits(asked[name], default)
     ]
     if wrong:
         raise BadQuery(*wrong)
     return asked
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the sort of its default; numbers are finite, 0 or more."""
+    if isinstance(default, float):
+        return type(value) in (int, float) and 0.0 <= value <= MOST
+    return type(value) is type(default)
+
+
+def _such_as(default: Any) -> str:
+    above = ", 0 or more" if isinstance(default, float) else ""
+    return f"such as {json.dumps(default)}{above}"
 
 
 __all__ = [

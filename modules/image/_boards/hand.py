@@ -23,7 +23,7 @@ FEW = 4.0  # characters that a prior counts as
 USUAL = 0.1  # standard deviation of x
 LEAST = 0.02  # of x: sizes are whole pixels
 ROUNDS = 30  # of expectation and maximization
-SMALLEST = 1e-6  # of a size
+SMALLEST, LARGEST = 1e-6, 1e6  # of a size: beyond, it counts as this one
 
 
 def with_sizes(prices: Floats, kinds: Ints, sizes: Floats) -> Floats:
@@ -36,7 +36,7 @@ def with_sizes(prices: Floats, kinds: Ints, sizes: Floats) -> Floats:
     likely = np.exp(own.min(1, keepdims=True) - own)
     said = np.stack([likely[:, kinds == kind].sum(1) for kind in range(KINDS)], 1)
     said /= said.sum(1, keepdims=True)
-    x = np.log(np.maximum(sizes[known], SMALLEST))
+    x = np.log(np.clip(sizes[known], SMALLEST, LARGEST))
     chances = chances_of(x, *fitted(x, said))
     told = np.log((said * chances).sum(1, keepdims=True)) - np.log(chances)
     out = prices.copy()

@@ -1,6 +1,7 @@
 """Pictures of boards as arrays: PNG of any depth, with palette or alpha, as one grey picture."""
 
 import io
+import warnings
 
 import numpy as np
 
@@ -23,13 +24,18 @@ def grey_picture(raw: bytes) -> np.ndarray:
             Mistake("", "pictures are read by Pillow, which is missing", remedy)
         ) from None
     try:
-        image: Image.Image = Image.open(io.BytesIO(raw))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is asked
+            image: Image.Image = Image.open(io.BytesIO(raw))
         if image.width * image.height > LARGEST:
             size = f"{image.width} x {image.height} pixels"
             raise BadQuery(Mistake("", size, f"give at most {LARGEST} in all"))
         image.load()
     except BadQuery:
         raise
+    except Image.DecompressionBombError:  # more pixels than Pillow opens
+        problem = f"has far more than {LARGEST} pixels"
+        raise BadQuery(Mistake("", problem, f"give at most {LARGEST} in all")) from None
     except Exception as error:  # Pillow raises whatever its readers do
         said = str(error).split("\n")[0].replace("<", "").replace(">", "")
         problem = "is cut short or broken" if raw[:4] == b"\x89PNG" else "is no picture"

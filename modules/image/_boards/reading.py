@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.decimals import Floats, Ints
-from engine.domain import View
+from engine.domain import Told, View
 from engine.errors import BadQuery, Mistake
 from modules.image._boards.strips import HIGH, Segmentation, Strip, strip_read
 from modules.image._boards.views import seen_often
@@ -171,6 +171,20 @@ def check_strips(pictures: View, count: int) -> None:
     if len(shape) != 3 or shape[0] != count or shape[1] != HIGH:
         said, asked = f"has the shape {list(shape)}", f"give [{count}, {HIGH}, width]"
         raise BadQuery(Mistake("scope[0]", said, asked))
+    check_numbers(pictures, "scope[0]")
+
+
+def check_sizes(sizes: View, count: int) -> None:
+    """A number for each site. Raises BadQuery."""
+    if sizes.shape != (count,):
+        raise BadQuery(Mistake("scope[1]", f"has the shape {list(sizes.shape)}", f"give [{count}]"))
+    check_numbers(sizes, "scope[1]")
+
+
+def check_numbers(told: View, path: str) -> None:
+    """An input of numbers: of named values only their places would be seen. Raises BadQuery."""
+    if isinstance(told.variable.domain, Told) and told.variable.domain.values is not None:
+        raise BadQuery(Mistake(path, "has named values", "give low and high in place of values"))
 
 
 def check_signs(signs: Signs) -> None:

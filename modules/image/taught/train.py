@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 from torch import Tensor, nn
 
 from engine.domain import Real, Variable
@@ -42,7 +42,7 @@ class TaughtOptions(Options):
 
     painted: list[Width] = Field([256, 256], description="Of the generator.")
     looked: list[Width] = Field([64, 64], description="Of the encoder.")
-    moves_of_latents: Annotated[int, Field(ge=1, le=1000)] = 10
+    moves_of_latents: Annotated[StrictInt, Field(ge=1, le=1000)] = 10
     spread: Annotated[Number, Field(gt=0)] = Field(
         0.04, description="How far pictures lie from those of their latents, a pixel."
     )

@@ -1,4 +1,4 @@
-"""One array of a file: .npy, .npz, IDX, .mat, PNG. What a file says of itself is asked about before
+"""One array of a file: .npy, .npz, IDX, PNG. What a file says of itself is asked about before
 its contents are read, and nothing in it is code.
 
 Mistakes have no path but `key`: who names the file says where.
@@ -63,35 +63,16 @@ def read_npz(file: BinaryIO, key: str | None, fits: Fits) -> Numbers:
     """One array of a packed set of them, by its name where there are several; of a bomb no more is
     unpacked than fits."""
     with zipfile.ZipFile(file) as pack:
-        names = [name.removesuffix(".npy") for name in pack.namelist()]
-        key = _chosen(names, key, "numpy.savez")
-        with pack.open(pack.infolist()[names.index(key)]) as member:
+        members = [one for one in pack.infolist() if not one.is_dir()]
+        if members and not any(one.filename.endswith(".npy") for one in members):
+            refuse("is a zip without arrays or PNGs", "pack .npy by numpy.savez, or PNGs")
+        names = [one.filename.removesuffix(".npy") for one in members]
+        key = chosen(names, key, "numpy.savez")
+        with pack.open(members[names.index(key)]) as member:
             return read_npy(member, fits)
 
 
-def read_mat(file: BinaryIO, key: str | None, fits: Fits) -> Numbers:
-    """One array of a MATLAB file of version 5, whose examples stand along its last axis, as columns
-    do there. -> (N, ...)"""
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError:
-        refuse("is a .mat, which needs SciPy", "pip install scipy, or save it by numpy.save")
-    about = {name: (shape, sort) for name, shape, sort in whosmat(file)}
-    sorts = {"logical": 1, "double": 8, "single": 4} | {
-        f"{sign}int{8 * size}": size for sign in ("", "u") for size in (1, 2, 4, 8)
-    }
-    names = [name for name, (_, sort) in about.items() if sort in sorts]
-    key = _chosen(names, key, "save of MATLAB, -v6 or -v7")
-    shape, sort = about[key]
-    fits(shape, math.prod(shape) * sorts[sort])
-    file.seek(0)
-    found: Numbers = np.asarray(loadmat(file, variable_names=[key])[key])
-    if found.dtype.kind not in "biuf":
-        refuse(f"holds {found.dtype}, no numbers", "save real numbers")
-    return np.ascontiguousarray(np.moveaxis(found, -1, 0))
-
-
-def _chosen(names: Sequence[str], key: str | None, by: str) -> str:
+def chosen(names: Sequence[str], key: str | None, by: str) -> str:
     """The name of the array that is meant. by: what makes a file with one."""
     if not names:
         refuse("holds no array", f"save one by {by}")
@@ -132,7 +113,9 @@ def read_png(file: BinaryIO, fits: Callable[[tuple[int, int, int]], None]) -> Nu
         Image.open(file, formats=["PNG"]).verify()  # to its end, pixels or not
         file.seek(0)
         picture = Image.open(file, formats=["PNG"])
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        refuse("has more pixels than are read", "give a smaller picture")
+    except UnidentifiedImageError:
         refuse("is no PNG", "save it as PNG")
     with picture:
         grey = picture.mode in ("1", "L") or picture.mode.startswith("I")

@@ -20,18 +20,18 @@ from typing import BinaryIO
 
 import numpy as np
 
-from engine.errors import BadQuery, Mistake, Mistakes, TooLarge
+from engine.errors import BadQuery, Mistake, Mistakes, TooLarge, shown
 from modules.shared.reading.arrays import (
     Numbers,
     number_of,
     opened,
     read_idx,
-    read_mat,
     read_npy,
     read_npz,
     read_png,
     refuse,
 )
+from modules.shared.reading.matlab import read_mat
 from modules.shared.reading.texts import (
     as_text,
     check_there,
@@ -174,13 +174,16 @@ def _pack(file: BinaryIO) -> Numbers:
     """The same in a zip: pictures in any folders, by name."""
     with zipfile.ZipFile(file) as pack:
         names = [name for name in pack.namelist() if not name.endswith("/") and not _hidden(name)]
+        if not names:
+            refuse("holds no picture", "put PNGs of one size into it")
         total = sum(member.file_size for member in pack.infolist())
         _fits((), total)
 
         def member(name: str) -> tuple[BinaryIO, int]:
             size = pack.getinfo(name).file_size
             with pack.open(name) as one:
-                return io.BytesIO(one.read(size)), size
+                begin = one.read(len(PNG))  # of what is none no more is unpacked
+                return io.BytesIO(begin + (one.read(size) if begin == PNG else b"")), size
 
         return _gallery(sorted(names), member)
 
@@ -211,7 +214,8 @@ def _gallery(names: Iterable[str], pixels: Callable[[str], tuple[BinaryIO, int]]
         except TooLarge:
             raise
         except BadQuery as error:
-            wrong.take(*error.under(f"picture {name}").mistakes)
+            told = name if name.isprintable() else shown(name)
+            wrong.take(*error.under(f"picture {told}").mistakes)
     wrong.check()
     every: Numbers = np.stack([one[..., 0] for one in pictures] if grey else pictures)
     return every

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.domain import Finite, Given, Input, Real, Variable
+from engine.domain import Finite, Given, Input, Real, Told, Variable
 from engine.errors import BadQuery
 from examples.boards import text_picture
 from modules.image._boards.hand import FEW, USUAL, chances_of, fitted, with_sizes
@@ -140,3 +140,21 @@ def test_as_many_sizes_as_pictures():
     for shape in ((2,), (3, 1), ()):
         with pytest.raises(BadQuery, match=r"scope\[1\].*give \[3\]"):
             Numeral(pictures, Input("sizes", Real(shape, 0.0)), numbers, weights=WEIGHTS)
+
+
+def test_sizes_are_numbers_however_large():
+    pictures = Input("pictures", Real((3, HIGH, 64), 0.0, 1.0))
+    numbers = Variable("numbers", Finite((1, 2), (3,)))
+    named = Input("sizes", Told((3,), values=("small", "large")))
+    with pytest.raises(BadQuery, match=r"scope\[1\]: has named values"):
+        Numeral(pictures, named, numbers, weights=WEIGHTS)
+    named = Input("pictures", Told((3, HIGH, 64), values=(1, 0)))
+    with pytest.raises(BadQuery, match=r"scope\[0\]: has named values"):
+        Numeral(named, numbers, weights=WEIGHTS)
+
+
+@pytest.mark.parametrize("odd", [0.0, -1.0, 1e-320, 1e300, np.inf])
+def test_an_odd_size_leaves_prices_finite(odd):
+    prices, kinds = np.array([[1.0, 2.0], [2.0, 1.0], [0.5, 3.0]]), np.array([0, 1])
+    told = with_sizes(prices, kinds, np.array([odd, 0.5, 0.6]))
+    assert np.isfinite(told).all()

@@ -13,6 +13,8 @@ from PIL import Image
 
 from engine.errors import BadQuery
 from modules.image._generated.pictures import Pictures, Seen, pictures_of
+from modules.image.taught.train import TaughtOptions
+from modules.parameters import validated
 
 X = np.random.default_rng(0).integers(0, 256, (30, 4, 3)).astype(np.uint8)
 
@@ -93,3 +95,13 @@ def test_what_is_wrong_in_a_folder_is_told_with_its_name(tmp_path) -> None:
     (place / "alphabet1" / "letter4" / "odd.png").write_bytes(b"no")
     with pytest.raises(BadQuery, match="alphabet1.letter4.*picture odd.png.*is no PNG"):
         pictures_of(place, 0)
+
+
+def test_options_of_a_wrong_length_or_sort_are_told_so() -> None:
+    for size in ([8], [8, 8, 8]):
+        with pytest.raises(BadQuery, match=rf"size: .* has {len(size)} entries; give 2"):
+            validated(Seen, {"size": size}, "image.hat")
+    with pytest.raises(BadQuery, match="size: .* is empty"):
+        validated(Seen, {"size": []}, "image.hat")
+    with pytest.raises(BadQuery, match="moves_of_latents: True is no whole number"):
+        validated(TaughtOptions, {"moves_of_latents": True}, "image.taught")

@@ -2,11 +2,13 @@
 
 import io
 import json
+import zlib
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from engine.errors import BadQuery
 from examples.boards import NINE, SMALL, pictures, png, sudoku_picture
 from modules.catalogue import Catalogue
 from modules.image._boards.reading import WEIGHTS
@@ -117,6 +119,23 @@ def test_given_is_checked(folder):
     for given in ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}', '{"sizes": 1}'):
         done = CliRunner().invoke(app, ["ask", str(folder / "sudoku_4.png"), "--given", given])
         assert done.exit_code == 2 and "--given" in done.output
+    for number in ("NaN", "Infinity", "1e400", "-1", "true"):
+        for name in ("margin", "dear"):
+            more = ["--given", f'{{"{name}": {number}}}']
+            done = CliRunner().invoke(app, ["ask", str(folder / "sudoku_4.png"), *more])
+            assert done.exit_code == 2 and f"--given.{name}" in done.output and not done.stdout
+            assert "0 or more" in done.output
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_pictures_of_too_many_pixels_are_told_so(tmp_path, side, recwarn):
+    (tmp_path / "it.png").write_bytes(png(np.zeros((20, 20), np.uint8)))
+    raw = bytearray((tmp_path / "it.png").read_bytes())
+    raw[16:24] = side.to_bytes(4, "big") * 2
+    raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
+    with pytest.raises(BadQuery, match="pixels; give at most 64000000"):
+        cells_in(bytes(raw), SIZES, WIDTH)
+    assert not list(recwarn)
 
 
 def test_sizes_of_ink_are_told_in_sides_of_a_cell_and_may_be_left_out(folder):

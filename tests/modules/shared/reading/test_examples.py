@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import math
 import os
 import re
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -155,9 +157,70 @@ def test_a_mat_has_its_examples_as_columns(tmp_path):
     assert read_numbers(both, key="other").shape == (2, 6)
     assert "did you mean" in refused(both, key="othre")
     assert "holds no array" in refused(mat(tmp_path / "z", said="words"))
-    assert "holds complex128" in refused(mat(tmp_path / "w", x=columns * 1j))
+    assert "holds complex numbers" in refused(mat(tmp_path / "w", x=columns * 1j))
     cut = file(tmp_path / "v", (tmp_path / "x").read_bytes()[:-9])
-    assert "cannot be read" in refused(cut)
+    assert "within an array" in refused(cut)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "f4", "f8", "u8", "bool"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_mat_is_read_as_scipy_does(tmp_path, kind, packed):
+    io_ = pytest.importorskip("scipy.io")
+    for shape in ((1, 1), (3, 4), (2, 3, 5), (0, 2)):
+        x = np.arange(math.prod(shape)).reshape(shape).astype(kind)
+        held = {"text": "words", "cell": np.array([1, "x"], dtype=object), "x": x, "s": {"a": x}}
+        io_.savemat(tmp_path / "x", held, do_compression=packed)
+        told = io_.loadmat(tmp_path / "x")["x"]
+        got = read_numbers(tmp_path / "x")
+        assert got.dtype == told.dtype and np.array_equal(got, np.moveaxis(told, -1, 0))
+
+
+def mat_by_hand(shape, kind: int, length: int, numbers: bytes, packed=False, flags=6) -> bytes:
+    """A .mat of one array `a`, whose numbers are said to be of a kind and a length."""
+
+    def element(kind: int, content: bytes) -> bytes:
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    about = element(6, struct.pack("<II", flags, 0)) + element(1, b"a" * 9)
+    lengths = element(5, struct.pack(f"<{len(shape)}i", *shape))
+    inside = about[:16] + lengths + about[16:] + struct.pack("<II", kind, length) + numbers
+    matrix = struct.pack("<II", 14, len(inside)) + inside
+    raw = zlib.compress(matrix) if packed else matrix
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    return head + (struct.pack("<II", 15, len(raw)) + raw if packed else raw)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_mat_that_lies_is_refused(tmp_path, packed):
+    """A reader of SciPy dies of a type that is none."""
+
+    def said(*about, **more):
+        return refused(file(tmp_path / "x", mat_by_hand(*about, packed=packed, **more)))
+
+    good = file(tmp_path / "x", mat_by_hand((4, 4), 9, 128, np.ones(16).tobytes(), packed=packed))
+    assert np.array_equal(read_numbers(good), np.ones((4, 4)))
+    assert "numbers of type 77" in said((4, 4), 77, 128, bytes(128))
+    assert "shape [-4, 4]" in said((-4, 4), 9, 128, bytes(128))
+    assert "holds 256 bytes of [4, 4]" in said((4, 4), 9, 256, bytes(256))
+    assert "ends after 64 of 128 bytes" in said((4, 4), 9, 128, bytes(64))
+    assert "holds no array" in said((4, 4), 9, 128, bytes(128), flags=4)
+    assert "holds complex" in said((4, 4), 9, 128, bytes(128), flags=6 | 0x800)
+    with pytest.raises(TooLarge):
+        most = 2**31 - 1
+        huge = mat_by_hand((most, most), 9, 128, bytes(128), packed=packed)
+        read_numbers(file(tmp_path / "x", huge))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_broken_mat_is_an_array_or_a_mistake(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    raw = bytearray(mat_by_hand((4, 4), 9, 128, np.ones(16).tobytes(), packed=seed % 2 > 0))
+    for _ in range(3):
+        raw[int(rng.integers(124, len(raw)))] = int(rng.integers(256))
+    try:
+        read_numbers(file(tmp_path / "x", bytes(raw)))
+    except (BadQuery, TooLarge) as error:
+        assert str(error)
 
 
 def test_bits_come_from_texts_arrays_and_pictures(tmp_path):
@@ -321,3 +384,15 @@ def test_nothing_in_a_file_is_run(tmp_path):
     raw = packed(npy(np.array([Bomb()]), allow_pickle=True))
     assert "no numbers" in refused(file(tmp_path / "x", raw))
     assert not Path("/tmp/never").exists()
+
+
+def test_what_a_zip_lacks_is_told(tmp_path):
+    assert "without arrays or PNGs" in refused(zipped(tmp_path / "a", **{"a.txt": b"x"}))
+    assert "holds no picture" in refused(zipped(tmp_path / "b", **{".a.png": png(X[0])}))
+    assert "holds no array" in refused(zipped(tmp_path / "c", **{"a/": b""}))
+    assert "is no PNG" in refused(zipped(tmp_path / "d", **{"a.png": bytes(1 << 20)}))
+
+
+def test_names_in_a_zip_are_no_commands_of_a_terminal(tmp_path):
+    said = refused(zipped(tmp_path / "a", **{"a\n\x1b[31m.png": b"x"}))
+    assert "\x1b" not in said and "\n" not in said and "[31m.png" in said
