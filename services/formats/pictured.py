@@ -124,6 +124,11 @@ def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         if type(asked[name]) is not type(default)
         and not (isinstance(default, float) and type(asked[name]) is int)
     ]
+    wrong = wrong or [
+        Mistake(f"--given.{name}", f"{shown(asked[name])} lies below 0", f"such as {default!r}")
+        for name, default in known.items()
+        if isinstance(default, float) and not asked[name] >= 0
+    ]
     if wrong:
         raise BadQuery(*wrong)
     return asked
