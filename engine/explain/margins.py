@@ -2,7 +2,7 @@
 
 The margin of a site is what the best state costs more in which it has another value, all others
 free. At most what the cheapest change of this site alone costs more; at least what messages prove
-of its other values, each beside the energy of the answer.
+of its other values, each beside the energy of the answer, and never less than its own bound does.
 """
 
 import math
@@ -53,7 +53,8 @@ def margins(
         now, _ = now.passed(1, energy)
     places = _places(problem, answer.values)
     exact = int(scale.from_on(problem.exactly(places, 0))) - scale.error
-    return _by_variable(problem, places, now, exact)
+    least = -math.inf if answer.bound is None else min(0.0, answer.bound - answer.energy)
+    return _by_variable(problem, places, now, exact, least)
 
 
 def told_margins(every: Mapping[str, Margins]) -> tuple[Margin, ...]:
@@ -71,8 +72,9 @@ def _places(problem: Problem, values: Mapping) -> np.ndarray:
 
 
 def _by_variable(
-    problem: Problem, places: np.ndarray, now: Passing, energy: int
+    problem: Problem, places: np.ndarray, now: Passing, energy: int, least: float
 ) -> dict[str, Margins]:
+    """`least`: what is proved of all states, other values or not."""
     c, scale = now.coupled, problem.explicits[0].scale
     high = c.flips(places)
     every = np.arange(len(places))
@@ -88,6 +90,6 @@ def _by_variable(
         assert isinstance(v.domain, Finite)
         first = problem.starts[v.name]
         own = slice(first, first + v.domain.sites)
-        pair = (x[own].min(1).reshape(v.domain.shape) / unit for x in (low, high))
-        out[v.name] = Margins(*pair)
+        below, above = (x[own].min(1).reshape(v.domain.shape) / unit for x in (low, high))
+        out[v.name] = Margins(np.maximum(below, least), above)
     return out

@@ -421,7 +421,8 @@ def train(
     data: Annotated[
         str,
         typer.Option(
-            help="Examples: a text (.gz, .bz2 and .xz too), .npy, .npz, IDX, or a folder of .png.",
+            help="Examples: a text (.gz, .bz2 and .xz too), .csv, .npy, .npz, .mat, IDX, a "
+            "folder or a zip of .png; or `digits`, those of scikit-learn.",
             metavar="FILE",
         ),
     ],

@@ -121,7 +121,8 @@ def _least_ahead(answer: Answer) -> str:
         where = Place.at(name, _shape(values), place, None).where
         at_least = "" if low == -math.inf else f" by at least {low:.4g}"
         at_most = "" if high == math.inf else f" by at most {high:.4g}"
-        said.append(f"{where}{at_least}{' and' if at_least and at_most else ''}{at_most}")
+        both = f"{at_least}{' and' if at_least and at_most else ''}{at_most}"
+        said.append(where + (f" by {low:.4g}" if low == high else both))
     return ", ".join(said)
 
 

@@ -530,6 +530,14 @@ def test_margins_enclose_what_another_value_costs_more(basin):
     assert plain["margins"] == {}
 
 
+def test_margins_of_a_proved_answer_are_not_below_0(basin):
+    ring = {"edges": [[0, 1, 2], [1, 2, 1], [2, 0, 3], [2, 3, 1]]}  # messages alone prove -1
+    cut = {"kind": "graph.cut", "scope": ["x"], "params": ring}
+    write("a.json", {"variables": {"x": {"values": [0, 1], "shape": [4]}}, "terms": [cut]})
+    (answer,) = basin("ask", "a.json", "--margins", "--json").answers
+    assert answer["status"] == "OPTIMAL" and answer["margins"]["x"]["low"] == [0] * 4
+
+
 def test_margins_of_single_sites_and_of_what_has_none(basin):
     write("a.json", QUERY)  # three that differ, of which one site costs
     (answer,) = basin("ask", "a.json", "--margins", "--json").answers

@@ -116,7 +116,8 @@ def test_what_is_no_board_is_a_mistake(tmp_path, what, format):
 
 
 def test_given_is_checked(folder):
-    for given in ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}', '{"sizes": 1}'):
+    kinds = ('{"weights": 3}', '{"notation": "roman"}', '{"sort": 1}', '{"sizes": 1}')
+    for given in (*kinds, '{"margin": -1}', '{"dear": -0.5}'):
         done = CliRunner().invoke(app, ["ask", str(folder / "sudoku_4.png"), "--given", given])
         assert done.exit_code == 2 and "--given" in done.output
     for number in ("NaN", "Infinity", "1e400", "-1", "true"):
