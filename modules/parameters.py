@@ -19,6 +19,7 @@ from pydantic import (
     WrapValidator,
     create_model,
 )
+from pydantic_core import ErrorDetails
 
 from engine.domain import Input, Variable, View
 from engine.energy import Term
@@ -118,17 +119,41 @@ def validated(
             context=None if confine is None else {FILE: confine},
         )
     except ValidationError as error:
-        details = error.errors(include_url=False)[:MISTAKES]
+        told = [(_path(detail, params), detail) for detail in error.errors(include_url=False)]
+        # of the forms that a value may have, the one it has, where only its contents are wrong
+        inner = tuple(path for path, detail in told if not detail["type"].endswith("_type"))
+        told = [
+            (path, detail)
+            for path, detail in told
+            if not (detail["type"].endswith("_type") and any(p.startswith(path) for p in inner))
+        ]
         raise BadQuery(
             *mistakes,
             *(
-                mistake_of(detail, path_of(detail["loc"], "params"), missing=_how_to_give(model))
-                for detail in details
+                mistake_of(detail, path, missing=_how_to_give(model))
+                for path, detail in told[:MISTAKES]
             ),
         ) from None
     if mistakes:
         raise BadQuery(*mistakes)
     return {name: getattr(read, name) for name in model.model_fields}
+
+
+def _path(detail: ErrorDetails, params: Any) -> str:
+    """Where in the parameters a complaint is, without the names of forms that pydantic tried."""
+    steps: list[int | str] = []
+    value, missing = params, detail["type"] == "missing"
+    for step in detail["loc"]:
+        if isinstance(step, str) and not (
+            isinstance(value, Mapping) and (step in value or missing)
+        ):
+            continue
+        steps.append(step)
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            value = None
+    return path_of(steps, "params")
 
 
 def parameters(term: type[Term]) -> type[BaseModel]:

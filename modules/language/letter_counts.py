@@ -123,7 +123,9 @@ def _read(counts: Any) -> list[tuple[str, int, int | None]]:
         if not isinstance(letter, str) or len(letter) != 1:
             wrong.add(f"counts.{letter}", "is no single letter", "name one letter")
         elif not sound:
-            wrong.add(f"counts.{letter}", f"{given!r}", "give a number, or [least, most]")
+            wrong.add(
+                f"counts.{letter}", f"{given!r} is no count", "give a number, or [least, most]"
+            )
         else:
             out.append((letter, int(low), None if high is None else int(high)))
     wrong.check()

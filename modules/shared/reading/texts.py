@@ -40,6 +40,7 @@ PACKINGS = (
 )
 _BROKEN = (zlib.error, lzma.LZMAError, OSError)
 _DOS_END = b"\x1a"  # Ctrl-Z, which ends a text of DOS
+_PICTURES = (b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")  # JPEG, GIF, TIFF
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1a\x1b")) + b"\x7f"
 
 
@@ -79,6 +80,8 @@ def as_text(raw: bytes) -> str:
     head = raw[:65_536]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         _refuse("line 1", "the file is UTF-16", "save it as UTF-8")
+    if head.startswith(_PICTURES):
+        _refuse("", "is a picture, but no PNG", "save it as PNG")
     if strange := len(head) - len(head.translate(None, _CONTROLS)):
         _refuse(
             "line 1",

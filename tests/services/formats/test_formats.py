@@ -387,6 +387,7 @@ def test_comments_need_not_be_utf8(put):
         ("a.cnf", b"", "the file is empty"),
         ("a.cnf", b" \n\n", "the file is empty"),
         ("a.cnf", bytes(range(256)), "the file is binary"),
+        ("a.cnf", b"\xff\xd8\xff\xe0" + bytes(40), "save it as PNG"),
         ("a.cnf", CNF.encode("utf-16"), "the file is UTF-16"),
         ("a.gz", PACKED[".gz"](CNF.encode())[:-9], "the gzip ends too early"),
         ("a.gz", b"\x1f\x8b" + b"x" * 50, "the gzip is broken"),
