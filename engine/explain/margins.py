@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from engine.answer import Answer, Margin
-from engine.decimals import Floats
+from engine.decimals import Floats, Ints, Scale
 from engine.domain import Finite
 from engine.minimizer import never
 from engine.problem import Problem
@@ -76,20 +76,26 @@ def _by_variable(
 ) -> dict[str, Margins]:
     """`least`: what is proved of all states, other values or not."""
     c, scale = now.coupled, problem.explicits[0].scale
-    high = c.flips(places)
-    every = np.arange(len(places))
-    high[every, places] = math.inf
+    other = np.ones(now.coupled.cost.shape, bool)  # than what each site has
+    other[np.arange(len(places)), places] = False
+    flips = np.where(other, c.flips(places), NEVER).min(1)
+    high = _as_costs(flips, 2 * scale.error, scale)  # each total lies off by so much, at most
     bounds = c.bounds(now.message, now.price, now.possible)
-    low = np.full(high.shape, -math.inf)
+    low = np.full(len(places), -math.inf)
     if bounds is not None and not now.refuted:
-        low = np.where(bounds == NEVER, math.inf, bounds - float(energy + 2 * scale.error))
-    low[every, places] = math.inf
-    unit = float(scale.unit)
+        others = np.where(other, bounds, NEVER).min(1)
+        low = _as_costs(others, -(energy + 2 * scale.error), scale)
     out = {}
     for v in problem.finite:
         assert isinstance(v.domain, Finite)
         first = problem.starts[v.name]
         own = slice(first, first + v.domain.sites)
-        below, above = (x[own].min(1).reshape(v.domain.shape) / unit for x in (low, high))
+        below, above = (x[own].reshape(v.domain.shape) for x in (low, high))
         out[v.name] = Margins(np.maximum(below, least), above)
     return out
+
+
+def _as_costs(units: Ints, more: int, scale: Scale) -> Floats:
+    """Whole units, and some more, as costs: added before they are rounded. (n,) -> (n,)"""
+    never = units == NEVER
+    return np.where(never, math.inf, scale.values(np.where(never, 0, units + more)))

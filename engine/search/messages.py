@@ -131,24 +131,26 @@ class Coupled:
             return None
         return np.where(out == NEVER, NEVER, -((-out) // self.fine))
 
-    def flips(self, x: Ints) -> Floats:
-        """What a state costs more after one site takes a value, in units of the scale; infinite
-        where a rule breaks. (n,) -> (n, k)"""
-        out = np.where(self.possible > 0, self.cost.astype(np.float64), np.inf)
+    def flips(self, x: Ints) -> Ints:
+        """What a state costs more after one site takes a value, in units of the scale; NEVER where
+        a rule breaks. (n,) -> (n, k)"""
+        out, shut, own = self.cost.copy(), self.possible == 0, np.arange(len(x))
         for side in (0, 1):
-            other = x[self.ends[:, 1 - side]]
-            pool = self.floats if side == 0 else self.floats.swapaxes(1, 2)
-            np.add.at(out, self.ends[:, side], pool[self.table, :, other])
-        out = out - out[np.arange(len(x)), x][:, None]
+            pool = self.pool if side == 0 else self.pool.swapaxes(1, 2)
+            told = pool[self.table, :, x[self.ends[:, 1 - side]]]
+            np.add.at(out, self.ends[:, side], np.where(told == NEVER, 0, told))
+            np.logical_or.at(shut, self.ends[:, side], told == NEVER)
+        out = (out - out[own, x][:, None]) // self.fine
         r = self.rows
         for k, total in enumerate(r.sums(x).tolist()):
-            own = slice(r.start[k], r.start[k + 1])
+            part = slice(r.start[k], r.start[k + 1])
             worth = np.zeros(out.shape)
-            np.add.at(worth, (r.site[own], r.value[own]), r.coefficient[own])
-            after = total + worth - worth[np.arange(len(x)), x][:, None]
-            out[(after < r.low[k]) | (after > r.high[k])] = np.inf
-        out[np.arange(len(x)), x] = 0.0
-        return out / self.fine
+            np.add.at(worth, (r.site[part], r.value[part]), r.coefficient[part])
+            after = total + worth - worth[own, x][:, None]
+            shut |= (after < r.low[k]) | (after > r.high[k])
+        out[shut] = NEVER
+        out[own, x] = 0
+        return out
 
     def mended(self, x: Ints) -> Ints:
         """A state after single moves towards keeping the rows, then towards less cost. (n,)"""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
@@ -44,7 +44,7 @@ def read_weights(path: str, kind: str, beside: Path) -> Weights:
         if about.get("kind") != kind:
             problem = f"{path} holds weights of {about.get('kind', 'another program')}"
             raise BadQuery(Mistake("weights", problem, remedy))
-        return Weights(tensors, json.loads(about["settings"]))
+        return Weights(tensors, _settings(about["settings"]))
 
     return loaded(path, beside, made, "weights", remedy)
 
@@ -85,7 +85,17 @@ def described(raw: bytes, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]
     metadata, tensors = parsed(raw)
     if metadata["format"] != form:
         raise ValueError(metadata["format"])
-    return json.loads(metadata["about"]), tensors
+    return _settings(metadata["about"]), tensors
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Plain values. Raises ValueError where a number among them is not finite."""
+
+    def refused(name: str) -> NoReturn:
+        raise ValueError(name)
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refused)
+    return found
 
 
 def restored(net: N, tensors: Mapping[str, Tensor], start: str = "") -> N:

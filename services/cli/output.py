@@ -75,7 +75,7 @@ def record(asked: Asked, row: int, answer: Answer) -> dict[str, Any]:
         "explanation": answer.conflict.text,
         "runner_up": _runner_up(asked, row, answer.runner_up),
         "margins": {
-            m.variable: _margin(m, (answer.values or {})[m.variable]) for m in answer.margins
+            m.variable: _margin(m, (answer.values or {})[m.variable]) for m in _margins(answer)
         },
         **asked.fields(row, answer),
     }
@@ -90,6 +90,20 @@ def _runner_up(asked: Asked, row: int, other: RunnerUp | None) -> dict[str, Any]
         "terms": [{"term": share.term, "energy": share.energy} for share in other.terms],
         "text": other.text,
     }
+
+
+def _margins(answer: Answer) -> list[Margin]:
+    """Those with two numbers for each site of a variable: a service elsewhere may say anything."""
+    sites = {name: sum(1 for _ in _leaves(value)) for name, value in (answer.values or {}).items()}
+    return [m for m in answer.margins if len(m.low) == len(m.high) == sites.get(m.variable)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
 
 
 def _margin(margin: Margin, values: Any) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def _least_ahead(answer: Answer) -> str:
     """The sites that are least ahead, in words."""
     every = [
         (high, low, margin.variable, place)
-        for margin in answer.margins
+        for margin in _margins(answer)
         for place, (low, high) in enumerate(zip(margin.low, margin.high, strict=True))
         if low < math.inf
     ]

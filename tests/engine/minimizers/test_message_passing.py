@@ -1,6 +1,7 @@
 """Messages: bounds hold whatever the messages and prices are; trees are exact; margins enclose."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -171,3 +172,43 @@ def test_the_portfolio_asks_for_messages_where_much_is_weighed_in_pairs():
     problem = Problem(1.0 * Cut(x, edges=edges))
     members = [type(m).__name__ for m in Portfolio(opening=False)._of(problem)]
     assert "MessagePassing" in members and "MiniBuckets" not in members
+
+
+def test_margins_are_exact_where_float64_is_not():
+    """Costs apart by more than float64 holds: bounds are subtracted as whole units."""
+    from modules.discrete.table import Table
+
+    x = Variable("x", Finite((0, 1), (2,)))
+    costs = 1.0 * Table(x, sites=[0], costs=[1e9, 2e9]) + 1.0 * Table(x, sites=[1], costs=[0, 1e-7])
+    problem = Problem(costs + 1.0 * Table(x, sites=[0, 1], costs=[[3e-8, 3e-8], [0, 0]]))
+    got = margins(problem, answers(problem)[0])["x"]
+    assert got.low[1] == got.high[1] == 1e-7
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_margins_enclose_where_units_are_rounded(seed):
+    """A forbidding cost makes units coarse: what one change costs is known as closely, no more."""
+    from modules.discrete.table import Table
+
+    rng = np.random.default_rng(seed)
+    x = Variable("x", Finite((0, 1), (2,)))
+    costs = rng.choice([0.1, 2.0, 7.0], (4, 2, 2))
+    costs[0, 1, 1] = 1e15
+    weights = rng.choice([1 / 3, 0.001, 0.7], 4)
+    weights[0] = 1 / 3
+    tables = [
+        float(w) * Table(x, sites=[0, 1], costs=c.tolist())
+        for w, c in zip(weights, costs, strict=True)
+    ]
+    problem = Problem(sum(tables[1:], tables[0]))
+    assert problem.explicits[0].scale.error
+    total = sum(
+        (Fraction(str(w)) * np.vectorize(lambda one: Fraction(str(one)))(c))
+        for w, c in zip(weights.tolist(), costs, strict=True)
+    )
+    (answer,) = answers(problem)
+    a, b = answer.values["x"]
+    got = margins(problem, answer)["x"]
+    for site, others in ((0, total[1 - a]), (1, total[:, 1 - b])):
+        true = float(min(others) - total[a, b])
+        assert got.low[site] <= true <= got.high[site]
