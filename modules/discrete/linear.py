@@ -291,8 +291,8 @@ class Linear(OverSites):
             return torch.from_numpy(np.concatenate([np.asarray(own) for own in every])).to(x.device)
 
         site, place = joined(t.site for t in terms), joined(t.place for t in terms)
-        factor = joined(np.array(t._factor, dtype=np.float64)[:, 0] for t in terms)
-        goal = joined(t._goal for t in terms).double()
+        factor = torch.cat([t._factor[:, 0] for t in terms]).to(x.device)
+        goal = torch.cat([t._goal for t in terms]).to(x.device)
         scale = joined([[float(t.scale)] for t in terms])
         each = max(1, PIECE // max(1, len(site)))
         out = []
