@@ -13,8 +13,8 @@ board in fifty: without that, one wrong board at a usual price flagged one right
 What came out worse: rivals asked one by one with a clue given (40 s and more a board of hex16; all
 fillings by price in one search: 10 ms). A notation chosen by chances among its own signs took half
 of hex16 for decimal. Clues as sites of their own beside the grid take some thirty times the nodes
-of prices at the grid itself. Cuts along columns alone lost seven boards of kenken9. Segmentations were mended after a look at failures of both folds:
-numbers of the sets are not free of that.
+of prices at the grid itself. Cuts along columns alone lost seven boards of kenken9. Segmentations
+were mended after a look at failures of both folds: numbers of the sets are not free of that.
 
 Digits of these sets fill a box of 20 pixels, as MNIST's do, letters a larger one: so their sizes
 tell more of them than those of one person's handwriting would. Boards right without sizes stand

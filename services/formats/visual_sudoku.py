@@ -48,7 +48,7 @@ from services.query import Query, query_of
 
 SIZES = (4, 9, 16)
 WIDTH = 64  # pixels of a strip
-GIVEN = {"weights": WEIGHTS, "notation": "either", "sizes": True, "margin": 1.0, "dear": 0.52}
+GIVEN = {"weights": WEIGHTS, "notation": "either", "sizes": True, "margin": 1.0, "dear": 0.32}
 STEPS = 2  # of the search for an answer: what it leaves open is searched by readings
 FAR = (4.0, 16.0, 64.0)  # nats above the answer in which a runner-up is sought, in turn
 
