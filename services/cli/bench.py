@@ -62,8 +62,7 @@ def _measured(path: Path, as_json: bool, seed: int, sections: Sequence[str]) -> 
         )
     kept = path.parent / "results" / path.with_suffix(".json").name
     kept.parent.mkdir(exist_ok=True)
-    before = _rows_of(kept) if sections else []
-    rows = [row for row in before if row.get("section", "") in every]
+    rows = [row for row in _rows_of(kept) if row.get("section", "") in every]
     for name in sections or every:
         began = time.monotonic()
         own = [_row(row, name) for row in every[name](seed=seed)]

@@ -135,7 +135,7 @@ def test_a_section_of_a_bench_leaves_the_others_as_they_were(basin):
     Path("benchmarks").mkdir()
     source = """
 def made(name, value):
-    return lambda seed: [{"name": name, "value": value + seed}]
+    return lambda seed: [{"name": name, "value": value + seed}] if value + seed < 99 else 1 / 0
 
 SECTIONS = {"left": made("one", 1), "right": made("two", 2)}
 
@@ -152,6 +152,9 @@ def run(seed):
     assert values("--section", "right") == [("right", 2)]
     assert values("--seed", "5") == [("left", 6), ("right", 7)]
     assert values("--section", "left", "--seed", "7") == [("left", 8), ("right", 7)]
+    basin("bench", "adding", "--seed", "97")  # ends in the second section
+    kept = json.loads(Path("benchmarks/results/adding.json").read_text())["rows"]
+    assert [(row["section"], row["value"]) for row in kept] == [("left", 98), ("right", 7)]
     done = basin("bench", "adding", "--section", "lefd")
     assert done.code == 2 and "did you mean left?" in done.err
 
