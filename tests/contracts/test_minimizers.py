@@ -117,7 +117,7 @@ CASES = {
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
-    "neighbourhoods": (LargeNeighbourhoods(work=1, spread=1, patience=5), soft_problem),
+    "neighbourhoods": (LargeNeighbourhoods(work=1, spread=1, patience=5), counted_problem),
     "leaves": (Leaves(), mixed_problem),
     "listed": (Listed(visit=2), listed_problem),
     "leaves-descent": (
