@@ -413,11 +413,9 @@ class _Judge:
             if not any(self.named[k][0] in self.said for k in kin.places):
                 told |= zip(kin.places, kin.verdicts(plain), strict=True)
         return tuple(
-            self._finding(summand, name, plain)
-            if k not in told
-            else self._failed(summand, name, plain)
-            if told[k] is False
-            else self._fine(summand, name, told[k])
+            self._judged(summand, name, plain, told[k])
+            if k in told
+            else self._finding(summand, name, plain)
             for k, (summand, name) in enumerate(self.named)
         )
 
@@ -452,19 +450,16 @@ class _Judge:
         if verdict is not False and (lacking := summand.term.left_out(plain)):
             free = f"what sees it costs nothing here: {_absent(lacking)}"
             return Finding(name, verdict, summand.required, free)
+        return self._judged(summand, name, plain, verdict)
+
+    def _judged(
+        self, summand: Summand, name: str, plain: dict[str, Any], verdict: bool | None
+    ) -> Finding:
+        """A verdict, and where it is False why."""
         if verdict is not False:
-            return self._fine(summand, name, verdict)
-        return self._failed(summand, name, plain)
-
-    def _fine(self, summand: Summand, name: str, verdict: bool | None) -> Finding:
-        """What a term says that does not fail."""
-        if (name, verdict) not in self.fine:
-            self.fine[name, verdict] = Finding(name, verdict, summand.required)
-        return self.fine[name, verdict]
-
-    @staticmethod
-    def _failed(summand: Summand, name: str, plain: dict[str, Any]) -> Finding:
-        """What a term says that fails."""
+            if (name, verdict) not in self.fine:
+                self.fine[name, verdict] = Finding(name, verdict, summand.required)
+            return self.fine[name, verdict]
         values = plain_scope(summand.term, plain)
         said = summand.term.explain(*values)
         more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""

@@ -148,6 +148,15 @@ class Best(NamedTuple):
             self.violation.index_copy(0, at, v[at]),
         )
 
+    def known(self, row: int) -> bool:
+        """The state of a row has an energy, and breaks nothing."""
+        return float(self.violation[row]) == 0 and math.isfinite(float(self.energy[row]))
+
+    def reported(self, problem: Problem, bound: Tensor, done: Tensor) -> Report:
+        """A report of these states, whether they are unique not known. (R,), (R,) bool"""
+        blank = Report.blank(problem, self.x)
+        return replace(blank, energy=self.energy, violation=self.violation, bound=bound, done=done)
+
 
 def best_start(problem: Problem, x: State) -> Best:
     """The best of the particles of each row that came. They are compared in units; where these are

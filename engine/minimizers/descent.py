@@ -125,9 +125,8 @@ class Descent(Minimizer[DescentState]):
         return self._finished(problem, s)
 
     def report(self, problem: Problem, s: DescentState) -> Report:
-        blank = Report.blank(problem, s.x)
         bound = torch.full_like(s.energy, problem.floor)
-        return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+        return Best(s.x, s.energy, s.violation).reported(problem, bound, s.done)
 
     def told(self, problem: Problem, s: DescentState, report: Report) -> DescentState:
         best, _, done = heard(problem, report, Best(s.x, s.energy, s.violation))

@@ -108,7 +108,7 @@ class Exchange(Minimizer[ExchangeState]):
         words, lane = rng.words.cpu().numpy().astype(np.uint64), rng.at(0).lane
         for row in (~s.done).nonzero().reshape(-1).tolist():
             now = begun[row] or _begun(problem, row)
-            if now.good or _known(best, row):
+            if now.good or best.known(row):
                 now, found = self._moved(problem, now, best, row, (*words[row], lane))
             else:
                 now = _mended(now)
@@ -130,7 +130,7 @@ class Exchange(Minimizer[ExchangeState]):
         """A step of a round. -> and a better state than it began with"""
         x, found = now.x.copy(), now.found
         if now.done == 0 or found is None:
-            x = _places(problem, best, row) if _known(best, row) else x
+            x = _places(problem, best, row) if best.known(row) else x
             found = x.copy()
         c, g = now.coupled, now.groups
         if not _uniform(g, x):
@@ -161,16 +161,7 @@ class Exchange(Minimizer[ExchangeState]):
         return s._replace(best=best, done=s.done | ended)
 
     def report(self, problem: Problem, s: ExchangeState) -> Report:
-        blank = Report.blank(problem, s.best.x)
-        return Report(
-            s.best.x,
-            s.best.energy,
-            s.best.violation,
-            blank.bound,
-            s.done,
-            blank.unique,
-            blank.others,
-        )
+        return s.best.reported(problem, torch.full_like(s.best.energy, -math.inf), s.done)
 
     def width(self, s: ExchangeState) -> int:
         return max(1, 160_000 // self.visit)
@@ -232,10 +223,6 @@ def _usual(c: Coupled) -> float:
     if len(spread):
         return float(np.median(spread))
     return max(1.0, float(c.cost.max(initial=0)) - float(c.cost.min(initial=0)))
-
-
-def _known(best: Best, row: int) -> bool:
-    return float(best.violation[row]) == 0 and math.isfinite(float(best.energy[row]))
 
 
 def _places(problem: Problem, best: Best, row: int) -> Ints:

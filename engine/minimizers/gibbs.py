@@ -161,9 +161,8 @@ class Gibbs(Minimizer[GibbsState], Sampler):
         return max(self.rows, self.elements * len(s.age) // max(1, elements))
 
     def report(self, problem: Problem, s: GibbsState) -> Report:
-        blank = Report.blank(problem, s.x)
         bound = torch.full_like(s.energy, problem.floor)
-        return Report(s.x, s.energy, s.violation, bound, s.done, blank.unique, blank.others)
+        return Best(s.x, s.energy, s.violation).reported(problem, bound, s.done)
 
     def told(self, problem: Problem, s: GibbsState, report: Report) -> GibbsState:
         best, _, done = heard(problem, report, Best(s.x, s.energy, s.violation))

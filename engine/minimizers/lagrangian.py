@@ -212,11 +212,8 @@ class Lagrangian(Minimizer[LagrangianState]):
         return self._finished(problem, s)
 
     def report(self, problem: Problem, s: LagrangianState) -> Report:
-        blank = Report.blank(problem, s.best.x)
         bound = torch.full_like(s.best.energy, problem.floor)
-        return Report(
-            s.best.x, s.best.energy, s.best.violation, bound, s.done, blank.unique, blank.others
-        )
+        return s.best.reported(problem, bound, s.done)
 
     def told(self, problem: Problem, s: LagrangianState, report: Report) -> LagrangianState:
         best, _, done = heard(problem, report, s.best)

@@ -97,9 +97,7 @@ class MessagePassing(Minimizer[MessageState]):
 
     def _upper(self, problem: Problem, best: Best, row: int) -> int:
         """The energy of the best state of a row in units, where it keeps the rules; NEVER: none."""
-        if float(best.violation[row]) > 0 or not math.isfinite(float(best.energy[row])):
-            return NEVER
-        if problem.form.rest is not None:
+        if problem.form.rest is not None or not best.known(row):
             return NEVER
         return problem.explicits[row].scale.from_on(float(best.energy[row]))
 
@@ -114,16 +112,7 @@ class MessagePassing(Minimizer[MessageState]):
         return s._replace(best=best, bound=torch.maximum(s.bound, bound), done=s.done | ended)
 
     def report(self, problem: Problem, s: MessageState) -> Report:
-        blank = Report.blank(problem, s.best.x)
-        return Report(
-            s.best.x,
-            s.best.energy,
-            s.best.violation,
-            s.bound,
-            s.done,
-            blank.unique,
-            blank.others,
-        )
+        return s.best.reported(problem, s.bound, s.done)
 
     def width(self, s: MessageState) -> int:
         works = [one.open[0].passing.work for one in s.begun if one is not None and one.open]

@@ -15,7 +15,7 @@ from torch import Tensor
 from engine.answer import Proof
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import WIDE, Minimizer, best_start
+from engine.minimizer import WIDE, Best, Minimizer, best_start
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
@@ -103,16 +103,8 @@ class MiniBuckets(Minimizer[MiniBucketsState]):
         return s._replace(begun=tuple(begun), bound=bound, size=size)
 
     def report(self, problem: Problem, s: MiniBucketsState) -> Report:
-        blank = Report.blank(problem, s.x)
-        return Report(
-            s.x,
-            s.energy,
-            s.violation,
-            s.bound,
-            s.size >= len(SIZES),
-            blank.unique,
-            blank.others,
-        )
+        best = Best(s.x, s.energy, s.violation)
+        return best.reported(problem, s.bound, s.size >= len(SIZES))
 
     def width(self, s: MiniBucketsState) -> int:
         works = [one.plan.work for one in s.begun if one is not None]

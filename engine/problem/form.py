@@ -20,6 +20,12 @@ class Piece(NamedTuple):
     factors: Factors | None  # over the sites of their scope; None: it is not explicit
     sites: np.ndarray  # where these stand
 
+    def like(self, other: "Piece") -> bool:
+        """The same summands say the same, in all but the costs of tables that vary."""
+        mine, own = self.factors, other.factors
+        same = mine is own or (mine is not None and own is not None and mine.like(own))
+        return self.places == other.places and same
+
     def owned(self) -> Factors:
         """The structure, marked as that of its summands."""
         assert self.factors is not None
@@ -61,19 +67,7 @@ class Form:
     def fits(self, pieces: Sequence[Piece]) -> bool:
         """Whether these are the same pieces, in all but the costs of tables that vary."""
         return len(pieces) == len(self.pieces) and all(
-            mine is own
-            or (
-                mine.places == own.places
-                and (
-                    mine.factors is own.factors
-                    or (
-                        mine.factors is not None
-                        and own.factors is not None
-                        and mine.factors.like(own.factors)
-                    )
-                )
-            )
-            for mine, own in zip(self.pieces, pieces, strict=True)
+            mine is own or mine.like(own) for mine, own in zip(self.pieces, pieces, strict=True)
         )
 
     @cached_property

@@ -18,7 +18,7 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
-from engine.search.dive import Dive
+from engine.search.dive import WHOLE, Dive
 from engine.search.halves import halves
 from engine.search.program import Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
@@ -26,7 +26,6 @@ from engine.search.rowwise import RowSearch
 from engine.search.safe import Bound, refuted, safe_bound
 from engine.search.short import rounded
 
-WHOLE = 1e-6  # so near to a whole number a value counts as one
 ROUNDS = 20  # of cuts at the root
 RISEN = 1e-3  # of the bound, that counts as a rise
 IDLE = 2  # rounds of cuts without a rise, after which no more are asked for

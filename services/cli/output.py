@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.answer import Answer, Ended, Margin, Place, RunnerUp, Status
+from engine.plain import nest
 from services.formats.base import Asked, Values
 
 PICTURED = 12  # instances up to which each is drawn; beyond, each is one line
@@ -94,31 +95,21 @@ def _runner_up(asked: Asked, row: int, other: RunnerUp | None) -> dict[str, Any]
 
 def _margins(answer: Answer) -> list[Margin]:
     """Those with two numbers for each site of a variable: a service elsewhere may say anything."""
-    sites = {name: sum(1 for _ in _leaves(value)) for name, value in (answer.values or {}).items()}
+    sites = {name: math.prod(_shape(value)) for name, value in (answer.values or {}).items()}
     return [m for m in answer.margins if len(m.low) == len(m.high) == sites.get(m.variable)]
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _leaves(one)
-    else:
-        yield value
 
 
 def _margin(margin: Margin, values: Any) -> dict[str, Any]:
     """Both numbers of each site, nested as its values; `only` where no other value is possible."""
     only = [low == math.inf for low in margin.low]
     told = {"low": margin.low, "high": margin.high, "only": only}
-    return {name: _nested(values, iter(flat)) for name, flat in told.items()}
-
-
-def _nested(like: Any, flat: Iterator[Any]) -> Any:
-    return [_nested(one, flat) for one in like] if isinstance(like, list) else next(flat)
+    return {name: nest(flat, _shape(values)) for name, flat in told.items()}
 
 
 def _shape(values: Any) -> tuple[int, ...]:
-    return (len(values), *_shape(values[0])) if isinstance(values, list) and values else ()
+    if not isinstance(values, list):
+        return ()
+    return (len(values), *(_shape(values[0]) if values else ()))
 
 
 def _least_ahead(answer: Answer) -> str:

@@ -125,11 +125,6 @@ def wishes(given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         for name, default in known.items()
         if not _fits(asked[name], default)
     ]
-    wrong = wrong or [
-        Mistake(f"--given.{name}", f"{shown(asked[name])} lies below 0", f"such as {default!r}")
-        for name, default in known.items()
-        if isinstance(default, float) and not asked[name] >= 0
-    ]
     if wrong:
         raise BadQuery(*wrong)
     return asked
