@@ -10,16 +10,24 @@ from torch import Tensor
 
 from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, required
 from engine.domain import Domain
-from engine.factors import Different, ints
+from engine.explain.margins import margins
+from engine.factors import Counted, Different, ints
 from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
+from engine.kernels.odd_cycles import odd_cycles
+from engine.kernels.tours import tour
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.assignment import Assignment
+from engine.minimizers.beam import Beam
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.elimination import LeastByElimination
+from engine.minimizers.exchange import Exchange
+from engine.minimizers.expansion import Expansion
 from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
+from engine.minimizers.min_cut import MinCut
 from engine.minimizers.tabu import Tabu
+from engine.sampling.draw import samples
 from engine.search.prepared import cover_of
 
 
@@ -31,6 +39,13 @@ class Alike(Term):
 
     def holds(self, x: list[int]) -> bool:
         return x[0] != x[1]
+
+
+class Unlike(Term):
+    """E = 1 - <x_0, x_1>: 1 where two sites of equal values differ."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 2, k) -> (B,)
+        return 1 - (x[:, 0] * x[:, 1]).sum(-1)
 
 
 class Apart(Term):
@@ -46,6 +61,21 @@ class Apart(Term):
         sites, none = ints(range(3)), ints([0])
         lines = Different(ints([0, 3]), sites, none, none)
         return Factors(Factors.sizes_of(domains), 3, different=lines)
+
+
+class Few(Term):
+    """At most one of three sites has its first value."""
+
+    def energy(self, x: Tensor) -> Tensor:  # (B, 3, k) -> (B,)
+        return (x[:, :, 0].sum(-1) - 1).clamp(min=0)
+
+    def holds(self, x: list[int]) -> bool:
+        return x.count(0) <= 1
+
+    def factors(self, *domains: Domain) -> Factors:
+        none = ints([0])
+        few = Counted(ints([0, 3]), ints(range(3)), ints([0] * 3), none, none, none, ints([1]))
+        return Factors(Factors.sizes_of(domains), 3, counted=few)
 
 
 class Spread(Term):
@@ -88,6 +118,15 @@ def main() -> None:
         answers(kept, minimizer, budget=Budget(steps=2))
     for other in (LeastByElimination(), MessagePassing()):
         answers(Problem(1.0 * Alike(y)), other, budget=Budget(steps=2))
+    near = Problem(1.0 * Unlike(y) + 1.0 * Cost(y))
+    answers(Problem(1.0 * Unlike(x) + 1.0 * Cost(x)), MinCut(), budget=Budget(steps=2))
+    for settler in (Expansion(), Beam((2,))):
+        answers(near, settler, budget=Budget(steps=2))
+    few = Problem(required(Few(keys)) + 1.0 * Unlike(keys[:2]))
+    margins(few, answers(few, Exchange(visit=20, rounds=1), budget=Budget(steps=2))[0])
+    samples(near, 2)
+    tour(np.ones((2, 2), dtype=np.int64))
+    odd_cycles(ints([0, 0]), ints(), ints(), np.zeros(0), 1.0, 1)
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )
