@@ -1,6 +1,7 @@
 """Preferred values as a hint: where a search starts, at no cost."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from engine.errors import BadQuery, Mistake, Mistakes
 from engine.factors import Factors
 from engine.random import Stream
 from modules.parameters import Strict, Value
+from modules.shared.examples import scope_of, values_of
 from modules.shared.sites import MISTAKES, OverSites
 
 
@@ -77,3 +79,9 @@ class Hint(OverSites):
     @classmethod
     def example(cls) -> "Hint":
         return cls(Variable("x", Finite(("a", "b", "c"), (3,))), values=["b", None, "a"])
+
+    @classmethod
+    def examples(cls, rng: random.Random, scope: Sequence[Variable] = ()) -> Iterator["Hint"]:
+        while not scope:
+            own = scope_of(rng)[:1]
+            yield cls(own[0], values=[rng.choice([None, *v]) for v in values_of(own)])
