@@ -1,4 +1,4 @@
-"""What a cut is worth: the weights of the edges that it cuts, whatever those weigh that it spares."""
+"""What a cut is worth: the weights of the edges that it cuts, whatever the others weigh."""
 
 import math
 
