@@ -302,13 +302,13 @@ class Choosing(Minimizer[S]):
         return LeastByElimination(unique=self.unique, alternatives=self.alternatives)
 
     def prepare(self, problem: Problem) -> Iterator[None]:
+        yield from problem.prepare()  # before its memo, which stands beside the form
         key = ("prepared", self)
         if key not in problem.memo:
             yield from self._prepared(problem)
             problem.memo[key] = True
 
     def _prepared(self, problem: Problem) -> Iterator[None]:
-        yield from problem.prepare()
         factors, rest = problem.factored()
         if len(groups_of(problem)) > 1:
             for part in parts_of(problem):

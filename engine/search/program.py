@@ -124,11 +124,18 @@ class Program:
         return at, col[at], rows.owner[order], rows.coef[order]
 
     def weighed(self, y: Ints) -> Ints:
-        """A^T y of whole numbers that stay within 2^63 in all. (m,) -> (n,)"""
+        """A^T y of whole numbers, each within what its type holds. (m,) -> (n,)"""
+        return self._turned(self.turned[3].astype(y.dtype), y)
+
+    def moved(self, y: Floats) -> Floats:
+        """|A|^T y, about. (m,) -> (n,)"""
+        return self._turned(np.abs(self.turned[3].astype(np.float64)), y)
+
+    def _turned(self, coef: np.ndarray, y: np.ndarray) -> np.ndarray:
         out = np.zeros(self.columns, dtype=y.dtype)
-        at, col, owner, coef = self.turned
+        at, col, owner, _ = self.turned
         if len(at):
-            out[col] = np.add.reduceat(coef.astype(y.dtype) * y[owner], at)
+            out[col] = np.add.reduceat(coef * y[owner], at)
         return out
 
 

@@ -15,6 +15,8 @@ from engine.decimals import Floats, Ints
 from engine.search.program import OPEN, Program, Rows
 
 INFINITE = 1e30  # from here on HiGHS takes an edge for none
+LARGEST = 1 << 20  # coefficient that it is handed: larger ones are divided by a power of 2, with
+# their row, as it refuses 1e15
 
 
 class Point(NamedTuple):
@@ -53,23 +55,25 @@ class Relaxation:
 
         self.program = program
         self.every = np.arange(program.columns, dtype=np.int32)
+        self.parts = _parts(program.rows)
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = program.columns, program.rows.count
         model.col_cost_ = program.cost / self.unit
         model.col_lower_ = np.zeros(program.columns)
         model.col_upper_ = np.ones(program.columns)
-        low, high = _edges(program.rows)
+        low, high = _edges(program.rows, self.parts)
         model.row_lower_, model.row_upper_ = low, high
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         model.a_matrix_.start_ = program.rows.ptr.astype(np.int32)
         model.a_matrix_.index_ = program.rows.col.astype(np.int32)
-        model.a_matrix_.value_ = program.rows.coef.astype(np.float64)
+        model.a_matrix_.value_ = program.rows.coef / self.parts[program.rows.owner]
         self.solver.passModel(model)
 
     def extend(self, program: Program, rows: Rows) -> None:
         """The same program with more rows behind the others."""
-        self.program = program
-        low, high = _edges(rows)
+        self.program, parts = program, _parts(rows)
+        self.parts = np.concatenate([self.parts, parts])
+        low, high = _edges(rows, parts)
         self.solver.addRows(
             rows.count,
             low,
@@ -77,7 +81,7 @@ class Relaxation:
             len(rows.col),
             rows.ptr[:-1].astype(np.int32),
             rows.col.astype(np.int32),
-            rows.coef.astype(np.float64),
+            rows.coef / parts[rows.owner],
         )
 
     def solve(self, lo: Ints, hi: Ints, iterations: int, upper: float = INFINITE) -> Point:
@@ -90,16 +94,17 @@ class Relaxation:
         solver.setOptionValue("simplex_iteration_limit", int(iterations))
         solver.setOptionValue("objective_bound", float(min(upper / self.unit, INFINITE)))
         solver.run()
-        status = solver.getModelStatus()
-        spent = max(1, int(solver.getInfoValue("simplex_iteration_count")[1]))
+        status, info = solver.getModelStatus(), solver.getInfo()
+        spent = max(1, int(info.simplex_iteration_count)) if info.valid else 1
         if status == highspy.HighsModelStatus.kInfeasible:
             return Point(EMPTY, np.zeros(0), self._ray(), spent)
         found = solver.getSolution()
-        x, duals = np.array(found.col_value), np.array(found.row_dual) * self.unit
-        if status in _solved():
-            return Point(SOLVED, x, duals, spent)
+        x, duals = np.array(found.col_value), np.array(found.row_dual)
         if len(duals) != self.program.rows.count:
             duals = np.zeros(self.program.rows.count)
+        duals = duals * self.unit / self.parts
+        if status in _solved():
+            return Point(SOLVED, x, duals, spent)
         limit = status == highspy.HighsModelStatus.kIterationLimit
         return Point(STOPPED if limit else LOST, x, duals, spent)
 
@@ -109,7 +114,7 @@ class Relaxation:
         if not told:
             return np.zeros(self.program.rows.count)
         _, _, ray = self.solver.getDualRay()
-        return np.array(ray)
+        return np.array(ray) / self.parts
 
 
 def _solved() -> tuple[Any, ...]:
@@ -148,7 +153,14 @@ def _unit(program: Program) -> float:
     return max(1.0, largest / 1000.0)
 
 
-def _edges(rows: Rows) -> tuple[Floats, Floats]:
-    low = np.where(rows.low == -OPEN, -np.inf, rows.low.astype(np.float64))
-    high = np.where(rows.high == OPEN, np.inf, rows.high.astype(np.float64))
+def _parts(rows: Rows) -> Floats:
+    """What each row is divided by, so that no coefficient is above LARGEST: powers of 2. -> (m,)"""
+    largest = np.full(rows.count, float(LARGEST))
+    np.maximum.at(largest, rows.owner, np.abs(rows.coef.astype(np.float64)))
+    return np.exp2(np.ceil(np.log2(largest / LARGEST)))
+
+
+def _edges(rows: Rows, parts: Floats) -> tuple[Floats, Floats]:
+    low = np.where(rows.low == -OPEN, -np.inf, rows.low / parts)
+    high = np.where(rows.high == OPEN, np.inf, rows.high / parts)
     return low, high

@@ -7,22 +7,26 @@ For any y, with d = cost - A^T y, every x within its box and rows has
 
 so whatever y is, the right side is a bound: no number of the other solver is believed, only used.
 y is rounded to multiples of 2^-k, and all is counted in integers; a y on an edge that is none is 0.
+Where what costs need is more than 62 bits have room for, the integers are Python's.
 
 Source: Neumaier and Shcherbina, "Safe bounds in linear and mixed-integer linear programming",
 Mathematical Programming 2004 (the idea, there in directed floats).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.search.program import OPEN, Program
 
-ROOM = 62  # bits of a whole number that sums may take
-FINEST = 30  # binary digits of duals, at most
-ENOUGH = 16  # of them, with which rounding costs next to nothing
+ROOM = 62  # bits of a whole number
+FINEST = 30  # binary digits of duals, at most, and bits that a bound keeps of its size
+ENOUGH = 16  # digits with which rounding costs next to nothing
 COARSE = (0, 1)  # digits that are tried beside fewer: duals are often whole or half
+SMALL = 1 << 16  # entries of a program, up to which whole numbers of any size take milliseconds
+HALF = 32  # bits
+HUGE = 1e30  # duals of this size are none
 
 
 class Bound(NamedTuple):
@@ -43,41 +47,66 @@ class Bound(NamedTuple):
 def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
     """The best of a few roundings of duals y (m,) over a box lo, hi (n,)."""
     rows = program.rows
-    y = np.where(np.isfinite(y), y, 0.0)
+    y = np.where(np.abs(y) < HUGE, y, 0.0)
     y = np.where((y > 0) & (rows.low == -OPEN), 0.0, y)
     y = np.where((y < 0) & (rows.high == OPEN), 0.0, y)
     edge = np.where(y > 0, rows.low, np.where(y < 0, rows.high, 0))
-    size = _magnitude(program, y, edge)
-    finest = min(FINEST, ROOM - size)
+    finest, whole = _digits(program, y, edge)
     best: Bound | None = None
     coarse = COARSE if finest < ENOUGH else ()
     for digits in sorted({finest, *(k for k in coarse if k < finest)}, reverse=True):
         if digits < 0:
             y, digits = y * 0.0, 0  # too large for any: the box alone
-        own = _rounded(program, y, edge, lo, hi, digits)
+        own = _rounded(program, y, edge, lo, hi, digits, whole)
         if best is None or own.units > best.units:
             best = own
     assert best is not None
     return best
 
 
-def _magnitude(program: Program, y: Floats, edge: Ints) -> int:
-    """Bits that all sums take at no digits, rounded up."""
+def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any]:
+    """How finely duals are rounded, and the whole numbers that hold it all: of 64 bits where each
+    number for itself has room with as many digits as a bound needs, else Python's."""
     rows = program.rows
-    paid = float(np.abs(y * edge).sum())
+    paid = np.abs(y * edge)
     moved = float((np.abs(y) * rows.sizes).sum())
     slack = float(np.abs(edge).sum()) + float(rows.sizes.sum())  # of rounding
     own = float(np.abs(program.cost.astype(np.float64)).sum())
-    return max(1, int(np.ceil(np.log2(paid + moved + slack + own + 2.0)))) + 1
+    total = float(paid.sum())
+    room = ROOM - _bits(total + moved + slack + own)
+    needed = max(0, _bits(slack) - max(0, _bits(total + own) - FINEST))
+    if room < needed:
+        each = program.moved(np.abs(y) + 1.0) + np.abs(program.cost)
+        most = (float(sizes.max(initial=0.0)) for sizes in (each, paid, np.abs(edge)))
+        room = ROOM - _bits(max(most))
+    if room < needed and len(rows.col) <= SMALL:
+        return needed, object
+    return min(max(FINEST, needed), room), np.int64
 
 
-def _rounded(program: Program, y: Floats, edge: Ints, lo: Ints, hi: Ints, digits: int) -> Bound:
-    whole = np.rint(np.ldexp(y, digits)).astype(np.int64)
-    reduced = (program.cost << digits) - program.weighed(whole)
+def _bits(size: float) -> int:
+    return max(1, int(np.ceil(np.log2(size + 2.0)))) + 1
+
+
+def _rounded(
+    program: Program, y: Floats, edge: Ints, lo: Ints, hi: Ints, digits: int, whole: Any
+) -> Bound:
+    """The bound by duals of so many digits. whole: the type of the numbers"""
+    told = np.rint(np.ldexp(y, digits))
+    duals = told.astype(whole) if whole is not object else np.array([*map(int, told)], object)
+    reduced = (program.cost.astype(whole) << digits) - program.weighed(duals)
     box = np.where(reduced > 0, reduced * lo, reduced * hi)
-    least = int((whole * np.where(whole != 0, edge, 0)).sum()) + int(box.sum())
+    least = _sum(duals * np.where(duals != 0, edge, 0)) + _sum(box)
     units = program.constant - ((-least) >> digits)
     return Bound(units, digits, least, reduced)
+
+
+def _sum(values: Ints) -> int:
+    """The sum, however large it is."""
+    if values.dtype == object:
+        return sum(values.tolist())
+    low = values & ((1 << HALF) - 1)
+    return (int((values >> HALF).sum()) << HALF) + int(low.sum())
 
 
 def refuted(program: Program, ray: Floats, lo: Ints, hi: Ints) -> bool:

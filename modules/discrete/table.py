@@ -29,6 +29,7 @@ from modules.shared.sites import MISTAKES, ROUNDS, OverSites, finite, listed, re
 
 WRITTEN = 1 << 12  # combinations of a table up to which it is asked beside others
 PIECE = 1 << 20  # numbers that a lookup holds at once
+EXACT = 1 << 53  # whole numbers up to this size are held as they are
 _SITE = {"type": "integer", "minimum": 0}
 _SITES = {"type": "array", "minItems": 1}
 
@@ -152,6 +153,8 @@ class Table(OverSites):
         wrong = Mistakes(MISTAKES)
         for k, cost in enumerate(flat):
             if cost is None or (type(cost) is float and math.isfinite(cost)):
+                continue
+            if type(cost) is int and -EXACT <= cost <= EXACT:
                 continue
             path = "".join(f"[{i}]" for i in np.unravel_index(k, self.sizes))
             _check_cost(cost, f"costs{path}", wrong)

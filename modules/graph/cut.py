@@ -58,14 +58,14 @@ class Cut(OverSites):
         return ((same - 1).double() * weight).sum(-1)
 
     def cost(self, *tensors: Tensor) -> Tensor:  # (B, *shape) int64 -> (B,) float64
-        return self.weighed.total(tensors) - float(self.weight.sum())
+        return 0.0 - self.weighed.parted(tensors)
 
     def changes(self, sites: Tensor, *decided: Tensor) -> Tensor:
         return self.weighed.changes(sites, decided)
 
     @cached_property
     def weighed(self) -> Weighed:
-        """The weight of the edges that decided sites do not cut."""
+        """The weights of edges, summed over decided sites."""
         return Weighed(self.layout, self.a, self.b, self.weight)
 
     def factors(self, *domains: Domain) -> Factors:

@@ -1,6 +1,6 @@
 """What kinds over pairs of sites share: reading pairs, and the chance that two sites agree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from operator import eq, itemgetter
 from typing import Any
@@ -23,7 +23,7 @@ PIECE = 1 << 20  # ends of pairs that are looked at in one go
 
 
 class Weighed:
-    """The sum over pairs of decided sites of w, where both take one value."""
+    """The sum over pairs of decided sites of w, where both take one value, or where they do not."""
 
     def __init__(self, layout: Layout, a: Ints, b: Ints, weight: Floats):
         self.layout = layout
@@ -36,16 +36,24 @@ class Weighed:
         return Incidence(self.ends.numpy(), self.layout.sites)
 
     def total(self, decided: Sequence[Tensor]) -> Tensor:
-        """(B, *shape) int64 of each entry -> (B,) float64"""
+        """Of pairs that take one value. (B, *shape) int64 of each entry -> (B,) float64"""
+        return self._sum(decided, torch.eq)
+
+    def parted(self, decided: Sequence[Tensor]) -> Tensor:
+        """Of pairs that take two values, added up by itself: as all less `total`, small weights
+        would drown in large ones that do not count. -> (B,) float64"""
+        return self._sum(decided, torch.ne)
+
+    def _sum(self, decided: Sequence[Tensor], counts: Callable[..., Tensor]) -> Tensor:
         x = self.layout.united(decided)
         one, other = self.ends.to(x.device).unbind(1)
         weight = self.weight.to(x.device)
         each = max(1, PIECE // max(1, len(weight)))
-        out = [(p[:, one] == p[:, other]).double() @ weight for p in x.split(each)]
+        out = [counts(p[:, one], p[:, other]).double() @ weight for p in x.split(each)]
         return torch.cat(out)
 
     def changes(self, sites: Tensor, decided: Sequence[Tensor]) -> Tensor:
-        """`Term.changes` of that sum: the weight of the neighbours that have each value."""
+        """`Term.changes` of `total`: the weight of the neighbours that have each value."""
         x, numbers = self.layout.united(decided), self.layout.numbers(sites)
         size, met = self.layout.values_of(numbers), self.incidence.met(numbers)
         most = int(size.max()) if len(size) else 0

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable, Sequence, Set
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -129,14 +129,29 @@ class Layout:
 
     def name(self, site: int) -> str:
         """The place of a site in its variable, in words: `[0, 2]`, with the name if need be."""
-        view = self.scope[self.entry[site]]
-        place = view.places.reshape(-1)[site - int(np.sum(self.counts[: self.entry[site]]))]
-        shape = view.variable.domain.shape
-        names = {v.variable.name for v in self.scope}
+        entry = int(self.entry[site])
+        name, shape, first, places = self._named[entry]
         if not shape:
-            return view.variable.name
-        where = [int(k) for k in np.unravel_index(int(place), shape)]
-        return f"{view.variable.name if len(names) > 1 else ''}{where}"
+            return name
+        place, where = int(places[site - first]), []
+        for size in reversed(shape):
+            place, at = divmod(place, size)
+            where.append(at)
+        return f"{name if self._several else ''}{where[::-1]}"
+
+    @cached_property
+    def _named(self) -> list[tuple[str, tuple[int, ...], int, Ints]]:
+        """Of each scope entry the variable, its shape, the first site and the places of all."""
+        first = [0, *accumulate(self.counts)]
+        return [
+            (v.variable.name, v.variable.domain.shape, at, v.places.reshape(-1))
+            for v, at in zip(self.scope, first, strict=False)
+        ]
+
+    @cached_property
+    def _several(self) -> bool:
+        """The scope is over more than one variable."""
+        return len({view.variable.name for view in self.scope}) > 1
 
     def names(self, sites: Sequence[int]) -> str:
         """Several places in words: `[0, 2] and [0, 7]`."""

@@ -15,6 +15,7 @@ from engine.minimizers.relaxation import LinearRelaxation
 from engine.search import branching
 from engine.testing import check_minimizer
 from modules.discrete.all_different import AllDifferent
+from modules.discrete.clause import Clause
 from modules.discrete.linear import Linear
 from modules.discrete.table import Table
 
@@ -121,3 +122,15 @@ def test_who_searches_depends_on_each_row_and_not_on_rows_before() -> None:
         told = answers(whole.given_rows([{"paid": row} for row in rows]), both)
         for row, answer in zip(rows, told, strict=True):
             assert answer.status == "OPTIMAL" and answer.energy == (0.0 if row is plain else 2.0)
+
+
+def test_structure_is_made_in_pieces_from_the_first_one_on() -> None:
+    """Whoever prepares may stop between any two terms; its memo would have made all of them."""
+    x = Variable("x", Finite((0, 1), (40,)))
+    rules = [Clause(x, clauses=[[[k, 1, True], [k + 1, 0, True]]]) for k in range(39)]
+    problem = Problem(sum(rules[1:], start=1.0 * rules[0]))
+    pieces = Portfolio().prepare(problem)
+    for made in range(5):
+        next(pieces)
+        assert len(problem.structures.pieces) <= made
+    assert 0 < len(problem.structures.pieces) < len(rules)

@@ -14,7 +14,7 @@ from engine.search.cuts import covers
 from engine.search.dive import Dive
 from engine.search.freed import Sites
 from engine.search.neighbourhoods import Neighbourhoods, Spent
-from engine.search.program import OPEN, Rows, program_of
+from engine.search.program import OPEN, Program, Rows, program_of
 from engine.search.relaxation import SOLVED, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import refuted, safe_bound
@@ -156,6 +156,31 @@ def test_any_duals_give_a_bound() -> None:
                 assert safe_bound(program, y, lo, hi).units <= true
             if len(y) == program.rows.count and true is not None:
                 assert not refuted(program, y, lo, hi)
+
+
+def test_numbers_of_any_size_are_searched_to_the_end() -> None:
+    """Costs and coefficients beyond what floats and 62 bits hold: exact, and in few steps."""
+    rng = np.random.default_rng(23)
+    least_known = 0
+    for _ in range(60):
+        n, m = 8, 3
+        coef = rng.integers(1, 10, m * n) * 10 ** rng.integers(0, 17, m * n)
+        cost = rng.integers(-9, 10, n) * 10 ** rng.integers(0, 17, n)
+        high = [int(own.sum()) * int(rng.integers(3, 8)) // 10 for own in coef.reshape(m, n)]
+        low = np.array([-OPEN, -OPEN, high[2] // 50])
+        rows = Rows(np.arange(m + 1) * n, np.tile(np.arange(n), m), coef, low, np.array(high))
+        program = Program(rows, cost, 0)
+        every = [np.array([k >> j & 1 for j in range(n)]) for k in range(1 << n)]
+        kept = [program.total(x) for x in every if rows.hold(x)]
+        tree = Tree.of(program, learning.NEVER, 500)
+        for _ in range(30):
+            tree.advance()
+        assert tree.done
+        assert (tree.upper < learning.NEVER) == bool(kept)
+        if kept:
+            least_known += 1
+            assert tree.upper == min(kept)
+    assert least_known > 20
 
 
 def test_reduced_costs_fix_only_what_better_solutions_share() -> None:

@@ -2,6 +2,10 @@
 
 import copy
 
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
 from engine import Finite, Variable
 from modules.discrete.linear import Linear
 from modules.shared.sites import layout_of
@@ -24,3 +28,14 @@ def test_a_copy_is_laid_out_by_itself() -> None:
     assert own is not first and own.scope == (twin.view,)
     vars(twin.view)["_layouts"][(id(twin.view),)] = first  # as a number used again would have it
     assert layout_of([twin.view]).scope == (twin.view,)
+
+
+@given(st.lists(st.integers(1, 4), max_size=3), st.data())
+def test_sites_are_named_by_their_place_in_the_variable(shape, data) -> None:
+    x, y = Variable("x", Finite((0, 1), tuple(shape))), Variable("y", Finite((0, 1), (2,)))
+    view = x.view if not shape else x[::-1]
+    alone, beside = layout_of([view]), layout_of([y.view, view])
+    site = data.draw(st.integers(0, alone.sites - 1))
+    where = [int(k) for k in np.unravel_index(view.places.reshape(-1)[site], tuple(shape))]
+    assert alone.name(site) == (str(where) if shape else "x")
+    assert beside.name(2 + site) == (f"x{where}" if shape else "x")
