@@ -1,6 +1,7 @@
 """Energies of pictures with a generator: what they hold usual, propose, refuse and learn."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,9 @@ def test_another_shape_is_refused(kind) -> None:
         kind(picture(size=9), WEIGHTS)
     with pytest.raises(BadQuery, match="single values"):
         kind(Variable("picture", Finite((0, 1), (8, 8))), WEIGHTS)
-    with pytest.raises(BadQuery, match="reaches 1e.39"):
-        kind(Variable("picture", Real((8, 8), 0.0, 1e39)), WEIGHTS)
+    for low, high, said in ((0.0, 1e39, "1e.39"), (0.0, math.inf, "inf"), (-math.inf, 1.0, "-inf")):
+        with pytest.raises(BadQuery, match=f"reaches {said}"):
+            kind(Variable("picture", Real((8, 8), low, high)), WEIGHTS)
     with pytest.raises(BadQuery, match="weights"):
         kind(picture(), "../classifier/digits8.safetensors")
 
@@ -129,11 +131,11 @@ def test_answers_are_drawn(basin) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"temperature": 0},
         {"temperature": None},
         {"temperature": float("nan")},
         {"quantiles": []},
         {"quantiles": ["a"] * 9},
+        {"quantiles": [*range(9, 0, -1)]},
     ],
 )
 @pytest.mark.parametrize("kind", (*KINDS, Diffusion))
@@ -142,4 +144,15 @@ def test_a_file_that_was_never_fitted_is_refused(kind, wrong, tmp_path) -> None:
     path = tmp_path / "spoiled.safetensors"
     save_described(path, about["format"], tensors, {**json.loads(about["about"]), **wrong})
     with pytest.raises(BadQuery, match="holds no weights of"):
+        kind(picture(), str(path))
+
+
+@pytest.mark.parametrize("name", ["temperature", "beta", "move", "spread"])
+@pytest.mark.parametrize("number", [-1.0, 0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_whose_numbers_are_not_above_0_is_refused(kind, name, number, tmp_path) -> None:
+    about, tensors = parsed((kind.shipped / WEIGHTS).read_bytes())
+    path = tmp_path / "spoiled.safetensors"
+    save_described(path, about["format"], tensors, {**json.loads(about["about"]), name: number})
+    with pytest.raises(BadQuery, match=f"weights: the file says {name} {number:g}; .*above 0"):
         kind(picture(), str(path))
