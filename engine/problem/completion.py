@@ -1,7 +1,7 @@
 """What is not searched: what evidence decides, what inputs are told, and what terms define; and how
 states of the rest are completed by it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,6 @@ from engine.domain.told import spread
 from engine.energy import Summand
 from engine.energy.definition import defined_by, inputs_of, outputs_of
 from engine.energy.parts import ByPart, side_by_side, within
-from engine.errors import BadQuery, Mistake
 
 OUTSIDE = 1e-6  # half the squared distance from a domain up to which a defined site lies inside
 
