@@ -13,6 +13,7 @@ from engine.errors import BadQuery
 from engine.random import Stream
 from engine.solve.budget import Budget
 from modules.image._generated.pictures import pictures_of
+from modules.image._generated.train import Run
 from modules.image.classifier.reader import load_reader
 from modules.image.diffusion.term import Diffusion
 from modules.image.hat.term import Hat
@@ -114,6 +115,20 @@ def test_a_training_draws_sheets_and_is_taken_up(kind, tmp_path) -> None:
     assert told == again
     assert all(torch.equal(first[name], second[name]) for name in first | second)
     kind(picture(), str(tmp_path / "whole" / "w.safetensors"))
+
+
+def test_a_limit_of_seconds_is_that_of_both_trainings_of_a_hat(tmp_path, monkeypatch) -> None:
+    limits, trained = [], Run.trained
+
+    def recorded(run, lesson, *more):
+        limits.append(lesson.seconds)
+        return trained(run, lesson, *more)
+
+    monkeypatch.setattr(Run, "trained", recorded)
+    small = {"hidden": [8], "painted": [8], "latent": 2, "moves": 2, "batch": 8}
+    Hat.learn(Lesson(Path("digits"), tmp_path / "w", 100.0, 2, params=small))
+    coding, judging = limits
+    assert coding == 50.0 and 50.0 <= judging < 100.0
 
 
 def test_answers_are_drawn(basin) -> None:
