@@ -22,8 +22,6 @@ from services.settings import RemotePolicy
 from tests.support.fuzz.loop import Loop
 from tests.support.serving import Process
 
-pytestmark = pytest.mark.clock
-
 NAMES = ("image.hat", "image.taught", "image.diffusion")
 PARAMS = {"weights": "digits8.safetensors"}
 DOORS = ("in process", "hosted")
@@ -154,7 +152,7 @@ def test_numbers_that_are_no_pixels_are_refused_alike(clients, door, kind, far, 
 
 
 def test_a_host_that_is_killed_in_the_middle_is_told_of(started: Callable[..., Process]) -> None:
-    """By the name of its kind and its address, and soon."""
+    """By the name of its kind and its address."""
     host = started("host", "image.hat", "--listen", "127.0.0.1:0")
     here = Catalogue(entry_points=False)
     kinds = RemoteKinds(here, {"image.hat": [host.address]}, RemotePolicy(return_seconds=0.2))
