@@ -197,17 +197,17 @@ def orders(seed: int, count: int) -> list[Row]:
     noise = {gamma: _mean([r["noise"] for r in of]) for gamma, of in every.items()}
     best = min((gamma for gamma in ORDERS if gamma), key=lambda gamma: far[gamma])
     floors = _mean([floor(digits(k)) for k in seeds])
-    told = ", ".join(f"gamma {gamma:g}: {far[gamma]:.2f}" for gamma in ORDERS)
+    told = "; ".join(f"gamma {gamma:g}: {_each(every[gamma], 'far')}" for gamma in ORDERS)
     return [
         at_most(
-            "Digits, pseudo-spherical divergence: proxy-FID of its negatives, best order",
+            f"Digits, pseudo-spherical divergence, {count} seeds: proxy-FID of negatives, best order",
             far[best], far[0.0], "", peer="contrastive divergence", peer_value=far[0.0],
             note=f"{told}; held-out digits {floors:.2f}; {WELLED.steps} steps, "
             f"persistent particles, {WELLED.wells} wells",
         ),
         at_least(
-            "Digits, pseudo-spherical divergence: chance that even noise costs more than a digit",
-            noise[best], 0.99, "",
+            f"Digits, pseudo-spherical divergence, {count} seeds: chance that even noise costs more",
+            noise[best], 0.99, "", note=_each(every[best], "noise"),
         ),
     ]  # fmt: skip
 

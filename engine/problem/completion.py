@@ -1,7 +1,7 @@
 """What is not searched: what evidence decides, what inputs are told, and what terms define; and how
 states of the rest are completed by it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from engine.domain import Domain, Finite, Given, Real, State, Told, Variable, device_of
 from engine.domain.told import spread
-from engine.energy import Summand, leaves_of
+from engine.energy import Summand
 from engine.energy.definition import defined_by, inputs_of, outputs_of
 from engine.energy.parts import ByPart, side_by_side, within
-from engine.errors import BadQuery, Mistake
 
 OUTSIDE = 1e-6  # half the squared distance from a domain up to which a defined site lies inside
 
@@ -284,25 +283,3 @@ class Completion:
         """The same site by site, beside an energy (B,)."""
         every = [0.5 * own.square() for own in self.beyond(state)]
         return side_by_side(energy, every, [OUTSIDE] * len(every))
-
-
-def check_presence(summands: Sequence[Summand], told: Mapping[str, Told]) -> None:
-    """Raises BadQuery where a term that needs every entry of an input lacks one."""
-    if all(bool(one.complete.all()) for one in told.values()):
-        return
-    for summand, term in ((s, term) for s in summands for term in leaves_of(s.term)):
-        for view in () if term.partial else term.scope:
-            name = view.variable.name
-            seen = view.of(told[name]) if name in told else None
-            if isinstance(seen, Told) and not bool(seen.complete.all()):
-                row = int((~seen.complete).nonzero()[0])
-                entry = int((~seen.present[row]).nonzero()[0])
-                who = "" if term is summand.term else f"{term.label} of "
-                what = f"entry {entry} is absent, and {who}{summand.label} needs "
-                raise BadQuery(
-                    Mistake(
-                        f"evidence.{name}",
-                        what + ("it" if who else "every one"),
-                        "give it, or leave the whole input out",
-                    )
-                )

@@ -22,8 +22,8 @@ from engine.energy.parts import ByPart, Constraints, Totals, fineness
 from engine.errors import BadQuery, Mistake, known
 from engine.factors import Factors
 from engine.factors.explicit import Explicit
-from engine.problem.arguments import check_energy, check_rows
-from engine.problem.completion import OUTSIDE, Completion, check_presence
+from engine.problem.arguments import check_energy, check_rows, check_told
+from engine.problem.completion import OUTSIDE, Completion
 from engine.problem.copies import Twins, copies_on
 from engine.problem.form import Form
 from engine.problem.structures import Structures
@@ -141,7 +141,7 @@ class Problem:
             except BadQuery as error:
                 raise error.under(f"evidence.{name}") from None
         given = self._with(every, self.root or self)
-        check_presence(given.summands, given.told)
+        check_told(given.summands, given.told)
         return given
 
     def _with(self, every: Mapping[str, Domain], root: "Problem | None" = None) -> "Problem":

@@ -19,6 +19,7 @@ from modules.image.smoothness import numbers_of, picture_shape
 from modules.parameters import Number, Strict
 
 Positive = Annotated[Number, Field(gt=0)]
+FAR = 1e200  # what a label of a pixel costs at most: a square that is no number would rule it out
 
 
 class Parameters(Strict):
@@ -139,7 +140,7 @@ class Observation(Term):
         values, there = self._seen(seen)
         away = (values[:, :, None] - self.colours).square().sum(-1)
         costs = away / (2 * self.noise.square()) + self.beside
-        return costs.clamp(max=self.most) * there[..., None]
+        return costs.clamp(max=min(self.most, FAR)) * there[..., None]
 
     def residual(self, seen: Given, picture: Tensor) -> Tensor | None:  # -> (B, n)
         return self._missed(seen, picture) if self.squared else None

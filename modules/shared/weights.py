@@ -13,6 +13,13 @@ from torch import Tensor, nn
 
 from engine.errors import BadQuery, Mistake
 
+LONGEST = 80  # letters of the name of a form that are told
+
+
+class OtherForm(ValueError):
+    """A file is in another form than the one asked for; its text names that."""
+
+
 T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
 
@@ -68,6 +75,9 @@ def loaded(path: str, beside: Path, made: Callable[[bytes], T], what: str, remed
         return made(file.read_bytes())
     except OSError as error:
         raise BadQuery(Mistake("weights", f"{path}: {error.strerror or error}", remedy)) from None
+    except OtherForm as error:
+        problem = f"{path} holds {error}, no {what}"
+        raise BadQuery(Mistake("weights", problem, remedy)) from None
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError):
         raise BadQuery(Mistake("weights", f"{path} holds no {what}", remedy)) from None
 
@@ -84,7 +94,7 @@ def described(raw: bytes, form: str) -> tuple[dict[str, Any], dict[str, Tensor]]
     other, as `loaded` expects."""
     metadata, tensors = parsed(raw)
     if metadata["format"] != form:
-        raise ValueError(metadata["format"])
+        raise OtherForm(metadata["format"][:LONGEST])
     return _settings(metadata["about"]), tensors
 
 

@@ -146,6 +146,22 @@ def test_a_classifier_beside_a_rule_is_proved_least_at_every_door(doors, evidenc
 
 
 @pytest.mark.parametrize("door", ["here", "hosted", "served", "served, hosted"])
+@pytest.mark.parametrize("far", [1e39, -1e200])
+def test_numbers_that_a_type_does_not_hold_are_refused_at_every_door(doors, door, far):
+    """Told to a term in float32; one in float64 takes them."""
+    aim = {"aim": {"low": None, "high": None}}
+    beside = {"kind": "told.Toward", "scope": ["aim", "x"]}
+    with pytest.raises(
+        BadQuery, match=r"evidence\.aim: .* is more than the float32 of told\.Toward"
+    ):
+        doors[door](query(beside, inputs=aim, evidence=[{"aim": 1.0}, {"aim": far}]))
+    wide = {"f": {"shape": [N, D]}}
+    told = [{"f": [[far, 0.0]] + [[0.0, 0.0]] * (N - 1)}]
+    (answer,) = doors[door](query(GUESS, DIFFERENT, inputs=wide, evidence=told))
+    assert answer.status == "OPTIMAL"
+
+
+@pytest.mark.parametrize("door", ["here", "hosted", "served", "served, hosted"])
 @pytest.mark.parametrize(("name", "value"), [("whole", [0, 2, 1]), ("named", ["a", "c", "b"])])
 def test_whole_numbers_and_names_reach_rules(doors, door, name, value):
     labels = {"y": {"values": ["a", "b", "c"] if name == "named" else [0, 1, 2], "shape": [N]}}

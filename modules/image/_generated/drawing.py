@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from modules.image._generated.measured import Measured, as_told
+from modules.image._generated.measured import Measured, as_told, positive
 from modules.image._generated.networks import Judge, Onlooker, Painter
 from modules.shared.weights import described, loaded, restored, save_described
 
@@ -95,7 +95,7 @@ def _drawing(raw: bytes, form: str) -> Drawing:
     about, tensors = described(raw, form)
     hidden = tuple(tuple(widths) for widths in about["hidden"])
     encoded = any(name.startswith("onlooker.") for name in tensors)
-    move, beta, spread = (float(about[name]) for name in ("move", "beta", "spread"))
+    move, beta, spread = (positive(about, name) for name in ("move", "beta", "spread"))
     high, wide = about["shape"]
     latent, wells = about["latent"], about.get("wells", 0)
     blank = begun((high, wide), latent, hidden, encoded, move, beta, spread, wells, seed=0)

@@ -1,6 +1,5 @@
 """What held-out pictures say of an energy that was learned: its temperature, and what is usual."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from engine.errors import BadQuery, Mistake
 from engine.random import Stream
 from modules.image._generated.networks import Judge
 from modules.shared.band import quantile_at
@@ -47,13 +47,22 @@ def measured(learned: M, held: Tensor, made: str) -> M:
 
 
 def as_told(blank: M, about: Mapping[str, Any]) -> M:
-    """The same with the temperature and the quantiles that a file tells. Raises ValueError for what
-    was never fitted."""
-    temperature = float(about["temperature"])
+    """The same with the temperature and the quantiles that a file tells. Raises BadQuery and
+    ValueError for what was never fitted."""
+    temperature = positive(about, "temperature")
     quantiles = tuple(float(value) for value in about["quantiles"])
-    if not 0 < temperature < math.inf or len(quantiles) != len(QUANTILES):
-        raise ValueError("no temperature, or no quantiles")
+    if len(quantiles) != len(QUANTILES) or list(quantiles) != sorted(quantiles):
+        raise ValueError("no quantiles")
     return replace(blank, temperature=temperature, quantiles=quantiles, made=about["made"])
+
+
+def positive(about: Mapping[str, Any], name: str) -> float:
+    """A number above 0 that a file tells. Raises BadQuery under `weights` for any other number."""
+    told = float(about[name])
+    if not 0 < told < float("inf"):
+        problem = f"the file says {name} {told:g}"
+        raise BadQuery(Mistake("weights", problem, "train again: it is above 0"))
+    return told
 
 
 def fitted_temperature(judge: Judge, held: Tensor) -> float:

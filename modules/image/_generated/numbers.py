@@ -8,11 +8,12 @@ FAR = 1_000.0  # no pixel is asked for beyond: networks say nothing there, and o
 
 
 def shape_of_numbers(view: View, path: str) -> tuple[int, int]:
-    """Height and width. Raises BadQuery for labels, and for edges far from 0 and 1."""
+    """Height and width. Raises BadQuery for labels, and for edges far from 0 and 1 or none, so that
+    no evidence lies there either."""
     shape, domain = picture_shape(view, path), view.variable.domain
     if not isinstance(domain, Real):
         raise BadQuery(Mistake(path, "has single values", "give {low: 0, high: 1}"))
     for edge in (*domain.low.flatten().tolist(), *domain.high.flatten().tolist()):
-        if FAR < abs(edge) < float("inf"):
+        if abs(edge) > FAR:
             raise BadQuery(Mistake(path, f"reaches {edge:g}", "give {low: 0, high: 1}"))
     return shape

@@ -82,7 +82,8 @@ def learned(
         options.batch,
         TWICE * steps,
     )
-    first = coded.trained(lesson, pictures, "generator")
+    half = None if lesson.seconds is None else lesson.seconds / 2
+    first = coded.trained(replace(lesson, seconds=half), pictures, "generator")
     drawing.painter.eval().requires_grad_(False)
     energy = Judging(Variable(PICTURE, Real(pictures.shape, 0.0, 1.0)), drawing.judge)
     sampler = Langevin(move, adjusted=False, steps={"latent": options.faster * move})
@@ -106,7 +107,8 @@ def learned(
         steps,
     )
     done = first.stopped != "seconds"  # else the decoder goes on, and the energy begins anew
-    rest = lesson if done else replace(lesson, work=None)
+    left = None if lesson.seconds is None else lesson.seconds - min(first.seconds, half or 0.0)
+    rest = replace(lesson, seconds=left, work=lesson.work if done else None)
     second = hat.trained(rest, pictures, "energy", sheet)
     drawing.judge.eval().requires_grad_(False)
     said = [

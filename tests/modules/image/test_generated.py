@@ -1,6 +1,7 @@
 """Energies of pictures with a generator: what they hold usual, propose, refuse and learn."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from engine.errors import BadQuery
 from engine.random import Stream
 from engine.solve.budget import Budget
 from modules.image._generated.pictures import pictures_of
+from modules.image._generated.train import Run
 from modules.image.classifier.reader import load_reader
 from modules.image.diffusion.term import Diffusion
 from modules.image.hat.term import Hat
@@ -85,10 +87,13 @@ def test_another_shape_is_refused(kind) -> None:
         kind(picture(size=9), WEIGHTS)
     with pytest.raises(BadQuery, match="single values"):
         kind(Variable("picture", Finite((0, 1), (8, 8))), WEIGHTS)
-    with pytest.raises(BadQuery, match="reaches 1e.39"):
-        kind(Variable("picture", Real((8, 8), 0.0, 1e39)), WEIGHTS)
-    with pytest.raises(BadQuery, match="weights"):
-        kind(picture(), "../classifier/digits8.safetensors")
+    for low, high, said in ((0.0, 1e39, "1e.39"), (0.0, math.inf, "inf"), (-math.inf, 1.0, "-inf")):
+        with pytest.raises(BadQuery, match=f"reaches {said}"):
+            kind(Variable("picture", Real((8, 8), low, high)), WEIGHTS)
+    other = Path(KINDS[kind is Hat].shipped / WEIGHTS)
+    said = f"holds {KINDS[kind is Hat].form}, no weights of {kind.kind}"
+    with pytest.raises(BadQuery, match=f"weights: .*{said}; make it with"):
+        kind(picture(), str(other))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,6 +117,20 @@ def test_a_training_draws_sheets_and_is_taken_up(kind, tmp_path) -> None:
     kind(picture(), str(tmp_path / "whole" / "w.safetensors"))
 
 
+def test_a_limit_of_seconds_is_that_of_both_trainings_of_a_hat(tmp_path, monkeypatch) -> None:
+    limits, trained = [], Run.trained
+
+    def recorded(run, lesson, *more):
+        limits.append(lesson.seconds)
+        return trained(run, lesson, *more)
+
+    monkeypatch.setattr(Run, "trained", recorded)
+    small = {"hidden": [8], "painted": [8], "latent": 2, "moves": 2, "batch": 8}
+    Hat.learn(Lesson(Path("digits"), tmp_path / "w", 100.0, 2, params=small))
+    coding, judging = limits
+    assert coding == 50.0 and 50.0 <= judging < 100.0
+
+
 def test_answers_are_drawn(basin) -> None:
     query = {
         "variables": {"picture": {"low": 0, "high": 1, "shape": [8, 8]}},
@@ -129,11 +148,11 @@ def test_answers_are_drawn(basin) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"temperature": 0},
         {"temperature": None},
         {"temperature": float("nan")},
         {"quantiles": []},
         {"quantiles": ["a"] * 9},
+        {"quantiles": [*range(9, 0, -1)]},
     ],
 )
 @pytest.mark.parametrize("kind", (*KINDS, Diffusion))
@@ -142,4 +161,15 @@ def test_a_file_that_was_never_fitted_is_refused(kind, wrong, tmp_path) -> None:
     path = tmp_path / "spoiled.safetensors"
     save_described(path, about["format"], tensors, {**json.loads(about["about"]), **wrong})
     with pytest.raises(BadQuery, match="holds no weights of"):
+        kind(picture(), str(path))
+
+
+@pytest.mark.parametrize("name", ["temperature", "beta", "move", "spread"])
+@pytest.mark.parametrize("number", [-1.0, 0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_whose_numbers_are_not_above_0_is_refused(kind, name, number, tmp_path) -> None:
+    about, tensors = parsed((kind.shipped / WEIGHTS).read_bytes())
+    path = tmp_path / "spoiled.safetensors"
+    save_described(path, about["format"], tensors, {**json.loads(about["about"]), name: number})
+    with pytest.raises(BadQuery, match=f"weights: the file says {name} {number:g}; .*above 0"):
         kind(picture(), str(path))

@@ -1,6 +1,7 @@
 """Smoothness and observation of pixels, against plain sums and all labellings."""
 
 import itertools
+import math
 import random
 
 import numpy as np
@@ -104,3 +105,15 @@ def test_what_makes_no_sense_is_refused():
     ):
         with pytest.raises(BadQuery, match=said):
             make()
+
+
+def test_what_was_seen_far_off_rules_out_no_label():
+    """Its square is no number: that proves nothing."""
+    x, seen = Variable("x", Finite((0, 1), (1, 2))), Input("seen", Real((1, 2)))
+    term = Observation(seen, x)
+    (answer,) = answers(Problem(1.0 * term, (x, seen)).given(seen=[[1e200, 1.0]]))
+    assert answer.status == "OPTIMAL" and math.isfinite(answer.energy)
+    assert answer.values["x"][0][1] == 1
+    hot = torch.eye(2).reshape(1, 1, 2, 2).double()
+    given = Given(torch.tensor([[[1e200, 1.0]]]), torch.ones(1, 1, dtype=torch.bool))
+    assert term.energy(given, hot).isfinite().all()
