@@ -34,16 +34,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks._anytime import at, cp_sat, highs, quality, too_hard
+from benchmarks._clauses import clauses
 from benchmarks.common import Row, at_least, at_most, clock, one_core, reasoner, variant
 from engine.answer import Answer, Status
-from examples.generators.weighted import FAMILIES, weighted_clauses
+from examples.generators.weighted import FAMILIES
 from services.query import Options, query_of
 from services.reasoner.reason import solve_query
 
 LIMIT = 20.0  # CPU seconds
 CLOCK = 30  # times as many of the clock
 SEEDS = 3
-CLAUSES = 8
 TIMETABLES = 20
 Query = Mapping[str, Any]
 
@@ -145,43 +145,6 @@ def families(seed: int = 0) -> list[Row]:
             if not name.startswith("weighted clauses"):
                 rows += _family(name, make, seed)
     return rows
-
-
-def clauses(seed: int = 0) -> list[Row]:
-    """Random weighted clauses of 60 to 80 variables, beside RC2 and its strata."""
-    from pysat.examples.rc2 import RC2, RC2Stratified
-    from pysat.formula import WCNF
-
-    ours, plain, strata, right = 0.0, 0.0, 0.0, 0
-    with one_core():
-        asked(weighted_clauses(20, 999))
-        for k in range(CLAUSES):
-            query = weighted_clauses(60 + 10 * (k % 3), 1000 * seed + k)
-            answer, seconds = asked(query)
-            ours += seconds
-            formula = WCNF()
-            for term in query["terms"]:
-                (literals,) = term["params"]["clauses"]
-                signed = [(s + 1) * (1 if sign else -1) for s, _, sign in literals]
-                formula.append(signed, weight=term["weight"])
-            costs = []
-            for solver in (RC2, RC2Stratified):
-                with clock() as peer, solver(formula) as search:
-                    search.compute()
-                    costs.append(search.cost)
-                if solver is RC2:
-                    plain += peer.cpu
-                else:
-                    strata += peer.cpu
-            right += answer.status is Status.OPTIMAL and _same(answer.energy, costs[0])
-    return [
-        at_least(f"{CLAUSES} sets of weighted clauses: optima", 100 * right / CLAUSES, 100, "%"),
-        at_most(
-            f"{CLAUSES} sets of weighted clauses: total time, of RC2's", ours / plain, 1.5, "times",
-            peer="RC2 with strata", peer_value=strata / plain,
-            note=f"{ours:.3g} s, RC2 {plain:.3g} s, with strata {strata:.3g} s",
-        ),
-    ]  # fmt: skip
 
 
 SECTIONS = {

@@ -29,7 +29,7 @@ from engine.search.rowwise import Rowwise
 from engine.search.traits import covers, held
 
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
-CORES = 32  # steps after their first that cores which open have by themselves
+CORES = 96  # steps after their first that cores which open have by themselves
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next

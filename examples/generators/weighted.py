@@ -253,12 +253,12 @@ FAMILIES: dict[str, Callable[[int], Query]] = {
     "weighted clauses 60": lambda seed: weighted_clauses(60, seed),
     "weighted clauses 80": lambda seed: weighted_clauses(80, seed),
 }
-CLAUSES: dict[str, Callable[[int], Query]] = {
-    "cut": lambda seed: cut_clauses(40, seed),
-    "vertex cover": lambda seed: cover_clauses(60, seed),
-    "packages": lambda seed: package_clauses(120, seed),
-    "shifts": lambda seed: shift_clauses(20, 4, seed),
-}  # structured ones
+STRUCTURED: dict[str, Callable[[int], Query]] = {
+    "cut": lambda seed: cut_clauses(60, seed),
+    "vertex cover": lambda seed: cover_clauses(120, seed, 6.0),
+    "packages": lambda seed: package_clauses(150, seed),
+    "shifts": lambda seed: shift_clauses(24, 3, seed),
+}  # weighted clauses too
 
 
 def _query(variables: dict[str, Any], terms: Sequence[Query]) -> Query:
