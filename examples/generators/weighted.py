@@ -234,6 +234,25 @@ def selection(n: int, seed: int) -> Query:
     )
 
 
+def colouring(n: int, k: int, seed: int) -> Query:
+    """n places in k colours: neighbours of one colour cost something, and so does each colour."""
+    rng = random.Random(f"colouring {n} {k} {seed}")
+    pairs = rng.sample(list(itertools.combinations(range(n), 2)), 2 * n)
+    likes = [[rng.randint(0, 9) for _ in range(k)] for _ in range(n)]
+    prices = [rng.randint(5, 20) for _ in pairs]
+    alike = [[[p if a == b else 0 for b in range(k)] for a in range(k)] for p in prices]
+    return _query(
+        {"colour": {"values": list(range(k)), "shape": [n]}},
+        [
+            *(_cost("colour", [v], own, f"place {v}") for v, own in enumerate(likes)),
+            *(
+                _cost("colour", [list(pair)], own, f"pair {pair}")
+                for pair, own in zip(pairs, alike, strict=True)
+            ),
+        ],
+    )
+
+
 FAMILIES: dict[str, Callable[[int], Query]] = {
     "knapsack 50": lambda seed: knapsack(50, seed),
     "knapsack 100": lambda seed: knapsack(100, seed),
@@ -253,10 +272,16 @@ FAMILIES: dict[str, Callable[[int], Query]] = {
     "weighted clauses 60": lambda seed: weighted_clauses(60, seed),
     "weighted clauses 80": lambda seed: weighted_clauses(80, seed),
 }
+NETWORKS: dict[str, Callable[[int], Query]] = {
+    "colouring 30, 4 colours": lambda seed: colouring(30, 4, seed),
+    "colouring 60, 4 colours": lambda seed: colouring(60, 4, seed),
+    "selection 40": lambda seed: selection(40, seed),
+    "assignment 10": lambda seed: assignment(10, seed),
+}  # of cost functions
 STRUCTURED: dict[str, Callable[[int], Query]] = {
     "cut": lambda seed: cut_clauses(60, seed),
     "vertex cover": lambda seed: cover_clauses(120, seed, 6.0),
-    "packages": lambda seed: package_clauses(150, seed),
+    "packages": lambda seed: package_clauses(120, seed),
     "shifts": lambda seed: shift_clauses(24, 3, seed),
 }  # weighted clauses too
 

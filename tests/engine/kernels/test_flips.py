@@ -1,4 +1,4 @@
-"""Flips over clauses at a price: what they tell is what the state costs, and most often the least."""
+"""Flips over clauses at a price: what they tell is what a state costs, most often the least."""
 
 import itertools
 
