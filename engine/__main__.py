@@ -14,6 +14,7 @@ from engine.explain.margins import margins
 from engine.factors import Counted, Different, ints
 from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
+from engine.kernels.flips import Clauses, local_search
 from engine.kernels.odd_cycles import odd_cycles
 from engine.kernels.tours import tour
 from engine.minimizers.annealing import Annealing
@@ -134,6 +135,8 @@ def main() -> None:
     assert cover is not None
     search(cover, np.ones((1, 4)), 10)
     search_priced(cover, np.ones((1, 4)), np.zeros((1, 4)), 10)
+    one = np.array([0, 1])
+    local_search(Clauses(1, one, one[:1], one[1:]), np.zeros(1, np.uint8), 2, 0, 1)
     print(f"kernels compiled in {time.perf_counter() - began:.1f} s")
 
 

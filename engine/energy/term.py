@@ -195,7 +195,7 @@ class Term(Energy):
         cls, terms: Sequence[Self], weights: Sequence[float | None], *domains: Domain
     ) -> Factors | None:
         """`structured` of terms of one `kin` and scope, each factor marked by the place of its term
-        among them, without hidden sites; None: they are to be asked one by one."""
+        among them; None: they are to be asked one by one."""
         del terms, weights, domains
         return None
 

@@ -290,6 +290,18 @@ class Factors:
         own = [t.under(first + np.searchsorted(parts, t.part), 0) for t in tables]
         return replace(loose, tables=tuple(own))._with_price(weight, parts)
 
+    def priced_apart(self, weights: Sequence[float]) -> "Factors":
+        """Clauses alone, of several terms, each at the price of its term where it fails: as
+        `priced` says it of each term."""
+        own, n = self.clauses, len(self.sizes)
+        m = own.count
+        loose = put_under_condition(self, [], [(n + k, 0) for k in range(m)], [])
+        costs = np.stack([np.zeros(m), floats(weights)[own.term]], 1)
+        sites = np.arange(n, n + m)[:, None]
+        price = Table(sites, ints([0, 1])[:, None], costs, 0.0, own.term, own.part, apart=True)
+        sizes = np.concatenate([self.sizes, np.full(m, 2)]).astype(np.int64)
+        return replace(loose, sizes=sizes, tables=(price,) if m else (), functional=False)
+
     def _loosened(self, parts: Ints) -> "Factors":
         """Counts and clauses that bind only where a hidden site of their part, behind the other
         sites, is 0."""

@@ -48,6 +48,7 @@ from engine.search.rowwise import Rowwise
 from engine.search.traits import (
     clauses_alone,
     covers,
+    free_at_halves,
     held,
     ordered,
     packs,
@@ -76,10 +77,10 @@ class Choosing(Minimizer[S]):
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site, and rules beside costs of single sites, have to be narrower, as linear
     relaxations are quick at them); those of two values a site whose pairs would rather agree: a
-    minimum cut alone. Other soft problems: a linear relaxation opens. What that has not decided,
-    and rules: complete search, and where something is soft, beside it annealing, large
-    neighbourhoods, cores, and bounds by mini-buckets, or by messages where much is weighed in
-    pairs.
+    minimum cut alone. Other soft problems: a linear relaxation opens, or cores where all is clauses
+    of which that says nothing. What that has not decided, and rules: complete search, and where
+    something is soft, beside it annealing, large neighbourhoods, cores, and bounds by mini-buckets,
+    or by messages where much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
     beginnings side by side where all of it is read along an order of its sites, and complete
@@ -98,8 +99,9 @@ class Choosing(Minimizer[S]):
     None: it goes on until it has decided. On rules alone it always does.
     endless: the others go on too, until the budget ends.
     narrow: table entries that elimination may add up for a row, to be alone.
-    opening: where a linear relaxation takes it, that has the first step of a row, and the others
-    begin only where it has not decided the row.
+    opening: where a linear relaxation takes it, or cores, that has the first steps of a row, and
+    the others begin only where it has not decided the row.
+    cores: they take part.
     """
 
     unique: bool = False
@@ -108,6 +110,7 @@ class Choosing(Minimizer[S]):
     endless: bool = False
     narrow: int = NARROW
     opening: bool = True
+    cores: bool = True
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -179,6 +182,8 @@ class Choosing(Minimizer[S]):
         if rest is None and alone:
             return (MinCut(),)
         if self._opens(problem):
+            if rest is None and free_at_halves(factors) and self._proving(problem):
+                return (*self._proving(problem), replace(self, opening=False, cores=False))
             return (self._relaxation, replace(self, opening=False))
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
@@ -247,6 +252,8 @@ class Choosing(Minimizer[S]):
             return ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         exact = covers(problem) and not packs(problem)
+        if not exact and not self.cores:
+            return ()
         one: Rowwise = self._relaxation if exact else cores
         return (one,) if one.refuses(problem) is None else ()
 
@@ -262,7 +269,7 @@ class Choosing(Minimizer[S]):
     def _beside_cores(self, problem: Problem) -> tuple[Minimizer, ...]:
         """Who tells bounds beside those who prove; nobody where cores are better at it."""
         factors = problem.form.factors
-        alone = clauses_alone(factors) and self._proving(problem)
+        alone = clauses_alone(factors) and (not self.cores or self._proving(problem))
         relaxed = not self.opening and _single(factors)  # whose bounds are as good
         return () if alone or relaxed else _bounds(problem)
 

@@ -14,6 +14,7 @@ from engine.minimizers.annealing import Annealing
 from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cheapest import Cheapest
 from engine.minimizers.choosing import Choosing
+from engine.minimizers.core_guided import CoreGuided
 from engine.minimizers.exchange import Exchange
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.message_passing import MessagePassing
@@ -28,6 +29,7 @@ from engine.search.rowwise import Rowwise
 from engine.search.traits import covers, held
 
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
+CORES = 96  # steps after their first that cores which open have by themselves
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
 CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
@@ -79,7 +81,7 @@ class Portfolio(Choosing[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        opens = isinstance(members[0], (Cheapest, LinearRelaxation))
+        opens = isinstance(members[0], (Cheapest, CoreGuided, LinearRelaxation))
         late = opens or (searches and covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
@@ -131,6 +133,8 @@ class Portfolio(Choosing[PortfolioState]):
         """Steps after its first that the member which opens has by itself. -> (R,)"""
         if isinstance(first, LinearRelaxation):
             return torch.where(first.close(state), CLOSING, SOLO)
+        if isinstance(first, CoreGuided):
+            return torch.full_like(turn, CORES)
         return torch.full_like(turn, CHOOSING if isinstance(first, Cheapest) else 0)
 
     def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:

@@ -16,7 +16,7 @@ from engine.factors.explicit import Explicit
 class Piece(NamedTuple):
     """What some summands say together, most often one alone."""
 
-    places: tuple[int, ...]  # of the summands; several have no hidden sites
+    places: tuple[int, ...]  # of the summands
     factors: Factors | None  # over the sites of their scope; None: it is not explicit
     sites: np.ndarray  # where these stand
 

@@ -69,5 +69,6 @@ def _plan(problem: Problem) -> Plan | str:
     plan = Plan.of(network, counts_of(problem, 0), hidden_first=True)
     if isinstance(plan, Plan):
         return plan
-    names = sorted({name for _, name, functional in hidden_terms(problem) if not functional})
+    mine = (names for _, names, functional in hidden_terms(problem) if not functional)
+    names = sorted(set().union(*mine))
     return f"hidden sites of {', '.join(names)} are minimized over before all others: {plan}"

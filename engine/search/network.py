@@ -96,14 +96,14 @@ class Network:
         return replace(self, scopes=more, beside=beside, cached={})
 
 
-def hidden_terms(problem: Problem) -> Iterator[tuple[int, str, bool]]:
-    """The hidden sites of each term that has some: their number, its name, and whether its visible
-    sites determine them."""
+def hidden_terms(problem: Problem) -> Iterator[tuple[int, set[str], bool]]:
+    """The hidden sites of terms that have some: their number, the names of the terms, and whether
+    the visible sites determine them."""
     for piece in problem.form.pieces:
         own = piece.factors
         if own is not None and len(own.sizes) > own.visible:
-            label = problem.summands[piece.places[0]].label
-            yield len(own.sizes) - own.visible, label, own.functional
+            labels = {problem.summands[place].label for place in piece.places}
+            yield len(own.sizes) - own.visible, labels, own.functional
 
 
 def _written(table: Table, sizes: Ints) -> Table:

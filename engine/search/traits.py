@@ -1,5 +1,7 @@
 """What a structure is like, as far as it decides who searches it."""
 
+import numpy as np
+
 from engine.domain import Real
 from engine.factors import Factors
 from engine.factors.comparisons import ALWAYS
@@ -28,6 +30,25 @@ def clauses_alone(factors: Factors) -> bool:
     others = (factors.counted, factors.sums, factors.different)
     plain = single and not any(family.count for family in others)
     return plain and bool(factors.clauses.count) and bool((factors.sizes == 2).all())
+
+
+def free_at_halves(factors: Factors) -> bool:
+    """Clauses alone of which a linear relaxation says nothing: at halves, and at nought where a
+    literal is paid for, all of them hold. Each has two literals that are free, or the negation of
+    one that is paid for."""
+    if not clauses_alone(factors):
+        return False
+    cost = np.zeros((len(factors.sizes), 2))
+    for table in factors.tables:
+        if table.by_row or table.when is not None:
+            return False
+        np.add.at(cost, table.scopes[:, 0], table.dense((2,)))
+    c = factors.clauses
+    paid = cost[c.site, c.value ^ ~c.sign] > cost[c.site, c.value ^ c.sign]
+    sure = cost[c.site, c.value ^ ~c.sign] < cost[c.site, c.value ^ c.sign]
+    count = np.zeros(c.count)
+    np.add.at(count, np.repeat(np.arange(c.count), c.lengths()), 2.0 * sure + ~(paid | sure))
+    return bool((count >= 2).all())
 
 
 def weighs_few_at_once(factors: Factors) -> bool:

@@ -149,11 +149,70 @@ def tour(n: int, seed: int) -> Query:
 def weighted_clauses(n: int, seed: int, ratio: float = 5.0) -> Query:
     """Random clauses of three literals, more than can all hold, each with a weight."""
     rng = random.Random(f"clauses {n} {ratio} {seed}")
-    terms = []
-    for k in range(int(ratio * n)):
+    soft = []
+    for _ in range(int(ratio * n)):
         literals = [[s, 1, rng.random() < 0.5] for s in rng.sample(range(n), 3)]
-        term = _rule("clause", "x", clauses=[literals])
-        terms.append({**term, "name": f"c{k}", "required": False, "weight": rng.randint(1, 20)})
+        soft.append((literals, rng.randint(1, 20)))
+    return _soft_clauses(n, [], soft)
+
+
+def cut_clauses(n: int, seed: int, degree: float = 4.0) -> Query:
+    """A weighted graph cut in two: each edge wants its ends apart, said by two clauses."""
+    rng = random.Random(f"cut {n} {degree} {seed}")
+    edges = rng.sample(list(itertools.combinations(range(n), 2)), round(degree * n / 2))
+    soft = []
+    for a, b in sorted(edges):
+        weight = rng.randint(1, 20)
+        soft += [([[a, 1, sign], [b, 1, sign]], weight) for sign in (True, False)]
+    return _soft_clauses(n, [], soft)
+
+
+def cover_clauses(n: int, seed: int, degree: float = 5.0) -> Query:
+    """One end of every edge of a graph, at the least weight."""
+    rng = random.Random(f"vertices {n} {degree} {seed}")
+    edges = rng.sample(list(itertools.combinations(range(n), 2)), round(degree * n / 2))
+    hard = [[[a, 1, True], [b, 1, True]] for a, b in sorted(edges)]
+    return _soft_clauses(n, hard, [([[v, 1, False]], rng.randint(1, 20)) for v in range(n)])
+
+
+def package_clauses(n: int, seed: int) -> Query:
+    """Packages that need one of a few others each, some of which exclude each other: as much as
+    can be of what is wanted, at the least size."""
+    rng = random.Random(f"packages {n} {seed}")
+    hard = []
+    for p in range(n // 5, n):  # the first need nothing
+        for _ in range(rng.randint(1, 3)):
+            needs = rng.sample(range(p), rng.randint(1, 3))
+            hard.append([[p, 1, False], *([q, 1, True] for q in needs)])
+    pairs = rng.sample(list(itertools.combinations(range(n), 2)), n)
+    hard += [[[a, 1, False], [b, 1, False]] for a, b in pairs]
+    soft = [([[p, 1, True]], rng.randint(20, 60)) for p in rng.sample(range(n // 2, n), n // 6)]
+    return _soft_clauses(n, hard, soft + [([[p, 1, False]], rng.randint(1, 9)) for p in range(n)])
+
+
+def shift_clauses(jobs: int, slots: int, seed: int) -> Query:
+    """Jobs, each in one slot; those that share something should not meet, and each likes some slots
+    less than others."""
+    rng = random.Random(f"shifts {jobs} {slots} {seed}")
+    at = [[slots * j + s for s in range(slots)] for j in range(jobs)]
+    hard = [[[x, 1, True] for x in own] for own in at]
+    hard += [
+        [[x, 1, False], [y, 1, False]] for own in at for x, y in itertools.combinations(own, 2)
+    ]
+    soft = []
+    for a, b in rng.sample(list(itertools.combinations(range(jobs), 2)), 3 * jobs):
+        weight = rng.randint(5, 20)
+        soft += [([[at[a][s], 1, False], [at[b][s], 1, False]], weight) for s in range(slots)]
+    soft += [([[x, 1, False]], rng.randint(1, 9)) for own in at for x in own if rng.random() < 0.4]
+    return _soft_clauses(jobs * slots, hard, soft)
+
+
+def _soft_clauses(n: int, hard: list[Any], soft: Sequence[tuple[list[Any], int]]) -> Query:
+    """Clauses that must hold, and others at a price each."""
+    terms = [_rule("clause", "x", clauses=hard)] if hard else []
+    for k, (literals, weight) in enumerate(soft):
+        term = {**_rule("clause", "x", clauses=[literals]), "name": f"c{k}"}
+        terms.append({**term, "required": False, "weight": weight})
     return _query({"x": _bits(n)}, terms)
 
 
@@ -170,6 +229,25 @@ def selection(n: int, seed: int) -> Query:
             *(
                 _cost("take", [[a, b]], [[0, 0], [0, rng.randint(-15, 10)]], f"{a} with {b}")
                 for a, b in pairs
+            ),
+        ],
+    )
+
+
+def colouring(n: int, k: int, seed: int) -> Query:
+    """n places in k colours: neighbours of one colour cost something, and so does each colour."""
+    rng = random.Random(f"colouring {n} {k} {seed}")
+    pairs = rng.sample(list(itertools.combinations(range(n), 2)), 2 * n)
+    likes = [[rng.randint(0, 9) for _ in range(k)] for _ in range(n)]
+    prices = [rng.randint(5, 20) for _ in pairs]
+    alike = [[[p if a == b else 0 for b in range(k)] for a in range(k)] for p in prices]
+    return _query(
+        {"colour": {"values": list(range(k)), "shape": [n]}},
+        [
+            *(_cost("colour", [v], own, f"place {v}") for v, own in enumerate(likes)),
+            *(
+                _cost("colour", [list(pair)], own, f"pair {pair}")
+                for pair, own in zip(pairs, alike, strict=True)
             ),
         ],
     )
@@ -194,6 +272,18 @@ FAMILIES: dict[str, Callable[[int], Query]] = {
     "weighted clauses 60": lambda seed: weighted_clauses(60, seed),
     "weighted clauses 80": lambda seed: weighted_clauses(80, seed),
 }
+NETWORKS: dict[str, Callable[[int], Query]] = {
+    "colouring 30, 4 colours": lambda seed: colouring(30, 4, seed),
+    "colouring 60, 4 colours": lambda seed: colouring(60, 4, seed),
+    "selection 40": lambda seed: selection(40, seed),
+    "assignment 10": lambda seed: assignment(10, seed),
+}  # of cost functions
+STRUCTURED: dict[str, Callable[[int], Query]] = {
+    "cut": lambda seed: cut_clauses(60, seed),
+    "vertex cover": lambda seed: cover_clauses(120, seed, 6.0),
+    "packages": lambda seed: package_clauses(120, seed),
+    "shifts": lambda seed: shift_clauses(24, 3, seed),
+}  # weighted clauses too
 
 
 def _query(variables: dict[str, Any], terms: Sequence[Query]) -> Query:

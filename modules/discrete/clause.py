@@ -1,7 +1,7 @@
 """At least one literal of each clause is as its sign says."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from modules.parameters import SignedLiteral, Strict
 from modules.shared.examples import literal, scope_of, values_of
 from modules.shared.literals import Literals, Masses
 from modules.shared.sites import NAMED, OverSites, put_lists
+
+PIECE = 1 << 20  # literals looked at in one go
 
 
 class Parameters(Strict):
@@ -36,6 +38,14 @@ class _Kept(NamedTuple):
     column: Ints
     sign: np.ndarray  # (L,) bool
     always: np.ndarray  # (m,) bool
+    part: Ints  # (m,) place of the clause in its term
+
+    def clauses(self, term: Ints) -> Clauses:
+        """Those that can fail; an empty one stays. term: (m,) the place of the term of each"""
+        rest = np.flatnonzero(~self.always)
+        lengths = np.bincount(self.owner, minlength=len(self.always))[rest]
+        start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Clauses(start, self.site, self.place, term[rest], self.part[rest], self.sign)
 
 
 class Clause(OverSites):
@@ -60,23 +70,7 @@ class Clause(OverSites):
 
     @cached_property
     def _kept(self) -> "_Kept":
-        """Each literal once, no literal that another implies, and no tautology."""
-        read = self._read
-        owner, site, place = read.owner(), read.site, read.place
-        sign = np.array(read.third, dtype=bool)
-        width = self.layout.offset[-1]
-        _, kept = np.unique((owner * width + read.column) * 2 + sign, return_index=True)
-        owner, site, place, sign = (a[kept] for a in (owner, site, place, sign))
-        column = read.column[kept]
-        # both signs of one literal, or two values forbidden at one site: always true
-        signs = _totals(owner * width + column, np.ones(len(owner)))
-        negatives = _totals(owner * self.layout.sites + site, ~sign)
-        always = np.zeros(self.count, dtype=bool)
-        always[owner[(negatives > 1) | (signs > 1)]] = True
-        # "not v" holds wherever another value of the same site is asked for
-        useful = ~always[owner] & (~sign | (negatives == 0))
-        owner, site, place, column, sign = (a[useful] for a in (owner, site, place, column, sign))
-        return _Kept(owner, site, place, column, sign, always)
+        return _kept_of([self])
 
     @cached_property
     def _masses(self) -> Masses:
@@ -99,22 +93,50 @@ class Clause(OverSites):
         return put_lists(empty.repeat(x.shape[0], 1), self._masses.lists, failing)
 
     def holds(self, *values: Any) -> bool:
-        flat = self.layout.flat(values)
-        return all(any((flat[s] == v) is sign for s, v, sign in c) for c in self.plain)
+        return self._true(self.layout.flat(values))
 
     def factors(self, *domains: Domain) -> Factors:
         kept = self._kept
-        part = np.flatnonzero(~kept.always)  # an empty clause stays
-        lengths = np.bincount(kept.owner, minlength=self.count)[part]
-        clauses = Clauses(
-            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            kept.site,
-            kept.place,
-            np.zeros(len(part), dtype=np.int64),
-            part,
-            kept.sign,
+        return self.made(domains, clauses=kept.clauses(np.zeros(self.count, dtype=np.int64)))
+
+    @property
+    def kin(self) -> Hashable | None:
+        return "clauses"
+
+    @classmethod
+    def structured_together(
+        cls, terms: Sequence["Clause"], weights: Sequence[float | None], *domains: Domain
+    ) -> Factors | None:
+        told = _kept_of(terms).clauses(np.repeat(np.arange(len(terms)), [t.count for t in terms]))
+        own = terms[0].made(domains, clauses=told)
+        priced = [weight for weight in weights if weight is not None]
+        return own.priced_apart(priced) if priced else own
+
+    @classmethod
+    def cost_together(cls, terms: Sequence["Clause"], *decided: Tensor) -> Tensor | None:
+        x = terms[0].layout.decided(decided)  # (B, n)
+        kept, count = _kept_of(terms), [term.count for term in terms]
+        owner, site, place, sign, always = (
+            torch.from_numpy(a).to(x.device)
+            for a in (kept.owner, kept.site, kept.place, kept.sign, kept.always)
         )
-        return self.made(domains, clauses=clauses)
+        term = torch.repeat_interleave(torch.arange(len(terms)), torch.tensor(count)).to(x.device)
+        none = torch.zeros(0, len(terms), dtype=torch.float64, device=x.device)
+        parts = [none]
+        for some in x.split(max(1, PIECE // max(1, len(site) + len(term)))):
+            true = ((some[:, site] == place) == sign).double()
+            each = always.double().repeat(len(some), 1).index_add(1, owner, true)
+            own = none.new_zeros(len(some), len(terms))
+            parts.append(own.index_add(1, term, (each == 0).double()))
+        return torch.cat(parts)
+
+    @classmethod
+    def holds_together(cls, terms: Sequence["Clause"], *values: Any) -> list[bool]:
+        flat = terms[0].layout.flat(values)
+        return [term._true(flat) for term in terms]
+
+    def _true(self, flat: Sequence[Any]) -> bool:
+        return all(any((flat[s] == v) is sign for s, v, sign in c) for c in self.plain)
 
     def floor(self) -> float:
         return float(self.empty)
@@ -163,6 +185,32 @@ class Clause(OverSites):
                 for _ in range(rng.randint(0, 3))
             ]
             yield cls(*own, clauses=clauses)
+
+
+def _kept_of(terms: Sequence[Clause]) -> _Kept:
+    """The clauses of terms of one scope, one after the other: each literal once, no literal that
+    another implies, and no tautology."""
+    layout, reads = terms[0].layout, [term._read for term in terms]
+    count = [term.count for term in terms]
+    first = np.cumsum(count) - count
+    owner = np.concatenate([r.owner() + a for r, a in zip(reads, first, strict=True)])
+    site = np.concatenate([r.site for r in reads])
+    place = np.concatenate([r.place for r in reads])
+    column = np.concatenate([r.column for r in reads])
+    sign = np.array([own for r in reads for own in r.third], dtype=bool)
+    width = layout.offset[-1]
+    _, kept = np.unique((owner * width + column) * 2 + sign, return_index=True)
+    owner, site, place, column, sign = (a[kept] for a in (owner, site, place, column, sign))
+    # both signs of one literal, or two values forbidden at one site: always true
+    signs = _totals(owner * width + column, np.ones(len(owner)))
+    negatives = _totals(owner * layout.sites + site, ~sign)
+    always = np.zeros(sum(count), dtype=bool)
+    always[owner[(negatives > 1) | (signs > 1)]] = True
+    # "not v" holds wherever another value of the same site is asked for
+    useful = ~always[owner] & (~sign | (negatives == 0))
+    owner, site, place, column, sign = (a[useful] for a in (owner, site, place, column, sign))
+    part = np.arange(sum(count)) - np.repeat(first, count)
+    return _Kept(owner, site, place, column, sign, always, part)
 
 
 def _totals(key: Ints, weight: np.ndarray) -> np.ndarray:
