@@ -135,44 +135,50 @@ class _Worth(NamedTuple):
 
 
 def _sites(rows: Rows) -> list[_Site]:
-    """The sites of many places none of whose columns stands in a short row by itself."""
-    exact = rows.low == rows.high
-    length = np.diff(rows.ptr)
-    least = np.full(rows.count, OPEN)
+    """The sites of many places that no row counts a few places of."""
+    exact, length = rows.low == rows.high, np.diff(rows.ptr)
+    least, most = np.full(rows.count, OPEN), np.full(rows.count, -OPEN)
     np.minimum.at(least, rows.owner, rows.coef)
-    most = np.full(rows.count, -OPEN)
     np.maximum.at(most, rows.owner, rows.coef)
     chosen = exact & (rows.low == 1) & (least == 1) & (most == 1) & (length >= WIDE)
     if not chosen.any():
         return []
-    defines = exact & (length > 1) & (length <= 3) & (np.maximum(most, -least) == 1)
-    n = int(rows.col.max()) + 1
-    site, base = np.full(n, -1), np.flatnonzero(chosen)
-    for row in base[::-1].tolist():
-        site[rows.col[rows.ptr[row] : rows.ptr[row + 1]]] = row
-    whole = np.bincount(rows.owner, site[rows.col] == rows.owner, rows.count) == length
-    said, masks = _defined(rows, np.flatnonzero(chosen & whole), np.flatnonzero(defines))
-    of = site.copy()  # the site of each column
-    for column, (row, _) in masks.items():
-        of[column] = row
-    at = np.flatnonzero(of[rows.col] >= 0)
-    pairs, many = np.unique(rows.owner[at] * rows.count + of[rows.col[at]], return_counts=True)
-    row, home = pairs // rows.count, pairs % rows.count
-    # a row that counts a number at all counts about all of its places
-    other = (row != home) & ~np.isin(row, np.array([*said], dtype=np.int64))
-    short = set(home[other & (many < WIDE - 1)].tolist())
+    short = exact & (length > 1) & (length <= 3) & (np.maximum(most, -least) == 1)
+    home = np.full(int(rows.col.max()) + 1, -1)  # the row that chooses each column
+    for row in np.flatnonzero(chosen)[::-1].tolist():
+        home[rows.col[rows.ptr[row] : rows.ptr[row + 1]]] = row
+    whole = np.bincount(rows.owner, home[rows.col] == rows.owner, rows.count) == length
+    base = np.flatnonzero(chosen & whole)
+    _, counted, many = _counts(rows, home, short)
+    base = base[~np.isin(base, counted[many < WIDE - 1])]  # fewer than a number has worths
+    said, made = _defined(rows, base, np.flatnonzero(short)) if len(base) else ({}, {})
+    own: dict[int, list[tuple[int, int]]] = {row: [] for row in base.tolist()}
+    for column, (row, mask) in made.items():
+        home[column] = row
+        own[row].append((column, mask))
+    rules: dict[int, list[int]] = {row: [row] for row in base.tolist()}
+    for rule, row in said.items():
+        rules[row].append(rule)
+    defines = np.zeros(rows.count, dtype=bool)
+    defines[[*said]] = True
+    counting, counted, many = _counts(rows, home, defines)
     out = []
-    for base_row in np.flatnonzero(chosen & whole).tolist():
-        if base_row in short:
-            continue
-        own = [(c, mask) for c, (r, mask) in masks.items() if r == base_row]
-        k = int(length[base_row])
-        stands = rows.col[rows.ptr[base_row] : rows.ptr[base_row + 1]]
-        true = np.concatenate([np.eye(k, dtype=bool), _bits([mask for _, mask in own], k)])
-        variables = np.concatenate([stands, np.array([c for c, _ in own], dtype=np.int64)])
-        rules = [base_row, *(r for r, home_row in said.items() if home_row == base_row)]
-        out.append(_Site(np.array(rules), variables, true, row[other & (home == base_row)]))
+    for row in base[~np.isin(base, counted[many < WIDE - 1])].tolist():
+        stands = rows.col[rows.ptr[row] : rows.ptr[row + 1]]
+        k = len(stands)
+        true = np.concatenate([np.eye(k, dtype=bool), _bits([mask for _, mask in own[row]], k)])
+        variables = np.concatenate([stands, np.array([c for c, _ in own[row]], dtype=np.int64)])
+        out.append(_Site(np.array(rules[row]), variables, true, counting[counted == row]))
     return out
+
+
+def _counts(rows: Rows, home: Ints, but: np.ndarray) -> tuple[Ints, Ints, Ints]:
+    """Which rows, but for some, count columns of which sites, and how many. -> row, site, number"""
+    at = np.flatnonzero((home[rows.col] >= 0) & ~but[rows.owner])
+    key, many = np.unique(rows.owner[at] * rows.count + home[rows.col[at]], return_counts=True)
+    row, site = key // rows.count, key % rows.count
+    other = row != site
+    return row[other], site[other], many[other]
 
 
 def _defined(
