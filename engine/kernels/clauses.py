@@ -1334,8 +1334,8 @@ def grow(state: State) -> State:
 
 
 def _with_room(array: np.ndarray, used: int, length: int) -> np.ndarray:
-    """A copy of so many entries, and zeros behind them: memory that is not touched."""
-    fresh = np.zeros(length, array.dtype)
+    """A copy of so many entries, with room behind them that is written before it is read."""
+    fresh = np.empty(length, array.dtype)
     fresh[:used] = array[:used]
     return fresh
 
