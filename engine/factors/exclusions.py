@@ -200,16 +200,18 @@ def _overfull(factors: Factors) -> bool:
     order = order[size[owner[order]] > 1]
     last = len(order) - 1 - np.unique(keys[order][::-1], return_index=True)[1]
     home[keys[order[last]]] = owner[order[last]]
-    lists = [keys[c.start[k] : c.start[k + 1]] for k in np.flatnonzero(c.low > 0)]
+    # a group that is a list: whatever else wants it shares a literal with that, so it is served
+    served = np.bincount(owner, home[keys] == owner, c.count) > 0
+    lists = [keys[c.start[k] : c.start[k + 1]] for k in np.flatnonzero((c.low > 0) & ~served)]
     lists += [np.arange(offset[s], offset[s + 1]) for s in np.flatnonzero(sizes > 2)]
-    used, served = home < 0, list[list[int]]()
+    used, wanted = home < 0, list[list[int]]()
     for literals in lists:
         if not used[literals].any():
             used[literals] = True
-            served.append(np.unique(home[literals]).tolist())
-    if len(served) < 2 or sum(map(len, served)) > ARCS:
+            wanted.append(np.unique(home[literals]).tolist())
+    if len(wanted) < 2 or sum(map(len, wanted)) > ARCS:
         return False
-    return not _matched(served)
+    return not _matched(wanted)
 
 
 def _matched(wanted: list[list[int]]) -> bool:

@@ -1316,30 +1316,39 @@ def _insert_all(
 
 def grow(state: State) -> State:
     """The same search with more room; arrays that had enough are shared with the old state."""
-
-    def longer(array: np.ndarray, length: int) -> np.ndarray:
-        fresh = np.zeros(length, array.dtype)
-        fresh[: len(array)] = array
-        return fresh
-
     ints, variables = state.ints, len(state.level)
     arena, watch, log = state.arena, state.watch, state.log
     if len(arena) - ints[ARENA] < 4 * variables + 2 * len(state.cost_lit) + 128:
         if 2 * len(arena) > REF:
             raise MemoryError("clauses beyond 2^30 words")
-        arena = longer(arena, 2 * len(arena) + 8 * variables + 4 * len(state.cost_lit))
+        arena = _with_room(
+            arena, len(arena), 2 * len(arena) + 8 * variables + 4 * len(state.cost_lit)
+        )
     if len(watch) - ints[WATCH] < len(watch) // 2 + 12 * ints[WIDEST] + 128:
-        watch = longer(watch, 2 * len(watch) + 24 * int(ints[WIDEST]))
+        watch = _with_room(watch, len(watch), 2 * len(watch) + 24 * int(ints[WIDEST]))
     if ints[LOGGING]:
         space = 8 * int(ints[ARENA]) + 6 * variables + 128
         if len(log) - ints[LOG] < space:
-            log = longer(log, 2 * len(log) + space)
+            log = _with_room(log, len(log), 2 * len(log) + space)
     return state._replace(arena=arena, watch=watch, log=log)
 
 
+def _with_room(array: np.ndarray, used: int, length: int) -> np.ndarray:
+    """A copy of so many entries, with room behind them that is written before it is read."""
+    fresh = np.empty(length, array.dtype)
+    fresh[:used] = array[:used]
+    return fresh
+
+
 def copy(state: State) -> State:
-    """A fork: both may go on, neither sees the other."""
-    return State(*state[:STATIC], *(array.copy() for array in state[STATIC:]))
+    """A fork: both may go on, neither sees the other. What storage has left is not copied."""
+    own = {"arena": ARENA, "watch": WATCH, "log": LOG}
+    used = {name: int(state.ints[at]) for name, at in own.items()}
+    rest = {
+        name: _with_room(array, used[name], len(array)) if name in used else array.copy()
+        for name, array in zip(State._fields[STATIC:], state[STATIC:], strict=True)
+    }
+    return state._replace(**rest)
 
 
 def search(

@@ -259,10 +259,12 @@ class Choosing(Minimizer[S]):
 
     def _neighbours(self, problem: Problem) -> tuple[LargeNeighbourhoods, ...]:
         """Who looks for better solutions near the best; nobody where the form is so large that it
-        would keep the search waiting, or costs are rounded."""
+        would keep the search waiting, costs are rounded, or orders decide what one site pays."""
         factors = problem.form.factors
         if not factors.soft or selectors(factors) > HUGE or factors.scale.error:
             return ()
+        if ordered(factors) and paid_at_one_site(factors):
+            return ()  # beside sites that stay, what is last stays as well
         one = LargeNeighbourhoods(patience=None) if self.endless else LargeNeighbourhoods()
         return (one,) if one.refuses(problem) is None else ()
 

@@ -1,9 +1,9 @@
 """Branch and bound on a linear relaxation: proves least by bounds that are whole numbers.
 
-A node fixes some columns. The linear solver tells where to look; `safe_bound` says what is proved
-there, fixes columns by their reduced costs, and ends a node where nothing below it costs less than
-the best solution. Nodes are taken by their bounds; from each the search goes down first, to the
-side that the relaxation leans to.
+A node narrows some columns. The linear solver tells where to look; `safe_bound` says what is proved
+there, narrows columns by their reduced costs, and ends a node where nothing below it costs less
+than the best solution. Nodes are taken by their bounds; from each the search goes down first, to
+the side that the relaxation leans to.
 
 Source: Land and Doig, Econometrica 1960; Achterberg, Koch, Martin, "Branching rules revisited",
 Operations Research Letters 2005 (pseudo-costs).
@@ -20,6 +20,7 @@ from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
 from engine.search.dive import WHOLE, Dive
 from engine.search.halves import halves
+from engine.search.numbers import Numbered, numbered
 from engine.search.program import Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
@@ -33,6 +34,7 @@ MOST = 1 << 21  # entries of the rows
 STEP, SPARSE = 4000, 5  # what a step of the simplex method takes: so much, and of all entries
 LOST_AT = 16  # nodes without a solution, after which the relaxation dives
 NODE = 10  # steps of the simplex method that a node takes beside them
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 class Node(NamedTuple):
@@ -40,9 +42,10 @@ class Node(NamedTuple):
 
     bound: int  # nothing in it costs less
     serial: int
-    literals: Ints  # columns fixed beyond the root: 2 * column + 1 where to 0
-    branched: int = -1  # the last of them, for pseudo-costs; -1 at the root
-    moved: float = 0.0  # how far the relaxation stood from its value
+    sides: Ints  # columns narrowed beyond the root: 2 * column, + 1 where from above ...
+    edges: Ints  # ... to these values
+    branched: int = -1  # the last of the sides, for pseudo-costs; -1 at the root
+    moved: float = 0.0  # how far the relaxation stood from its value, of the way between two
 
 
 class Solution(NamedTuple):
@@ -57,6 +60,7 @@ class Tree(RowSearch):
     """The search of one program."""
 
     program: Program
+    columns: Numbered
     relaxation: Relaxation
     lo: Ints
     hi: Ints
@@ -78,18 +82,18 @@ class Tree(RowSearch):
     deep: int = 0  # nodes when the root was left
     left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
-    gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by literal's side
+    gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
     @staticmethod
-    def of(program: Program, upper: int, work: int) -> "Tree":
+    def of(program: Program, upper: int, work: int, columns: Numbered | None = None) -> "Tree":
         n = program.columns
-        box = np.zeros(n, np.int64), np.ones(n, np.int64)
-        tree = Tree(program, Relaxation(program), *box, upper, work)
+        columns = columns or Numbered.plain(n)
+        box = np.zeros(n, np.int64), program.top.copy()
+        tree = Tree(program, columns, Relaxation(program), *box, upper, work)
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
-        none = np.zeros(n, np.int64)
-        least = safe_bound(program, np.zeros(program.rows.count), none, none + 1).units
-        tree.current, tree.first = Node(least, 0, np.zeros(0, np.int64)), least
+        least = safe_bound(program, np.zeros(program.rows.count), *box).units
+        tree.current, tree.first = Node(least, 0, _NONE, _NONE), least
         return tree
 
     def copy(self) -> "Tree":
@@ -120,7 +124,12 @@ class Tree(RowSearch):
 
     @property
     def model(self) -> np.ndarray | None:
-        return None if self.best is None else self.best.x.astype(np.uint8)
+        return None if self.best is None else self.columns.model(self.best.x)
+
+    @property
+    def leaning(self) -> Floats | None:
+        """Where the root was least, over the variables of the formula. -> (V,)"""
+        return None if self.point is None else self.columns.spread(self.point)
 
     def told(self, upper: int, literals: np.ndarray) -> None:
         del literals
@@ -135,13 +144,9 @@ class Tree(RowSearch):
     def within(self, literals: Ints, upper: int) -> "Tree":
         """The search of what is left where these hold, as far as the root has not shut them out;
         it asks for no cuts."""
-        first = Node(self.first, 0, np.zeros(0, np.int64))
+        first = Node(self.first, 0, _NONE, _NONE)
         own = replace(self, heap=[], current=first, best=None, upper=upper, rounds=0)
-        column, off = literals >> 1, (literals & 1).astype(bool)
-        kept = np.where(off, self.lo[column] == 0, self.hi[column] == 1)
-        own.lo, own.hi = self.lo.copy(), self.hi.copy()
-        own.hi[column[off & kept]] = 0
-        own.lo[column[~off & kept]] = 1
+        own.lo, own.hi = self.columns.box(literals, self.lo, self.hi)
         return own
 
     def spend(self, work: int) -> int:
@@ -174,10 +179,10 @@ class Tree(RowSearch):
 
     def _rounded(self, formula: Formula, x: Floats) -> None:
         """Takes in what clause learning finds beside the values that the root has decided."""
-        model = rounded(formula, x, self.upper)
+        model = rounded(formula, self.columns.spread(x), self.upper)
         if model is not None:
-            own = model.astype(np.int64)
-            self._whole(own.astype(float), np.zeros_like(own), np.ones_like(own))
+            own = self.columns.point(model)
+            self._whole(own.astype(float), np.zeros_like(own), self.program.top)
 
     @property
     def _lost(self) -> bool:
@@ -197,16 +202,16 @@ class Tree(RowSearch):
 
     def _box(self, node: Node) -> tuple[Ints, Ints]:
         lo, hi = self.lo.copy(), self.hi.copy()
-        off = (node.literals & 1).astype(bool)
-        hi[node.literals[off] >> 1] = 0
-        lo[node.literals[~off] >> 1] = 1
+        above = (node.sides & 1).astype(bool)
+        np.minimum.at(hi, node.sides[above] >> 1, node.edges[above])
+        np.maximum.at(lo, node.sides[~above] >> 1, node.edges[~above])
         return lo, hi
 
     def _treat(self, node: Node, lo: Ints, hi: Ints, point: Point) -> None:
         if point.state == EMPTY:
             if refuted(self.program, point.duals, lo, hi):
                 return
-            self._branch(node, self._open(lo, hi), None)
+            self._split(node, lo, hi)
             return
         bound = safe_bound(self.program, point.duals, lo, hi)
         if node.branched >= 0 and point.state != STOPPED:
@@ -217,21 +222,21 @@ class Tree(RowSearch):
         if point.state == STOPPED:
             self.current = node
             return
-        node = self._fixed(node, lo, hi, bound)
-        open_ = self._open(lo, hi)
-        if point.state == LOST:
-            self._branch(node, open_, None)
+        node, lo, hi = self._narrowed(node, lo, hi, bound)
+        if (lo > hi).any():
             return
-        off = np.abs(point.x[open_] - np.rint(point.x[open_]))
-        loose = open_[off > WHOLE]
-        if not len(node.literals):
+        if point.state == LOST:
+            self._split(node, lo, hi)
+            return
+        loose = self._loose(point.x, lo, hi)
+        if not len(node.sides):
             self.point = point.x
         if not len(loose):
             self._whole(point.x, lo, hi)
             if node.bound < self.upper:
-                self._branch(node, open_, None)
+                self._split(node, lo, hi)
             return
-        if not len(node.literals):
+        if not len(node.sides):
             if self._cut(point.x, node, bound):
                 return
             if self.bottom is None and self.formula is not None:
@@ -239,30 +244,37 @@ class Tree(RowSearch):
                 if node.bound >= self.upper:
                     return
             self.bottom, self.deep, self.left = node.bound, self.nodes, self.upper
-        self._branch(node, loose, point.x)
+        self._branch(node, loose, point.x, lo, hi)
         if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
 
-    def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:
-        """Columns that reduced costs fix below this node; at the root, for good."""
-        down, up = bound.fixes(self.upper, self.program.constant)
-        open_ = lo < hi
-        down, up = down & open_, up & open_
-        hi[down], lo[up] = 0, 1
-        if not len(node.literals):
-            self.lo, self.hi = lo.copy(), hi.copy()
-            return node
-        new = np.concatenate([2 * np.flatnonzero(up), 2 * np.flatnonzero(down) + 1])
-        return node._replace(literals=np.concatenate([node.literals, new])) if len(new) else node
+    def _narrowed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> tuple[Node, Ints, Ints]:
+        """The box that reduced costs leave below this node; at the root, for good."""
+        least, most = bound.narrowed(self.upper, self.program.constant, lo, hi)
+        least, most = self.program.snapped(least, most)
+        if not len(node.sides):
+            self.lo, self.hi = least.copy(), most.copy()
+            return node, least, most
+        up, down = np.flatnonzero(least > lo), np.flatnonzero(most < hi)
+        if len(up) + len(down):
+            node = node._replace(
+                sides=np.concatenate([node.sides, 2 * up, 2 * down + 1]),
+                edges=np.concatenate([node.edges, least[up], most[down]]),
+            )
+        return node, least, most
 
-    @staticmethod
-    def _open(lo: Ints, hi: Ints) -> Ints:
-        return np.flatnonzero(lo < hi)
+    def _loose(self, x: Floats, lo: Ints, hi: Ints) -> Ints:
+        """The open columns that stand at no value of theirs."""
+        open_ = np.flatnonzero(lo < hi)
+        off = np.abs(x[open_] - np.rint(x[open_])) > WHOLE
+        for column, own in self.program.sparse.items():
+            off |= (open_ == column) & (int(np.rint(x[column])) not in own)
+        return open_[off]
 
     def _whole(self, x: Floats, lo: Ints, hi: Ints) -> None:
         """Takes in a point whose open columns are whole, where it meets all rows."""
         own = np.clip(np.rint(x).astype(np.int64), lo, hi)
-        if self.program.rows.hold(own):
+        if self.program.takes(own) and self.program.rows.hold(own):
             units = self.program.total(own)
             if units < self.upper:
                 self.best, self.upper = Solution(own, units), units
@@ -278,7 +290,7 @@ class Tree(RowSearch):
         if self.rounds <= 0 or self.idle >= IDLE:
             return False
         self.rounds -= 1
-        rows = _broken(self.program.rows, x)
+        rows = _broken(self.program, x)
         if rows is None:
             self.rounds = 0
             return False
@@ -293,26 +305,40 @@ class Tree(RowSearch):
         self.gains[side, node.branched >> 1] += gain
         self.tries[side, node.branched >> 1] += 1
 
-    def _branch(self, node: Node, columns: Ints, x: Floats | None) -> None:
-        """Two nodes by one of these columns; none left: all is fixed and is judged."""
-        if not len(columns):
-            lo, hi = self._box(node)
+    def _split(self, node: Node, lo: Ints, hi: Ints) -> None:
+        """Two nodes where no point tells how; nothing is open: all is fixed and is judged."""
+        open_ = np.flatnonzero(lo < hi)
+        if len(open_):
+            self._branch(node, open_, (lo + hi) / 2, lo, hi)
+        else:
             self._whole(lo.astype(float), lo, hi)
-            return
-        at = np.full(len(columns), 0.5) if x is None else x[columns]
+
+    def _branch(self, node: Node, columns: Ints, x: Floats, lo: Ints, hi: Ints) -> None:
+        """Two nodes by one of these columns, which are open."""
+        below = np.clip(np.floor(x[columns]).astype(np.int64), lo[columns], hi[columns] - 1)
+        above = below + 1
+        for column in self.program.sparse.keys() & set(columns.tolist()):
+            own, k = self.program.sparse[column], int(np.flatnonzero(columns == column)[0])
+            behind = int(np.searchsorted(own, below[k], side="right"))
+            below[k], above[k] = own[behind - 1], own[behind]
+        at = np.clip((x[columns] - below) / (above - below), 0.0, 1.0)
         k = int(self._score(columns, at).argmax())
         column, value = int(columns[k]), float(at[k])
         up = value >= 0.5
-        for literal, moved in ((2 * column, 1 - value), (2 * column + 1, value)):
+        for side, edge, moved in (
+            (2 * column, int(above[k]), 1 - value),
+            (2 * column + 1, int(below[k]), value),
+        ):
             self.serial += 1
             child = Node(
                 node.bound,
                 self.serial,
-                np.concatenate([node.literals, [literal]]),
-                literal,
+                np.append(node.sides, side),
+                np.append(node.edges, edge),
+                side,
                 moved,
             )
-            if (literal & 1 == 0) == up:
+            if (side & 1 == 0) == up:
                 self.current = child
             else:
                 heapq.heappush(self.heap, child)
@@ -332,17 +358,21 @@ class Tree(RowSearch):
 def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
     """The search of a formula; None where its program is too large. work: entries of the program
     times steps of the simplex method in one advance."""
-    program = program_of(formula)
+    program, columns = numbered(program_of(formula))
     entries = len(program.rows.col)
     if entries > MOST:
         return None
     size = entries + 4 * program.columns
-    tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)))
+    tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)), columns)
     tree.formula = formula
     return tree
 
 
-def _broken(rows: Rows, x: Floats) -> Rows | None:
-    """Rows that every whole solution meets and x breaks; None where none is found."""
+def _broken(program: Program, x: Floats) -> Rows | None:
+    """Rows that every whole solution meets and x breaks; None where none is found. Only rows over
+    columns of 0 and 1 tell some."""
+    rows = program.rows
+    if program.wide:
+        rows = rows.some(np.bincount(rows.owner, program.top[rows.col] > 1, rows.count) == 0)
     found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
     return Rows.joined(found) if found else None

@@ -1,5 +1,5 @@
-"""A dive: the values that a linear relaxation leans to are taken, some at a time, until a whole
-solution is left.
+"""A dive: what a linear relaxation leans to is taken, some columns at a time, until a whole
+solution is left: a column is set to the next whole number above.
 
 Where nothing is left below, the strongest of them alone is taken, then refused; after that the dive
 ends. Every point is one of the linear solver's: what it comes to is judged as any other solution.
@@ -7,6 +7,7 @@ Source: Berthold, "Primal heuristics for mixed integer programs", 2006 (guided a
 diving).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +29,7 @@ class Dive:
     hi: Ints
     x: Floats  # (n,) where the relaxation is least there
     taken: Ints  # columns that are tried now; empty: they held
-    refuses: bool = False  # the first of them is tried at 0
+    refuses: bool = False  # the first of them is tried at the whole number below
     ended: bool = False
 
     @staticmethod
@@ -48,9 +49,10 @@ class Dive:
                     return work
             lo, hi = self.lo.copy(), self.hi.copy()
             if self.refuses:
-                hi[self.taken[0]] = 0
+                first = self.taken[0]
+                lo[first] = hi[first] = math.floor(self.x[first])
             else:
-                lo[self.taken] = 1
+                lo[self.taken] = hi[self.taken] = np.ceil(self.x[self.taken])
             point = relaxation.solve(lo, hi, max(work, SOLVE))
             work -= point.iterations + SOLVE
             below = float(upper - program.constant)
@@ -62,15 +64,17 @@ class Dive:
         return work
 
     def _take(self) -> None:
-        """The next columns to take: those nearest to 1; the dive ends where all are whole."""
+        """The next columns to take, those nearest to a whole number above; the dive ends where all
+        are whole."""
         x = self.x
         loose = np.flatnonzero(np.abs(x - np.rint(x)) > WHOLE)
         if not len(loose):
             self.ended = True
             return
-        loose = loose[np.argsort(-x[loose], kind="stable")]
-        many = loose[: max(1, int(SHARE * len(loose)))]
-        strong = many[x[many] >= 0.5]
+        way = x[loose] - np.floor(x[loose])
+        order = np.argsort(-way, kind="stable")[: max(1, int(SHARE * len(loose)))]
+        many = loose[order]
+        strong = many[way[order] >= 0.5]
         self.taken = strong if len(strong) else many[:1]
 
     def _turn(self) -> None:

@@ -157,7 +157,7 @@ class Neighbourhoods(RowSearch):
         if root.done:
             self.ended = True
         if root.bottom is not None:
-            self.point = root.point
+            self.point = root.leaning
         if self.point is not None and self.stands is None:
             learning.set_phase(self.state, (self.point >= 0.5).astype(np.uint8))
         return True

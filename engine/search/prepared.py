@@ -30,12 +30,10 @@ def exchangeable(factors: Factors) -> bool:
     return factors.interchangeable and len(sizes) > 0 and bool((sizes == sizes[0]).all())
 
 
-def cover_of(factors: Factors) -> covering.Cover | None:
-    """The structure as groups of which one is chosen, beside costs of single sites; None where it
-    is more than that."""
-    if any(table.arity != 1 or table.when is not None for table in factors.tables):
-        return None
-    f = tighten(factors).expanded()
+def cover_of(tight: Factors) -> covering.Cover | None:
+    """Tightened structure as groups of which one is chosen, beside costs of single sites; None
+    where rules are more than that."""
+    f = tight.expanded()
     c = f.counted
     plain = not f.clauses.count and not f.sums.count
     plain = plain and len(f.sizes) == f.visible  # hidden sites would make one answer count as two
@@ -45,7 +43,7 @@ def cover_of(factors: Factors) -> covering.Cover | None:
     if covering.repeats(c.owner(), offset[c.site] + c.value, int(offset[-1])):
         return None  # a literal that counts twice
     label = classes = None
-    if exchangeable(factors):
+    if exchangeable(tight):
         label = np.arange(offset[-1]) - np.repeat(offset[:-1], f.sizes)
         classes = np.zeros(int(f.sizes[0]), dtype=np.int64)
     return covering.cover(f.sizes, c.start, offset[c.site] + c.value, c.low == 1, label, classes)
@@ -65,7 +63,13 @@ class Prepared:
         which rules may stand that are not explicit."""
         if self.rest is not None and not (self.judges and self.factors.soft):
             return None
-        return cover_of(self.factors)
+        if any(table.arity != 1 or table.when is not None for table in self.factors.tables):
+            return None
+        return cover_of(self.tightened)
+
+    @cached_property
+    def tightened(self) -> Factors:
+        return tighten(self.factors)
 
     @property
     def judges(self) -> bool:
@@ -90,14 +94,14 @@ class Prepared:
 
     @cached_property
     def boolean(self) -> Boolean:
-        return encode(self.factors)
+        return encode(self.tightened, merge=False)
 
     def prepare(self) -> Iterator[None]:
         """Makes what a first visit looks at, in pieces."""
         if self.cover is not None or self.factors.varying:
             return
         if "boolean" not in vars(self):  # kept where the cached property keeps it
-            vars(self)["boolean"] = yield from encode_in_pieces(self.factors)
+            vars(self)["boolean"] = yield from encode_in_pieces(self.tightened, merge=False)
         yield
         _ = self.loaded
 

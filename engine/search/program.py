@@ -2,10 +2,13 @@
 
     least constant + cost @ x   where low <= A x <= high,  x in {0, 1}^n
 
+Some columns may take more values than these (`engine.search.numbers`), from 0 up.
+
 Everything is in whole numbers, so that what a row, a cut or a bound says holds exactly.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,12 +37,6 @@ class Rows:
     def owner(self) -> Ints:
         """The row of each entry. -> (N,)"""
         return np.repeat(np.arange(self.count), np.diff(self.ptr))
-
-    @cached_property
-    def sizes(self) -> Floats:
-        """The sum of the magnitudes of each row's coefficients. -> (m,)"""
-        size = np.abs(self.coef.astype(np.float64))
-        return np.bincount(self.owner, size, self.count).astype(np.float64)
 
     def values(self, x: Ints) -> Ints:
         """A x, exactly. (n,) -> (m,)"""
@@ -101,6 +98,8 @@ class Program:
     rows: Rows
     cost: Ints  # (n,)
     constant: int
+    wide: Mapping[int, Ints] = field(default_factory=dict)  # columns of more values than 0 and 1:
+    # these, ascending from 0
 
     @property
     def columns(self) -> int:
@@ -108,7 +107,40 @@ class Program:
 
     def total(self, x: Ints) -> int:
         """What a solution costs. (n,)"""
-        return self.constant + int(self.cost[x != 0].sum())
+        return self.constant + int((self.cost * x).sum())
+
+    @cached_property
+    def top(self) -> Ints:
+        """The largest value of each column. -> (n,)"""
+        out = np.ones(self.columns, dtype=np.int64)
+        for column, values in self.wide.items():
+            out[column] = values[-1]
+        return out
+
+    @cached_property
+    def sparse(self) -> dict[int, Ints]:
+        """The wide columns that do not take all values up to the largest."""
+        return {c: own for c, own in self.wide.items() if len(own) <= own[-1]}
+
+    def takes(self, x: Ints) -> bool:
+        """Whether every column takes this value, as far as ends do not tell. (n,)"""
+        return all(x[c] in own for c, own in self.sparse.items())
+
+    def snapped(self, lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
+        """The smallest box around the same whole points. (n,), (n,) -> (n,), (n,)"""
+        for c, own in self.sparse.items():
+            first, last = np.searchsorted(own, lo[c]), np.searchsorted(own, hi[c], side="right")
+            if first >= last:
+                first, last = len(own) - 1, 1  # empty
+            lo[c], hi[c] = own[first], own[last - 1]
+        return lo, hi
+
+    @cached_property
+    def sizes(self) -> Floats:
+        """The largest magnitude that each row's coefficients may add up to. -> (m,)"""
+        rows = self.rows
+        size = np.abs(rows.coef.astype(np.float64)) * self.top[rows.col]
+        return np.bincount(rows.owner, size, rows.count).astype(np.float64)
 
     def with_rows(self, more: Rows) -> "Program":
         return replace(self, rows=Rows.joined([self.rows, more]))

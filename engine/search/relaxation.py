@@ -60,7 +60,7 @@ class Relaxation:
         model.num_col_, model.num_row_ = program.columns, program.rows.count
         model.col_cost_ = program.cost / self.unit
         model.col_lower_ = np.zeros(program.columns)
-        model.col_upper_ = np.ones(program.columns)
+        model.col_upper_ = program.top.astype(np.float64)
         low, high = _edges(program.rows, self.parts)
         model.row_lower_, model.row_upper_ = low, high
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise

@@ -13,6 +13,7 @@ Source: Neumaier and Shcherbina, "Safe bounds in linear and mixed-integer linear
 Mathematical Programming 2004 (the idea, there in directed floats).
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,11 +38,19 @@ class Bound(NamedTuple):
     least: int  # the bound before it is rounded up, without the constant
     reduced: Ints  # (n,)
 
-    def fixes(self, upper: int, constant: int) -> tuple[np.ndarray, np.ndarray]:
-        """Columns that stay at an edge of their box in every solution that costs less than
-        `upper`: at the lower edge, at the upper edge. -> (n,) bool, (n,) bool"""
+    def narrowed(self, upper: int, constant: int, lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
+        """What is left of the box in which this was proved for solutions that cost less than
+        `upper`; the bound itself is less. (n,), (n,) -> (n,), (n,)"""
         room = ((upper - 1 - constant) << self.digits) - self.least
-        return self.reduced > room, -self.reduced > room
+        lo, hi = lo.copy(), hi.copy()
+        at = np.flatnonzero(np.abs(self.reduced) * (hi - lo) > room)
+        if not len(at):
+            return lo, hi
+        step = room // np.abs(self.reduced[at])
+        up = self.reduced[at] > 0
+        hi[at[up]] = (lo[at] + step)[up]
+        lo[at[~up]] = (hi[at] - step)[~up]
+        return lo, hi
 
 
 def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
@@ -67,19 +76,18 @@ def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
 def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any]:
     """How finely duals are rounded, and the whole numbers that hold it all: of 64 bits where each
     number for itself has room with as many digits as a bound needs, else Python's."""
-    rows = program.rows
     paid = np.abs(y * edge)
-    moved = float((np.abs(y) * rows.sizes).sum())
-    slack = float(np.abs(edge).sum()) + float(rows.sizes.sum())  # of rounding
-    own = float(np.abs(program.cost.astype(np.float64)).sum())
+    moved = float((np.abs(y) * program.sizes).sum())
+    slack = float(np.abs(edge).sum()) + float(program.sizes.sum())  # of rounding
+    own = float((np.abs(program.cost.astype(np.float64)) * program.top).sum())
     total = float(paid.sum())
     room = ROOM - _bits(total + moved + slack + own)
     needed = max(0, _bits(slack) - max(0, _bits(total + own) - FINEST))
     if room < needed:
-        each = program.moved(np.abs(y) + 1.0) + np.abs(program.cost)
+        each = (program.moved(np.abs(y) + 1.0) + np.abs(program.cost)) * program.top
         most = (float(sizes.max(initial=0.0)) for sizes in (each, paid, np.abs(edge)))
         room = ROOM - _bits(max(most))
-    if room < needed and len(rows.col) <= SMALL:
+    if room < needed and len(program.rows.col) <= SMALL:
         return needed, object
     return min(max(FINEST, needed), room), np.int64
 
@@ -112,8 +120,9 @@ def _sum(values: Ints) -> int:
 def refuted(program: Program, ray: Floats, lo: Ints, hi: Ints) -> bool:
     """Whether a direction y proves that no x within the box meets all rows: the same bound with
     no costs is above 0."""
-    free = Program(program.rows, np.zeros_like(program.cost), 0)
-    vars(free).update({k: v for k, v in vars(program).items() if k == "turned"})
+    free = replace(program, cost=np.zeros_like(program.cost), constant=0)
+    kept = ("turned", "sizes", "top")  # of the rows and columns alone
+    vars(free).update({k: v for k, v in vars(program).items() if k in kept})
     largest = float(np.abs(ray[np.isfinite(ray)]).max(initial=0.0))
     if largest == 0:
         return False
