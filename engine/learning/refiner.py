@@ -14,18 +14,46 @@ from engine.random import Stream
 NOISE, STEP = 421, 422  # lanes of the stream
 QUICK = 10.0  # ln sigma moves so much faster than a weight of the networks, under Adam
 WIDTH = 128
+PITCH = 1.5  # of waves, for states whose heaps lie a few units apart
+
+
+class Waves(nn.Module):
+    """x with what it is in waves drawn once, [x, sin(x w), cos(x w)],  w ~ N(0, pitch^2).
+
+    Dense networks learn what turns within a short way last; given waves, they learn it at once, and
+    no direction is dearer than another. Source: Tancik et al., "Fourier features let networks learn
+    high frequency functions in low dimensional domains", NeurIPS 2020.
+    """
+
+    way: Tensor
+
+    def __init__(self, size: int, count: int, pitch: float = PITCH):
+        super().__init__()
+        self.register_buffer("way", pitch * torch.randn(size, count))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, size) -> (B, size + 2 count)
+        turned = x @ self.way
+        return torch.cat([x, turned.sin(), turned.cos()], 1)
 
 
 class Timed(nn.Module):
     """A dense network that knows the time: three linear maps, the first with an offset for each of
-    `times` times. `out` is the shape of what it says of a state, () for a number."""
+    `times` times. `out` is the shape of what it says of a state, () for a number. waves: how many
+    `Waves` it sees a state in, too."""
 
     def __init__(
-        self, event: tuple[int, ...], out: tuple[int, ...], times: int, width: int = WIDTH
+        self,
+        event: tuple[int, ...],
+        out: tuple[int, ...],
+        times: int,
+        width: int = WIDTH,
+        waves: int = 0,
     ):
         super().__init__()
         self.event, self.out, self.width = tuple(event), tuple(out), width
-        self.first = nn.Linear(math.prod(event), width)
+        size = math.prod(event)
+        self.seen = Waves(size, waves) if waves else nn.Identity()
+        self.first = nn.Linear(size + 2 * waves, width)
         self.at = nn.Embedding(times, width)
         self.rest = nn.Sequential(
             nn.SiLU(),
@@ -37,7 +65,7 @@ class Timed(nn.Module):
         )
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:  # (B, *event), (B,) -> (B, *out)
-        hidden = self.first(x.reshape(len(x), -1)) + self.at(t)
+        hidden = self.first(self.seen(x.reshape(len(x), -1))) + self.at(t)
         return self.rest(hidden).reshape(len(x), *self.out)
 
 

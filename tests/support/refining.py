@@ -1,6 +1,7 @@
 """Eight Gaussians in the plane, learned by samplers of few steps; how far from the truth."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,10 @@ from engine.domain import Real, Variable
 from engine.energy import Term
 from engine.learning.examples import Drawn
 from engine.learning.objectives.denoising_diffusion import DenoisingDiffusion, diffusing
-from engine.learning.objectives.max_entropy_irl import SeparateValue
+from engine.learning.objectives.max_entropy_irl import MaxEntropyIRL
 from engine.learning.optimizers import Adam
 from engine.learning.recipe import Recipe
-from engine.learning.refiner import Refiner, Timed
+from engine.learning.refiner import Refiner, Timed, Waves
 from engine.learning.train import train
 from engine.random import Stream
 from tests.support.planar import points
@@ -20,6 +21,21 @@ from tests.support.planar import points
 POINTS, DIRECTIONS = 10_000, 200
 BOX = 4.0  # half a side of the square of even noise
 RATE, AVERAGE, BATCH = 1e-3, 0.999, 256
+
+
+class How(NamedTuple):
+    """Networks of the plane and how fast they learn. waves: that all of them see points in. energy,
+    others: rates. average: memory of the running mean."""
+
+    width: int = 128
+    waves: int = 0
+    energy: float = RATE
+    others: float = RATE
+    average: float = AVERAGE
+
+
+PLAIN = How()
+WAVY = How(64, 16, 1e-3, 4e-3, 0.998)
 
 
 def stream(seed: int) -> Stream:
@@ -35,10 +51,11 @@ class Plane(Term):
 
     affine = False
 
-    def __init__(self, width: int = 128):
+    def __init__(self, width: int = 128, waves: int = 0):
         super().__init__(Variable("x", Real((2,))))
         self.net = nn.Sequential(
-            nn.Linear(2, width),
+            Waves(2, waves) if waves else nn.Identity(),
+            nn.Linear(2 + 2 * waves, width),
             nn.SiLU(),
             nn.Linear(width, width),
             nn.SiLU(),
@@ -51,22 +68,25 @@ class Plane(Term):
         return self.net(x)[:, 0]
 
 
-def refined(objective: SeparateValue, steps: int, updates: int, seed: int) -> tuple[Plane, Refiner]:
+def refined(
+    objective: MaxEntropyIRL, steps: int, updates: int, seed: int, how: How = PLAIN
+) -> tuple[Plane, Refiner]:
     """An energy and a sampler of `steps` steps, learned together from nothing."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        energy, value = Plane(), Timed((2,), (), steps)
-        refiner = Refiner(Timed((2,), (2,), steps), (2,), steps)
+        energy, value = Plane(how.width, how.waves), Timed((2,), (), steps, how.width, how.waves)
+        refiner = Refiner(Timed((2,), (2,), steps, how.width, how.waves), (2,), steps)
     nets = {"energy": energy, "value": value, "refiner": refiner}
-    each = {"energy": Adam(RATE, (0.0, 0.9)), "refiner": Adam(RATE, (0.0, 0.9))}
-    each["value"] = Adam(RATE)
-    recipe = Recipe(updates, BATCH, optimizers=each, average=AVERAGE, every=updates, seed=seed)
+    each = {"energy": Adam(how.energy, (0.0, 0.9)), "refiner": Adam(how.others, (0.0, 0.9))}
+    each["value"] = Adam(how.others)
+    recipe = Recipe(updates, BATCH, optimizers=each, average=how.average, every=updates, seed=seed)
     train(objective, nets, DATA, recipe)
     return energy, refiner
 
 
 def diffused(spread: list[float], updates: int, seed: int) -> Refiner:
-    """The plain peer: as many steps by denoising diffusion, a network of the same size."""
+    """The plain peer: as many steps by denoising diffusion, from a network without waves, which
+    serve it worse: its first step multiplies every error by up to 30."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         refiner = diffusing(Timed((2,), (2,), len(spread)), (2,), spread)

@@ -39,6 +39,7 @@ class Velocities(NamedTuple):
     """What the steps have been like."""
 
     squared: Tensor  # (T,) s_t^2, 0 before the first step
+    done: int = 0  # steps of the training
 
 
 class Moves(NamedTuple):
@@ -53,13 +54,17 @@ class Moves(NamedTuple):
 class MaxEntropyIRL(Objective[Velocities]):
     """Abstract: over the nets "energy", of one real variable, and "refiner".
 
-    entropy: tau. velocity: tau of the quadratic part of c_t; None: the same. square: of the squared
+    entropy: tau, of the first step; fall: its factor from one step to the next. Without a fall the
+    sampler stays wider than data by about tau square, which bounds the energy; where tau is small
+    from the first step on, modes are lost. velocity: tau of the quadratic part of c_t, which falls
+    likewise; None: the same. square: of the squared
     energies of both kinds. noise: standard deviation of what is added to data, which smooths the
     energy. memory: of s_t^2. visits: steps of the sampler for one of the energy. clip: largest norm
     of the slope of the sampler; slope: of that of the energy and the value.
     """
 
     entropy: float = 0.1
+    fall: float = 1.0
     velocity: float | None = None
     square: float = 1.0
     noise: float = 0.0
@@ -81,6 +86,8 @@ class MaxEntropyIRL(Objective[Velocities]):
         ]
         if not 0 <= self.memory < 1:
             wrong.append(Mistake("memory", f"{self.memory!r}", "give 0 <= memory < 1"))
+        if not 0 < self.fall <= 1:
+            wrong.append(Mistake("fall", f"{self.fall!r}", "give 0 < fall <= 1; 1: tau stays"))
         if self.visits < 1:
             wrong.append(Mistake("visits", f"{self.visits!r}", "give at least 1"))
         if wrong:
@@ -121,13 +128,14 @@ class MaxEntropyIRL(Objective[Velocities]):
         """The running mean of the squared step after one more batch."""
         now = (path[1:] - path[:-1]).square().flatten(1).mean(1)
         memory = torch.where(s.squared > 0, self.memory, 0.0)
-        return Velocities((memory * s.squared + (1 - memory) * now).clamp(min=1e-12))
+        return Velocities((memory * s.squared + (1 - memory) * now).clamp(min=1e-12), s.done + 1)
 
     def cost(self, refiner: Refiner, moves: Moves, s: Velocities) -> Tensor:
         """What the steps themselves cost, tau c_t. -> (T * B,)"""
         went = (moves.after - moves.now).square().flatten(1).mean(1) / (2 * s.squared[moves.time])
         velocity = self.entropy if self.velocity is None else self.velocity
-        return velocity * went - self.entropy * refiner.log_sigma[moves.time]
+        share = self.fall ** max(0, s.done - 1)  # `moved` counts the step that is under way
+        return share * (velocity * went - self.entropy * refiner.log_sigma[moves.time])
 
     def _energy_update(self, nets: Nets, x: Tensor, end: Tensor) -> Update:
         both = energies(energy_of(nets), torch.cat([x, end]))
@@ -149,7 +157,23 @@ class MaxEntropyIRL(Objective[Velocities]):
 @dataclass(frozen=True)
 class SeparateValue(MaxEntropyIRL):
     """With a net "value", (x, t) -> (B,), beside the energy: the energy is then of the data alone,
-    and its scale is held by `square`. For densities and what lies outside them."""
+    and its scale is held by `square`. For densities and what lies outside them.
+
+    trace: how much a target is what came of the path, and not what the value says of its next step,
+
+        G_t = tau c_t + (1 - trace) V_(t+1)(x_(t+1)) + trace G_(t+1),   V_T = G_T = E(x_T)
+
+    With 0 a change of the energy takes as many updates as there are steps to reach the first, and a
+    sampler of ten steps follows too late. Source: Sutton, "Learning to predict by the methods of
+    temporal differences", Machine Learning 1988.
+    """
+
+    trace: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.trace <= 1:
+            raise BadQuery(Mistake("trace", f"{self.trace!r}", "give 0 <= trace <= 1"))
 
     def value(self, nets: Nets, x: Tensor, time: Tensor) -> Tensor:
         steps = refiner_of(nets).steps
@@ -158,10 +182,20 @@ class SeparateValue(MaxEntropyIRL):
 
     def value_updates(self, nets: Nets, moves: Moves, s: Velocities) -> Iterator[Update]:
         with torch.no_grad():
-            target = self.value(nets, moves.after, moves.time + 1)
-            target = target + self.cost(refiner_of(nets), moves, s)
+            refiner = refiner_of(nets)
+            later = self.value(nets, moves.after, moves.time + 1)
+            target = self.returns(later, self.cost(refiner, moves, s), refiner.steps)
         missed = nets["value"](moves.now, moves.time) - target
         yield Update("value", missed.square().mean(), self.slope)
+
+    def returns(self, later: Tensor, cost: Tensor, steps: int) -> Tensor:
+        """G_t of what the value says of the next states, and of what steps cost; times one after
+        another, each with all paths. (T * B,), (T * B,) -> (T * B,)"""
+        ahead, price = later.reshape(steps, -1), cost.reshape(steps, -1)
+        out = [ahead[-1] + price[-1]]
+        for t in reversed(range(steps - 1)):
+            out.append(price[t] + torch.lerp(ahead[t], out[-1], self.trace))
+        return torch.cat(out[::-1])
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,21 @@ from engine.learning.objectives.denoising_diffusion import (
 from engine.learning.objectives.max_entropy_irl import Moves, SeparateValue, SharedValue, Velocities
 from engine.learning.optimizers import Adam
 from engine.learning.recipe import Recipe
-from engine.learning.refiner import Refiner, Timed
+from engine.learning.refiner import PITCH, Refiner, Timed, Waves
 from engine.learning.train import train
 from tests.support import refining
 from tests.support.learners import spins
-from tests.support.refining import Plane, area, ends, fresh, modes, refined, sliced, stream
+from tests.support.refining import (
+    WAVY,
+    Plane,
+    area,
+    ends,
+    fresh,
+    modes,
+    refined,
+    sliced,
+    stream,
+)
 
 
 class Still(nn.Module):
@@ -59,6 +69,53 @@ def test_costs_are_those_of_the_formula():
     cost = SeparateValue(entropy=0.3, velocity=0.1).cost(refiner, moves, s)
     wanted = [0.1 * 1 / (2 * 0.5), 0.1 * 2 / (2 * 4.0) - 0.3 * math.log(0.5)]
     assert cost.tolist() == pytest.approx(wanted)
+
+
+def test_the_price_of_entropy_falls_with_every_step():
+    refiner = Refiner(Still(), (2,), 1, first=0.5, last=0.5)
+    moves = Moves(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0]))
+    falling, even = (SeparateValue(entropy=0.3, velocity=0.1, fall=f) for f in (0.5, 1.0))
+    s = falling.start({**nets(1), "refiner": refiner}, stream(0))
+    path = torch.stack([torch.zeros(4, 2), torch.ones(4, 2)])
+    for step in range(3):
+        s = falling.moved(s, path)
+        once = even.cost(refiner, moves, s)
+        assert falling.cost(refiner, moves, s).tolist() == pytest.approx(
+            (once * 0.5**step).tolist()
+        )
+
+
+def test_targets_follow_paths_as_far_as_they_are_told():
+    """Two paths of three steps, by hand; 0: the next value alone, 1: all that came."""
+    later = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    cost = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+
+    def told(trace):
+        return SeparateValue(trace=trace).returns(later.flatten(), cost.flatten(), 3).reshape(3, 2)
+
+    assert torch.allclose(told(0.0), later + cost)
+    whole = torch.stack([5 + cost[:, 0].flip(0).cumsum(0), 6 + cost[:, 1].flip(0).cumsum(0)], 1)
+    assert torch.allclose(told(1.0), whole.flip(0))
+    second = 0.3 + 0.75 * 3.0 + 0.25 * 5.5
+    first = 0.1 + 0.75 * 1.0 + 0.25 * second
+    assert told(0.25)[:, 0].tolist() == pytest.approx([first, second, 5.5])
+
+
+def test_waves_are_of_the_formula_and_kept_with_the_weights():
+    torch.manual_seed(0)
+    waves, x = Waves(2, 5_000), torch.randn(3, 2)
+    seen = waves(x)
+    assert torch.equal(seen[:, :2], x)
+    for place in (0, 77):
+        turn = (x * waves.way[:, place]).sum(1)
+        assert torch.allclose(seen[:, 2 + place], turn.sin(), atol=1e-5)
+        assert torch.allclose(seen[:, 5_002 + place], turn.cos(), atol=1e-5)
+    assert float(waves.way.std()) == pytest.approx(PITCH, rel=0.03)
+    first, other = Timed((2,), (), 3, 8, 4), Timed((2,), (), 3, 8, 4)
+    t = torch.tensor([0, 1, 2])
+    assert not torch.allclose(first(x, t), other(x, t))
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(first(x, t), other(x, t))
 
 
 def test_the_velocity_that_is_allowed_adapts():
@@ -114,12 +171,13 @@ def test_one_step_finds_the_law_of_a_known_energy():
 
 @pytest.mark.slow
 def test_eight_gaussians_in_five_steps():
-    energy, refiner = refined(SeparateValue(), 5, 500, 0)
+    objective = SeparateValue(fall=0.5 ** (1 / 300), square=0.4, clip=None, trace=0.9)
+    energy, refiner = refined(objective, 5, 300, 0, WAVY)
     x, made = fresh(9), ends(refiner, 9)
-    assert sliced(made, x) <= 0.25 and modes(made) == 8
+    assert sliced(made, x) <= 0.15 and modes(made) == 8
     with torch.no_grad():
         odd = area(energy.energy(x), energy.energy(refining.even_noise(9)))
-    assert 0.75 <= odd <= refining.ceiling(9) + 0.01
+    assert 0.85 <= odd <= refining.ceiling(9) + 0.01
     assert sliced(refiner.path(10_000, stream(1))[0], x) > 1.0  # the noise it began at
 
 
@@ -164,6 +222,10 @@ def test_wrong_networks_and_numbers_are_named():
         SeparateValue(visits=0)
     with pytest.raises(BadQuery, match="entropy: -1"):
         SeparateValue(entropy=-1)
+    with pytest.raises(BadQuery, match="trace: 2"):
+        SeparateValue(trace=2)
+    with pytest.raises(BadQuery, match="fall: 0"):
+        SeparateValue(fall=0)
     with pytest.raises(BadQuery, match="steps: 0"):
         Refiner(Still(), (2,), 0)
     with pytest.raises(BadQuery, match="first: nan"):
