@@ -190,7 +190,15 @@ ORDERS = (0.0, 0.1, 0.5)  # of the pseudo-spherical score; 0 is contrastive dive
 
 
 def orders(seed: int, count: int) -> list[Row]:
-    """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise."""
+    """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise.
+
+    Energies of the data are spread by 33 (negatives: 21), so that of 64 negatives 0.31 count at order
+    0.1 and 0.03 at 0.5. Against contrastive divergence, seed by seed: 0.04 higher at 0.1, with a
+    standard error of 0.04. Digits under the noise of the data have 2.2 themselves. Tried on seed 0: order 0.02,
+    9.08 for 9.35; 60 more moves under the averaged energy, 9.26 for 9.48; the same moves at 1.5 of the
+    inverse temperature, 7.00 for 7.27: a colder sampler helps contrastive divergence as well, and
+    is no merit of an order.
+    """
     seeds = range(seed, seed + count)
     every = {gamma: [_order(gamma, k) for k in seeds] for gamma in ORDERS}
     far = {gamma: _mean([r["far"] for r in of]) for gamma, of in every.items()}
