@@ -19,9 +19,9 @@ seeds lie at 0.045, 0.084 and 0.058, so that their mean meets 0.3 of the peer at
 
 What came out worse: a cosine schedule makes our own 5-step diffusion far better than the published
 one, whose schedule of 1,000 steps was kept for 5; given waves it was worse (0.64). By a
-pseudo-spherical score of order 0.1 negatives are as good as by contrastive divergence, not better;
-of order 0.5 worse, of order -0.1 as well: energies of 64 pixels differ by several nats, so that few
-pictures of a batch decide.
+pseudo-spherical score of order 0.02 or 0.1 negatives are as good as by contrastive divergence within
+the spread of seeds; of order 0.5 worse, of order -0.1 as well: energies of 64 pixels differ by
+several nats, so that few pictures of a batch decide.
 """
 
 import os
@@ -209,11 +209,20 @@ def contrasted(pictures: Pictures, gamma: float, seed: int, how: Contrast) -> tu
     return judge.eval().requires_grad_(False), (trained.state.x[PICTURE].float() + 1) / 2
 
 
-ORDERS = (0.0, 0.1, 0.5)  # of the pseudo-spherical score; 0 is contrastive divergence
+ORDERS = (0.0, 0.02, 0.1, 0.5)  # of the pseudo-spherical score; 0 is contrastive divergence
 
 
 def orders(seed: int, count: int) -> list[Row]:
-    """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise."""
+    """Pseudo-spherical divergence on digits: fidelity of its negatives, and even noise.
+
+    Energies of the data are spread by 33 (negatives: 21), so that of 64 negatives 0.31 count at order
+    0.1 and 0.03 at 0.5. Against contrastive divergence, seed by seed: 0.04 higher at 0.1, with a
+    standard error of 0.04; 0.12 lower at 0.02, chosen on seed 0, with one of 0.08 (on seeds 1 and 2
+    alone 0.04 and 0.06): hardly more than a tie. Digits under the noise of the data have 2.2
+    themselves. Tried on seed 0, order 0.02 for contrastive divergence: 60 more moves under the averaged energy, 9.26 for 9.48; the same moves at 1.5 of the
+    inverse temperature, 7.00 for 7.27: a colder sampler helps contrastive divergence as well, and
+    is no merit of an order.
+    """
     seeds = range(seed, seed + count)
     every = {gamma: [_order(gamma, k) for k in seeds] for gamma in ORDERS}
     far = {gamma: _mean([r["far"] for r in of]) for gamma, of in every.items()}
