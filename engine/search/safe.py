@@ -56,7 +56,10 @@ class Bound(NamedTuple):
 def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
     """The best of a few roundings of duals y (m,) over a box lo, hi (n,)."""
     rows = program.rows
-    y = np.where(np.abs(y) < HUGE, y, 0.0)
+    said = (
+        (program.sizes > 0) | (rows.low > 0) | (rows.high < 0)
+    )  # a row of nothing may say nothing
+    y = np.where(said & (np.abs(y) < HUGE), y, 0.0)
     y = np.where((y > 0) & (rows.low == -OPEN), 0.0, y)
     y = np.where((y < 0) & (rows.high == OPEN), 0.0, y)
     edge = np.where(y > 0, rows.low, np.where(y < 0, rows.high, 0))
