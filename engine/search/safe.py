@@ -13,6 +13,7 @@ Source: Neumaier and Shcherbina, "Safe bounds in linear and mixed-integer linear
 Mathematical Programming 2004 (the idea, there in directed floats).
 """
 
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any]:
     paid = np.abs(y * edge)
     moved = float((np.abs(y) * program.sizes).sum())
     slack = float(np.abs(edge).sum()) + float(program.sizes.sum())  # of rounding
-    own = float((np.abs(program.cost.astype(np.float64)) * program.top).sum())
+    own = program.dearest
     total = float(paid.sum())
     room = ROOM - _bits(total + moved + slack + own)
     needed = max(0, _bits(slack) - max(0, _bits(total + own) - FINEST))
@@ -93,7 +94,7 @@ def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any]:
 
 
 def _bits(size: float) -> int:
-    return max(1, int(np.ceil(np.log2(size + 2.0)))) + 1
+    return max(1, math.ceil(math.log2(size + 2.0))) + 1
 
 
 def _rounded(
