@@ -31,15 +31,17 @@ class Hint(OverSites):
     """Searches start from these values; they cost nothing, forbid nothing, and prove nothing.
 
     E = 0; no unit. A share of the particles starts with these values, the sites without one drawn
-    at random; what evidence rules out is moved. An answer may differ from all of them. BadQuery:
-    more than one variable, as many values as it has no sites, a value that it does not take.
+    at random; what evidence rules out is moved. An answer may differ from all of them. Required or
+    weighted makes no difference. Searches without particles (`branch_and_bound` by name) hear of it
+    from those beside them, not alone. BadQuery: more than one variable, another number of values
+    than it has sites, a value that it does not take (1, 1.0 and true are three values).
     """
 
     place: Tensor  # (*shape,) of each value, -1: none is known
 
     def __init__(self, x: Variable | View, *, values: Sequence[Any]):
         super().__init__(x)
-        shape = self.layout.domains[0].shape
+        shape = self.scope[0].shape  # of a view that of its sites
         nested = len(shape) > 1 and any(isinstance(v, (list, tuple)) for v in values)
         flat = flatten(values, shape) if nested else list(values)
         if len(flat) != self.layout.sites:
