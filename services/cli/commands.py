@@ -24,8 +24,8 @@ Files = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        help="Format of the files; otherwise told by name or content: query, sudoku, visual-sudoku, "
-        "kenken, cnf, wcsp, col, edges, graphml, table, text, cipher, crossword."
+        help="Format of the files; otherwise told by name or content: query, sudoku, "
+        "visual-sudoku, kenken, cnf, wcsp, col, edges, graphml, table, text, cipher, crossword."
     ),
 ]
 Given = Annotated[

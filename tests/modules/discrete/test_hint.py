@@ -67,6 +67,15 @@ def test_unknown_sites_are_drawn():
     assert set(x[:, 0, 1].tolist()) == {0, 1, 2}
 
 
+def test_a_hint_speaks_of_a_view():
+    x = Variable("x", Finite(tuple(range(10)), (len(SECRET),)))
+    halves = 1.0 * Hint(x[:6], values=SECRET[:6]) + 1.0 * Hint(x[6:], values=SECRET[6:])
+    problem = Problem(1.0 * Lock(x) + halves)
+    (term, _) = [s.term for s in problem.summands if isinstance(s.term, Hint)]
+    (seen,) = term.propose(4, Stream(0, problem.keys), None, x[:6].of(x.domain))
+    assert seen.tolist() == [SECRET[:6]] * 4
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
