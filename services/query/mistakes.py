@@ -26,7 +26,7 @@ _MISSING = {
     "values": "list them, such as values: [1, 2, 3]",
 }
 
-_INSTEAD = {  # of fields that one part of a query has and another lacks
+_INSTEAD: dict[Place, str] = {  # of fields that one part of a query has and another lacks
     ("variables", "integer"): "write whole numbers out, such as values: [0, 1, 2, 3]",
 }
 _TAGS = ("finite", "real", "named", "number")
