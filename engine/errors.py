@@ -171,9 +171,13 @@ LISTED = 30  # names in a remedy
 
 
 def known(value: Any, options: Iterable[Any]) -> str:
-    """A remedy for a misspelt name: the nearest option, if one is nearest, and the list of all."""
-    names = sorted({str(option) for option in options})
-    near = _nearest(str(value), names)
+    """A remedy for a misspelt name: the nearest option, if one is nearest, and the list of all,
+    numbers in their order. A number is no misspelt number."""
+    by_name = {str(option): option for option in options}
+    counted = all(isinstance(option, (int, float)) for option in by_name.values())
+    names = sorted(by_name, key=lambda name: by_name[name]) if counted else sorted(by_name)
+    misspelt = not (counted and isinstance(value, (int, float)))
+    near = _nearest(str(value), names) if misspelt else None
     listed = ", ".join(names[:LISTED])
     if len(names) > LISTED:
         listed += f" and {len(names) - LISTED} more"

@@ -15,9 +15,12 @@ from engine.domain import Finite
 from engine.explain.selectable import conflicting_rules, said_of
 from engine.explain.tester import Tester, Undecided
 from engine.judgement import term_names
+from engine.minimizer import never
 from engine.problem import Problem
 from engine.search.boolean import NotEncodable, encode
 from engine.solve import Budget, budget_of
+
+BRANCHES = 100_000  # of one search for a least set that meets every clash
 
 
 def conflict(problem: Problem, row: int = 0, budget: Budget | None = None) -> Conflict | None:
@@ -106,7 +109,7 @@ def _repair(tester: Tester, every: list[int], first: list[int]) -> list[int]:
     """The fewest assumptions to give up so that the others can hold together."""
     clashes = [first]
     while True:
-        drop = smallest_hitting_set(clashes)
+        drop = smallest_hitting_set(clashes, tester.over)
         left = [x for x in every if x not in drop]
         core = tester.core(left)
         if core is None:
@@ -119,9 +122,13 @@ def _repair(tester: Tester, every: list[int], first: list[int]) -> list[int]:
             rest = [x for x in rest if x not in set(clashes[-1])]
 
 
-def smallest_hitting_set(clashes: list[list[int]]) -> set[int]:
-    """The least set that meets every list, by branching on the shortest list with a bound."""
+def smallest_hitting_set(clashes: list[list[int]], over: Callable[[], bool] = never) -> set[int]:
+    """The least set that meets every list, by branching on the shortest list with a bound.
+
+    Raises Undecided where time is over, or after `BRANCHES` of them.
+    """
     best: set[int] = {clash[0] for clash in clashes}
+    branches = 0
 
     def bound(open_lists: list[list[int]]) -> int:
         used: set[int] = set()
@@ -133,7 +140,12 @@ def smallest_hitting_set(clashes: list[list[int]]) -> set[int]:
         return count
 
     def branch(chosen: set[int], open_lists: list[list[int]], closed: set[int]) -> None:
-        nonlocal best
+        nonlocal best, branches
+        branches += 1
+        if over():
+            raise Undecided("the time was over")
+        if branches > BRANCHES:
+            raise Undecided(f"the least set was not settled after {BRANCHES:,} branches")
         if not open_lists:
             if len(chosen) < len(best):
                 best = set(chosen)

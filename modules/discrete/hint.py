@@ -31,8 +31,10 @@ class Hint(OverSites):
     """Searches start from these values; they cost nothing, forbid nothing, and prove nothing.
 
     E = 0; no unit. A share of the particles starts with these values, the sites without one drawn
-    at random; what evidence rules out is moved. An answer may differ from all of them. BadQuery:
-    more than one variable, other than one value a site, a value that it does not take.
+    at random; what evidence rules out is moved. An answer may differ from all of them. Required or
+    weighted makes no difference. Searches without particles (`branch_and_bound` by name) hear of it
+    from those beside them, not alone. Values are read as evidence is. BadQuery: more than one
+    variable, other than one value a site, a value that it does not take.
     """
 
     place: Tensor  # (*shape,) of each value, -1: none is known

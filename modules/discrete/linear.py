@@ -104,7 +104,8 @@ class Linear(OverSites):
             )
         self.by_value = read_amounts(self.layout, values, "values")
         if not read and not self.by_value:
-            raise BadQuery(Mistake("terms", "is empty", "name at least one literal"))
+            remedy = "name at least one literal, or a site under values"
+            raise BadQuery(Mistake("terms", "is empty", remedy))
         site, place, numbers = read_literals(self.layout, read, "terms[{}]".format, float)
         if self.by_value:
             site, place, numbers = self._with_amounts(site, place, numbers)

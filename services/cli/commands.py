@@ -22,7 +22,11 @@ Files = Annotated[
     typer.Argument(help="Queries or instances; - is standard input.", metavar="FILE..."),
 ]
 Format = Annotated[
-    str | None, typer.Option(help="Format of the files; otherwise told by name or content.")
+    str | None,
+    typer.Option(
+        help="Format of the files; otherwise told by name or content: query, sudoku, "
+        "visual-sudoku, kenken, cnf, wcsp, col, edges, graphml, table, text, cipher, crossword."
+    ),
 ]
 Given = Annotated[
     str | None,
@@ -110,7 +114,14 @@ def ask(
     files: Files,
     format: Format = None,
     given: Given = None,
-    seconds: Annotated[float | None, typer.Option(help="Time limit for each instance.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Time limit for each instance, used up unless it is proved; without it, and "
+            "without `budget` in the file, none: a search that weighs gives up when it comes no "
+            "further, one of rules alone goes on until it has decided."
+        ),
+    ] = None,
     particles: Annotated[int | None, typer.Option(help="States that search side by side.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
     device: Device = "cpu",

@@ -26,6 +26,9 @@ _MISSING = {
     "values": "list them, such as values: [1, 2, 3]",
 }
 
+_INSTEAD: dict[Place, str] = {  # of fields that one part of a query has and another lacks
+    ("variables", "integer"): "write whole numbers out, such as values: [0, 1, 2, 3]",
+}
 _TAGS = ("finite", "real", "named", "number")
 _DOMAIN = ("values", "low", "high")
 
@@ -73,6 +76,10 @@ def path_of(place: Place) -> str:
 
 def _one(detail: ErrorDetails, path: str, fields_at: Callable[[Place], Iterable[str]]) -> Mistake:
     value = detail["input"]
+    place = detail["loc"]
+    if detail["type"] == "extra_forbidden" and (place[0], place[-1]) in _INSTEAD:
+        problem = f"unknown field, with the value {shown(value)}"
+        return Mistake(path, problem, _INSTEAD[place[0], place[-1]])
     if detail["type"] != "union_tag_not_found":
         return mistake_of(detail, path, fields_at(detail["loc"]), _MISSING)
     names = value if isinstance(value, Mapping) else ()

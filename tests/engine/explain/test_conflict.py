@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.answer import Answer, Conflict, Flag, Status
 from engine.explain.conflict import conflict, smallest_hitting_set
+from engine.explain.tester import Undecided
 from engine.search.boolean import NotEncodable
 from engine.solve import Budget
 from modules.catalogue import Catalogue
@@ -230,6 +231,21 @@ def test_one_site_more_than_values_is_told_at_once() -> None:
         }
         why = conflict(compiled(query), 0, Budget(seconds=20))
         assert why is not None and len(why.rules) == (1 if len(lines) == 1 else 210)
+
+
+PAIRS = [list(pair) for pair in itertools.combinations(range(24), 2)]  # bounds say half of 23
+
+
+def test_a_search_for_the_smallest_repair_hears_the_clock() -> None:
+    asked = itertools.count()
+    with pytest.raises(Undecided, match="the time was over"):
+        smallest_hitting_set(PAIRS, lambda: next(asked) > 100)
+
+
+def test_a_search_for_the_smallest_repair_gives_up(monkeypatch) -> None:
+    monkeypatch.setattr("engine.explain.conflict.BRANCHES", 50)
+    with pytest.raises(Undecided, match="after 50 branches"):
+        smallest_hitting_set(PAIRS)
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=3), min_size=1, max_size=6))

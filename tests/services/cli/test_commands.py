@@ -27,6 +27,14 @@ def test_the_help_of_kinds_says_what_comes(basin):
     assert "params.costs" in basin("kinds", "discrete.table").out
 
 
+def test_the_help_of_ask_names_every_format_and_the_default_budget(basin):
+    from services.formats import formats
+
+    said = " ".join(basin("ask", "--help").out.replace("│", " ").split())
+    assert all(format.name in said for format in formats())
+    assert "without it, and without `budget` in the file, none" in said
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

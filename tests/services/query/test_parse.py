@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import BadQuery, TooLarge
+from engine.errors import BadQuery, TooLarge, known
 from services.query import FiniteSpec, Query, TermSpec, parse_query, plain_query, query_of
 from services.query.views import check_view, parse_view
 from services.settings import Limits
@@ -329,3 +329,15 @@ def test_a_view_that_passes_can_be_taken(shape, index):
     except BadQuery:
         return
     assert torch.zeros(shape).numpy()[tuple(index)] is not None
+
+
+def test_a_variable_of_whole_numbers_is_told_to_list_them():
+    data = {"variables": {"n": {"low": 0, "high": 9, "integer": True}}, "terms": []}
+    with pytest.raises(BadQuery, match="variables.n.integer: .*write whole numbers out"):
+        query_of(data)
+
+
+def test_numbers_that_are_known_stand_in_their_order():
+    assert known(12, [2, 10, 1]) == "known: 1, 2, 10"  # a number is no misspelt one
+    assert known("1", [2, 10, 1]) == "did you mean 1? known: 1, 2, 10"
+    assert known("12", ["2", "12b", "10"]) == "did you mean 12b? known: 10, 12b, 2"
