@@ -81,6 +81,7 @@ def test_whatever_a_file_says_is_taken_or_refused(tmp_path: Path, file: str) -> 
     about, tensors = parsed(whole)
     path, refused = tmp_path / "w.safetensors", 0
     term = kind.term.example()
+    assert term is not None
     params = {"weights": str(path)}
     (key,) = about.keys() & {"about", "settings", "rules"}
     for wrong in ODD:
@@ -117,13 +118,16 @@ def test_sizes_that_a_file_names_take_no_memory(
     sizes = [[64, 64], [64, 64], []] if name == "image.hat" else [64, 64]
     path = tmp_path / "w.safetensors"
     save(path, tensors, {**about, "about": json.dumps({**told, "hidden": sizes})})
-    seen = []
+    seen = list[bool]()
     begun = torch.nn.Linear.reset_parameters
-    monkeypatch.setattr(
-        torch.nn.Linear,
-        "reset_parameters",
-        lambda net: seen.append(net.weight.is_meta) or begun(net),
-    )
+
+    def watched(net: torch.nn.Linear) -> None:
+        seen.append(net.weight.is_meta)
+        begun(net)
+
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", watched)
+    term = kind.term.example()
+    assert term is not None
     with pytest.raises(BadQuery, match="holds no weights"):
-        kind.build([v.variable for v in kind.term.example().scope], {"weights": str(path)})
+        kind.build([v.variable for v in term.scope], {"weights": str(path)})
     assert seen and all(seen)
