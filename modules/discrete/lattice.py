@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from modules.shared.files import File
 from modules.shared.pairs import read_pairs
 from modules.shared.sites import OverSites
 from modules.shared.training import train_and_save
-from modules.shared.weights import Weights, read_weights
+from modules.shared.weights import Weights, read_weights, understood
 
 KIND = "discrete.lattice"
+REMEDY = f"make it with `basin train {KIND} --data FILE --out W.safetensors`"
 
 
 class Parameters(Strict):
@@ -78,18 +79,14 @@ class Lattice(OverSites):
             if len(domain.values) != 2:
                 problem = f"has {len(domain.values)} values"
                 raise BadQuery(Mistake(f"scope[{k}]", problem, "a spin has two"))
-        learned = None if weights is None else _learned(weights, self.layout.sites)
-        if learned is not None:
-            pairs = learned.tensors["pairs"].tolist()
+        if weights is not None:
+            pairs, couplings, fields = _learned(weights, self.layout.sites)
         self.a, self.b = _read(self, pairs)
         one, other = torch.from_numpy(self.a), torch.from_numpy(self.b)
         self.register_buffer("one", one, persistent=False)
         self.register_buffer("other", other, persistent=False)
         self.one: Tensor
         self.other: Tensor
-        if learned is not None:
-            couplings = learned.tensors["couplings"].tolist()
-            fields = learned.tensors["fields"].tolist()
         self.couplings = nn.Parameter(_each(couplings, len(self.a), "couplings"))
         self.fields = nn.Parameter(_each(fields, self.layout.sites, "fields"))
 
@@ -194,9 +191,17 @@ def _each(value: float | Sequence[float], count: int, path: str) -> Tensor:
     return torch.tensor([float(v) for v in value], dtype=torch.float64)
 
 
-def _learned(path: str, sites: int) -> Weights:
+def _learned(path: str, sites: int) -> tuple[list[Any], list[float], list[float]]:
+    """Pairs, couplings and fields of a file."""
     learned = read_weights(path, KIND, Path(__file__).parent)
-    if learned.settings["sites"] != sites:
-        problem = f"{path} was learned on {learned.settings['sites']} sites"
+    with understood(path, "couplings of pairs", REMEDY):
+        own = int(learned.settings["sites"])
+        pairs = [(int(a), int(b)) for a, b in learned.tensors["pairs"].tolist()]
+        couplings, fields = (
+            [float(value) for value in learned.tensors[name].tolist()]
+            for name in ("couplings", "fields")
+        )
+    if own != sites:
+        problem = f"{path} was learned on {own} sites"
         raise BadQuery(Mistake("weights", problem, f"the scope has {sites}"))
-    return learned
+    return pairs, couplings, fields

@@ -105,7 +105,7 @@ class Observation(Term):
         if wrong:
             raise BadQuery(*wrong)
         spread = np.broadcast_to(spread, (count,)).copy()
-        beside = self.channels * np.log(spread / spread.min())
+        beside = self.channels * (np.log(spread) - np.log(spread.min()))
         for name, array in (("colours", shown), ("noise", spread), ("beside", beside)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.colours: Tensor
@@ -138,8 +138,8 @@ class Observation(Term):
     def costs(self, seen: Given) -> Tensor:
         """What each label of each pixel costs. -> (B, n, k)"""
         values, there = self._seen(seen)
-        away = (values[:, :, None] - self.colours).square().sum(-1)
-        costs = away / (2 * self.noise.square()) + self.beside
+        away = (values[:, :, None] - self.colours) / self.noise[:, None]  # (B, n, k, C)
+        costs = away.square().sum(-1) / 2 + self.beside
         return costs.clamp(max=min(self.most, FAR)) * there[..., None]
 
     def residual(self, seen: Given, picture: Tensor) -> Tensor | None:  # -> (B, n)

@@ -15,9 +15,10 @@ from modules.parameters import Strict, validated
 from modules.shared.bits import read_bits
 from modules.shared.files import File
 from modules.shared.training import train_and_save
-from modules.shared.weights import Weights, read_weights
+from modules.shared.weights import Weights, read_weights, understood
 
 KIND = "discrete.binary_image"
+REMEDY = f"make it with `basin train {KIND} --data FILE --out W.safetensors`"
 
 
 class Parameters(Strict):
@@ -56,15 +57,17 @@ class BinaryImage(Term):
     def __init__(self, image: Variable | View, weights: str):
         super().__init__(image)
         learned = read_weights(weights, KIND, Path(__file__).parent)
-        shape, (view,) = tuple(learned.settings["shape"]), self.scope
+        (view,) = self.scope
+        with understood(weights, "network of images", REMEDY):
+            shape = tuple(learned.settings["shape"])
+            self._build(shape, int(learned.settings["width"]))
+            self.load_state_dict(dict(learned.tensors))
         domain = view.variable.domain
         if not isinstance(domain, Finite) or len(domain.values) != 2:
             raise BadQuery(Mistake("scope[0]", "has no pixels of two values", "values: [0, 1]"))
         if view.shape != shape:
             problem = f"has the shape {list(view.shape)}"
             raise BadQuery(Mistake("scope[0]", problem, f"these images have {list(shape)}"))
-        self._build(shape, int(learned.settings["width"]))
-        self.load_state_dict(dict(learned.tensors))
         self.requires_grad_(False)
 
     @classmethod

@@ -18,7 +18,7 @@ from modules.discrete.learned_rules.search import Rules
 from modules.parameters import Site, Strict
 from modules.shared.files import File
 from modules.shared.sites import Layout, read_sites
-from modules.shared.weights import loaded, parsed, save
+from modules.shared.weights import loaded, parsed, plain_values, save
 
 
 class Parameters(Strict):
@@ -95,7 +95,7 @@ def _learned(raw: bytes) -> Learned:
     about, held = parsed(raw)
     if about.get("format") != FORMAT:
         raise ValueError(about.get("format"))
-    plain: dict[str, Any] = json.loads(about["rules"])
+    plain = plain_values(about["rules"])
     tensors: dict[str, Any] = {name: tensor.numpy() for name, tensor in held.items()}
     rows = tensors["groups"].astype(np.int64)
     groups = tuple(
@@ -104,6 +104,10 @@ def _learned(raw: bytes) -> Learned:
     )
     for name in ("values", "relations", "exact", "suspects"):
         plain[name] = tuple(plain[name])
+    if not all(isinstance(name, str) for name in (*plain["values"], *plain["relations"])):
+        raise ValueError("names")
+    plain["lines"] = [[int(site) for site in line] for line in plain["lines"]]
+    plain["sites"] = int(plain["sites"])
     found = {name: tensors[name].astype(np.int64) for name in ("different", "forbidden", "present")}
     rules = Rules(groups=groups, **found, **{name: plain[name] for name in PLAIN})
     couplings = tensors.get("couplings")

@@ -1,6 +1,5 @@
 """A trained graph network and the energies fitted to it, in one safetensors file."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from modules.graph.epistemic.backbones import backbone, outputs
 from modules.graph.epistemic.data import as_features, unit_rows
 from modules.graph.epistemic.diffusion import Graph, graph_of
 from modules.graph.epistemic.energies import Energies, FittedEnergy, GraphEnergy, fitted_of
-from modules.shared.weights import Weights, loaded, parsed
+from modules.shared.weights import Weights, loaded, parsed, plain_values
 
 KIND = "graph.epistemic"
 FOLDER = Path(__file__).parent  # of what ships with Basin
@@ -125,7 +124,7 @@ def _model(raw: bytes) -> GraphModel:
     about, tensors = parsed(raw)
     if about["kind"] != KIND:
         raise ValueError(about["kind"])
-    settings = json.loads(about["settings"])
+    settings = plain_values(about["settings"])
 
     def under(start: str) -> dict[str, Tensor]:
         return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}

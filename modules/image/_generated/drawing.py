@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from modules.image._generated.measured import Measured, as_told, positive
+from modules.image._generated.measured import Measured, as_told
 from modules.image._generated.networks import Judge, Onlooker, Painter
-from modules.shared.weights import described, loaded, restored, save_described
+from modules.shared.weights import described, loaded, positive, restored, save_described
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,8 @@ def _drawing(raw: bytes, form: str) -> Drawing:
     move, beta, spread = (positive(about, name) for name in ("move", "beta", "spread"))
     high, wide = about["shape"]
     latent, wells = about["latent"], about.get("wells", 0)
-    blank = begun((high, wide), latent, hidden, encoded, move, beta, spread, wells, seed=0)
+    with torch.device("meta"):
+        blank = begun((high, wide), latent, hidden, encoded, move, beta, spread, wells, seed=0)
     for name, net in (
         ("judge", blank.judge),
         ("painter", blank.painter),

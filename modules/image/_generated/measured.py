@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from engine.errors import BadQuery, Mistake
 from engine.random import Stream
 from modules.image._generated.networks import Judge
 from modules.shared.band import quantile_at
+from modules.shared.weights import positive
 
 QUANTILES = (0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 NOISE = 0.15  # of the held-out pictures on which the temperature is fitted
@@ -54,15 +54,6 @@ def as_told(blank: M, about: Mapping[str, Any]) -> M:
     if len(quantiles) != len(QUANTILES) or list(quantiles) != sorted(quantiles):
         raise ValueError("no quantiles")
     return replace(blank, temperature=temperature, quantiles=quantiles, made=about["made"])
-
-
-def positive(about: Mapping[str, Any], name: str) -> float:
-    """A number above 0 that a file tells. Raises BadQuery under `weights` for any other number."""
-    told = float(about[name])
-    if not 0 < told < float("inf"):
-        problem = f"the file says {name} {told:g}"
-        raise BadQuery(Mistake("weights", problem, "train again: it is above 0"))
-    return told
 
 
 def fitted_temperature(judge: Judge, held: Tensor) -> float:

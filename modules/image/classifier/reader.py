@@ -13,7 +13,7 @@ from modules.image.classifier.network import Network, folded, seen_by
 from modules.image.classifier.nothing import NONE
 from modules.image.classifier.pictures import Ink, prepared
 from modules.shared.band import Nearest, quantile_at
-from modules.shared.weights import described, loaded, save_described
+from modules.shared.weights import described, loaded, positive, save_described
 
 FOLDER = Path(__file__).parent  # of what ships with Basin
 FORMAT = "basin.image.classifier.1"
@@ -118,7 +118,9 @@ def load_reader(path: str) -> Reader:
 @lru_cache(maxsize=8)
 def _reader(raw: bytes) -> Reader:
     about, tensors = described(raw, FORMAT)
-    labels = tuple(about["labels"])
+    labels, quantiles = tuple(about["labels"]), tuple(map(float, about["quantiles"]))
+    if len(quantiles) != len(QUANTILES) or list(quantiles) != sorted(quantiles):
+        raise ValueError("no quantiles")
     net = Network(len(labels), tuple(about["widths"]))
     own = {n.removeprefix("net."): t.float() for n, t in tensors.items() if n.startswith("net.")}
     missing = net.load_state_dict(own, strict=False).missing_keys
@@ -129,8 +131,8 @@ def _reader(raw: bytes) -> Reader:
         labels,
         int(about["side"]),
         net,
-        float(about["temperature"]),
+        positive(about, "temperature"),
         Nearest(tensors["means"].float(), tensors["whitening"].float()),
-        tuple(about["quantiles"]),
+        quantiles,
         about["made"],
     )

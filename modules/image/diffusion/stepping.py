@@ -71,7 +71,8 @@ def load_stepping(path: str) -> Stepping:
 def _stepping(raw: bytes) -> Stepping:
     about, tensors = described(raw, FORM)
     high, wide = about["shape"]
-    blank = begun((high, wide), about["steps"], about["width"], about["hidden"], 0)
+    with torch.device("meta"):
+        blank = begun((high, wide), about["steps"], about["width"], about["hidden"], 0)
     for name, net in (("judge.", blank.judge), ("refiner.", blank.refiner)):
         restored(net, tensors, name)
     return as_told(blank, about)

@@ -16,9 +16,10 @@ import torch
 from engine.decimals import Floats, Ints
 from engine.errors import BadQuery, Mistake
 from modules.language.ngram.counts import Runs
-from modules.shared.weights import Weights, read_weights
+from modules.shared.weights import Weights, read_weights, understood
 
 KIND = "language.ngram"
+REMEDY = f"make it with `basin train {KIND} --data FILE --out W.safetensors`"
 BESIDE = Path(__file__).parent  # the folder of the weights that ship
 STEPS = 2048.0  # of a share, to a factor e; shares are kept by whole steps, in 16 bits
 WIDE = 255  # gaps between keys that stand apart
@@ -142,6 +143,8 @@ def _chain(path: str, stamp: tuple[int, int], order: int | None) -> Chain:
 
 
 def _unpacked(held: Weights) -> tuple[list[Runs], tuple[str, ...], bool]:
+    if not held.settings["alphabet"]:
+        raise ValueError("alphabet")
     runs = []
     for n in range(1, int(held.settings["order"]) + 1):
         gaps = held.tensors[f"gaps{n}"].numpy().astype(np.int64)
@@ -159,14 +162,12 @@ def read_chain(path: str, order: int | None = None) -> Chain:
     """
     there = BESIDE / path
     shipped = not Path(path).exists() and Path(path).name == path
-    try:
+    with understood(path, "runs of letters", REMEDY):
         about = (there if shipped else Path(path)).stat()
         stamp = about.st_mtime_ns, about.st_size
         runs, _, _ = _read(path, stamp)
-    except (OSError, KeyError, ValueError):
-        read_weights(path, KIND, BESIDE)  # says what is wrong
-        raise BadQuery(Mistake("weights", f"{path} is no file of runs", "train it anew")) from None
     if order is not None and order > len(runs):
         told = f"{order} letters; {path} has runs of {len(runs)}"
         raise BadQuery(Mistake("order", told, f"give 1 to {len(runs)}"))
-    return _chain(path, stamp, order)
+    with understood(path, "runs of letters", REMEDY):
+        return _chain(path, stamp, order)

@@ -117,3 +117,21 @@ def test_what_was_seen_far_off_rules_out_no_label():
     hot = torch.eye(2).reshape(1, 1, 2, 2).double()
     given = Given(torch.tensor([[[1e200, 1.0]]]), torch.ones(1, 1, dtype=torch.bool))
     assert term.energy(given, hot).isfinite().all()
+
+
+@pytest.mark.parametrize("small", [1e-150, 1e-200, 1e-308, 5e-324])
+def test_noise_whose_square_is_no_number_forbids_nothing(small):
+    """Labels that are just what was seen cost nothing; in steps of a small scale too."""
+    x, seen = Variable("x", Finite((0, 1), (1, 2))), Input("seen", Real((1, 2)))
+    term = Observation(seen, x, noise=small)
+    (answer,) = answers(Problem(1.0 * term, (x, seen)).given(seen=[[0.0, 1.0]]))
+    assert (answer.status, answer.energy) == ("OPTIMAL", 0.0)
+    assert answer.values["x"] == [[0, 1]]
+    term = Observation(seen, x, noise=small, colours=[0.0, 4 * small])
+    (answer,) = answers(Problem(1.0 * term, (x, seen)).given(seen=[[3 * small, small]]))
+    assert answer.status == "OPTIMAL" and answer.energy == pytest.approx(1.0)
+    assert answer.values["x"] == [[1, 0]]
+    term = Observation(seen, x, noise=[small, 1.0])
+    (answer,) = answers(Problem(1.0 * term, (x, seen)).given(seen=[[0.0, 1.0]]))
+    price = math.log(1.0) - math.log(small)  # of the label with more noise
+    assert answer.values["x"] == [[0, 1]] and answer.energy == pytest.approx(price)
