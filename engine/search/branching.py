@@ -20,10 +20,11 @@ from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
 from engine.search.dive import WHOLE, Dive
 from engine.search.halves import halves
-from engine.search.program import Program, Rows, program_of
-from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
+from engine.search.linear import Linear
+from engine.search.program import FAR, Program, Rows, program_of
+from engine.search.relaxation import EMPTY, LOST, SOLVED, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
-from engine.search.safe import Bound, refuted, safe_bound
+from engine.search.safe import SMALL, Bound, exact_bound, refuted, safe_bound
 from engine.search.short import rounded
 
 ROUNDS = 20  # of cuts at the root
@@ -32,6 +33,8 @@ IDLE = 2  # rounds of cuts without a rise, after which no more are asked for
 MOST = 1 << 21  # entries of the rows
 STEP, SPARSE = 4000, 5  # what a step of the simplex method takes: so much, and of all entries
 LOST_AT = 16  # nodes without a solution, after which the relaxation dives
+NEAR = 20  # bits by which a bound lies nearer to the best solution than that to 0, from which on
+# floats may not tell them apart
 NODE = 10  # steps of the simplex method that a node takes beside them
 
 
@@ -62,6 +65,7 @@ class Tree(RowSearch):
     hi: Ints
     upper: int
     work: int  # steps of the simplex method of one advance, about
+    never: int = NEVER  # an upper that any solution beats
     best: Solution | None = None
     heap: list[Node] = field(default_factory=list)
     current: Node | None = None
@@ -86,6 +90,7 @@ class Tree(RowSearch):
         n = program.columns
         box = np.zeros(n, np.int64), np.ones(n, np.int64)
         tree = Tree(program, Relaxation(program), *box, upper, work)
+        tree.never = tree.left = FAR if program.wide else NEVER
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
         none = np.zeros(n, np.int64)
         least = safe_bound(program, np.zeros(program.rows.count), none, none + 1).units
@@ -116,7 +121,7 @@ class Tree(RowSearch):
     @property
     def dives(self) -> bool:
         """It looks for a first solution, and has not come to an end of that."""
-        return self.upper == NEVER and not (self.dive is not None and self.dive.ended)
+        return self.upper == self.never and not (self.dive is not None and self.dive.ended)
 
     @property
     def model(self) -> np.ndarray | None:
@@ -174,7 +179,7 @@ class Tree(RowSearch):
 
     def _rounded(self, formula: Formula, x: Floats) -> None:
         """Takes in what clause learning finds beside the values that the root has decided."""
-        model = rounded(formula, x, self.upper)
+        model = rounded(formula, x, NEVER if self.program.wide else self.upper)
         if model is not None:
             own = model.astype(np.int64)
             self._whole(own.astype(float), np.zeros_like(own), np.ones_like(own))
@@ -184,7 +189,7 @@ class Tree(RowSearch):
         """Where to go down is not told by bounds, or has led nowhere."""
         if self.flat:
             return self.upper == self.left
-        return self.upper == NEVER and self.nodes >= self.deep + LOST_AT
+        return self.upper == self.never and self.nodes >= self.deep + LOST_AT
 
     def _next(self) -> Node | None:
         """The node to look at; it is taken from the tree."""
@@ -212,6 +217,7 @@ class Tree(RowSearch):
         if node.branched >= 0 and point.state != STOPPED:
             self._learn(node, bound)
         node = node._replace(bound=max(node.bound, bound.units))
+        node, bound = self._exact(node, point, bound, lo, hi)
         if node.bound >= self.upper:
             return
         if point.state == STOPPED:
@@ -228,6 +234,7 @@ class Tree(RowSearch):
             self.point = point.x
         if not len(loose):
             self._whole(point.x, lo, hi)
+            node, bound = self._exact(node, point, bound, lo, hi)
             if node.bound < self.upper:
                 self._branch(node, open_, None)
             return
@@ -242,6 +249,20 @@ class Tree(RowSearch):
         self._branch(node, loose, point.x)
         if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
+
+    def _exact(
+        self, node: Node, point: Point, bound: Bound, lo: Ints, hi: Ints
+    ) -> tuple[Node, Bound]:
+        """Where costs are wide and the best solution costs hardly more than a bound that floats
+        tell: the bound by duals as precise as it takes."""
+        left = self.upper - node.bound
+        near = 0 < left <= abs(self.upper) >> NEAR
+        if not self.program.wide or not near or point.state != SOLVED:
+            return node, bound
+        own = exact_bound(self.program, point.duals, lo, hi, self.upper, self.relaxation.mended)
+        if own.units > node.bound:
+            node, bound = node._replace(bound=own.units), own
+        return node, bound
 
     def _fixed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> Node:
         """Columns that reduced costs fix below this node; at the root, for good."""
@@ -270,7 +291,7 @@ class Tree(RowSearch):
     def _cut(self, x: Floats, node: Node, bound: Bound) -> bool:
         """The root again, under rows that this point breaks; not where those of the last rounds
         hardly raised the bound."""
-        value = float(bound.least) / (1 << bound.digits)
+        value = bound.value
         if value > self.risen + RISEN * abs(value):
             self.risen, self.idle = value, 0
         else:
@@ -329,13 +350,17 @@ class Tree(RowSearch):
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)
 
 
-def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
+def tree_of(
+    formula: Formula, upper: int | None, work: int, linear: Linear | None = None
+) -> Tree | None:
     """The search of a formula; None where its program is too large. work: entries of the program
-    times steps of the simplex method in one advance."""
-    program = program_of(formula)
+    times steps of the simplex method in one advance; linear: what it costs exactly."""
+    program = program_of(formula, linear)
     entries = len(program.rows.col)
-    if entries > MOST:
+    if entries > (SMALL if program.wide else MOST):
         return None
+    if upper is None:
+        upper = FAR if program.wide else NEVER
     size = entries + 4 * program.columns
     tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)))
     tree.formula = formula
