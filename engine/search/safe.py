@@ -71,7 +71,10 @@ def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
         own = safe_bound(floored, np.ldexp(y, -shift), lo, hi)
         return own._replace(units=program.constant + (own.units << shift), shift=shift)
     rows = program.rows
-    y = np.where(np.abs(y) < HUGE, y, 0.0)
+    said = (
+        (program.sizes > 0) | (rows.low > 0) | (rows.high < 0)
+    )  # a row of nothing may say nothing
+    y = np.where(said & (np.abs(y) < HUGE), y, 0.0)
     y = np.where((y > 0) & (rows.low == -OPEN), 0.0, y)
     y = np.where((y < 0) & (rows.high == OPEN), 0.0, y)
     edge = np.where(y > 0, rows.low, np.where(y < 0, rows.high, 0))

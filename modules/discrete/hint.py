@@ -15,7 +15,7 @@ from engine.factors import Factors
 from engine.random import Stream
 from modules.parameters import Strict, Value
 from modules.shared.examples import scope_of, values_of
-from modules.shared.sites import MISTAKES, OverSites
+from modules.shared.sites import MISTAKES, OverSites, listed
 
 
 class Parameters(Strict):
@@ -32,27 +32,31 @@ class Hint(OverSites):
 
     E = 0; no unit. A share of the particles starts with these values, the sites without one drawn
     at random; what evidence rules out is moved. An answer may differ from all of them. BadQuery:
-    more than one variable, as many values as it has no sites, a value that it does not take.
+    more than one variable, other than one value a site, a value that it does not take.
     """
 
     place: Tensor  # (*shape,) of each value, -1: none is known
 
     def __init__(self, x: Variable | View, *, values: Sequence[Any]):
         super().__init__(x)
-        shape = self.layout.domains[0].shape
-        nested = len(shape) > 1 and any(isinstance(v, (list, tuple)) for v in values)
-        flat = flatten(values, shape) if nested else list(values)
+        flat, shape = listed(values), self.scope[0].shape
+        if flat is None:
+            raise BadQuery(Mistake("values", f"{values!r} is no list", "write it as [...]"))
+        if any(isinstance(v, (list, tuple)) for v in flat):
+            try:
+                flat = flatten(flat, shape)
+            except BadQuery as error:
+                raise error.under("values") from None
         if len(flat) != self.layout.sites:
             problem = f"holds {len(flat)} values for {self.layout.sites} sites"
             raise BadQuery(Mistake("values", problem, "give one a site, null where none is known"))
-        lookup, wrong = self.layout.lookups[0], Mistakes(MISTAKES)
-        place = []
+        domain, wrong, place = self.layout.domains[0], Mistakes(MISTAKES), []
         for k, value in enumerate(flat):
-            at = -1 if value is None else lookup.get((type(value), value))
-            if at is None:
-                allowed = ", ".join(repr(v) for v in self.layout.domains[0].values[:8])
-                wrong.add(f"values[{k}]", f"{value!r}", f"give one of {allowed}, or null")
-            place.append(-1 if at is None else at)
+            try:
+                place.append(-1 if value is None else domain.place(value, f"values[{k}]"))
+            except BadQuery as error:
+                for mistake in error.mistakes:
+                    wrong.add(mistake.path, mistake.problem, mistake.remedy)
         wrong.check()
         self.register_buffer("place", torch.tensor(place).reshape(shape), persistent=False)
 

@@ -318,13 +318,14 @@ def extras_of_row(
             budget=budget,
             seed=seed,
         )
-        answer, short = replace(answer, alternatives=others), len(others) < options.alternatives
+        answer = replace(answer, alternatives=others)
+        short = len(others) < options.alternatives or over()  # the last may not be the next best
     if options.prove and answer.status is Status.OPTIMAL and answer.unique is None:
         known = unique(one, answer, minimizer=own, budget=budget, seed=seed)
         answer, short = replace(answer, unique=known), short or known is None
     if options.explain:
         other = runner_up(one, answer, options.differ, minimizer=own, budget=budget, seed=seed)
-        answer, short = replace(answer, runner_up=other), short or other is None
+        answer, short = replace(answer, runner_up=other), short or other is None or over()
     if options.margins and answer.status is not Status.UNSATISFIED:
         answer = replace(answer, margins=told_margins(margins(one, answer, stop=over) or {}))
         short = short or over()

@@ -18,7 +18,7 @@ from engine.search.boolean import Boolean
 from engine.search.branching import tree_of
 from engine.search.numbers import numbered
 from engine.search.prepared import prepared_of
-from engine.search.program import program_of
+from engine.search.program import OPEN, Program, Rows, program_of
 from engine.search.relaxation import Relaxation
 from engine.search.safe import refuted, safe_bound
 from engine.search.simplify import Simplified, simplify
@@ -207,6 +207,18 @@ def test_any_duals_give_a_bound_and_narrow_to_what_better_solutions_share(seed, 
         lo, hi = bound.narrowed(tree.upper + 1, program.constant, *box)
         x = tree.best.x
         assert (lo <= x).all() and (x <= hi).all()
+
+
+def test_a_row_of_nothing_may_have_any_dual():
+    none, one = np.zeros(0, np.int64), np.ones(1, np.int64)
+    for low, empty in ((-OPEN, False), (1, True)):
+        rows = Rows(np.zeros(2, np.int64), none, none, low * one, 0 * one + max(low, 0))
+        program = Program(rows, one, 0)
+        for dual in (-1e25, -1.0, 1.0, 1e25):
+            assert safe_bound(program, np.array([dual]), 0 * one, one).units <= (
+                9e25 if empty else 0
+            )
+            assert refuted(program, np.array([dual]), 0 * one, one) == empty
 
 
 def program_of_numbers(different: bool, top: int = 60) -> Energy:

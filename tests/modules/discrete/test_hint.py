@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engine import Budget, Finite, Problem, Term, Variable, answers, required
 from engine.errors import BadQuery
+from engine.moves.start import Start
 from engine.random import Stream
 from modules.catalogue import Catalogue
 from modules.discrete.all_different import AllDifferent
@@ -67,13 +68,33 @@ def test_unknown_sites_are_drawn():
     assert set(x[:, 0, 1].tolist()) == {0, 1, 2}
 
 
+@given(st.data())
+def test_a_hint_of_a_view_speaks_of_its_sites(data):
+    grid = Variable("x", Finite(("a", "b", "c"), (2, 3)))
+    views = [grid[0], grid[:, ::-1], grid[1, :1], grid[0, 0], grid[:, 1:], grid[[1, 0], 2]]
+    view = data.draw(st.sampled_from(views))
+    flat = data.draw(st.lists(st.sampled_from("abc"), min_size=view.places.size,
+                              max_size=view.places.size))  # fmt: skip
+    term = Hint(view, values=flat)
+    problem = Problem(1.0 * term, (grid,)).given_rows([{}, {"x": [["a", *[None] * 2], [None] * 3]}])
+    start = Start(problem, 4, Stream(0, problem.keys), {})["x"].reshape(2, 4, 6)
+    for row, particle in ((0, 0), (0, 2), (1, 0)):
+        for place, value in zip(view.places.flat, flat, strict=True):
+            own = "a" if row == 1 and place == 0 else value
+            assert start[row, particle, place] == "abc".index(own)
+    assert [a.status for a in answers(problem, particles=4)] == ["OPTIMAL", "OPTIMAL"]
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ([0, 1], "values: holds 2 values for 3 sites; give one a site"),
-        ([0, 1, 7], r"values\[2\]: 7; give one of 0, 1, 2, or null"),
+        ([0, 1, 7], r"values\[2\]: 7 is none of the values; known: 0, 1, 2"),
         ([0, True, None], r"values\[1\]: True"),
         ([[0, 1, 2]], "values"),
+        ([[0], [1], [2]], r"values\[0\]: \[0\] is a list"),
+        ([{"a": 1}, 1, 2], r"values\[0\]: {'a': 1} is none of the values"),
+        (5, "values: 5 is no list"),
     ],
 )
 def test_a_wrong_hint_is_told(values, said):
