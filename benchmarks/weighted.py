@@ -5,8 +5,10 @@ RC2 and toulbar2 beside them. Larger ones: how good answers are after 0.1, 1 and
 CPU seconds on one core, limits too, so that a busy machine changes no figure; from the compiled
 problem to the answer; CP-SAT's model is built within its time, HiGHS is given our rows. "Proved"
 counts answers that are OPTIMAL at the cost that CP-SAT or HiGHS proves in the same run (where one
-does, in LIMIT seconds). The sections were run one after the other on one day, while the code went
-on: families before round trips were seen, of which the lines of tours are newer.
+does, in LIMIT seconds). The sections were run on different days, while the code went on: families
+and integers last, on a machine that made the peers take a quarter longer than before. A full
+collection of Python's garbage takes 100 to 165 ms here and falls into any question ("slowest" of
+small ones); a process that serves leaves what it loaded out of it.
 
 Terms of one class over the same variables are read, scored and judged together, in arrays
 (`engine/energy/kin.py`): a set cover of 1,000 sets took 175 ms when each was asked by itself, and
@@ -43,7 +45,8 @@ the root rises (selections lose 0.1 s and end 6 % above); 400 conflicts a step w
 propagate, or as many as the literals of the formula say (20 ms are 8 to 1,000 of them); clause
 learning alone for rosters without slack, which finds none in 2 s where a dive takes 0.2.
 For rulers: clause learning without subtrees (as many conflicts), without budgets (a tenth less,
-more in others), neighbourhoods by clause learning alone (a fifth less; without any, a half).
+more in others), neighbourhoods by clause learning alone (a fifth less; without any, a half). Deciding for a value
+rather than as last seen: rulers a fifth less, n-queens 100 2.5 times as long.
 """
 
 import math

@@ -337,13 +337,14 @@ class Tree(RowSearch):
 
     def _branch(self, node: Node, columns: Ints, x: Floats, lo: Ints, hi: Ints) -> None:
         """Two nodes by one of these columns, which are open."""
-        below = np.clip(np.floor(x[columns]).astype(np.int64), lo[columns], hi[columns] - 1)
+        below = np.floor(x[columns]).astype(np.int64)
+        below = np.minimum(np.maximum(below, lo[columns]), hi[columns] - 1)
         above = below + 1
-        for column in self.program.sparse.keys() & set(columns.tolist()):
-            own, k = self.program.sparse[column], int(np.flatnonzero(columns == column)[0])
-            behind = int(np.searchsorted(own, below[k], side="right"))
-            below[k], above[k] = own[behind - 1], own[behind]
-        at = np.clip((x[columns] - below) / (above - below), 0.0, 1.0)
+        for column, own in self.program.sparse.items():
+            for k in np.flatnonzero(columns == column).tolist():
+                behind = int(np.searchsorted(own, below[k], side="right"))
+                below[k], above[k] = own[behind - 1], own[behind]
+        at = np.minimum(np.maximum((x[columns] - below) / (above - below), 0.0), 1.0)
         k = int(self._score(columns, at).argmax())
         column, value = int(columns[k]), float(at[k])
         up = value >= 0.5
@@ -355,8 +356,8 @@ class Tree(RowSearch):
             child = Node(
                 node.bound,
                 self.serial,
-                np.append(node.sides, side),
-                np.append(node.edges, edge),
+                np.concatenate([node.sides, [side]]),
+                np.concatenate([node.edges, [edge]]),
                 side,
                 moved,
             )

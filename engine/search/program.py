@@ -152,6 +152,11 @@ class Program:
         return lo, hi
 
     @cached_property
+    def dearest(self) -> float:
+        """The largest magnitude that all costs may add up to."""
+        return float((np.abs(self.cost.astype(np.float64)) * self.top).sum())
+
+    @cached_property
     def sizes(self) -> Floats:
         """The largest magnitude that each row's coefficients may add up to. -> (m,)"""
         rows = self.rows

@@ -13,6 +13,7 @@ Source: Neumaier and Shcherbina, "Safe bounds in linear and mixed-integer linear
 Mathematical Programming 2004 (the idea, there in directed floats).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -78,40 +79,42 @@ def safe_bound(program: Program, y: Floats, lo: Ints, hi: Ints) -> Bound:
     y = np.where((y > 0) & (rows.low == -OPEN), 0.0, y)
     y = np.where((y < 0) & (rows.high == OPEN), 0.0, y)
     edge = np.where(y > 0, rows.low, np.where(y < 0, rows.high, 0))
-    finest, whole = _digits(program, y, edge)
+    finest, whole, together = _digits(program, y, edge)
     best: Bound | None = None
     coarse = COARSE if finest < ENOUGH else ()
     for digits in sorted({finest, *(k for k in coarse if k < finest)}, reverse=True):
         if digits < 0:
             y, digits = y * 0.0, 0  # too large for any: the box alone
-        own = _rounded(program, y, edge, lo, hi, digits, whole)
+        own = _rounded(program, y, edge, lo, hi, digits, whole, together)
         if best is None or own.units > best.units:
             best = own
     assert best is not None
     return best
 
 
-def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any]:
+def _digits(program: Program, y: Floats, edge: Ints) -> tuple[int, Any, bool]:
     """How finely duals are rounded, and the whole numbers that hold it all: of 64 bits where each
-    number for itself has room with as many digits as a bound needs, else Python's."""
+    number for itself has room with as many digits as a bound needs, else Python's. Whether all of
+    them added up have room in these, too."""
     paid = np.abs(y * edge)
     moved = float((np.abs(y) * program.sizes).sum())
     slack = float(np.abs(edge).sum()) + float(program.sizes.sum())  # of rounding
-    own = float((np.abs(program.cost.astype(np.float64)) * program.top).sum())
+    own = program.dearest
     total = float(paid.sum())
     room = ROOM - _bits(total + moved + slack + own)
     needed = max(0, _bits(slack) - max(0, _bits(total + own) - FINEST))
-    if room < needed:
+    together = room >= needed
+    if not together:
         each = (program.moved(np.abs(y) + 1.0) + np.abs(program.cost)) * program.top
         most = (float(sizes.max(initial=0.0)) for sizes in (each, paid, np.abs(edge)))
         room = ROOM - _bits(max(most))
     if room < needed and len(program.rows.col) <= SMALL:
-        return needed, object
-    return min(max(FINEST, needed), room), np.int64
+        return needed, object, True
+    return min(max(FINEST, needed), room), np.int64, together
 
 
 def _bits(size: float) -> int:
-    return max(1, int(np.ceil(np.log2(size + 2.0)))) + 1
+    return max(1, math.ceil(math.log2(size + 2.0))) + 1
 
 
 def exact_bound(program: Program, y: Floats, lo: Ints, hi: Ints, upper: int, mended: Mend) -> Bound:
@@ -153,27 +156,43 @@ def _wholes(y: Floats, digits: int) -> Ints:
 
 
 def _rounded(
-    program: Program, y: Floats, edge: Ints, lo: Ints, hi: Ints, digits: int, whole: Any
+    program: Program,
+    y: Floats,
+    edge: Ints,
+    lo: Ints,
+    hi: Ints,
+    digits: int,
+    whole: Any,
+    together: bool,
 ) -> Bound:
-    """The bound by duals of so many digits. whole: the type of the numbers"""
+    """The bound by duals of so many digits. whole: the type of the numbers; together: it holds
+    their sums"""
     if whole is object:
         return _told(program, _wholes(y, digits), edge, lo, hi, digits)
-    return _told(program, np.rint(np.ldexp(y, digits)).astype(whole), edge, lo, hi, digits)
+    duals = np.rint(np.ldexp(y, digits)).astype(whole)
+    return _told(program, duals, edge, lo, hi, digits, together)
 
 
-def _told(program: Program, duals: Ints, edge: Ints, lo: Ints, hi: Ints, digits: int) -> Bound:
+def _told(
+    program: Program,
+    duals: Ints,
+    edge: Ints,
+    lo: Ints,
+    hi: Ints,
+    digits: int,
+    together: bool = False,
+) -> Bound:
     """The bound by duals that are multiples of 2^-digits."""
     reduced = (program.cost.astype(duals.dtype) << digits) - program.weighed(duals)
     box = np.where(reduced > 0, reduced * lo, reduced * hi)
-    least = _sum(duals * np.where(duals != 0, edge, 0)) + _sum(box)
+    paid = duals * np.where(duals != 0, edge, 0)
+    least = int(paid.sum()) + int(box.sum()) if together else _sum(paid) + _sum(box)
     units = program.constant - ((-least) >> digits)
     return Bound(units, digits, least, reduced)
 
 
 def _sum(values: Ints) -> int:
-    """The sum, however large it is."""
-    if values.dtype == object:
-        return sum(values.tolist())
+    """The sum of numbers of 64 bits, however large it is."""
     low = values & ((1 << HALF) - 1)
     return (int((values >> HALF).sum()) << HALF) + int(low.sum())
 
