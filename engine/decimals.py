@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LARGEST = 2**61  # of a total, in units
+WIDEST = 2**160  # of a total in units of any size
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
 MOST = 1e300  # of the total of all costs
@@ -63,19 +64,24 @@ class Scale:
             return 0.0
         return float((2 * self.error + (self.total >> 51) + 2) / self.unit)
 
+    @property
+    def wide(self) -> bool:
+        """Totals are more than 64 bits hold: they are counted in whole numbers of Python."""
+        return self.total >= LARGEST
+
     def units(self, costs: Floats, read: Callable[[float], Fraction] = decimal) -> Ints:
         """Finite costs as whole numbers of units: of the number that a float stands for, as `read`
         says, where units are exact; else of the float."""
-        unit = self.unit
+        unit, kind = self.unit, object if self.wide else np.int64
         most = np.abs(costs).max(initial=0.0)
         if not self.error and unit <= 10**TENS and most * float(unit) < FINE / 2:
-            return np.rint(costs * float(unit)).astype(np.int64)
+            return np.rint(costs * float(unit)).astype(np.int64).astype(kind)
         power = unit.numerator.bit_length() - unit.denominator.bit_length()
-        if self.error or (read is Fraction and unit == Fraction(2) ** power):
+        if self.error or (read is Fraction and unit == Fraction(2) ** power and not self.wide):
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
         counts = [round(read(x) * unit) for x in distinct.tolist()]
-        return np.array(counts, dtype=np.int64)[place].reshape(costs.shape)
+        return np.array(counts, dtype=kind)[place].reshape(costs.shape)
 
     def value(self, units: int) -> float:
         """A number of units as a cost: the nearest float64."""
@@ -112,11 +118,12 @@ def surely_below(bound: float) -> float:
     return bound - abs(bound) * 2.0**-40 if math.isfinite(bound) else bound
 
 
-def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
+def scale_of(costs: Iterable[tuple[int, Floats, float, bool]], limit: int = LARGEST) -> Scale:
     """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
 
     (count, costs (n,), error, computed): each may lie so far from the decimal that it stands for;
-    computed ones are no decimals but floats. Of costs (count, n) it pays one of each list.
+    computed ones are no decimals but floats. Of costs (count, n) it pays one of each list. Units
+    are exact where they keep its total below `limit`.
     """
     entries = [entry for entry in costs if entry[1].size]
     if not entries:
@@ -139,7 +146,7 @@ def scale_of(costs: Iterable[tuple[int, Floats, float, bool]]) -> Scale:
         raise BadQuery(
             Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")
         )
-    unit = _unit(decimals, computed, total) if exact else None
+    unit = _unit(decimals, computed, total, limit) if exact else None
     if unit is not None:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
@@ -157,10 +164,12 @@ def _most(lists: Floats) -> Fraction:
     return Fraction(math.nextafter(math.fsum(largest.tolist()), math.inf))
 
 
-def _unit(decimals: list[Floats], computed: list[Floats], total: Fraction) -> int | None:
+def _unit(
+    decimals: list[Floats], computed: list[Floats], total: Fraction, limit: int
+) -> int | None:
     """The least number that makes all finite ones of these whole; None where that takes too long,
-    or where a total would not stay below LARGEST."""
-    most = min(LARGEST / total, Fraction(2**LONGEST)) if total else Fraction(2**LONGEST)
+    or where a total would not stay below `limit`."""
+    most = min(limit / total, Fraction(2**LONGEST)) if total else Fraction(2**LONGEST)
     unit = _binary(_distinct(computed)) if computed else 1
     few = _distinct([x for x in decimals if len(x) < FEW])
     pooled = np.array_split(few, len(few) // MANY + 1)

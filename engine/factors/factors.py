@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.decimals import DIGITS, Scale, denominator, scale_of, whole
+from engine.decimals import DIGITS, WIDEST, Scale, denominator, scale_of, whole
 from engine.decimals import Floats as Floats
 from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
@@ -33,6 +33,8 @@ from engine.factors.families import (
     starts,
 )
 from engine.factors.family import Derived, Family
+
+FEW = 1 << 15  # costs that are counted in units of any size
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,15 @@ class Factors:
     def scale(self) -> Scale:
         """The unit in which the costs of the tables are counted."""
         return scale_of(t.paid for t in self.tables)
+
+    @cached_property
+    def wide(self) -> Scale | None:
+        """The unit, of any size, in which costs are whole that `scale` rounds; None where it rounds
+        none, or they are many or have no such unit."""
+        if not self.resolves or sum(t.count * len(t.tuples) for t in self.tables) > FEW:
+            return None
+        scale = scale_of((t.paid for t in self.tables), WIDEST)
+        return None if scale.error else scale
 
     @property
     def by_row(self) -> bool:

@@ -233,8 +233,9 @@ class Choosing(Minimizer[S]):
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         factors = problem.form.factors
-        large = selectors(factors) > LARGE or factors.scale.error  # rounded units leave ties open
-        if not self.opening or large or (covers(problem) and not packs(problem)):
+        large = selectors(factors) > LARGE
+        rounded = factors.scale.error and (self.unique or not factors.wide)  # ties stay open
+        if not self.opening or large or rounded or (covers(problem) and not packs(problem)):
             return False
         if ordered(factors) and paid_at_one_site(factors):
             return False  # its bound hardly rises: what is least is a matter of orders

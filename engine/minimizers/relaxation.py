@@ -14,6 +14,7 @@ from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
 from engine.problem import Problem
 from engine.search.branching import Tree, tree_of
+from engine.search.linear import Linear
 from engine.search.relaxation import available
 from engine.search.rowwise import Rowwise
 
@@ -46,3 +47,6 @@ class LinearRelaxation(Rowwise):
     def begun(self, formula: Formula, owner: Ints, upper: int) -> Tree | None:
         del owner
         return tree_of(formula, upper, self.work)
+
+    def begun_exactly(self, formula: Formula, linear: Linear, upper: int | None) -> Tree | None:
+        return tree_of(formula, upper, self.work, linear)

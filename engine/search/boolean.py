@@ -14,6 +14,7 @@ import numpy as np
 from engine.decimals import LARGEST, Floats, Ints, Scale, denominator, whole
 from engine.factors import Counted, Factors, Table, floats, ints, per_site
 from engine.factors.tightened import tighten
+from engine.search.linear import Linear, rounded_to
 
 TUPLES = 2_000_000  # combinations of soft or sparse tables that are given a selector each
 PIECE = 1 << 14  # of them at once
@@ -48,6 +49,7 @@ class Boolean:
     constant: int  # cost that no choice can change, likewise
     visible: int
     scale: Scale
+    linear: Linear | None = None  # what it costs in units of any size, where the scale rounds
 
     def places(self, model: np.ndarray) -> Ints:
         """The place of the value of each visible site. (variables,) uint8 -> (visible,)"""
@@ -109,7 +111,7 @@ class _Encoder:
         self.sizes = list(map(int, self.factors.sizes))
         self.clauses, self.groups = _Gather(), _Gather()
         self.sum_lists: list[tuple[np.ndarray, np.ndarray, int]] = []
-        self.scale = self.factors.scale
+        self.scale = self.factors.wide or self.factors.scale
         self.site_costs: dict[int, Ints] = {}
         self.extra_costs: list[tuple[np.ndarray, Ints]] = []  # (m, k) literals and their costs
         self.constant = 0
@@ -151,7 +153,12 @@ class _Encoder:
         for literals, cost in self.extra_costs:
             costs.add_block(np.full(len(literals), literals.shape[1]), literals.reshape(-1))
             rows.append(cost.reshape(-1))
-        cost = np.concatenate([np.zeros(0, np.int64), *rows])
+        cost, constant, linear = np.concatenate([np.zeros(0, np.int64), *rows]), self.constant, None
+        lists = costs.lists()
+        if self.scale.wide:
+            linear = Linear.of(self.scale, self.variables, lists.literal, cost, constant)
+            every = rounded_to(self.factors.scale, self.scale, np.append(cost, constant))
+            cost, constant = every[:-1], int(every[-1])
         lengths = np.array([len(s[0]) for s in self.sum_lists], dtype=np.int64)
         sums = Lists(
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -169,11 +176,12 @@ class _Encoder:
             sums,
             coefficient.astype(np.int64),
             ints([s[2] for s in self.sum_lists]),
-            costs.lists(),
+            lists,
             np.ascontiguousarray(cost, dtype=np.int64),
-            self.constant,
+            constant,
             self.factors.visible,
-            self.scale,
+            self.factors.scale,
+            linear,
         )
 
     def _of(self, site: np.ndarray, value: np.ndarray) -> np.ndarray:

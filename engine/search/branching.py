@@ -20,11 +20,12 @@ from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
 from engine.search.dive import WHOLE, Dive
 from engine.search.halves import halves
+from engine.search.linear import Linear
 from engine.search.numbers import Numbered, numbered
-from engine.search.program import Program, Rows, program_of
-from engine.search.relaxation import EMPTY, LOST, STOPPED, Point, Relaxation
+from engine.search.program import FAR, Program, Rows, program_of
+from engine.search.relaxation import EMPTY, LOST, SOLVED, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
-from engine.search.safe import Bound, refuted, safe_bound
+from engine.search.safe import SMALL, Bound, exact_bound, refuted, safe_bound
 from engine.search.short import rounded
 
 ROUNDS = 20  # of cuts at the root
@@ -33,6 +34,8 @@ IDLE = 2  # rounds of cuts without a rise, after which no more are asked for
 MOST = 1 << 21  # entries of the rows
 STEP, SPARSE = 4000, 5  # what a step of the simplex method takes: so much, and of all entries
 LOST_AT = 16  # nodes without a solution, after which the relaxation dives
+NEAR = 20  # bits by which a bound lies nearer to the best solution than that to 0, from which on
+# floats may not tell them apart
 NODE = 10  # steps of the simplex method that a node takes beside them
 _NONE = np.zeros(0, dtype=np.int64)
 
@@ -66,6 +69,7 @@ class Tree(RowSearch):
     hi: Ints
     upper: int
     work: int  # steps of the simplex method of one advance, about
+    never: int = NEVER  # an upper that any solution beats
     best: Solution | None = None
     heap: list[Node] = field(default_factory=list)
     current: Node | None = None
@@ -91,6 +95,7 @@ class Tree(RowSearch):
         columns = columns or Numbered.plain(n)
         box = np.zeros(n, np.int64), program.top.copy()
         tree = Tree(program, columns, Relaxation(program), *box, upper, work)
+        tree.never = tree.left = FAR if program.long else NEVER
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
         least = safe_bound(program, np.zeros(program.rows.count), *box).units
         tree.current, tree.first = Node(least, 0, _NONE, _NONE), least
@@ -120,7 +125,7 @@ class Tree(RowSearch):
     @property
     def dives(self) -> bool:
         """It looks for a first solution, and has not come to an end of that."""
-        return self.upper == NEVER and not (self.dive is not None and self.dive.ended)
+        return self.upper == self.never and not (self.dive is not None and self.dive.ended)
 
     @property
     def model(self) -> np.ndarray | None:
@@ -179,7 +184,8 @@ class Tree(RowSearch):
 
     def _rounded(self, formula: Formula, x: Floats) -> None:
         """Takes in what clause learning finds beside the values that the root has decided."""
-        model = rounded(formula, self.columns.spread(x), self.upper)
+        upper = NEVER if self.program.long else self.upper
+        model = rounded(formula, self.columns.spread(x), upper)
         if model is not None:
             own = self.columns.point(model)
             self._whole(own.astype(float), np.zeros_like(own), self.program.top)
@@ -189,7 +195,7 @@ class Tree(RowSearch):
         """Where to go down is not told by bounds, or has led nowhere."""
         if self.flat:
             return self.upper == self.left
-        return self.upper == NEVER and self.nodes >= self.deep + LOST_AT
+        return self.upper == self.never and self.nodes >= self.deep + LOST_AT
 
     def _next(self) -> Node | None:
         """The node to look at; it is taken from the tree."""
@@ -217,6 +223,7 @@ class Tree(RowSearch):
         if node.branched >= 0 and point.state != STOPPED:
             self._learn(node, bound)
         node = node._replace(bound=max(node.bound, bound.units))
+        node, bound = self._exact(node, point, bound, lo, hi)
         if node.bound >= self.upper:
             return
         if point.state == STOPPED:
@@ -233,6 +240,7 @@ class Tree(RowSearch):
             self.point = point.x
         if not len(loose):
             self._whole(point.x, lo, hi)
+            node, bound = self._exact(node, point, bound, lo, hi)
             if node.bound < self.upper:
                 self._split(node, lo, hi)
             return
@@ -247,6 +255,20 @@ class Tree(RowSearch):
         self._branch(node, loose, point.x, lo, hi)
         if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
+
+    def _exact(
+        self, node: Node, point: Point, bound: Bound, lo: Ints, hi: Ints
+    ) -> tuple[Node, Bound]:
+        """Where costs are long and the best solution costs hardly more than a bound that floats
+        tell: the bound by duals as precise as it takes."""
+        left = self.upper - node.bound
+        near = 0 < left <= abs(self.upper) >> NEAR
+        if not self.program.long or not near or point.state != SOLVED:
+            return node, bound
+        own = exact_bound(self.program, point.duals, lo, hi, self.upper, self.relaxation.mended)
+        if own.units > node.bound:
+            node, bound = node._replace(bound=own.units), own
+        return node, bound
 
     def _narrowed(self, node: Node, lo: Ints, hi: Ints, bound: Bound) -> tuple[Node, Ints, Ints]:
         """The box that reduced costs leave below this node; at the root, for good."""
@@ -282,7 +304,7 @@ class Tree(RowSearch):
     def _cut(self, x: Floats, node: Node, bound: Bound) -> bool:
         """The root again, under rows that this point breaks; not where those of the last rounds
         hardly raised the bound."""
-        value = float(bound.least) / (1 << bound.digits)
+        value = bound.value
         if value > self.risen + RISEN * abs(value):
             self.risen, self.idle = value, 0
         else:
@@ -356,13 +378,19 @@ class Tree(RowSearch):
         return np.maximum(gain_up, 1e-6) * np.maximum(gain_down, 1e-6)
 
 
-def tree_of(formula: Formula, upper: int, work: int) -> Tree | None:
+def tree_of(
+    formula: Formula, upper: int | None, work: int, linear: Linear | None = None
+) -> Tree | None:
     """The search of a formula; None where its program is too large. work: entries of the program
-    times steps of the simplex method in one advance."""
-    program, columns = numbered(program_of(formula))
+    times steps of the simplex method in one advance; linear: what it costs exactly."""
+    program, columns = program_of(formula, linear), None
+    if not program.long:  # long costs have columns of 0 and 1 alone
+        program, columns = numbered(program)
     entries = len(program.rows.col)
-    if entries > MOST:
+    if entries > (SMALL if program.long else MOST):
         return None
+    if upper is None:
+        upper = FAR if program.long else NEVER
     size = entries + 4 * program.columns
     tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)), columns)
     tree.formula = formula

@@ -15,8 +15,11 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.kernels.clauses import Formula
+from engine.search.linear import Linear
 
 OPEN = 1 << 62  # an edge of a row that is none
+FAR = 1 << 400  # an upper cost in units of any size that any solution beats
+COARSE = 59  # bits of a total in coarse units
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +99,23 @@ class Program:
     """What a formula says, over one column for each of its variables."""
 
     rows: Rows
-    cost: Ints  # (n,)
+    cost: Ints  # (n,) of 64 bits, or whole numbers of Python
     constant: int
     wide: Mapping[int, Ints] = field(default_factory=dict)  # columns of more values than 0 and 1:
     # these, ascending from 0
+
+    @property
+    def long(self) -> bool:
+        """Costs are whole numbers of any size; no column is wide then."""
+        return self.cost.dtype == object
+
+    @cached_property
+    def coarse(self) -> "tuple[Program, int]":
+        """The same rows at costs of 64 bits that are rounded down, without the constant: multiples
+        of a power of 2. As no column is below 0, nothing costs less than it does there."""
+        total = sum(map(abs, self.cost.tolist()))
+        shift = max(0, total.bit_length() - COARSE)
+        return Program(self.rows, (self.cost >> shift).astype(np.int64), 0), shift
 
     @property
     def columns(self) -> int:
@@ -176,8 +192,8 @@ class Program:
         return out
 
 
-def program_of(formula: Formula) -> Program:
-    """The integer program of a formula."""
+def program_of(formula: Formula, linear: Linear | None = None) -> Program:
+    """The integer program of a formula; linear: what it costs exactly."""
     f, unit = formula, lambda lit: np.ones(len(lit), dtype=np.int64)
 
     def edges(count: int, value: int) -> Ints:
@@ -197,6 +213,8 @@ def program_of(formula: Formula) -> Program:
         ).some(once),
         Rows.of_literals(f.sum_ptr, f.sum_lit, f.sum_coef, edges(sums, -OPEN), f.sum_bound),
     ]
+    if linear is not None:
+        return Program(Rows.joined(parts), linear.cost, 0)
     off = (f.cost_lit & 1).astype(bool)
     cost = np.zeros(f.variables, dtype=np.int64)
     np.add.at(cost, f.cost_lit >> 1, np.where(off, -f.cost, f.cost))

@@ -58,7 +58,7 @@ class Relaxation:
         self.parts = _parts(program.rows)
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = program.columns, program.rows.count
-        model.col_cost_ = program.cost / self.unit
+        model.col_cost_ = (program.cost / self.unit).astype(np.float64)
         model.col_lower_ = np.zeros(program.columns)
         model.col_upper_ = program.top.astype(np.float64)
         low, high = _edges(program.rows, self.parts)
@@ -107,6 +107,22 @@ class Relaxation:
             return Point(SOLVED, x, duals, spent)
         limit = status == highspy.HighsModelStatus.kIterationLimit
         return Point(STOPPED if limit else LOST, x, duals, spent)
+
+    def mended(self, reduced: Floats) -> Floats:
+        """What the duals of the last basis lack: by so much they have to grow for the reduced costs
+        (n,) of its columns to be 0. -> (m,), zeros where nothing is told"""
+        none = np.zeros(self.program.rows.count)
+        status, basic = self.solver.getBasicVariables()
+        if status != type(status).kOk or len(basic) != len(none):
+            return none
+        wanted = np.where(basic >= 0, reduced[np.maximum(basic, 0)], 0.0)
+        size = float(np.abs(wanted).max(initial=0.0))  # it takes what is very small for 0
+        if size == 0:
+            return none
+        status, found = self.solver.getBasisTransposeSolve(wanted / size)
+        if status != type(status).kOk:
+            return none
+        return np.array(found) * size / self.parts
 
     def _ray(self) -> Floats:
         """A direction of the duals along which the bound grows without end; zeros: none is told."""

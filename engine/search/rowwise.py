@@ -7,13 +7,14 @@ A search counts in whole units of cost. What it finds is judged as the solutions
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import Ints
+from engine.decimals import Ints, Scale
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
@@ -21,6 +22,7 @@ from engine.minimizer import Best, Minimizer, best_start, heard, score
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
+from engine.search.linear import Linear
 from engine.search.placed import Placed, first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
 from engine.search.short import short_search
@@ -39,6 +41,7 @@ class RowSearch(ABC):
     """Abstract: the search of one formula. Whoever advances a copy keeps what it was."""
 
     upper: int  # solutions must cost less
+    never: int = learning.NEVER  # an upper that any solution beats
     bounds: ClassVar[bool] = True  # it is there for its bounds, and rests where they hardly rise
 
     @abstractmethod
@@ -83,8 +86,9 @@ class Row(NamedTuple):
     """The search of one row."""
 
     search: RowSearch
+    scale: Scale  # in whose units it counts
     small: tuple[Simplified, ...]  # how its models read in the formula of all rows, the last first
-    constant: int  # explicit cost that its formula does not count, in units
+    constant: int  # explicit cost that it does not count, in units
     first: int  # the first bound
 
 
@@ -112,6 +116,14 @@ class Rowwise(Minimizer[RowwiseState], ABC):
     def begun(self, formula: learning.Formula, owner: Ints, upper: int) -> RowSearch | None:
         """The search of a formula; None where it is too large. owner: (V,) the visible site of each
         variable, -1 where it has none"""
+
+    def begun_exactly(
+        self, formula: learning.Formula, linear: Linear, upper: int | None
+    ) -> RowSearch | None:
+        """The search of a formula whose costs units would round, by what they are exactly; None
+        where there is none. upper: none is known"""
+        del formula, linear, upper
+        return None
 
     def refuses(self, problem: Problem) -> str | None:
         factors, rest = problem.factored()
@@ -179,18 +191,47 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         if energy == math.inf:
             energy = self._seeded(problem, s, r, learner, new)
         last = simplify(learner.formula, learner.state.value)
-        constant = learner.constant + last.constant
-        upper = learning.NEVER
-        if energy < math.inf:
-            upper = capped(plan.factors.scale.from_on(energy) - constant)
         small = (last, learner.small) if learner.small else (last,)
-        search = self.begun(last.formula, _owners(plan, small), upper)
-        if search is None or (problem.form.factors.varying and plan.factors.scale.error):
+        places = new["places"][r].numpy() if energy < math.inf else None
+        row = self._exact(problem, plan, r, small, places)
+        if row is None and not (problem.form.factors.varying and plan.factors.scale.error):
+            scale, constant, upper = plan.factors.scale, learner.constant + last.constant, None
+            if places is not None:
+                upper = _upper(scale, energy, constant)
+            search = self.begun(
+                last.formula, _owners(plan, small), learning.NEVER if upper is None else upper
+            )
+            if search is not None:
+                row = Row(search, scale, small, constant, search.bound)
+        if row is None:
             new["done"][r] = True
             return None
-        if energy < math.inf:
-            search.told(upper, _literals(plan, small, new["places"][r].numpy()))
-        return Row(search, small, constant, search.bound)
+        if places is not None:
+            row.search.told(row.search.upper, _literals(plan, small, places))
+        return row
+
+    def _exact(
+        self,
+        problem: Problem,
+        plan: Prepared,
+        r: int,
+        small: tuple[Simplified, ...],
+        places: np.ndarray | None,
+    ) -> Row | None:
+        """The search of a row whose costs units would round, by what they are exactly, beside a
+        solution; None where there is none."""
+        linear = plan.boolean.linear
+        if linear is None or problem.explicits[r].hidden:
+            return None  # what hidden sites cost is told by terms, in floats
+        for one in reversed(small):
+            linear = linear.left(one)
+        upper = None
+        if places is not None:
+            upper = _upper(linear.scale, problem.exactly(places, r), linear.constant)
+        search = self.begun_exactly(small[0].formula, linear, upper)
+        if search is None:
+            return None
+        return Row(search, linear.scale, small, linear.constant, search.bound)
 
     @staticmethod
     def _seeded(
@@ -217,7 +258,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         gained = row.search.upper < known
         if gained:
             self._found(problem, s, r, row, new)
-        self._told_bound(s.plans[r], row, r, new)
+        self._told_bound(row, r, new)
         gained = gained or float(new["bound"][r]) > before
         new["stale"][r] = 0 if gained else new["stale"][r] + 1
         if self.patience is not None and int(new["stale"][r]) >= self.patience:
@@ -233,15 +274,16 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             model = small.model(model)
         places = s.plans[r].boolean.places(model)
         least = _cost(problem, s, r, places)
-        if least < float(new["energy"][r]):
+        level = not row.scale.error and least == float(new["energy"][r])  # floats may not tell
+        if least < float(new["energy"][r]) or level:
             new["places"][r], new["energy"][r] = torch.from_numpy(places), least
 
     @staticmethod
-    def _told_bound(plan: Prepared, row: Row, r: int, new: dict[str, Tensor]) -> None:
-        scale, energy = plan.factors.scale, float(new["energy"][r])
+    def _told_bound(row: Row, r: int, new: dict[str, Tensor]) -> None:
+        scale, energy = row.scale, float(new["energy"][r])
         if row.search.done:
             new["done"][r] = True
-            refuted = energy == math.inf and row.search.upper == learning.NEVER
+            refuted = energy == math.inf and row.search.upper == row.search.never
             if refuted or (energy < math.inf and not scale.error):
                 new["bound"][r] = energy
                 return
@@ -267,7 +309,7 @@ class Rowwise(Minimizer[RowwiseState], ABC):
             row = rows[r]
             if row is not None:
                 search = row.search.copy()
-                upper = capped(s.plans[r].factors.scale.from_on(cost) - row.constant)
+                upper = _upper(row.scale, cost, row.constant)
                 search.told(upper, _literals(s.plans[r], row.small, places[r]))
                 rows[r] = row._replace(search=search)
         bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), out["energy"])
@@ -313,12 +355,18 @@ def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> floa
     return float(told.energy[0]) if float(told.violation[0]) == 0 else math.inf
 
 
+def _upper(scale: Scale, cost: float | Fraction, constant: int) -> int:
+    """The number of units that a search has to beat, beside what it does not count."""
+    units = scale.from_on(cost) - constant
+    return units if scale.wide else capped(units)
+
+
 def _close(row: Row) -> bool:
     search = row.search
     if search.dives:
         return True
     left, way = search.upper - search.bound, search.upper - row.first
-    return search.upper < learning.NEVER and left <= CLOSE * way
+    return search.upper < search.never and left <= CLOSE * way
 
 
 def cheap_phase(f: learning.Formula) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from engine.decimals import Scale
 from engine.kernels import clauses as learning
 from engine.kernels.clauses import Formula, formula, objective, reference_models
 from engine.search.branching import Tree
@@ -13,11 +14,12 @@ from engine.search.cores import Cores
 from engine.search.cuts import covers
 from engine.search.dive import Dive
 from engine.search.freed import Sites
+from engine.search.linear import Linear
 from engine.search.neighbourhoods import Neighbourhoods, Spent
 from engine.search.program import OPEN, Program, Rows, program_of
 from engine.search.relaxation import SOLVED, Relaxation
 from engine.search.rowwise import RowSearch
-from engine.search.safe import refuted, safe_bound
+from engine.search.safe import exact_bound, refuted, safe_bound
 
 Begin = Callable[[Formula, int, int], RowSearch]
 
@@ -156,6 +158,36 @@ def test_any_duals_give_a_bound() -> None:
                 assert safe_bound(program, y, lo, hi).units <= true
             if len(y) == program.rows.count and true is not None:
                 assert not refuted(program, y, lo, hi)
+
+
+def test_any_duals_give_an_exact_bound_and_those_of_a_basis_its_value() -> None:
+    """Costs of 90 bits: whatever is handed over bounds; duals of a whole point prove it least."""
+    rng = np.random.default_rng(31)
+    proved = 0
+    for _ in range(60):
+        f = drawn(rng)
+        models = list(reference_models(f))
+        more = np.array(
+            [int(x) << 60 | int(y) for x, y in rng.integers(0, 2**30, (f.variables, 2))]
+        )
+        linear = Linear(Scale(total=1 << 100), more.astype(object) - (1 << 89), 0)
+        program = program_of(f, linear)
+        if not models or not program.rows.count:
+            continue
+        true = min(program.total(model) for model in models)
+        lo, hi = np.zeros(f.variables, np.int64), np.ones(f.variables, np.int64)
+        relaxation = Relaxation(program)
+        point = relaxation.solve(lo, hi, 1000)
+        wrong = rng.normal(size=program.rows.count)
+        for y in (point.duals, wrong * 1e27):
+            for mended in (relaxation.mended, lambda _, wrong=wrong: wrong * 1e9):
+                assert safe_bound(program, y, lo, hi).units <= true
+                assert exact_bound(program, y, lo, hi, true, mended).units <= true
+        if point.state == SOLVED and np.abs(point.x - np.rint(point.x)).max() < 1e-9:
+            got = exact_bound(program, point.duals, lo, hi, true, relaxation.mended)
+            assert got.units == true
+            proved += safe_bound(program, point.duals, lo, hi).units < true
+    assert proved > 5  # that floats do not prove
 
 
 def test_numbers_of_any_size_are_searched_to_the_end() -> None:
