@@ -234,7 +234,9 @@ class Choosing(Minimizer[S]):
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
         factors = problem.form.factors
         large = selectors(factors) > LARGE
-        rounded = factors.scale.error and (self.unique or not factors.wide)  # ties stay open
+        rounded = factors.scale.error and (  # ties stay open
+            self.unique or not factors.wide or bool(problem.explicits[0].hidden)
+        )
         if not self.opening or large or rounded or (covers(problem) and not packs(problem)):
             return False
         if ordered(factors) and paid_at_one_site(factors):
