@@ -280,6 +280,8 @@ def one_step(case: Case, device: torch.device | str) -> tuple[list[Tensor], list
 def tensors_of(held: Any) -> list[Tensor]:
     if isinstance(held, Tensor):
         return [held]
+    if isinstance(held, int):  # a count of steps lies on no device
+        return []
     every = held.values() if isinstance(held, dict) else held
     return [x for one in every for x in tensors_of(one)]
 
