@@ -196,11 +196,11 @@ def test_what_has_no_boolean_form_is_refused_before_it_starts(
 ) -> None:
     """Wherever the encoder stops: nothing leaves a step, no session falls."""
 
-    def never(*_: Any) -> Any:
+    def never(*_: Any, merge: bool = True) -> Any:
         raise NotEncodable("planted")
         yield
 
-    monkeypatch.setattr(prepared, "encode", lambda *_: next(never()))
+    monkeypatch.setattr(prepared, "encode", lambda *_, merge: next(never()))
     monkeypatch.setattr(prepared, "encode_in_pieces", never)
     for search in (Portfolio(), Portfolio().asked(True, 1), ENDLESS):
         (answer,) = answers(made(), search, particles=4, budget=Budget(steps=3))
