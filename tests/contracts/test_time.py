@@ -36,7 +36,7 @@ from modules.discrete.table import Table as Costs
 
 pytestmark = pytest.mark.clock
 
-LATE = 0.15  # seconds: 0.05 where nothing else runs; other tests may
+LATE = 0.4  # seconds; 0.05 where nothing else runs, on a machine at a third of its speed 0.19
 
 
 def potts(n: int, k: int, apart: bool) -> Problem:
@@ -121,7 +121,7 @@ def test_no_step_of_a_large_weighed_problem_is_long() -> None:
         began = time.process_time()
         assert isinstance(batch.step(), Stepped)
         spent.append(time.process_time() - began)
-    assert min(spent) < 0.1  # 0.03 where nothing else runs; complete search took 2
+    assert min(spent) < 0.4  # 0.03 to 0.1 as the machine has it; complete search took 2
 
 
 def test_the_seconds_of_a_budget_are_those_of_the_question() -> None:
