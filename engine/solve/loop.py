@@ -116,14 +116,18 @@ def checking(problem: Problem) -> float:
     x = {n: one.sample(n, 1, rng.fork(k)) for k, n in enumerate(one.domains)}
     began = time.perf_counter()
     (plain,) = one.asked(x)
-    state = one.whole(x)
+    state, together = one.whole(x), dict[int, bool | None]()
+    for kin in one.kin:  # asked at once, however many they are
+        kin.energies(state)
+        together |= zip(kin.places, kin.verdicts(plain), strict=True)
     whole = time.perf_counter() - began
-    for summand in summands[:: max(1, len(summands) // PILOT)]:
-        began = time.perf_counter()
-        if summand.weight is not None:
-            summand.term(state)
-        if judge(summand.term, plain) is False:
-            summand.term.explain(*plain_scope(summand.term, plain))
+    for place in range(0, len(summands), max(1, len(summands) // PILOT)):
+        term, began = summands[place].term, time.perf_counter()
+        if place not in together and summands[place].weight is not None:
+            term(state)
+        verdict = together[place] if place in together else judge(term, plain)
+        if verdict is False:
+            term.explain(*plain_scope(term, plain))
         spent.append(time.perf_counter() - began)
     if len(spent) > 1:
         spent.remove(max(spent))  # the first of a sort may prepare something

@@ -39,7 +39,6 @@ def test_all_of_the_time_is_used(reasoner: Reasoner, name: str, prove: bool) -> 
         assert answer.energy == answer.bound
         return
     assert answer.ended is Ended.TIME and Flag.DEADLINE in answer.flags
-    # on a slow machine a good part is kept for the final check
-    assert 0.4 * SECONDS <= answer.seconds <= SECONDS + LATE
+    assert 0.8 * SECONDS <= answer.seconds <= SECONDS + LATE
     if answer.status is Status.SATISFIED and answer.bound is not None:
         assert answer.bound <= answer.energy and answer.proved_by is not None
