@@ -36,7 +36,7 @@ from modules.discrete.table import Table as Costs
 
 pytestmark = pytest.mark.clock
 
-LATE = 0.4  # seconds; 0.05 where nothing else runs, on a machine at a third of its speed 0.19
+LATE = 0.15  # seconds: 0.05 where nothing else runs; other tests may
 
 
 def potts(n: int, k: int, apart: bool) -> Problem:
@@ -100,7 +100,7 @@ def _warm() -> None:
 )
 def test_a_limit_covers_preparation_and_the_final_check(made: Any, seconds: float) -> None:
     late = []
-    for _ in range(3):  # the best of a few, as the machine may be busy
+    for _ in range(6):  # the best of a few, as the machine may be busy
         problem = made()
         began = time.monotonic()
         (answer,) = answers(problem, budget=Budget(seconds=seconds))
@@ -117,11 +117,11 @@ def test_no_step_of_a_large_weighed_problem_is_long() -> None:
     rng, batch = Stream(0, problem.keys), Batch[int](Portfolio())
     batch.join(problem, Start(problem, 64, rng.at(0), {}), rng, [(0, 0)])
     spent = []
-    for _ in range(3):
+    for _ in range(12):
         began = time.process_time()
         assert isinstance(batch.step(), Stepped)
         spent.append(time.process_time() - began)
-    assert min(spent) < 0.4  # 0.03 to 0.1 as the machine has it; complete search took 2
+    assert min(spent) < 0.1  # 0.03 where nothing else runs; complete search took 2
 
 
 def test_the_seconds_of_a_budget_are_those_of_the_question() -> None:
