@@ -10,6 +10,7 @@ Operations Research Letters 2005 (pseudo-costs).
 """
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ LOST_AT = 16  # nodes without a solution, after which the relaxation dives
 NEAR = 20  # bits by which a bound lies nearer to the best solution than that to 0, from which on
 # floats may not tell them apart
 NODE = 10  # steps of the simplex method that a node takes beside them
+PRESSED = 200  # times that a node is solved again, under rows that its points broke
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -83,6 +85,9 @@ class Tree(RowSearch):
     point: Floats | None = None  # where the root was least, when it was last solved
     formula: Formula | None = None  # what the program says, where it may be searched beside
     dive: Dive | None = None  # from the root
+    lazy: Callable[[Floats], Rows | None] | None = None  # rows that must hold, and are too many to
+    # stand in the program: those that a point breaks, at a whole point all of them or some
+    pressed: tuple[int, int] = (0, 0)  # the last node that such rows were found at, and how often
     deep: int = 0  # nodes when the root was left
     left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
@@ -235,6 +240,8 @@ class Tree(RowSearch):
         if point.state == LOST:
             self._split(node, lo, hi)
             return
+        if self._unsaid(point.x, node):
+            return
         loose = self._loose(point.x, lo, hi)
         if not len(node.sides):
             self.point = point.x
@@ -298,8 +305,25 @@ class Tree(RowSearch):
         own = np.clip(np.rint(x).astype(np.int64), lo, hi)
         if self.program.takes(own) and self.program.rows.hold(own):
             units = self.program.total(own)
-            if units < self.upper:
+            if units < self.upper and (self.lazy is None or self.lazy(own.astype(float)) is None):
                 self.best, self.upper = Solution(own, units), units
+
+    def _unsaid(self, x: Floats, node: Node) -> bool:
+        """The node again, under rows that must hold and that this point breaks."""
+        serial, times = self.pressed
+        times = times + 1 if serial == node.serial else 1
+        rows = self.lazy(x) if self.lazy is not None and times <= PRESSED else None
+        if rows is None:
+            return False
+        self.pressed = node.serial, times
+        self._extended(rows, node)
+        return True
+
+    def _extended(self, rows: Rows, node: Node) -> None:
+        """The node again, under more rows."""
+        self.program = self.program.with_rows(rows)
+        self.relaxation.extend(self.program, rows)
+        self.current = node
 
     def _cut(self, x: Floats, node: Node, bound: Bound) -> bool:
         """The root again, under rows that this point breaks; not where those of the last rounds
@@ -316,9 +340,7 @@ class Tree(RowSearch):
         if rows is None:
             self.rounds = 0
             return False
-        self.program = self.program.with_rows(rows)
-        self.relaxation.extend(self.program, rows)
-        self.current = node
+        self._extended(rows, node)
         return True
 
     def _learn(self, node: Node, bound: Bound) -> None:
@@ -391,10 +413,15 @@ def tree_of(
         return None
     if upper is None:
         upper = FAR if program.long else NEVER
-    size = entries + 4 * program.columns
-    tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)), columns)
+    tree = Tree.of(program, upper, steps_of(program, work), columns)
     tree.formula = formula
     return tree
+
+
+def steps_of(program: Program, work: int) -> int:
+    """Steps of the simplex method in one advance. work: entries of the program times these"""
+    size = len(program.rows.col) + 4 * program.columns
+    return max(20, work // (STEP + size // SPARSE))
 
 
 def _broken(program: Program, x: Floats) -> Rows | None:
