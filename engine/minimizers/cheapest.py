@@ -5,45 +5,26 @@ Alone such a rule is asked once. What else must hold gets prices, and branch and
 (`engine/search/cheapest.py`).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from engine.answer import Proof
-from engine.decimals import Ints
-from engine.domain import State
+from engine.decimals import Ints, Scale
 from engine.energy import Sum, Term
 from engine.errors import BadQuery, Mistake
-from engine.minimizer import Best, Minimizer, best_start, heard
 from engine.problem import Problem
-from engine.random import Stream
-from engine.rows import Report
 from engine.search.cheapest import Choice, Search
 from engine.search.messages import NEVER, coupled_of
-from engine.search.placed import placed_report
+from engine.search.placewise import Placewise, PlacewiseState
 
 KEPT = "_priced"  # of a problem: the same without the rules that choose
 
 
-class CheapestState(NamedTuple):
-    """Where every row stands."""
-
-    begun: tuple[Search | None, ...]  # none before a row's first step
-    fixed: dict[str, Tensor]  # (R, *event) states of the variables that are not finite
-    places: Tensor  # (R, n) the best state
-    energy: Tensor  # (R,) of it
-    violation: Tensor  # (R,) 0 where it is a solution
-    bound: Tensor  # (R,)
-    done: Tensor  # (R,) bool
-
-
 @dataclass(frozen=True)
-class Cheapest(Minimizer[CheapestState]):
+class Cheapest(Placewise[Search]):
     """Proves least, or that nothing holds. Needs a required rule that writes `cheapest`; all else
     explicit, of which single sites cost, and tables over two sites at most forbid.
 
@@ -51,6 +32,7 @@ class Cheapest(Minimizer[CheapestState]):
     """
 
     proof: ClassVar[Proof] = Proof.CHEAPEST
+    patience: ClassVar[None] = None
 
     visit: int = 20_000
 
@@ -68,77 +50,21 @@ class Cheapest(Minimizer[CheapestState]):
         if self.refuses(problem) is None:
             yield from priced(problem).prepare()
 
-    def init(self, problem: Problem, x: State, rng: Stream) -> CheapestState:
-        del rng
-        why = self.refuses(problem)
-        if why is not None:
-            raise BadQuery(why)
-        rows, best = problem.rows, best_start(problem, x)
-        free = {v.name for v in problem.open if v not in problem.finite}
-        return CheapestState(
-            (None,) * rows,
-            {name: best.x[name] for name in free},
-            torch.from_numpy(problem.places(best.x)).long(),
-            best.energy.cpu().double(),
-            best.violation.cpu().double(),
-            torch.full((rows,), -math.inf, dtype=torch.float64),
-            torch.zeros(rows, dtype=torch.bool),
-        )
+    def scale(self, problem: Problem, row: int) -> Scale:
+        return priced(problem).explicits[row].scale
 
-    def step(self, problem: Problem, s: CheapestState, rng: Stream) -> CheapestState:
-        del rng
-        begun = list(s.begun)
-        names = ("places", "energy", "violation", "bound", "done")
-        out = {name: getattr(s, name).clone() for name in names}
-        for row in (~s.done).nonzero().reshape(-1).tolist():
-            scale = priced(problem).explicits[row].scale
-            old = begun[row]
-            search = _begun(problem, row, _known(s, row)) if old is None else old.copy()
-            before = search.upper
-            search.advance(self.visit)
-            begun[row] = search
-            if search.best is not None and search.upper < before:
-                out["places"][row] = torch.from_numpy(search.best)
-                out["energy"][row], out["violation"][row] = scale.value(search.upper), 0.0
-            energy = _known(s._replace(**out), row)
-            out["done"][row] = search.done
-            bound = scale.below(search.bound) if search.bound > -NEVER else -math.inf
-            exact = search.done and (not scale.error or energy == math.inf)
-            told = energy if exact else min(bound, energy)
-            out["bound"][row] = max(float(out["bound"][row]), told)
-        return s._replace(begun=tuple(begun), **out)
+    def begin(self, problem: Problem, row: int, upper: int | None) -> Search:
+        return _begun(problem, row, NEVER if upper is None else upper)
 
-    def told(self, problem: Problem, s: CheapestState, report: Report) -> CheapestState:
-        """Takes better solutions, which the next must beat, and higher bounds."""
-        own = self.report(problem, s)
-        best, bound, _ = heard(problem, report, Best(dict(own.x), own.energy, own.violation))
-        known = torch.where(own.violation == 0, own.energy, math.inf)
-        better = (best.energy < known) & (best.violation == 0) & ~own.done
-        begun, places = list(s.begun), problem.places(best.x)
-        out = {n: getattr(s, n).clone() for n in ("places", "energy", "violation")}
-        for row in better.nonzero().reshape(-1).tolist():
-            out["places"][row] = torch.from_numpy(places[row])
-            out["energy"][row], out["violation"][row] = best.energy[row].cpu(), 0.0
-            search = begun[row]
-            if search is not None:
-                begun[row] = search = search.copy()
-                scale = priced(problem).explicits[row].scale
-                search.told(scale.from_on(float(best.energy[row])))
-        known = torch.where(out["violation"] == 0, out["energy"], math.inf)
-        bound = torch.minimum(torch.maximum(s.bound, bound.to(s.bound.device)), known)
-        bound = torch.where(s.done, s.bound, torch.maximum(bound, s.bound))
-        return s._replace(begun=tuple(begun), bound=bound, **out)
+    def advance(self, search: Search) -> None:
+        search.advance(self.visit)
 
-    def report(self, problem: Problem, s: CheapestState) -> Report:
-        return placed_report(problem, s, s.violation)
+    def found(self, problem: Problem, row: int, search: Search) -> Ints | None:
+        del problem, row
+        return search.best
 
-    def width(self, s: CheapestState) -> int:
+    def width(self, s: PlacewiseState) -> int:
         return max(1, self.visit // (8 * max(1, s.places.shape[1])))
-
-
-def _known(s: CheapestState, row: int) -> float:
-    """The energy of the best solution of a row; infinite while there is none."""
-    return float(s.energy[row]) if s.violation[row] == 0 else math.inf
 
 
 def choosers(problem: Problem) -> list[int]:
@@ -201,7 +127,7 @@ def _coupled(under: Problem, row: int):
     return coupled_of(under.concrete(row), under.explicits[row].scale, under.allowed[row])
 
 
-def _begun(problem: Problem, row: int, energy: float) -> Search:
+def _begun(problem: Problem, row: int, upper: int) -> Search:
     """The search of a row at its root."""
     under = priced(problem)
     rules: list[tuple] = []
@@ -210,9 +136,6 @@ def _begun(problem: Problem, row: int, energy: float) -> Search:
         assert isinstance(term, Term)
         sites = problem.structures.sites_of(term)
         rules.append((_cheapest(term, under.form.factors.sizes[sites]), sites))
-    upper = NEVER
-    if energy < math.inf:
-        upper = under.explicits[row].scale.from_on(energy)
     return Search.of(Choice.of(_coupled(under, row), tuple(rules)), upper)
 
 

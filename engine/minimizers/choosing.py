@@ -37,11 +37,13 @@ from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.rounds import Rounds
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.subtours import Subtours
 from engine.minimizers.tours import Tours
 from engine.problem import Problem
 from engine.problem.apart import groups_of, parts_of
 from engine.search.closed import Closed
 from engine.search.elimination import Plan
+from engine.search.itineraries import itinerary_of
 from engine.search.plans import shared_plan
 from engine.search.prepared import LARGE, prepared_of, selectors
 from engine.search.rowwise import Rowwise
@@ -140,7 +142,8 @@ class Choosing(Minimizer[S]):
             closed = self._closed(problem)
             if self.alternatives or not problem.form.factors.soft:
                 return [False] * problem.rows
-            if (self.unique and closed is None) or any(e.scale.error for e in problem.explicits):
+            rounded = closed is None and any(e.scale.error for e in problem.explicits)
+            if rounded or (closed is None and self.unique):
                 return [False] * problem.rows
             if closed is None and MinCut().unlike(problem) is not None:
                 return [False] * problem.rows
@@ -219,11 +222,16 @@ class Choosing(Minimizer[S]):
             return (gibbs,)
         return (complete, gibbs)
 
-    def _closed(self, problem: Problem) -> Closed | None:
+    def _closed(self, problem: Problem) -> Closed | Subtours | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
         methods = methods if self.unique else (*methods, Tours(), Rounds(), Boxes())
-        return next((one for one in methods if one.structure(problem) is None), None)
+        closed = next((one for one in methods if one.structure(problem) is None), None)
+        rounded = problem.form.factors.scale.error
+        longer = (closed is None or rounded) and not self.unique
+        if longer and itinerary_of(problem) is not None:
+            return Subtours(patience=None) if self.endless else Subtours()
+        return closed
 
     def _chooses(self, problem: Problem) -> bool:
         """A rule knows its cheapest state beside what costs."""

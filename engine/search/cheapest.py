@@ -170,10 +170,12 @@ class Search:
         return self.now is None and not self.heap
 
     @property
-    def bound(self) -> int:
+    def bound(self) -> int | None:
+        """None: nothing is known."""
         left = [node.bound for node in self.heap[:1]]
         left += [] if self.now is None else [max(self.now.node.bound, self.now.best[0])]
-        return min([*left, self.upper])
+        least = min([*left, self.upper])
+        return least if least > -NEVER else None
 
     def told(self, upper: int) -> None:
         if upper < self.upper:

@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.decimals import Floats, Ints
+from engine.decimals import Floats, Ints, Scale
 from engine.factors import Factors, Table
 from engine.kernels.clauses import Formula
-from engine.kernels.cover import FAR
 
 SHARE = 8  # budgets grow by such a part of the median price
 
@@ -20,11 +19,12 @@ class Prices(NamedTuple):
     least: int  # what the cheapest values of all sites cost in all
 
     @staticmethod
-    def of(factors: Factors) -> "Prices":
-        """Of a structure whose tables are over one site each."""
-        sizes = factors.sizes
+    def of(factors: Factors, scale: Scale | None = None) -> "Prices":
+        """Of a structure whose tables are over one site each; scale: another one than its own, in
+        units of any size."""
+        sizes, scale = factors.sizes, scale or factors.scale
         offset = np.concatenate([[0], np.cumsum(sizes)])
-        price = np.zeros(offset[-1], dtype=np.int64)
+        price = np.zeros(offset[-1], dtype=object if scale.wide else np.int64)
         shut = np.zeros(offset[-1], dtype=bool)
         for computed in (False, True):
             tables = [t for t in factors.tables if t.computed is computed]
@@ -34,10 +34,11 @@ class Prices(NamedTuple):
                 cost = np.concatenate([costs for _, costs in spread])
                 closed = np.isinf(cost)
                 cost[closed] = 0
-                np.add.at(price, literal, factors.scale.units(cost, tables[0].read))
+                np.add.at(price, literal, scale.units(cost, tables[0].read))
                 shut[literal[closed]] = True
-        cheapest = np.minimum.reduceat(np.where(shut, FAR, price), offset[:-1])
-        cheapest[cheapest == FAR] = 0  # nothing is left of a site
+        far = int(price.max(initial=0)) + 1
+        cheapest = np.minimum.reduceat(np.where(shut, far, price), offset[:-1])
+        cheapest[cheapest == far] = 0  # nothing is left of a site
         above = np.where(shut, 0, price - np.repeat(cheapest, sizes))
         return Prices(~shut, above, int(cheapest.sum()))
 

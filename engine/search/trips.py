@@ -30,6 +30,7 @@ from engine.search.program import FAR as ENDLESS
 from engine.search.program import OPEN, Program, Rows
 
 BROKEN = 1e-3  # by so much a set is broken, at least
+NODES = 400  # at most
 BITS = 34  # of costs, beyond which first trips and trees round them down
 FINE = 10  # binary digits of prices
 KICKED = 1 << 22  # triples of ways that first trips look at, about
@@ -43,6 +44,7 @@ class Ways(NamedTuple):
 
     cost: Ints  # (n, n) in units, whole numbers of Python where 64 bits have no room for them
     open: np.ndarray  # (n, n) bool: whether there is a way
+    beside: int = 0  # what any tour pays beside its steps
 
     @property
     def alike(self) -> bool:
@@ -52,11 +54,11 @@ class Ways(NamedTuple):
     def total(self, after: Ints) -> int | None:
         """What a tour costs; None where some way is shut. after (n,): what follows each node"""
         at = np.arange(len(after)), after
-        return int(self.cost[at].sum()) if self.open[at].all() else None
+        return self.beside + int(self.cost[at].sum()) if self.open[at].all() else None
 
 
 @dataclass(frozen=True, eq=False)
-class Subtours:
+class OnePiece:
     """The rows that keep a tour in one piece, over columns that are ways between nodes."""
 
     nodes: int
@@ -106,6 +108,7 @@ class Trips:
     def of(ways: Ways, upper: int | None, work: int) -> "Trips":
         """At the root, beside a first tour; only tours that cost less than `upper` are looked for,
         None: all. ways: between at least 3 nodes; work: as of `steps_of`"""
+        ways = ways._replace(open=ways.open & ~np.eye(len(ways.open), dtype=bool))
         never = ENDLESS if ways.cost.dtype == object else NEVER
         cost, shift = coarse(ways)
         alike = ways.alike
@@ -121,16 +124,16 @@ class Trips:
         else:
             upper = total
         if upper < never:
-            most = -(-upper >> shift)  # in coarse units: what reaches this costs no less
+            most = -((ways.beside - upper) >> shift)  # in coarse units: what reaches this costs no less
             if alike:
                 least, with_each_way = grown(cost, ways.open, most)
             ways = ways._replace(open=ways.open & (with_each_way < most))
-        program, subtours = program_of(ways)
+        program, pieces = program_of(ways)
         tree = Tree.of(program, upper, steps_of(program, work))
-        tree.lazy = subtours
+        tree.lazy = pieces
         if tree.current is not None:
-            bound = max(tree.first, least << shift if least < FAR else upper)
-            tree.current = tree.current._replace(bound=min(upper, bound))
+            bound = ways.beside + (least << shift) if least < FAR else upper
+            tree.current = tree.current._replace(bound=min(upper, max(tree.first, bound)))
         return Trips(tree, after)
 
     def copy(self) -> "Trips":
@@ -139,10 +142,6 @@ class Trips:
     @property
     def upper(self) -> int:
         return self.tree.upper
-
-    @property
-    def never(self) -> int:
-        return self.tree.never
 
     @property
     def bound(self) -> int:
@@ -163,7 +162,7 @@ class Trips:
         self.tree.advance()
         best, lazy = self.tree.best, self.tree.lazy
         if best is not None and self.upper < before:
-            assert isinstance(lazy, Subtours)
+            assert isinstance(lazy, OnePiece)
             self.after = lazy.after(best.x)
 
 
@@ -250,7 +249,7 @@ def shortened(cost: Ints, open_: np.ndarray, order: Ints) -> Ints:
     return after
 
 
-def program_of(ways: Ways) -> tuple[Program, Subtours]:
+def program_of(ways: Ways) -> tuple[Program, OnePiece]:
     """What a tour is, but for its being in one piece: a column for each way, or for both ways
     between two nodes where all cost the same there and back."""
     n, alike = len(ways.open), ways.alike
@@ -262,4 +261,4 @@ def program_of(ways: Ways) -> tuple[Program, Subtours]:
     col = np.concatenate([np.arange(len(tail))] * 2)[order]
     edge = np.full(count, each, dtype=np.int64)
     rows = Rows(ptr, col, np.ones(len(col), np.int64), edge, edge)
-    return Program(rows, ways.cost[tail, head], 0), Subtours(n, tail, head, alike)
+    return Program(rows, ways.cost[tail, head], ways.beside), OnePiece(n, tail, head, alike)

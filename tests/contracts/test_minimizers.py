@@ -46,6 +46,7 @@ from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.rounds import Rounds
 from engine.minimizers.stand_in import StandIn
+from engine.minimizers.subtours import Subtours
 from engine.minimizers.tabu import Tabu
 from engine.minimizers.tours import Tours
 from engine.problem import Problem
@@ -111,6 +112,8 @@ CASES = {
     "assignment": (Assignment(unique=True), assigned_problem),
     "tours": (Tours(), toured_problem),
     "rounds": (Rounds(), round_problem),
+    "subtours": (Subtours(work=1), toured_problem),
+    "subtours-stops": (Subtours(work=1, patience=5), round_problem),
     "boxes": (Boxes(), boxed_problem),
     "exchange": (Exchange(visit=20, rounds=2), counted_problem),
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
