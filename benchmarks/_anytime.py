@@ -48,12 +48,12 @@ LARGE: dict[str, Callable[[int], Query]] = {
 }
 
 HARDEST: Sequence[Callable[[int], Query]] = (
-    lambda seed: made.tour(24, seed),
+    lambda seed: made.weighted_clauses(240, seed),
     lambda seed: made.weighted_clauses(200, seed),
     lambda seed: made.knapsack(200, seed, rows=8),
-    lambda seed: made.tour(19, seed),
+    lambda seed: made.knapsack(400, seed, rows=10),
     lambda seed: made.selection(300, seed),
-    lambda seed: made.tour(60, seed),
+    lambda seed: made.selection(200, seed),
     lambda seed: made.knapsack(800, seed, rows=12),
     lambda seed: made.set_cover(300, 900, seed),
     lambda seed: made.weighted_clauses(160, seed),

@@ -15,7 +15,10 @@ from engine.factors import Counted, Different, ints
 from engine.kernels import fused
 from engine.kernels.cover import search, search_priced
 from engine.kernels.flips import Clauses, local_search
+from engine.kernels.min_cuts import small_cuts
 from engine.kernels.odd_cycles import odd_cycles
+from engine.kernels.one_trees import raise_prices, with_each
+from engine.kernels.orders import shorten
 from engine.kernels.tours import tour
 from engine.minimizers.annealing import Annealing
 from engine.minimizers.assignment import Assignment
@@ -127,6 +130,10 @@ def main() -> None:
     margins(few, answers(few, Exchange(visit=20, rounds=1), budget=Budget(steps=2))[0])
     samples(near, 2)
     tour(np.ones((2, 2), dtype=np.int64))
+    ways = np.ones((4, 4), dtype=np.int64)
+    shorten(ways, np.arange(4), ints([1, 2, 3]).reshape(1, 3), 3)
+    with_each(ways, raise_prices(ways, ways[0], 4, 1)[0])
+    small_cuts(np.ones((3, 3)), 2.0)
     odd_cycles(ints([0, 0]), ints(), ints(), np.zeros(0), 1.0, 1)
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))

@@ -47,7 +47,7 @@ class Proof(StrEnum):
     RELAXATION = "relaxation"  # linear relaxations, added up again in whole numbers
     CORES = "cores"  # sets of costs that cannot all be avoided
     ELIMINATION = "elimination"  # of site after site
-    PROGRAM = "dynamic programming"  # over the totals of a sum
+    PROGRAM = "dynamic programming"  # over the totals of a sum, or sets of nodes
     ASSIGNMENT = "assignment"  # shortest ways, and prices of values
     CUT = "minimum cut"
     BUCKETS = "mini-buckets"  # elimination of parts

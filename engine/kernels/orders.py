@@ -91,8 +91,7 @@ def measure(cost, o, there, back):
 
 @fused()
 def swap(o, part, i, k, j, first, second):
-    """The places i+1..j and j+1..k of an order change places; first, second: they are turned round.
-    """
+    """The places i+1..j and j+1..k of an order change places; first, second: turned round."""
     at = 0
     for p in range(j + 1, k + 1):
         part[at] = o[k + j + 1 - p] if second else o[p]

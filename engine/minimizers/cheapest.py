@@ -29,12 +29,12 @@ class Cheapest(Placewise[Search]):
     explicit, of which single sites cost, and tables over two sites at most forbid.
 
     visit: sites that one step of a row looks at, roughly; the default is roughly 10 ms.
+    patience: steps without a gain after which a row is done; None: only when it is decided.
     """
 
     proof: ClassVar[Proof] = Proof.CHEAPEST
-    patience: ClassVar[None] = None
-
     visit: int = 20_000
+    patience: int | None = None
 
     def __post_init__(self):
         if self.visit < 1:

@@ -2,9 +2,11 @@
 round a circle pay for the way between their places."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from engine.answer import Proof
 from engine.decimals import Ints
 from engine.factors import Factors
 from engine.kernels.tours import FAR
@@ -22,6 +24,8 @@ class Rounds(Closed):
     """Settles the stops of a round trip by dynamic programming over sets of places. Refuses any
     other rule or cost, ways that cost otherwise at other stops, more than 16 places, and evidence
     of more than one stop."""
+
+    proof: ClassVar[Proof] = Proof.PROGRAM
 
     def _unlike(self, problem: Problem) -> str | None:
         own = stops_of(problem)

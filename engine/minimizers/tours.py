@@ -1,10 +1,11 @@
 """Tours, exactly: one circuit through few nodes, each step at its own cost."""
 
 from dataclasses import dataclass
-
+from typing import ClassVar
 
 import numpy as np
 
+from engine.answer import Proof
 from engine.factors import Factors
 from engine.kernels.tours import FAR
 from engine.problem import Problem
@@ -20,6 +21,8 @@ MOST = 18  # nodes: what is known of every set of them is kept
 class Tours(Closed):
     """Settles one circuit beside costs of single sites, by dynamic programming over sets of nodes.
     Refuses any other rule, but that sites of the circuit differ, and more than 18 nodes."""
+
+    proof: ClassVar[Proof] = Proof.PROGRAM
 
     def _unlike(self, problem: Problem) -> str | None:
         form, name = problem.form, type(self).__name__

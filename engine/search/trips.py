@@ -116,15 +116,15 @@ class Trips:
             least, with_each_way, order = -FAR, cost, nearest(cost, ways.open)
         else:
             least, with_each_way, order = assigned(cost, ways.open)
-        after = shortened(cost, ways.open, order)
-        total = ways.total(after)
+        first, after = shortened(cost, ways.open, order), None
+        total = ways.total(first)
         upper = never if upper is None else upper
-        if total is None or total >= upper:
-            after = None
-        else:
-            upper = total
+        if total is not None and total < upper:
+            upper, after = total, first
         if upper < never:
-            most = -((ways.beside - upper) >> shift)  # in coarse units: what reaches this costs no less
+            most = -(
+                (ways.beside - upper) >> shift
+            )  # in coarse units: what reaches this costs no less
             if alike:
                 least, with_each_way = grown(cost, ways.open, most)
             ways = ways._replace(open=ways.open & (with_each_way < most))

@@ -136,14 +136,26 @@ def _wish(rng: random.Random) -> list[int]:
 
 def tour(n: int, seed: int) -> Query:
     """A round trip through n places: which place comes at which stop."""
-    rng = random.Random(f"tour {n} {seed}")
-    where = [(rng.random(), rng.random()) for _ in range(n)]
-    far = [[round(100 * math.dist(a, b)) for b in where] for a in where]
+    far = _distances(n, seed)
     legs = [[k, (k + 1) % n] for k in range(n)]
     stops = {"stop": {"values": list(range(n)), "shape": [n]}}
     every = _rule("all_different", "stop", lines=[list(range(n))])
     query = _query(stops, [every, _cost("stop", legs, far, "way")])
     return {**query, "evidence": {"stop": [0, *[None] * (n - 1)]}}
+
+
+def route(n: int, seed: int) -> Query:
+    """The same round trip: which place comes after each."""
+    ways = [_cost("after", [k], own, f"from {k}") for k, own in enumerate(_distances(n, seed))]
+    after = {"after": {"values": list(range(n)), "shape": [n]}}
+    return _query(after, [_rule("circuit", "after"), *ways])
+
+
+def _distances(n: int, seed: int) -> list[list[int]]:
+    """How far it is between each two of n places."""
+    rng = random.Random(f"tour {n} {seed}")
+    where = [(rng.random(), rng.random()) for _ in range(n)]
+    return [[round(100 * math.dist(a, b)) for b in where] for a in where]
 
 
 def weighted_clauses(n: int, seed: int, ratio: float = 5.0) -> Query:
@@ -269,6 +281,17 @@ FAMILIES: dict[str, Callable[[int], Query]] = {
     "bin packing 16": lambda seed: bin_packing(16, seed),
     "bin packing 40": lambda seed: bin_packing(40, seed),
     "tour 10": lambda seed: tour(10, seed),
+    "tour 13": lambda seed: tour(13, seed),
+    "tour 16": lambda seed: tour(16, seed),
+    "tour 20": lambda seed: tour(20, seed),
+    "tour 24": lambda seed: tour(24, seed),
+    "tour 40": lambda seed: tour(40, seed),
+    "tour 10 by successors": lambda seed: route(10, seed),
+    "tour 13 by successors": lambda seed: route(13, seed),
+    "tour 16 by successors": lambda seed: route(16, seed),
+    "tour 20 by successors": lambda seed: route(20, seed),
+    "tour 24 by successors": lambda seed: route(24, seed),
+    "tour 40 by successors": lambda seed: route(40, seed),
     "weighted clauses 60": lambda seed: weighted_clauses(60, seed),
     "weighted clauses 80": lambda seed: weighted_clauses(80, seed),
 }

@@ -121,6 +121,9 @@ class Judge:
                 }[params["compare"]]
             )
             return
+        if kind == "discrete.circuit":
+            self._circuit([sites[s] for s in params.get("sites") or range(len(sites))])
+            return
         for part in params[PARTS[kind]]:
             if kind in ("discrete.all_different", "discrete.not_equal", "graph.coloring"):
                 every = dict.fromkeys(v for s in part for v in self.values[sites[s][0]])
@@ -143,6 +146,17 @@ class Judge:
                     "discrete.at_least_one": model.add_at_least_one,
                 }[kind]
                 add(literals)
+
+    def _circuit(self, nodes: list) -> None:
+        """The value of each site is the node that follows."""
+        arcs = []
+        for tail, key in enumerate(nodes):
+            for head in self.values[key[0]]:
+                if head in range(len(nodes)) and (head != tail or len(nodes) == 1):
+                    arcs.append((tail, head, self.at(key, head)))
+                else:
+                    self.model.add(self.at(key, head) == 0)
+        self.model.add_circuit(arcs)
 
     def _clauses(self, sites: list, clauses: Sequence, weight: int) -> None:
         """Each clause that fails costs the weight."""

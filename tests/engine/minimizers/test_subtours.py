@@ -174,7 +174,9 @@ def test_larger_ones_as_cp_sat_says(kind: str) -> None:
     else:
         costs = rng.integers(1, 100, (n, n)).tolist()
     if kind == "sparse":
-        costs = [[c if (b - a) % n < 5 else None for b, c in enumerate(r)] for a, r in enumerate(costs)]
+        costs = [
+            [c if (b - a) % n < 5 else None for b, c in enumerate(r)] for a, r in enumerate(costs)
+        ]
     wanted = circuit_by_cp_sat(costs)
     for problem in (by_successors(costs), by_stops(costs)):
         assert Portfolio()._of(problem) == (Subtours(),)
