@@ -225,11 +225,11 @@ class Choosing(Minimizer[S]):
     def _closed(self, problem: Problem) -> Closed | Subtours | None:
         """A method that closes this structure."""
         methods: tuple[Closed, ...] = (Knapsack(self.unique), Assignment(self.unique))
-        methods = methods if self.unique else (*methods, Tours(), Rounds(), Boxes())
+        methods = (*methods, Tours(), Rounds())  # whether a tour is the only one is asked apart
+        methods = methods if self.unique else (*methods, Boxes())
         closed = next((one for one in methods if one.structure(problem) is None), None)
         rounded = problem.form.factors.scale.error
-        longer = (closed is None or rounded) and not self.unique
-        if longer and itinerary_of(problem) is not None:
+        if (closed is None or rounded) and itinerary_of(problem) is not None:
             return Subtours(patience=None) if self.endless else Subtours()
         return closed
 

@@ -109,8 +109,10 @@ class Trips:
         """At the root, beside a first tour; only tours that cost less than `upper` are looked for,
         None: all. ways: between at least 3 nodes; work: as of `steps_of`"""
         ways = ways._replace(open=ways.open & ~np.eye(len(ways.open), dtype=bool))
-        never = ENDLESS if ways.cost.dtype == object else NEVER
         cost, shift = coarse(ways)
+        if shift:  # floats hardly tell such costs apart, whole numbers of any size do
+            ways = ways._replace(cost=ways.cost.astype(object))
+        never = ENDLESS if ways.cost.dtype == object else NEVER
         alike = ways.alike
         if alike:
             least, with_each_way, order = -FAR, cost, nearest(cost, ways.open)
@@ -132,7 +134,8 @@ class Trips:
         tree = Tree.of(program, upper, steps_of(program, work))
         tree.lazy = pieces
         if tree.current is not None:
-            bound = ways.beside + (least << shift) if least < FAR else upper
+            left = ways.open.any(0).all() and ways.open.any(1).all()  # ways in and out of all nodes
+            bound = ways.beside + (least << shift) if left and least < FAR else upper
             tree.current = tree.current._replace(bound=min(upper, max(tree.first, bound)))
         return Trips(tree, after)
 

@@ -179,7 +179,8 @@ def test_larger_ones_as_cp_sat_says(kind: str) -> None:
         ]
     wanted = circuit_by_cp_sat(costs)
     for problem in (by_successors(costs), by_stops(costs)):
-        assert Portfolio()._of(problem) == (Subtours(),)
+        for unique in (False, True):
+            assert Portfolio(unique=unique)._of(problem) == (Subtours(),)
         (answer,) = answers(problem)
         _agree(answer, wanted)
         assert answer.proved_by == "relaxation"
