@@ -71,15 +71,15 @@ class Here(NamedTuple):
 class Path(NamedTuple):
     """What was before each branch that is open still, as `Here`."""
 
-    site: np.ndarray  # (n + 1,)
-    taken: np.ndarray  # (n + 1, k) uint8: values that were tried
-    floor: np.ndarray  # (n + 1,)
-    cost: np.ndarray  # (n + 1, n, k)
+    site: np.ndarray  # (D,)
+    taken: np.ndarray  # (D, k) uint8: values that were tried
+    floor: np.ndarray  # (D,)
+    cost: np.ndarray  # (D, n, k)
     open: np.ndarray
-    left: np.ndarray  # (n + 1, n)
+    left: np.ndarray  # (D, n)
     fixed: np.ndarray
-    moved: np.ndarray  # (n + 1, m, 2, k)
-    support: np.ndarray  # (n + 1, n)
+    moved: np.ndarray  # (D, m, 2, k)
+    support: np.ndarray  # (D, n)
 
 
 @fused()

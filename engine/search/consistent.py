@@ -12,7 +12,7 @@ import numpy as np
 from engine.decimals import Ints
 from engine.factors import ints
 from engine.kernels import consistency as kernel
-from engine.search.messages import NEVER, Coupled, Passing, Rows
+from engine.search.messages import MENDED, NEVER, Coupled, Passing, Rows
 
 PARTS = 16  # of a unit, where messages moved cost
 BYTES = 1 << 26  # of all branches of a row
@@ -38,9 +38,7 @@ class Consistent:
         c = stacked(coupled)
         order = _order(c)
         c = placed(c, order)
-        one = Passing.begun(c)
-        if passes and (len(c.ends) or c.rows.count) and not one.refuted:
-            one, _ = one.passed(passes, float(upper) if upper < NEVER else np.inf)
+        one, upper = _prepared(c, upper, passes)
         if one.refuted:
             c = replace(c, possible=np.zeros_like(c.possible))
         return _begun(c, one, order, upper)
@@ -79,10 +77,33 @@ class Consistent:
         return min(self.cut, -((-floor) // self.parts))
 
 
+def _prepared(c: Coupled, upper: int, passes: int) -> tuple[Passing, int]:
+    """After so many passes, prices moving by the gap to the best state that was read off."""
+    one = Passing.begun(c)
+    if not (len(c.ends) or c.rows.count):
+        return one, upper
+    while not one.refuted and one.passes < passes:
+        count = min(MENDED, passes - one.passes)
+        one, x = one.passed(count, float(upper) if upper < NEVER else np.inf)
+        if x is not None:
+            upper = min(upper, c.total(x))
+            one = one._replace(step=1.0)
+    return one, upper
+
+
 def too_large(c: Coupled) -> bool:
     """All branches of a row would take too much room."""
     n, width = c.cost.shape
-    return (n + 1) * (n + 2 * len(c.ends)) * width * 8 > BYTES
+    return depth(n, width) * (n + 2 * len(c.ends)) * width * 8 > BYTES
+
+
+def depth(sites: int, width: int) -> int:
+    """Branches open at once, at most: a site is halved until it has few values, then has one."""
+    each = 1
+    while width >= kernel.HALVED:
+        width -= width // 2
+        each += 1
+    return sites * each + 1
 
 
 def stacked(c: Coupled) -> Coupled:
@@ -146,7 +167,7 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int) -> Consistent:
     least = np.where(possible.any(1), open_.min(1), 0)
     cost = np.where(possible, cost - least[:, None], 0)
     floor += int(least.sum())
-    most = np.where(pool == NEVER, 0, pool).reshape(len(pool), -1).max(1, initial=0)[c.table]
+    most = np.where(pool == NEVER, 0, pool).max((1, 2), initial=0)[c.table]
     spread = np.abs(moved).max((1, 2), initial=0) if width else most
     top = floor + int(cost.max(1, initial=0).sum()) + int(most.sum()) + 2 * int(spread.sum())
     top += int((owned * _slack(rows)).sum()) + parts
@@ -165,10 +186,11 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int) -> Consistent:
         moved, *flags, cost.argmin(1), np.zeros(m, dtype=np.int64), np.zeros(n, dtype=np.int64),
         np.zeros(width, dtype=np.int64), np.zeros(width, dtype=np.int64),
     )  # fmt: skip
+    deep = depth(n, width)
     path = kernel.Path(
-        np.zeros(n + 1, dtype=np.int64), np.zeros((n + 1, width), dtype=np.uint8),
-        np.zeros(n + 1, dtype=np.int64),
-        *(np.empty((n + 1, *x.shape), x.dtype) for x in
+        np.zeros(deep, dtype=np.int64), np.zeros((deep, width), dtype=np.uint8),
+        np.zeros(deep, dtype=np.int64),
+        *(np.empty((deep, *x.shape), x.dtype) for x in
           (here.cost, here.open, here.left, here.fixed, here.moved, here.support)),
     )  # fmt: skip
     ended = not possible.any(1).all()
