@@ -300,7 +300,7 @@ def _rowed(net, here):
                     most = max(most, net.row_worth[k, a])
             low += least
             high += most
-        number[WORK] += net.row_start[r + 1] - net.row_start[r]
+        number[WORK] += width * (net.row_start[r + 1] - net.row_start[r])
         if low > net.row_high[r]:
             return False
         number[BESIDE] += net.row_price[r] * max(0, net.row_high[r] - high)
@@ -482,7 +482,7 @@ def search(net, here, path, work):
             here.weight[failed] += 1
         d = number[DEPTH]
         number[NODES] += 1
-        number[WORK] += here.cost.size
+        number[WORK] += 4 * here.cost.size + here.moved.size
         if v >= 0:
             _tried(here, v, path.taken[d])
             path.site[d], path.floor[d] = v, number[FLOOR]

@@ -36,6 +36,7 @@ from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.rounds import Rounds
+from engine.minimizers.soft_consistency import SoftConsistency
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.tours import Tours
 from engine.problem import Problem
@@ -102,6 +103,8 @@ class Choosing(Minimizer[S]):
     opening: where a linear relaxation takes it, or cores, that has the first steps of a row, and
     the others begin only where it has not decided the row.
     cores: they take part.
+    consistent: where something costs in pairs of sites, and none of more, a search under soft local
+    consistency opens before these.
     """
 
     unique: bool = False
@@ -111,6 +114,7 @@ class Choosing(Minimizer[S]):
     narrow: int = NARROW
     opening: bool = True
     cores: bool = True
+    consistent: bool = True
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -181,6 +185,8 @@ class Choosing(Minimizer[S]):
             return (Listed(),)
         if rest is None and alone:
             return (MinCut(),)
+        if self._pairs(problem):
+            return (self._consistency, replace(self, consistent=False))
         if self._opens(problem):
             if rest is None and free_at_halves(factors) and self._proving(problem):
                 return (*self._proving(problem), replace(self, opening=False, cores=False))
@@ -229,6 +235,20 @@ class Choosing(Minimizer[S]):
         """A rule knows its cheapest state beside what costs."""
         more = self.unique or self.alternatives or not self.opening
         return not more and Cheapest().refuses(problem) is None
+
+    def _pairs(self, problem: Problem) -> bool:
+        """A search under soft local consistency goes first: something costs in pairs, and nothing
+        has to be covered."""
+        factors = problem.form.factors
+        more = self.unique or self.alternatives or not (self.consistent and self.opening)
+        if more or factors.scale.error or covers(problem) or ordered(factors):
+            return False
+        soft = any(t.soft and t.arity == 2 for t in factors.tables)
+        return soft and self._consistency.refuses(problem) is None
+
+    @property
+    def _consistency(self) -> SoftConsistency:
+        return SoftConsistency(patience=None) if self.endless else SoftConsistency()
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
@@ -335,7 +355,10 @@ class Choosing(Minimizer[S]):
             yield from Listed().prepare(problem)
             return
         if rest is None and (
-            all(self._alone(problem)) or self._narrow(problem) or self._opens(problem)
+            all(self._alone(problem))
+            or self._narrow(problem)
+            or self._pairs(problem)
+            or self._opens(problem)
         ):
             return
         fits = rest is None and Annealing().refuses(problem) is None

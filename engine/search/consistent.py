@@ -10,12 +10,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.decimals import Ints
-from engine.factors import ints
+from engine.factors import Factors, ints
 from engine.kernels import consistency as kernel
-from engine.search.messages import MENDED, NEVER, Coupled, Passing, Rows
+from engine.problem import Problem
+from engine.search.messages import (
+    BITS,
+    MENDED,
+    NEVER,
+    Coupled,
+    Passing,
+    Rows,
+    coupled_of,
+    unread,
+)
 
 PARTS = 16  # of a unit, where messages moved cost
+PASSES = 32  # of messages before a search,
+VISIT = 2_000_000  # and table entries that they look at
 BYTES = 1 << 26  # of all branches of a row
+LARGEST = 1 << (BITS + 2)  # of what was moved
 STACKED = 1 << 20  # entries of tables that are added pair by pair
 
 
@@ -30,32 +43,31 @@ class Consistent:
     parts: int  # of a unit of the scale
     cut: int  # units from which on nothing is looked for; NEVER: anything is
     ended: bool  # nothing below `cut` is left
+    handed: int = 0  # states that were handed on
 
     @staticmethod
-    def of(coupled: Coupled, upper: int, passes: int) -> "Consistent":
+    def of(coupled: Coupled, upper: int, passes: int = PASSES) -> "Consistent":
         """A search for states below `upper` units of the scale, NEVER for any, after so many passes
-        of messages."""
+        of messages, or as many as are quick."""
         c = stacked(coupled)
         order = _order(c)
         c = placed(c, order)
-        one, upper = _prepared(c, upper, passes)
+        one, upper, x = _prepared(c, upper, passes)
         if one.refuted:
             c = replace(c, possible=np.zeros_like(c.possible))
-        return _begun(c, one, order, upper)
+        return _begun(c, one, order, upper, x)
 
     def advanced(self, work: int) -> "tuple[Consistent, Ints | None]":
         """So much work further. -> and the last state found, all sites"""
-        here, path, d = _copied(self.here), self.path, int(self.here.number[kernel.DEPTH])
-        path = kernel.Path(*(_grown(x, d) for x in path))
-        before = int(here.number[kernel.FOUND])
-        ended = bool(kernel.search(self.net, here, path, work))
-        found = None
-        cut = self.cut
-        if int(here.number[kernel.FOUND]) > before:
-            found = np.empty_like(here.best)
-            found[self.order] = here.best
-            cut = (int(here.number[kernel.TOP]) - 1) // self.parts + 1
-        return replace(self, here=here, path=path, cut=cut, ended=ended), found
+        here, depth = _copied(self.here), int(self.here.number[kernel.DEPTH])
+        path = kernel.Path(*(_grown(x, depth) for x in self.path))
+        ended = self.ended or bool(kernel.search(self.net, here, path, work))
+        found, x = int(here.number[kernel.FOUND]), None
+        if found > self.handed:
+            x = np.empty_like(here.best)
+            x[self.order] = here.best
+        cut = self.cut if x is None else (int(here.number[kernel.TOP]) - 1) // self.parts + 1
+        return replace(self, here=here, path=path, cut=cut, ended=ended, handed=found), x
 
     def told(self, upper: int) -> "Consistent":
         """Looks for states below so many units alone."""
@@ -77,24 +89,46 @@ class Consistent:
         return min(self.cut, -((-floor) // self.parts))
 
 
-def _prepared(c: Coupled, upper: int, passes: int) -> tuple[Passing, int]:
-    """After so many passes, prices moving by the gap to the best state that was read off."""
-    one = Passing.begun(c)
-    if not (len(c.ends) or c.rows.count):
-        return one, upper
+def row_of(problem: Problem, row: int, upper: int) -> Consistent | None:
+    """The search of a row for states below `upper` units; None where units round its costs, or it
+    turns out too large."""
+    scale = problem.explicits[row].scale
+    if scale.error or scale.total.bit_length() > BITS:
+        return None
+    c = coupled_of(problem.concrete(row), scale, problem.allowed[row])
+    if not c.whole or _too_large(*c.cost.shape, len(c.ends)):
+        return None
+    return Consistent.of(c, upper)
+
+
+def refusal(factors: Factors) -> str | None:
+    """Why a structure has no such form; None: it has."""
+    if any(t.arity > 2 or t.when is not None for t in factors.tables):
+        return "tables over more than two sites"
+    pairs = sum(t.count for t in factors.tables if t.arity == 2)
+    why = unread(factors)
+    if why is None and _too_large(len(factors.sizes), int(factors.sizes.max()), pairs):
+        return "so many sites and pairs"
+    return why
+
+
+def _prepared(c: Coupled, upper: int, passes: int) -> tuple[Passing, int, Ints | None]:
+    """After so many passes, prices moving by the gap to the best state. -> and what that costs, and
+    it, where it was read off"""
+    one, best = Passing.begun(c), None
+    passes = min(passes, VISIT // one.work) if len(c.ends) or c.rows.count else 0
     while not one.refuted and one.passes < passes:
         count = min(MENDED, passes - one.passes)
         one, x = one.passed(count, float(upper) if upper < NEVER else np.inf)
-        if x is not None:
-            upper = min(upper, c.total(x))
-            one = one._replace(step=1.0)
-    return one, upper
+        one = one._replace(step=1.0)
+        if x is not None and c.total(x) < upper:
+            upper, best = c.total(x), x
+    return one, upper, best
 
 
-def too_large(c: Coupled) -> bool:
+def _too_large(sites: int, width: int, pairs: int) -> bool:
     """All branches of a row would take too much room."""
-    n, width = c.cost.shape
-    return depth(n, width) * (n + 2 * len(c.ends)) * width * 8 > BYTES
+    return depth(sites, width) * (sites + 2 * pairs) * width * 8 > BYTES
 
 
 def depth(sites: int, width: int) -> int:
@@ -133,19 +167,17 @@ def placed(c: Coupled, order: Ints) -> Coupled:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     rows = c.rows._replace(site=place[c.rows.site])
-    return replace(
-        c, cost=c.cost[order], possible=c.possible[order], ends=place[c.ends], rows=rows
-    )
+    return replace(c, cost=c.cost[order], possible=c.possible[order], ends=place[c.ends], rows=rows)
 
 
-def _begun(c: Coupled, one: Passing, order: Ints, upper: int) -> Consistent:
-    """The search from what messages and prices left."""
+def _begun(c: Coupled, one: Passing, order: Ints, upper: int, x: Ints | None) -> Consistent:
+    """The search from what messages and prices left, and a state that they read off."""
     parts = min(PARTS, c.fine) if one.passes else 1
     ratio = c.fine // parts
     n, width = c.cost.shape
     m = len(c.ends)
     price = np.rint(one.price / ratio).astype(np.int64)
-    moved = np.rint(one.message / ratio).astype(np.int64)
+    moved = np.rint(np.clip(one.message / ratio, -LARGEST, LARGEST)).astype(np.int64)
     pool = np.where(c.pool == NEVER, NEVER, c.pool // ratio)
     rows, owned = _at_most(c.rows, price, width)
     cost = c.cost // ratio
@@ -193,12 +225,13 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int) -> Consistent:
         *(np.empty((deep, *x.shape), x.dtype) for x in
           (here.cost, here.open, here.left, here.fixed, here.moved, here.support)),
     )  # fmt: skip
-    ended = not possible.any(1).all()
-    return Consistent(net, here, path, order, parts, upper, ended)
+    if x is not None:
+        here.best[:], number[kernel.FOUND] = x, 1
+    return Consistent(net, here, path, order, parts, upper, not possible.any(1).all())
 
 
 def _at_most(rows: Rows, price: Ints, width: int) -> tuple[tuple[Ints, Ints, Ints, Ints], Ints]:
-    """Each edge of each row as a sum that is at most something, each site once; and their prices."""
+    """Each edge of each row as a sum that is at most something, each site once; and its price."""
     start, site, worth, high, owned = [0], [], [], [], []
     for r in range(rows.count):
         own = slice(rows.start[r], rows.start[r + 1])
