@@ -1,9 +1,9 @@
 """Complete search over sites that cost alone and in pairs, kept bounded by soft local consistency.
 
-Cost moves between a pair and its ends, and from a site into `FLOOR`, what every state below costs at
-least, so that all sums stay what they are and nothing gets below nought. All of it is whole numbers.
-A pair costs `pool[t, a, b] - moved[e, 0, a] - moved[e, 1, b]`, never less than nought. A value that
-would cost `TOP` leaves its site. At the fixpoint, to which only what changed is looked at again:
+Cost moves between a pair and its ends, and from a site into `FLOOR`, what every state below costs
+at least, so that all sums stay what they are and nothing gets below nought, in whole numbers. A
+pair costs `pool[t, a, b] - moved[e, 0, a] - moved[e, 1, b]`. A value that would cost `TOP` leaves
+its site. At the fixpoint, for which only what changed is looked at again:
 
 - some value of each site costs nothing (node);
 - each value of a site has a partner in each pair that costs nothing there (arc), and in pairs with
@@ -40,7 +40,7 @@ class Net(NamedTuple):
     side: np.ndarray  # (P,) and which end of it
     ends: np.ndarray  # (m, 2)
     table: np.ndarray  # (m,)
-    pool: np.ndarray  # (t, k, k) NEVER where forbidden
+    pool: np.ndarray  # (2, t, k, k) NEVER where forbidden; seen from either end
     row_start: np.ndarray  # (r + 1,) rows: the sum of what values are worth is at most `row_high`
     row_site: np.ndarray  # (S,) each once a row
     row_worth: np.ndarray  # (S, k)
@@ -55,6 +55,7 @@ class Here(NamedTuple):
     number: np.ndarray  # (NUMBERS,) int64
     cost: np.ndarray  # (n, k)
     open: np.ndarray  # (n, k) uint8
+    value: np.ndarray  # (n, k) the values of each site, those first that are open
     left: np.ndarray  # (n,) values that are open
     fixed: np.ndarray  # (n,) uint8: one is left, and its costs are with its partners
     moved: np.ndarray  # (m, 2, k)
@@ -65,7 +66,6 @@ class Here(NamedTuple):
     weight: np.ndarray  # (m,)
     best: np.ndarray  # (n,) the last state found
     least: np.ndarray  # (k,) for use
-    given: np.ndarray  # (k,) for use
 
 
 class Path(NamedTuple):
@@ -96,6 +96,10 @@ def _shut(net, here, v, a):
     """A value leaves a site."""
     here.open[v, a] = 0
     here.left[v] -= 1
+    last, k = here.left[v], 0
+    while here.value[v, k] != a:
+        k += 1
+    here.value[v, k], here.value[v, last] = here.value[v, last], a
     here.arc[v] = 1
     here.number[SHUT] = 1
     _raised(net, here, v)
@@ -105,15 +109,14 @@ def _shut(net, here, v, a):
 def _floored(here, v):
     """What a site costs at least goes into the floor."""
     least = NEVER
-    for a in range(here.cost.shape[1]):
-        if here.open[v, a] and here.cost[v, a] < least:
-            least = here.cost[v, a]
-            if least == 0:
-                return
+    for k in range(here.left[v]):
+        least = min(least, here.cost[v, here.value[v, k]])
+        if least == 0:
+            return
     if least == NEVER:
         return
-    for a in range(here.cost.shape[1]):
-        here.cost[v, a] -= least
+    for k in range(here.left[v]):
+        here.cost[v, here.value[v, k]] -= least
     here.number[FLOOR] += least
     here.number[STALE] = 1
 
@@ -133,48 +136,43 @@ def _paid(net, here, v, a, more):
 def _fully(net, here, e, s):
     """Each value of one end gets a partner that costs nothing in the pair and by itself: what the
     partners cost goes to the pair, what it then costs at least to the value. -> a value is left"""
-    v, u, t = net.ends[e, s], net.ends[e, 1 - s], net.table[e]
-    width, moved, number = here.cost.shape[1], here.moved, here.number
+    v, u = net.ends[e, s], net.ends[e, 1 - s]
+    pool, moved, number = net.pool[s, net.table[e]], here.moved[e], here.number
     number[WORK] += here.left[v] * here.left[u]
     room = number[TOP] - number[FLOOR] - number[BESIDE]
     some = False
-    for a in range(width):
-        here.least[a] = 0
-        if here.open[v, a] == 0:
-            continue
-        least = NEVER
-        for b in range(width):
-            if here.open[u, b]:
-                c = net.pool[t, a, b] if s == 0 else net.pool[t, b, a]
-                if c != NEVER:
-                    c += here.cost[u, b] - moved[e, 1 - s, b]
-                    if c < least:
-                        least = c
+    for k in range(here.left[v] - 1, -1, -1):
+        a, least = here.value[v, k], NEVER
+        for j in range(here.left[u]):
+            b = here.value[u, j]
+            c = pool[a, b]
+            if c != NEVER:
+                least = min(least, c + here.cost[u, b] - moved[1 - s, b])
         if least != NEVER:
-            least -= moved[e, s, a]
+            least -= moved[s, a]
+        here.least[a] = least
         if least >= room:
             _shut(net, here, v, a)
         elif least > 0:
-            here.least[a] = least
             some = True
     if not some:
         return here.left[v] > 0
-    for b in range(width):
-        if here.open[u, b] and here.cost[u, b] > 0:
+    for j in range(here.left[u]):
+        b = here.value[u, j]
+        if here.cost[u, b] > 0:
             most = 0
-            for a in range(width):
-                if here.least[a] > most:
-                    c = net.pool[t, a, b] if s == 0 else net.pool[t, b, a]
-                    if c != NEVER:
-                        c -= moved[e, s, a] + moved[e, 1 - s, b]
-                        if here.least[a] - c > most:
-                            most = here.least[a] - c
+            for k in range(here.left[v]):
+                a = here.value[v, k]
+                c = pool[a, b]
+                if c != NEVER:
+                    most = max(most, here.least[a] - c + moved[s, a] + moved[1 - s, b])
             if most > 0:
-                moved[e, 1 - s, b] -= most
+                moved[1 - s, b] -= most
                 here.cost[u, b] -= most
-    for a in range(width):
+    for k in range(here.left[v]):
+        a = here.value[v, k]
         if here.least[a] > 0:
-            moved[e, s, a] += here.least[a]
+            moved[s, a] += here.least[a]
             _paid(net, here, v, a, here.least[a])
     _floored(here, v)
     return here.left[v] > 0
@@ -183,26 +181,22 @@ def _fully(net, here, e, s):
 @fused()
 def _simply(net, here, e, s):
     """Each value of one end gets a partner that costs nothing in the pair. -> a value is left"""
-    v, u, t = net.ends[e, s], net.ends[e, 1 - s], net.table[e]
-    width, moved = here.cost.shape[1], here.moved
+    v, u = net.ends[e, s], net.ends[e, 1 - s]
+    pool, moved = net.pool[s, net.table[e]], here.moved[e]
     here.number[WORK] += here.left[v] * here.left[u]
-    for a in range(width):
-        if here.open[v, a] == 0:
-            continue
-        least = NEVER
-        for b in range(width):
-            if here.open[u, b]:
-                c = net.pool[t, a, b] if s == 0 else net.pool[t, b, a]
-                if c != NEVER:
-                    c -= moved[e, 1 - s, b] + moved[e, s, a]
-                    if c < least:
-                        least = c
-                        if least == 0:
-                            break
+    for k in range(here.left[v] - 1, -1, -1):
+        a, least = here.value[v, k], NEVER
+        for j in range(here.left[u]):
+            b = here.value[u, j]
+            c = pool[a, b]
+            if c != NEVER:
+                least = min(least, c - moved[1 - s, b] - moved[s, a])
+                if least == 0:
+                    break
         if least == NEVER:
             _shut(net, here, v, a)
         elif least > 0:
-            moved[e, s, a] += least
+            moved[s, a] += least
             _paid(net, here, v, a, least)
     _floored(here, v)
     return here.left[v] > 0
@@ -213,7 +207,6 @@ def _free(net, here, v, a):
     """Whether a value costs nothing and has partners at all pairs that cost nothing there."""
     if here.open[v, a] == 0 or here.cost[v, a] > 0:
         return False
-    width = here.cost.shape[1]
     for p in range(net.start[v], net.start[v + 1]):
         e, s = net.pair[p], net.side[p]
         u, t = net.ends[e, 1 - s], net.table[e]
@@ -221,9 +214,10 @@ def _free(net, here, v, a):
             continue
         here.number[WORK] += here.left[u]
         found = False
-        for b in range(width):
-            if here.open[u, b] and here.cost[u, b] == 0:
-                c = net.pool[t, a, b] if s == 0 else net.pool[t, b, a]
+        for j in range(here.left[u]):
+            b = here.value[u, j]
+            if here.cost[u, b] == 0:
+                c = net.pool[s, t, a, b]
                 if c != NEVER and c == here.moved[e, 1 - s, b] + here.moved[e, s, a]:
                     found = True
                     break
@@ -238,7 +232,8 @@ def _existential(net, here, v):
     pair that failed"""
     if _free(net, here, v, here.support[v]):
         return -1
-    for a in range(here.cost.shape[1]):
+    for k in range(here.left[v]):
+        a = here.value[v, k]
         if _free(net, here, v, a):
             here.support[v] = a
             return -1
@@ -246,18 +241,16 @@ def _existential(net, here, v):
         e, s = net.pair[p], net.side[p]
         if here.fixed[net.ends[e, 1 - s]] == 0 and not _fully(net, here, e, s):
             return e
-    for a in range(here.cost.shape[1]):
-        if here.open[v, a] and here.cost[v, a] == 0:
-            here.support[v] = a
+    for k in range(here.left[v]):
+        if here.cost[v, here.value[v, k]] == 0:
+            here.support[v] = here.value[v, k]
     return -1
 
 
 @fused()
 def _fix(net, here, v):
     """The last value of a site is taken: what its pairs cost is with its partners from now on."""
-    width, a = here.cost.shape[1], 0
-    while here.open[v, a] == 0:
-        a += 1
+    a = here.value[v, 0]
     here.fixed[v] = 1
     here.number[FLOOR] += here.cost[v, a]
     here.cost[v, a] = 0
@@ -268,15 +261,15 @@ def _fix(net, here, v):
         if here.fixed[u]:
             continue
         here.number[WORK] += here.left[u]
-        for b in range(width):
-            if here.open[u, b]:
-                c = net.pool[t, a, b] if s == 0 else net.pool[t, b, a]
-                if c == NEVER:
-                    _shut(net, here, u, b)
-                    continue
-                c -= here.moved[e, s, a] + here.moved[e, 1 - s, b]
-                if c > 0:
-                    _paid(net, here, u, b, c)
+        for j in range(here.left[u] - 1, -1, -1):
+            b = here.value[u, j]
+            c = net.pool[s, t, a, b]
+            if c == NEVER:
+                _shut(net, here, u, b)
+                continue
+            c -= here.moved[e, s, a] + here.moved[e, 1 - s, b]
+            if c > 0:
+                _paid(net, here, u, b, c)
         if here.left[u] == 0:
             return e
         _floored(here, u)
@@ -287,20 +280,19 @@ def _fix(net, here, v):
 def _rowed(net, here):
     """Values leave by which a row would be above its edge; what rows are below theirs at least is
     paid at their price. -> no row fails"""
-    width, number = here.cost.shape[1], here.number
+    number = here.number
     number[BESIDE] = 0
     for r in range(len(net.row_high)):
         low, high = 0, 0
         for k in range(net.row_start[r], net.row_start[r + 1]):
             v = net.row_site[k]
             least, most = NEVER, -NEVER
-            for a in range(width):
-                if here.open[v, a]:
-                    least = min(least, net.row_worth[k, a])
-                    most = max(most, net.row_worth[k, a])
+            for j in range(here.left[v]):
+                least = min(least, net.row_worth[k, here.value[v, j]])
+                most = max(most, net.row_worth[k, here.value[v, j]])
             low += least
             high += most
-        number[WORK] += width * (net.row_start[r + 1] - net.row_start[r])
+        number[WORK] += net.row_worth.shape[1] * (net.row_start[r + 1] - net.row_start[r])
         if low > net.row_high[r]:
             return False
         number[BESIDE] += net.row_price[r] * max(0, net.row_high[r] - high)
@@ -309,11 +301,11 @@ def _rowed(net, here):
             if here.fixed[v]:
                 continue
             least = NEVER
-            for a in range(width):
-                if here.open[v, a]:
-                    least = min(least, net.row_worth[k, a])
-            for a in range(width):
-                if here.open[v, a] and low - least + net.row_worth[k, a] > net.row_high[r]:
+            for j in range(here.left[v]):
+                least = min(least, net.row_worth[k, here.value[v, j]])
+            for j in range(here.left[v] - 1, -1, -1):
+                a = here.value[v, j]
+                if low - least + net.row_worth[k, a] > net.row_high[r]:
                     _shut(net, here, v, a)
     return True
 
@@ -321,7 +313,7 @@ def _rowed(net, here):
 @fused()
 def _settled(net, here):
     """The fixpoint. -> -1; or that nothing below `TOP` is left: the pair that failed, or m"""
-    n, width, number = len(here.left), here.cost.shape[1], here.number
+    n, number = len(here.left), here.number
     none = len(net.ends)
     while True:
         while number[STALE] or number[SHUT]:
@@ -336,9 +328,9 @@ def _settled(net, here):
             for v in range(n):
                 if here.fixed[v]:
                     continue
-                for a in range(width):
-                    if here.open[v, a] and here.cost[v, a] >= room:
-                        _shut(net, here, v, a)
+                for k in range(here.left[v] - 1, -1, -1):
+                    if here.cost[v, here.value[v, k]] >= room:
+                        _shut(net, here, v, here.value[v, k])
                 if here.left[v] == 0:
                     return none
                 _floored(here, v)
@@ -409,11 +401,15 @@ def _chosen(net, here):
     for v in range(len(here.left)):
         if here.fixed[v]:
             continue
-        weight = 1
+        weight = 1.0
         for p in range(net.start[v], net.start[v + 1]):
             e = net.pair[p]
             if here.fixed[net.ends[e, 1 - net.side[p]]] == 0:
                 weight += here.weight[e]
+        total = 0
+        for k in range(here.left[v]):
+            total += here.cost[v, here.value[v, k]]
+        weight += total / (here.left[v] * net.step)
         share = here.left[v] / weight
         if share < least:
             out, least = v, share
@@ -450,9 +446,7 @@ def _priced(net, here):
         reached = 0
         for k in range(net.row_start[r], net.row_start[r + 1]):
             v = net.row_site[k]
-            for a in range(here.cost.shape[1]):
-                if here.open[v, a]:
-                    reached += net.row_worth[k, a]
+            reached += net.row_worth[k, here.value[v, 0]]
         total += net.row_price[r] * (net.row_high[r] - reached)
     return total
 
@@ -472,10 +466,7 @@ def search(net, here, path, work):
         if failed < 0:
             v = _chosen(net, here)
             if v < 0:
-                for u in range(len(here.left)):
-                    for a in range(width):
-                        if here.open[u, a]:
-                            here.best[u] = a
+                here.best[:] = here.value[:, 0]
                 number[FOUND] += 1
                 number[TOP] = _priced(net, here) - net.step + 1
         elif failed < len(net.ends):

@@ -1,4 +1,4 @@
-"""Explicit structure that costs in sites and pairs, searched completely under soft local consistency.
+"""Costs of sites and pairs beside linear rules, searched completely under soft local consistency.
 
 Sites, pairs and rows are those of messages (`engine.search.messages`): some passes of these price
 the rows, and move cost to where bounds are better to begin with; the search counts in the units of
@@ -15,7 +15,6 @@ from engine.kernels import consistency as kernel
 from engine.problem import Problem
 from engine.search.messages import (
     BITS,
-    MENDED,
     NEVER,
     Coupled,
     Passing,
@@ -116,14 +115,17 @@ def _prepared(c: Coupled, upper: int, passes: int) -> tuple[Passing, int, Ints |
     """After so many passes, prices moving by the gap to the best state. -> and what that costs, and
     it, where it was read off"""
     one, best = Passing.begun(c), None
-    passes = min(passes, VISIT // one.work) if len(c.ends) or c.rows.count else 0
+    passes = min(passes if c.rows.count else passes // 4, VISIT // max(1, one.work))
+    kept = one
     while not one.refuted and one.passes < passes:
-        count = min(MENDED, passes - one.passes)
-        one, x = one.passed(count, float(upper) if upper < NEVER else np.inf)
-        one = one._replace(step=1.0)
+        before = one
+        one, x = one.passed(1, float(upper) if upper < NEVER else np.inf)
+        if one.refuted or one.bound > before.bound:
+            kept = one._replace(price=before.price)
         if x is not None and c.total(x) < upper:
             upper, best = c.total(x), x
-    return one, upper, best
+            one = one._replace(step=1.0)
+    return kept, upper, best
 
 
 def _too_large(sites: int, width: int, pairs: int) -> bool:
@@ -210,13 +212,14 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int, x: Ints | None) ->
     start, pair, side = c.near
     net = kernel.Net(
         start, pair, side, c.ends.astype(np.int64), c.table.astype(np.int64),
-        np.ascontiguousarray(pool), *rows, owned, parts,
+        np.stack([pool, pool.swapaxes(1, 2)]), *rows, owned, parts,
     )  # fmt: skip
     flags = np.ones((3, n), dtype=np.uint8)
     here = kernel.Here(
-        number, cost, possible.astype(np.uint8), possible.sum(1), np.zeros(n, dtype=np.uint8),
+        number, cost, possible.astype(np.uint8), np.argsort(~possible, axis=1, kind="stable"),
+        possible.sum(1), np.zeros(n, dtype=np.uint8),
         moved, *flags, cost.argmin(1), np.zeros(m, dtype=np.int64), np.zeros(n, dtype=np.int64),
-        np.zeros(width, dtype=np.int64), np.zeros(width, dtype=np.int64),
+        np.zeros(width, dtype=np.int64),
     )  # fmt: skip
     deep = depth(n, width)
     path = kernel.Path(
