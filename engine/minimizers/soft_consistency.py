@@ -45,7 +45,7 @@ class SoftConsistency(Minimizer[ConsistencyState]):
 
     proof: ClassVar[Proof] = Proof.CONSISTENCY
 
-    work: int = 1_000_000
+    work: int = 2_000_000
     patience: int | None = 400
 
     def __post_init__(self):
