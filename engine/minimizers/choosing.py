@@ -78,11 +78,11 @@ class Choosing(Minimizer[S]):
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site, and rules beside costs of single sites, have to be narrower, as linear
     relaxations are quick at them); those of two values a site whose pairs would rather agree: a
-    minimum cut alone. What costs in pairs of sites: search under soft local consistency opens. Other
-    soft problems, and what that has not decided: a linear relaxation opens, or cores where all is clauses
-    of which that says nothing. What that has not decided, and rules: complete search, and where
-    something is soft, beside it annealing, large neighbourhoods, cores, and bounds by mini-buckets,
-    or by messages where much is weighed in pairs.
+    minimum cut alone. What costs in pairs of sites: search under soft local consistency opens.
+    Other soft problems, and what that has not decided: a linear relaxation opens, or cores where
+    all is clauses of which that says nothing. What that has not decided, and rules: complete
+    search, and where something is soft, beside it annealing, large neighbourhoods, cores, and
+    bounds by mini-buckets, or by messages where much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
     beginnings side by side where all of it is read along an order of its sites, and complete

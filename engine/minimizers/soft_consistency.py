@@ -15,7 +15,8 @@ from engine.minimizer import Best, Minimizer, best_start, heard
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
-from engine.search.consistent import NEVER, Consistent, refusal, row_of
+from engine.search.consistent import Consistent, refusal, row_of
+from engine.search.messages import NEVER
 from engine.search.placed import taken
 
 LAZY = 64  # steps after which a row that is open works in one of REST

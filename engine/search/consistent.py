@@ -95,7 +95,7 @@ def row_of(problem: Problem, row: int, upper: int) -> Consistent | None:
     if scale.error or scale.total.bit_length() > BITS:
         return None
     c = coupled_of(problem.concrete(row), scale, problem.allowed[row])
-    if not c.whole or _too_large(*c.cost.shape, len(c.ends)):
+    if not c.whole or _too_large(len(c.cost), c.cost.shape[1], len(c.ends)):
         return None
     return Consistent.of(c, upper)
 
@@ -198,9 +198,9 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int, x: Ints | None) ->
             moved[e, 0] += least
             floor += least
     open_ = np.where(possible, cost, NEVER)
-    least = np.where(possible.any(1), open_.min(1), 0)
-    cost = np.where(possible, cost - least[:, None], 0)
-    floor += int(least.sum())
+    lowest = np.where(possible.any(1), open_.min(1), 0)
+    cost = np.where(possible, cost - lowest[:, None], 0)
+    floor += int(lowest.sum())
     most = np.where(pool == NEVER, 0, pool).max((1, 2), initial=0)[c.table]
     spread = np.abs(moved).max((1, 2), initial=0) if width else most
     top = floor + int(cost.max(1, initial=0).sum()) + int(most.sum()) + 2 * int(spread.sum())
@@ -218,7 +218,7 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int, x: Ints | None) ->
     here = kernel.Here(
         number, cost, possible.astype(np.uint8), np.argsort(~possible, axis=1, kind="stable"),
         possible.sum(1), np.zeros(n, dtype=np.uint8),
-        moved, *flags, cost.argmin(1), np.zeros(m, dtype=np.int64), np.zeros(n, dtype=np.int64),
+        moved, flags[0], flags[1], flags[2], cost.argmin(1), np.zeros(m, dtype=np.int64), np.zeros(n, dtype=np.int64),
         np.zeros(width, dtype=np.int64),
     )  # fmt: skip
     deep = depth(n, width)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from engine.decimals import Scale
 from engine.factors import Factors, Sums, Table, floats, ints
 from engine.search import consistent
-from engine.search.consistent import NEVER, Consistent, refusal
-from engine.search.messages import coupled_of
+from engine.search.consistent import Consistent, refusal
+from engine.search.messages import NEVER, coupled_of
 
 BITS = 3  # of a cost
 
@@ -35,14 +35,14 @@ class Model:
         shape = self.sizes[list(scope)]
         costs = rng.integers(-(2**BITS), 2**BITS, shape).astype(float)
         costs[rng.random(shape) < rng.choice([0.0, 0.1, 0.4])] = math.inf
-        tuples = np.indices(shape).reshape(len(scope), -1).T
-        return Table(ints([scope]), tuples, costs.reshape(-1), 0.0, ints([0]), ints([0]))
+        tuples = np.indices(tuple(shape.tolist())).reshape(len(scope), -1).T
+        return Table(np.array([scope]), tuples, costs.reshape(-1), 0.0, ints([0]), ints([0]))
 
     def _sum(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float, float]:
         literals = [(v, a) for v, k in enumerate(self.sizes.tolist()) for a in range(k)]
         worth = rng.integers(-4, 5, len(literals)).astype(float)
         low = float(rng.integers(-6, 1)) if rng.random() < 0.6 else -math.inf
-        return ints(literals), worth, low, float(rng.integers(0, 7))
+        return np.array(literals), worth, low, float(rng.integers(0, 7))
 
     @property
     def factors(self) -> Factors:
@@ -201,7 +201,14 @@ def test_planted_mistakes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refuses_in_words() -> None:
-    three = Table(ints([[0, 1, 2]]), ints([[0, 0, 0]]), floats([1.0]), 0.0, ints([0]), ints([0]))
+    three = Table(
+        np.array([[0, 1, 2]]),
+        np.zeros((1, 3), dtype=np.int64),
+        floats([1.0]),
+        0.0,
+        ints([0]),
+        ints([0]),
+    )
     assert (
         refusal(Factors(ints([2, 2, 2]), 3, tables=(three,))) == "tables over more than two sites"
     )
