@@ -218,8 +218,8 @@ def _begun(c: Coupled, one: Passing, order: Ints, upper: int, x: Ints | None) ->
     here = kernel.Here(
         number, cost, possible.astype(np.uint8), np.argsort(~possible, axis=1, kind="stable"),
         possible.sum(1), np.zeros(n, dtype=np.uint8),
-        moved, flags[0], flags[1], flags[2], cost.argmin(1), np.zeros(m, dtype=np.int64), np.zeros(n, dtype=np.int64),
-        np.zeros(width, dtype=np.int64),
+        moved, flags[0], flags[1], flags[2], cost.argmin(1), np.zeros(m, dtype=np.int64),
+        np.zeros(n, dtype=np.int64), np.zeros(width, dtype=np.int64),
     )  # fmt: skip
     deep = depth(n, width)
     path = kernel.Path(
