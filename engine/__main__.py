@@ -30,6 +30,7 @@ from engine.minimizers.expansion import Expansion
 from engine.minimizers.listed import Listed
 from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.min_cut import MinCut
+from engine.minimizers.soft_consistency import SoftConsistency
 from engine.minimizers.tabu import Tabu
 from engine.sampling.draw import samples
 from engine.search.prepared import cover_of
@@ -120,7 +121,7 @@ def main() -> None:
     kept = Problem(required(Apart(keys)) + 1.0 * Cost(keys[:1]))
     for minimizer in (Annealing(sweeps=2), Assignment(), Tabu()):
         answers(kept, minimizer, budget=Budget(steps=2))
-    for other in (LeastByElimination(), MessagePassing()):
+    for other in (LeastByElimination(), MessagePassing(), SoftConsistency()):
         answers(Problem(1.0 * Alike(y)), other, budget=Budget(steps=2))
     near = Problem(1.0 * Unlike(y) + 1.0 * Cost(y))
     answers(Problem(1.0 * Unlike(x) + 1.0 * Cost(x)), MinCut(), budget=Budget(steps=2))

@@ -52,6 +52,7 @@ class Proof(StrEnum):
     CUT = "minimum cut"
     BUCKETS = "mini-buckets"  # elimination of parts
     MESSAGES = "messages"  # message passing
+    CONSISTENCY = "soft consistency"  # search on costs that are moved between sites and pairs
     ENUMERATION = "enumeration"  # of all combinations
     CHEAPEST = "cheapest states"  # of a rule, with prices for all else that must hold
     PARTS = "parts"  # several of these, each of a part of the problem

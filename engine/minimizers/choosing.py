@@ -36,6 +36,7 @@ from engine.minimizers.neighbourhoods import LargeNeighbourhoods
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.rounds import Rounds
+from engine.minimizers.soft_consistency import SoftConsistency
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.subtours import Subtours
 from engine.minimizers.tours import Tours
@@ -79,10 +80,11 @@ class Choosing(Minimizer[S]):
     Soft problems of small width: elimination alone, where its order says that it is quick (clauses
     over two values a site, and rules beside costs of single sites, have to be narrower, as linear
     relaxations are quick at them); those of two values a site whose pairs would rather agree: a
-    minimum cut alone. Other soft problems: a linear relaxation opens, or cores where all is clauses
-    of which that says nothing. What that has not decided, and rules: complete search, and where
-    something is soft, beside it annealing, large neighbourhoods, cores, and bounds by mini-buckets,
-    or by messages where much is weighed in pairs.
+    minimum cut alone. What costs in pairs of sites: search under soft local consistency opens.
+    Other soft problems, and what that has not decided: a linear relaxation opens, or cores where
+    all is clauses of which that says nothing. What that has not decided, and rules: complete
+    search, and where something is soft, beside it annealing, large neighbourhoods, cores, and
+    bounds by mini-buckets, or by messages where much is weighed in pairs.
     Where a problem falls apart and not all of it is explicit, each part is searched by itself.
     What is not explicit: enumeration where the open sites of every row have few combinations; many
     beginnings side by side where all of it is read along an order of its sites, and complete
@@ -104,6 +106,8 @@ class Choosing(Minimizer[S]):
     opening: where a linear relaxation takes it, or cores, that has the first steps of a row, and
     the others begin only where it has not decided the row.
     cores: they take part.
+    consistent: where something costs in pairs of sites, and none of more, a search under soft local
+    consistency opens before these.
     """
 
     unique: bool = False
@@ -113,6 +117,7 @@ class Choosing(Minimizer[S]):
     narrow: int = NARROW
     opening: bool = True
     cores: bool = True
+    consistent: bool = True
 
     def kin(self, problem: Problem) -> Sequence[Hashable]:
         """The members that search a row."""
@@ -184,6 +189,8 @@ class Choosing(Minimizer[S]):
             return (Listed(),)
         if rest is None and alone:
             return (MinCut(),)
+        if self._pairs(problem):
+            return (self._consistency, replace(self, consistent=False))
         if self._opens(problem):
             if rest is None and free_at_halves(factors) and self._proving(problem):
                 return (*self._proving(problem), replace(self, opening=False, cores=False))
@@ -237,6 +244,20 @@ class Choosing(Minimizer[S]):
         """A rule knows its cheapest state beside what costs."""
         more = self.unique or self.alternatives or not self.opening
         return not more and Cheapest().refuses(problem) is None
+
+    def _pairs(self, problem: Problem) -> bool:
+        """A search under soft local consistency goes first: something costs in pairs, and nothing
+        has to be covered."""
+        factors = problem.form.factors
+        more = self.unique or self.alternatives or not (self.consistent and self.opening)
+        if more or factors.scale.error or covers(problem) or ordered(factors):
+            return False
+        soft = any(t.soft and t.arity == 2 for t in factors.tables)
+        return soft and self._consistency.refuses(problem) is None
+
+    @property
+    def _consistency(self) -> SoftConsistency:
+        return SoftConsistency(patience=None) if self.endless else SoftConsistency()
 
     def _opens(self, problem: Problem) -> bool:
         """A linear relaxation goes first: something is soft, and nothing has to be covered."""
@@ -343,7 +364,10 @@ class Choosing(Minimizer[S]):
             yield from Listed().prepare(problem)
             return
         if rest is None and (
-            all(self._alone(problem)) or self._narrow(problem) or self._opens(problem)
+            all(self._alone(problem))
+            or self._narrow(problem)
+            or self._pairs(problem)
+            or self._opens(problem)
         ):
             return
         fits = rest is None and Annealing().refuses(problem) is None

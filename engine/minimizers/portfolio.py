@@ -21,6 +21,7 @@ from engine.minimizers.message_passing import MessagePassing
 from engine.minimizers.mini_buckets import MiniBuckets
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
+from engine.minimizers.soft_consistency import SoftConsistency
 from engine.moves.start import StartRows
 from engine.problem import Problem
 from engine.random import Stream
@@ -31,12 +32,14 @@ from engine.search.traits import covers, held
 CHOOSING = 40  # steps after its first that a rule which knows its cheapest state has by itself
 CORES = 96  # steps after their first that cores which open have by themselves
 SOLO = 4  # steps after its first that a linear relaxation which opens has by itself
+CONSISTENT = 12  # steps after its first that soft consistency which opens has by itself
 CLOSING = 16  # of them where its bound is close to a solution
 TALK = 8  # steps of a row from one time that members tell each other to the next
 BESIDE = 4  # steps from one visit of annealing to the next, beside one who keeps what counts
 RARE = 16  # steps from one visit of complete search to the next, where an energy is opaque
 
 
+OPENING = (Cheapest, CoreGuided, LinearRelaxation, SoftConsistency)  # the others begin rows late
 BY_ROW = ("late", "turn", "waits", "proved", "by")  # of the state, beside its members' states
 
 
@@ -81,7 +84,7 @@ class Portfolio(Choosing[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        opens = isinstance(members[0], (Cheapest, CoreGuided, LinearRelaxation))
+        opens = isinstance(members[0], OPENING)
         late = opens or (searches and covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
@@ -135,6 +138,8 @@ class Portfolio(Choosing[PortfolioState]):
             return torch.where(first.close(state), CLOSING, SOLO)
         if isinstance(first, CoreGuided):
             return torch.full_like(turn, CORES)
+        if isinstance(first, SoftConsistency):
+            return torch.full_like(turn, CONSISTENT)
         return torch.full_like(turn, CHOOSING if isinstance(first, Cheapest) else 0)
 
     def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
@@ -233,7 +238,7 @@ class Portfolio(Choosing[PortfolioState]):
             reports[1] = _strict(problem, *reports)
         whole = _named(s, _joined(reports if late is None else [*reports, late]))
         done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest)):
+        if late is not None and isinstance(s.members[0], (Rowwise, *OPENING)):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
@@ -268,9 +273,9 @@ class Portfolio(Choosing[PortfolioState]):
 
 
 def _ended(first: Minimizer, report: Report) -> Tensor:
-    """The rows that the first member decides by its end; a linear relaxation that is at its end
-    may have decided nothing. -> (R,) bool"""
-    if isinstance(first, Rowwise):
+    """The rows that the first member decides by its end; one that opens may have decided nothing
+    there. -> (R,) bool"""
+    if isinstance(first, (Rowwise, SoftConsistency)):
         return report.done & (report.bound >= report.energy)
     return report.done
 

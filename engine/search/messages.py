@@ -152,6 +152,14 @@ class Coupled:
         out[own, x] = 0
         return out
 
+    def total(self, x: Ints) -> int:
+        """What a state costs, in units of the scale; NEVER where a rule breaks. (n,)"""
+        pairs = self.pool[self.table, x[self.ends[:, 0]], x[self.ends[:, 1]]]
+        own = np.arange(len(x))
+        if (pairs == NEVER).any() or not self.possible[own, x].all() or self.rows.missed(x).any():
+            return NEVER
+        return self._units(self.constant + _total(self.cost[own, x]) + _total(pairs))
+
     def mended(self, x: Ints) -> Ints:
         """A state after single moves towards keeping the rows, then towards less cost. (n,)"""
         x = x.copy()

@@ -158,6 +158,8 @@ class _ProofEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proof.ValueType
     """Several of these, each of a part of the problem."""
     PROOF_CHEAPEST: _Proof.ValueType  # 13
     """Cheapest states of a rule, with prices for all else that must hold."""
+    PROOF_CONSISTENCY: _Proof.ValueType  # 14
+    """Search on costs moved between sites and pairs, in whole units."""
 
 class Proof(_Proof, metaclass=_ProofEnumTypeWrapper):
     """What proved a bound, or that there is nothing."""
@@ -190,6 +192,8 @@ PROOF_PARTS: Proof.ValueType  # 12
 """Several of these, each of a part of the problem."""
 PROOF_CHEAPEST: Proof.ValueType  # 13
 """Cheapest states of a rule, with prices for all else that must hold."""
+PROOF_CONSISTENCY: Proof.ValueType  # 14
+"""Search on costs moved between sites and pairs, in whole units."""
 Global___Proof: _TypeAlias = Proof  # noqa: Y015
 
 @_typing.final

@@ -113,7 +113,9 @@ def test_a_relative_gap_is_noticed(monkeypatch) -> None:
         "engine.factors.explicit.Explicit.slack",
         property(lambda self: 1e-6 * max(self.reach.values())),
     )
-    monkeypatch.setattr("engine.minimizers.portfolio.Portfolio._opens", lambda self, problem: False)
+    for opens in ("_opens", "_pairs"):
+        own = f"engine.minimizers.portfolio.Portfolio.{opens}"
+        monkeypatch.setattr(own, lambda self, problem: False)
     assert any(complaints(case) for case in cases(60, seed=100))
 
 

@@ -45,6 +45,7 @@ from engine.minimizers.portfolio import Portfolio
 from engine.minimizers.relaxation import LinearRelaxation
 from engine.minimizers.restarts import Restarts
 from engine.minimizers.rounds import Rounds
+from engine.minimizers.soft_consistency import SoftConsistency
 from engine.minimizers.stand_in import StandIn
 from engine.minimizers.subtours import Subtours
 from engine.minimizers.tabu import Tabu
@@ -119,6 +120,7 @@ CASES = {
     "expansion": (Expansion(), lambda: agreeing_problem(3)),
     "mini_buckets": (MiniBuckets(visit=30), soft_problem),
     "core_guided": (CoreGuided(work=1, patience=5), soft_problem),
+    "soft_consistency": (SoftConsistency(work=1, patience=50), soft_problem),
     "relaxation": (LinearRelaxation(work=1, patience=5), soft_problem),
     "neighbourhoods": (LargeNeighbourhoods(work=1, spread=1, patience=5), counted_problem),
     "leaves": (Leaves(), mixed_problem),
