@@ -139,10 +139,10 @@ class Linear(OverSites):
         """At a price, sums of literals: their amounts are paid, which comparisons do not tell."""
         if weight is None:
             return self.factors(*domains)
-        if any(rule.guard for rule in self.rules):
+        if any(rule.guard.both_ways for rule in self.rules):
             return None
-        part = np.arange(len(self.rules))
-        return self.made(domains, sums=sums_of(self.rules, 0 * part, part)).priced(weight)
+        every = range(len(self.rules))
+        return self.made(domains, sums=self._loose(every, domains)).priced(weight)
 
     def factors(self, *domains: Domain) -> Factors | None:
         loose, compared, hidden = list[int](), list[tuple[int, list[Comparison]]](), 0
