@@ -68,6 +68,8 @@ def unit_of(problem: Problem) -> Scale | None:
 
 def in_units(factors: Factors, scale: Scale) -> Factors:
     """A structure whose costs are told in units."""
+    if scale.unit == 1:
+        return factors
 
     def counted(table: Table) -> Table:
         costs = np.append(table.costs.reshape(-1), table.default)

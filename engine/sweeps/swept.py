@@ -293,6 +293,8 @@ def _bound(plan: PreparedSweeps, left: OpenValues) -> Tensor:
         cost = np.where(left.open(r, layout) & ~closed, plan.field(r), np.inf)
         least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
         least = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
-        whole = plan.scale is not None and math.isfinite(least)
-        out[r] = plan.scale.below(int(least)) if whole else surely_below(float(least))
+        if plan.scale is not None and math.isfinite(least):
+            out[r] = plan.scale.below(int(least))
+        else:
+            out[r] = surely_below(float(least))
     return torch.from_numpy(out)
