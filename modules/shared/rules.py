@@ -41,8 +41,9 @@ def read_rules(layout: Layout, rules: Any) -> list[Rule]:
             remedy = "write it as {terms: ..., compare: ..., constant: ...}"
             wrong.add(f"rules[{k}]", f"{shown(rule)} is no mapping", remedy)
             continue
-        for name in own.keys() - set(NAMES):
-            wrong.add(f"rules[{k}].{name}", "unknown field", known(str(name), NAMES))
+        for name in own:
+            if name not in NAMES:
+                wrong.add(f"rules[{k}].{name}", "unknown field", known(str(name), NAMES))
         for name in ("compare", "constant"):
             if own.get(name) is None:
                 wrong.add(f"rules[{k}].{name}", "is missing", f"write {name}")

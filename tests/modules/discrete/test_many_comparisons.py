@@ -68,6 +68,9 @@ def test_each_is_a_part_that_says_what_it_says_alone(seed: int, weight: float | 
     if first.energy is not None:  # of computed numbers it is a sum of floats
         near = 1e-15 if any(1 / 3 in t or 1e-7 in t for r in rules for t in r["terms"]) else 0.0
         assert first.energy == pytest.approx(second.energy, rel=near, abs=0)
+        costs = wanted.cost(x[0]) + (0.0 if weight is None else weight * many.cost(*x))
+        allowed = torch.tensor([weight is not None or many.holds(*state) for state in STATES])
+        assert first.energy == pytest.approx(float(costs[allowed].min()), rel=1e-12, abs=1e-12)
 
 
 def test_a_conflict_names_them_by_part():
