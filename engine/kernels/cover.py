@@ -335,25 +335,28 @@ def _check_labels(site_of, group_ptr, literal, exact, label, label_class) -> Non
     order = np.argsort(label[literal], kind="stable")
     cuts = np.searchsorted(label[literal][order], np.arange(len(label_class) + 1))
     key = np.random.default_rng(0).integers(0, 1 << 63, len(label), np.uint64)  # a set by its sum
+    every = np.argsort(label, kind="stable")
+    ends = np.searchsorted(label[every], np.arange(len(label_class) + 1))
     for kind in np.unique(label_class[label_class >= 0]):
         members = np.flatnonzero(label_class == kind)
         for a, b in zip(members[:-1], members[1:]):
-            of_a, of_b = np.flatnonzero(label == a), np.flatnonzero(label == b)
+            of_a, of_b = every[ends[a] : ends[a + 1]], every[ends[b] : ends[b + 1]]
             once = len(np.unique(site_of[of_a])) == len(of_a)
             if not once or not np.array_equal(site_of[of_a], site_of[of_b]):
                 raise ValueError(f"labels {a} and {b} of class {kind} must be at the same sites")
-            swapped = key.copy()
-            swapped[of_a], swapped[of_b] = key[of_b], key[of_a]
             near = np.r_[order[cuts[a] : cuts[a + 1]], order[cuts[b] : cuts[b + 1]]]
             touched = np.unique(owner[near])
             size = np.diff(group_ptr)[touched]
             inside = literal[_ranges(group_ptr[touched], size)]
             starts = np.r_[0, np.cumsum(size)[:-1]][: len(size)]
-            flag = exact[touched].astype(np.uint64)
-            if size.size and not np.array_equal(
-                np.sort(np.add.reduceat(key[inside], starts) * np.uint64(2) + flag),
-                np.sort(np.add.reduceat(swapped[inside], starts) * np.uint64(2) + flag),
-            ):
+            if not size.size:
+                continue
+            flag, sums = exact[touched].astype(np.uint64), []
+            for _ in range(2):  # as they are, and after the exchange, which undoes itself
+                own = np.add.reduceat(key[inside], starts) * np.uint64(2) + flag
+                sums.append(np.sort(own))
+                key[of_a], key[of_b] = key[of_b], key[of_a]
+            if not np.array_equal(*sums):
                 raise ValueError(f"exchanging labels {a} and {b} of class {kind} changes groups")
 
 
@@ -369,10 +372,17 @@ def _alike(structure: Cover, allowed: np.ndarray) -> np.ndarray:
     for kind in np.unique(kinds[kinds >= 0]):
         members = np.flatnonzero(kinds == kind)
         places = np.stack([order[starts[a] : starts[a + 1]] for a in members])  # (k, sites)
-        pattern = allowed[:, places]  # (R, k, sites)
-        same = (pattern[:, :, None] == pattern[:, None]).all(-1)  # (R, k, k)
-        first = members[same.argmax(-1)]
-        alike[:, members] = np.where(same.sum(-1) > 1, first, -1)
+        pattern = np.packbits(allowed[:, places], axis=-1)  # (R, k, bytes)
+        row = np.arange(len(allowed)).repeat(len(members)).reshape(*pattern.shape[:2], 1)
+        keys = np.concatenate([row.view(np.uint8), pattern], -1).reshape(row.size, -1)
+        _, index, same, count = np.unique(
+            keys.view(f"V{keys.shape[1]}")[:, 0],
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+        )
+        first = members[index[same] % len(members)]
+        alike[:, members] = np.where(count[same] > 1, first, -1).reshape(row.shape[:2])
     return alike
 
 

@@ -76,5 +76,5 @@ class Annealing(Swept):
         multiplier, beta, scale = super()._scales(plan, left, places)
         for k, end in enumerate((self.hot, self.cold)):
             if end is not None:
-                beta[:, k] = end
+                beta[:, k] = end / (1.0 if plan.scale is None else float(plan.scale.unit))
         return multiplier, beta, scale

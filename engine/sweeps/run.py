@@ -1,12 +1,13 @@
 """Runs the sweeps of the kernels over the rows of a problem."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from engine.decimals import Floats
+from engine.decimals import Floats, Scale
+from engine.factors import Factors, Table
 from engine.kernels.sweeps import seat, sweep, sweep_couplings, sweep_pairs
 from engine.problem import Problem
 from engine.random import Stream
@@ -21,6 +22,7 @@ class PreparedSweeps:
 
     layout: Layout
     particles: int
+    scale: Scale | None = None  # of its costs, where they are whole numbers of units
 
     def field(self, row: int) -> np.ndarray:
         field = self.layout.field
@@ -45,14 +47,40 @@ class OpenValues(NamedTuple):
 
 
 def layout_of(problem: Problem) -> Layout:
-    """The arrays of a structure whose moves keep lines of sites that differ, made once."""
+    """The arrays of a structure whose moves keep lines of sites that differ, made once; their costs
+    are whole numbers of units where there is a `unit_of` them."""
     if problem.form.factors.varying:
         gathered = problem.gathered()
         return lay_out(gathered, lines_to_keep(gathered))
     if "layout" not in problem.memo:
-        factors = problem.form.factors
-        problem.memo["layout"] = lay_out(factors, lines_to_keep(factors))
+        factors, scale = problem.form.factors, unit_of(problem)
+        counted = factors if scale is None else in_units(factors, scale)
+        problem.memo["layout"] = lay_out(counted, lines_to_keep(factors))
     return problem.memo["layout"]
+
+
+def unit_of(problem: Problem) -> Scale | None:
+    """The scale by which costs are whole numbers whose sums float64 holds, so that moves never lose
+    the least of them beside the largest; None: there is none, or each row has its own."""
+    factors = problem.form.factors
+    return factors.scale if not factors.varying and factors.scale.fine else None
+
+
+def in_units(factors: Factors, scale: Scale) -> Factors:
+    """A structure whose costs are told in units."""
+    if scale.unit == 1:
+        return factors
+
+    def counted(table: Table) -> Table:
+        costs = np.append(table.costs.reshape(-1), table.default)
+        finite = np.isfinite(costs)
+        units = scale.units(np.where(finite, costs, 0.0), table.read).astype(np.float64)
+        units = np.where(finite, units, costs)
+        return replace(
+            table, costs=units[:-1].reshape(table.costs.shape), default=float(units[-1]), error=0.0
+        )
+
+    return replace(factors, tables=tuple(counted(table) for table in factors.tables))
 
 
 def run_sweeps(

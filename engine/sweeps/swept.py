@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.answer import Proof
 from engine.compare import best_of, better, proved
-from engine.decimals import Scale, surely_below
+from engine.decimals import surely_below
 from engine.domain import State
 from engine.errors import BadQuery, Mistake
 from engine.minimizer import Best, Minimizer, Scored, heard, score
@@ -32,6 +32,7 @@ from engine.sweeps.run import (
     open_values,
     probed,
     run_sweeps,
+    unit_of,
 )
 
 HIDDEN = 102  # lane of the stream
@@ -117,7 +118,7 @@ class Swept(Minimizer[SweptState]):
         layout = layout_of(problem)
         rows, n = problem.rows, len(factors.sizes)
         particles = particles_of(problem, x)
-        plan = PreparedSweeps(layout, particles)
+        plan = PreparedSweeps(layout, particles, unit_of(problem))
         left = open_values(problem, layout)
         places = torch.zeros(rows * particles, n, dtype=torch.int16)
         if problem.finite:
@@ -125,8 +126,7 @@ class Swept(Minimizer[SweptState]):
             places[:, : factors.visible] = torch.from_numpy(visible.astype(np.int16))
         move_inside(plan, left, places, rng.fork(HIDDEN))
         multiplier, beta, scale = self._scales(plan, left, places)
-        counted = None if factors.varying else factors.scale  # each row has its own then
-        bound = _bound(plan, left, counted).to(problem.device)
+        bound = _bound(plan, left).to(problem.device)
         infinite = torch.full_like(bound, math.inf)
         s = SweptState(
             plan,
@@ -217,7 +217,9 @@ class Swept(Minimizer[SweptState]):
             both = np.abs(out[..., 0] + unit * out[..., 1])
             both = both[both > 1e-12 * unit]
             if len(both):
-                least = max(np.quantile(both, 0.05), 1e-6 * both.mean())
+                least = np.quantile(both, 0.05)
+                if plan.scale is None:  # what is smaller may be rounding
+                    least = max(least, 1e-6 * both.mean())
                 beta[r] = torch.tensor([0.5 / both.mean(), math.log(100) / least])
         return scale[:, None].repeat(1, plan.layout.rules), beta, scale
 
@@ -281,7 +283,7 @@ class Swept(Minimizer[SweptState]):
         return s._replace(done=done, improved=improved, stale=stale)
 
 
-def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale | None) -> Tensor:
+def _bound(plan: PreparedSweeps, left: OpenValues) -> Tensor:
     """Sum of the least cost of every table; infinite where a site has no value left."""
     layout, rows = plan.layout, len(left.options)
     offset = layout.structure.offset[:-1].astype(np.int64)
@@ -291,5 +293,8 @@ def _bound(plan: PreparedSweeps, left: OpenValues, scale: Scale | None) -> Tenso
         cost = np.where(left.open(r, layout) & ~closed, plan.field(r), np.inf)
         least = np.minimum.reduceat(cost, offset) if len(offset) else np.zeros(0)
         least = least.sum() + layout.floor[r if len(layout.floor) > 1 else 0]
-        out[r] = scale.sum_below(float(least)) if scale else surely_below(float(least))
+        if plan.scale is not None and math.isfinite(least):
+            out[r] = plan.scale.below(int(least))
+        else:
+            out[r] = surely_below(float(least))
     return torch.from_numpy(out)
