@@ -119,7 +119,7 @@ class Factors:
     @property
     def resolves(self) -> bool:
         """Costs that no unit makes whole can still be summed one by one, exactly."""
-        return bool(self.scale.error) and not any(t.error for t in self.tables)
+        return bool(self.scale.error)
 
     @cached_property
     def scale(self) -> Scale:

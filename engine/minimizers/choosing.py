@@ -235,7 +235,7 @@ class Choosing(Minimizer[S]):
         factors = problem.form.factors
         large = selectors(factors) > LARGE
         rounded = factors.scale.error and (  # ties stay open
-            self.unique or not factors.wide or bool(problem.explicits[0].hidden)
+            self.unique or not factors.wide or not problem.exact()
         )
         if not self.opening or large or rounded or (covers(problem) and not packs(problem)):
             return False

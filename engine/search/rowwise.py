@@ -221,8 +221,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         """The search of a row whose costs units would round, by what they are exactly, beside a
         solution; None where there is none."""
         linear = plan.boolean.linear
-        if linear is None or problem.explicits[r].hidden:
-            return None  # what hidden sites cost is told by terms, in floats
+        if linear is None or not problem.exact(r):
+            return None
         for one in reversed(small):
             linear = linear.left(one)
         upper = None
