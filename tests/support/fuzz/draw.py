@@ -148,7 +148,7 @@ def _drawn(seed: int, rng: random.Random, family: str) -> Case:
 
 def _lengthened(rng: random.Random, case: Case) -> Case:
     """The same case with other costs and weights: of all digits of floats, level in different sums,
-    apart by a last place, or of sizes up to 1e12 apart, of both signs; some rows leave more open."""
+    apart by a last place, or of sizes up to 1e12 apart, of both signs; some have one more row."""
     few = [rng.uniform(-1, 1) * 10.0 ** rng.randint(-6, 9) for _ in range(3)]
     size = 10.0 ** rng.randint(-6, 9)
     kind = rng.choice(("apart", "few", "last", "sizes", "thirds", "mixed"))
@@ -163,9 +163,8 @@ def _lengthened(rng: random.Random, case: Case) -> Case:
         if own == "sizes":
             return rng.choice((-1, 1)) * rng.random() * 10.0 ** rng.randint(-6, 6)
         if own == "thirds":
-            return (
-                rng.choice((1, -1, 2, 4, 5)) / 3 * 10.0 ** rng.choice((0, 0, 1, rng.randint(-6, 6)))
-            )
+            third = rng.choice((1, -1, 2, 4, 5)) / 3
+            return third * 10.0 ** rng.choice((0, 0, 1, rng.randint(-6, 6)))
         return rng.uniform(-size, size)
 
     def other(costs: Any) -> Any:
@@ -179,12 +178,12 @@ def _lengthened(rng: random.Random, case: Case) -> Case:
         params = term.get("params", {})
         if term["kind"] not in COSTS or term.get("required"):
             continue
-        for field in ("costs", "default", "couplings", "fields"):
-            if params.get(field):
-                params[field] = other(params[field])
-        for field in ("tuples", "edges"):
-            if field in params:
-                params[field] = [[*own[:-1], other(own[-1])] for own in params[field]]
+        for name in ("costs", "default", "couplings", "fields"):
+            if params.get(name):
+                params[name] = other(params[name])
+        for name in ("tuples", "edges"):
+            if name in params:
+                params[name] = [[*own[:-1], other(own[-1])] for own in params[name]]
     rows = [*case.rows, {}] if rng.random() < 0.3 else case.rows
     return replace(case, rows=rows)
 
