@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LARGEST = 2**61  # of a total, in units
-WIDEST = 2**160  # of a total in units of any size
+LONG = 2**160  # of a total in units of any size
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
 MOST = 1e300  # of the total of all costs
@@ -67,19 +67,19 @@ class Scale:
         return float(self.error / self.unit)
 
     @property
-    def wide(self) -> bool:
+    def long(self) -> bool:
         """Totals are more than 64 bits hold: they are counted in whole numbers of Python."""
         return self.total >= LARGEST
 
     def units(self, costs: Floats, read: Callable[[float], Fraction] = decimal) -> Ints:
         """Finite costs as whole numbers of units: of the number that a float stands for, as `read`
         says, where units are exact; else of the float."""
-        unit, kind = self.unit, object if self.wide else np.int64
+        unit, kind = self.unit, object if self.long else np.int64
         most = np.abs(costs).max(initial=0.0)
         if not self.error and unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64).astype(kind)
         power = unit.numerator.bit_length() - unit.denominator.bit_length()
-        if self.error or (read is Fraction and unit == Fraction(2) ** power and not self.wide):
+        if self.error or (read is Fraction and unit == Fraction(2) ** power and not self.long):
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
         counts = [round(read(x) * unit) for x in distinct.tolist()]

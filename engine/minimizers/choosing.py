@@ -176,7 +176,7 @@ class Choosing(Minimizer[S]):
         if closed is not None:
             return (closed,)
         if rest is None and self._narrow(problem):
-            return (self._elimination,)
+            return (self._elimination, *self._settling(problem))
         if self._lists(problem):
             return (Listed(),)
         if rest is None and alone:
@@ -235,7 +235,7 @@ class Choosing(Minimizer[S]):
         factors = problem.form.factors
         large = selectors(factors) > LARGE
         rounded = factors.scale.error and (  # ties stay open
-            self.unique or not factors.wide or not problem.exact()
+            self.unique or not factors.long or not problem.exact()
         )
         if not self.opening or large or rounded or (covers(problem) and not packs(problem)):
             return False
@@ -246,6 +246,14 @@ class Choosing(Minimizer[S]):
     @property
     def _relaxation(self) -> LinearRelaxation:
         return LinearRelaxation(patience=None) if self.endless else LinearRelaxation()
+
+    def _settling(self, problem: Problem) -> tuple[LinearRelaxation, ...]:
+        """Who tells apart what elimination cannot, where units are rounded and many states are
+        level in these: a linear relaxation, in units of any size."""
+        factors, relaxation = problem.form.factors, self._relaxation
+        if not factors.long or not problem.exact() or selectors(factors) > LARGE:
+            return ()
+        return (relaxation,) if relaxation.refuses(problem) is None else ()
 
     def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
         """Who else proves what is least: beside an exact cover a linear relaxation, else cores;

@@ -15,6 +15,7 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cheapest import Cheapest
 from engine.minimizers.choosing import Choosing
 from engine.minimizers.core_guided import CoreGuided
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.exchange import Exchange
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.message_passing import MessagePassing
@@ -69,7 +70,8 @@ class Portfolio(Choosing[PortfolioState]):
     the company of rows and sampling does.
 
     Where complete search begins with one for an exact cover, a linear relaxation begins a row when
-    that has had its first step and has not decided the row: to prepare for it takes longer.
+    that has had its first step and has not decided the row: to prepare for it takes longer. Beside
+    elimination it begins a row that this has left open, as units do not tell its states apart.
     """
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
@@ -82,6 +84,7 @@ class Portfolio(Choosing[PortfolioState]):
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
         opens = isinstance(members[0], (Cheapest, CoreGuided, LinearRelaxation))
+        opens = opens or isinstance(members[0], LeastByElimination)
         late = opens or (searches and covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
@@ -135,6 +138,8 @@ class Portfolio(Choosing[PortfolioState]):
             return torch.where(first.close(state), CLOSING, SOLO)
         if isinstance(first, CoreGuided):
             return torch.full_like(turn, CORES)
+        if isinstance(first, LeastByElimination):
+            return torch.full_like(turn, torch.iinfo(turn.dtype).max)  # until its end
         return torch.full_like(turn, CHOOSING if isinstance(first, Cheapest) else 0)
 
     def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
@@ -227,13 +232,15 @@ class Portfolio(Choosing[PortfolioState]):
         reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
-            return replace(reports[0], done=_ended(s.members[0], reports[0]))
+            alone = len(s.members) == 1  # nobody begins where it decides nothing
+            done = reports[0].done if alone else _ended(s.members[0], reports[0])
+            return replace(reports[0], done=done)
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and held(problem):
             reports[1] = _strict(problem, *reports)
         whole = _named(s, _joined(reports if late is None else [*reports, late]))
         done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest)):
+        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest, LeastByElimination)):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
@@ -269,8 +276,8 @@ class Portfolio(Choosing[PortfolioState]):
 
 def _ended(first: Minimizer, report: Report) -> Tensor:
     """The rows that the first member decides by its end; a linear relaxation that is at its end
-    may have decided nothing. -> (R,) bool"""
-    if isinstance(first, Rowwise):
+    may have decided nothing, nor elimination under units that are rounded. -> (R,) bool"""
+    if isinstance(first, (Rowwise, LeastByElimination)):
         return report.done & (report.bound >= report.energy)
     return report.done
 
