@@ -121,7 +121,7 @@ class Portfolio(Choosing[PortfolioState]):
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
             alone = self._solo(s.members[0], first, s.turn)
-            left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
+            left = ~_ended(s, report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng, report)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
@@ -233,18 +233,20 @@ class Portfolio(Choosing[PortfolioState]):
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
             alone = len(s.members) == 1  # nobody begins where it decides nothing
-            done = reports[0].done if alone else _ended(s.members[0], reports[0])
+            done = reports[0].done if alone else _ended(s, reports[0])
             return replace(reports[0], done=done)
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and held(problem):
             reports[1] = _strict(problem, *reports)
         whole = _named(s, _joined(reports if late is None else [*reports, late]))
-        done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], (Rowwise, Cheapest, LeastByElimination)):
+        done = _ended(s, reports[0])
+        if late is not None and (_settles(s) or isinstance(s.members[0], (Rowwise, Cheapest))):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
                 done = done & own.done  # its bound may still rise
+            if isinstance(s.members[0], BranchAndBound) and isinstance(m, LinearRelaxation):
+                done = done & (own.done | (reports[0].bound == torch.inf))  # likewise
         if restarted:
             least = reports[0].energy
             clean = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
@@ -274,10 +276,15 @@ class Portfolio(Choosing[PortfolioState]):
         return first._replace(states=inner, **own)
 
 
-def _ended(first: Minimizer, report: Report) -> Tensor:
+def _settles(s: PortfolioState) -> bool:
+    """A linear relaxation begins rows that the first member leaves open."""
+    return len(s.states) < len(s.members) and isinstance(s.members[1], LinearRelaxation)
+
+
+def _ended(s: PortfolioState, report: Report) -> Tensor:
     """The rows that the first member decides by its end; a linear relaxation that is at its end
-    may have decided nothing, nor elimination under units that are rounded. -> (R,) bool"""
-    if isinstance(first, (Rowwise, LeastByElimination)):
+    may have decided nothing, nor who begins before one, where units are rounded. -> (R,) bool"""
+    if isinstance(s.members[0], Rowwise) or _settles(s):
         return report.done & (report.bound >= report.energy)
     return report.done
 

@@ -38,7 +38,7 @@ def case_of(seed: int, door: str) -> Case:
     if door == "crowd":
         return generate(seed, "opaque" if seed % 2 else "explicit")
     if door == "weighted":
-        family = "long" if seed % 4 == 3 else "explicit"
+        family = "long" if seed // 4 % 4 == 3 else "explicit"
         drawn = (generate(seed + k * APART, family) for k in itertools.count())
         return next(case for case in drawn if case.weighs)
     case = generate(seed)
