@@ -185,8 +185,8 @@ def scale_of(costs: Iterable[Paid], limit: int = LARGEST) -> Scale:
             if entry.products is None:
                 (computed if entry.computed else decimals).append(values)
             else:
-                read = map(entry.products.read, _distinct([values]).tolist())
-                denominators.update(number.denominator for number in read)
+                exact = map(entry.products.read, _distinct([values]).tolist())
+                denominators.update(number.denominator for number in exact)
     if total >= MOST:
         raise BadQuery(
             Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")

@@ -184,8 +184,8 @@ class Choosing(Minimizer[S]):
         if self._opens(problem):
             if rest is None and free_at_halves(factors) and self._proving(problem):
                 return (*self._proving(problem), replace(self, opening=False, cores=False))
-            beside = self.cores and not factors.scale.error  # it settles what units do not
-            return (self._relaxation, replace(self, opening=False, cores=beside))
+            cores = self.cores and not factors.scale.error  # it settles what units do not
+            return (self._relaxation, replace(self, opening=False, cores=cores))
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing, *_bounds(problem), *_switches(problem)) if fits else (gibbs,)
