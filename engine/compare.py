@@ -4,8 +4,8 @@ Zero: the violation of a required term at or below its tolerance is 0 before it 
 (`engine.energy`). A minimizer that can meet rules more closely calls 0 only what is off by no more
 than rounding (`strictly`), as a state that makes use of tolerances is cheaper than the optimum.
 Better: less violated, then cheaper. Refuted: only by `holds` being False on plain values, or by
-explicit structure. Proved: nothing lies below an energy by more than explicit costs can resolve;
-what is not explicit may add GAP of its own size.
+explicit structure. Proved: nothing lies below an energy. Explicit costs are compared exactly,
+however large others are beside them; what is not explicit may add GAP of its own size.
 """
 
 import math
@@ -110,30 +110,27 @@ def opaque_cost(problem: Problem) -> Energy | None:
 
 
 def room(problem: Problem, energy: float) -> float:
-    """How near two energies of a problem of one row must lie for nothing to tell them apart: 0
-    where all of it is explicit and exact."""
-    return problem.explicit.slack + (opaque_gap(energy) if opaque_cost(problem) else 0.0)
+    """How near two energies of what is not explicit lie where nothing tells them apart: 0 where all
+    that costs is explicit."""
+    return opaque_gap(energy) if opaque_cost(problem) else 0.0
 
 
 @torch.no_grad()
 def slack(problem: Problem, x: State) -> Tensor:
     """How far the energy of decided states may lie above a bound and count as least. -> (R,)"""
-    out = problem.slacks
     rest = opaque_cost(problem)
-    return out if rest is None else out + opaque_slack(rest(problem.whole(x)))
+    if rest is None:
+        return torch.zeros(problem.rows, dtype=torch.float64, device=problem.device)
+    return opaque_slack(rest(problem.whole(x)))
 
 
 def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound: Tensor) -> Tensor:
     """Rows whose states break nothing, and below whose energy nothing lies. -> (R,) bool"""
-    near = energy - bound <= opaque_slack(energy) + problem.slacks
+    near = energy - bound <= opaque_slack(energy)
     near = near & (violation == 0) & energy.isfinite()
     if not bool(near.any()):
         return near
-    near = near & (energy - bound <= slack(problem, x))
-    if problem.factored()[1] is not None:
-        return near
-    # complete search tells solutions apart that units do not
-    return near & (~problem.resolving | (energy <= bound))
+    return near & (energy - bound <= slack(problem, x))
 
 
 def verdicts(rules: Sequence[Summand], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:

@@ -3,14 +3,17 @@
 A float stands for the shortest decimal that is written for it: 0.1 is one tenth. Where the
 decimals of an energy have a common denominator under which its largest total stays below 2^61,
 everything is counted in that unit and nothing is rounded. Elsewhere the unit is a power of two,
-and `Scale.error` says how far a total may lie from its decimals.
+and `Scale.error` says how far a total may lie from its decimals. A cost at a weight is the product
+of their decimals, whatever float lies next to it (`Products`).
 """
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 LARGEST = 2**61  # of a total, in units
-WIDEST = 2**160  # of a total in units of any size
+LONG = 2**160  # of a total in units of any size
 FINE = 2**51  # totals below are told apart by float64, whatever their unit
 DIGITS = 10**15  # whole numbers below, over a power of ten, are the shortest decimal of a float
 MOST = 1e300  # of the total of all costs
@@ -58,26 +61,25 @@ class Scale:
         return self.error == 0 and self.total < FINE
 
     @property
-    def slack(self) -> float:
-        """How far two totals that are level in units may lie apart: 0 where units are exact."""
-        if not self.error:
-            return 0.0
-        return float((2 * self.error + (self.total >> 51) + 2) / self.unit)
+    def off(self) -> float:
+        """How far a total in units may lie from its decimals, as a cost: 0 where units are exact.
+        Of the size of all costs, not of those that are compared."""
+        return float(self.error / self.unit)
 
     @property
-    def wide(self) -> bool:
+    def long(self) -> bool:
         """Totals are more than 64 bits hold: they are counted in whole numbers of Python."""
         return self.total >= LARGEST
 
     def units(self, costs: Floats, read: Callable[[float], Fraction] = decimal) -> Ints:
         """Finite costs as whole numbers of units: of the number that a float stands for, as `read`
         says, where units are exact; else of the float."""
-        unit, kind = self.unit, object if self.wide else np.int64
+        unit, kind = self.unit, object if self.long else np.int64
         most = np.abs(costs).max(initial=0.0)
         if not self.error and unit <= 10**TENS and most * float(unit) < FINE / 2:
             return np.rint(costs * float(unit)).astype(np.int64).astype(kind)
         power = unit.numerator.bit_length() - unit.denominator.bit_length()
-        if self.error or (read is Fraction and unit == Fraction(2) ** power and not self.wide):
+        if self.error or (read is Fraction and unit == Fraction(2) ** power and not self.long):
             return np.rint(np.ldexp(costs, power)).astype(np.int64)
         distinct, place = np.unique(costs, return_inverse=True)
         counts = [round(read(x) * unit) for x in distinct.tolist()]
@@ -113,49 +115,91 @@ class Scale:
         return math.ceil(Fraction(cost) * self.unit) + self.error
 
 
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Floats that stand for products of several decimals, which have more digits than a float.
+
+    Where two products have one nearest float, it stands for itself: they are not told apart.
+    """
+
+    weights: tuple[float, ...]  # in the order in which they were multiplied with
+    floats: Floats  # (K,) each next to its product
+    written: Floats  # (K,) what is multiplied with all weights
+
+    @cached_property
+    def _exact(self) -> dict[float, Fraction]:
+        weight = math.prod((decimal(own) for own in self.weights), start=Fraction(1))
+        each = zip(self.floats.tolist(), self.written.tolist(), strict=True)
+        return {x: weight * decimal(own) for x, own in each}
+
+    def read(self, number: float) -> Fraction:
+        """What a float stands for: one that is no product, for its decimal."""
+        exact = self._exact.get(number)
+        return decimal(number) if exact is None else exact
+
+    @staticmethod
+    def joined(every: "Sequence[Products]") -> "Products | None":
+        """Several of the same weights as one; None where a float stands for two products."""
+        pairs = np.concatenate([np.stack([own.floats, own.written], 1) for own in every])
+        pairs = np.unique(pairs, axis=0)
+        if len(np.unique(pairs[:, 0])) < len(pairs):
+            return None
+        return Products(every[0].weights, pairs[:, 0], pairs[:, 1])
+
+
 def surely_below(bound: float) -> float:
     """A bound that was summed in float64, lowered by more than the sum was rounded."""
     return bound - abs(bound) * 2.0**-40 if math.isfinite(bound) else bound
 
 
-def scale_of(costs: Iterable[tuple[int, Floats, float, bool]], limit: int = LARGEST) -> Scale:
-    """The scale of an energy that pays, for each entry, `count` times one of its finite costs.
+class Paid(NamedTuple):
+    """What is paid so many times: one of these costs (n,), or of (times, n) one of each list."""
 
-    (count, costs (n,), error, computed): each may lie so far from the decimal that it stands for;
-    computed ones are no decimals but floats. Of costs (count, n) it pays one of each list. Units
-    are exact where they keep its total below `limit`.
+    times: int
+    costs: Floats
+    computed: bool = False  # they are no decimals but floats
+    products: Products | None = None  # what they stand for where they are products
+
+
+def scale_of(costs: Iterable[Paid], limit: int = LARGEST) -> Scale:
+    """The scale of an energy that pays one of the finite costs of each entry, as often as it says.
+
+    Units are exact where they keep its total below `limit`.
     """
-    entries = [entry for entry in costs if entry[1].size]
+    entries = [entry for entry in costs if entry.costs.size]
     if not entries:
         return Scale(Fraction(1), 0, 0)
-    flat = [values.reshape(-1) for _, values, _, _ in entries]
+    flat = [entry.costs.reshape(-1) for entry in entries]
     every = np.abs(np.concatenate([np.zeros(0), *flat]))
     first = np.cumsum([0, *map(len, flat)])[:-1]
     largest = np.maximum.reduceat(np.where(np.isfinite(every), every, 0.0), first)
-    paid, off, total, exact = 0, 0.0, Fraction(0), True
+    paid, total = 0, Fraction(0)
     decimals: list[Floats] = []
     computed: list[Floats] = []
-    for (count, values, error, binary), most in zip(entries, largest.tolist(), strict=True):
+    denominators: set[int] = set()  # of products
+    for entry, most in zip(entries, largest.tolist(), strict=True):
         if most:
-            paid += count
-            off += count * error
-            total += count * Fraction(most) if values.ndim == 1 else _most(values)
-            exact = exact and not error
-            (computed if binary else decimals).append(values.reshape(-1))
+            paid += entry.times
+            total += entry.times * Fraction(most) if entry.costs.ndim == 1 else _most(entry.costs)
+            values = entry.costs.reshape(-1)
+            if entry.products is None:
+                (computed if entry.computed else decimals).append(values)
+            else:
+                exact = map(entry.products.read, _distinct([values]).tolist())
+                denominators.update(number.denominator for number in exact)
     if total >= MOST:
         raise BadQuery(
             Mistake("terms", f"their costs add up to more than {MOST:g}", "give a larger unit")
         )
-    unit = _unit(decimals, computed, total, limit) if exact else None
+    unit = _unit(decimals, computed, denominators, total, limit)
     if unit is not None:
         return Scale(Fraction(unit), 0, math.ceil(total * unit))
     power = min(LONGEST, LARGEST.bit_length() - 3 - _log2(total))
     fraction = Fraction(2) ** power
     reach = math.ceil(total * fraction)
     # a half for rounding each, and half of the last bit that floats lie from their decimals
-    read = (reach >> 53) + 1 if decimals else 0
-    error = paid + read + math.ceil(Fraction(off) * fraction)
-    return Scale(fraction, error, reach + paid)
+    read = (reach >> 53) + 1 if decimals or denominators else 0
+    return Scale(fraction, paid + read, reach + paid)
 
 
 def _most(lists: Floats) -> Fraction:
@@ -165,12 +209,16 @@ def _most(lists: Floats) -> Fraction:
 
 
 def _unit(
-    decimals: list[Floats], computed: list[Floats], total: Fraction, limit: int
+    decimals: list[Floats],
+    computed: list[Floats],
+    denominators: set[int],
+    total: Fraction,
+    limit: int,
 ) -> int | None:
     """The least number that makes all finite ones of these whole; None where that takes too long,
     or where a total would not stay below `limit`."""
     most = min(limit / total, Fraction(2**LONGEST)) if total else Fraction(2**LONGEST)
-    unit = _binary(_distinct(computed)) if computed else 1
+    unit = math.lcm(_binary(_distinct(computed)) if computed else 1, *denominators)
     few = _distinct([x for x in decimals if len(x) < FEW])
     pooled = np.array_split(few, len(few) // MANY + 1)
     for values in (*pooled, *(_distinct([x]) for x in decimals if len(x) >= FEW)):
@@ -258,45 +306,64 @@ def whole(values: Floats, unit: int) -> list[int]:
     return [int(decimal(x) * unit) for x in values.tolist()]
 
 
-def minus(costs: Floats, base: float) -> tuple[Floats, float]:
-    """The decimals of cost - base as floats, and how far one lies from its decimal at most."""
-    finite = np.isfinite(costs)
-    distinct, place = np.unique(np.where(finite, costs, base), return_inverse=True)
-    exact = [decimal(x) - decimal(base) for x in distinct.tolist()]
-    out = np.array([_nearest(x) for x in exact])
-    return np.where(finite, out[place].reshape(costs.shape), costs), _off(out, exact)
+def times(
+    weight: float, costs: Floats, before: Products | None = None
+) -> tuple[Floats, Products | None]:
+    """The floats next to the decimals of weight * cost, and what they stand for where these are not
+    all decimals of floats: told for up to `MANY` different costs, more of them are floats.
 
-
-def times(weight: float, costs: Floats) -> tuple[Floats, float]:
-    """The decimals of weight * cost as floats, and how far one lies from its decimal at most.
-
-    Infinite costs stay infinite.
+    Infinite costs stay infinite. before: what the costs stand for
     """
     if weight == 1:
-        return costs, 0.0
+        return costs, before
+    short = short_times(weight, costs) if before is None else None
+    if short is not None:
+        return short, None
+    finite = np.isfinite(costs)
+    distinct, place = np.unique(np.where(finite, costs, 0.0), return_inverse=True)
+    products = None
+    if len(distinct) > MANY:
+        out = weight * distinct
+    else:
+        out, products = _products(weight, distinct, before)
+    return np.where(finite, out[place].reshape(costs.shape), costs), products
+
+
+def short_times(weight: float, costs: Floats) -> Floats | None:
+    """The decimals of weight * cost, where they have so few digits that all are decimals of floats;
+    None: they have more. Infinite costs stay infinite."""
     finite = np.isfinite(costs)
     distinct, place = np.unique(np.where(finite, costs, 0.0), return_inverse=True)
     one, many = _tens(np.array([weight])), _tens(distinct)
-    out, error = None, 0.0
-    if one is not None and many is not None and one[1] + many[1] <= TENS:
-        number = one[0].astype(object)[0] * many[0].astype(object)
-        if max(map(abs, number), default=0) < DIGITS:
-            out = number.astype(np.float64) / float(10 ** (one[1] + many[1]))
-    if out is None and len(distinct) > MANY:
-        out = weight * distinct
-        error = float(np.abs(out).max()) * 2.0**-52
-    if out is None:
-        exact = [decimal(weight) * decimal(x) for x in distinct.tolist()]
-        out = np.array([_nearest(x) for x in exact])
-        error = _off(out, exact)
-    return np.where(finite, out[place].reshape(costs.shape), costs), error
+    if one is None or many is None or one[1] + many[1] > TENS:
+        return None
+    number = one[0].astype(object)[0] * many[0].astype(object)
+    if max(map(abs, number), default=0) >= DIGITS:
+        return None
+    out = number.astype(np.float64) / float(10 ** (one[1] + many[1]))
+    return np.where(finite, out[place].reshape(costs.shape), costs)
 
 
-def _off(floats: Floats, exact: list[Fraction]) -> float:
-    """How far floats lie at most from the numbers they stand for: 0 where they are exact."""
-    if all(decimal(a) == b for a, b in zip(floats.tolist(), exact, strict=True)):
-        return 0.0
-    return math.ulp(float(np.abs(floats).max()))  # also where numbers are as small as can be
+def _products(
+    weight: float, costs: Floats, before: Products | None
+) -> tuple[Floats, Products | None]:
+    """The floats next to products of distinct decimals, or of products of these."""
+    read = decimal if before is None else before.read
+    exact = [decimal(weight) * read(x) for x in costs.tolist()]
+    out = np.array([_nearest(x) for x in exact])
+    if all(decimal(a) == b for a, b in zip(out.tolist(), exact, strict=True)):
+        return out, None
+    weights: tuple[float, ...] = (weight,)
+    written = costs
+    if before is not None:
+        known = dict(zip(before.floats.tolist(), before.written.tolist(), strict=True))
+        if not all(x in known or x == 0 for x in costs.tolist()):
+            return out, None  # some are floats already, and so are all from now on
+        written = np.array([known.get(x, 0.0) for x in costs.tolist()])
+        weights = (*before.weights, weight)
+    _, which, often = np.unique(out, return_inverse=True, return_counts=True)
+    alone = (often[which] == 1) & (out != 0)
+    return out, Products(weights, out[alone], written[alone])
 
 
 def _nearest(number: Fraction) -> float:

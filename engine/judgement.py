@@ -21,7 +21,7 @@ from engine.answer import (
     Status,
     TermEnergy,
 )
-from engine.compare import opaque_cost, opaque_gap
+from engine.compare import opaque_gap, room
 from engine.domain import Given, Real, State, Told, flatten
 from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plain_scope
 from engine.energy import judge as judge_term
@@ -331,7 +331,8 @@ class _Judge:
             if k in direct:
                 units, cost = direct[k]
                 near = (
-                    share == cost or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.slack
+                    share == cost
+                    or abs(share - cost) <= SOUND * explicit.reach[k] + explicit.scale.off
                 )
                 sound = sound and near
                 exact = near and not explicit.scale.error
@@ -350,7 +351,7 @@ class _Judge:
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
             energy = float(self.problem.exactly(places))
-        slack = explicit.slack + (opaque_gap(other) if opaque_cost(self.problem) else 0.0)
+        slack = room(self.problem, other)
         slack += sum(  # a choice adds up its branches in float64
             abs(terms[k]) * 2.0**-50
             for k in explicit.hidden

@@ -187,7 +187,7 @@ def heard(problem: Problem, report: Report, best: Best) -> Heard:
         x = problem.decide({v.name: report.x[v.name] for v in problem.open})
         best = best.joined(x, *score(problem, x), said)
     energy, clean = best.energy, (best.violation == 0) & best.energy.isfinite()
-    over = report.bound - energy > opaque_slack(energy) + problem.slacks
+    over = report.bound - energy > opaque_slack(energy)
     bound = torch.where(clean & over, -math.inf, report.bound)
     return Heard(best, bound, proved(problem, best.x, energy, best.violation, bound))
 

@@ -125,9 +125,21 @@ def unique(
     if other.status is Status.INFEASIBLE:
         return True
     if other.status in FOUND and other.energy is not None and other.energy <= answer.energy:
-        return False
+        return False if _level(problem, answer, other) else None
     least = answer.energy + room(problem, answer.energy)
     return True if other.bound is not None and other.bound > least else None
+
+
+def _level(problem: Problem, answer: Answer, other: Answer) -> bool:
+    """Whether another answer costs no more, where floats do not tell it from the first."""
+    if problem.form.rest is not None or not problem.form.factors.resolves:
+        return True
+    costs = []
+    for values in (answer.values, other.values):
+        assert values is not None
+        state = {v.name: v.domain.encode(values[v.name])[None] for v in problem.finite}
+        costs.append(problem.exactly(problem.places(state)[0]))
+    return costs[1] <= costs[0]
 
 
 def next_best(

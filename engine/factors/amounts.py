@@ -26,7 +26,8 @@ def amounts_up_to(most: int) -> list[list[int]]:
 def failing_table(table: Table, weight: float) -> Table:
     """The table of a rule, where each forbidden combination costs `weight`, and nothing else."""
     costs = np.where(np.isinf(table.costs), weight, 0.0)
-    return replace(table, costs=costs, default=weight if math.isinf(table.default) else 0.0)
+    default = weight if math.isinf(table.default) else 0.0
+    return replace(table, costs=costs, default=default, products=None)
 
 
 def whole_sum(sums: Sums, k: int) -> tuple[Floats, float, float] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 from engine.decimals import Ints as Ints
+from engine.decimals import Products
 from engine.factors.families import Table
 
 ROOM = 2  # times the costs of some tables that they may take as one
@@ -26,7 +27,9 @@ def _together(tables: list[Table]) -> list[Table]:
     written = sum(t.count * len(t.tuples) for t in tables)
     if len(tables) == 1 or written > ROOM * sum(t.costs.size for t in tables):
         return tables
-    return [Table.joined(tables)]
+    every = [table.products for table in tables if table.products is not None]
+    products = Products.joined(every) if every else None
+    return tables if every and products is None else [Table.joined(tables, products)]
 
 
 def _shape(table: Table, sizes: Ints) -> Hashable:
@@ -38,4 +41,5 @@ def _shape(table: Table, sizes: Ints) -> Hashable:
         return id(table)
     listed = (shapes[0].tobytes(), table.tuples.shape, table.tuples.tobytes(), table.default)
     bound = None if table.when is None else table.when.shape[1]
-    return (*listed, table.error, table.computed, bound)
+    weights = None if table.products is None else table.products.weights
+    return (*listed, weights, table.computed, bound)

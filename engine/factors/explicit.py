@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import LARGEST, Floats, Ints, Scale, added, added_floats, decimal
+from engine.decimals import LARGEST, Floats, Ints, Products, Scale, added, added_floats, decimal
 from engine.factors.factors import Factors
 from engine.factors.families import Table
 from engine.factors.priced import Switches, switches_of
@@ -29,7 +29,7 @@ class Explicit:
 
     A summand whose costs hang on visible sites alone is looked up (`direct`), and so are clauses at
     a price; another that pays for hidden sites, such as a sum at a price, is `hidden`: its term
-    says what it costs, which is a whole number of units too.
+    says what it costs: a whole number of units, and of units of its own (`amounts`).
     """
 
     factors: Factors
@@ -73,14 +73,48 @@ class Explicit:
     def scale(self) -> Scale:
         return self.factors.scale
 
-    @property
-    def slack(self) -> float:
-        """How far two energies that are level may lie apart: 0 where everything is exact."""
-        return self.scale.slack
-
     def snaps(self, summand: int) -> bool:
         """Float64 arithmetic surely tells the whole number of units that a hidden summand costs."""
         return not self.scale.error and Fraction(self.reach[summand]) * self.scale.unit < SNAPPED
+
+    def amounts(self, summand: int, weight: float) -> int | None:
+        """So many units make an energy of 1 of a hidden summand, without its weight, so that all
+        its energies are whole, and float64 arithmetic surely tells which; None: it does not."""
+        key = summand, weight
+        if key not in self._amounts:
+            self._amounts[key] = self._amount(summand, weight)
+        return self._amounts[key]
+
+    def _amount(self, summand: int, weight: float) -> int | None:
+        unit, price = 1, decimal(weight)
+        for table in self._paying[summand]:
+            own = table.picked(table.term == summand) if table.apart else table
+            for cost in np.unique(own.finite_costs).tolist():
+                unit = math.lcm(unit, (own.read(cost) / price).denominator)
+                if unit >= SNAPPED:
+                    return None
+        return unit if Fraction(self.reach[summand]) / price * unit < SNAPPED else None
+
+    @cached_property
+    def _paying(self) -> dict[int, list[Table]]:
+        """The tables by which each hidden summand costs something."""
+        out: dict[int, list[Table]] = {k: [] for k in self.hidden}
+        for table in self.factors.tables:
+            for k in set(table.term.tolist()) & self.hidden if table.soft else ():
+                out[k].append(table)
+        return out
+
+    @cached_property
+    def _amounts(self) -> dict[tuple[int, float], int | None]:
+        return {}
+
+    def told(self, summand: int, weight: float, energy: float) -> Fraction:
+        """What a hidden summand costs that says this energy: exactly where `amounts` tells it, else
+        as the decimal that was said."""
+        unit = self.amounts(summand, weight)
+        if unit is not None and abs(energy * unit - round(energy * unit)) <= NEAR:
+            return decimal(weight) * Fraction(round(energy * unit), unit)
+        return decimal(weight) * decimal(energy)
 
     def counted(self, summand: int, weight: float, energy: np.ndarray) -> tuple[Ints, np.ndarray]:
         """What a hidden summand costs in units, as its term says, (B,) energies without the weight;
@@ -93,7 +127,7 @@ class Explicit:
             near = np.abs(share - units) <= NEAR
             return units.astype(np.int64), near & np.isfinite(energy)
         distinct, place = np.unique(sound, return_inverse=True)
-        exact = [decimal(weight) * decimal(e) * unit for e in distinct.tolist()]
+        exact = [self.told(summand, weight, e) * unit for e in distinct.tolist()]
         whole = np.array([x.denominator == 1 and abs(x) < LARGEST for x in exact])
         units = np.array([int(x) if w else 0 for x, w in zip(exact, whole)], dtype=np.int64)
         return units[place], whole[place] & np.isfinite(energy)
@@ -115,8 +149,12 @@ class Explicit:
         if self._pool is not None:
             pool = self._pool
             at = pool.base + (places[pool.site] * pool.stride).sum(-1)
-            total += added_floats(pool.written[at[pool.computed]])
-            total += added(pool.written[at[~pool.computed]])
+            plain = pool.products < 0
+            total += added_floats(pool.written[at[plain & pool.computed]])
+            total += added(pool.written[at[plain & ~pool.computed]])
+            for k, products in enumerate(pool.read):
+                own = pool.written[at[pool.products == k]].tolist()
+                total += sum(map(products.read, own), Fraction(0))
         for table, lookup in self._lookups:
             total += sum(map(table.read, lookup.cost(places[None])[0].tolist()), Fraction(0))
         return total
@@ -142,7 +180,7 @@ class Explicit:
         order = sorted(self.direct)
         out = np.zeros((len(places), len(order)), dtype=np.int64)
         closed = np.zeros(out.shape, dtype=bool)
-        pool, wide = self._pool, self._wide
+        pool, large = self._pool, self._large
         if pool is not None:
             step = max(1, CHUNK // max(1, pool.site.size))
             for first in range(0, len(places), step):
@@ -153,7 +191,7 @@ class Explicit:
                 cost = np.where(shut, 0, cost)
                 np.add.at(out[rows].T, pool.place, cost.T)
                 np.logical_or.at(closed[rows].T, pool.place, shut.T)
-        for place, lookup in wide:
+        for place, lookup in large:
             cost = lookup.cost(places)
             shut = cost == FORBIDDEN
             np.add.at(out.T, place, np.where(shut, 0, cost).T)
@@ -188,7 +226,7 @@ class Explicit:
     @property
     def prepared(self) -> bool:
         """Whether `prepare` has nothing left to do."""
-        return {"_pool", "_wide"} <= vars(self).keys()
+        return {"_pool", "_large"} <= vars(self).keys()
 
     def prepare(self) -> Iterator[None]:
         """Makes what lookups need, in pieces."""
@@ -196,7 +234,7 @@ class Explicit:
         yield
         _ = self._pool
         yield
-        _ = self._wide
+        _ = self._large
 
     @cached_property
     def _tables(self) -> "list[tuple[Ints, Table, _Shape]]":
@@ -220,11 +258,14 @@ class Explicit:
             return None
         arity = max(t.arity for _, t, _ in small)
         base, site, stride, place, cost, filled = [], [], [], [], [], 0
-        written, computed = [], []
+        written, computed, products = [], [], []
+        read: list[Products] = []
         for k, t, s in small:
             m = len(s.scopes)
             written.append(t.dense(s.shape).reshape(-1))
             computed.append(np.full(m, t.computed))
+            products.append(np.full(m, -1 if t.products is None else len(read)))
+            read += [] if t.products is None else [t.products]
             cost.append(self._counted(t, written[-1]))
             base.append(filled + s.total * np.arange(m) * t.apart)
             filled += len(written[-1])
@@ -232,11 +273,11 @@ class Explicit:
             site.append(np.concatenate([s.scopes, pad], 1))
             stride.append(np.concatenate([np.tile(s.strides, (m, 1)), pad], 1))
             place.append(k)
-        columns = (base, site, stride, place, cost, written, computed)
-        return _Pool(*(np.concatenate(x) for x in columns))
+        columns = (base, site, stride, place, cost, written, computed, products)
+        return _Pool(tuple(read), *(np.concatenate(x) for x in columns))
 
     @cached_property
-    def _wide(self) -> "list[tuple[Ints, _Listed]]":
+    def _large(self) -> "list[tuple[Ints, _Listed]]":
         """Every other table, by its listed combinations."""
         return [
             (k, _Listed.of(t, s, self._counted(t, np.append(t.costs, t.default))))
@@ -252,8 +293,8 @@ class Explicit:
     @cached_property
     def _lookups(self) -> "list[tuple[Table, _Listed]]":
         """Every other table, by its listed combinations and what they cost as floats."""
-        wide = ((t, s) for _, t, s in self._tables if s.total > POOLED)
-        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for t, s in wide]
+        large = ((t, s) for _, t, s in self._tables if s.total > POOLED)
+        return [(t, _Listed.of(t, s, np.append(t.costs, t.default))) for t, s in large]
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +317,7 @@ class _Shape:
 class _Pool:
     """Small tables, written out one after the other."""
 
+    read: tuple[Products, ...]
     base: Ints  # (M,) for each scope
     site: Ints  # (M, arity), padded
     stride: Ints  # (M, arity), 0 where padded
@@ -283,6 +325,7 @@ class _Pool:
     cost: Ints
     written: Floats  # the same costs as they are written
     computed: np.ndarray  # (M,) bool: the costs of a scope are floats, no decimals
+    products: Ints  # (M,) -1, or the place among `read` of what they stand for
 
 
 @dataclass(frozen=True, eq=False)

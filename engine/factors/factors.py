@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.decimals import DIGITS, WIDEST, Scale, denominator, scale_of, whole
+from engine.decimals import DIGITS, LONG, Scale, denominator, scale_of, whole
 from engine.decimals import Floats as Floats
 from engine.decimals import Ints as Ints
 from engine.domain import Domain, Finite
@@ -119,7 +119,7 @@ class Factors:
     @property
     def resolves(self) -> bool:
         """Costs that no unit makes whole can still be summed one by one, exactly."""
-        return bool(self.scale.error) and not any(t.error for t in self.tables)
+        return bool(self.scale.error)
 
     @cached_property
     def scale(self) -> Scale:
@@ -127,12 +127,12 @@ class Factors:
         return scale_of(t.paid for t in self.tables)
 
     @cached_property
-    def wide(self) -> Scale | None:
+    def long(self) -> Scale | None:
         """The unit, of any size, in which costs are whole that `scale` rounds; None where it rounds
         none, or they are many or have no such unit."""
         if not self.resolves or sum(t.count * len(t.tuples) for t in self.tables) > FEW:
             return None
-        scale = scale_of((t.paid for t in self.tables), WIDEST)
+        scale = scale_of((t.paid for t in self.tables), LONG)
         return None if scale.error else scale
 
     @property

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.decimals import Floats as Floats
 from engine.decimals import Ints as Ints
-from engine.decimals import decimal, times
+from engine.decimals import Paid, Products, decimal, times
 from engine.factors.family import Derived, Family
 
 if TYPE_CHECKING:
@@ -220,11 +220,12 @@ class Table(Family):
     default: float = 0.0
     term: Ints = field(default_factory=ints)  # (m,)
     part: Ints = field(default_factory=ints)  # (m,)
-    error: float = 0.0  # by how much each cost may lie from the decimal that it stands for
     computed: bool = False  # the costs are no decimals but floats, exactly
     varies: bool = False
     apart: bool = False
     when: Ints | None = None  # (m, c, 2) literals (site, value); None: it always binds
+    products: Products | None = None  # what the costs stand for, where they are no decimals of
+    # floats but products of several
 
     @property
     def count(self) -> int:
@@ -312,9 +313,9 @@ class Table(Family):
         return replace(self, term=term, part=part)
 
     @classmethod
-    def joined(cls, families: Sequence["Table"]) -> "Table":
+    def joined(cls, families: Sequence["Table"], products: Products | None = None) -> "Table":
         """Tables of one shape, the same for all rows and with as many conditions, that list the
-        same combinations, as one whose scopes pay apart."""
+        same combinations, as one whose scopes pay apart. products: of all of them"""
         first = families[0]
         costs = [t.costs if t.apart else np.tile(t.costs, (t.count, 1)) for t in families]
         when = None
@@ -326,9 +327,9 @@ class Table(Family):
             costs=np.concatenate(costs),
             term=np.concatenate([t.term for t in families]),
             part=np.concatenate([t.part for t in families]),
-            error=max(t.error for t in families),
             apart=True,
             when=when,
+            products=products,
         )
 
     def dense(self, sizes: Sequence[int]) -> Floats:
@@ -351,7 +352,10 @@ class Table(Family):
 
     @property
     def read(self) -> Callable[[float], Fraction]:
-        """What number a cost stands for: its shortest decimal, or itself where it was computed."""
+        """What number a cost stands for: its shortest decimal, or itself where it was computed, or
+        a product of decimals."""
+        if self.products is not None:
+            return self.products.read
         return Fraction if self.computed else decimal
 
     @property
@@ -370,22 +374,23 @@ class Table(Family):
         return np.maximum(own, abs(self.default) if math.isfinite(self.default) else 0.0)
 
     @property
-    def paid(self) -> tuple[int, Floats, float, bool]:
+    def paid(self) -> Paid:
         """What the scopes may pay, as an entry of `scale_of`."""
         costs = self.finite_costs
         if self.apart:
             own = np.moveaxis(self.costs, -2, 0).reshape(len(self.scopes), -1)
             costs = np.append(own, np.full((len(own), 1), self.default), 1)
-        return len(self.scopes), costs, self.error, self.computed
+        return Paid(len(self.scopes), costs, self.computed, self.products)
 
     def weighed(self, weight: float) -> "Table":
         """The costs times a weight; what is forbidden stays so."""
         if self.computed:
             return replace(self, costs=weight * self.costs, default=weight * self.default)
-        costs, error = times(weight, np.append(self.costs.reshape(-1), self.default))
+        every = np.append(self.costs.reshape(-1), self.default)
+        costs, products = times(weight, every, self.products)
         return replace(
             self,
             costs=costs[:-1].reshape(self.costs.shape),
             default=float(costs[-1]),
-            error=error + weight * self.error,
+            products=None if self.by_row else products,  # of a structure, not of what rows pay
         )

@@ -120,6 +120,8 @@ def _prices(table: Table) -> Floats | None:
     """What each scope pays at 1, where it is a price of one site of two values; None: it is not."""
     if table.arity != 1 or table.by_row or table.varies or table.when is not None or table.default:
         return None
+    if table.products is not None:
+        return None
     listed = table.tuples[:, 0]
     if len(listed) > 2 or sorted(set(listed.tolist()) | {0, 1}) != [0, 1]:
         return None

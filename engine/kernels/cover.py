@@ -674,6 +674,9 @@ def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
                 if count == 0 and proved < below[row]:
                     budget = _budget(steps[row], proved)
                     continue
+                if count and not crowded and budget < min(cheapest + margin, below[row]):
+                    budget = cheapest + margin  # what is near the cheapest may lie beyond it
+                    continue
             bound[row] = proved
             near = cheapest + margin <= budget or budget >= below[row]
             listed[row] = outcome == EXHAUSTED and near and not crowded

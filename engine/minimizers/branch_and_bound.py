@@ -258,7 +258,7 @@ class BranchAndBound(Minimizer[BranchState]):
         """How many units above the least the solutions lie that are listed, and how many are."""
         if factors.resolves:  # units are rounded: those that they may not tell apart
             return 2 * factors.scale.error + 1, TIES
-        return (1, 2) if self.unique and not factors.scale.error else (0, 1)
+        return (1, 2) if self.unique else (0, 1)
 
     def _priced_alike(
         self,
@@ -312,7 +312,7 @@ class BranchAndBound(Minimizer[BranchState]):
                 at["bound"][r] = math.inf
                 continue
             bound = scale.below(base[r] + min(int(result.bound[k]), known[k]))
-            if exhausted and (listed if resolves else not scale.error):
+            if exhausted and (listed or not resolves):
                 bound = at["energy"][r]
             elif exhausted:
                 at["ties"][r] = TIES

@@ -105,7 +105,7 @@ class Choosing(Minimizer[S]):
     narrow: table entries that elimination may add up for a row, to be alone.
     opening: where a linear relaxation takes it, or cores, that has the first steps of a row, and
     the others begin only where it has not decided the row.
-    cores: they take part.
+    cores: they take part, or where units are rounded a linear relaxation.
     consistent: where something costs in pairs of sites, and none of more, a search under soft local
     consistency opens before these.
     """
@@ -184,7 +184,7 @@ class Choosing(Minimizer[S]):
         if closed is not None:
             return (closed,)
         if rest is None and self._narrow(problem):
-            return (self._elimination,)
+            return (self._elimination, *self._settling(problem))
         if self._lists(problem):
             return (Listed(),)
         if rest is None and alone:
@@ -194,7 +194,8 @@ class Choosing(Minimizer[S]):
         if self._opens(problem):
             if rest is None and free_at_halves(factors) and self._proving(problem):
                 return (*self._proving(problem), replace(self, opening=False, cores=False))
-            return (self._relaxation, replace(self, opening=False))
+            cores = self.cores and not factors.scale.error  # it settles what units do not
+            return (self._relaxation, replace(self, opening=False, cores=cores))
         if rest is None:
             if (fits and self._large(factors)) or complete.refuses(problem) is not None:
                 return (annealing, *_bounds(problem), *_switches(problem)) if fits else (gibbs,)
@@ -264,7 +265,7 @@ class Choosing(Minimizer[S]):
         factors = problem.form.factors
         large = selectors(factors) > LARGE
         rounded = factors.scale.error and (  # ties stay open
-            self.unique or not factors.wide or bool(problem.explicits[0].hidden)
+            self.unique or not factors.long or not problem.exact()
         )
         if not self.opening or large or rounded or (covers(problem) and not packs(problem)):
             return False
@@ -276,12 +277,23 @@ class Choosing(Minimizer[S]):
     def _relaxation(self) -> LinearRelaxation:
         return LinearRelaxation(patience=None) if self.endless else LinearRelaxation()
 
-    def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
-        """Who else proves what is least: beside an exact cover a linear relaxation, else cores;
-        nobody where the form is so large that it would keep the search waiting."""
-        factors = problem.form.factors
-        if selectors(factors) > HUGE or factors.scale.error or ordered(factors):
+    def _settling(self, problem: Problem) -> tuple[LinearRelaxation, ...]:
+        """Who tells apart what others cannot, where units are rounded and many states are level in
+        these: a linear relaxation, in units of any size."""
+        factors, relaxation = problem.form.factors, self._relaxation
+        if not factors.long or not problem.exact() or selectors(factors) > LARGE:
             return ()
+        return (relaxation,) if relaxation.refuses(problem) is None else ()
+
+    def _proving(self, problem: Problem) -> tuple[Rowwise, ...]:
+        """Who else proves what is least: beside an exact cover, and where units are rounded, a
+        linear relaxation, else cores; nobody where the form is so large that it would keep the
+        search waiting."""
+        factors = problem.form.factors
+        if selectors(factors) > HUGE or ordered(factors):
+            return ()
+        if factors.scale.error:
+            return self._settling(problem) if self.cores else ()
         cores = CoreGuided(patience=None) if self.endless else CoreGuided()
         exact = covers(problem) and not packs(problem)
         if not exact and not self.cores:

@@ -173,21 +173,19 @@ class LeastByElimination(Minimizer[EliminationState]):
             return None
         explicit, total = problem.explicits[row], now.of.total
         assert isinstance(total, int)
-        scale, level = explicit.scale, _level(problem, row)
+        level = _level(problem, row)
         states = now.states
         places = [place for place, _ in states][: 1 + self.alternatives]
         complete = now.lists(level)
         if explicit.resolves:
             return self._compared(problem, row, now, complete)
-        energy = scale.value(total)
-        bound = min(scale.below(total), energy) if scale.error else energy
+        energy = explicit.scale.value(total)
         unique = _alone(now, level)
-        if unique is None and len(states) > 1 and not scale.error:
+        if unique is None and len(states) > 1:
             unique = NOT_UNIQUE if states[1][1] == 0 else UNIQUE
         if unique is None:
-            apart = len(states) > 1 and states[1][1] > level
-            unique = UNIQUE if apart or (len(states) == 1 and now.exhausted) else UNKNOWN
-        return _Found(tuple(places), energy, bound, unique)
+            unique = UNIQUE if now.exhausted else UNKNOWN
+        return _Found(tuple(places), energy, energy, unique)
 
     def _compared(self, problem: Problem, row: int, now: Ranked, complete: bool) -> "_Found":
         """States whose units are rounded, by their exact costs."""

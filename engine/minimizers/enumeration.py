@@ -135,7 +135,6 @@ def _ranked(
     problem = space.problem
     rules = [part for part in problem.summands if part.required]
     cost = energy.cpu().numpy()
-    explicit = problem.explicits[space.row]
     shut = np.isinf(cost) & forbidden(problem, space.row, state).numpy()
     clean = ~shut & (violation == 0).cpu().numpy()
     order = np.argsort(cost, kind="stable")  # what is no number comes last
@@ -171,7 +170,7 @@ def _ranked(
         )
     least, unique = float(cost[good[0]]), UNKNOWN
     soft = problem.factored()[1] is not None and any(not part.required for part in problem.summands)
-    room = explicit.slack + (float(opaque_slack(energy[good[0]])) if soft else 0.0)
+    room = float(opaque_slack(energy[good[0]])) if soft else 0.0
     level = left[(cost[left] >= least) & (cost[left] <= least + room)]
     alone = sum(cost[k] <= least + room for k in good) == 1
     sure = len(level) <= LEVEL

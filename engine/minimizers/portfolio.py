@@ -15,6 +15,7 @@ from engine.minimizers.branch_and_bound import BranchAndBound
 from engine.minimizers.cheapest import Cheapest
 from engine.minimizers.choosing import Choosing
 from engine.minimizers.core_guided import CoreGuided
+from engine.minimizers.elimination import LeastByElimination
 from engine.minimizers.exchange import Exchange
 from engine.minimizers.leaves import Leaves
 from engine.minimizers.message_passing import MessagePassing
@@ -72,7 +73,8 @@ class Portfolio(Choosing[PortfolioState]):
     the company of rows and sampling does.
 
     Where complete search begins with one for an exact cover, a linear relaxation begins a row when
-    that has had its first step and has not decided the row: to prepare for it takes longer.
+    that has had its first step and has not decided the row: to prepare for it takes longer. Beside
+    elimination it begins a row that this has left open, as units do not tell its states apart.
     """
 
     def asked(self, unique: bool, alternatives: int) -> "Portfolio":
@@ -84,7 +86,7 @@ class Portfolio(Choosing[PortfolioState]):
         members = self._of(problem)
         rows = problem.rows
         searches = len(members) > 1 and isinstance(members[0], BranchAndBound)
-        opens = isinstance(members[0], OPENING)
+        opens = isinstance(members[0], (*OPENING, LeastByElimination))
         late = opens or (searches and covers(problem))
         begun = members[:1] if late else members
         states = [m.init(problem, x, rng.fork(k)) for k, m in enumerate(begun)]
@@ -121,7 +123,7 @@ class Portfolio(Choosing[PortfolioState]):
         elif len(s.members) > 1 and not others:
             report = s.members[0].report(problem, first)
             alone = self._solo(s.members[0], first, s.turn)
-            left = ~_ended(s.members[0], report) & ((s.turn > alone) | report.done)
+            left = ~_ended(s, report) & ((s.turn > alone) | report.done)
             late = self._late(problem, s, left.nonzero().reshape(-1).tolist(), rng, report)
             ended = [self._ended(s, one) for one in late]
             waits = waits + torch.tensor(ended, device=waits.device)
@@ -140,6 +142,8 @@ class Portfolio(Choosing[PortfolioState]):
             return torch.full_like(turn, CORES)
         if isinstance(first, SoftConsistency):
             return torch.full_like(turn, CONSISTENT)
+        if isinstance(first, LeastByElimination):
+            return torch.full_like(turn, torch.iinfo(turn.dtype).max)  # until its end
         return torch.full_like(turn, CHOOSING if isinstance(first, Cheapest) else 0)
 
     def told(self, problem: Problem, s: PortfolioState, report: Report) -> PortfolioState:
@@ -232,17 +236,21 @@ class Portfolio(Choosing[PortfolioState]):
         reports = [m.credited(problem, one) for m, one in zip(s.members, s.states, strict=False)]
         late = self._reported_late(problem, s, reports[0])
         if len(reports) == 1 and late is None:
-            return replace(reports[0], done=_ended(s.members[0], reports[0]))
+            alone = len(s.members) == 1  # nobody begins where it decides nothing
+            done = reports[0].done if alone else _ended(s, reports[0])
+            return replace(reports[0], done=done)
         restarted = len(reports) > 1 and isinstance(s.members[0], Restarts)
         if restarted and held(problem):
             reports[1] = _strict(problem, *reports)
         whole = _named(s, _joined(reports if late is None else [*reports, late]))
-        done = _ended(s.members[0], reports[0])
-        if late is not None and isinstance(s.members[0], (Rowwise, *OPENING)):
+        done = _ended(s, reports[0])
+        if late is not None and (_settles(s) or isinstance(s.members[0], (Rowwise, *OPENING))):
             done = done | (late.done & ((late.bound >= late.energy) | reports[0].done))
         for m, own in zip(s.members[1:], reports[1:], strict=False):
             if isinstance(s.members[0], Annealing) and isinstance(m, (MessagePassing, MiniBuckets)):
                 done = done & own.done  # its bound may still rise
+            if isinstance(s.members[0], BranchAndBound) and isinstance(m, LinearRelaxation):
+                done = done & (own.done | (reports[0].bound == torch.inf))  # likewise
         if restarted:
             least = reports[0].energy
             clean = (reports[0].violation == 0) & (whole.energy >= least - opaque_slack(least))
@@ -272,10 +280,15 @@ class Portfolio(Choosing[PortfolioState]):
         return first._replace(states=inner, **own)
 
 
-def _ended(first: Minimizer, report: Report) -> Tensor:
+def _settles(s: PortfolioState) -> bool:
+    """A linear relaxation begins rows that the first member leaves open."""
+    return len(s.states) < len(s.members) and isinstance(s.members[1], LinearRelaxation)
+
+
+def _ended(s: PortfolioState, report: Report) -> Tensor:
     """The rows that the first member decides by its end; one that opens may have decided nothing
-    there. -> (R,) bool"""
-    if isinstance(first, (Rowwise, SoftConsistency)):
+    there, nor who begins before a linear relaxation, where units are rounded. -> (R,) bool"""
+    if isinstance(s.members[0], (Rowwise, SoftConsistency)) or _settles(s):
         return report.done & (report.bound >= report.energy)
     return report.done
 

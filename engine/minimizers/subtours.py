@@ -42,7 +42,7 @@ class Subtours(Placewise[Trips]):
             return f"Subtours takes 3 to {NODES} nodes"
         for row in range(problem.rows):
             explicit = problem.explicits[row]
-            if explicit.scale.error and (explicit.hidden or explicit.factors.wide is None):
+            if explicit.scale.error and (explicit.hidden or explicit.factors.long is None):
                 return "Subtours needs costs with a common unit"
             told = own.told(problem, row)
             if told is not None:
@@ -51,7 +51,7 @@ class Subtours(Placewise[Trips]):
 
     def scale(self, problem: Problem, row: int) -> Scale:
         explicit = problem.explicits[row]
-        return (explicit.factors.wide if explicit.scale.error else None) or explicit.scale
+        return (explicit.factors.long if explicit.scale.error else None) or explicit.scale
 
     def begin(self, problem: Problem, row: int, upper: int | None) -> Trips:
         own = itinerary_of(problem)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import Floats, decimal, surely_below
+from engine.decimals import Floats, surely_below
 from engine.domain import Domain, Finite, Input, Real, State, Told, Variable, device_of
 from engine.energy import Energy, Sum, Summand, Term
 from engine.energy.definition import Computed, in_order
@@ -395,18 +395,6 @@ class Problem:
             return (self.form.explicit,) * self.rows
         return tuple(self.form.explicit.filled(costs) for costs in self.costs)
 
-    @cached_property
-    def slacks(self) -> Tensor:
-        """How far level energies of each row may lie apart. -> (R,) float64"""
-        slacks = [one.slack for one in self.explicits]
-        return torch.tensor(slacks, dtype=torch.float64, device=self.device)
-
-    @cached_property
-    def resolving(self) -> Tensor:
-        """Rows whose costs are summed one by one, as no unit makes them whole. -> (R,) bool"""
-        resolves = [one.resolves for one in self.explicits]
-        return torch.tensor(resolves, dtype=torch.bool, device=self.device)
-
     @property
     def explicit(self) -> Explicit:
         """The same where all rows pay the same, or of the only row."""
@@ -424,8 +412,16 @@ class Problem:
             summand = self.summands[k]
             state = self.whole(self.state(places[None]), torch.tensor([row]))
             energy = float(summand.term(state))
-            total += decimal(1.0 if summand.weight is None else summand.weight) * decimal(energy)
+            total += explicit.told(k, 1.0 if summand.weight is None else summand.weight, energy)
         return total
+
+    def exact(self, row: int | None = None) -> bool:
+        """Whether `exactly` surely is what a state of a row costs, or of any row as far as all pay
+        the same: float64 arithmetic may round what terms say that hang on hidden sites."""
+        own = self.form.explicit if row is None else self.explicits[row]
+        weights = {k: self.summands[k].weight for k in own.hidden}
+        every = (own.amounts(k, 1.0 if w is None else w) for k, w in weights.items())
+        return all(unit is not None for unit in every)
 
     @cached_property
     def floor(self) -> float:

@@ -111,7 +111,7 @@ class _Encoder:
         self.sizes = list(map(int, self.factors.sizes))
         self.clauses, self.groups = _Gather(), _Gather()
         self.sum_lists: list[tuple[np.ndarray, np.ndarray, int]] = []
-        self.scale = self.factors.wide or self.factors.scale
+        self.scale = self.factors.long or self.factors.scale
         self.site_costs: dict[int, Ints] = {}
         self.extra_costs: list[tuple[np.ndarray, Ints]] = []  # (m, k) literals and their costs
         self.constant = 0
@@ -155,7 +155,7 @@ class _Encoder:
             rows.append(cost.reshape(-1))
         cost, constant, linear = np.concatenate([np.zeros(0, np.int64), *rows]), self.constant, None
         lists = costs.lists()
-        if self.scale.wide:
+        if self.scale.long:
             linear = Linear.of(self.scale, self.variables, lists.literal, cost, constant)
             every = rounded_to(self.factors.scale, self.scale, np.append(cost, constant))
             cost, constant = every[:-1], int(every[-1])

@@ -58,6 +58,8 @@ class IncrementalSearch:
         plan = prepared_of(problem)
         if plan.rest is not None or selectors(plan.factors) > LARGE or refusal(problem) is not None:
             return None
+        if plan.factors.scale.error:
+            return None  # it counts in units, which tell costs apart only roughly
         boolean = plan.boolean
         formula = plan.formula._replace(variables=boolean.variables + SWITCHES)
         state = learning.load(formula)
@@ -136,8 +138,7 @@ class IncrementalSearch:
                 spent += learning.conflicts(state)
                 return None if best is None or not over() else Found(best, bound, spent, False)
             if status == learning.REFUTED:
-                proved = scale.below if scale.error else scale.value
-                bound = math.inf if best is None else proved(constant + least)
+                bound = math.inf if best is None else scale.value(constant + least)
                 break
             best = self._places(state)
             least = learning.objective(self.plan.formula, learning.model(state))

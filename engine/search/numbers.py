@@ -18,8 +18,8 @@ import numpy as np
 from engine.decimals import Floats, Ints
 from engine.search.program import OPEN, Program, Rows
 
-WIDE = 8  # different worths from which on a site is a number: fewer are better cut as choices
-LONGEST = 1 << 31  # of a number
+FEWEST = 8  # different worths from which on a site is a number: fewer are better cut as choices
+LARGEST = 1 << 31  # of a number
 
 
 class Number(NamedTuple):
@@ -140,7 +140,7 @@ def _sites(rows: Rows) -> list[_Site]:
     least, most = np.full(rows.count, OPEN), np.full(rows.count, -OPEN)
     np.minimum.at(least, rows.owner, rows.coef)
     np.maximum.at(most, rows.owner, rows.coef)
-    chosen = exact & (rows.low == 1) & (least == 1) & (most == 1) & (length >= WIDE)
+    chosen = exact & (rows.low == 1) & (least == 1) & (most == 1) & (length >= FEWEST)
     if not chosen.any():
         return []
     short = exact & (length > 1) & (length <= 3) & (np.maximum(most, -least) == 1)
@@ -150,7 +150,7 @@ def _sites(rows: Rows) -> list[_Site]:
     whole = np.bincount(rows.owner, home[rows.col] == rows.owner, rows.count) == length
     base = np.flatnonzero(chosen & whole)
     _, counted, many = _counts(rows, home, short)
-    base = base[~np.isin(base, counted[many < WIDE - 1])]  # fewer than a number has worths
+    base = base[~np.isin(base, counted[many < FEWEST - 1])]  # fewer than a number has worths
     said, made = _defined(rows, base, np.flatnonzero(short)) if len(base) else ({}, {})
     own: dict[int, list[tuple[int, int]]] = {row: [] for row in base.tolist()}
     for column, (row, mask) in made.items():
@@ -163,7 +163,7 @@ def _sites(rows: Rows) -> list[_Site]:
     defines[[*said]] = True
     counting, counted, many = _counts(rows, home, defines)
     out = []
-    for row in base[~np.isin(base, counted[many < WIDE - 1])].tolist():
+    for row in base[~np.isin(base, counted[many < FEWEST - 1])].tolist():
         stands = rows.col[rows.ptr[row] : rows.ptr[row + 1]]
         k = len(stands)
         true = np.concatenate([np.eye(k, dtype=bool), _bits([mask for _, mask in own[row]], k)])
@@ -268,7 +268,7 @@ def _number(program: Program, site: _Site) -> _Worth | None:
     first = paid[varies[0]] - paid[varies[0]].min()
     worth = first // np.gcd.reduce(first)
     top = int(worth.max())
-    if top >= LONGEST or len(np.unique(worth)) < WIDE:
+    if top >= LARGEST or len(np.unique(worth)) < FEWEST:
         return None
     low, high = int(worth.argmin()), int(worth.argmax())
     factor = (paid[:, high] - paid[:, low]) // top
@@ -293,7 +293,7 @@ def _joined(program: Program, found: list[_Worth]) -> tuple[Program, Numbered]:
     entries = ~gone[rows.col]
     owner, col, coef = rows.owner[entries], column[rows.col[entries]], rows.coef[entries]
     moved = np.zeros(rows.count, dtype=np.int64)
-    wide, numbers = {}, []
+    integers, numbers = {}, []
     cost, constant = program.cost[kept], program.constant
     for k, one in enumerate(found):
         at = len(kept) + k
@@ -304,7 +304,7 @@ def _joined(program: Program, found: list[_Worth]) -> tuple[Program, Numbered]:
         moved[one.site.counted] += one.constant[:-1]
         cost = np.append(cost, one.factor[-1])
         constant += int(one.constant[-1])
-        wide[at] = np.unique(one.worth)
+        integers[at] = np.unique(one.worth)
         numbers.append(Number(at, one.worth, one.site.variables, one.site.true))
     low = np.where(rows.low == -OPEN, -OPEN, rows.low - moved)
     high = np.where(rows.high == OPEN, OPEN, rows.high - moved)
@@ -312,6 +312,6 @@ def _joined(program: Program, found: list[_Worth]) -> tuple[Program, Numbered]:
     ptr = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows.count))])
     every = Rows(ptr.astype(np.int64), col[order], coef[order], low, high)
     return (
-        Program(every.some(stays), cost, constant, wide),
+        Program(every.some(stays), cost, constant, integers),
         Numbered(n, kept, tuple(numbers)),
     )

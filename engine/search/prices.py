@@ -1,5 +1,6 @@
 """Costs of single sites as prices: what each value of a site costs above its cheapest one."""
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,18 +25,19 @@ class Prices(NamedTuple):
         units of any size."""
         sizes, scale = factors.sizes, scale or factors.scale
         offset = np.concatenate([[0], np.cumsum(sizes)])
-        price = np.zeros(offset[-1], dtype=object if scale.wide else np.int64)
+        price = np.zeros(offset[-1], dtype=object if scale.long else np.int64)
         shut = np.zeros(offset[-1], dtype=bool)
-        for computed in (False, True):
-            tables = [t for t in factors.tables if t.computed is computed]
-            if tables:
-                spread = [_spread(t, sizes, offset) for t in tables]
-                literal = np.concatenate([where for where, _ in spread])
-                cost = np.concatenate([costs for _, costs in spread])
-                closed = np.isinf(cost)
-                cost[closed] = 0
-                np.add.at(price, literal, scale.units(cost, tables[0].read))
-                shut[literal[closed]] = True
+        alike: dict[Hashable, list[Table]] = {}  # by what their costs stand for
+        for table in factors.tables:
+            alike.setdefault((table.computed, id(table.products)), []).append(table)
+        for tables in alike.values():
+            spread = [_spread(t, sizes, offset) for t in tables]
+            literal = np.concatenate([where for where, _ in spread])
+            cost = np.concatenate([costs for _, costs in spread])
+            closed = np.isinf(cost)
+            cost[closed] = 0
+            np.add.at(price, literal, scale.units(cost, tables[0].read))
+            shut[literal[closed]] = True
         far = int(price.max(initial=0)) + 1
         cheapest = np.minimum.reduceat(np.where(shut, far, price), offset[:-1])
         cheapest[cheapest == far] = 0  # nothing is left of a site

@@ -101,12 +101,14 @@ class Program:
     rows: Rows
     cost: Ints  # (n,) of 64 bits, or whole numbers of Python
     constant: int
-    wide: Mapping[int, Ints] = field(default_factory=dict)  # columns of more values than 0 and 1:
+    integers: Mapping[int, Ints] = field(
+        default_factory=dict
+    )  # columns of more values than 0 and 1:
     # these, ascending from 0
 
     @property
     def long(self) -> bool:
-        """Costs are whole numbers of any size; no column is wide then."""
+        """Costs are whole numbers of any size; all columns are 0 or 1 then."""
         return self.cost.dtype == object
 
     @cached_property
@@ -129,14 +131,14 @@ class Program:
     def top(self) -> Ints:
         """The largest value of each column. -> (n,)"""
         out = np.ones(self.columns, dtype=np.int64)
-        for column, values in self.wide.items():
+        for column, values in self.integers.items():
             out[column] = values[-1]
         return out
 
     @cached_property
     def sparse(self) -> dict[int, Ints]:
-        """The wide columns that do not take all values up to the largest."""
-        return {c: own for c, own in self.wide.items() if len(own) <= own[-1]}
+        """The integer columns that do not take all values up to the largest."""
+        return {c: own for c, own in self.integers.items() if len(own) <= own[-1]}
 
     def takes(self, x: Ints) -> bool:
         """Whether every column takes this value, as far as ends do not tell. (n,)"""

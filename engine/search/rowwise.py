@@ -18,12 +18,12 @@ from engine.decimals import Ints, Scale
 from engine.domain import State
 from engine.errors import BadQuery
 from engine.kernels import clauses as learning
-from engine.minimizer import Best, Minimizer, best_start, heard, score
+from engine.minimizer import Best, Minimizer, best_start, heard
 from engine.problem import Problem
 from engine.random import Stream
 from engine.rows import Report
 from engine.search.linear import Linear
-from engine.search.placed import Placed, first_places, placed_report
+from engine.search.placed import first_places, placed_report
 from engine.search.prepared import Prepared, prepared_rows, refusal
 from engine.search.short import short_search
 from engine.search.simplify import Simplified, simplify
@@ -221,8 +221,8 @@ class Rowwise(Minimizer[RowwiseState], ABC):
         """The search of a row whose costs units would round, by what they are exactly, beside a
         solution; None where there is none."""
         linear = plan.boolean.linear
-        if linear is None or problem.explicits[r].hidden:
-            return None  # what hidden sites cost is told by terms, in floats
+        if linear is None or not problem.exact(r):
+            return None
         for one in reversed(small):
             linear = linear.left(one)
         upper = None
@@ -344,21 +344,15 @@ def _at(problem: Problem, s: RowwiseState, r: int) -> At:
 
 
 def _cost(problem: Problem, s: RowwiseState, r: int, places: np.ndarray) -> float:
-    """What a solution of a row costs, as exactly as can be; infinite for none."""
+    """What a solution of a row costs; infinite for none."""
     cost = accepted_cost(_at(problem, s, r), places, math.inf)
-    factors = s.plans[r].factors
-    if cost is not None or not factors.scale.error or factors.resolves:
-        return math.inf if cost is None else float(cost)
-    fixed = {n: x[r : r + 1] for n, x in s.fixed.items()}
-    placed, owner = Placed(problem, places[None], fixed), torch.tensor([r])
-    told = score(problem, placed, owner)
-    return float(told.energy[0]) if float(told.violation[0]) == 0 else math.inf
+    return math.inf if cost is None else float(cost)
 
 
 def _upper(scale: Scale, cost: float | Fraction, constant: int) -> int:
     """The number of units that a search has to beat, beside what it does not count."""
     units = scale.from_on(cost) - constant
-    return units if scale.wide else capped(units)
+    return units if scale.long else capped(units)
 
 
 def _close(row: Row) -> bool:

@@ -31,13 +31,11 @@ class At(NamedTuple):
 def accepted_cost(at: At, places: np.ndarray, best: float) -> Fraction | None:
     """What a solution found elsewhere costs, as exactly as complete search tells costs apart; None
     where it is none, as far as can be said, or costs no less than the best."""
-    plan, scale, problem = at.plan, at.plan.factors.scale, at.problem
+    plan, problem = at.plan, at.problem
     offset = np.concatenate([[0], np.cumsum(plan.factors.sizes)])[: plan.factors.visible]
     if not at.allowed[offset + places].all():
         return None
     if plan.rest is None:
-        if scale.error and not plan.factors.resolves:
-            return None
         cost = problem.exactly(places, at.row)
         return cost if float(cost) < best else None
     placed, owner = Placed(problem, places[None], at.fixed), torch.tensor([at.row])

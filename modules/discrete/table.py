@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, WithJsonSchema
 from torch import Tensor
 
-from engine.decimals import Floats, Ints, times
+from engine.decimals import Floats, Ints, short_times
 from engine.domain import Domain, Finite, Variable, View
 from engine.energy.changes import Together, evaluated_changes, settled
 from engine.errors import BadQuery, Mistake, Mistakes
@@ -406,8 +406,8 @@ class Table(OverSites):
             if weight is None or weight == 1:
                 continue
             mine = np.array([w == weight for w in weights])
-            costs, error = times(weight, np.append(every[mine].reshape(-1), default))
-            if error:
+            costs = short_times(weight, np.append(every[mine].reshape(-1), default))
+            if costs is None:
                 return None  # each by its own
             every[mine] = costs[:-1].reshape(-1, every.shape[1])
             default = default if priced else float(costs[-1])

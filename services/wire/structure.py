@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.decimals import Products
 from engine.domain import Domain
 from engine.errors import BadQuery, Mistake, TooLarge, join, known
 from engine.factors import Clauses, Counted, Different, Factors, Sums, Table
@@ -30,15 +31,17 @@ _FAMILIES: dict[str, type[Any]] = {
     "counted": Counted, "clauses": Clauses, "sums": Sums, "different": Different,
 }  # fmt: skip
 _REAL = {"sums.coefficient", "sums.low", "sums.high", "tables.costs", "tables.default",
-         "tables.error"}  # fmt: skip
+         "tables.weights", "tables.floats", "tables.written"}  # fmt: skip
 _TRUTH = {"clauses.sign"}
 _COUNTED = ("arity", "scopes_of", "tuples_of", "rows", "apart", "computed")  # one a table, whole
-_HEADS = (*_COUNTED, "default", "error")
+_HEADS = (*_COUNTED, "default")
 _TABLES = (*_HEADS, "scopes", "tuples", "costs", "term", "part")
 _BOUND = ("conditions", "when")  # of each table, and each: only where some table binds under one
+_PRODUCTS = ("weighings", "products", "weights", "floats", "written")  # how many of each table, and
+# each: only where the costs of some table stand for products
 _NAMES = {
     "sizes",
-    *(f"tables.{name}" for name in (*_TABLES, *_BOUND)),
+    *(f"tables.{name}" for name in (*_TABLES, *_BOUND, *_PRODUCTS)),
     *(f"{name}.{f.name}" for name, kind in _FAMILIES.items() for f in fields(kind)),
 }
 _COUNTS = {"visible", "interchangeable", "functional"}
@@ -194,7 +197,6 @@ def _columns(factors: Factors) -> Columns:
             "apart": [int(t.apart) for t in tables],
             "computed": [int(t.computed) for t in tables],
             "default": [t.default for t in tables],
-            "error": [t.error for t in tables],
         }
         for field in _TABLES[len(whole) :]:
             whole[field] = np.concatenate([getattr(t, field).reshape(-1) for t in tables])
@@ -202,6 +204,13 @@ def _columns(factors: Factors) -> Columns:
             when = [np.zeros((t.count, 0, 2)) if t.when is None else t.when for t in tables]
             whole["conditions"] = [w.shape[1] for w in when]
             whole["when"] = np.concatenate([w.reshape(-1) for w in when])
+        if any(t.products is not None for t in tables):
+            every = [t.products or Products((), np.zeros(0), np.zeros(0)) for t in tables]
+            whole["weighings"] = [len(own.weights) for own in every]
+            whole["products"] = [len(own.floats) for own in every]
+            whole["weights"] = [weight for own in every for weight in own.weights]
+            whole["floats"] = np.concatenate([own.floats for own in every])
+            whole["written"] = np.concatenate([own.written for own in every])
         columns |= {f"tables.{field}": column for field, column in whole.items()}
     return {
         name: np.ascontiguousarray(column, dtype=_dtype(name)) for name, column in columns.items()
@@ -245,13 +254,27 @@ def _tables(columns: Columns) -> Iterator[Table]:
         )
     left = [name for name in _TABLES if name not in _HEADS]
     rest = {name: _Tape(f"tables.{name}", columns[f"tables.{name}"]) for name in left}
-    rest["when"] = _Tape("tables.when", columns.get("tables.when", np.zeros(0, np.int64)))
-    bound = columns.get("tables.conditions", np.zeros(len(heads[0]), np.int64))
-    fits = len(bound) == len(heads[0]) and bool(((bound >= 0) & (bound < 2**20)).all())
-    _require(fits, "tables.conditions", "a wild count", "give one entry a table")
-    for arity, scopes, tuples, rows, apart, computed, default, error, conditions in zip(
-        *(h.tolist() for h in (*heads, bound)), strict=True
-    ):
+    for name in ("when", "weights", "floats", "written"):
+        none = np.zeros(0, _dtype(f"tables.{name}"))
+        rest[name] = _Tape(f"tables.{name}", columns.get(f"tables.{name}", none))
+    some = []
+    for name in ("conditions", "weighings", "products"):
+        own = columns.get(f"tables.{name}", np.zeros(len(heads[0]), np.int64))
+        fits = len(own) == len(heads[0]) and bool(((own >= 0) & (own < 2**20)).all())
+        _require(fits, f"tables.{name}", "a wild count", "give one entry a table")
+        some.append(own)
+    for (
+        arity,
+        scopes,
+        tuples,
+        rows,
+        apart,
+        computed,
+        default,
+        conditions,
+        weighings,
+        products,
+    ) in zip(*(h.tolist() for h in (*heads, *some)), strict=True):
         shape = (*([rows] if rows else []), *([scopes] if apart else []), tuples)
         costs = rest["costs"].next(math.prod(shape))
         yield Table(
@@ -261,15 +284,23 @@ def _tables(columns: Columns) -> Iterator[Table]:
             default,
             rest["term"].next(scopes),
             rest["part"].next(scopes),
-            error,
             bool(computed),
             apart=bool(apart),
             when=rest["when"].next(scopes * conditions * 2).reshape(scopes, conditions, 2)
             if conditions
             else None,
+            products=_products(rest, weighings, products) if weighings else None,
         )
     for tape in rest.values():
         tape.end()
+
+
+def _products(rest: "dict[str, _Tape]", weighings: int, count: int) -> Products:
+    weights = rest["weights"].next(weighings)
+    pairs = rest["floats"].next(count), rest["written"].next(count)
+    fine = all(bool(np.isfinite(column).all()) for column in (weights, *pairs))
+    _require(fine, "tables.products", "one is not finite", "give finite numbers")
+    return Products(tuple(weights.tolist()), *pairs)
 
 
 class _Tape:
@@ -350,12 +381,6 @@ def _check_table(path: str, table: Table, sizes: Column) -> None:
         join(path, "costs"),
         "nan or -inf",
         "give finite costs, or infinity for what is forbidden",
-    )
-    _require(
-        0 <= table.error < math.inf,
-        join(path, "error"),
-        f"{table.error!r} is no rounding error",
-        "give a finite number, 0 where the costs are what is meant",
     )
     for name in ("term", "part"):
         got = len(getattr(table, name))

@@ -92,10 +92,9 @@ def costs_in_float32(monkeypatch) -> None:
 
 def a_relative_gap(monkeypatch) -> None:
     """Explicit costs that differ by a millionth of their size count as level."""
-    from engine.factors.explicit import Explicit
-
     monkeypatch.setattr(
-        Explicit, "slack", property(lambda self: 1e-6 * max([1.0, *self.reach.values()]))
+        "engine.judgement.room",
+        lambda problem, energy: 1e-6 * max([1.0, *problem.explicit.reach.values()]),
     )
     # who opens decides small problems by bounds of its own
     monkeypatch.setattr("engine.minimizers.portfolio.Portfolio._opens", lambda self, problem: False)

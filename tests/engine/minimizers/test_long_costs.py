@@ -24,7 +24,7 @@ def test_what_is_called_optimal_is_least_in_fractions(minimizer, seed: int) -> N
     problem = case.problem()
     if minimizer.refuses(problem) is not None:
         pytest.skip("nothing to pay for")
-    wide = problem.form.factors.wide is not None
+    long = problem.form.factors.long is not None
     for row, answer in enumerate(answers(problem, minimizer)):
         least = case.least(row)
         if least is None:
@@ -33,7 +33,7 @@ def test_what_is_called_optimal_is_least_in_fractions(minimizer, seed: int) -> N
         values = tuple(answer.values["x"])
         assert answer.status is Status.OPTIMAL and case.allows(values, row)
         assert answer.energy == answer.bound == float(case.cost(values)) == float(least)
-        if wide and minimizer is RELAXATION:
+        if long and minimizer is RELAXATION:
             assert case.cost(values) == least
 
 
@@ -49,7 +49,7 @@ def test_a_knapsack_of_many_long_costs_is_proved_by_the_relaxation() -> None:
         for one in Table(x, sites=[[k]], costs=[0, -w * rng.uniform(0.5, 5.5)]).summands()
     ]
     problem = Problem(Sum(*required(room).summands(), *paid))
-    assert problem.form.factors.scale.error and problem.form.factors.wide is not None
+    assert problem.form.factors.scale.error and problem.form.factors.long is not None
     (answer,) = answers(problem)
     assert answer.status is Status.OPTIMAL and answer.proved_by is Proof.RELAXATION
     assert answer.energy == answer.bound

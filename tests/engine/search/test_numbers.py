@@ -177,7 +177,7 @@ def test_a_program_of_numbers_says_what_its_formula_says(seed):
         lo, hi = columns.box(own, 0 * x, after.top)
         assert (lo <= x).all() and (x <= hi).all()
     if not len(columns.kept):
-        every = np.array(list(product(*(after.wide[c] for c in range(after.columns)))))
+        every = np.array(list(product(*(after.integers[c] for c in range(after.columns)))))
         for x in every[:: max(1, len(every) // 200)]:
             if after.rows.hold(x):
                 assert before.rows.hold(columns.model(x).astype(np.int64))
@@ -242,7 +242,7 @@ def test_numbers_in_sums_alone_are_a_column_each_and_few_nodes_prove(different):
     problem = Problem(program_of_numbers(different))
     small = seen(problem)
     tree = tree_of(small.formula, learning.NEVER, 10**6)
-    assert len(tree.program.wide) == (4 if different else 6)
+    assert len(tree.program.integers) == (4 if different else 6)
     if not different:
         assert tree.program.columns == 6 and tree.program.rows.count == 4
     for _ in range(100):

@@ -80,7 +80,7 @@ def _infeasible(answer: Answer, row: Row) -> Iterator[Complaint]:
 def _bound(answer: Answer, row: Row, what: str, bound: float) -> Iterator[Complaint]:
     if row.feasible:
         least = row.feasible[0]
-        if bound > least.energy + least.slack + (0.0 if row.exact else 8 * least.size):
+        if bound > least.energy + least.slack + (0.0 if row.decimal else 8 * least.size):
             yield Complaint(what, f"bound {bound:.17g} above the least energy {least.energy:.17g}")
     loose = 0.0 if row.exact else _loose(row)
     holds = answer.energy is not None and answer.status in (Status.OPTIMAL, Status.SATISFIED)
@@ -178,7 +178,7 @@ def _optimal(answer: Answer, row: Row, total: Total) -> Iterator[Complaint]:
         yield Complaint("optimal", "OPTIMAL, but a required rule could not say")
     if row.possible:
         least = row.possible[0]
-        more = total.exact - least.exact if row.exact else total.energy - least.energy
+        more = total.exact - least.exact if row.decimal else total.energy - least.energy
         if more > row.gap(total, least):
             yield Complaint(
                 "optimal",
@@ -197,7 +197,7 @@ def _unique(answer: Answer, row: Row, total: Total) -> Iterator[Complaint]:
         return
     sure = unsure = 0
     for other in row.feasible:
-        more = other.exact - total.exact if row.exact else other.energy - total.energy
+        more = other.exact - total.exact if row.decimal else other.energy - total.energy
         gap = row.gap(other, total)
         rounded = other.rounded or total.rounded
         sure += more <= -gap or (more == 0 and bool(rounded or other.exact == total.exact))
@@ -232,7 +232,7 @@ def _alternatives(
             yield Complaint("alternative", f"alternative {k} lies {min(apart)} sites away")
         least = _least_apart(row, before, finite, distance)
         if least is not None and not row.open_reals and not row.unsure and row.explicit:
-            more = here.exact - least.exact if row.exact else here.energy - least.energy
+            more = here.exact - least.exact if row.decimal else here.energy - least.energy
             if more > row.gap(here, least):
                 yield Complaint(
                     "alternative",

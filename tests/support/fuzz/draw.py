@@ -4,7 +4,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support.fuzz.landscape import Landscape, places_of
@@ -87,12 +87,16 @@ class Case:
 
 
 def generate(seed: int, family: str | None = None) -> Case:
-    """The case of a seed. family: explicit, opaque, mixed, real, choice, learned; else any."""
+    """The case of a seed. family: explicit, opaque, mixed, real, choice, learned; else any. Long:
+    explicit with costs and weights of all digits of floats."""
     rng = random.Random(f"basin {seed} {family or ''}")
     if family is None:
         family = rng.choices([*FAMILIES], [*FAMILIES.values()])[0]
     for _ in range(100):
-        case = _learned(seed, rng) if family == "learned" else _drawn(seed, rng, family)
+        if family == "long":
+            case = _lengthened(rng, _drawn(seed, rng, "explicit"))
+        else:
+            case = _learned(seed, rng) if family == "learned" else _drawn(seed, rng, family)
         if Landscape(case.query, case.evidences).size <= MOST:
             return case
     raise AssertionError(f"seed {seed}: no small case")
@@ -140,6 +144,48 @@ def _drawn(seed: int, rng: random.Random, family: str) -> Case:
             own = [_value(rng, variables["a"]) for _ in range(math.prod(shape))]
             row["a"] = _nested(own, shape)
     return Case(seed, query, rows, _options(rng), _script(rng, query, variables))
+
+
+def _lengthened(rng: random.Random, case: Case) -> Case:
+    """The same case with other costs and weights: of all digits of floats, level in different sums,
+    apart by a last place, or of sizes up to 1e12 apart, of both signs; some have one more row."""
+    few = [rng.uniform(-1, 1) * 10.0 ** rng.randint(-6, 9) for _ in range(3)]
+    size = 10.0 ** rng.randint(-6, 9)
+    kind = rng.choice(("apart", "few", "last", "sizes", "thirds", "mixed"))
+
+    def price() -> float:
+        own = rng.choice(("apart", "few", "last", "sizes", "thirds")) if kind == "mixed" else kind
+        if own == "few":
+            return rng.choice((0.0, *few))
+        if own == "last":
+            base = few[0]
+            return rng.choice((base, math.nextafter(base, math.inf), math.nextafter(base, 0.0)))
+        if own == "sizes":
+            return rng.choice((-1, 1)) * rng.random() * 10.0 ** rng.randint(-6, 6)
+        if own == "thirds":
+            third = rng.choice((1, -1, 2, 4, 5)) / 3
+            return third * 10.0 ** rng.choice((0, 0, 1, rng.randint(-6, 6)))
+        return rng.uniform(-size, size)
+
+    def other(costs: Any) -> Any:
+        if isinstance(costs, list):
+            return [other(own) for own in costs]
+        return costs if costs is None else price()
+
+    for term in case.query["terms"]:
+        if "weight" in term and rng.random() < 0.5:
+            term["weight"] = rng.choice((0.1234567890123456, rng.uniform(0.1, 9), 1e6, 1 / 3, 1e-3))
+        params = term.get("params", {})
+        if term["kind"] not in COSTS or term.get("required"):
+            continue
+        for name in ("costs", "default", "couplings", "fields"):
+            if params.get(name):
+                params[name] = other(params[name])
+        for name in ("tuples", "edges"):
+            if name in params:
+                params[name] = [[*own[:-1], other(own[-1])] for own in params[name]]
+    rows = [*case.rows, {}] if rng.random() < 0.3 else case.rows
+    return replace(case, rows=rows)
 
 
 def _real(rng: random.Random) -> dict[str, Any]:

@@ -370,10 +370,15 @@ class Row:
     evidence: Mapping[str, Any]
 
     @functools.cached_property
+    def decimal(self) -> bool:
+        """All weighed summands are explicit, and cost decimals."""
+        weighed = [self.scape.summands[t] for t in self.active]
+        return all(s.weight is None or (s.exact and s.explicit) for s in weighed)
+
+    @functools.cached_property
     def exact(self) -> bool:
         """All weighed summands compare exactly: int64 holds their scaled sum."""
-        weighed = [self.scape.summands[t] for t in self.active]
-        if any(s.weight is not None and not (s.exact and s.explicit) for s in weighed):
+        if not self.decimal:
             return False
         unit = math.lcm(1, *(t.exact.denominator for t in self.totals if not t.infinite))
         largest = max((t.span for t in self.totals if not t.infinite), default=0)
@@ -411,6 +416,8 @@ class Row:
         """By how much two energies may differ and count as equal."""
         if self.exact:
             return 0.0
+        if self.decimal:  # energies are told as floats
+            return 2 * math.ulp(max(abs(one.energy), abs(other.energy)))
         opaque = max(one.loose, other.loose)
         return opaque + one.slack + other.slack + 8 * (one.size + other.size)
 

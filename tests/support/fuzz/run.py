@@ -33,11 +33,13 @@ class Tally:
 
 def case_of(seed: int, door: str) -> Case:
     """The case of a seed for a door: a file cannot hold what only Python can write, the command
-    knows no odd kinds, and callers meet in one batch most where an energy is opaque."""
+    knows no odd kinds, and callers meet in one batch most where an energy is opaque. One in four
+    that weighs has costs of all digits."""
     if door == "crowd":
         return generate(seed, "opaque" if seed % 2 else "explicit")
     if door == "weighted":
-        drawn = (generate(seed + k * APART, "explicit") for k in itertools.count())
+        family = "long" if seed // 4 % 4 == 3 else "explicit"
+        drawn = (generate(seed + k * APART, family) for k in itertools.count())
         return next(case for case in drawn if case.weighs)
     case = generate(seed)
     unfit = (case.python and door in PLAIN) or (case.odd and door == "command")
