@@ -12,7 +12,7 @@ from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, re
 from engine.domain import Domain
 from engine.explain.margins import margins
 from engine.factors import Counted, Different, ints
-from engine.kernels import fused
+from engine.kernels import fused, spent
 from engine.kernels.cover import search, search_priced
 from engine.kernels.flips import Clauses, local_search
 from engine.kernels.odd_cycles import odd_cycles
@@ -128,6 +128,8 @@ def main() -> None:
     samples(near, 2)
     tour(np.ones((2, 2), dtype=np.int64))
     odd_cycles(ints([0, 0]), ints(), ints(), np.zeros(0), 1.0, 1)
+    box = spent.Columns(ints([0, 0]), *[ints()] * 5, *[ints([0])] * 4, np.array([False]))
+    spent.go(box, spent.begun(box), 0, 1)
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )

@@ -19,6 +19,7 @@ from engine.decimals import Floats, Ints
 from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import covers
 from engine.search.dive import WHOLE, Dive
+from engine.search.exhaustive import Exhaustive
 from engine.search.halves import halves
 from engine.search.linear import Linear
 from engine.search.numbers import Numbered, numbered
@@ -37,6 +38,14 @@ LOST_AT = 16  # nodes without a solution, after which the relaxation dives
 NEAR = 20  # bits by which a bound lies nearer to the best solution than that to 0, from which on
 # floats may not tell them apart
 NODE = 10  # steps of the simplex method that a node takes beside them
+FIRST, TRY, MOST_TRIED = 1 << 16, 1 << 14, 1 << 20  # entries looked at in a box that is searched to
+# its end: in the first, and at least and at most in any
+SHARE, LOW, HIGH = (
+    0.25,
+    1 / 16,
+    4.0,
+)  # what that may take, of what the linear solver does: at first,
+GAINED, FAILED = 2.0, 0.7  # and after boxes that were searched to their end, and that were not
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -86,6 +95,10 @@ class Tree(RowSearch):
     deep: int = 0  # nodes when the root was left
     left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
+    step: int = 1  # entries that a step of the simplex method looks at
+    credit: float = FIRST  # entries that may be looked at in boxes that are searched to their end
+    tried: int = 0  # entries looked at in the last one
+    share: float = SHARE  # of what the linear solver looks at, that is added to it
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
@@ -169,8 +182,11 @@ class Tree(RowSearch):
             self.nodes += 1
             upper = float(self.upper - self.program.constant)
             point = self.relaxation.solve(lo, hi, work, upper)
-            work -= point.iterations + NODE
+            spent = point.iterations + NODE
+            self.credit = min(MOST_TRIED, self.credit + self.share * spent * self.step)
+            self.tried = 0
             self._treat(node, lo, hi, point)
+            work -= spent + self.tried // self.step
         return work
 
     def _dived(self, work: int) -> int:
@@ -252,6 +268,8 @@ class Tree(RowSearch):
                 if node.bound >= self.upper:
                     return
             self.bottom, self.deep, self.left = node.bound, self.nodes, self.upper
+        if self._exhausted(bound, lo, hi, point.x):
+            return
         self._branch(node, loose, point.x, lo, hi)
         if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
@@ -328,12 +346,35 @@ class Tree(RowSearch):
         self.tries[side, node.branched >> 1] += 1
 
     def _split(self, node: Node, lo: Ints, hi: Ints) -> None:
-        """Two nodes where no point tells how; nothing is open: all is fixed and is judged."""
+        """What no point tells how to search: two nodes, where it is too large to be searched to
+        its end; nothing is open: all is fixed and is judged."""
         open_ = np.flatnonzero(lo < hi)
-        if len(open_):
-            self._branch(node, open_, (lo + hi) / 2, lo, hi)
-        else:
+        middle = (lo + hi) / 2
+        if not len(open_):
             self._whole(lo.astype(float), lo, hi)
+            return
+        bound = safe_bound(self.program, np.zeros(self.program.rows.count), lo, hi)
+        if not self._exhausted(bound, lo, hi, middle):
+            self._branch(node, open_, middle, lo, hi)
+
+    def _exhausted(self, bound: Bound, lo: Ints, hi: Ints, x: Floats) -> bool:
+        """Whether nothing is left of a box in which this bound is proved, after a search as long as
+        there is credit for."""
+        if self.credit < TRY:
+            return False
+        box = Exhaustive.of(self.program, bound, lo, hi, x)
+        if box is None:
+            return False
+        while self.tried < self.credit and not box.ended:
+            own, done = box.go(self.upper, int(self.credit) - self.tried)
+            self.tried += done + 1
+            if own is not None:
+                self._whole(own.astype(float), own, own)
+        if box.ended:
+            self.share = min(HIGH, self.share * GAINED)
+        else:
+            self.credit, self.share = 0.0, max(LOW, self.share * FAILED)
+        return box.ended
 
     def _branch(self, node: Node, columns: Ints, x: Floats, lo: Ints, hi: Ints) -> None:
         """Two nodes by one of these columns, which are open."""
@@ -391,8 +432,9 @@ def tree_of(
         return None
     if upper is None:
         upper = FAR if program.long else NEVER
-    size = entries + 4 * program.columns
-    tree = Tree.of(program, upper, max(20, work // (STEP + size // SPARSE)), columns)
+    step = STEP + (entries + 4 * program.columns) // SPARSE
+    tree = Tree.of(program, upper, max(20, work // step), columns)
+    tree.step = step
     tree.formula = formula
     return tree
 

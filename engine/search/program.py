@@ -176,6 +176,19 @@ class Program:
         at = np.flatnonzero(np.concatenate([[True], np.diff(col) != 0])) if len(col) else col
         return at, col[at], rows.owner[order], rows.coef[order]
 
+    @cached_property
+    def entries(self) -> tuple[Ints, Ints, Ints]:
+        """A by columns: the first entry of every column and the end, rows and coefficients."""
+        _, _, row, coef = self.turned
+        counts = np.bincount(self.rows.col, minlength=self.columns)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), row, coef
+
+    @cached_property
+    def edges(self) -> tuple[Ints, Ints]:
+        """Both edges of each row, none further off than a step beyond all that it may add up to."""
+        most = (self.sizes * (1 + 2.0**-50)).astype(np.int64) + 1
+        return np.clip(self.rows.low, -most, most), np.clip(self.rows.high, -most, most)
+
     def weighed(self, y: Ints) -> Ints:
         """A^T y of whole numbers, each within what its type holds. (m,) -> (n,)"""
         return self._turned(self.turned[3].astype(y.dtype), y)
