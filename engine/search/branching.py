@@ -22,7 +22,7 @@ from engine.search.dive import WHOLE, Dive
 from engine.search.exhaustive import Exhaustive
 from engine.search.halves import halves
 from engine.search.linear import Linear
-from engine.search.numbers import Numbered, numbered
+from engine.search.products import Reading, read
 from engine.search.program import FAR, Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, SOLVED, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
@@ -72,7 +72,7 @@ class Tree(RowSearch):
     """The search of one program."""
 
     program: Program
-    columns: Numbered
+    columns: Reading
     relaxation: Relaxation
     lo: Ints
     hi: Ints
@@ -103,9 +103,9 @@ class Tree(RowSearch):
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
     @staticmethod
-    def of(program: Program, upper: int, work: int, columns: Numbered | None = None) -> "Tree":
+    def of(program: Program, upper: int, work: int, columns: Reading | None = None) -> "Tree":
         n = program.columns
-        columns = columns or Numbered.plain(n)
+        columns = columns or Reading.plain(n)
         box = np.zeros(n, np.int64), program.top.copy()
         tree = Tree(program, columns, Relaxation(program), *box, upper, work)
         tree.never = tree.left = FAR if program.long else NEVER
@@ -315,6 +315,7 @@ class Tree(RowSearch):
         """Takes in a point whose open columns are whole, where it meets all rows."""
         own = np.clip(np.rint(x).astype(np.int64), lo, hi)
         if self.program.takes(own) and self.program.rows.hold(own):
+            own = self.columns.point(self.columns.model(own))
             units = self.program.total(own)
             if units < self.upper:
                 self.best, self.upper = Solution(own, units), units
@@ -424,9 +425,7 @@ def tree_of(
 ) -> Tree | None:
     """The search of a formula; None where its program is too large. work: entries of the program
     times steps of the simplex method in one advance; linear: what it costs exactly."""
-    program, columns = program_of(formula, linear), None
-    if not program.long:  # long costs have columns of 0 and 1 alone
-        program, columns = numbered(program)
+    program, columns = read(program_of(formula, linear))
     entries = len(program.rows.col)
     if entries > (SMALL if program.long else MOST):
         return None

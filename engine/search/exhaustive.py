@@ -1,8 +1,8 @@
 """A box of a program searched to its end, value by value, under what a bound leaves to spend.
 
 No solution that costs less than the best one spends more than lies between that and a bound, on
-reduced costs and on rows off their edge (`engine.kernels.spent`). Where columns are many but this is
-little, few points are left, and all of them are visited without the linear solver.
+reduced costs and on rows off their edge (`engine.kernels.spent`). Where columns are many but this
+is little, few points are left, and all of them are visited without the linear solver.
 """
 
 import math
@@ -35,14 +35,15 @@ class Exhaustive:
         if program.sizes.max(initial=0.0) >= 1 << ROOM:
             return None
         start, row, coef = program.entries
-        low, high = program.edges
-        size = float(np.abs(bound.reduced.astype(np.float64)) @ (hi - lo))
-        size += 2 * float(np.abs(bound.duals.astype(np.float64)) @ (program.sizes + 1))
-        coarser = max(0, math.ceil(math.log2(size + 1)) - ROOM)
-        reduced, dual = _coarse(bound.reduced, coarser), _coarse(bound.duals, coarser)
-        size = np.abs(reduced)
+        low, high = (np.clip(e, -(1 << ROOM), 1 << ROOM) for e in (program.rows.low, program.rows.high))
+        paid, dual = np.where(lo < hi, bound.reduced, 0), bound.duals
+        edge = np.abs(np.where(dual > 0, low, np.where(dual < 0, high, 0)))
+        most = float(np.abs(paid.astype(np.float64)) @ (hi - lo))
+        most += float(np.abs(dual.astype(np.float64)) @ (program.sizes + edge))
+        coarser = max(0, math.ceil(math.log2(most + 1)) - ROOM)
+        reduced, dual = _coarse(paid, coarser), _coarse(dual, coarser)
         open_ = np.flatnonzero(lo < hi)
-        order = open_[np.argsort(-size[open_], kind="stable")]
+        order = open_[np.argsort(-np.abs(reduced[open_]), kind="stable")]
         down = np.where(reduced == 0, 2 * x > lo + hi, reduced < 0)
         columns = Columns(start, row, coef, low, high, dual, reduced, lo, hi, order, down)
         return Exhaustive(columns, begun(columns), bound, program.constant, coarser)

@@ -183,12 +183,6 @@ class Program:
         counts = np.bincount(self.rows.col, minlength=self.columns)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), row, coef
 
-    @cached_property
-    def edges(self) -> tuple[Ints, Ints]:
-        """Both edges of each row, none further off than a step beyond all that it may add up to."""
-        most = (self.sizes * (1 + 2.0**-50)).astype(np.int64) + 1
-        return np.clip(self.rows.low, -most, most), np.clip(self.rows.high, -most, most)
-
     def weighed(self, y: Ints) -> Ints:
         """A^T y of whole numbers, each within what its type holds. (m,) -> (n,)"""
         return self._turned(self.turned[3].astype(y.dtype), y)
@@ -241,8 +235,8 @@ def _alike(f: Formula) -> Ints:
         np.sort(f.group_lit[a:b]).tobytes(): g
         for g, (a, b) in enumerate(zip(f.group_ptr[:-1], f.group_ptr[1:], strict=True))
     }
-    if groups:
-        for c, (a, b) in enumerate(zip(f.clause_ptr[:-1], f.clause_ptr[1:], strict=True)):
-            if b - a > 1:
-                out[c] = groups.get(np.sort(f.clause_lit[a:b]).tobytes(), -1)
+    lengths = np.diff(f.clause_ptr)
+    for c in np.flatnonzero((lengths > 1) & np.isin(lengths, np.diff(f.group_ptr))).tolist():
+        a, b = f.clause_ptr[c : c + 2]
+        out[c] = groups.get(np.sort(f.clause_lit[a:b]).tobytes(), -1)
     return out
