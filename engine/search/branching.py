@@ -17,13 +17,12 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.kernels.clauses import NEVER, Formula
-from engine.search.cuts import covers
+from engine.search.cuts import broken
 from engine.search.dive import WHOLE, Dive
-from engine.search.exhaustive import Exhaustive
-from engine.search.halves import halves
+from engine.search.exhaustive import Credit, Exhaustive
 from engine.search.linear import Linear
 from engine.search.products import Reading, read
-from engine.search.program import FAR, Program, Rows, program_of
+from engine.search.program import FAR, Program, program_of
 from engine.search.relaxation import EMPTY, LOST, SOLVED, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
 from engine.search.safe import SMALL, Bound, exact_bound, refuted, safe_bound
@@ -38,14 +37,6 @@ LOST_AT = 16  # nodes without a solution, after which the relaxation dives
 NEAR = 20  # bits by which a bound lies nearer to the best solution than that to 0, from which on
 # floats may not tell them apart
 NODE = 10  # steps of the simplex method that a node takes beside them
-FIRST, TRY, MOST_TRIED = 1 << 16, 1 << 14, 1 << 20  # entries looked at in a box that is searched to
-# its end: in the first, and at least and at most in any
-SHARE, LOW, HIGH = (
-    0.25,
-    1 / 16,
-    4.0,
-)  # what that may take, of what the linear solver does: at first,
-GAINED, FAILED = 2.0, 0.7  # and after boxes that were searched to their end, and that were not
 _NONE = np.zeros(0, dtype=np.int64)
 
 
@@ -96,9 +87,7 @@ class Tree(RowSearch):
     left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
     step: int = 1  # entries that a step of the simplex method looks at
-    credit: float = FIRST  # entries that may be looked at in boxes that are searched to their end
-    tried: int = 0  # entries looked at in the last one
-    share: float = SHARE  # of what the linear solver looks at, that is added to it
+    credit: Credit = Credit()  # for boxes that are searched to their end
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
@@ -183,10 +172,9 @@ class Tree(RowSearch):
             upper = float(self.upper - self.program.constant)
             point = self.relaxation.solve(lo, hi, work, upper)
             spent = point.iterations + NODE
-            self.credit = min(MOST_TRIED, self.credit + self.share * spent * self.step)
-            self.tried = 0
+            self.credit = self.credit.earned(spent * self.step)
             self._treat(node, lo, hi, point)
-            work -= spent + self.tried // self.step
+            work -= spent + self.credit.done // self.step
         return work
 
     def _dived(self, work: int) -> int:
@@ -331,7 +319,7 @@ class Tree(RowSearch):
         if self.rounds <= 0 or self.idle >= IDLE:
             return False
         self.rounds -= 1
-        rows = _broken(self.program, x)
+        rows = broken(self.program, x)
         if rows is None:
             self.rounds = 0
             return False
@@ -361,20 +349,16 @@ class Tree(RowSearch):
     def _exhausted(self, bound: Bound, lo: Ints, hi: Ints, x: Floats) -> bool:
         """Whether nothing is left of a box in which this bound is proved, after a search as long as
         there is credit for."""
-        if self.credit < TRY:
-            return False
-        box = Exhaustive.of(self.program, bound, lo, hi, x)
+        box = Exhaustive.of(self.program, bound, lo, hi, x) if self.credit.enough else None
         if box is None:
             return False
-        while self.tried < self.credit and not box.ended:
-            own, done = box.go(self.upper, int(self.credit) - self.tried)
-            self.tried += done + 1
+        done = 0
+        while done < self.credit.work and not box.ended:
+            own, looked = box.go(self.upper, int(self.credit.work) - done)
+            done += looked + 1
             if own is not None:
                 self._whole(own.astype(float), own, own)
-        if box.ended:
-            self.share = min(HIGH, self.share * GAINED)
-        else:
-            self.credit, self.share = 0.0, max(LOW, self.share * FAILED)
+        self.credit = self.credit.after(box.ended, done)
         return box.ended
 
     def _branch(self, node: Node, columns: Ints, x: Floats, lo: Ints, hi: Ints) -> None:
@@ -436,13 +420,3 @@ def tree_of(
     tree.step = step
     tree.formula = formula
     return tree
-
-
-def _broken(program: Program, x: Floats) -> Rows | None:
-    """Rows that every whole solution meets and x breaks; None where none is found. Only rows over
-    columns of 0 and 1 tell some."""
-    rows = program.rows
-    if program.wide:
-        rows = rows.some(np.bincount(rows.owner, program.top[rows.col] > 1, rows.count) == 0)
-    found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
-    return Rows.joined(found) if found else None

@@ -7,6 +7,7 @@ is little, few points are left, and all of them are visited without the linear s
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,38 @@ from engine.search.program import Program
 from engine.search.safe import Bound
 
 ROOM = 60  # bits of what is spent, and of what rows add up to
+FIRST, LEAST, MOST = (
+    1 << 16,
+    1 << 14,
+    1 << 20,
+)  # values and entries looked at in a box: in the first,
+# and at least and at most in any
+SHARE, LOW, HIGH = 0.25, 1 / 16, 4.0  # of what the linear solver looks at: at first, and ever
+GAINED, FAILED = 2.0, 0.7  # what becomes of it after a box that was searched to its end, or was not
+
+
+class Credit(NamedTuple):
+    """How long boxes are searched for: a share of what the linear solver takes, which grows where
+    that pays. What does not end a box is lost."""
+
+    work: float = FIRST  # values and entries that may be looked at in the next box
+    share: float = SHARE
+    done: int = 0  # looked at since credit was earned last
+
+    def earned(self, looked: int) -> "Credit":
+        """After so many entries that the linear solver looked at."""
+        return Credit(min(MOST, self.work + self.share * looked), self.share)
+
+    @property
+    def enough(self) -> bool:
+        """It is worth to try."""
+        return self.work >= LEAST
+
+    def after(self, ended: bool, done: int) -> "Credit":
+        """After a box in which so many were looked at."""
+        if ended:
+            return Credit(self.work, min(HIGH, self.share * GAINED), self.done + done)
+        return Credit(0.0, max(LOW, self.share * FAILED), self.done + done)
 
 
 @dataclass
@@ -35,7 +68,9 @@ class Exhaustive:
         if program.sizes.max(initial=0.0) >= 1 << ROOM:
             return None
         start, row, coef = program.entries
-        low, high = (np.clip(e, -(1 << ROOM), 1 << ROOM) for e in (program.rows.low, program.rows.high))
+        low, high = (
+            np.clip(e, -(1 << ROOM), 1 << ROOM) for e in (program.rows.low, program.rows.high)
+        )
         paid, dual = np.where(lo < hi, bound.reduced, 0), bound.duals
         edge = np.abs(np.where(dual > 0, low, np.where(dual < 0, high, 0)))
         most = float(np.abs(paid.astype(np.float64)) @ (hi - lo))

@@ -134,9 +134,7 @@ def _pairs(program: Program) -> tuple[Ints, Ints]:
     return pair[whole], chosen[whole]
 
 
-def _multiplied(
-    program: Program, pairs: Ints, corners: Ints
-) -> tuple[Program, Reading]:
+def _multiplied(program: Program, pairs: Ints, corners: Ints) -> tuple[Program, Reading]:
     rows, n = program.rows, program.columns
     cost = program.cost.copy()
     none, second, first, both = cost[corners].T

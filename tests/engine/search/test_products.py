@@ -22,7 +22,11 @@ def drawn(rng: np.random.Generator, n: int, pairs: int, long: bool = False) -> P
     x = Variable("x", Finite((0, 1), (n,)))
     weights = rng.integers(1, 9, n).tolist()
     terms: list[Energy] = [
-        required(Linear(x, terms=[[k, 1, w] for k, w in enumerate(weights)], compare="<=", constant=n * 3))
+        required(
+            Linear(
+                x, terms=[[k, 1, w] for k, w in enumerate(weights)], compare="<=", constant=n * 3
+            )
+        )
     ]
     every = list(itertools.combinations(range(n), 2))
     for k in rng.permutation(len(every))[:pairs].tolist():
