@@ -128,7 +128,9 @@ def main() -> None:
     samples(near, 2)
     tour(np.ones((2, 2), dtype=np.int64))
     odd_cycles(ints([0, 0]), ints(), ints(), np.zeros(0), 1.0, 1)
-    box = spent.Columns(ints([0, 0]), *[ints()] * 5, *[ints([0])] * 4, np.array([False]))
+    none, zero = ints(), ints([0])
+    down = np.zeros(1, dtype=bool)
+    box = spent.Columns(ints([0, 0]), none, none, none, none, none, zero, zero, zero, zero, down)
     spent.go(box, spent.begun(box), 0, 1)
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))

@@ -19,7 +19,7 @@ from engine.decimals import Floats, Ints
 from engine.kernels.clauses import NEVER, Formula
 from engine.search.cuts import broken
 from engine.search.dive import WHOLE, Dive
-from engine.search.exhaustive import Credit, Exhaustive
+from engine.search.exhaustive import POINT, Credit, Exhaustive
 from engine.search.linear import Linear
 from engine.search.products import Reading, read
 from engine.search.program import FAR, Program, program_of
@@ -355,7 +355,7 @@ class Tree(RowSearch):
         done = 0
         while done < self.credit.work and not box.ended:
             own, looked = box.go(self.upper, int(self.credit.work) - done)
-            done += looked + 1
+            done += looked + POINT
             if own is not None:
                 self._whole(own.astype(float), own, own)
         self.credit = self.credit.after(box.ended, done)

@@ -17,12 +17,9 @@ from engine.search.program import Program
 from engine.search.safe import Bound
 
 ROOM = 60  # bits of what is spent, and of what rows add up to
-FIRST, LEAST, MOST = (
-    1 << 16,
-    1 << 14,
-    1 << 20,
-)  # values and entries looked at in a box: in the first,
-# and at least and at most in any
+# values and entries looked at in a box: in the first, at least and at most in any; and what a point
+# takes that is judged
+FIRST, LEAST, MOST, POINT = 1 << 16, 1 << 14, 1 << 20, 1 << 12
 SHARE, LOW, HIGH = 0.25, 1 / 16, 4.0  # of what the linear solver looks at: at first, and ever
 GAINED, FAILED = 2.0, 0.7  # what becomes of it after a box that was searched to its end, or was not
 
@@ -68,9 +65,8 @@ class Exhaustive:
         if program.sizes.max(initial=0.0) >= 1 << ROOM:
             return None
         start, row, coef = program.entries
-        low, high = (
-            np.clip(e, -(1 << ROOM), 1 << ROOM) for e in (program.rows.low, program.rows.high)
-        )
+        edges = program.rows.low, program.rows.high
+        low, high = (np.clip(edge, -(1 << ROOM), 1 << ROOM) for edge in edges)
         paid, dual = np.where(lo < hi, bound.reduced, 0), bound.duals
         edge = np.abs(np.where(dual > 0, low, np.where(dual < 0, high, 0)))
         most = float(np.abs(paid.astype(np.float64)) @ (hi - lo))

@@ -128,9 +128,9 @@ def _pairs(program: Program) -> tuple[Ints, Ints]:
     holds = np.ones((len(good), len(POINTS)), dtype=bool)
     asked = np.flatnonzero(number[of] >= 0)
     np.logical_and.at(holds, number[of[asked]], met[asked])
-    holds = holds.reshape(-1, 4, 4)
-    whole = ((holds.sum(1) == 1) & (holds.sum(2) == 1)).all(1)
-    chosen = np.take_along_axis(own[good], holds.argmax(2), 1)
+    beside = holds.reshape(-1, 4, 4)
+    whole = ((beside.sum(1) == 1) & (beside.sum(2) == 1)).all(1)
+    chosen = np.take_along_axis(own[good], beside.argmax(2), 1)
     return pair[whole], chosen[whole]
 
 

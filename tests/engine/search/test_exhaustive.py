@@ -127,7 +127,8 @@ def test_the_relaxation_beside_it_proves_the_least(seed: int) -> None:
     costs = [one.program.total(x) for x in one.points()]
     assert tree.done
     assert tree.upper == min(costs, default=FAR if one.program.long else 1 << 61)
-    assert not costs or one.program.total(tree.best.x) == tree.upper
+    if costs:
+        assert tree.best is not None and one.program.total(tree.best.x) == tree.upper
 
 
 def test_a_search_that_shuts_out_a_point_is_caught() -> None:

@@ -87,20 +87,19 @@ def test_the_relaxation_is_as_low_and_the_tree_proves_the_least(seed: int) -> No
     after, reading = read(before)
     least = []
     for program in (before, after):
-        point = Relaxation(program).solve(np.zeros(program.columns), program.top, 10**5)
+        point = Relaxation(program).solve(0 * program.top, program.top, 10**5)
         least.append(program.constant + float(program.cost @ point.x))
     assert abs(least[0] - least[1]) < 1e-6
-    told = []
-    for program, columns in ((before, None), (after, reading)):
-        tree = Tree.of(program, NEVER, 10**4, columns)
+    trees = [Tree.of(before, NEVER, 10**4), Tree.of(after, NEVER, 10**4, reading)]
+    for tree in trees:
         while not tree.done:
             tree.advance()
-        assert tree.best is not None and tree.model is not None
-        told.append(tree.upper)
-    assert told[0] == told[1] == before.total(tree.model.astype(np.int64))
-    literals = 2 * np.arange(before.columns) + (1 - tree.model.astype(np.int64))
+    model = trees[1].model
+    assert model is not None
+    assert trees[0].upper == trees[1].upper == before.total(model.astype(np.int64))
+    literals = 2 * np.arange(before.columns) + (1 - model.astype(np.int64))
     lo, hi = reading.box(literals, np.zeros(after.columns, np.int64), after.top)
-    assert (lo == reading.point(tree.model)).all() and (hi == lo).all()
+    assert (lo == reading.point(model)).all() and (hi == lo).all()
 
 
 def test_columns_that_other_rows_count_stay() -> None:
