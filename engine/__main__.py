@@ -12,7 +12,7 @@ from engine import Budget, Factors, Finite, Problem, Term, Variable, answers, re
 from engine.domain import Domain
 from engine.explain.margins import margins
 from engine.factors import Counted, Different, ints
-from engine.kernels import fused
+from engine.kernels import fused, spent
 from engine.kernels.cover import search, search_priced
 from engine.kernels.flips import Clauses, local_search
 from engine.kernels.min_cuts import small_cuts
@@ -136,6 +136,10 @@ def main() -> None:
     with_each(ways, raise_prices(ways, ways[0], 4, 1)[0])
     small_cuts(np.ones((3, 3)), 2.0)
     odd_cycles(ints([0, 0]), ints(), ints(), np.zeros(0), 1.0, 1)
+    none, zero = ints(), ints([0])
+    down = np.zeros(1, dtype=bool)
+    box = spent.Columns(ints([0, 0]), none, none, none, none, none, zero, zero, zero, zero, down)
+    spent.go(box, spent.begun(box), 0, 1)
     line = Factors(
         ints([2, 2]), 2, different=Different(ints([0, 2]), *map(ints, ([0, 1], [0], [0])))
     )

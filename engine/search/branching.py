@@ -18,11 +18,11 @@ import numpy as np
 
 from engine.decimals import Floats, Ints
 from engine.kernels.clauses import NEVER, Formula
-from engine.search.cuts import covers
+from engine.search.cuts import broken
 from engine.search.dive import WHOLE, Dive
-from engine.search.halves import halves
+from engine.search.exhaustive import POINT, Credit, Exhaustive
 from engine.search.linear import Linear
-from engine.search.numbers import Numbered, numbered
+from engine.search.products import Reading, read
 from engine.search.program import FAR, Program, Rows, program_of
 from engine.search.relaxation import EMPTY, LOST, SOLVED, STOPPED, Point, Relaxation
 from engine.search.rowwise import RowSearch
@@ -65,7 +65,7 @@ class Tree(RowSearch):
     """The search of one program."""
 
     program: Program
-    columns: Numbered
+    columns: Reading
     relaxation: Relaxation
     lo: Ints
     hi: Ints
@@ -91,15 +91,18 @@ class Tree(RowSearch):
     deep: int = 0  # nodes when the root was left
     left: int = NEVER  # what solutions had to beat then
     bottom: int | None = None  # that of the root, once all cuts are there
+    step: int = 1  # entries that a step of the simplex method looks at
+    credit: Credit = Credit()  # for boxes that are searched to their end
     gains: Floats = field(default_factory=lambda: np.zeros((2, 0)))  # by side
     tries: Floats = field(default_factory=lambda: np.zeros((2, 0)))
 
     @staticmethod
-    def of(program: Program, upper: int, work: int, columns: Numbered | None = None) -> "Tree":
+    def of(program: Program, upper: int, work: int, columns: Reading | None = None) -> "Tree":
         n = program.columns
-        columns = columns or Numbered.plain(n)
+        columns = columns or Reading.plain(n)
         box = np.zeros(n, np.int64), program.top.copy()
         tree = Tree(program, columns, Relaxation(program), *box, upper, work)
+        tree.step = step_of(program)
         tree.never = tree.left = FAR if program.long else NEVER
         tree.gains, tree.tries = np.zeros((2, n)), np.zeros((2, n))
         least = safe_bound(program, np.zeros(program.rows.count), *box).units
@@ -174,8 +177,10 @@ class Tree(RowSearch):
             self.nodes += 1
             upper = float(self.upper - self.program.constant)
             point = self.relaxation.solve(lo, hi, work, upper)
-            work -= point.iterations + NODE
+            spent = point.iterations + NODE
+            self.credit = self.credit.earned(spent * self.step)
             self._treat(node, lo, hi, point)
+            work -= spent + self.credit.done // self.step
         return work
 
     def _dived(self, work: int) -> int:
@@ -259,6 +264,8 @@ class Tree(RowSearch):
                 if node.bound >= self.upper:
                     return
             self.bottom, self.deep, self.left = node.bound, self.nodes, self.upper
+        if self._exhausted(bound, lo, hi, point.x):
+            return
         self._branch(node, loose, point.x, lo, hi)
         if self.dive is None and self.point is not None and self._lost:
             self.dive = Dive.of(self.lo, self.hi, self.point)
@@ -304,6 +311,7 @@ class Tree(RowSearch):
         """Takes in a point whose open columns are whole, where it meets all rows."""
         own = np.clip(np.rint(x).astype(np.int64), lo, hi)
         if self.program.takes(own) and self.program.rows.hold(own):
+            own = self.columns.point(self.columns.model(own))
             units = self.program.total(own)
             if units < self.upper and (self.lazy is None or self.lazy(own.astype(float)) is None):
                 self.best, self.upper = Solution(own, units), units
@@ -336,7 +344,7 @@ class Tree(RowSearch):
         if self.rounds <= 0 or self.idle >= IDLE:
             return False
         self.rounds -= 1
-        rows = _broken(self.program, x)
+        rows = broken(self.program, x)
         if rows is None:
             self.rounds = 0
             return False
@@ -350,12 +358,31 @@ class Tree(RowSearch):
         self.tries[side, node.branched >> 1] += 1
 
     def _split(self, node: Node, lo: Ints, hi: Ints) -> None:
-        """Two nodes where no point tells how; nothing is open: all is fixed and is judged."""
+        """What no point tells how to search: two nodes, where it is too large to be searched to
+        its end; nothing is open: all is fixed and is judged."""
         open_ = np.flatnonzero(lo < hi)
-        if len(open_):
-            self._branch(node, open_, (lo + hi) / 2, lo, hi)
-        else:
+        middle = (lo + hi) / 2
+        if not len(open_):
             self._whole(lo.astype(float), lo, hi)
+            return
+        bound = safe_bound(self.program, np.zeros(self.program.rows.count), lo, hi)
+        if not self._exhausted(bound, lo, hi, middle):
+            self._branch(node, open_, middle, lo, hi)
+
+    def _exhausted(self, bound: Bound, lo: Ints, hi: Ints, x: Floats) -> bool:
+        """Whether nothing is left of a box in which this bound is proved, after a search as long as
+        there is credit for."""
+        box = Exhaustive.of(self.program, bound, lo, hi, x) if self.credit.enough else None
+        if box is None:
+            return False
+        done = 0
+        while done < self.credit.work and not box.ended:
+            own, looked = box.go(self.upper, int(self.credit.work) - done)
+            done += looked + POINT
+            if own is not None:
+                self._whole(own.astype(float), own, own)
+        self.credit = self.credit.after(box.ended, done)
+        return box.ended
 
     def _branch(self, node: Node, columns: Ints, x: Floats, lo: Ints, hi: Ints) -> None:
         """Two nodes by one of these columns, which are open."""
@@ -405,9 +432,7 @@ def tree_of(
 ) -> Tree | None:
     """The search of a formula; None where its program is too large. work: entries of the program
     times steps of the simplex method in one advance; linear: what it costs exactly."""
-    program, columns = program_of(formula, linear), None
-    if not program.long:  # long costs have columns of 0 and 1 alone
-        program, columns = numbered(program)
+    program, columns = read(program_of(formula, linear))
     entries = len(program.rows.col)
     if entries > (SMALL if program.long else MOST):
         return None
@@ -418,17 +443,11 @@ def tree_of(
     return tree
 
 
+def step_of(program: Program) -> int:
+    """Entries that a step of the simplex method looks at."""
+    return STEP + (len(program.rows.col) + 4 * program.columns) // SPARSE
+
+
 def steps_of(program: Program, work: int) -> int:
     """Steps of the simplex method in one advance. work: entries of the program times these"""
-    size = len(program.rows.col) + 4 * program.columns
-    return max(20, work // (STEP + size // SPARSE))
-
-
-def _broken(program: Program, x: Floats) -> Rows | None:
-    """Rows that every whole solution meets and x breaks; None where none is found. Only rows over
-    columns of 0 and 1 tell some."""
-    rows = program.rows
-    if program.integers:
-        rows = rows.some(np.bincount(rows.owner, program.top[rows.col] > 1, rows.count) == 0)
-    found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
-    return Rows.joined(found) if found else None
+    return max(20, work // step_of(program))

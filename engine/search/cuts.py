@@ -13,10 +13,21 @@ Applied Mathematics 1978.
 import numpy as np
 
 from engine.decimals import Floats, Ints
-from engine.search.program import OPEN, Rows
+from engine.search.halves import halves
+from engine.search.program import OPEN, Program, Rows
 
 BROKEN = 1e-3  # by so much, relative to its length, at least
 MOST = 50  # rows told at once
+
+
+def broken(program: Program, x: Floats) -> Rows | None:
+    """Rows that every whole solution meets and x breaks; None where none is found. Only rows over
+    columns of 0 and 1 tell some."""
+    rows = program.rows
+    if program.wide:
+        rows = rows.some(np.bincount(rows.owner, program.top[rows.col] > 1, rows.count) == 0)
+    found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
+    return Rows.joined(found) if found else None
 
 
 def covers(rows: Rows, x: Floats) -> Rows | None:

@@ -178,6 +178,13 @@ class Program:
         at = np.flatnonzero(np.concatenate([[True], np.diff(col) != 0])) if len(col) else col
         return at, col[at], rows.owner[order], rows.coef[order]
 
+    @cached_property
+    def entries(self) -> tuple[Ints, Ints, Ints]:
+        """A by columns: the first entry of every column and the end, rows and coefficients."""
+        _, _, row, coef = self.turned
+        counts = np.bincount(self.rows.col, minlength=self.columns)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), row, coef
+
     def weighed(self, y: Ints) -> Ints:
         """A^T y of whole numbers, each within what its type holds. (m,) -> (n,)"""
         return self._turned(self.turned[3].astype(y.dtype), y)
@@ -230,8 +237,8 @@ def _alike(f: Formula) -> Ints:
         np.sort(f.group_lit[a:b]).tobytes(): g
         for g, (a, b) in enumerate(zip(f.group_ptr[:-1], f.group_ptr[1:], strict=True))
     }
-    if groups:
-        for c, (a, b) in enumerate(zip(f.clause_ptr[:-1], f.clause_ptr[1:], strict=True)):
-            if b - a > 1:
-                out[c] = groups.get(np.sort(f.clause_lit[a:b]).tobytes(), -1)
+    lengths = np.diff(f.clause_ptr)
+    for c in np.flatnonzero((lengths > 1) & np.isin(lengths, np.diff(f.group_ptr))).tolist():
+        a, b = f.clause_ptr[c : c + 2]
+        out[c] = groups.get(np.sort(f.clause_lit[a:b]).tobytes(), -1)
     return out

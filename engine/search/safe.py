@@ -42,13 +42,19 @@ class Bound(NamedTuple):
     digits: int  # of the numbers below: multiples of 2^-digits
     least: int  # the bound before it is rounded up, without the constant
     reduced: Ints  # (n,)
-    shift: int = 0  # the last two count in units of 2^shift, in which costs are rounded down
+    duals: Ints  # (m,)
+    shift: int = 0  # the last three count in units of 2^shift, in which costs are rounded down
+
+    def room(self, upper: int, constant: int) -> int:
+        """How much more than the bound a solution may cost that costs less than `upper`, in what
+        reduced costs count; none where that is below 0."""
+        most = -((constant - upper) >> self.shift) - 1
+        return (most << self.digits) - self.least
 
     def narrowed(self, upper: int, constant: int, lo: Ints, hi: Ints) -> tuple[Ints, Ints]:
         """What is left of the box in which this was proved for solutions that cost less than
         `upper`; the bound itself is less. (n,), (n,) -> (n,), (n,)"""
-        most = -((constant - upper) >> self.shift) - 1
-        room = (most << self.digits) - self.least
+        room = self.room(upper, constant)
         lo, hi = lo.copy(), hi.copy()
         at = np.flatnonzero(np.abs(self.reduced) * (hi - lo) > room)
         if not len(at):
@@ -188,7 +194,7 @@ def _told(
     paid = duals * np.where(duals != 0, edge, 0)
     least = int(paid.sum()) + int(box.sum()) if together else _sum(paid) + _sum(box)
     units = program.constant - ((-least) >> digits)
-    return Bound(units, digits, least, reduced)
+    return Bound(units, digits, least, reduced, duals)
 
 
 def _sum(values: Ints) -> int:
