@@ -6,13 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from services.cli import app
+from tests.support.forked import Forked
 from tests.support.paths import ROOT
 from tests.support.serving import Process
 
@@ -39,6 +40,14 @@ PROGRAMS = [
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Forked]:
+    """Runs the Python of pages, which are read in a checkout: they find examples/."""
+    made = Forked()
+    yield made
+    made.close()
+
+
 def blocks(page: str) -> list[tuple[str, str]]:
     """(language, text) of every block of a page, in order."""
     return BLOCK.findall((ROOT / "docs" / page).read_text())
@@ -50,9 +59,8 @@ def test_the_blocks_of_a_page_are_found() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
+def test_a_page_runs(page: str, tmp_path, monkeypatch, programs: Forked) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # pages are read in a checkout: examples/
     ran = 0
     for kind, text in blocks(page):
         name = re.match(r"[#c] (\S+\.\w+)\n", text)
@@ -61,10 +69,8 @@ def test_a_page_runs(page: str, tmp_path, monkeypatch) -> None:
         elif kind == "python":
             if name:
                 Path(name[1]).write_text(text)
-            done = subprocess.run(
-                [sys.executable, "-c", text], capture_output=True, text=True, timeout=100
-            )
-            assert done.returncode == 0, done.stderr
+            code, said = programs.run(text, tmp_path)
+            assert code == 0, said
             ran += 1
         elif kind == "sh":
             for line in text.splitlines():
@@ -90,7 +96,7 @@ def test_no_python_of_a_page_is_left_out() -> None:
 
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_the_python_of_a_page_runs(
-    page: str, tmp_path: Path, started: Callable[..., Process]
+    page: str, tmp_path: Path, started: Callable[..., Process], programs: Forked
 ) -> None:
     """Read from above, with the files that the page shows, and a service where it has one."""
     text = (ROOT / page).read_text()
@@ -101,15 +107,8 @@ def test_the_python_of_a_page_runs(
     if re.search(r"127\.0\.0\.1:\d+", program):
         service = started("serve", "--listen", "127.0.0.1:0")
         program = re.sub(r"127\.0\.0\.1:\d+", service.address, program)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
+    code, said = programs.run(program, tmp_path)
+    assert code == 0, said
 
 
 def test_what_the_page_on_rules_promises(tmp_path, monkeypatch) -> None:

@@ -172,7 +172,7 @@ def test_a_definition_defines_nothing_where_its_input_is_absent(reduced: bool) -
     z = Variable("z", Finite((0, 1)))
     asked = Problem(required(Twice(g, y)) + Pick(y, z))
     rows = asked.given_rows([{}, {"g": [2.0]}, {}])
-    found = answers(rows.reduced() if reduced else rows)
+    found = answers(rows.reduced() if reduced else rows, budget=Budget(steps=300))
     assert [a.energy for a in found] == pytest.approx([0.0, 0.1, 0.0], abs=1e-4)
     assert found[1].values == {"y": [4.0], "z": 0}
 
@@ -191,7 +191,7 @@ def test_definitions_of_finite_and_of_single_sites_are_judged() -> None:
     (said,) = score_plain(asked, [{"z": 1, "y": 5.0}])
     assert said.findings[0].holds is False
     assert score_plain(asked, [{"z": 1, "y": 3.0}])[0].findings[0].holds is True
-    (answer,) = answers(asked.given().reduced())
+    (answer,) = answers(asked.given().reduced(), budget=Budget(steps=400))
     assert answer.values is not None and answer.values["z"] == 1
     assert answer.values["y"] == pytest.approx(3.0, abs=2e-3)
 

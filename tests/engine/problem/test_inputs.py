@@ -180,7 +180,7 @@ def test_pinned_reals_are_constants_and_come_back_to_the_bit():
     r, y = Variable("r", Real((3,))), Variable("y", Real((), -5, 5))
     problem = Problem(Watched(r, y), (r, y)).given(r=[0.1, 0.3, 1 / 3])
     assert [v.name for v in problem.open] == ["y"]
-    (answer,) = answers(problem, particles=16)
+    (answer,) = answers(problem, particles=16, budget=Budget(steps=400))
     assert answer.values is not None and answer.values["r"] == [0.1, 0.3, 1 / 3]
     assert answer.values["y"] == pytest.approx(sum((0.1, 0.3, 1 / 3)) / 3, abs=1e-3)
     assert isinstance(Report.blank(problem, {}), Report)
