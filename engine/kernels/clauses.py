@@ -185,10 +185,14 @@ def _propagate(st):
     arena, watch, watch_at, ints = st.arena, st.watch, st.watch_at, st.ints
     in_group_ptr, in_group = st.in_group_ptr, st.in_group
     group_ptr, group_lit = st.group_ptr, st.group_lit
-    n, head, counted, lev = ints[TRAIL], ints[HEAD], ints[COUNTED], ints[LEVEL]
+    in_sum_ptr, in_sum, in_sum_coef = st.in_sum_ptr, st.in_sum, st.in_sum_coef
+    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
+    sum_bound, slack, near = st.sum_bound, st.slack, st.near
+    touched, waits, in_cost_ptr = st.touched, st.waits, st.in_cost_ptr
+    sums, costs = len(sum_lit) > 0, len(st.cost_lit) > 0
+    n, head, lev = ints[TRAIL], ints[HEAD], ints[LEVEL]
     began = head
     conflict = NONE
-    counts = len(st.sum_lit) + len(st.cost_lit) > 0
     while True:
         while head < n and conflict == NONE:
             p = np.int64(trail[head])
@@ -285,10 +289,25 @@ def _propagate(st):
             if conflict == NONE:
                 head += 1
         ints[TRAIL], ints[HEAD] = n, head
-        if not counts or conflict != NONE:
+        if conflict != NONE:
             break
-        conflict = _count(st)
-        n = ints[TRAIL]
+        counted = ints[COUNTED]
+        ints[COUNTED] = n
+        if sums:
+            n, conflict = _count(
+                value, level, place, reason, trail, in_sum_ptr, in_sum, in_sum_coef, sum_ptr,
+                sum_lit, sum_reach, sum_end, sum_bound, slack, near, touched, waits, arena,
+                ints[ARENA], counted, n, lev,
+            )  # fmt: skip
+            ints[TRAIL] = n
+        if costs and conflict == NONE:
+            pays = head == n and ints[DIRTY] == 1
+            for k in range(counted, head):
+                p = np.int64(trail[k] ^ 1)
+                pays = pays or in_cost_ptr[p] < in_cost_ptr[p + 1]
+            if pays:
+                conflict = _pay(st, counted, head)
+                n = ints[TRAIL]
         if conflict != NONE or head == n:
             break
     ints[PROPAGATIONS] += head - began
@@ -296,20 +315,15 @@ def _propagate(st):
 
 
 @fused()
-def _count(st):
-    """One round of the sums and the cost bound. -> a conflict's reason, or NONE"""
-    value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
-    ints, slack, span = st.ints, st.slack, st.span
-    in_sum_ptr, in_sum, in_sum_coef = st.in_sum_ptr, st.in_sum, st.in_sum_coef
-    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
-    in_cost_ptr, touched, waits, near = st.in_cost_ptr, st.touched, st.waits, st.near
-    n, counted, lev = ints[TRAIL], ints[COUNTED], ints[LEVEL]
-    before = n
-    conflict = NONE
+def _count(
+    value, level, place, reason, trail, in_sum_ptr, in_sum, in_sum_coef, sum_ptr, lit, reach, ends,
+    bound, slack, near, touched, waits, arena, ref, counted, n, lev,
+):  # fmt: skip
+    """One round of the sums, for trail[counted:n]. -> the end of the trail; a conflict's reason, or
+    NONE. ref: the arena's end"""
     waiting = 0
-    while counted < n and conflict == NONE:
-        p = np.int64(trail[counted])
-        counted += 1
+    for j in range(counted, n):
+        p = np.int64(trail[j])
         for k in range(in_sum_ptr[p], in_sum_ptr[p + 1]):
             s = np.int64(in_sum[k])
             slack[s] -= in_sum_coef[k]
@@ -317,6 +331,44 @@ def _count(st):
                 waits[s] = 1
                 touched[waiting] = s
                 waiting += 1
+    conflict = NONE
+    for j in range(waiting):
+        s = np.int64(touched[j])
+        waits[s] = 0
+        if conflict != NONE:
+            continue
+        left = slack[s]
+        k, stop = np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1])
+        if left < 0:
+            conflict = 4 * _explain_sum(
+                value, level, place, lit, reach, ends, near, k, stop, bound[s], arena, ref, -1, FAR
+            )
+            continue
+        while k < stop:
+            end = np.int64(ends[k])
+            if reach[end - 1] <= left:
+                break
+            if end > k + 1:
+                m = _risen(value, lit, near, k, end)
+                k = _beyond(reach, k, end, left + (reach[m - 1] if m > k else 0))
+            if k < end:  # the rest of its chain follows
+                o = np.int64(lit[k])
+                if value[o] == 0:
+                    _assign(value, level, place, reason, trail, n, o ^ 1, lev, k * 4 + SUM)
+                    n += 1
+            k = end
+    return n, conflict
+
+
+@fused()
+def _pay(st, counted, until):
+    """One round of the costs, for trail[counted:until]. -> a conflict's reason, or NONE"""
+    value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
+    ints, span, in_cost_ptr = st.ints, st.span, st.in_cost_ptr
+    n, lev = ints[TRAIL], ints[LEVEL]
+    conflict = NONE
+    for j in range(counted, until):
+        p = np.int64(trail[j])
         p ^= 1
         for k in range(in_cost_ptr[p], in_cost_ptr[p + 1]):
             g = np.int64(st.in_cost[k])
@@ -324,7 +376,7 @@ def _count(st):
             end = np.int64(st.cost_ptr[g + 1])
             if first == end or value[st.cost_lit[first]] >= 0:
                 continue
-            _save(st, g, counted - 1)
+            _save(st, g, j)
             was = st.cost[first]
             while first < end and value[st.cost_lit[first]] < 0:
                 first += 1
@@ -335,35 +387,7 @@ def _count(st):
             else:
                 ints[BOUND] += st.cost[first] - was
                 ints[DIRTY] = 1
-    ints[COUNTED] = counted
-    for j in range(waiting):
-        s = np.int64(touched[j])
-        waits[s] = 0
-        if conflict != NONE:
-            continue
-        left = slack[s]
-        if left < 0:
-            conflict = 4 * _explain_sum(
-                value, level, place, sum_lit, sum_reach, sum_end, near, sum_ptr[s], sum_ptr[s + 1],
-                st.sum_bound[s], st.arena, ints[ARENA], -1, FAR,
-            )  # fmt: skip
-            continue
-        k, stop = np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1])
-        while k < stop:
-            end = np.int64(sum_end[k])
-            if sum_reach[end - 1] <= left:
-                break
-            if end > k + 1:
-                m = _risen(value, sum_lit, near, k, end)
-                k = _beyond(sum_reach, k, end, left + (sum_reach[m - 1] if m > k else 0))
-            if k < end:  # the rest of its chain follows
-                o = np.int64(sum_lit[k])
-                if value[o] == 0:
-                    _assign(value, level, place, reason, trail, n, o ^ 1, lev, k * 4 + SUM)
-                    n += 1
-            k = end
-    ints[TRAIL] = n
-    if conflict == NONE and n == before and ints[DIRTY] == 1 and ints[MUST_BEAT] < NEVER:
+    if conflict == NONE and n == until and ints[DIRTY] == 1 and ints[MUST_BEAT] < NEVER:
         ints[DIRTY] = 0
         left = ints[MUST_BEAT] - ints[BOUND]
         if left <= 0:
@@ -448,7 +472,7 @@ def _beyond(reach, first, end, most):
 
 @fused()
 def _explain_sum(
-    value, level, place, lit, reach, sum_end, near, low, stop, bound, arena, ref, implied, before
+    value, level, place, lit, reach, ends, near, low, stop, bound, arena, ref, implied, before
 ):
     """Why the sum at low to stop fails, or why the literal at `implied` must be false: of enough
     chains one literal, true and placed `before`. Written as a clause of false literals behind the
@@ -457,10 +481,10 @@ def _explain_sum(
     own = np.int64(0)
     if implied >= 0:
         need -= reach[implied]
-        own = np.int64(sum_end[implied])
+        own = np.int64(ends[implied])
     k = np.int64(low)
     while k < stop:  # what holds anyway
-        behind = np.int64(sum_end[k])
+        behind = np.int64(ends[k])
         if behind != own:
             fixed = _fixed(value, level, lit, near, k, behind)
             if fixed > k:
@@ -469,7 +493,7 @@ def _explain_sum(
     end = ref + HEADER
     k = np.int64(low)
     while k < stop and need > 0:
-        first, k = k, np.int64(sum_end[k])
+        first, k = k, np.int64(ends[k])
         if k == own:
             continue
         m = _risen(value, lit, near, first, k) - 1
