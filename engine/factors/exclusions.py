@@ -24,7 +24,7 @@ def exclusive(factors: Factors) -> Factors:
     own = _cliques(_counts(factors))
     new = own is not factors
     groups = int(((own.counted.high == 1) & (own.counted.lengths() > 1)).sum())
-    wide = int((own.sizes > 2).sum()) + int((own.counted.low > 0).sum()) + own.clauses.count
+    wide = int((own.sizes > 2).sum()) + int((own.counted.low > 0).sum())
     if groups and (new or wide > groups) and _overfull(own):
         empty = Clauses(ints([0, 0]), term=own.counted.term[:1], part=own.counted.part[:1])
         return replace(own, clauses=Clauses.joined([own.clauses, empty]))
@@ -204,7 +204,6 @@ def _overfull(factors: Factors) -> bool:
     served = np.bincount(owner, home[keys] == owner, c.count) > 0
     lists = [keys[c.start[k] : c.start[k + 1]] for k in np.flatnonzero((c.low > 0) & ~served)]
     lists += [np.arange(offset[s], offset[s + 1]) for s in np.flatnonzero(sizes > 2)]
-    lists += _held(factors.clauses, sizes, home)
     used, wanted = home < 0, list[list[int]]()
     for literals in lists:
         if not used[literals].any():
@@ -213,15 +212,6 @@ def _overfull(factors: Factors) -> bool:
     if len(wanted) < 2 or sum(map(len, wanted)) > ARCS:
         return False
     return not _matched(wanted)
-
-
-def _held(f: Clauses, sizes: Ints, home: Ints) -> list[Ints]:
-    """The literals of clauses of which each has a group that holds it."""
-    two, keys = sizes[f.site] == 2, _keys(f, sizes)
-    keys = np.where(f.sign, keys, keys + 1 - 2 * f.value)  # the other value, of two
-    held = (f.sign | two) & (home[np.where(f.sign | two, keys, 0)] >= 0)
-    whole = np.bincount(f.owner(), held, f.count) == f.lengths()
-    return [keys[f.start[k] : f.start[k + 1]] for k in np.flatnonzero(whole & (f.lengths() > 0))]
 
 
 def _matched(wanted: list[list[int]]) -> bool:

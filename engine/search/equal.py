@@ -1,7 +1,8 @@
 """Literals of a formula that two clauses say are equal, as one: `a or not b`, `b or not a`.
 
 A number that an equality tells from another, and the bounds of both, need no variables of their
-own; what is said of one is then said of the other, whatever a search propagates.
+own; what is said of one is then said of the other, whatever a search propagates. Equalities that a
+group and a clause say stay: by these a program knows what bounds mean (`engine.search.numbers`).
 """
 
 from dataclasses import replace
@@ -18,10 +19,9 @@ def merged(b: Boolean) -> Boolean:
     stands = _least_equal(b)
     if stands is None:
         return b
-    own = np.flatnonzero(stands[::2] == 2 * np.arange(b.variables))  # variables that stay
-    several = np.zeros(b.variables, dtype=bool)
-    several[stands[::2] >> 1] |= stands[::2] != 2 * np.arange(b.variables)
-    several |= stands[::2] != 2 * np.arange(b.variables)
+    gone = stands[::2] != 2 * np.arange(b.variables)
+    own, several = np.flatnonzero(~gone), gone.copy()  # variables that stay; that are one with any
+    several[stands[::2][gone] >> 1] = True
     number = np.zeros(b.variables, dtype=np.int64)
     number[own] = np.arange(len(own))
     to = (2 * number[stands >> 1] + (stands & 1)).astype(np.int32)  # (2 V,)
@@ -47,8 +47,9 @@ def merged(b: Boolean) -> Boolean:
 def _least_equal(b: Boolean) -> Ints | None:
     """The least literal that each is equal to, by chains of equalities. -> (2 V,); None where no
     two are equal, or one its own negation"""
-    pairs = [_of_two(b.clauses), _of_two(b.groups) ^ 1]
-    ends = np.sort(np.concatenate(pairs).astype(np.int64), axis=1)  # (m, 2): one of both is true
+    first = b.clauses.start[:-1][np.diff(b.clauses.start) == 2]
+    ends = b.clauses.literal[first[:, None] + np.arange(2)].astype(np.int64)
+    ends = np.sort(ends, axis=1)  # (m, 2): one of both is true
     ends = ends[(ends[:, 0] >> 1) != (ends[:, 1] >> 1)]
     code = np.unique(ends[:, 0] << 32 | ends[:, 1])
     first, second = code >> 32, code & ((1 << 32) - 1)
@@ -69,12 +70,6 @@ def _least_equal(b: Boolean) -> Ints | None:
     return None if (stands[::2] == stands[1::2]).any() else stands
 
 
-def _of_two(lists: Lists) -> np.ndarray:
-    """The rows of two literals. -> (m, 2)"""
-    first = lists.start[:-1][np.diff(lists.start) == 2]
-    return lists.literal[first[:, None] + np.arange(2)]
-
-
 def _new_clauses(lists: Lists, to: np.ndarray, several: np.ndarray) -> np.ndarray:
     """Clauses that say something: none of two equal literals, of which one is negated."""
     owner = np.repeat(np.arange(len(lists.start) - 1), np.diff(lists.start))
@@ -86,7 +81,8 @@ def _new_clauses(lists: Lists, to: np.ndarray, several: np.ndarray) -> np.ndarra
 
 
 def _new_rows(lists: Lists, to: np.ndarray, several: np.ndarray) -> np.ndarray:
-    """Rows that no other row repeats before them, of those that speak of equal literals."""
+    """All rows but those that repeat another; looked for among rows that are not two literals, and
+    speak of equal ones."""
     owner = np.repeat(np.arange(len(lists.start) - 1), np.diff(lists.start))
     speaks = np.bincount(owner, several[lists.literal >> 1], len(lists.start) - 1) > 0
     new, seen = np.ones(len(speaks), dtype=bool), set[bytes]()

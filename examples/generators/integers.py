@@ -81,7 +81,7 @@ def shop(jobs: Sequence[Sequence[tuple[int, int]]], horizon: int) -> Query:
 
 def pigeons(count: int, way: str) -> Query:
     """More pigeons than holes, one less, said in one of several ways: "values", all of which
-    differ; "pairs" that differ; "literals", of which at most one is true in each hole."""
+    differ; "pairs" that differ; "literals", of which at most one is true for each hole."""
     holes, each = count - 1, range(count)
     one = {"pigeon": _numbers(0, holes - 1, count)}
     if way == "values":
@@ -90,13 +90,8 @@ def pigeons(count: int, way: str) -> Query:
     if way == "pairs":
         params = {"pairs": [list(pair) for pair in combinations(each, 2)]}
         return _rules(one, ("discrete.not_equal", params))
-    some = [[[p * holes + h, 1] for h in range(holes)] for p in each]
-    most = [[[p * holes + h, 1] for p in each] for h in range(holes)]
-    return _rules(
-        {"sits": _numbers(0, 1, count * holes)},
-        ("discrete.at_least_one", {"groups": some}),
-        ("discrete.at_most_one", {"groups": most}),
-    )
+    groups = [[[p, h] for p in each] for h in range(holes)]
+    return _rules(one, ("discrete.at_most_one", {"groups": groups}))
 
 
 def _rules(variables: Query, *rules: tuple[str, Query]) -> Query:
