@@ -95,8 +95,14 @@ class Comparisons(Derived):
     def lowered(self, sizes: Ints) -> "Factors":
         lowering = _Lowering(sizes)
         owners = zip(self.rules, self.term.tolist(), self.part.tolist(), strict=True)
+        alike = []
         for rule, *owner in owners:
-            lowering.add(rule, (owner[0], owner[1]))
+            if _tells_values(rule):
+                alike.append((rule, (owner[0], owner[1])))
+            else:
+                lowering.add(rule, (owner[0], owner[1]))
+        for rule, own in alike:
+            lowering.match(rule, own)
         return lowering.made()
 
 
@@ -138,6 +144,24 @@ class _Lowering:
         if rule.low > -OPEN:
             turned = tuple(-worth for worth in rule.worths)
             self._at_most(rule.sites, turned, -rule.low, off, owner)
+
+    def match(self, rule: Comparison, owner: tuple[int, int]) -> None:
+        """Of two sites, each value of one goes with one of the other, or with none; and so do
+        bounds, where other rules speak of bounds on both."""
+        (one, other), (own, its) = rule.sites, rule.worths
+        place = {rule.low - worth: q for q, worth in enumerate(its.tolist())}
+        partner = ints([place.get(worth, -1) for worth in own.tolist()])
+        p = np.flatnonzero(partner >= 0)
+        for left, right in ((0, 1), (1, 0)):
+            pair = [np.stack([np.full(len(p), one), p, np.full(len(p), left)], 1)]
+            pair.append(np.stack([np.full(len(p), other), partner[p], np.full(len(p), right)], 1))
+            self.clauses.append((np.stack(pair, 1), owner))
+        alone = [(one, q) for q in np.flatnonzero(partner < 0).tolist()]
+        alone += [(other, q) for q in np.setdiff1d(np.arange(len(its)), partner).tolist()]
+        rows = ints([x for site, q in alone for x in (site, q, 0)]).reshape(-1, 1, 3)
+        self.clauses.append((rows, owner))
+        if one in self.orders and other in self.orders:
+            self.add(rule, owner)
 
     def _at_most(
         self,
@@ -300,6 +324,13 @@ class _Lowering:
             np.full(len(self.sums), -math.inf),
             floats([one[2] for one in self.sums]),
         )
+
+
+def _tells_values(rule: Comparison) -> bool:
+    """An equality of two sites whose values are worth something else each."""
+    if len(rule.sites) != 2 or rule.low != rule.high or rule.when:
+        return False
+    return all(len(np.unique(worth)) == len(worth) for worth in rule.worths)
 
 
 def _entry(along: Ints, literals: Ints, negations: Ints) -> _Entry:

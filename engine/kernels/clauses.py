@@ -22,6 +22,7 @@ Tried and rejected: shortening learned clauses by unit propagation (Luo et al., 
 fifth of the propagations: as many conflicts on 25 x 25 Sudokus (-5 % over six boards), no gain.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -71,9 +72,11 @@ class State(NamedTuple):
     in_sum_ptr: np.ndarray  # uint32 (L + 1)  sums of each literal
     in_sum: np.ndarray  # uint32
     in_sum_coef: np.ndarray  # int64
-    sum_ptr: np.ndarray  # uint32 (S + 1)  largest coefficient first
-    sum_lit: np.ndarray  # uint32
-    sum_coef: np.ndarray  # int64
+    sum_ptr: np.ndarray  # uint32 (S + 1)  in chains, those that add most first
+    sum_lit: np.ndarray  # uint32         where one is true, all of its chain before it are
+    sum_reach: np.ndarray  # int64         what it adds, together with those
+    sum_end: np.ndarray  # uint32          where its chain ends
+    sum_of: np.ndarray  # uint32           its sum
     sum_bound: np.ndarray  # int64 (S)
     in_cost_ptr: np.ndarray  # uint32 (L + 1)  cost groups of each literal
     in_cost: np.ndarray  # uint32
@@ -88,6 +91,9 @@ class State(NamedTuple):
     trail: np.ndarray  # uint32 (V)
     trail_at: np.ndarray  # int32 (3V + 2)  where each level begins on the trail
     slack: np.ndarray  # int64 (S)      bound minus the counted true coefficients
+    touched: np.ndarray  # uint32 (S)    sums to look at, while they are
+    waits: np.ndarray  # uint8 (S)      whether they are among them
+    near: np.ndarray  # uint32 (., 2)   where the true literals of a chain may end, and those fixed
     span: np.ndarray  # int32 (K, 2)    first literal not false; all from the second on are false
     undo: np.ndarray  # int32 (., 4)    trail position, cost group and its former span
     undo_bound: np.ndarray  # int64 (.)    the former lower bound
@@ -111,7 +117,7 @@ class State(NamedTuple):
     floats: np.ndarray  # float64 (16)
 
 
-STATIC = 16  # how many leading fields of State never change
+STATIC = 18  # how many leading fields of State never change
 
 # ints
 TRAIL, HEAD, COUNTED, LEVEL, ARENA, WATCH, WIDEST, LOG = range(8)
@@ -180,10 +186,14 @@ def _propagate(st):
     arena, watch, watch_at, ints = st.arena, st.watch, st.watch_at, st.ints
     in_group_ptr, in_group = st.in_group_ptr, st.in_group
     group_ptr, group_lit = st.group_ptr, st.group_lit
-    n, head, counted, lev = ints[TRAIL], ints[HEAD], ints[COUNTED], ints[LEVEL]
+    in_sum_ptr, in_sum, in_sum_coef = st.in_sum_ptr, st.in_sum, st.in_sum_coef
+    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
+    sum_bound, slack, near = st.sum_bound, st.slack, st.near
+    touched, waits, in_cost_ptr = st.touched, st.waits, st.in_cost_ptr
+    sums, costs = len(sum_lit) > 0, len(st.cost_lit) > 0
+    n, head, lev = ints[TRAIL], ints[HEAD], ints[LEVEL]
     began = head
     conflict = NONE
-    counts = len(st.sum_lit) + len(st.cost_lit) > 0
     while True:
         while head < n and conflict == NONE:
             p = np.int64(trail[head])
@@ -280,10 +290,25 @@ def _propagate(st):
             if conflict == NONE:
                 head += 1
         ints[TRAIL], ints[HEAD] = n, head
-        if not counts or conflict != NONE:
+        if conflict != NONE:
             break
-        conflict = _count(st)
-        n = ints[TRAIL]
+        counted = ints[COUNTED]
+        ints[COUNTED] = n
+        if sums:
+            n, conflict = _count(
+                value, level, place, reason, trail, in_sum_ptr, in_sum, in_sum_coef, sum_ptr,
+                sum_lit, sum_reach, sum_end, sum_bound, slack, near, touched, waits, arena,
+                ints[ARENA], counted, n, lev,
+            )  # fmt: skip
+            ints[TRAIL] = n
+        if costs and conflict == NONE:
+            pays = head == n and ints[DIRTY] == 1
+            for k in range(counted, head):
+                p = np.int64(trail[k] ^ 1)
+                pays = pays or in_cost_ptr[p] < in_cost_ptr[p + 1]
+            if pays:
+                conflict = _pay(st, counted, head)
+                n = ints[TRAIL]
         if conflict != NONE or head == n:
             break
     ints[PROPAGATIONS] += head - began
@@ -291,40 +316,67 @@ def _propagate(st):
 
 
 @fused()
-def _count(st):
-    """One round of the sums and the cost bound, until a literal is implied. -> reason or NONE"""
-    value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
-    ints, slack, span = st.ints, st.slack, st.span
-    n, counted, lev = ints[TRAIL], ints[COUNTED], ints[LEVEL]
-    before = n
+def _count(
+    value, level, place, reason, trail, in_sum_ptr, in_sum, in_sum_coef, sum_ptr, lit, reach, ends,
+    bound, slack, near, touched, waits, arena, ref, counted, n, lev,
+):  # fmt: skip
+    """One round of the sums, for trail[counted:n]. -> the end of the trail; a conflict's reason, or
+    NONE. ref: the arena's end"""
+    waiting = 0
+    for j in range(counted, n):
+        p = np.int64(trail[j])
+        for k in range(in_sum_ptr[p], in_sum_ptr[p + 1]):
+            s = np.int64(in_sum[k])
+            slack[s] -= in_sum_coef[k]
+            if waits[s] == 0:
+                waits[s] = 1
+                touched[waiting] = s
+                waiting += 1
     conflict = NONE
-    while counted < n and n == before and conflict == NONE:
-        p = np.int64(trail[counted])
-        counted += 1
-        low, high = st.in_sum_ptr[p], st.in_sum_ptr[p + 1]
-        for k in range(low, high):  # all of them first: backtracking takes back all of them
-            slack[st.in_sum[k]] -= st.in_sum_coef[k]
-        for k in range(low, high):
-            s = np.int64(st.in_sum[k])
-            left = slack[s]
-            if left < 0:
-                conflict = _explain_sum(st, s, -1, FAR)
+    for j in range(waiting):
+        s = np.int64(touched[j])
+        waits[s] = 0
+        if conflict != NONE:
+            continue
+        left = slack[s]
+        k, stop = np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1])
+        if left < 0:
+            conflict = 4 * _explain_sum(
+                value, level, place, lit, reach, ends, near, k, stop, bound[s], arena, ref, -1, FAR
+            )
+            continue
+        while k < stop:
+            end = np.int64(ends[k])
+            if reach[end - 1] <= left:
                 break
-            for m in range(st.sum_ptr[s], st.sum_ptr[s + 1]):
-                if st.sum_coef[m] <= left:
-                    break
-                o = np.int64(st.sum_lit[m])
+            if end > k + 1:
+                m = _risen(value, lit, near, k, end)
+                k = _beyond(reach, k, end, left + (reach[m - 1] if m > k else 0))
+            if k < end:  # the rest of its chain follows
+                o = np.int64(lit[k])
                 if value[o] == 0:
-                    _assign(value, level, place, reason, trail, n, o ^ 1, lev, s * 4 + SUM)
+                    _assign(value, level, place, reason, trail, n, o ^ 1, lev, k * 4 + SUM)
                     n += 1
-        p ^= 1
-        for k in range(st.in_cost_ptr[p], st.in_cost_ptr[p + 1]):
+            k = end
+    return n, conflict
+
+
+@fused()
+def _pay(st, counted, until):
+    """One round of the costs, for trail[counted:until]. -> a conflict's reason, or NONE"""
+    value, level, place, reason, trail = st.value, st.level, st.place, st.reason, st.trail
+    ints, span, in_cost_ptr = st.ints, st.span, st.in_cost_ptr
+    n, lev = ints[TRAIL], ints[LEVEL]
+    conflict = NONE
+    for j in range(counted, until):
+        p = np.int64(trail[j] ^ 1)
+        for k in range(in_cost_ptr[p], in_cost_ptr[p + 1]):
             g = np.int64(st.in_cost[k])
             first = np.int64(span[g, 0])
             end = np.int64(st.cost_ptr[g + 1])
             if first == end or value[st.cost_lit[first]] >= 0:
                 continue
-            _save(st, g, counted - 1)
+            _save(st, g, j)
             was = st.cost[first]
             while first < end and value[st.cost_lit[first]] < 0:
                 first += 1
@@ -335,8 +387,7 @@ def _count(st):
             else:
                 ints[BOUND] += st.cost[first] - was
                 ints[DIRTY] = 1
-    ints[COUNTED] = counted
-    if conflict == NONE and n == before and ints[DIRTY] == 1 and ints[MUST_BEAT] < NEVER:
+    if conflict == NONE and n == until and ints[DIRTY] == 1 and ints[MUST_BEAT] < NEVER:
         ints[DIRTY] = 0
         left = ints[MUST_BEAT] - ints[BOUND]
         if left <= 0:
@@ -382,27 +433,89 @@ def _temporary(st, end):
     return ref * 4
 
 
+@fused(inline="always")
+def _risen(value, lit, near, first, end):
+    """Behind the true literals of a chain, looked for from where they ended last. -> place"""
+    k = np.int64(near[first, 0])
+    while k < end and value[lit[k]] > 0:
+        k += 1
+    while k > first and value[lit[k - 1]] <= 0:
+        k -= 1
+    near[first, 0] = k
+    return k
+
+
+@fused(inline="always")
+def _fixed(value, level, lit, near, first, end):
+    """Behind those that are true at the root. -> place"""
+    k = np.int64(near[first, 1])
+    while k < end and value[lit[k]] > 0 and level[lit[k] >> 1] == 0:
+        k += 1
+    near[first, 1] = k
+    return k
+
+
+@fused(inline="always")
+def _beyond(reach, first, end, most):
+    """The first literal of a chain that adds more than `most`, 0 or more. -> place"""
+    k = min(first + most, end)  # by steps of one
+    if (k < end and reach[k] <= most) or (k > first and reach[k - 1] > most):
+        k = first
+        while k < end:
+            middle = (k + end) >> 1
+            if reach[middle] > most:
+                end = middle
+            else:
+                k = middle + 1
+    return k
+
+
 @fused()
-def _explain_sum(st, s, implied, before):
-    """Why sum s fails, or why literal `implied` must be false: enough true literals of it placed
-    `before`. Written as a clause of false literals behind the arena's end. -> its reason"""
-    low, high = st.sum_ptr[s], st.sum_ptr[s + 1]
-    need = st.sum_bound[s] + 1  # the total that the explanation must reach
-    for k in range(low, high):
-        o = np.int64(st.sum_lit[k])
-        if o == implied or (st.value[o] > 0 and st.level[o >> 1] == 0):
-            need -= st.sum_coef[k]  # the implied literal, and what holds anyway
-    end = st.ints[ARENA] + HEADER
-    for k in range(low, high):
-        if need <= 0:
-            break
-        o = np.int64(st.sum_lit[k])
-        v = o >> 1
-        if st.value[o] > 0 and st.place[v] < before and st.level[v] > 0:
-            need -= st.sum_coef[k]
-            st.arena[end] = o ^ 1
+def _explain_sum(
+    value, level, place, lit, reach, ends, near, low, stop, bound, arena, ref, implied, before
+):
+    """Why the sum at low to stop fails, or why the literal at `implied` must be false: of enough
+    chains one literal, true and placed `before`. Written as a clause of false literals behind the
+    arena's end `ref`. -> its reference"""
+    need = bound + 1  # the total that the explanation must reach
+    own = np.int64(0)
+    if implied >= 0:
+        need -= reach[implied]
+        own = np.int64(ends[implied])
+    k = np.int64(low)
+    while k < stop:  # what holds anyway
+        behind = np.int64(ends[k])
+        if behind != own:
+            fixed = _fixed(value, level, lit, near, k, behind)
+            if fixed > k:
+                need -= reach[fixed - 1]
+        k = behind
+    end = ref + HEADER
+    k = np.int64(low)
+    while k < stop and need > 0:
+        first, k = k, np.int64(ends[k])
+        if k == own:
+            continue
+        m = _risen(value, lit, near, first, k) - 1
+        while m >= first and (value[lit[m]] <= 0 or place[lit[m] >> 1] >= before):
+            m -= 1
+        if m < first:
+            continue
+        fixed = np.int64(near[first, 1])
+        if fixed > first:
+            need += reach[fixed - 1]
+        while m > fixed and reach[m - 1] >= need:  # one that adds less suffices
+            o = np.int64(lit[m - 1])
+            if value[o] <= 0 or place[o >> 1] >= before:
+                break
+            m -= 1
+        need -= reach[m]
+        if level[lit[m] >> 1] > 0:
+            arena[end] = lit[m] ^ 1
             end += 1
-    return _temporary(st, end)
+    arena[ref] = end - ref - HEADER
+    arena[ref + 1] = 0
+    return ref
 
 
 @fused()
@@ -447,13 +560,10 @@ def _explain_cost(st, group, cost, before):
 
 
 @fused()
-def _counted_antecedent(st, v):
-    """Why a sum or the cost bound gave variable v its value, as a clause. -> its reference"""
-    why = st.reason[v]
-    kind, what = why & 3, why >> 2
+def _cost_antecedent(st, v):
+    """Why the cost bound gave variable v its value, as a clause. -> its reference"""
+    what = st.reason[v] >> 2
     implied = 2 * v if st.value[2 * v] < 0 else 2 * v + 1  # the false literal of v
-    if kind == SUM:
-        return _explain_sum(st, what, implied, st.place[v]) >> 2
     k = np.int64(st.cost_ptr[what])
     while st.cost_lit[k] != implied:
         k += 1
@@ -581,6 +691,9 @@ def _analyze(st, ref):
     """
     mark, level, reason, arena = st.mark, st.level, st.reason, st.arena
     trail, stamp, ints = st.trail, st.stamp, st.ints
+    value, place, near = st.value, st.place, st.near
+    sum_of, sum_bound = st.sum_of, st.sum_bound
+    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
     learned, clear = st.scratch[0], st.scratch[1]
     lev = ints[LEVEL]
     n, marked, pending = 1, 0, 0
@@ -618,8 +731,14 @@ def _analyze(st, ref):
             ref = why >> 2
         elif why & 3 == LITERAL:
             ref = _single(arena, ints[ARENA], why >> 2)
+        elif why & 3 == SUM:
+            s = sum_of[why >> 2]
+            ref = _explain_sum(
+                value, level, place, sum_lit, sum_reach, sum_end, near, sum_ptr[s], sum_ptr[s + 1],
+                sum_bound[s], arena, ints[ARENA], why >> 2, place[v],
+            )  # fmt: skip
         else:
-            ref = _counted_antecedent(st, v)
+            ref = _cost_antecedent(st, v)
     learned[0] = trail[k + 1] ^ 1
     bumped = marked
     size, marked = _minimize(st, n, marked)
@@ -643,6 +762,9 @@ def _minimize(st, n, marked):
     Marked variables are those of the clause, and those found to follow from it.
     """
     mark, level, reason, arena, ints = st.mark, st.level, st.reason, st.arena, st.ints
+    value, place, near = st.value, st.place, st.near
+    sum_of, sum_bound = st.sum_of, st.sum_bound
+    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
     learned, clear, stack = st.scratch[0], st.scratch[1], st.scratch[2]
     levels = np.int64(0)
     for m in range(1, n):
@@ -661,8 +783,15 @@ def _minimize(st, n, marked):
                 ref = why >> 2
             elif why & 3 == LITERAL:
                 ref = _single(arena, ints[ARENA], why >> 2)
+            elif why & 3 == SUM:
+                s = sum_of[why >> 2]
+                ref = _explain_sum(
+                    value, level, place, sum_lit, sum_reach, sum_end, near,
+                    sum_ptr[s], sum_ptr[s + 1], sum_bound[s],
+                    arena, ints[ARENA], why >> 2, place[u],
+                )  # fmt: skip
             else:
-                ref = _counted_antecedent(st, u)
+                ref = _cost_antecedent(st, u)
             for k in range(ref + HEADER, ref + HEADER + np.int64(arena[ref])):
                 v = np.int64(arena[k]) >> 1
                 if mark[v] or level[v] == 0 or v == u:
@@ -688,7 +817,10 @@ def _minimize(st, n, marked):
 @fused()
 def _analyze_core(st, literal):
     """The assumptions that make the assumption `literal` false, and itself, into core."""
-    mark, arena = st.mark, st.arena
+    mark, arena, level = st.mark, st.arena, st.level
+    value, place, near = st.value, st.place, st.near
+    sum_of, sum_bound = st.sum_of, st.sum_bound
+    sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
     st.core[0] = literal
     n = 1
     if st.level[literal >> 1] > 0:
@@ -709,8 +841,15 @@ def _analyze_core(st, literal):
                 ref = why >> 2
             elif why & 3 == LITERAL:
                 ref = _single(arena, st.ints[ARENA], why >> 2)
+            elif why & 3 == SUM:
+                s = sum_of[why >> 2]
+                ref = _explain_sum(
+                    value, level, place, sum_lit, sum_reach, sum_end, near,
+                    sum_ptr[s], sum_ptr[s + 1], sum_bound[s],
+                    arena, st.ints[ARENA], why >> 2, place[v],
+                )  # fmt: skip
             else:
-                ref = _counted_antecedent(st, v)
+                ref = _cost_antecedent(st, v)
             for m in range(ref + HEADER, ref + HEADER + np.int64(arena[ref])):
                 u = np.int64(arena[m]) >> 1
                 if u != v and st.level[u] > 0:
@@ -1196,8 +1335,8 @@ def _proper_groups(
 def _proper_sums(
     owner: np.ndarray, lit: np.ndarray, coef: np.ndarray, bound: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[list[int]]]:
-    """Sums in which no variable occurs twice, largest coefficient first. -> owner, literals,
-    coefficients, bounds, clauses that say what each sum alone implies"""
+    """Sums in which no variable occurs twice. -> owner, literals, coefficients, bounds, clauses
+    that say what each sum alone implies"""
     order = np.lexsort((lit, owner))
     owner, lit, coef, bound = owner[order], lit[order], coef[order], bound.copy()
     first = np.ones(len(lit), bool)  # equal literals add up
@@ -1217,9 +1356,66 @@ def _proper_sums(
     np.add.at(reach, owner, coef)
     binding = reach > bound
     keep &= (coef <= bound[owner]) & binding[owner]  # a literal that must be false counts nothing
-    owner, lit, coef = owner[keep], lit[keep], coef[keep]
-    order = np.lexsort((lit, -coef, owner))
-    return owner[order], lit[order], coef[order], bound, clauses
+    return owner[keep], lit[keep], coef[keep], bound, clauses
+
+
+class _Chained(NamedTuple):
+    """The literals of sums in an order in which each of a chain implies the one before it."""
+
+    owner: np.ndarray  # (L,) and, of each sum, chains that add most first
+    lit: np.ndarray
+    coef: np.ndarray
+    reach: np.ndarray  # what the literal and those before it in its chain add
+    end: np.ndarray  # where its chain ends
+
+    @staticmethod
+    def of(owner: np.ndarray, lit: np.ndarray, coef: np.ndarray, pairs: np.ndarray) -> "_Chained":
+        """pairs: `_implied`, of a formula with these literals in its sums, by sum and literal"""
+        if not len(lit):
+            none = np.zeros(0, np.int64)
+            return _Chained(owner, lit, coef, none, none)
+        alike = owner[1:] == owner[:-1]
+        up = alike & np.isin(_pair(lit[1:], lit[:-1]), pairs)
+        down = alike & np.isin(_pair(lit[:-1], lit[1:]), pairs) & ~up
+        on = up | down
+        on[1:] &= ~((up[1:] & down[:-1]) | (down[1:] & up[:-1]))  # a chain goes one way
+        chain = np.concatenate([[0], np.cumsum(~on)])
+        place = np.arange(len(lit))
+        falls = np.zeros(int(chain[-1]) + 1, bool)
+        falls[chain[1:][on & down]] = True
+        total = np.add.reduceat(coef, np.flatnonzero(np.append(True, ~on)))
+        order = np.lexsort((np.where(falls[chain], -place, place), chain, -total[chain], owner))
+        owner, lit, coef, chain = owner[order], lit[order], coef[order], chain[order]
+        first = np.concatenate([[0], np.flatnonzero(np.diff(chain)) + 1])
+        lengths = np.diff(np.append(first, len(lit)))
+        reach = np.cumsum(coef)
+        reach -= np.repeat(reach[first] - coef[first], lengths)
+        return _Chained(owner, lit, coef, reach, np.repeat(first + lengths, lengths))
+
+
+def _pair(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return one.astype(np.int64) << 32 | other.astype(np.int64)
+
+
+def _implied(formula: Formula, among: np.ndarray) -> np.ndarray:
+    """Pairs of some literals of which the first implies the second: clauses of two, and groups of
+    two or three. -> (P,) `_pair`"""
+    asked = np.zeros(2 * formula.variables, bool)
+    asked[among] = True
+    rows = [_of_length(formula.clause_ptr, formula.clause_lit, 2) ^ 1]  # of which not both are true
+    rows += [_of_length(formula.group_ptr, formula.group_lit, size) for size in (2, 3)]
+    found = [np.zeros(0, np.int64)]
+    for own in rows:
+        for j, k in itertools.permutations(range(own.shape[1]), 2):
+            at = asked[own[:, j]] & asked[own[:, k] ^ 1]
+            found.append(_pair(own[at, j], own[at, k] ^ 1))
+    return np.concatenate(found)
+
+
+def _of_length(ptr: np.ndarray, lit: np.ndarray, size: int) -> np.ndarray:
+    """The rows of so many literals. -> (m, size)"""
+    first = ptr[:-1][np.diff(ptr) == size]
+    return lit[first[:, None] + np.arange(size)]
 
 
 def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
@@ -1230,7 +1426,9 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
     sum_owner, sum_lit, sum_coef, bound, more = _proper_sums(
         _owner(formula.sum_ptr), formula.sum_lit, formula.sum_coef, formula.sum_bound
     )
-    in_sum_ptr, in_sum, order = _occurrences(sum_owner, sum_lit, literals)
+    pairs = _implied(formula, sum_lit) if len(sum_lit) else np.zeros(0, np.int64)
+    sums = _Chained.of(sum_owner, sum_lit, sum_coef, pairs)
+    in_sum_ptr, in_sum, order = _occurrences(sums.owner, sums.lit, literals)
     cost_owner = _owner(formula.cost_ptr)
     cheapest = np.lexsort((formula.cost_lit, formula.cost, cost_owner))
     cost_lit, cost = formula.cost_lit[cheapest], formula.cost[cheapest]
@@ -1261,10 +1459,12 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
         group_lit.astype(np.uint32),
         in_sum_ptr,
         in_sum,
-        sum_coef[order],
-        _ptr(sum_owner, len(bound)),
-        sum_lit.astype(np.uint32),
-        sum_coef,
+        sums.coef[order],
+        _ptr(sums.owner, len(bound)),
+        sums.lit.astype(np.uint32),
+        sums.reach,
+        sums.end.astype(np.uint32),
+        sums.owner.astype(np.uint32),
         bound,
         in_cost_ptr,
         in_cost,
@@ -1278,6 +1478,9 @@ def load(formula: Formula, seed: int = 0, log: bool = False) -> State:
         trail=np.zeros(variables, np.uint32),
         trail_at=np.zeros(levels, np.int32),
         slack=bound.copy(),
+        touched=np.zeros(len(bound), np.uint32),
+        waits=np.zeros(len(bound), np.uint8),
+        near=np.repeat(np.arange(len(sums.lit), dtype=np.uint32)[:, None], 2, 1),
         span=np.stack([ends[:-1], ends[1:]], 1),
         undo=np.zeros((2 * len(cost) + 8, 4), np.int32),
         undo_bound=np.zeros(2 * len(cost) + 8, np.int64),

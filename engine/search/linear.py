@@ -25,6 +25,12 @@ class Linear(NamedTuple):
         np.add.at(own, literal >> 1, np.where(off, -cost, cost))
         return Linear(scale, own, constant + int(cost[off].sum()))
 
+    def moved(self, to: Ints, variables: int) -> "Linear":
+        """The same over other variables; to: (V,) the literal that stands for each variable."""
+        off, own = (to & 1).astype(bool), np.zeros(variables, dtype=object)
+        np.add.at(own, to >> 1, np.where(off, -self.cost, self.cost))
+        return Linear(self.scale, own, self.constant + int(self.cost[off].sum()))
+
     def left(self, small: Simplified) -> "Linear":
         """The same over the variables that are open in a smaller formula."""
         fixed = self.cost[small.fixed != 0]

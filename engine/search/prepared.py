@@ -15,6 +15,7 @@ from engine.kernels import clauses as learning
 from engine.kernels import cover as covering
 from engine.problem import Problem
 from engine.search.boolean import TUPLES, Boolean, NotEncodable, encode, encode_in_pieces
+from engine.search.equal import merged
 from engine.search.prices import Prices
 from engine.search.simplify import simplify
 from engine.search.subtrees import Learner
@@ -94,14 +95,16 @@ class Prepared:
 
     @cached_property
     def boolean(self) -> Boolean:
-        return encode(self.tightened, merge=False)
+        return merged(encode(self.tightened, merge=False))
 
     def prepare(self) -> Iterator[None]:
         """Makes what a first visit looks at, in pieces."""
         if self.cover is not None or self.factors.varying:
             return
         if "boolean" not in vars(self):  # kept where the cached property keeps it
-            vars(self)["boolean"] = yield from encode_in_pieces(self.tightened, merge=False)
+            made = yield from encode_in_pieces(self.tightened, merge=False)
+            yield
+            vars(self)["boolean"] = merged(made)
         yield
         _ = self.loaded
 

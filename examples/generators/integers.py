@@ -1,6 +1,8 @@
-"""Whole numbers: integer programs, queens by values, the shortest ruler."""
+"""Whole numbers: integer programs, queens by values, the shortest ruler, job shops, pigeonholes."""
 
 import random
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 Query = dict[str, Any]
@@ -54,6 +56,47 @@ def shortest_ruler(marks: int, top: int) -> Query:
         _sum([(j, 1), (i, -1), (marks + k, -1)], "==", 0, ["mark", "apart"])
         for k, (i, j) in enumerate(pairs)
     ]
+    return {"variables": variables, "terms": terms}
+
+
+def shop(jobs: Sequence[Sequence[tuple[int, int]]], horizon: int) -> Query:
+    """Jobs whose tasks, each (machine, duration), follow each other; a machine runs one at a time;
+    the end of all as early as can be."""
+    tasks = [task for job in jobs for task in job]
+    terms: list[Query] = [_cost("end", 0, list(range(horizon + 1)), "end")]
+    first = 0
+    for job in jobs:
+        for k, (_, duration) in enumerate(job):
+            site = first + k
+            after = site + 1 if k + 1 < len(job) else len(tasks)
+            terms.append(_sum([(site, 1), (after, -1)], "<=", -duration, ["start", "end"]))
+        first += len(job)
+    for machine in sorted({m for m, _ in tasks}):
+        sites = [s for s, (m, _) in enumerate(tasks) if m == machine]
+        params = {"sites": sites, "durations": [tasks[s][1] for s in sites]}
+        terms.append({"kind": "discrete.no_overlap", "scope": ["start"], "params": params})
+    variables = {"start": _numbers(0, horizon, len(tasks)), "end": _numbers(0, horizon, 1)}
+    return {"variables": variables, "terms": terms}
+
+
+def pigeons(count: int, way: str) -> Query:
+    """More pigeons than holes, one less, said in one of several ways: "values", all of which
+    differ; "pairs" that differ; "literals", of which at most one is true for each hole."""
+    holes, each = count - 1, range(count)
+    one = {"pigeon": _numbers(0, holes - 1, count)}
+    if way == "values":
+        params: Query = {"lines": [list(each)]}
+        return _rules(one, ("discrete.all_different", params))
+    if way == "pairs":
+        params = {"pairs": [list(pair) for pair in combinations(each, 2)]}
+        return _rules(one, ("discrete.not_equal", params))
+    groups = [[[p, h] for p in each] for h in range(holes)]
+    return _rules(one, ("discrete.at_most_one", {"groups": groups}))
+
+
+def _rules(variables: Query, *rules: tuple[str, Query]) -> Query:
+    scope = list(variables)
+    terms = [{"kind": kind, "scope": scope, "params": params} for kind, params in rules]
     return {"variables": variables, "terms": terms}
 
 

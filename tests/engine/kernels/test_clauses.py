@@ -53,6 +53,74 @@ def test_every_model_is_found_once() -> None:
         assert found == expected, seed
 
 
+def chained(seed: int) -> learning.Formula:
+    """Numbers from 0 to 3 as literals "at least k", in sums, in clauses, and one of them at a cost;
+    that each literal implies the one before it is said by a clause, or by a group."""
+    rng = random.Random(f"chains {seed}")
+    numbers = [[2 * (3 * n + k) for k in range(3)] for n in range(3)]
+    clauses = [
+        [rng.choice(number) ^ rng.randrange(2) for number in rng.sample(numbers, 2)]
+        for _ in range(rng.randint(0, 8))
+    ]
+    groups, sums = [], []
+    for number in numbers:
+        for low, high in zip(number[:-1], number[1:], strict=True):
+            if rng.random() < 0.5:
+                clauses.append([high ^ 1, low])
+            else:
+                groups.append([high, low ^ 1])
+    for _ in range(rng.randint(1, 4)):
+        row = [
+            o ^ turned
+            for number in rng.sample(numbers, rng.randint(1, 3))
+            for turned in (rng.randrange(2),)
+            for o in sorted(rng.sample(number, rng.randint(1, 3)))
+        ]
+        coefficients = [rng.randint(1, 4) for _ in row]
+        sums.append((row, coefficients, rng.randint(1, sum(coefficients))))
+    top = numbers[0]
+    costs = [([top[2], top[2] ^ 1], [rng.randint(1, 9), 0]), ([top[0], top[0] ^ 1], [0, 3])]
+    return learning.formula(VARIABLES, clauses, groups, sums, costs)
+
+
+def test_sums_of_chains_have_the_models_and_the_least_costs_of_plain_ones() -> None:
+    refuted = 0
+    for seed in range(200):
+        formula = chained(seed)
+        expected, found = models(formula), set()
+        costs = {m: learning.objective(formula, np.frombuffer(m, np.uint8)) for m in expected}
+        below, upper = learning.load(formula, seed), learning.NEVER
+        status, below = learning.search(below, (), upper=upper)
+        while status == learning.SATISFIED:
+            upper = learning.objective(formula, learning.model(below))
+            status, below = learning.search(below, (), upper=upper)
+        assert upper == min(costs.values(), default=learning.NEVER), seed
+        status, state = learning.search(learning.load(formula, seed))
+        while status == learning.SATISFIED:
+            model = learning.model(state)
+            found.add(model.tobytes())
+            block = [2 * v + int(model[v]) for v in range(VARIABLES)]
+            status, state = learning.search(learning.add_clause(state, block))
+        assert found == expected, seed
+        refuted += not expected
+    assert 2 < refuted < 198
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_sum_of_numbers_bounds_each_by_the_others(turned: bool) -> None:
+    """x + y <= 6 of numbers to 5: x >= 4 leaves y < 3, by propagation alone; so it does where y is
+    said by "less than"."""
+    x, y = np.arange(0, 10, 2), np.arange(10, 20, 2)  # at least 1, 2, ...
+    steps = [pair for own in (x, y) for pair in zip(own[1:] ^ 1, own[:-1], strict=True)]
+    row = [*x, *(y[::-1] ^ 1 if turned else y)]  # turned: x + (5 - y) <= 6, y > 2
+    formula = learning.formula(10, steps, sums=[(row, [1] * 10, 6)])
+    state = learning.add_clause(learning.load(formula), [int(x[3])])
+    status, state = learning.search(state, (), 0)
+    assert status in (learning.LIMIT, learning.SATISFIED)
+    told = state.value[y].tolist()
+    assert told == ([1, 1, 1, 0, 0] if turned else [0, 0, -1, -1, -1])
+
+
 def test_the_last_model_below_an_ever_lower_limit_costs_least() -> None:
     asked = 0
     for seed in range(300):
