@@ -94,8 +94,9 @@ class BranchAndBound(Minimizer[BranchState]):
     work: int = 4_000_000
 
     def __post_init__(self):
-        if self.work < 1:
-            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
+        for name in ("looks", "work"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
 
     @property
     def wanted(self) -> int:

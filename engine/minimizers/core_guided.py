@@ -31,8 +31,9 @@ class CoreGuided(Rowwise):
     patience: int | None = 200
 
     def __post_init__(self):
-        if self.work < 1:
-            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
+        for name in ("looks", "work"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
 
     def begun(self, formula: Formula, owner: Ints, upper: int) -> Cores | None:
         del owner

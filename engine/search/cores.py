@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine.decimals import Ints
 from engine.kernels import clauses as learning
 from engine.search.flips import flipped
 from engine.search.rowwise import RowSearch, cheap_phase
@@ -72,6 +73,7 @@ class Cores(RowSearch):
     shrinking: Shrinking | None = None  # the last core
     met: int = 0  # conflicts
     seen: int = 0  # what was looked at
+    spread: int = 0  # literals propagated
 
     @staticmethod
     def of(formula: learning.Formula, upper: int, conflicts: int, looks: int = LOOKS) -> "Cores":
@@ -118,9 +120,9 @@ class Cores(RowSearch):
             return
         if self.beside is None:
             self.beside = self._begun()
-        before = self.seen
+        before = self.spread
         self._cores()
-        self._cheaper(self.seen - before)
+        self._cheaper(self.spread - before)
 
     def _begun(self) -> learning.State:
         """The search beside, and a first solution, which it tries first."""
@@ -132,11 +134,15 @@ class Cores(RowSearch):
             self._harden()
         return state
 
-    def _cheaper(self, looks: int) -> None:
-        """The search beside, for about so many looks."""
+    def _cheaper(self, spread: int) -> None:
+        """The search beside, for about so many propagations, and no more looks than an advance."""
         assert self.beside is not None
-        end = learning.looks(self.beside) + looks
-        while not self.ended and (left := end - learning.looks(self.beside)) > 0:
+        end = learning.propagations(self.beside) + spread
+        far = learning.looks(self.beside) + self.looks
+        while not self.ended and learning.propagations(self.beside) < end:
+            left = far - learning.looks(self.beside)
+            if left <= 0:
+                return
             status, self.beside = learning.search(self.beside, (), self.conflicts, self.upper, left)
             if status == learning.SATISFIED:
                 self.best = learning.model(self.beside)
@@ -169,11 +175,17 @@ class Cores(RowSearch):
                 self.shrinking = Shrinking(core, WHOLE, None, *ends)
 
     def _search(self, assumed: list[int], conflicts: int, looks: int) -> int:
-        met, seen = learning.conflicts(self.state), learning.looks(self.state)
+        before = self._counts()
         status, self.state = learning.search(self.state, assumed, conflicts, looks=looks)
-        self.met += learning.conflicts(self.state) - met
-        self.seen += learning.looks(self.state) - seen
+        met, seen, spread = (self._counts() - before).tolist()
+        self.met, self.seen, self.spread = self.met + met, self.seen + seen, self.spread + spread
         return status
+
+    def _counts(self) -> Ints:
+        """Conflicts, looks and propagations of the search so far. -> (3,)"""
+        state = self.state
+        every = learning.conflicts(state), learning.looks(state), learning.propagations(state)
+        return np.array(every)
 
     def _model(self) -> None:
         """A solution; the next stratum, where one is left."""
