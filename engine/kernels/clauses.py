@@ -30,7 +30,7 @@ import numpy as np
 
 from engine.kernels.fused import fused, prefetch
 
-LIMIT = 0  # the conflict budget is spent; search again to go on
+LIMIT = 0  # the budget is spent; search again to go on
 SATISFIED = 1  # `model(state)` satisfies everything and costs less than `upper`
 REFUTED = 2  # impossible under the assumptions in `core(state)`
 FULL = 3  # internal: some storage must grow
@@ -124,7 +124,7 @@ TRAIL, HEAD, COUNTED, LEVEL, ARENA, WATCH, WIDEST, LOG = range(8)
 HEAP, LEARNED, LEVELS, CONFLICTS, RANDOM, REDUCE_AT, REDUCTIONS, FALSE = range(8, 16)
 CORE, STAMP, UNDO, LOGGING, DIRTY, RESTART_AT, STABLE, MODE_AT = range(16, 24)
 LUBY_U, LUBY_V, TARGET, BEST, REPHASE_AT, REPHASES, DECISIONS, PROPAGATIONS = range(24, 32)
-SHARED, SHARE, BOUND, MUST_BEAT = range(32, 36)
+SHARED, SHARE, BOUND, MUST_BEAT, LOOKS = range(32, 37)
 # floats
 INCREMENT, FAST, SLOW, DECAY, P0, P1, P2, P3, P4, P5 = range(10)
 
@@ -140,6 +140,8 @@ REF = (1 << 30) - 1
 FAR = 1 << 31
 NEVER = 1 << 62  # an upper cost that any solution beats
 TIER = 6  # clauses of up to so many levels stay longer
+MINIMIZED = 2_000_000  # looks that may shorten one learned clause
+DECIDED = 500  # looks that a decision is worth: it is drawn from a heap, and goes back there
 AHEAD = 3  # clauses asked for before their turn
 SHARED_WORDS = 1 << 15
 
@@ -193,12 +195,14 @@ def _propagate(st):
     sums, costs = len(sum_lit) > 0, len(st.cost_lit) > 0
     n, head, lev = ints[TRAIL], ints[HEAD], ints[LEVEL]
     began = head
+    seen = np.int64(0)
     conflict = NONE
     while True:
         while head < n and conflict == NONE:
             p = np.int64(trail[head])
             for k in range(in_group_ptr[p], in_group_ptr[p + 1]):
                 g = in_group[k]
+                seen += np.int64(group_ptr[g + 1]) - np.int64(group_ptr[g])
                 for m in range(group_ptr[g], group_ptr[g + 1]):
                     o = np.int64(group_lit[m])
                     if value[o] >= 0 and o != p:
@@ -219,6 +223,7 @@ def _propagate(st):
                 prefetch(watch, watch_at[np.int64(trail[head + 2]), 0])
             i = j = watch_at[p, 0]
             end = i + watch_at[p, 1]
+            seen += 1 + watch_at[p, 1]
             while i < end:
                 w = watch[i]
                 i += 1
@@ -295,12 +300,13 @@ def _propagate(st):
         counted = ints[COUNTED]
         ints[COUNTED] = n
         if sums:
-            n, conflict = _count(
+            n, conflict, looked = _count(
                 value, level, place, reason, trail, in_sum_ptr, in_sum, in_sum_coef, sum_ptr,
                 sum_lit, sum_reach, sum_end, sum_bound, slack, near, touched, waits, arena,
                 ints[ARENA], counted, n, lev,
             )  # fmt: skip
             ints[TRAIL] = n
+            seen += looked
         if costs and conflict == NONE:
             pays = head == n and ints[DIRTY] == 1
             for k in range(counted, head):
@@ -312,6 +318,7 @@ def _propagate(st):
         if conflict != NONE or head == n:
             break
     ints[PROPAGATIONS] += head - began
+    ints[LOOKS] += seen
     return conflict
 
 
@@ -321,10 +328,12 @@ def _count(
     bound, slack, near, touched, waits, arena, ref, counted, n, lev,
 ):  # fmt: skip
     """One round of the sums, for trail[counted:n]. -> the end of the trail; a conflict's reason, or
-    NONE. ref: the arena's end"""
+    NONE; looks. ref: the arena's end"""
     waiting = 0
+    seen = np.int64(0)
     for j in range(counted, n):
         p = np.int64(trail[j])
+        seen += np.int64(in_sum_ptr[p + 1]) - np.int64(in_sum_ptr[p])
         for k in range(in_sum_ptr[p], in_sum_ptr[p + 1]):
             s = np.int64(in_sum[k])
             slack[s] -= in_sum_coef[k]
@@ -341,11 +350,13 @@ def _count(
         left = slack[s]
         k, stop = np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1])
         if left < 0:
+            seen += stop - k
             conflict = 4 * _explain_sum(
                 value, level, place, lit, reach, ends, near, k, stop, bound[s], arena, ref, -1, FAR
             )
             continue
         while k < stop:
+            seen += 1
             end = np.int64(ends[k])
             if reach[end - 1] <= left:
                 break
@@ -358,7 +369,7 @@ def _count(
                     _assign(value, level, place, reason, trail, n, o ^ 1, lev, k * 4 + SUM)
                     n += 1
             k = end
-    return n, conflict
+    return n, conflict, seen
 
 
 @fused()
@@ -393,6 +404,7 @@ def _pay(st, counted, until):
         if left <= 0:
             conflict = _explain_cost(st, -1, 0, FAR)
         else:
+            ints[LOOKS] += len(span)
             for g in range(len(span)):
                 first, end = np.int64(span[g, 0]), np.int64(span[g, 1])
                 cheapest = st.cost[first]
@@ -541,6 +553,7 @@ def _explain_cost(st, group, cost, before):
             while k < last and value[cost_lit[k]] < 0 and place[cost_lit[k] >> 1] < before:
                 k += 1
             total += st.cost[k]
+            st.ints[LOOKS] += k - np.int64(st.cost_ptr[g]) + 1
     end = st.ints[ARENA] + HEADER
     for g in range(len(st.span)):
         if g != group:
@@ -701,6 +714,7 @@ def _analyze(st, ref):
     v = np.int64(-1)
     while True:
         size = np.int64(arena[ref])
+        ints[LOOKS] += size
         if arena[ref + 1] > 0:
             if arena[ref + 1] > 2:
                 fewer = _distinct(level, stamp, ints, arena, ref + HEADER, ref + HEADER + size)
@@ -733,6 +747,7 @@ def _analyze(st, ref):
             ref = _single(arena, ints[ARENA], why >> 2)
         elif why & 3 == SUM:
             s = sum_of[why >> 2]
+            ints[LOOKS] += np.int64(sum_ptr[s + 1]) - np.int64(sum_ptr[s])
             ref = _explain_sum(
                 value, level, place, sum_lit, sum_reach, sum_end, near, sum_ptr[s], sum_ptr[s + 1],
                 sum_bound[s], arena, ints[ARENA], why >> 2, place[v],
@@ -759,13 +774,15 @@ def _analyze(st, ref):
 def _minimize(st, n, marked):
     """Leave out the learned literals that the others imply. -> how many stay, new count of marked
 
-    Marked variables are those of the clause, and those found to follow from it.
+    Marked variables are those of the clause, and those found to follow from it. After so many looks
+    the rest of the literals stay, as what explains a cost may be long.
     """
     mark, level, reason, arena, ints = st.mark, st.level, st.reason, st.arena, st.ints
     value, place, near = st.value, st.place, st.near
     sum_of, sum_bound = st.sum_of, st.sum_bound
     sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
     learned, clear, stack = st.scratch[0], st.scratch[1], st.scratch[2]
+    far = ints[LOOKS] + MINIMIZED
     levels = np.int64(0)
     for m in range(1, n):
         levels |= np.int64(1) << (level[learned[m] >> 1] & 63)
@@ -776,6 +793,9 @@ def _minimize(st, n, marked):
         stack[0] = learned[m] >> 1
         waiting = 1
         while implied and waiting > 0:
+            if ints[LOOKS] >= far:
+                implied = False
+                break
             waiting -= 1
             u = np.int64(stack[waiting])
             why = reason[u]
@@ -785,6 +805,7 @@ def _minimize(st, n, marked):
                 ref = _single(arena, ints[ARENA], why >> 2)
             elif why & 3 == SUM:
                 s = sum_of[why >> 2]
+                ints[LOOKS] += np.int64(sum_ptr[s + 1]) - np.int64(sum_ptr[s])
                 ref = _explain_sum(
                     value, level, place, sum_lit, sum_reach, sum_end, near,
                     sum_ptr[s], sum_ptr[s + 1], sum_bound[s],
@@ -1139,8 +1160,9 @@ def _restart(st, floor):
 
 
 @fused()
-def _run(st, assumptions, conflicts, must_beat):
-    """Search from the state's current level. -> status, or FULL"""
+def _run(st, assumptions, conflicts, looks, must_beat):
+    """Search from the state's current level, until there were so many conflicts, or so many looks
+    by the time of one. -> status, or FULL"""
     ints, floats = st.ints, st.floats
     if ints[MUST_BEAT] != must_beat:
         ints[MUST_BEAT] = must_beat
@@ -1154,6 +1176,8 @@ def _run(st, assumptions, conflicts, must_beat):
             return FULL
         if conflict != NONE:
             ints[CONFLICTS] += 1
+            if ints[LOOKS] >= looks:
+                conflicts = ints[CONFLICTS]
             ref = conflict >> 2
             if ints[STABLE] and ints[LEVEL] > assumed:
                 _aim(st, np.int64(st.trail_at[ints[LEVEL] - 1]))
@@ -1232,6 +1256,7 @@ def _run(st, assumptions, conflicts, must_beat):
                     st.model[v] = st.value[2 * v] > 0
                 return SATISFIED
             ints[DECISIONS] += 1
+            ints[LOOKS] += DECIDED
         st.trail_at[ints[LEVEL]] = ints[TRAIL]
         ints[LEVEL] += 1
         _assign(
@@ -1244,9 +1269,9 @@ def _run(st, assumptions, conflicts, must_beat):
 
 
 @fused()
-def _search(st, assumptions, conflicts, must_beat):
+def _search(st, assumptions, conflicts, looks, must_beat):
     """`_run`, then back to the root unless storage must grow first. -> status"""
-    status = _run(st, assumptions, conflicts, must_beat)
+    status = _run(st, assumptions, conflicts, looks, must_beat)
     if status != FULL:
         _backtrack(st, 0)
     return status
@@ -1559,9 +1584,11 @@ def search(
     assumptions: np.ndarray | Sequence[int] = (),
     conflicts: int = 1 << 60,
     upper: int = NEVER,
+    looks: int = 1 << 60,
 ) -> tuple[int, State]:
     """Go on until a model costing less than `upper` is found, none is proved to exist under
-    the assumptions (distinct literals, int32), or `conflicts` more conflicts happened.
+    the assumptions (distinct literals, int32), `conflicts` more conflicts happened, or one happened
+    after so many more `looks`: few conflicts may take long.
 
     Works in place; the state returned replaces the one given (`copy` first to keep that). What is
     learned depends on `upper`, which therefore may only decrease from call to call.
@@ -1570,8 +1597,9 @@ def search(
         raise ValueError(f"upper {upper} was lower before; load a fresh state to raise it")
     given = np.asarray(list(dict.fromkeys(np.asarray(assumptions, np.int32).tolist())), np.int32)
     target = int(state.ints[CONFLICTS]) + conflicts
+    far = int(state.ints[LOOKS]) + looks
     while True:
-        status = _search(state, given, target, upper)
+        status = _search(state, given, target, far, upper)
         if status != FULL:
             return status, state
         state = grow(state)
@@ -1684,6 +1712,12 @@ def conflicts(state: State) -> int:
 def propagations(state: State) -> int:
     """How many literals the search has propagated so far."""
     return int(state.ints[PROPAGATIONS])
+
+
+def looks(state: State) -> int:
+    """What the search has looked at so far: clauses watched, members of groups, sums and costs, and
+    the literals of what explained conflicts; a decision counts as many. Some 4 ns each."""
+    return int(state.ints[LOOKS])
 
 
 def lower_bound(state: State) -> int:

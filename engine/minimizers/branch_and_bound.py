@@ -46,6 +46,7 @@ LARGEST = sys.float_info.max  # in place of an infinite energy that proves nothi
 DEEP = 16  # visits of a row, after which it is no longer searched under budgets
 DOUBLED = 8  # budgets of the learning search: 1, 3, 7, 15, ... steps
 TIES = 64  # solutions that are told apart by their exact costs, where units are rounded
+LOOKS = 10_000_000  # of one step of learning, if nobody says else
 LEAVES = 16  # solutions evaluated together where a part of the energy is not explicit
 
 
@@ -82,17 +83,20 @@ class BranchAndBound(Minimizer[BranchState]):
     alternatives: further solutions to look for where nothing is soft.
     conflicts: at most so many conflicts in one step of the learning search; fewer where the
     formula is large.
+    looks: what one looks at, about: clauses, groups, sums, and what explains conflicts.
     work: literals times conflicts of one step of learning; the default is roughly 20 ms.
     """
 
     unique: bool = False
     alternatives: int = 0
     conflicts: int = 400
+    looks: int = LOOKS
     work: int = 4_000_000
 
     def __post_init__(self):
-        if self.work < 1:
-            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
+        for name in ("looks", "work"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
 
     @property
     def wanted(self) -> int:
@@ -469,16 +473,17 @@ class _Visit:
 
     def run(self, threads: int) -> None:
         """One step; at most so many of its subtrees at once."""
-        limits = [one.conflicts() + self._conflicts() for one in self.learners]
+        left = np.array([(self._conflicts(), self.minimizer.looks)] * len(self.learners))
         leaves: list[np.ndarray] = []
         while len(leaves) < LEAVES:
-            budgets = [
-                limit - x.conflicts() for x, limit in zip(self.learners, limits, strict=True)
-            ]
-            if max(budgets) <= 0:
+            left = left[: len(self.learners)]  # one that begins anew is alone
+            if (left.min(1) <= 0).all():
                 self.learners = exchange_clauses(self.learners)
                 break
-            statuses, self.learners = search_slices(self.learners, budgets, threads)
+            before = _spent(self.learners)
+            budgets, looks = left.T.tolist()
+            statuses, self.learners = search_slices(self.learners, budgets, threads, looks)
+            left = left - (_spent(self.learners) - before)
             for k, status in enumerate(statuses):
                 if status == learning.SATISFIED:
                     found = self.plan.boolean.places(self.learners[k].model())
@@ -490,16 +495,16 @@ class _Visit:
                     elif self._solution(found, self.learners[k]):
                         return
             if learning.REFUTED in statuses:
-                before, limit = self.learners[0], max(limits)
+                first = self.learners[0]
                 self.learners = drop_refuted(self.learners, statuses)
-                if not self.learners and before.beyond is not None:
-                    below = self.scale.below(before.upper + self.constant) + self.plan.rest_floor
+                if not self.learners and first.beyond is not None:
+                    below = self.scale.below(first.upper + self.constant) + self.plan.rest_floor
                     self.bound = max(self.bound, min(below, self.energy, self.doubt))
                     if self.energy <= self.bound:
                         self._exhausted()
                         return
-                    self.learners = (self._deepened(self._fresh(self.paid), before.upper),)
-                    limits = [limit - before.conflicts()]
+                    self.learners = (self._deepened(self._fresh(self.paid), first.upper),)
+                    left = left.max(0, keepdims=True)
                     continue
                 if not self.learners:
                     self._leaves(leaves)
@@ -652,6 +657,11 @@ class _Visit:
     def _shut_out(self, places: np.ndarray) -> None:
         clause = self._block(places)
         self.learners = tuple(one.without(clause) for one in self.learners)
+
+
+def _spent(learners: Learners) -> np.ndarray:
+    """Conflicts and looks of each so far. -> (n, 2) int64"""
+    return np.array([(one.conflicts(), one.looks()) for one in learners])
 
 
 def _paid(s: BranchState, r: int) -> int:

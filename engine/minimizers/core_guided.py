@@ -7,7 +7,7 @@ from engine.answer import Proof
 from engine.decimals import Ints
 from engine.errors import BadQuery, Mistake
 from engine.kernels.clauses import Formula
-from engine.search.cores import Cores
+from engine.search.cores import LOOKS, Cores
 from engine.search.rowwise import Rowwise
 
 
@@ -17,6 +17,7 @@ class CoreGuided(Rowwise):
     rules. Refuses what is not explicit, and rules without costs.
 
     conflicts: of one step of a row; fewer where the formula is large.
+    looks: what one looks at, about: clauses, groups, sums, and what explains conflicts.
     work: literals times conflicts of a step; the default is roughly 20 ms.
     patience: steps without a better solution or a higher bound after which a row is done; None:
     only when it is decided.
@@ -25,15 +26,18 @@ class CoreGuided(Rowwise):
     proof: ClassVar[Proof] = Proof.CORES
 
     conflicts: int = 400
+    looks: int = LOOKS
     work: int = 4_000_000
     patience: int | None = 200
 
     def __post_init__(self):
-        if self.work < 1:
-            raise BadQuery(Mistake("work", f"{self.work!r}", "give at least 1"))
+        for name in ("looks", "work"):
+            if getattr(self, name) < 1:
+                raise BadQuery(Mistake(name, f"{getattr(self, name)!r}", "give at least 1"))
 
     def begun(self, formula: Formula, owner: Ints, upper: int) -> Cores | None:
         del owner
         f = formula
         size = len(f.clause_lit) + len(f.group_lit) + len(f.sum_lit) + 20 * len(f.cost_lit)
-        return Cores.of(formula, upper, min(self.conflicts, max(8, self.work // max(size, 1))))
+        conflicts = min(self.conflicts, max(8, self.work // max(size, 1)))
+        return Cores.of(formula, upper, conflicts, self.looks)

@@ -18,20 +18,36 @@ by weight, hardening); Ignatiev, Morgado, Marques-Silva, "RC2", JSAT 2019.
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
+from engine.decimals import Ints
 from engine.kernels import clauses as learning
 from engine.search.flips import flipped
 from engine.search.rowwise import RowSearch, cheap_phase
-from engine.search.short import short_search
 from engine.search.totalizer import Made, Totalizer
 
 ROOM = 1  # new variables there is room for at first, for each one of the formula
 SHRUNK = 60  # literals of a core up to which single ones are tried to be left out
+WHOLE = 3  # times that a core is first searched as it is, which may leave some of it out
 TRIED = 100  # conflicts of each such try
-SPENT = 4  # times the conflicts of an advance, after which no more are tried
+NARROW = 4  # part of what an advance looks at, that each such try does
+SPENT = 4  # times what an advance may spend, after which no more are tried
+LOOKS = 10_000_000  # what an advance looks at, if nobody says else
 DIVERSE = 1.25  # weights by literal, from which on a stratum is wide enough
+
+
+class Shrinking(NamedTuple):
+    """A core, before it is taken apart: what it does not need is left out, as far as a few tries
+    tell."""
+
+    core: list[int]
+    wholes: int  # tries as it is that are left
+    singles: list[int] | None  # literals that may be left out, the next one last; None: not begun
+    conflicts: int  # of all so far, after which no more are tried
+    seen: int
 
 
 @dataclass
@@ -48,23 +64,27 @@ class Cores(RowSearch):
     lower: int  # proved, in units of the formula
     upper: int
     conflicts: int  # of one advance
+    looks: int  # of one advance, about
     stratum: int  # weights from this on are assumed away
     best: np.ndarray | None = None  # the model that costs `upper`
     added: list[list[int]] = field(default_factory=list)  # clauses beyond the formula
     ended: bool = False
     beside: learning.State | None = None  # the search for what costs less than `upper`; none yet
+    shrinking: Shrinking | None = None  # the last core
+    met: int = 0  # conflicts
+    seen: int = 0  # what was looked at
+    spread: int = 0  # literals propagated
 
     @staticmethod
-    def of(formula: learning.Formula, upper: int, conflicts: int) -> "Cores":
+    def of(formula: learning.Formula, upper: int, conflicts: int, looks: int = LOOKS) -> "Cores":
         weights, constant = _weights(formula)
         room = max(64, ROOM * formula.variables)
         own = formula._replace(variables=formula.variables + room)
         stratum = _next_stratum(weights, 1 << 62)
         state = learning.load(own)
         made = formula.variables
-        return Cores(
-            formula, own, state, weights, {}, [], made, constant, upper, conflicts, stratum
-        )
+        spent = (conflicts, looks)
+        return Cores(formula, own, state, weights, {}, [], made, constant, upper, *spent, stratum)
 
     def copy(self) -> "Cores":
         return replace(
@@ -100,9 +120,9 @@ class Cores(RowSearch):
             return
         if self.beside is None:
             self.beside = self._begun()
-        before = learning.propagations(self.state)
+        before = self.spread
         self._cores()
-        self._cheaper(max(0, learning.propagations(self.state) - before))
+        self._cheaper(self.spread - before)
 
     def _begun(self) -> learning.State:
         """The search beside, and a first solution, which it tries first."""
@@ -115,12 +135,15 @@ class Cores(RowSearch):
         return state
 
     def _cheaper(self, spread: int) -> None:
-        """The search beside, for about so many propagations."""
+        """The search beside, for about so many propagations, and no more looks than an advance."""
         assert self.beside is not None
         end = learning.propagations(self.beside) + spread
-        while not self.ended and (left := end - learning.propagations(self.beside)) > 0:
-            none = np.zeros(0, np.int32)
-            status, self.beside = short_search(self.beside, none, self.upper, self.conflicts, left)
+        far = learning.looks(self.beside) + self.looks
+        while not self.ended and learning.propagations(self.beside) < end:
+            left = far - learning.looks(self.beside)
+            if left <= 0:
+                return
+            status, self.beside = learning.search(self.beside, (), self.conflicts, self.upper, left)
             if status == learning.SATISFIED:
                 self.best = learning.model(self.beside)
                 self.upper = learning.objective(self.given, self.best)
@@ -129,27 +152,40 @@ class Cores(RowSearch):
                 self.ended, self.lower = True, self.upper
 
     def _cores(self) -> None:
-        """Cores, until so many conflicts are met."""
-        end = learning.conflicts(self.state) + self.conflicts
+        """Cores, until so many conflicts are met, or so much was looked at."""
+        end, far = self.met + self.conflicts, self.seen + self.looks
         while not self.ended:
             if self.lower >= self.upper:
                 self.ended = True
                 return
-            left = end - learning.conflicts(self.state)
-            if left <= 0:
+            if self.met >= end or self.seen >= far:
                 return
+            if self.shrinking is not None:
+                self._shrink(self.shrinking)
+                continue
             assumed = [x ^ 1 for x, w in self.weights.items() if w >= self.stratum]
-            status = self._search(assumed, left)
+            status = self._search(assumed, end - self.met, far - self.seen)
             if status == learning.LIMIT:
                 return
             if status == learning.SATISFIED:
                 self._model()
             else:
-                self._core(learning.core(self.state).tolist())
+                ends = (self.met + SPENT * self.conflicts, self.seen + SPENT * self.looks)
+                core = learning.core(self.state).tolist()
+                self.shrinking = Shrinking(core, WHOLE, None, *ends)
 
-    def _search(self, assumed: list[int], conflicts: int) -> int:
-        status, self.state = learning.search(self.state, assumed, conflicts)
+    def _search(self, assumed: list[int], conflicts: int, looks: int) -> int:
+        before = self._counts()
+        status, self.state = learning.search(self.state, assumed, conflicts, looks=looks)
+        met, seen, spread = (self._counts() - before).tolist()
+        self.met, self.seen, self.spread = self.met + met, self.seen + seen, self.spread + spread
         return status
+
+    def _counts(self) -> Ints:
+        """Conflicts, looks and propagations of the search so far. -> (3,)"""
+        state = self.state
+        every = learning.conflicts(state), learning.looks(state), learning.propagations(state)
+        return np.array(every)
 
     def _model(self) -> None:
         """A solution; the next stratum, where one is left."""
@@ -173,7 +209,6 @@ class Cores(RowSearch):
 
     def _core(self, core: list[int]) -> None:
         """Takes a core apart."""
-        core = self._shrunk(core) if core else core
         if not core:
             self.ended, self.lower = True, self.upper
             return
@@ -206,26 +241,35 @@ class Cores(RowSearch):
         self.counts[literal] = (which, place)
         self.weights[literal] = self.weights.get(literal, 0) + weight
 
-    def _shrunk(self, core: list[int]) -> list[int]:
-        """The same without what it does not need, as far as a few conflicts tell."""
-        end = learning.conflicts(self.state) + SPENT * self.conflicts
-        for _ in range(3):
-            status = self._search(core, TRIED)
-            if status != learning.REFUTED:
-                break
-            smaller = learning.core(self.state).tolist()
-            if len(smaller) >= len(core):
-                break
-            core = smaller
-        if len(core) > SHRUNK:
-            return core
-        for literal in sorted(core, key=lambda x: self.weights[x ^ 1]):
-            if len(core) == 1 or learning.conflicts(self.state) >= end:
-                break
-            rest = [x for x in core if x != literal]
-            if len(rest) < len(core) and self._search(rest, TRIED) == learning.REFUTED:
-                core = learning.core(self.state).tolist()
-        return core
+    def _shrink(self, now: Shrinking) -> None:
+        """One more try to leave something out of the last core; it is taken apart where none is
+        left."""
+        core = [x for x in now.core if x ^ 1 in self.weights]  # what was hardened since holds
+        singles = now.singles
+        if singles is None and now.wholes and core:
+            smaller, wholes = self._smaller(core), now.wholes - 1
+            if smaller is None or len(smaller) >= len(core):
+                smaller, wholes = core, 0
+            self.shrinking = now._replace(core=smaller, wholes=wholes)
+            return
+        if singles is None:
+            by_weight = sorted(core, key=lambda x: self.weights[x ^ 1])
+            singles = by_weight[::-1] if len(core) <= SHRUNK else []
+        singles = [x for x in singles if x in core]
+        over = self.met >= now.conflicts or self.seen >= now.seen
+        if len(core) < 2 or over or not singles:
+            self.shrinking = None
+            self._core(core)
+            return
+        without = [x for x in core if x != singles[-1]]
+        smaller = self._smaller(without)
+        core = core if smaller is None else smaller
+        self.shrinking = now._replace(core=core, singles=singles[:-1])
+
+    def _smaller(self, assumed: list[int]) -> list[int] | None:
+        """A core of these literals, where one is found soon."""
+        status = self._search(assumed, TRIED, self.looks // NARROW)
+        return learning.core(self.state).tolist() if status == learning.REFUTED else None
 
     def _add(self, clauses: list[list[int]]) -> None:
         """More clauses, with more room for variables where they need it."""
@@ -263,9 +307,9 @@ def _weights(formula: learning.Formula) -> tuple[dict[int, int], int]:
 def _next_stratum(weights: dict[int, int], stratum: int) -> int:
     """The next weight from which on literals are assumed away: the first below `stratum` that
     leaves the weights above it diverse; 1 at last."""
-    lighter = sorted({w for w in weights.values() if w < stratum}, reverse=True)
-    for weight in lighter:
-        mine = [w for w in weights.values() if w >= weight]
-        if len(mine) / len(set(mine)) >= DIVERSE:
+    taken = different = 0
+    for weight, same in groupby(sorted(weights.values(), reverse=True)):
+        taken, different = taken + sum(1 for _ in same), different + 1
+        if weight < stratum and taken / different >= DIVERSE:
             return weight
     return 1

@@ -19,6 +19,7 @@ from engine.kernels import clauses as learning
 from engine.search.simplify import Simplified
 
 SPLIT = 8_000  # conflicts of a tree before it is split
+ENDLESS = 1 << 60  # looks: no limit
 LEVELS = 4  # decision levels of the clauses that are told
 
 
@@ -49,6 +50,10 @@ class Learner(NamedTuple):
         """How many conflicts the search has met so far."""
         return learning.conflicts(self.state)
 
+    def looks(self) -> int:
+        """What the search has looked at so far."""
+        return learning.looks(self.state)
+
     def copy(self) -> "Learner":
         """A search that goes on by itself."""
         return self._replace(state=learning.copy(self.state))
@@ -58,21 +63,23 @@ Learners = tuple[Learner, ...]
 
 
 def search_slices(
-    learners: Learners, budgets: Sequence[int], threads: int
+    learners: Learners, budgets: Sequence[int], threads: int, looks: Sequence[int] | None = None
 ) -> tuple[list[int], Learners]:
-    """Each subtree for at most its budget of conflicts, in place. -> statuses, subtrees"""
+    """Each subtree for at most its budget of conflicts, and about so many looks, in place.
+    -> statuses, subtrees"""
+    looks = [ENDLESS] * len(learners) if looks is None else looks
 
-    def one(learner: Learner, budget: int) -> tuple[int, Learner]:
-        if budget <= 0:
+    def one(learner: Learner, budget: int, most: int) -> tuple[int, Learner]:
+        if budget <= 0 or most <= 0:
             return learning.LIMIT, learner
-        status, state = learning.search(learner.state, learner.assumed, budget, learner.upper)
+        status, state = learning.search(learner.state, learner.assumed, budget, learner.upper, most)
         return status, learner._replace(state=state)
 
     if threads > 1 and len(learners) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            done = list(pool.map(one, learners, budgets))
+            done = list(pool.map(one, learners, budgets, looks))
     else:
-        done = list(map(one, learners, budgets))
+        done = list(map(one, learners, budgets, looks))
     return [status for status, _ in done], tuple(learner for _, learner in done)
 
 

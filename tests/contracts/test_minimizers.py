@@ -239,6 +239,8 @@ def test_the_work_of_a_step_is_a_setting() -> None:
     """Smaller steps end with the same least states; no step is empty."""
     small: list[tuple[Minimizer, Problem]] = [
         (BranchAndBound(work=1), soft_problem()),
+        (BranchAndBound(looks=1), soft_problem()),
+        (CoreGuided(looks=1, patience=None), soft_problem()),
         (Annealing(sweeps=20, visit=1, rows=1), soft_problem()),
         (Enumeration(elements=1), opaque_problem()),
         (Gibbs(steps=30, elements=1, rows=1), opaque_problem()),
@@ -246,8 +248,14 @@ def test_the_work_of_a_step_is_a_setting() -> None:
     for minimizer, problem in small:
         for row, answer in enumerate(answers(problem, minimizer, particles=4)):
             assert answer.energy == pytest.approx(least(problem, row), abs=1e-5)
-    for wrong in (BranchAndBound, Annealing, Enumeration, Gibbs):
-        for name in {"work", "visit", "rows", "elements"} & wrong.__dataclass_fields__.keys():
+    for wrong in (BranchAndBound, CoreGuided, Annealing, Enumeration, Gibbs):
+        for name in {
+            "work",
+            "looks",
+            "visit",
+            "rows",
+            "elements",
+        } & wrong.__dataclass_fields__.keys():
             with pytest.raises(BadQuery, match=name):
                 wrong(**{name: 0})
 

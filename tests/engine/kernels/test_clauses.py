@@ -185,6 +185,22 @@ def test_a_smaller_formula_has_the_same_models() -> None:
         assert mine == {model.tobytes() for model in keep}, seed
 
 
+def test_a_limit_of_looks_ends_a_search_at_a_conflict_and_changes_no_answer() -> None:
+    every = [(drawn(seed, True), 1) for seed in range(40)]
+    cut = 0
+    for formula, most in [*every, (pigeons(6), 5_000), (pigeons(7), 100_000)]:
+        expected, _ = learning.search(learning.load(formula))
+        state, status = learning.load(formula), learning.LIMIT
+        while status == learning.LIMIT:
+            met, seen = learning.conflicts(state), learning.looks(state)
+            status, state = learning.search(state, looks=most)
+            assert learning.conflicts(state) > met or status != learning.LIMIT  # it gets on
+            assert learning.looks(state) - seen <= most + 1000 * formula.variables  # a descent
+            cut += status == learning.LIMIT
+        assert status == expected
+    assert cut > 50
+
+
 def test_interrupted_as_often_as_one_likes_and_forgetting_meanwhile() -> None:
     formula = pigeons(7)
     state, status = learning.load(formula), learning.LIMIT

@@ -90,6 +90,29 @@ def test_it_finds_and_proves_what_enumeration_finds(name: str, magnitude: int) -
         assert true is None or search.bound == true == search.upper
 
 
+def test_an_advance_for_cores_is_bounded_by_what_it_looks_at() -> None:
+    """However many conflicts it may meet; a core that is not small yet goes on to the next."""
+    rng, looks, shrunk = np.random.default_rng(3), 200_000, 0
+    n, m = 40, 200
+    rows = [(2 * rng.permutation(n)[:3] + rng.integers(0, 2, 3)).tolist() for _ in range(m)]
+    soft = [[*row, 2 * (n + k)] for k, row in enumerate(rows)]
+    costs = [([2 * (n + k), 2 * (n + k) + 1], [int(rng.integers(1, 10)), 0]) for k in range(m)]
+    f = formula(n + m, soft, [], [], costs)
+    whole = Cores.of(f, learning.NEVER, 1 << 40)
+    search, steps = Cores.of(f, learning.NEVER, 1 << 40, looks), 0
+    while not search.done:
+        before, steps = search.seen, steps + 1
+        search = search.copy()
+        search.advance()
+        descent = 1000 * search.formula.variables  # which ends with a conflict, or a solution
+        assert search.seen - before <= looks + descent
+        shrunk += search.shrinking is not None
+    while not whole.done:
+        whole.advance()
+    assert steps > 4 and shrunk > 0
+    assert search.bound == whole.bound == search.upper
+
+
 @pytest.mark.parametrize("name", list(BEGINS))
 def test_it_finds_only_what_costs_less_than_it_was_told(name: str) -> None:
     begin: Begin = BEGINS[name]
