@@ -24,7 +24,7 @@ def broken(program: Program, x: Floats) -> Rows | None:
     """Rows that every whole solution meets and x breaks; None where none is found. Only rows over
     columns of 0 and 1 tell some."""
     rows = program.rows
-    if program.wide:
+    if program.integers:
         rows = rows.some(np.bincount(rows.owner, program.top[rows.col] > 1, rows.count) == 0)
     found = [cuts for cuts in (covers(rows, x), halves(rows, x)) if cuts is not None]
     return Rows.joined(found) if found else None

@@ -76,9 +76,8 @@ def in_units(factors: Factors, scale: Scale) -> Factors:
         finite = np.isfinite(costs)
         units = scale.units(np.where(finite, costs, 0.0), table.read).astype(np.float64)
         units = np.where(finite, units, costs)
-        return replace(
-            table, costs=units[:-1].reshape(table.costs.shape), default=float(units[-1]), error=0.0
-        )
+        own = units[:-1].reshape(table.costs.shape)
+        return replace(table, costs=own, default=float(units[-1]), computed=False, products=None)
 
     return replace(factors, tables=tuple(counted(table) for table in factors.tables))
 
