@@ -16,12 +16,15 @@ takes 50. No plan of elimination is made where a minor of the rules says that it
 cover of 50 by 200 a half of the time), and no mini-buckets beside a relaxation whose costs are of
 single sites (with scoring in arrays, a roster of 28 days takes 0.4 s for 0.65).
 
-Losses: a linear program is solved node by node (0.12 ms in HiGHS and as much around it, of
-knapsacks of five weights; 0.8 ms of selections, whose pairs are four columns each), and no cuts of
-rounding are made; tours beside other rules have no subtour cuts; vertex covers, packages and shifts,
-which RC2 closes in 3 to 50 ms, are held by the linear relaxation for 30 to
-400; colourings of 60 places take toulbar2 13 ms and us 120, selections of 40 13 and 80, and
-`celar6sub0.wcsp` stays open for 10 s.
+Losses: no cuts of rounding are made; tours beside other rules have no subtour cuts; vertex covers,
+packages and shifts, which RC2 closes in 3 to 50 ms, are held by the linear relaxation for 30 to 400;
+`celar6sub0.wcsp` takes toulbar2 0.06 s and us 2.5, as tables over functions of other sites are not
+put in their place, and search is depth first.
+
+Knapsacks of five weights took 0.6 to 4.5 s node by node, each a linear program, and take 0.04 to 0.1
+with boxes that are searched to their end under what a bound leaves to spend
+(`engine/search/exhaustive.py`); selections of 40, whose pairs were four columns each, have a third of
+the columns as products, and open by soft local consistency (`engine/kernels/consistency.py`).
 
 Weighted clauses: cores alone took 2.1 times as long as RC2 with strata (kernel as quick by
 propagation, every clause learned is lost where counters ask for more variables). What made the
@@ -77,9 +80,9 @@ from examples.job_shop import HORIZON, JOBS
 from services.query import Options, query_of
 from services.reasoner.reason import solve_query
 
-LIMIT = 20.0  # CPU seconds
+LIMIT = 60.0  # CPU seconds
 CLOCK = 30  # times as many of the clock
-SEEDS = 3
+SEEDS = 10
 TIMETABLES = 20
 RULER = 34  # the least length of one of 8 marks
 SHOP = 55  # the least end of the job shop of 6 by 6 (Fisher and Thompson, 1963)
@@ -105,7 +108,8 @@ def _family(
     name: str, make: Callable[[int], Query], same: Callable[[int], Query], seed: int
 ) -> list[Row]:
     """How many are proved at the peers' cost, and the median time of all. same: the questions in
-    the form in which peers are asked"""
+    the form in which CP-SAT is asked; HiGHS, which has no rows for tours but places on the way, is
+    not asked for these"""
     ours, theirs, linear, right, close = [], [], [], 0, 0
     asked(make(1000 * seed + 999))  # compiles what is compiled once
     for k in range(SEEDS):
@@ -114,14 +118,18 @@ def _family(
         ours.append(seconds)
         query = same(1000 * seed + k)
         peer = cp_sat(query, LIMIT)
-        other = highs(reasoner().compiler.problem(query_of(query)), LIMIT)
+        others = [peer]
+        if not name.startswith("tour"):
+            others.append(highs(reasoner().compiler.problem(query_of(query)), LIMIT))
+            linear.append(others[-1].seconds)
         theirs.append(peer.seconds)
-        linear.append(other.seconds)
-        least = [at(told, math.inf) for told in (peer, other) if told.proved]
+        least = [at(told, math.inf) for told in others if told.proved]
         right += answer.status is Status.OPTIMAL and all(_same(answer.energy, x) for x in least)
         close += peer.proved
     mine, peer_time = statistics.median(ours), statistics.median(theirs)
-    target = _target(name, peer_time, statistics.median(linear))
+    highs_time = statistics.median(linear) if linear else math.inf
+    alone = f"; HiGHS alone {1000 * highs_time:.3g} ms" if linear else ""
+    target = _target(name, peer_time, highs_time)
     return [
         at_least(
             f"{name}: proved least", 100 * right / SEEDS, 100, "%",
@@ -130,8 +138,7 @@ def _family(
         at_most(
             f"{name}: median from compiled query to answer", 1000 * mine,
             target, "ms", peer="CP-SAT", peer_value=1000 * peer_time,
-            note=f"slowest {1000 * max(ours):.3g} ms, of the peer {1000 * max(theirs):.3g} ms; "
-            f"HiGHS alone {1000 * statistics.median(linear):.3g} ms",
+            note=f"slowest {1000 * max(ours):.3g} ms, of the peer {1000 * max(theirs):.3g} ms{alone}",
         ),
     ]  # fmt: skip
 
