@@ -48,7 +48,7 @@ LARGE: dict[str, Callable[[int], Query]] = {
 }
 
 HARDEST: Sequence[Callable[[int], Query]] = (
-    lambda seed: made.weighted_clauses(240, seed),
+    lambda seed: made.weighted_clauses(180, seed),
     lambda seed: made.weighted_clauses(200, seed),
     lambda seed: made.knapsack(200, seed, rows=8),
     lambda seed: made.knapsack(400, seed, rows=10),
