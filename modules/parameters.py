@@ -3,7 +3,7 @@
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -130,7 +130,7 @@ def validated(
         raise BadQuery(
             *mistakes,
             *(
-                mistake_of(detail, path, missing=_how_to_give(model))
+                mistake_of(detail, path, _names_at(model, detail["loc"][:-1]), _how_to_give(model))
                 for path, detail in told[:MISTAKES]
             ),
         ) from None
@@ -266,6 +266,25 @@ def _how_to_give(model: type[BaseModel]) -> dict[str, str]:
         elif field.description:
             said[name] = f"give it: {field.description}"
     return said
+
+
+def _names_at(model: type[BaseModel], place: Iterable[int | str]) -> set[str]:
+    """The names under which the model at a place within another takes its fields; none where it is
+    one of several that may stand there."""
+    for step in place:
+        if step in model.model_fields:
+            inside = list(_models_in(model.model_fields[str(step)].annotation))
+            if len(inside) != 1:
+                return set()
+            model = inside[0]
+    return _names(model)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def _names(model: type[BaseModel]) -> set[str]:

@@ -55,7 +55,9 @@ def mistake_of(
     last = detail["loc"][-1] if detail["loc"] else ""
     if kind == "missing" and isinstance(last, int):  # of a list of known length
         path = path[: path.rindex("[")]
-        return Mistake(path, f"{shown(value)} has {len(value)} entries", "give more")
+        return Mistake(
+            path, f"{shown(value)} has {len(value)} entries", f"give at least {last + 1}"
+        )
     if kind == "missing":
         return Mistake(path, "is missing", (missing or {}).get(str(last), "give it"))
     if kind == "too_long":

@@ -145,7 +145,7 @@ class Choosing(Minimizer[S]):
         one: Minimizer = Beam()
         if problem.factored()[1] is None:
             closed = self._closed(problem)
-            if self.alternatives or not problem.form.factors.soft:
+            if not problem.form.factors.soft:
                 return [False] * problem.rows
             rounded = closed is None and any(e.scale.error for e in problem.explicits)
             if rounded or (closed is None and self.unique):
@@ -241,16 +241,21 @@ class Choosing(Minimizer[S]):
             return Subtours(patience=None) if self.endless else Subtours()
         return closed
 
+    def _further(self, problem: Problem) -> bool:
+        """One search has to find further solutions: where something is weighed, each is asked for
+        by a search of its own (`engine.explain.alternatives`)."""
+        return self.alternatives > 0 and not problem.form.factors.soft
+
     def _chooses(self, problem: Problem) -> bool:
         """A rule knows its cheapest state beside what costs."""
-        more = self.unique or self.alternatives or not self.opening
+        more = self.unique or self._further(problem) or not self.opening
         return not more and Cheapest().refuses(problem) is None
 
     def _pairs(self, problem: Problem) -> bool:
         """A search under soft local consistency goes first: something costs in pairs, and nothing
         has to be covered."""
         factors = problem.form.factors
-        more = self.unique or self.alternatives or not (self.consistent and self.opening)
+        more = self.unique or not (self.consistent and self.opening)
         if more or factors.scale.error or covers(problem) or ordered(factors):
             return False
         soft = any(t.soft and t.arity == 2 for t in factors.tables)

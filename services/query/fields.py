@@ -60,7 +60,8 @@ def _plain(value: Any, depth: int, path: str, found: list[Mistake]) -> Any:
             for name, entry in value.items()
         }
     if type(value) is float and not math.isfinite(value):
-        found.append(Mistake(path, f"{value} is not finite", "give a finite number, or null"))
+        remedy = "give a finite number, or null where that is allowed"
+        found.append(Mistake(path, f"{value} is not finite", remedy))
     elif type(value) is str and not _whole(value):
         found.append(_half(path, value))
     elif type(value) not in _SIMPLE_OR_FLOAT:

@@ -299,13 +299,13 @@ def extras_of_row(
     problem: Problem, row: int, answer: Answer, options: Options, budget: Budget, seed: int
 ) -> Answer:
     """What was asked for beside the best values: other answers, or why there is none; DEADLINE
-    where time ended before all of it was found."""
-    one = problem.select([row])
+    where time ended before all of it was found, CANCELLED where the caller ended it."""
+    one, stop = problem.select([row]), budget.stop
     budget = _left(budget, answer)
     over, short = budget.clock(), False
     if answer.status is Status.INFEASIBLE:
-        answer = _explained(one, answer, budget) if options.explain else answer
-        return _proved(one, answer, budget) if options.proof else answer
+        answer = _explained(one, answer, budget, stop) if options.explain else answer
+        return _proved(one, answer, budget, stop) if options.proof else answer
     plain = options.model_copy(update={"prove": False, "alternatives": 0})
     own = minimizer_of(plain)
     if options.alternatives:
@@ -329,7 +329,7 @@ def extras_of_row(
     if options.margins and answer.status is not Status.UNSATISFIED:
         answer = replace(answer, margins=told_margins(margins(one, answer, stop=over) or {}))
         short = short or over()
-    return _late(answer) if short and over() else answer
+    return _cut(answer, stop) if short and over() else answer
 
 
 def _left(budget: Budget, answer: Answer) -> Budget:
@@ -340,22 +340,23 @@ def _left(budget: Budget, answer: Answer) -> Budget:
     return Budget(steps=budget.steps, stop=left.clock())
 
 
-def _explained(problem: Problem, answer: Answer, budget: Budget) -> Answer:
-    """The answer with what conflicts; DEADLINE where time ended before all of it was found."""
+def _explained(problem: Problem, answer: Answer, budget: Budget, stop: StopSignal) -> Answer:
+    """The answer with what conflicts; flagged where the end came before all of it was found."""
     over = budget.clock()
     why, short = conflict_or_late(problem, over)
     answer = replace(answer, conflict=why or answer.conflict)
-    return _late(answer) if short and over() else answer
+    return _cut(answer, stop) if short and over() else answer
 
 
-def _proved(problem: Problem, answer: Answer, budget: Budget) -> Answer:
-    """The answer with a proof that it is infeasible; DEADLINE where time ended before."""
+def _proved(problem: Problem, answer: Answer, budget: Budget, stop: StopSignal) -> Answer:
+    """The answer with a proof that it is infeasible; flagged where the end came before."""
     proof = refutation(problem, budget)
-    return _late(answer) if proof is None else replace(answer, proof=proof)
+    return _cut(answer, stop) if proof is None else replace(answer, proof=proof)
 
 
-def _late(answer: Answer) -> Answer:
-    return _flagged(answer, Flag.DEADLINE)
+def _cut(answer: Answer, stop: StopSignal) -> Answer:
+    """The answer with the flag that says who ended what was asked beside it."""
+    return _flagged(answer, Flag.CANCELLED if stop() else Flag.DEADLINE)
 
 
 def _flagged(answer: Answer, flag: Flag) -> Answer:

@@ -213,3 +213,11 @@ def test_other_rules_are_refused() -> None:
     two = by_stops([[1, 2, 3, 4]] * 4).given(x=[0, 1, None, None])
     assert "one stop" in Subtours().refuses(two)
     assert "3 to" in Subtours().refuses(by_successors([[0, 1], [1, 0]]))
+
+
+@pytest.mark.parametrize("form", [by_successors, by_stops])
+def test_alternatives_leave_it_to_whom_it_was(form):
+    costs = np.random.default_rng(3).integers(1, 90, (20, 20)).tolist()
+    problem = form(costs)
+    members = Portfolio().kin(problem)
+    assert Portfolio(alternatives=2).kin(problem) == members == [(Subtours(),)]

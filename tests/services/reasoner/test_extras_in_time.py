@@ -40,3 +40,25 @@ def test_what_was_met_as_time_ended_may_not_be_the_next_best(
         )
     assert answer.status is Status.OPTIMAL and answer.values == {"x": 0}
     assert (Flag.DEADLINE in answer.flags) == late
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("alternatives", {"alternatives": 1}), ("runner_up", {"explain": True})],
+)
+def test_what_the_caller_ended_says_so_and_speaks_of_no_limit(
+    name: str, options: dict[str, Any]
+) -> None:
+    asking: list[str] = []
+
+    def ended(*_: Any, **__: Any) -> Any:
+        asking.append(name)
+        return () if name == "alternatives" else None
+
+    query = {**QUERY, "budget": {}}
+    with patch.object(reason, name, ended):
+        (answer,) = Reasoner(Catalogue(entry_points=False)).reason(
+            query_of(query), options_of(options), stop=lambda: bool(asking)
+        )
+    assert answer.status is Status.OPTIMAL and answer.values == {"x": 0}
+    assert Flag.CANCELLED in answer.flags and Flag.DEADLINE not in answer.flags
