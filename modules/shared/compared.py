@@ -308,7 +308,7 @@ def _split(number: int) -> tuple[float, ...]:
 
 
 def _power_below(size: Fraction) -> Fraction:
-    """A power of two, as float64 holds it, that scales `size` to a whole number of about 60 bits, or
-    less."""
+    """A power of two that scales `size` to a whole number of about 60 bits, as far as float64 holds
+    it."""
     power = 60 - size.numerator.bit_length() + size.denominator.bit_length()
     return Fraction(2) ** min(power, LONGEST)
