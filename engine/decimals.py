@@ -203,8 +203,8 @@ def scale_of(costs: Iterable[Paid], limit: int = LARGEST) -> Scale:
 
 
 def _most(lists: Floats) -> Fraction:
-    """At least the sum of the largest finite magnitudes of several lists. (m, n)"""
-    largest = np.abs(np.where(np.isfinite(lists), lists, 0.0)).max(1)
+    """At least the sum of the largest finite magnitudes of several lists, or `MOST`. (m, n)"""
+    largest = np.minimum(np.abs(np.where(np.isfinite(lists), lists, 0.0)).max(1), MOST)
     return Fraction(math.nextafter(math.fsum(largest.tolist()), math.inf))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.decimals import Ints
+from engine.decimals import LONGEST, Ints
 from engine.factors import Sums, floats, ints
 from engine.factors.comparisons import OPEN, Comparison
 from engine.factors.families import starts
@@ -308,6 +308,7 @@ def _split(number: int) -> tuple[float, ...]:
 
 
 def _power_below(size: Fraction) -> Fraction:
-    """A power of two that scales `size` to a whole number of about 60 bits."""
+    """A power of two that scales `size` to a whole number of about 60 bits, as far as float64 holds
+    it."""
     power = 60 - size.numerator.bit_length() + size.denominator.bit_length()
-    return Fraction(2) ** power
+    return Fraction(2) ** min(power, LONGEST)

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import Finite, Problem, Variable, answers
+from engine import Finite, Problem, Variable, answers, required
 from engine.decimals import LARGEST, Paid, decimal, denominator, scale_of, times, whole
+from engine.errors import BadQuery
 from engine.minimizer import score
 from engine.minimizers.enumeration import Enumeration
 from modules.discrete.equal import Equal
@@ -281,5 +282,22 @@ def test_sums_inside_a_choice_keep_their_decimals() -> None:
 
 def test_totals_that_no_float_holds_are_told() -> None:
     x = Variable("x", Finite((0, 1), (2,)))
-    with pytest.raises(Exception, match="add up to more than 1e\\+300"):
-        answers(Problem(1.0 * Table(x, sites=[[0], [1]], costs=[1.7e308, 1.7e308])))
+    for costs in ([1.7e308, 1.7e308], [1e308, 1.7e308]):
+        alike = 1.0 * Table(x, sites=[[0], [1]], costs=costs)
+        apart = 1.0 * Table(x, sites=[[0]], costs=costs) + Table(x, sites=[[1]], costs=[1e308, 0])
+        for energy in (alike, apart):
+            with pytest.raises(BadQuery, match="add up to more than 1e\\+300"):
+                answers(Problem(energy))
+
+
+@pytest.mark.parametrize("number", [5e-324, 1e-310, 1e-299])
+def test_numbers_of_a_sum_may_be_less_than_any_unit(number: float) -> None:
+    x = Variable("x", Finite((0, 1), (2,)))
+    rule = Linear(x, terms=[[0, 1, number], [1, 1, number]], compare=">=", constant=number)
+    table = 1.0 * Table(x, sites=[[0], [1]], costs=[0, 1])
+    (paid,) = answers(Problem(2.0 * rule + table))
+    assert paid.status == "OPTIMAL" and paid.values == {"x": [0, 0]}
+    assert 0 <= paid.energy <= 2 * number and paid.bound == paid.energy
+    (kept,) = answers(Problem(required(rule) + table))
+    assert kept.status == "OPTIMAL" and kept.energy == 1
+    assert answers(Problem(required(rule)).given(x=[0, 0]))[0].status == "INFEASIBLE"
