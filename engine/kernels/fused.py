@@ -88,5 +88,11 @@ def trailing_zeros(bits: int) -> int:
     return (int(bits) & -int(bits)).bit_length() - 1
 
 
+def put(to: np.ndarray, values: np.ndarray) -> None:
+    """`to[...] = values`, of one shape, that share no memory: in a compiled loop without what would
+    tell of shapes that differ, which takes longer to compile than most loops."""
+    to[...] = values
+
+
 def prefetch(array: np.ndarray, index: int) -> None:
     """Start to load the cache line of `array[index]`, contiguous, in range; computes nothing."""
