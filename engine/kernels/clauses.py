@@ -18,6 +18,9 @@ takes its arrays once and loops over them; a function of one variable that was h
 state cost half of the time. Most of what is left is waiting for memory: clauses and lists that the
 next steps will read are asked for ahead (a tenth of the time of 25 x 25 Sudokus).
 
+Whole numbers that a loop passes to another are `np.int64` from the start: a constant has a type of
+its own, for which all that is called with it would be compiled once more.
+
 Tried and rejected: shortening learned clauses by unit propagation (Luo et al., IJCAI 2017), with a
 fifth of the propagations: as many conflicts on 25 x 25 Sudokus (-5 % over six boards), no gain.
 """
@@ -352,8 +355,9 @@ def _count(
         if left < 0:
             seen += stop - k
             conflict = 4 * _explain_sum(
-                value, level, place, lit, reach, ends, near, k, stop, bound[s], arena, ref, -1, FAR
-            )
+                value, level, place, lit, reach, ends, near, k, stop, bound[s], arena, ref,
+                np.int64(-1), np.int64(FAR),
+            )  # fmt: skip
             continue
         while k < stop:
             seen += 1
@@ -402,7 +406,7 @@ def _pay(st, counted, until):
         ints[DIRTY] = 0
         left = ints[MUST_BEAT] - ints[BOUND]
         if left <= 0:
-            conflict = _explain_cost(st, -1, 0, FAR)
+            conflict = _explain_cost(st, np.int64(-1), np.int64(0), np.int64(FAR))
         else:
             ints[LOOKS] += len(span)
             for g in range(len(span)):
@@ -580,7 +584,7 @@ def _cost_antecedent(st, v):
     k = np.int64(st.cost_ptr[what])
     while st.cost_lit[k] != implied:
         k += 1
-    return _explain_cost(st, what, st.cost[k], st.place[v]) >> 2
+    return _explain_cost(st, what, st.cost[k], np.int64(st.place[v])) >> 2
 
 
 @fused(inline="always")
@@ -693,7 +697,7 @@ def _bump(st, count):
                 activity[u] *= 1e-100
             floats[INCREMENT] *= 1e-100
         if heap_at[v] >= 0:
-            _up(heap, heap_at, activity, heap_at[v])
+            _up(heap, heap_at, activity, np.int64(heap_at[v]))
 
 
 @fused()
@@ -709,7 +713,7 @@ def _analyze(st, ref):
     sum_ptr, sum_lit, sum_reach, sum_end = st.sum_ptr, st.sum_lit, st.sum_reach, st.sum_end
     learned, clear = st.scratch[0], st.scratch[1]
     lev = ints[LEVEL]
-    n, marked, pending = 1, 0, 0
+    n, marked, pending = np.int64(1), np.int64(0), 0
     k = ints[TRAIL] - 1
     v = np.int64(-1)
     while True:
@@ -749,8 +753,9 @@ def _analyze(st, ref):
             s = sum_of[why >> 2]
             ints[LOOKS] += np.int64(sum_ptr[s + 1]) - np.int64(sum_ptr[s])
             ref = _explain_sum(
-                value, level, place, sum_lit, sum_reach, sum_end, near, sum_ptr[s], sum_ptr[s + 1],
-                sum_bound[s], arena, ints[ARENA], why >> 2, place[v],
+                value, level, place, sum_lit, sum_reach, sum_end, near,
+                np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1]), sum_bound[s],
+                arena, ints[ARENA], why >> 2, np.int64(place[v]),
             )  # fmt: skip
         else:
             ref = _cost_antecedent(st, v)
@@ -766,7 +771,7 @@ def _analyze(st, ref):
             back = np.int64(level[learned[m] >> 1])
             learned[1], learned[m] = learned[m], learned[1]
     ints[LEARNED] = size
-    ints[LEVELS] = max(_distinct(level, stamp, ints, learned, 0, size), 1)
+    ints[LEVELS] = max(_distinct(level, stamp, ints, learned, np.int64(0), size), 1)
     return back
 
 
@@ -808,8 +813,8 @@ def _minimize(st, n, marked):
                 ints[LOOKS] += np.int64(sum_ptr[s + 1]) - np.int64(sum_ptr[s])
                 ref = _explain_sum(
                     value, level, place, sum_lit, sum_reach, sum_end, near,
-                    sum_ptr[s], sum_ptr[s + 1], sum_bound[s],
-                    arena, ints[ARENA], why >> 2, place[u],
+                    np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1]), sum_bound[s],
+                    arena, ints[ARENA], why >> 2, np.int64(place[u]),
                 )  # fmt: skip
             else:
                 ref = _cost_antecedent(st, u)
@@ -866,8 +871,8 @@ def _analyze_core(st, literal):
                 s = sum_of[why >> 2]
                 ref = _explain_sum(
                     value, level, place, sum_lit, sum_reach, sum_end, near,
-                    sum_ptr[s], sum_ptr[s + 1], sum_bound[s],
-                    arena, st.ints[ARENA], why >> 2, place[v],
+                    np.int64(sum_ptr[s]), np.int64(sum_ptr[s + 1]), sum_bound[s],
+                    arena, st.ints[ARENA], why >> 2, np.int64(place[v]),
                 )  # fmt: skip
             else:
                 ref = _cost_antecedent(st, v)
@@ -942,7 +947,7 @@ def _insert(st, ptr, lit, levels, row):
             break
         low, high, depth = ptr[row], ptr[row + 1], levels[row]
         row += 1
-        n = 0
+        n = np.int64(0)
         true = False
         for k in range(low, high):
             o = np.int64(lit[k])
@@ -995,7 +1000,7 @@ def _reduce(st):
     n = 0
     if ints[LOGGING]:  # units first: deleting their reasons must not lose them
         for k in range(ints[TRAIL]):
-            _record(st, st.trail, k, 1, 1)
+            _record(st, st.trail, k, np.int64(1), np.int64(1))
     ref = fresh = 1
     for p in range(len(watch_at)):
         watch_at[p, 1] = 0
@@ -1022,7 +1027,7 @@ def _reduce(st):
             if value[arena[k]] < 0:
                 shrinks = True
         if not keep:
-            _record(st, arena, low, size, -1)
+            _record(st, arena, low, size, np.int64(-1))
         else:
             n = 0
             if shrinks:
@@ -1034,7 +1039,7 @@ def _reduce(st):
                             st.log[at + n] = arena[k]
                     st.log[at] = n + 1
                     ints[LOG] = at + n + 1
-                    _record(st, arena, low, size, -1)
+                    _record(st, arena, low, size, np.int64(-1))
             n = 0
             used_up = arena[ref + 2]
             for k in range(low, high):
@@ -1159,7 +1164,7 @@ def _restart(st, floor):
         ints[RESTART_AT] = ints[CONFLICTS] + 2
 
 
-@fused()
+@fused(inline="always")
 def _run(st, assumptions, conflicts, looks, must_beat):
     """Search from the state's current level, until there were so many conflicts, or so many looks
     by the time of one. -> status, or FULL"""
@@ -1181,7 +1186,7 @@ def _run(st, assumptions, conflicts, looks, must_beat):
             ref = conflict >> 2
             if ints[STABLE] and ints[LEVEL] > assumed:
                 _aim(st, np.int64(st.trail_at[ints[LEVEL] - 1]))
-            highest = 0
+            highest = np.int64(0)
             for k in range(ref + HEADER, ref + HEADER + np.int64(st.arena[ref])):
                 highest = max(highest, np.int64(st.level[st.arena[k] >> 1]))
             _backtrack(st, highest)  # a bound, rounded, may fail later than it could
@@ -1190,7 +1195,7 @@ def _run(st, assumptions, conflicts, looks, must_beat):
                 break
             back = _analyze(st, ref)
             learned, size = st.scratch[0], ints[LEARNED]
-            _record(st, learned, 0, size, 1)
+            _record(st, learned, np.int64(0), size, np.int64(1))
             if ints[LEVELS] <= ints[SHARE]:
                 _share(st, size, ints[LEVELS])
             _backtrack(st, back)
@@ -1213,7 +1218,7 @@ def _run(st, assumptions, conflicts, looks, must_beat):
                 space = 4 * ints[ARENA] + 3 * len(st.level) + 64
                 if len(st.log) - ints[LOG] < space:
                     return FULL
-            _backtrack(st, 0)
+            _backtrack(st, np.int64(0))
             if ints[HEAD] < ints[TRAIL]:
                 continue
             _reduce(st)
@@ -1234,7 +1239,7 @@ def _run(st, assumptions, conflicts, looks, must_beat):
         if ints[CONFLICTS] >= ints[RESTART_AT] and ints[LEVEL] > assumed:
             if ints[STABLE] or floats[FAST] > floats[P4] * floats[SLOW]:
                 if ints[CONFLICTS] >= ints[REPHASE_AT]:
-                    _backtrack(st, 0)
+                    _backtrack(st, np.int64(0))
                     _rephase(st)
                     ints[REPHASE_AT] = ints[CONFLICTS] + np.int64(floats[P5] * (ints[REPHASES] + 1))
                 _restart(st, min(assumed, ints[LEVEL]))
@@ -1273,7 +1278,7 @@ def _search(st, assumptions, conflicts, looks, must_beat):
     """`_run`, then back to the root unless storage must grow first. -> status"""
     status = _run(st, assumptions, conflicts, looks, must_beat)
     if status != FULL:
-        _backtrack(st, 0)
+        _backtrack(st, np.int64(0))
     return status
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 NEVER = 1 << 62  # the cost of what is forbidden
 FLOOR, TOP, DEPTH, LAST, FOUND, WORK, STALE, SHUT, BESIDE, NODES = range(10)
@@ -466,7 +466,7 @@ def search(net, here, path, work):
         if failed < 0:
             v = _chosen(net, here)
             if v < 0:
-                here.best[:] = here.value[:, 0]
+                put(here.best, here.value[:, 0])
                 number[FOUND] += 1
                 number[TOP] = _priced(net, here) - net.step + 1
         elif failed < len(net.ends):
@@ -477,8 +477,12 @@ def search(net, here, path, work):
         if v >= 0:
             _tried(here, v, path.taken[d])
             path.site[d], path.floor[d] = v, number[FLOOR]
-            path.cost[d], path.open[d], path.left[d] = here.cost, here.open, here.left
-            path.fixed[d], path.moved[d], path.support[d] = here.fixed, here.moved, here.support
+            put(path.cost[d], here.cost)
+            put(path.open[d], here.open)
+            put(path.left[d], here.left)
+            put(path.fixed[d], here.fixed)
+            put(path.moved[d], here.moved)
+            put(path.support[d], here.support)
             for a in range(width):
                 if here.open[v, a] and path.taken[d, a] == 0:
                     _shut(net, here, v, a)
@@ -491,9 +495,12 @@ def search(net, here, path, work):
         number[DEPTH] = d
         v = path.site[d]
         number[FLOOR], number[LAST] = path.floor[d], v
-        here.cost[:], here.open[:], here.left[:] = path.cost[d], path.open[d], path.left[d]
-        here.fixed[:], here.moved[:] = path.fixed[d], path.moved[d]
-        here.support[:] = path.support[d]
+        put(here.cost, path.cost[d])
+        put(here.open, path.open[d])
+        put(here.left, path.left[d])
+        put(here.fixed, path.fixed[d])
+        put(here.moved, path.moved[d])
+        put(here.support, path.support[d])
         number[STALE], number[SHUT] = 1, 1
         for a in range(width):
             if path.taken[d, a]:

@@ -35,7 +35,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.kernels.fused import fused, trailing_zeros, worth
+from engine.kernels.fused import fused, put, trailing_zeros, worth
 
 LIMIT = 0  # the node limit ended the row: nothing is proved beyond the solutions found
 EXHAUSTED = 1  # the whole space was searched
@@ -609,13 +609,13 @@ def _search(offset, site_of, unit_ptr, unit_candidate, in_ptr, in_unit, full,
                         for k in range(count):  # behind the new one, those that are near it
                             if paid[row, k] < lower + margin:
                                 paid[row, kept] = paid[row, k]
-                                solutions[row, kept] = solutions[row, k]
+                                put(solutions[row, kept], solutions[row, k])
                                 kept += 1
                         count = kept
                         place = 0
                         if 0 < kept < wanted:
                             paid[row, kept] = paid[row, 0]
-                            solutions[row, kept] = solutions[row, 0]
+                            put(solutions[row, kept], solutions[row, 0])
                         elif kept == wanted:
                             count -= 1
                         cheapest = lower

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 WIDE = 48  # neighbours from which on those that miss each other are not counted
 
@@ -180,7 +180,7 @@ def order_sites(start, site, size, later, widest, most, filling):
         gone[u] = True
         if used + held + 1 > len(axis):
             axis = np.concatenate((axis, np.empty(len(axis) + held + 1, np.int64)))
-        axis[used : used + held] = near[:held]
+        put(axis[used : used + held], near[:held])
         axis[used + held] = u
         used += held + 1
         order[done] = u
@@ -346,7 +346,7 @@ def send_messages(first, last, scopes, buckets, options, data, soft, limit, forb
         cost, at = np.empty(k, data.dtype), np.zeros(m, np.int64)
         out = options.message[b]
         for cell in range(cells):
-            cost[:] = still
+            put(cost, still)
             for w in range(wide):
                 p = moving[w]
                 for v in range(k):

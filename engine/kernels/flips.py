@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 TRIES = 16  # variables that gain, of which the best is flipped
 SHARES = 16  # what a clause of the usual price weighs at first
@@ -104,7 +104,7 @@ def _flips(ptr, lit, price, seen_ptr, seen, step, x, best, cost, goal, flips, se
     for done in range(flips + 1):
         if ints[RULES] == 0 and paid < cost:
             cost = paid
-            best[:] = x
+            put(best, x)
             if cost <= goal:
                 break
         if ints[RULES] + ints[PRICED] == 0 or done == flips:

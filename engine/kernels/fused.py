@@ -29,17 +29,26 @@ class Fused:
 
     @cached_property
     def compiled(self) -> Callable[..., Any]:
-        """The loop as numba makes it, from its cache where it was compiled before."""
+        """The loop as numba makes it for Python, from its cache where it was compiled before."""
+        return self._made(cache=True)
+
+    @cached_property
+    def _called(self) -> Callable[..., Any]:
+        """The loop as other loops call it, which takes no arguments from Python and is cached with
+        those that call it."""
+        return self._made(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+    def _made(self, **options: bool) -> Callable[..., Any]:
         from numba import njit
 
         import engine.kernels.instructions  # noqa: F401, registers what loops call
 
-        options = {"error_model": self._error_model, **self.targetoptions}
-        return njit(cache=True, nogil=True, **options)(self.py_func)
+        options = {"error_model": self._error_model, **self.targetoptions, **options}
+        return njit(nogil=True, **options)(self.py_func)
 
     @property
     def _numba_type_(self) -> Any:
-        return self.compiled._numba_type_
+        return self._called._numba_type_
 
     def __call__(self, *arguments: Any) -> Any:
         return self.compiled(*arguments)
@@ -77,6 +86,12 @@ def worth(steps: int) -> bool:
 def trailing_zeros(bits: int) -> int:
     """How many zeros end a 64-bit word that is not 0."""
     return (int(bits) & -int(bits)).bit_length() - 1
+
+
+def put(to: np.ndarray, values: np.ndarray) -> None:
+    """`to[...] = values`, of one shape, that share no memory: in a compiled loop without what would
+    tell of shapes that differ, which takes longer to compile than most loops."""
+    to[...] = values
 
 
 def prefetch(array: np.ndarray, index: int) -> None:

@@ -1,4 +1,4 @@
-"""What compiled loops make of `trailing_zeros` and `prefetch`: one machine instruction each."""
+"""What compiled loops make of `trailing_zeros`, `prefetch` and `put`."""
 
 from llvmlite import ir
 from numba import types
@@ -12,6 +12,23 @@ from engine.kernels import fused
 @overload(fused.trailing_zeros)
 def _trailing_zeros(bits):  # noqa: ARG001
     return lambda bits: numbers.trailing_zeros(bits)
+
+
+@overload(fused.put)
+def _put(to, values):  # noqa: ARG001
+    if to.ndim == 1:
+
+        def filled(to, values):
+            for i in range(len(to)):
+                to[i] = values[i]
+
+    else:
+
+        def filled(to, values):
+            for i in range(len(to)):
+                fused.put(to[i], values[i])
+
+    return filled
 
 
 @overload(fused.prefetch)

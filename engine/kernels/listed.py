@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.kernels.fused import fused, trailing_zeros
+from engine.kernels.fused import fused, put, trailing_zeros
 from engine.kernels.philox import philox
 
 LIMIT, SATISFIED, REFUTED = 0, 1, 2
@@ -153,11 +153,11 @@ def search(s, allowed, path, weight, key, run, fails):
                 own = s.words[c] + s.start[c + 1] - s.start[c]
                 if top + own > len(saved):
                     more = np.zeros(2 * len(saved) + own, dtype=np.uint64)
-                    more[:top] = saved[:top]
+                    put(more[:top], saved[:top])
                     saved = more
                 if entries == len(trail):
                     longer = np.zeros(2 * len(trail), dtype=np.int64)
-                    longer[:entries] = trail
+                    put(longer[:entries], trail)
                     trail = longer
                 for w in range(s.words[c]):
                     saved[top + w] = possible[s.first[c] + w]
@@ -204,7 +204,7 @@ def search(s, allowed, path, weight, key, run, fails):
                     top -= s.words[c]
                     for w in range(s.words[c]):
                         possible[s.first[c] + w] = saved[top + w]
-                domain[:] = stood[depth]
+                put(domain, stood[depth])
                 if steps[depth, 2] == 1:
                     site, value, given = steps[depth, 0], steps[depth, 1], np.int64(0)
                     break
@@ -251,7 +251,7 @@ def search(s, allowed, path, weight, key, run, fails):
             nodes += 1
         # --- one step further
         steps[depth, 0], steps[depth, 1], steps[depth, 2] = site, value, given
-        stood[depth] = domain
+        put(stood[depth], domain)
         marks[depth] = entries
         depth += 1
         now += 1

@@ -8,7 +8,7 @@ Source: Stoer and Wagner, "A simple min-cut algorithm", Journal of the ACM 1997.
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 
 @fused()
@@ -45,7 +45,7 @@ def small_cuts(weight, limit):
                 if not inside[v]:
                     pull[v] += w[most, v]
         if pull[last] < limit:
-            out[count] = within[last]
+            put(out[count], within[last])
             count += 1
         for k in range(size):
             v = alive[k]

@@ -13,7 +13,7 @@ Research 1970; Volgenant and Jonker, European Journal of Operational Research 19
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 FAR = 1 << 62
 DEAREST = 1 << 47  # price, which keeps sums within 64 bits: costs are below 2^44, nodes 2^9
@@ -36,7 +36,7 @@ def raise_prices(cost, price, upper, passes):
             return price, FAR
         if total > bound:
             bound, idle = total, 0
-            best[:] = price
+            put(best, price)
         else:
             idle += 1
             if idle >= 4:

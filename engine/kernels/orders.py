@@ -10,7 +10,7 @@ Source: Lin, "Computer solutions of the traveling salesman problem", Bell System
 
 import numpy as np
 
-from engine.kernels.fused import fused
+from engine.kernels.fused import fused, put
 
 
 @fused()
@@ -32,7 +32,7 @@ def shorten(cost, order, kicks, reach):
         own = settle(cost, other, reach)
         if own <= total:
             total = own
-            best[:] = other
+            put(best, other)
     return best
 
 
