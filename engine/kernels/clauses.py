@@ -15,8 +15,10 @@ The result is a function of (formula, seed, sequence of calls). Nothing here rea
 
 Taking an array out of the state counts a reference with an atomic instruction, so what runs often
 takes its arrays once and loops over them; a function of one variable that was handed the whole
-state cost half of the time. Most of what is left is waiting for memory: clauses and lists that the
-next steps will read are asked for ahead (a tenth of the time of 25 x 25 Sudokus).
+state cost half of the time. A call that is handed arrays, inlined or not, may count each as well:
+appending to watch lists and finding places in chains without such calls is a tenth of the ruler of
+8 marks. Most of what is left is waiting for memory: clauses and lists that the next steps will read
+are asked for ahead (a tenth of the time of 25 x 25 Sudokus).
 
 Whole numbers that a loop passes to another are `np.int64` from the start: a constant has a type of
 its own, for which all that is called with it would be compiled once more.
@@ -152,21 +154,29 @@ SHARED_WORDS = 1 << 15
 @fused()
 def _push(watch, watch_at, ints, literal, entry):
     """Append to the list visited when `literal` becomes true. -> False where storage is full"""
-    start, size, capacity = watch_at[literal, 0], watch_at[literal, 1], watch_at[literal, 2]
-    if size == capacity:
-        wanted = 2 * capacity + 4
-        fresh = ints[WATCH]
-        if fresh + wanted > len(watch):
-            return False
+    room = watch_at[literal, 1] < watch_at[literal, 2] or _widen(watch, watch_at, ints, literal)
+    if room:
+        size = watch_at[literal, 1]
+        watch[watch_at[literal, 0] + size] = entry
+        watch_at[literal, 1] = size + 1
+    return room
+
+
+@fused()
+def _widen(watch, watch_at, ints, literal):
+    """Move a full list to where it has room for more. -> False where there is none"""
+    start, size = watch_at[literal, 0], watch_at[literal, 1]
+    wanted = 2 * size + 4
+    fresh = ints[WATCH]
+    fits = fresh + wanted <= len(watch)
+    if fits:
         for k in range(size):
             watch[fresh + k] = watch[start + k]
-        watch_at[literal, 0] = start = fresh
+        watch_at[literal, 0] = fresh
         watch_at[literal, 2] = wanted
         ints[WATCH] = fresh + wanted
         ints[WIDEST] = max(ints[WIDEST], wanted)
-    watch[start + size] = entry
-    watch_at[literal, 1] = size + 1
-    return True
+    return fits
 
 
 @fused(inline="always")
@@ -272,15 +282,18 @@ def _propagate(st):
                     if value[o] > 0:  # satisfied: a better blocking literal is enough
                         watch[j] = ref << 33 | o
                         j += 1
-                    elif _push(watch, watch_at, ints, o ^ 1, ref << 33 | first):
-                        arena[base] = first
-                        arena[base + 1] = o
-                        arena[k] = p ^ 1
-                    else:
+                        continue
+                    q = o ^ 1
+                    if watch_at[q, 1] == watch_at[q, 2] and not _widen(watch, watch_at, ints, q):
                         watch[j] = w
                         j += 1
                         conflict = -2
                         break
+                    watch[watch_at[q, 0] + watch_at[q, 1]] = ref << 33 | first  # `_push`, in place
+                    watch_at[q, 1] += 1
+                    arena[base] = first
+                    arena[base + 1] = o
+                    arena[k] = p ^ 1
                 else:
                     watch[j] = ref << 33 | first
                     j += 1
@@ -366,7 +379,10 @@ def _count(
                 break
             if end > k + 1:
                 m = _risen(value, lit, near, k, end)
-                k = _beyond(reach, k, end, left + (reach[m - 1] if m > k else 0))
+                most = left + (reach[m - 1] if m > k else 0)
+                low, k = k, min(k + most, end)  # by steps of one
+                if (k < end and reach[k] <= most) or (k > low and reach[k - 1] > most):
+                    k = _beyond(reach, low, end, most)
             if k < end:  # the rest of its chain follows
                 o = np.int64(lit[k])
                 if value[o] == 0:
@@ -471,19 +487,16 @@ def _fixed(value, level, lit, near, first, end):
     return k
 
 
-@fused(inline="always")
-def _beyond(reach, first, end, most):
-    """The first literal of a chain that adds more than `most`, 0 or more. -> place"""
-    k = min(first + most, end)  # by steps of one
-    if (k < end and reach[k] <= most) or (k > first and reach[k - 1] > most):
-        k = first
-        while k < end:
-            middle = (k + end) >> 1
-            if reach[middle] > most:
-                end = middle
-            else:
-                k = middle + 1
-    return k
+@fused()
+def _beyond(reach, low, end, most):
+    """The first literal of a chain that adds more than `most`. -> place"""
+    while low < end:
+        middle = (low + end) >> 1
+        if reach[middle] > most:
+            end = middle
+        else:
+            low = middle + 1
+    return low
 
 
 @fused()
