@@ -8,7 +8,8 @@ from typing import Literal as OneOf
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 from torch import Tensor
 
 from engine.domain import Domain, Finite, Variable, View
@@ -62,17 +63,29 @@ class Comparing(Strict):
 class Parameters(Strict):
     """A linear comparison, or several of them under `rules`."""
 
-    terms: list[WeighedLiteral] = TERMS
-    values: list[WeighedValue] = VALUES
-    compare: How | None = Field(None, description="How the sum compares to the constant.")
-    constant: Number | None = Field(None, description="What the sum is compared to.")
-    guard: Literals = GUARD
-    both_ways: bool = BOTH_WAYS
     rules: list[Comparing] | None = Field(
         None,
         description="Instead of all others: several comparisons, each of which says what this term "
         "would say by itself.",
     )
+    terms: list[WeighedLiteral] = TERMS
+    values: list[WeighedValue] = VALUES
+    compare: How | None = Field(
+        None, validate_default=True, description="How the sum compares to the constant."
+    )
+    constant: Number | None = Field(
+        None, validate_default=True, description="What the sum is compared to."
+    )
+    guard: Literals = GUARD
+    both_ways: bool = BOTH_WAYS
+
+    @field_validator("compare", "constant", mode="before")
+    @classmethod
+    def _told(cls, value: Any, info: ValidationInfo) -> Any:
+        """What one comparison lacks is told beside what else is wrong with it."""
+        if value is None and info.data.get("rules", ()) is None:
+            raise PydanticKnownError("missing")
+        return value
 
 
 class Linear(OverSites):

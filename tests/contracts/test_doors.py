@@ -287,16 +287,16 @@ def long_and_short() -> dict[str, Any]:
             "scope": ["x"],
             "required": False,
             "params": {
-                "sites": [draw.sample(range(60), 2) for _ in range(10)],
+                "sites": [draw.sample(range(100), 2) for _ in range(10)],
                 "costs": [[draw.randrange(50) for _ in range(2)] for _ in range(2)],
             },
         }
-        for _ in range(60)
+        for _ in range(100)
     ]
     return {
-        "variables": {"x": {"values": [0, 1], "shape": [60]}},
+        "variables": {"x": {"values": [0, 1], "shape": [100]}},
         "terms": terms,
-        "evidence": [{}, {"x": [0, 1] * 30}],
+        "evidence": [{}, {"x": [0, 1] * 50}],
         "budget": {"particles": 4, "seconds": 2.0},
     }
 
