@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 
+from engine import Problem
 from tests.support.fuzz.doors import House, complaints
 from tests.support.fuzz.draw import Case, generate
 from tests.support.fuzz.run import Tally, fuzz
@@ -76,12 +78,19 @@ def costs_in_float32(monkeypatch) -> None:
 
 def a_relative_gap(monkeypatch) -> None:
     """Explicit costs that differ by a millionth of their size count as level."""
+
+    def gap(problem: Problem) -> float:
+        return 1e-6 * max([1.0, *problem.explicit.reach.values()])
+
+    monkeypatch.setattr("engine.judgement.room", lambda problem, energy: gap(problem))
     monkeypatch.setattr(
-        "engine.judgement.room",
-        lambda problem, energy: 1e-6 * max([1.0, *problem.explicit.reach.values()]),
+        "engine.compare.slack", lambda problem, x: torch.full((problem.rows,), gap(problem))
     )
     # who opens decides small problems by bounds of its own
-    monkeypatch.setattr("engine.minimizers.portfolio.Portfolio._opens", lambda self, problem: False)
+    for who in ("_opens", "_pairs"):
+        monkeypatch.setattr(
+            f"engine.minimizers.portfolio.Portfolio.{who}", lambda self, problem: False
+        )
 
 
 def _judged_by(monkeypatch, judge: Callable) -> None:
