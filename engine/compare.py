@@ -5,7 +5,8 @@ Zero: the violation of a required term at or below its tolerance is 0 before it 
 than rounding (`strictly`), as a state that makes use of tolerances is cheaper than the optimum.
 Better: less violated, then cheaper. Refuted: only by `holds` being False on plain values, or by
 explicit structure. Proved: nothing lies below an energy. Explicit costs are compared exactly,
-however large others are beside them; what is not explicit may add GAP of its own size.
+however large others are beside them, those that were computed as floats as near as units tell them;
+what is not explicit may add GAP of its own size.
 """
 
 import math
@@ -18,9 +19,11 @@ from torch import Tensor
 from engine.domain import Real, State
 from engine.energy import Energy, Summand, plain_scope
 from engine.energy.parts import Constraints
+from engine.factors.explicit import Explicit
 from engine.problem import Problem
 
 GAP = 1e-6  # of the energy of what is not explicit, relative to max(1, |energy|)
+COMPUTED = 2.0**-40  # of the energy of explicit costs that were computed as floats
 SURE = 2.0  # times what meeting rules more closely costs to first order
 LEVEL = 1e-9  # violations, or opaque energies relative to max(1, |energy|), nearer than this are
 # level
@@ -109,6 +112,15 @@ def opaque_cost(problem: Problem) -> Energy | None:
     return rest if costs else None
 
 
+def computed_gap(explicit: Explicit, energy: float) -> float:
+    """How near two energies of explicit costs lie where nothing tells them apart: 0 where these are
+    decimals or have a unit in which they are whole. Costs that were computed as floats, and have
+    none, are compared as near as units tell them, and never nearer than COMPUTED of their total."""
+    if not explicit.computed or not explicit.scale.error:
+        return 0.0
+    return min(2 * explicit.scale.off, COMPUTED * max(1.0, abs(energy)))
+
+
 def room(problem: Problem, energy: float) -> float:
     """How near two energies of what is not explicit lie where nothing tells them apart: 0 where all
     that costs is explicit."""
@@ -130,7 +142,9 @@ def proved(problem: Problem, x: State, energy: Tensor, violation: Tensor, bound:
     near = near & (violation == 0) & energy.isfinite()
     if not bool(near.any()):
         return near
-    return near & (energy - bound <= slack(problem, x))
+    told = zip(problem.explicits, energy.tolist(), strict=True)
+    level = energy.new_tensor([computed_gap(own, cost) for own, cost in told])
+    return near & (energy - bound <= slack(problem, x) + level)
 
 
 def verdicts(rules: Sequence[Summand], plain: Sequence[Mapping[str, Any]]) -> list[bool | None]:

@@ -21,7 +21,7 @@ from engine.answer import (
     Status,
     TermEnergy,
 )
-from engine.compare import opaque_gap, room
+from engine.compare import computed_gap, opaque_gap, room
 from engine.domain import Given, Real, State, Told, flatten
 from engine.energy import Choice, Summand, Term, accepted_sites, places_of, plain_scope
 from engine.energy import judge as judge_term
@@ -351,7 +351,7 @@ class _Judge:
         energy = explicit.scale.value(total) + loose
         if explicit.resolves and sound and rest is None and math.isfinite(loose):
             energy = float(self.problem.exactly(places))
-        slack = room(self.problem, other)
+        slack = room(self.problem, other) + computed_gap(explicit, energy)
         slack += sum(  # a choice adds up its branches in float64
             abs(terms[k]) * 2.0**-50
             for k in explicit.hidden

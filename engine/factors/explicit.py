@@ -73,6 +73,11 @@ class Explicit:
     def scale(self) -> Scale:
         return self.factors.scale
 
+    @cached_property
+    def computed(self) -> bool:
+        """Some costs were computed as floats, and are no decimals."""
+        return any(t.computed and t.soft for t in self.factors.tables)
+
     def snaps(self, summand: int) -> bool:
         """Float64 arithmetic surely tells the whole number of units that a hidden summand costs."""
         return not self.scale.error and Fraction(self.reach[summand]) * self.scale.unit < SNAPPED
