@@ -59,13 +59,15 @@ def off_by(got: Constraints) -> Tensor:
 
 def strictly(got: Constraints) -> Tensor:
     """What is violated; where tolerances spare all of it, half the squares of what is off by more
-    than rounding. So 0 just where all tolerances are kept and nothing is off by more. -> (B,)"""
+    than rounding. So 0 just where all tolerances are kept and nothing is off by more; infinite
+    where what is violated is no number. -> (B,)"""
     off = off_by(got)
     edge = torch.where(off < 0, got.low, got.high)
     size = torch.maximum(got.values.abs(), edge.abs().nan_to_num(0.0, 0.0, 0.0)).clamp(min=1.0)
     more = off.abs() > size * got.fine
     least = 0.5 * torch.where(more, off, 0.0).square().sum(1)
-    return torch.where(got.violation > 0, got.violation, least)
+    told = torch.where(got.violation > 0, got.violation, least)
+    return told.masked_fill(got.violation.isnan() | off.isnan().any(1), math.inf)
 
 
 def dearer(problem: Problem, x: State) -> tuple[Tensor, Tensor]:

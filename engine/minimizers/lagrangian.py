@@ -442,7 +442,7 @@ def _downhill(s: LagrangianState, low: Tensor, high: Tensor) -> tuple[Tensor, Te
         q = q + (shares[k] - back)[:, None] * steps[:, k]
     gain = (s.slope * q).sum(1)
     bad = ~(gain > 0)
-    q = torch.where(bad[:, None], steep * s.slope * loose, q)
+    q = torch.where(bad[:, None], steep * (s.slope * loose), q)  # 0 where an edge holds
     return -q, torch.where(bad, (s.slope * q).sum(1), gain)
 
 

@@ -288,6 +288,47 @@ def test_what_cannot_hold_ends_without_a_verdict() -> None:
     assert answer.status is Status.UNSATISFIED
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_sites_that_an_edge_holds_stay_numbers_however_steep(seed: int) -> None:
+    """A rule that no box can meet is priced ever higher, and all slopes end at an edge."""
+
+    class Below(Term):
+        affine = False
+
+        def energy(self, a):
+            return (a.double().reshape(len(a), -1) + 1).clamp(min=0).sum(-1)
+
+        def holds(self, a):
+            return max(a) <= -1
+
+    a = Variable("a", Real((1,), low=0.0, high=1.0))
+    problem = Problem(required(Below(a)))
+    minimizer = Lagrangian()
+    start = torch.rand(1, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    state = minimizer.init(problem, {"a": start}, Stream(seed, problem.keys))
+    for k in range(40):
+        state = minimizer.step(problem, state, Stream(k, problem.keys))
+        assert state.way.isfinite().all() and state.at.isfinite().all()
+    (answer,) = answers(problem)
+    assert answer.status is Status.UNSATISFIED and answer.values == {"a": [0.0]}
+
+
+def test_what_is_no_number_is_violated() -> None:
+    a = Variable("a", Real((1,), low=0.0, high=1.0))
+
+    class Sum(Term):
+        affine = False
+
+        def energy(self, a):
+            return a.double().reshape(len(a), -1).sum(-1)
+
+        def holds(self, a):
+            return sum(a) <= 0
+
+    got = Problem(required(Sum(a))).constraints({"a": torch.tensor([[math.nan]])})
+    assert strictly(got).tolist() == [math.inf]
+
+
 def test_what_is_no_number_is_stepped_back_from() -> None:
     x = Variable("x", Real((1,), -3.0, 5.0))
     problem = Problem(1.0 * Cost(x, lambda a: -a.log() + a))  # no number below 0
