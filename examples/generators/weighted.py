@@ -68,7 +68,7 @@ def bin_packing(n: int, seed: int) -> Query:
     """n things into as few boxes as will do; a box is used before the next."""
     rng = random.Random(f"bins {n} {seed}")
     sizes, room = [rng.randint(2, 9) for _ in range(n)], 13
-    boxes = sum(sizes) // room + 3
+    boxes = max(sum(sizes) // room + 3, _first_fit(sizes, room))
     rooms = [
         {
             **_linear(
@@ -88,6 +88,16 @@ def bin_packing(n: int, seed: int) -> Query:
         {"bin": {"values": list(range(boxes)), "shape": [n]}, "used": _bits(boxes)},
         [*rooms, order, *_pays("used", [1] * boxes)],
     )
+
+
+def _first_fit(sizes: Sequence[int], room: int) -> int:
+    """Boxes that are enough: the largest thing first, each into the first box that has room."""
+    left: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        box = next((b for b, free in enumerate(left) if free >= size), len(left))
+        left += [room] * (box == len(left))
+        left[box] -= size
+    return len(left)
 
 
 def roster(nurses: int, days: int, seed: int) -> Query:

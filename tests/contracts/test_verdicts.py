@@ -31,6 +31,9 @@ def promises() -> dict[str, str]:
     return {number: said.strip() for number, said in found}
 
 
+COSTS = np.random.default_rng(1).integers(0, 40, (2000, 2)).astype(float)
+
+
 def test_every_promise_is_quoted_by_a_test() -> None:
     quoted = {}
     for name, test in inspect.getmembers(sys.modules[__name__], inspect.isfunction):
@@ -124,7 +127,10 @@ def test_v3() -> None:
     where these leave it open, nothing is called OPTIMAL. Energies and bounds are said as the
     nearest float64: what differs by less than its last place may count as level. A cost at a
     weight is the product of their decimals; where one float is next to two products, or a table
-    has more than 50,000 different costs, the float next to it."""
+    has more than 50,000 different costs, the float next to it. Costs that a term computes in floats
+    (`Factors.unary`, classifiers) and that have no such unit are compared as near as units of 64
+    bits tell them, and never nearer than 2^-40 of their total: a bound may lie so much below an
+    energy that is OPTIMAL."""
     x = bits(2)
     energy = 1.0 * table.Table(x, sites=[0], costs=[1e200, 1e200 * (1 + 2**-50)])
     problem = Problem(energy + 1.0 * table.Table(x, sites=[1], costs=[1e-9, 1e-9 / 3]))
@@ -132,6 +138,20 @@ def test_v3() -> None:
     answer = answers(problem)[0]
     assert (answer.status, answer.values) == ("OPTIMAL", {"x": [0, 1]})
     assert answer.energy == answer.bound == 1e200
+
+    class Computed(Term):
+        def energy(self, x):
+            return (x * torch.from_numpy(COSTS).to(x.dtype)).sum((1, 2))
+
+        def factors(self, x):
+            return Factors.unary(COSTS)
+
+    problem = Problem(0.1 * Computed(Variable("x", Finite((0, 1), (2000,)))))
+    assert problem.explicit.scale.error > 0
+    answer = answers(problem)[0]
+    assert answer.status == "OPTIMAL" and answer.bound is not None
+    assert answer.energy == pytest.approx(0.1 * COSTS.min(1).sum(), rel=1e-12)
+    assert 0 <= answer.energy - answer.bound <= 2.0**-40 * answer.energy
     third, rule = 1 / 3, Equal(x, pairs=[[0, 1]])
     far = linear.Linear(x, terms=[[0, 1, 3 * 10**12], [1, 1, 1]], compare="<=", constant=0)
     costs = [[-(10**8) - 1, 0], [0, 2 - 10**8]]
