@@ -32,6 +32,8 @@ from services.wire.events import Progress, Result
 from tests.support.fuzz.loop import Loop
 from tests.support.serving import soft
 
+pytestmark = pytest.mark.clock
+
 # ---------------------------------------------------------------- rules at a price
 
 
@@ -301,7 +303,6 @@ def long_and_short() -> dict[str, Any]:
     }
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("where", ["local", "hosted"])
 def test_a_row_is_answered_when_it_is_done(
     loop: Loop, catalogue: Catalogue, client: Client, where: str

@@ -28,6 +28,8 @@ from tests.support.fuzz.loop import Loop
 from tests.support.queries import small
 from tests.support.serving import GRID, Process, soft, sudoku
 
+pytestmark = pytest.mark.clock
+
 # ---------------------------------------------------------------- processes of their own
 
 
@@ -66,7 +68,6 @@ def test_three_hosts_equal_one_process(
     with_hosts.close()
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("seconds", [0.002, 5.0])  # between exchanges, and in one
 def test_killing_a_host_in_mid_solve(
     started: Callable[..., Process],
@@ -99,7 +100,6 @@ def test_killing_a_host_in_mid_solve(
     kinds.close()
 
 
-@pytest.mark.clock
 def test_a_replica_takes_over_in_mid_solve(
     started: Callable[..., Process], kinds_file: Path, catalogue: Catalogue
 ) -> None:
@@ -140,7 +140,6 @@ def test_a_host_that_dies_of_a_state(
     kinds.close()
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("command", ["host", "serve"])
 def test_sigterm_drains_and_ends_with_0(
     started: Callable[..., Process], kinds_file: Path, command: str
@@ -194,7 +193,6 @@ def test_a_module_found_beside_the_command(
     assert host.end(signal.SIGINT) == 0
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGINT), (2, 15)])
 def test_a_second_signal_cuts_the_drain_off(
     first: int, second: int, started: Callable[..., Process], kinds_file: Path

@@ -41,6 +41,8 @@ from services.wire.events import Result
 from tests.support.paths import ROOT
 from tests.support.serving import Loop, Process, sudoku
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.fixture
 def address(service: Service) -> str:
@@ -196,7 +198,6 @@ def soon(so: Callable[[], bool]) -> bool:
     return so()
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("way", ["with", "close", "let go"])
 def test_a_stream_is_sent_at_once_and_ends_when_it_is_left(watched: Any, way: str) -> None:
     made, address = watched()
@@ -214,7 +215,6 @@ def test_a_stream_is_sent_at_once_and_ends_when_it_is_left(watched: Any, way: st
         assert made.left.wait(5), "the call goes on"
 
 
-@pytest.mark.clock
 def test_an_async_stream_ends_when_it_is_left(loop: Loop, watched: Any) -> None:
     made, address = watched()
 
@@ -228,7 +228,6 @@ def test_an_async_stream_ends_when_it_is_left(loop: Loop, watched: Any) -> None:
     assert made.asked == 1 and made.left.is_set()
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("refused", [0, 3, 4])
 def test_a_service_that_is_away_for_a_moment_is_asked_again(watched: Any, refused: int) -> None:
     made, address = watched(refused)
@@ -241,7 +240,6 @@ def test_a_service_that_is_away_for_a_moment_is_asked_again(watched: Any, refuse
             assert made.asked == 4
 
 
-@pytest.mark.clock
 def test_a_deadline_holds_however_often_a_call_is_sent(loop: Loop, watched: Any) -> None:
     made, address = watched(100)
     made.slow = 0.4
@@ -260,7 +258,6 @@ def test_a_deadline_holds_however_often_a_call_is_sent(loop: Loop, watched: Any)
     assert time.monotonic() - began < 1.2 and made.asked == 4
 
 
-@pytest.mark.clock
 def test_what_a_service_says_is_not_asked_again(loop: Loop, watched: Any) -> None:
     made, address = watched(error=ModuleUnavailable("my.kind", "no host"))
     with Client(address) as client, pytest.raises(ModuleUnavailable):
@@ -275,7 +272,6 @@ def test_what_a_service_says_is_not_asked_again(loop: Loop, watched: Any) -> Non
     assert made.asked == 2
 
 
-@pytest.mark.clock
 def test_a_service_that_is_not_there_is_told_within_seconds() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -286,7 +282,6 @@ def test_a_service_that_is_not_there_is_told_within_seconds() -> None:
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.clock
 def test_calls_have_a_deadline_even_if_none_is_given() -> None:
     client = Client("127.0.0.1:1")
     assert client._calls.solve(sudoku(), None).seconds == 600
@@ -310,7 +305,6 @@ BAD = {
 }
 
 
-@pytest.mark.clock
 def test_what_did_not_open_or_was_let_go_holds_no_place(
     loop: Loop, remote: RemoteKinds, started: Callable[..., Process]
 ) -> None:
@@ -345,7 +339,6 @@ def test_what_did_not_open_or_was_let_go_holds_no_place(
     assert soon(lambda: threading.active_count() <= threads + 2), threading.enumerate()
 
 
-@pytest.mark.clock
 def test_an_async_stream_let_go_or_closed(loop: Loop, watched: Any) -> None:
     made, address = watched()
 

@@ -27,6 +27,8 @@ from services.reasoner.reason import Reasoner, solve_query
 from services.rpc.server import Service
 from tests.support.fuzz.loop import Loop
 
+pytestmark = pytest.mark.clock
+
 
 def rules(seed: int) -> dict[str, Any]:
     """Random clauses over x (2 x 2 of three values) and y, with a row as it stands."""
@@ -222,7 +224,6 @@ def test_draws_and_scores_of_a_flip_are_refused(tmp_path: Path, command: str) ->
     assert done.exit_code == 2 and "--given.flip: asks for an answer by search" in done.stderr
 
 
-@pytest.mark.clock
 def test_what_a_rule_knows_is_looked_for_within_the_seconds_of_its_row() -> None:
     x = Variable("x", Finite((0, 1), (4,)))
     term, clocks = Knowing(x, "knows"), []

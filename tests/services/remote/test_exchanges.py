@@ -32,10 +32,11 @@ from services.v1 import module_pb2 as pb
 from tests.support.hosting import WIDE, Running, check_pull, pull, soon
 from tests.support.serving import Process, soft
 
+pytestmark = pytest.mark.clock
+
 # ---------------------------------------------------------------- side by side
 
 
-@pytest.mark.clock
 def test_modules_of_a_step_compute_side_by_side(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +65,6 @@ def test_modules_of_a_step_compute_side_by_side(
     kinds.close()
 
 
-@pytest.mark.clock
 def test_rules_and_wishes_and_branches_are_under_way_together(running: Running) -> None:
     host, address = running.host(workers=make_workers(8))
     kinds = running.kinds(address)
@@ -147,7 +147,6 @@ def test_a_host_that_answers_wrongly_is_named(
 # ---------------------------------------------------------------- replicas, health, stopping
 
 
-@pytest.mark.clock
 def test_streams_are_spread_over_replicas(running: Running) -> None:
     (one, a), (two, b) = running.host(), running.host()
     kinds = running.kinds(a, b)
@@ -163,7 +162,6 @@ def test_streams_are_spread_over_replicas(running: Running) -> None:
     kinds.close()
 
 
-@pytest.mark.clock
 def test_a_host_that_does_not_serve_gets_nothing_new(running: Running) -> None:
     (one, a), (two, b) = running.host(), running.host()
     kinds = running.kinds(a, b)
@@ -183,7 +181,6 @@ def test_a_host_that_does_not_serve_gets_nothing_new(running: Running) -> None:
     kinds.close()
 
 
-@pytest.mark.clock
 def test_a_replica_that_hangs_is_left_for_another(running: Running) -> None:
     """The batch is asked again elsewhere; where every replica hangs, both are named."""
     (_, a), (_, b) = running.host(), running.host()
@@ -194,7 +191,6 @@ def test_a_replica_that_hangs_is_left_for_another(running: Running) -> None:
     kinds.close()
 
 
-@pytest.mark.clock
 def test_hosts_see_that_a_solve_stops(running: Running) -> None:
     """Between exchanges and in the middle of one: the stream is cancelled, the memory given up."""
     host, address = running.host(shared_memory=True)
@@ -224,7 +220,6 @@ def test_hosts_see_that_a_solve_stops(running: Running) -> None:
     kinds.close()
 
 
-@pytest.mark.clock
 def test_a_solve_that_stops_does_not_wait_for_lost_replicas(catalogue: Catalogue) -> None:
     kinds = RemoteKinds(catalogue, {"kinds.Pull": ["127.0.0.1:1"]}, RemotePolicy(return_seconds=30))
     stop = threading.Event()
@@ -310,7 +305,6 @@ def _told(call: Callable[[], Any]) -> None:
 # ---------------------------------------------------------------- real processes
 
 
-@pytest.mark.clock
 def test_a_solve_outlives_its_replicas(
     started: Callable[..., Process], kinds_file: Path, catalogue: Catalogue
 ) -> None:

@@ -28,6 +28,8 @@ from services.v1 import marginals_pb2 as pb
 from services.wire.marginals import marginals_from_proto, marginals_to_proto
 from tests.support.fuzz.loop import Loop
 
+pytestmark = pytest.mark.clock
+
 WEIGHTS = {"weights": "loans.safetensors"}
 NAMES = [v.name for v in Tabular.example().variables()]
 COLUMNS = dict(zip(NAMES, Tabular.example().columns, strict=True))
@@ -96,7 +98,6 @@ def test_hosted_terms_offer_none(client: Client) -> None:
     assert client.marginals(question()) == [Marginals(()), Marginals(())]
 
 
-@pytest.mark.clock
 def test_a_deadline_leaves_out_and_flags(
     loop: Loop, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +142,6 @@ def test_a_table_is_answered_alike_by_a_service(tmp_path: Path, address: str) ->
     assert "(chance 0." in basin(*flags, "--server", address).stdout
 
 
-@pytest.mark.clock
 def test_a_table_whose_time_is_over_has_no_chances(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,8 @@ from services.wire.query import query_to_proto
 from tests.support.fuzz.loop import Loop
 from tests.support.serving import GRID, soft, sudoku
 
+pytestmark = pytest.mark.clock
+
 APART = {"kind": "discrete.not_equal", "scope": ["grid"], "params": {"pairs": [[0, 1]]}}
 OPEN = [[None] * 9 for _ in range(9)]
 
@@ -220,7 +222,6 @@ def test_a_session_is_opened_once(client: Client) -> None:
 # --- ticks ------------------------------------------------------------------------------------
 
 
-@pytest.mark.clock
 def test_every_tick_has_its_deadline_and_starts_from_the_last(client: Client, stream: bool) -> None:
     """A search that never ends: each answer comes before its deadline, none is worse."""
     query = soft("kinds.Pull", sites=40, seconds=0.002, budget={"particles": 4})
@@ -240,7 +241,6 @@ def test_every_tick_has_its_deadline_and_starts_from_the_last(client: Client, st
         assert moved.energy == pytest.approx(energies[-1] + 0.04, abs=0.02)
 
 
-@pytest.mark.clock
 def test_a_tick_that_no_module_answers_is_told_and_the_session_goes_on(client: Client) -> None:
     query = soft("kinds.Pull", sites=4, seconds=1.5, budget={"particles": 2})
     with client.session(query) as session:
@@ -252,7 +252,6 @@ def test_a_tick_that_no_module_answers_is_told_and_the_session_goes_on(client: C
         assert session.answer(seconds=0.5).values is not None
 
 
-@pytest.mark.clock
 def test_leaving_a_session_ends_its_search(loop: Loop, remote: RemoteKinds) -> None:
     """The only worker of a service is free again, soon after a session with a search is closed."""
     made: Service = loop.do(create_server(Reasoner(remote), policy=Policy(workers=1)))  # type: ignore
@@ -290,7 +289,6 @@ def small(loop: Loop) -> Iterator[Service]:
     loop.do(made.drain(0))
 
 
-@pytest.mark.clock
 def test_sessions_of_a_tenant_are_limited(small: Service, stream: bool) -> None:
     address = f"127.0.0.1:{small.port}"
     with Client(address, tenant="ann") as ann, Client(address, tenant="bob") as bob:
@@ -309,7 +307,6 @@ def test_sessions_of_a_tenant_are_limited(small: Service, stream: bool) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.clock
 def test_nothing_crosses_a_tenant(small: Service) -> None:
     address = f"127.0.0.1:{small.port}"
     with Client(address, tenant="ann") as ann, Client(address, tenant="bob") as bob:
@@ -335,7 +332,6 @@ def test_nothing_crosses_a_tenant(small: Service) -> None:
             Client(address, tenant=wrong)
 
 
-@pytest.mark.clock
 def test_idle_sessions_expire(small: Service, stream: bool) -> None:
     with Client(f"127.0.0.1:{small.port}", tenant="idle") as asking:
         session = asking.session(sudoku(), stream=stream)
@@ -354,7 +350,6 @@ def test_idle_sessions_expire(small: Service, stream: bool) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.clock
 def test_questions_of_one_session_wait_for_each_other(client: Client, loop: Loop) -> None:
     """Calls of several threads on one id: each gets an answer of a state that stood."""
     session = client.session(sudoku(), stream=False)
@@ -397,7 +392,6 @@ def created(client: Client) -> pb.Session:
     return client._sessions.CreateSession(request, timeout=10, metadata=client._who).session
 
 
-@pytest.mark.clock
 def test_every_call_tells_how_the_session_stands(client: Client) -> None:
     """One resource, the same in all of them; the one that ends it has no time to expire."""
     made = created(client)
@@ -413,7 +407,6 @@ def test_every_call_tells_how_the_session_stands(client: Client) -> None:
     assert not client._sessions.ChangeSession(asked, timeout=10).session.terms
 
 
-@pytest.mark.clock
 def test_unknown_expired_and_other_peoples_sessions_are_not_found(small: Service) -> None:
     address = f"127.0.0.1:{small.port}"
     with Client(address, tenant="carl") as carl, Client(address, tenant="dora") as dora:
@@ -430,7 +423,6 @@ def test_unknown_expired_and_other_peoples_sessions_are_not_found(small: Service
                 call(mine)
 
 
-@pytest.mark.clock
 def test_what_stands_is_known_after_an_answer_that_failed(client: Client, stream: bool) -> None:
     """The change of a failed question stands: a stream says so at once, a call when asked."""
     with client.session(sudoku(), stream=stream) as session:

@@ -40,6 +40,8 @@ from tests.support.fuzz.loop import Loop
 from tests.support.paths import ROOT
 from tests.support.serving import GRID, Process, soft, sudoku
 
+pytestmark = pytest.mark.clock
+
 # ---------------------------------------------------------------- the reasoner's service
 
 
@@ -137,7 +139,6 @@ def test_options_ask_the_rpc_that_has_them(client: Client) -> None:
             list(client.stream(query, {name: True}))
 
 
-@pytest.mark.clock
 def test_kinds_that_cannot_be_reached_are_left_out_at_once(catalogue: Catalogue) -> None:
     """Six hosts that are not there take the time of one."""
     gone = {f"far.kind{k}": [f"127.0.0.1:{k + 1}"] for k in range(6)}
@@ -180,7 +181,6 @@ def test_a_served_reasoner_reads_weights_of_its_folder_alone(
     assert json.loads(here)["samples"] == json.loads(there)["samples"]
 
 
-@pytest.mark.clock
 def test_stream_shows_progress_and_ends_with_results(client: Client) -> None:
     query = soft("kinds.Pull", seconds=0.002, budget={"particles": 4, "steps": 60})
     query["evidence"] = [{}, {"x": [0.5, *[None] * 11]}]
@@ -206,7 +206,6 @@ def test_a_hosted_soft_term_beside_local_rules(client: Client) -> None:
     assert answer.values is not None and answer.values["x"][0] != answer.values["x"][5]
 
 
-@pytest.mark.clock
 def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:
     query = soft("kinds.Pull", budget={"particles": 4, "steps": 300})
     events = []
@@ -216,7 +215,6 @@ def test_slow_readers_miss_progress_and_never_results(client: Client) -> None:
     assert isinstance(events[-1], Result)
 
 
-@pytest.mark.clock
 def test_the_deadline_brings_the_best_so_far(client: Client) -> None:
     query = soft("kinds.Pull", seconds=0.005, budget={"particles": 4})
     client.solve(soft("kinds.Pull", budget={"particles": 4, "steps": 2}))
@@ -241,7 +239,6 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[float]:
     return told
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("seconds", [0.005, 3.0])
 def test_cancelling_stops_the_search(
     loop: Loop, remote: RemoteKinds, ended: queue.Queue[float], seconds: float
@@ -260,7 +257,6 @@ def test_cancelling_stops_the_search(
     loop.do(made.drain(0))
 
 
-@pytest.mark.clock
 def test_leaving_a_stream_cancels_it(
     loop: Loop, remote: RemoteKinds, ended: queue.Queue[float]
 ) -> None:
@@ -274,7 +270,6 @@ def test_leaving_a_stream_cancels_it(
     loop.do(made.drain(0))
 
 
-@pytest.mark.clock
 def test_an_exchange_cut_by_the_deadline_is_told(client: Client) -> None:
     began = time.monotonic()
     with pytest.raises(Exception, match="deadline|Deadline"):
@@ -282,7 +277,6 @@ def test_an_exchange_cut_by_the_deadline_is_told(client: Client) -> None:
     assert time.monotonic() - began < 1.0
 
 
-@pytest.mark.clock
 def test_overload_is_refused_at_once(
     loop: Loop, remote: RemoteKinds, ended: queue.Queue[float]
 ) -> None:
@@ -303,7 +297,6 @@ def test_overload_is_refused_at_once(
     loop.do(made.drain(0))
 
 
-@pytest.mark.clock
 @pytest.mark.parametrize("where", ["hosted", "local"])
 def test_draining_answers_with_the_best_so_far(
     loop: Loop, remote: RemoteKinds, catalogue: Catalogue, where: str
@@ -325,7 +318,6 @@ def test_draining_answers_with_the_best_so_far(
     assert Flag.DEADLINE in found[0].flags and found[0].values is not None
 
 
-@pytest.mark.clock
 def test_callers_that_share_a_batch_get_what_they_would_alone(
     loop: Loop, catalogue: Catalogue
 ) -> None:
