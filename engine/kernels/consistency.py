@@ -352,32 +352,34 @@ def _settled(net, here):
             if here.way[v]:
                 here.way[v] = 0
                 again = True
-                if here.fixed[v]:
-                    continue
-                for p in range(net.start[v], net.start[v + 1]):
-                    e, s = net.pair[p], 1 - net.side[p]
-                    u = net.ends[e, s]
-                    if u < v and here.fixed[u] == 0:
-                        if not _fully(net, here, e, s):
-                            return e
-                        if number[FLOOR] + number[BESIDE] >= number[TOP]:
-                            return e
+                failed = _supported(net, here, v, True)
+                if failed >= 0:
+                    return failed
         for v in range(n):
             if here.arc[v]:
                 here.arc[v] = 0
                 again = True
-                if here.fixed[v]:
-                    continue
-                for p in range(net.start[v], net.start[v + 1]):
-                    e, s = net.pair[p], 1 - net.side[p]
-                    u = net.ends[e, s]
-                    if u > v and here.fixed[u] == 0:
-                        if not _simply(net, here, e, s):
-                            return e
-                        if number[FLOOR] + number[BESIDE] >= number[TOP]:
-                            return e
+                failed = _supported(net, here, v, False)
+                if failed >= 0:
+                    return failed
         if not (again or number[STALE] or number[SHUT]):
             return -1
+
+
+@fused()
+def _supported(net, here, v, fully):
+    """Supports of the sites before v, or of those behind it, in v. -> the pair that fails, or -1"""
+    number = here.number
+    if here.fixed[v]:
+        return -1
+    for p in range(net.start[v], net.start[v + 1]):
+        e, s = net.pair[p], 1 - net.side[p]
+        u = net.ends[e, s]
+        if here.fixed[u] == 0 and (u < v) == fully:
+            held = _fully(net, here, e, s) if fully else _simply(net, here, e, s)
+            if not held or number[FLOOR] + number[BESIDE] >= number[TOP]:
+                return e
+    return -1
 
 
 @fused()
