@@ -23,7 +23,7 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.search.branched import Branched
 from engine.search.messages import NEVER, coupled_of, pieces, refusal
-from engine.search.placed import taken
+from engine.search.placed import taken, units_of
 
 
 class MessageState(NamedTuple):
@@ -97,9 +97,7 @@ class MessagePassing(Minimizer[MessageState]):
 
     def _upper(self, problem: Problem, best: Best, row: int) -> int:
         """The energy of the best state of a row in units, where it keeps the rules; NEVER: none."""
-        if problem.form.rest is not None or not best.known(row):
-            return NEVER
-        return problem.explicits[row].scale.from_on(float(best.energy[row]))
+        return NEVER if problem.form.rest is not None else units_of(problem, best, row, NEVER)
 
     def _bound(self, problem: Problem, row: int, units: int) -> float:
         told = problem.explicits[row].scale.below(units)

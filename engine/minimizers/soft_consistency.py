@@ -17,7 +17,7 @@ from engine.random import Stream
 from engine.rows import Report
 from engine.search.consistent import Consistent, refusal, row_of
 from engine.search.messages import NEVER
-from engine.search.placed import taken
+from engine.search.placed import taken, units_of
 
 LAZY = 64  # steps after which a row that is open works in one of REST
 REST = 4
@@ -86,7 +86,7 @@ class SoftConsistency(Minimizer[ConsistencyState]):
                 continue
             before, now = begun[row], begun[row]
             if now is None:
-                now = row_of(problem, row, _upper(problem, best, row))
+                now = row_of(problem, row, units_of(problem, best, row, NEVER))
                 if now is None:  # costs are rounded, or their totals too large
                     done[row] = True
                     continue
@@ -107,7 +107,9 @@ class SoftConsistency(Minimizer[ConsistencyState]):
         """Takes better states, whose price the next must beat, and higher bounds."""
         best, bound, ended = heard(problem, report, s.best)
         rows = enumerate(s.begun)
-        begun = [one if one is None else one.told(_upper(problem, best, r)) for r, one in rows]
+        begun = [
+            one if one is None else one.told(units_of(problem, best, r, NEVER)) for r, one in rows
+        ]
         return s._replace(
             best=best,
             bound=torch.maximum(s.bound, bound),
@@ -121,13 +123,6 @@ class SoftConsistency(Minimizer[ConsistencyState]):
     def width(self, s: ConsistencyState) -> int:
         del s
         return 1
-
-
-def _upper(problem: Problem, best: Best, row: int) -> int:
-    """The energy of the best state of a row in units, where it keeps the rules; NEVER: none."""
-    if not best.known(row):
-        return NEVER
-    return problem.explicits[row].scale.from_on(float(best.energy[row]))
 
 
 def _bound(problem: Problem, best: Best, row: int, now: Consistent) -> float:

@@ -95,6 +95,13 @@ def repeat_state(state: State, count: int) -> State:
     return {name: x[:1].expand(count, *x.shape[1:]) for name, x in state.items()}
 
 
+def units_of(problem: Problem, best: Best, row: int, none: int) -> int:
+    """The energy of the best state of a row in units of its scale; `none` where it breaks rules."""
+    if not best.known(row):
+        return none
+    return problem.explicits[row].scale.from_on(float(best.energy[row]))
+
+
 def taken(problem: Problem, best: Best, row: int, x: Ints) -> Best:
     """The best states with that of one row, where it is better; x (n,): its places."""
     own = problem.select([row]) if problem.rows > 1 else problem

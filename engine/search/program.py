@@ -101,10 +101,8 @@ class Program:
     rows: Rows
     cost: Ints  # (n,) of 64 bits, or whole numbers of Python
     constant: int
-    integers: Mapping[int, Ints] = field(
-        default_factory=dict
-    )  # columns of more values than 0 and 1:
-    # these, ascending from 0
+    # columns of more values than 0 and 1: these, ascending from 0
+    integers: Mapping[int, Ints] = field(default_factory=dict)
 
     @property
     def long(self) -> bool:

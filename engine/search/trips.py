@@ -124,9 +124,8 @@ class Trips:
         if total is not None and total < upper:
             upper, after = total, first
         if upper < never:
-            most = -(
-                (ways.beside - upper) >> shift
-            )  # in coarse units: what reaches this costs no less
+            # in coarse units: what reaches this costs no less
+            most = -((ways.beside - upper) >> shift)
             if alike:
                 least, with_each_way = grown(cost, ways.open, most)
             ways = ways._replace(open=ways.open & (with_each_way < most))
